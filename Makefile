@@ -1,0 +1,46 @@
+# `make demo` grades the sample photographs; `make test` runs the tests. Both need Python 3.11 to 3.13, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --no-deps --require-hashes
+
+.PHONY: help demo test test-slow check lock clean
+.DELETE_ON_ERROR:
+
+help:  ## Show these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.worker  ## Grade the sample photographs on embedded servers
+	$(BIN)/fundus demo $(DEMO)
+
+test: $(VENV)/.dev  ## Run the tests on real servers (about 8 minutes on 2 cores)
+	$(BIN)/pytest -m "not slow" $(TESTS)
+
+test-slow: $(VENV)/.dev  ## Run the long tests, too
+	$(BIN)/pytest $(TESTS)
+
+check: $(VENV)/.dev  ## Lint, format check, import rules and strict types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+lock:  ## Resolve the locks again (needs uv)
+	bash deploy/locks/lock.sh
+
+clean:  ## Remove the environment and what the demo wrote
+	rm -rf $(VENV) demo-out
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, {v[0]}.{v[1]} found: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/.worker: deploy/locks/worker.txt deploy/locks/build.txt pyproject.toml | $(BIN)/python
+	$(INSTALL) -r deploy/locks/build.txt -r deploy/locks/worker.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: deploy/locks/dev.txt $(VENV)/.worker
+	$(INSTALL) -r deploy/locks/dev.txt
+	touch $@

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Resolve pyproject.toml into hashed lock files that name no registry. Needs uv: `pip install uv`, then `make lock`.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+lock() {
+    local out=deploy/locks/$1
+    shift
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-header --no-annotate --no-emit-index-url "$@" -o "$out"
+}
+
+lock producer.txt pyproject.toml
+lock worker.txt pyproject.toml --extra worker --extra embedded
+lock gpu.txt pyproject.toml --extra gpu
+# tf-keras asks for `tensorflow`, whose files would overwrite those of `tensorflow-cpu`.
+lock dev.txt pyproject.toml --extra worker --extra embedded --extra flower --extra dev \
+    --override <(echo "tensorflow>=2.21; sys_platform != 'linux' or platform_machine != 'x86_64'")
+# What builds the project itself.
+lock build.txt - <<<$'hatchling>=1.27\neditables>=0.5'

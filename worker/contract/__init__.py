@@ -1,0 +1,1 @@
+"""What producers and workers agree on; needs no TensorFlow, OpenCV or running broker to import."""

@@ -1,0 +1,97 @@
+"""The frozen values that travel from step to step. Arrays are read-only by convention and never shared between images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from worker.contract.vocabulary import Flag, Grade, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A decoded fundus photograph: `rgb` uint8 (H, W, 3); `scale` is its size over the size as received, in (0, 1]."""
+
+    rgb: NDArray[np.uint8]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipse:
+    """The lit border of a field in pixels of the photograph; a round field has equal radii."""
+
+    centre_x: float
+    centre_y: float
+    radius_x_px: float
+    radius_y_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The round field of view of one photograph.
+
+    The box holds the lit rows and columns, ends exclusive, in pixels of the photograph; the border may reach past it
+    where the camera cuts off top and bottom.
+    """
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    border: Ellipse
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What leaves the decoding process for one image.
+
+    enhanced: (S, S, 3), uint8 or float32 in [0, 1], RGB, as the model was trained on; S is the model's input size.
+    canvas: uint8 (C, C, 3) RGB, the field of the colour photograph, centred on black; C is the overlay's size.
+    inside: bool (C, C), true within the field.
+    box: top, bottom, left, right of the model's crop on the canvas, ends exclusive: where the saliency belongs.
+    """
+
+    enhanced: NDArray[np.uint8] | NDArray[np.float32]
+    canvas: NDArray[np.uint8]
+    inside: NDArray[np.bool_]
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the network says of one image.
+
+    probabilities: float32 (5,), each in [0, 1], output k is P(grade >= k), as they came.
+    saliency: float32 (h, w) in [0, 1], maximum 1, or all zero where nothing speaks for the grade.
+    """
+
+    probabilities: NDArray[np.float32]
+    saliency: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decoded grade: `referable` is grade 2 or worse; `class_probabilities` float32 (5,), sum 1 over grades 0 to 4."""
+
+    grade: Grade
+    referable: bool
+    class_probabilities: NDArray[np.float32]
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one image, as the ledger records it."""
+
+    image_id: str
+    status: Status
+    prediction: Prediction | None = None
+    decision: Decision | None = None
+    overlay_key: str | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)

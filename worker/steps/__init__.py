@@ -1,0 +1,1 @@
+"""What happens to one image, a function a step. No step imports another, and none imports TensorFlow."""
