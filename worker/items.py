@@ -1,4 +1,4 @@
-"""The frozen values that travel from step to step. Arrays are read-only by convention and never shared between images."""
+"""The frozen values that travel from step to step; arrays are read-only by convention."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decoded grade: `referable` is grade 2 or worse; `class_probabilities` float32 (5,), sum 1 over grades 0 to 4."""
+    """A decoded grade: `referable` is grade 2 or worse; `class_probabilities` float32 (5,) over grades 0 to 4, sum 1."""
 
     grade: Grade
     referable: bool

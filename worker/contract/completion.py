@@ -1,0 +1,23 @@
+"""When is a run finished? Counted in SQL, in a transaction of its own, by whoever settled last."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, exists, update
+
+from worker.contract.schema import gradings, runs
+from worker.contract.vocabulary import RunState, Status
+
+
+def finish_if_settled(connection: Connection, run_id: int) -> bool:
+    """Finish a running run that has no queued image left; true for the one caller that did.
+
+    Call it after the settling transaction has committed: two workers that settle the last two chunks at the same
+    time would each still see the other's images queued.
+    """
+    unfinished = exists().where(gradings.c.run_id == run_id, gradings.c.status == Status.QUEUED)
+    finished = connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run_id, runs.c.state == RunState.RUNNING, ~unfinished)
+        .values(state=RunState.FINISHED, finished_at=datetime.now(UTC))
+    )
+    return finished.rowcount == 1

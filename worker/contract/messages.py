@@ -1,0 +1,42 @@
+"""The one message of the system. `encode` and `decode` are its only doors."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from worker.contract.errors import MessageError
+
+VERSION: Literal[1] = 1
+MAX_CHUNK = 256
+IMAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+ImageId = Annotated[str, StringConstraints(pattern=IMAGE_ID_PATTERN, strict=True)]
+
+
+class GradeChunk(BaseModel):
+    """Ask a worker to grade these images of one run. Holds ids only: no path, address or person can ride in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    run_id: Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
+    image_ids: Annotated[tuple[ImageId, ...], Field(min_length=1, max_length=MAX_CHUNK)]
+
+    def encode(self) -> dict[str, Any]:
+        """JSON types only."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def decode(cls, body: object) -> "GradeChunk":
+        """Raises MessageError for anything that `encode` of this version could not have made."""
+        if isinstance(body, dict) and body.get("version") != VERSION:
+            raise MessageError(
+                f"message version {body.get('version')!r}, this worker understands {VERSION}",
+                code="message_version",
+            )
+        try:
+            return cls.model_validate(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "body"
+            raise MessageError(f"{where}: {first['msg']} ({error.error_count()} faults)") from None

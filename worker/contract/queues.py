@@ -1,0 +1,101 @@
+"""The broker: one Celery application for producers and workers, and the only way onto its queues."""
+
+from collections.abc import Sequence
+
+from celery import Celery
+from kombu import Queue as KombuQueue
+from kombu.exceptions import OperationalError
+
+from worker.contract.errors import BrokerError
+from worker.contract.messages import GradeChunk
+from worker.contract.settings import Settings
+from worker.contract.vocabulary import Queue
+
+GRADE_CHUNK = "fundus.grade_chunk"
+NIGHTLY = "fundus.nightly"
+SOCKET_TIMEOUT_S = 10
+
+
+def make_celery(settings: Settings) -> Celery:
+    """A Celery application bound to the broker of `settings`; SQL is the record, so there is no result backend."""
+    app = Celery("fundus", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_queues=[KombuQueue(name) for name in settings.queue_names],
+        task_create_missing_queues=False,
+        task_default_queue=Queue.BULK,
+        task_acks_late=True,
+        # A chunk that raises is acknowledged: its rows stay queued and the reconciler sends them again.
+        task_acks_on_failure_or_timeout=True,
+        task_send_sent_event=True,
+        worker_send_task_events=True,
+        worker_prefetch_multiplier=1,
+        worker_pool="threads",
+        worker_concurrency=settings.concurrency,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_enable_remote_control=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=0,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=SOCKET_TIMEOUT_S,
+        broker_transport_options=_transport_options(settings),
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return app
+
+
+def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -> None:
+    """Put one chunk on a queue. Raises BrokerError after a few tries; the rows stay queued in the ledger."""
+    try:
+        app.send_task(
+            GRADE_CHUNK,
+            kwargs={"message": chunk.encode()},
+            queue=queue,
+            # What Flower and the worker's log show.
+            argsrepr="()",
+            kwargsrepr=f"run={run_name}, images={len(chunk.image_ids)}",
+            retry=True,
+            retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
+        )
+    except (OperationalError, OSError) as error:
+        raise BrokerError(
+            f"cannot send {len(chunk.image_ids)} images of run {run_name} to queue {queue}: {_reason(error)}"
+        ) from error
+
+
+def waiting(app: Celery, queue: Queue) -> int:
+    """Messages on a queue that no worker holds. Raises BrokerError."""
+    try:
+        with app.connection_for_read() as connection, connection.channel() as channel:
+            return int(KombuQueue(queue).bind(channel).queue_declare(passive=False).message_count)
+    except (OperationalError, OSError) as error:
+        raise BrokerError(f"cannot look at queue {queue}: {_reason(error)}") from error
+
+
+def split(image_ids: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """Consecutive slices of at most `size`."""
+    return [tuple(image_ids[start : start + size]) for start in range(0, len(image_ids), size)]
+
+
+def _transport_options(settings: Settings) -> dict[str, object]:
+    if settings.broker_url.get_secret_value().startswith("amqp"):
+        return {}
+    return {
+        "visibility_timeout": settings.visibility_timeout_s,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "retry_on_timeout": True,
+    }
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost words: Kombu wraps the client's error in its own."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}"

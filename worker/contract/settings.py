@@ -1,0 +1,154 @@
+"""Everything an operator can set, read once from `FUNDUS_` variables into one frozen object."""
+
+from functools import cache
+from os import cpu_count
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.contract.errors import SettingsError
+from worker.contract.vocabulary import Queue
+
+PREFIX = "FUNDUS_"
+DATABASE_SCHEMES = ("sqlite", "postgresql")
+BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
+STORAGE_SCHEMES = ("file", "s3")
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """Read with `read_settings()`. Addresses may hold passwords, so they are kept as secrets and never printed."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    database_url: SecretStr = SecretStr("sqlite:///fundus.db")
+    """The ledger: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`."""
+    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """Redis, Valkey or RabbitMQ."""
+    storage_url: str = Field(default_factory=lambda: (Path.cwd() / "fundus-store").as_uri())
+    """Where overlays go: `file:///DIR` or `s3://BUCKET/PREFIX`."""
+    s3_endpoint_url: str | None = None
+    """Address of an S3-compatible store; none for Amazon's own. Credentials come by boto3's own chain."""
+    s3_region: str = "us-east-1"
+    """Region that requests are signed for."""
+    s3_checksums: Literal["when_supported", "when_required"] = "when_supported"
+    """`when_required` for stores that refuse boto3's checksums."""
+    s3_timeout_s: Seconds = 20.0
+    """Longest wait for one answer of the object store."""
+
+    model: str = "aptos-densenet121"
+    """A model bundle: the name of a shipped one, or a directory."""
+    engine: Literal["auto", "tensorflow"] = "auto"
+    """What runs the network."""
+    queues: str = "live,bulk"
+    """Queues that a worker consumes, comma-separated."""
+    concurrency: Count = 4
+    """Chunks in flight in one worker."""
+    max_batch_size: Count = 16
+    """Most images in one forward pass."""
+    max_wait_ms: Annotated[float, Field(ge=0)] = 20.0
+    """Longest wait for a batch to fill."""
+    decode_processes: Count = Field(default_factory=lambda: max(1, min(8, (cpu_count() or 2) // 2)))
+    """Child processes that decode untrusted bytes."""
+    decode_timeout_s: Seconds = 30.0
+    """Longest time for decoding and preparing one image."""
+    decode_memory_mb: Annotated[int, Field(ge=256)] = 2048
+    """Address space of a decoding process, MiB."""
+    max_image_bytes: Count = 64 * 2**20
+    """Largest accepted file."""
+    max_image_pixels: Count = 150_000_000
+    """Largest accepted width x height, checked in the header before decoding."""
+    transfer_threads: Count = 16
+    """Concurrent downloads and uploads of one worker."""
+
+    overlay_size_px: Annotated[int, Field(ge=64, le=4096)] = 512
+    """Side of the square overlay."""
+    overlay_format: Literal["png", "jpeg"] = "png"
+    """PNG is exact; JPEG is a sixth of the size."""
+    overlay_quality: Annotated[int, Field(ge=1, le=100)] = 92
+    """JPEG quality."""
+    overlay_colours: str = "notebook"
+    """`notebook` (magenta low, cyan high) or a colour map of OpenCV by name, such as `turbo` or `viridis`."""
+
+    chunk_size: Annotated[int, Field(ge=1, le=256)] = 32
+    """Images in one message."""
+    lease_s: Seconds = 60.0
+    """How long a silent worker keeps its images; a live one renews."""
+    max_attempts: Count = 3
+    """Crashes of the whole worker that one image may be present at before it is quarantined."""
+    resend_after_s: Seconds = 60.0
+    """How long a message may be missing before its images are sent again."""
+    reconcile_every_s: Seconds = 10.0
+    """Pause between two looks of the reconciler that lives in every worker."""
+    service_patience_s: Seconds = 30.0
+    """How long one image waits for storage or database before it goes back to the queue."""
+    visibility_timeout_s: Seconds = 900.0
+    """After this the broker delivers an unacknowledged message again; far longer than a chunk takes."""
+
+    nightly_source: str | None = None
+    """Folder, bucket prefix or manifest that beat enqueues every night."""
+    nightly_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "01:00"
+    """When, as HH:MM in UTC."""
+
+    log_format: Literal["human", "json"] = "human"
+    """`json` for a log collector."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe message that is written."""
+
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _known_service(cls, value: SecretStr) -> SecretStr:
+        scheme = value.get_secret_value().partition(":")[0].partition("+")[0]
+        if scheme not in DATABASE_SCHEMES + BROKER_SCHEMES:
+            raise ValueError(f"scheme {scheme!r} is none of {', '.join(DATABASE_SCHEMES + BROKER_SCHEMES)}")
+        return value
+
+    @field_validator("storage_url")
+    @classmethod
+    def _known_storage(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in STORAGE_SCHEMES:
+            raise ValueError("must be file:///DIR or s3://BUCKET/PREFIX")
+        if parts.scheme == "s3" and not parts.netloc:
+            raise ValueError("names no bucket: s3://BUCKET/PREFIX")
+        if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
+            raise ValueError("needs an absolute path with three slashes: file:///DIR")
+        return value
+
+    @field_validator("queues")
+    @classmethod
+    def _known_queues(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        unknown = [name for name in names if name not in set(Queue)]
+        if unknown or not names:
+            raise ValueError(f"{value!r} must name {' and '.join(Queue)}, comma-separated")
+        return ",".join(names)
+
+    @property
+    def queue_names(self) -> tuple[Queue, ...]:
+        """The queues that a worker consumes, in the order given."""
+        return tuple(Queue(name) for name in self.queues.split(","))
+
+
+def parse_settings(**overrides: object) -> Settings:
+    """Settings from the environment, `overrides` first. Raises SettingsError naming each wrong variable."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        # The rejected value is left out: an address may hold a password.
+        wrong = "; ".join(
+            f"{PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
+        raise SettingsError(wrong) from None
+
+
+@cache
+def read_settings() -> Settings:
+    """The settings of this process, read once."""
+    return parse_settings()

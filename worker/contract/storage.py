@@ -1,0 +1,249 @@
+"""Objects by key, in a folder or in a bucket, and the bytes that references point at."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ResponseStreamingError as CutBodyError
+
+from worker.contract.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, StorageError
+from worker.contract.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import ObjectTypeDef
+
+CACHE_CONTROL = "private, max-age=31536000, immutable"
+READ_ATTEMPTS = 3
+NOT_THERE = {"404", "NoSuchKey", "NotFound"}
+CONNECT_TIMEOUT_S = 5
+
+
+class ObjectStore(Protocol):
+    """Where overlays are kept. Every method raises StorageError when the store does not do its part."""
+
+    def put(self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str]) -> None:
+        """Write one object whole, or not at all; writing it again is harmless."""
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes. Raises KeyError when there is none."""
+
+    def delete(self, key: str) -> None:
+        """Remove one object; none there is no error."""
+
+    def uri(self, key: str) -> str:
+        """The address of an object for people and other programs."""
+
+
+class FolderStore:
+    """Objects as files under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str]) -> None:  # noqa: ARG002 - files keep none
+        """Write to a temporary file beside the target, then rename."""
+        target = self._path(key)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
+                try:
+                    part.write(data)
+                    part.flush()
+                    os.fsync(part.fileno())
+                    Path(part.name).chmod(0o644)
+                    Path(part.name).replace(target)
+                except BaseException:
+                    Path(part.name).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+
+    def get(self, key: str) -> bytes:
+        """Read one file."""
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        except OSError as error:
+            raise StorageError(f"cannot read {self._path(key)}: {error.strerror or error}") from error
+
+    def delete(self, key: str) -> None:
+        """Unlink one file."""
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot delete {self._path(key)}: {error.strerror or error}") from error
+
+    def uri(self, key: str) -> str:
+        """A `file://` address."""
+        return self._path(key).as_uri()
+
+    def _path(self, key: str) -> Path:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise ValueError(f"object key {key!r} leaves the store")
+        return self.root / key
+
+
+class BucketStore:
+    """Objects under one prefix of an S3 bucket."""
+
+    def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix.strip("/")
+
+    def put(self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str]) -> None:
+        """One PUT; boto3 retries it and the store checks its checksum."""
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._full(key),
+                Body=data,
+                ContentType=content_type,
+                CacheControl=CACHE_CONTROL,
+                Metadata=dict(metadata),
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot write {self.uri(key)}: {_reason(error)}") from error
+
+    def get(self, key: str) -> bytes:
+        """One GET."""
+        try:
+            return _read_object(self._client, self._bucket, self._full(key))
+        except ImageMissingError:
+            raise KeyError(key) from None
+
+    def delete(self, key: str) -> None:
+        """One DELETE."""
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot delete {self.uri(key)}: {_reason(error)}") from error
+
+    def uri(self, key: str) -> str:
+        """An `s3://` address."""
+        return f"s3://{self._bucket}/{self._full(key)}"
+
+    def _full(self, key: str) -> str:
+        return f"{self._prefix}/{key}" if self._prefix else key
+
+
+class Storage:
+    """Storage as the settings name it; its S3 client is made on first use and shared by all threads."""
+
+    def __init__(self, settings: Settings, *, connections: int = 10) -> None:
+        self._settings = settings
+        self._connections = connections
+
+    @cached_property
+    def client(self) -> "S3Client":
+        """Signed with v4, bounded in time, retried by boto3 in standard mode."""
+        settings = self._settings
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=settings.s3_endpoint_url,
+            region_name=settings.s3_region,
+            config=Config(
+                signature_version="s3v4",
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=settings.s3_timeout_s,
+                retries={"mode": "standard", "total_max_attempts": 4},
+                max_pool_connections=self._connections,
+                request_checksum_calculation=settings.s3_checksums,
+                response_checksum_validation=settings.s3_checksums,
+                s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},
+            ),
+        )
+
+    @cached_property
+    def overlays(self) -> ObjectStore:
+        """The store of FUNDUS_STORAGE_URL."""
+        parts = urlsplit(self._settings.storage_url)
+        if parts.scheme == "file":
+            return FolderStore(Path(unquote(parts.path)))
+        return BucketStore(self.client, parts.netloc, parts.path)
+
+    def read(self, uri: str, *, max_bytes: int) -> bytes:
+        """The bytes of a `file://` or `s3://` reference.
+
+        Raises ImageMissingError, ImageTooLargeError (the size is checked before the body is read),
+        ImageReferenceError for any other scheme, and StorageError when the store does not do its part.
+        """
+        parts = urlsplit(uri)
+        if parts.scheme == "file":
+            return _read_file(Path(unquote(parts.path)), max_bytes)
+        if parts.scheme == "s3":
+            return _read_object(self.client, parts.netloc, unquote(parts.path.lstrip("/")), max_bytes)
+        raise ImageReferenceError(f"{uri!r} is neither a file:// nor an s3:// reference")
+
+    def list_bucket(self, bucket: str, prefix: str) -> Iterator["ObjectTypeDef"]:
+        """The objects under a prefix, a page at a time. Raises StorageError."""
+        try:
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                yield from page.get("Contents", ())
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot list s3://{bucket}/{prefix}: {_reason(error)}") from error
+
+
+def file_uri(path: Path) -> str:
+    """The `file://` reference of a path, absolute and percent-encoded."""
+    return path.absolute().as_uri()
+
+
+def object_uri(bucket: str, key: str) -> str:
+    """The `s3://` reference of an object, percent-encoded so that `#` and `?` in keys survive."""
+    return f"s3://{bucket}/{quote(key)}"
+
+
+def _read_file(path: Path, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > max_bytes:
+                raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
+            return file.read(max_bytes)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ImageMissingError(f"no file at {path}") from error
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _read_object(client: "S3Client", bucket: str, key: str, max_bytes: int | None = None) -> bytes:
+    for attempt in range(1, READ_ATTEMPTS + 1):
+        try:
+            answer = client.get_object(Bucket=bucket, Key=key)
+            size = answer["ContentLength"]
+            if max_bytes is not None and size > max_bytes:
+                answer["Body"].close()
+                raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
+            body: bytes = answer["Body"].read()
+            return body
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in NOT_THERE or code == "NoSuchBucket":
+                raise ImageMissingError(f"no object at s3://{bucket}/{key} ({code})") from error
+            raise StorageError(f"cannot read s3://{bucket}/{key}: {_reason(error)}") from error
+        except (CutBodyError, HTTPClientError) as error:
+            # boto3 retries a request, but not a body that is cut while it is read.
+            if attempt == READ_ATTEMPTS:
+                raise StorageError(f"cannot read s3://{bucket}/{key}: {_reason(error)}") from error
+        except BotoCoreError as error:
+            raise StorageError(f"cannot read s3://{bucket}/{key}: {_reason(error)}") from error
+    raise AssertionError("unreachable")
+
+
+def _reason(error: Any) -> str:
+    """The store's code, or the client's class: never an address with a signature or a header."""
+    if isinstance(error, ClientError):
+        answer = error.response
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
+        return f"{answer.get('Error', {}).get('Code', '?')} (HTTP {status})"
+    return type(error).__name__
