@@ -75,7 +75,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decoded grade: `referable` is grade 2 or worse; `class_probabilities` float32 (5,) over grades 0 to 4, sum 1."""
+    """A decoded grade: `referable` is grade 2 or worse; `class_probabilities` float32 (5,), grades 0 to 4, sum 1."""
 
     grade: Grade
     referable: bool

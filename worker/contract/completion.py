@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, exists, update
+from sqlalchemy import ColumnElement, Connection, exists, select, update
 
 from worker.contract.schema import gradings, runs
 from worker.contract.vocabulary import RunState, Status
@@ -14,10 +14,19 @@ def finish_if_settled(connection: Connection, run_id: int) -> bool:
     Call it after the settling transaction has committed: two workers that settle the last two chunks at the same
     time would each still see the other's images queued.
     """
-    unfinished = exists().where(gradings.c.run_id == run_id, gradings.c.status == Status.QUEUED)
     finished = connection.execute(
         update(runs)
-        .where(runs.c.run_id == run_id, runs.c.state == RunState.RUNNING, ~unfinished)
+        .where(runs.c.run_id == run_id, _is_settled())
         .values(state=RunState.FINISHED, finished_at=datetime.now(UTC))
     )
     return finished.rowcount == 1
+
+
+def settled_runs(connection: Connection) -> list[int]:
+    """The running runs that have no queued image left."""
+    return list(connection.execute(select(runs.c.run_id).where(_is_settled())).scalars())
+
+
+def _is_settled() -> ColumnElement[bool]:
+    queued = exists().where(gradings.c.run_id == runs.c.run_id, gradings.c.status == Status.QUEUED)
+    return (runs.c.state == RunState.RUNNING) & ~queued

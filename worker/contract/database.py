@@ -1,8 +1,8 @@
 """Connections to the ledger: one engine, two kinds of transaction, one clock, errors translated."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -11,7 +11,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Float
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from worker.contract.errors import DatabaseError, SettingsError
 from worker.contract.settings import Settings
@@ -19,8 +18,6 @@ from worker.contract.settings import Settings
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 120
-
-T = TypeVar("T")
 
 
 class epoch_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
@@ -85,17 +82,6 @@ def writing(engine: Engine) -> Iterator[Connection]:
         connection.begin(),
     ):
         yield connection
-
-
-def persist(work: Callable[[], T], *, patience_s: float) -> T:
-    """`work()` again after each DatabaseError until it succeeds or `patience_s` has passed; then the last error."""
-    retrying = Retrying(
-        retry=retry_if_exception_type(DatabaseError),
-        wait=wait_random_exponential(multiplier=0.1, max=3),
-        stop=stop_after_delay(patience_s),
-        reraise=True,
-    )
-    return retrying(work)
 
 
 @contextmanager

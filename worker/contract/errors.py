@@ -102,16 +102,16 @@ class BrokerError(ServiceError):
     code = "broker_unavailable"
 
 
+class AcceleratorMemoryError(ServiceError):
+    """The batch does not fit the device's memory; a smaller one may."""
+
+    code = "accelerator_memory"
+
+
 class ModelError(FundusError):
     """A bundle or a network that must not be used, or that yields values that are not finite."""
 
     code = "model_invalid"
-
-
-class AcceleratorMemoryError(FundusError):
-    """The batch does not fit the device's memory; a smaller one may."""
-
-    code = "accelerator_memory"
 
 
 class MessageError(FundusError):

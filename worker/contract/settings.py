@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     s3_timeout_s: Seconds = 20.0
     """Longest wait for one answer of the object store."""
 
-    model: str = "aptos-densenet121"
+    model: str = "densenet121-aptos"
     """A model bundle: the name of a shipped one, or a directory."""
     engine: Literal["auto", "tensorflow"] = "auto"
     """What runs the network."""

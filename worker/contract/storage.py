@@ -147,7 +147,7 @@ class Storage:
     def client(self) -> "S3Client":
         """Signed with v4, bounded in time, retried by boto3 in standard mode."""
         settings = self._settings
-        return boto3.session.Session().client(
+        client: S3Client = boto3.session.Session().client(
             "s3",
             endpoint_url=settings.s3_endpoint_url,
             region_name=settings.s3_region,
@@ -162,6 +162,7 @@ class Storage:
                 s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},
             ),
         )
+        return client
 
     @cached_property
     def overlays(self) -> ObjectStore:
@@ -224,8 +225,7 @@ def _read_object(client: "S3Client", bucket: str, key: str, max_bytes: int | Non
             if max_bytes is not None and size > max_bytes:
                 answer["Body"].close()
                 raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
-            body: bytes = answer["Body"].read()
-            return body
+            return bytes(answer["Body"].read())
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in NOT_THERE or code == "NoSuchBucket":

@@ -1,0 +1,76 @@
+"""The Celery application: `celery -A worker.app worker`, `... beat`, `... flower`.
+
+Importing it is cheap; TensorFlow is loaded when a worker starts.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery.schedules import crontab
+from celery.signals import setup_logging, worker_init, worker_shutdown
+
+from worker.contract.errors import FundusError
+from worker.contract.messages import GradeChunk
+from worker.contract.queues import GRADE_CHUNK, NIGHTLY, make_celery
+from worker.contract.settings import read_settings
+from worker.contract.vocabulary import Queue
+from worker.logs import configure_logs
+from worker.nightly import enqueue_tonight
+
+if TYPE_CHECKING:
+    from worker.runtime import Runtime
+
+settings = read_settings()
+app = make_celery(settings)
+_runtime: Runtime | None = None
+
+
+@app.task(name=GRADE_CHUNK)
+def grade_chunk(message: dict[str, Any]) -> dict[str, int]:
+    """Grade the images of one chunk; the number of images by status."""
+    chunk = GradeChunk.decode(message)
+    assert _runtime is not None, "worker_init comes before the first message"  # noqa: S101
+    return _runtime.grade_chunk(chunk)
+
+
+@app.task(name=NIGHTLY)
+def nightly() -> dict[str, Any]:
+    """Enqueue what the nightly source holds and no earlier night has had."""
+    return enqueue_tonight(settings, app)
+
+
+if settings.nightly_source is not None:
+    hour, minute = settings.nightly_at.split(":")
+    app.conf.beat_schedule = {
+        "nightly": {
+            "task": NIGHTLY,
+            "schedule": crontab(hour=hour, minute=minute),
+            "options": {"queue": Queue.BULK},
+        }
+    }
+
+
+@setup_logging.connect
+def _set_up_logging(**_: object) -> None:
+    configure_logs(settings.log_format, settings.log_level)
+
+
+@worker_init.connect
+def _start(**_: object) -> None:
+    global _runtime
+    from worker.runtime import Runtime
+
+    try:
+        _runtime = Runtime(settings, app)
+    except FundusError as error:
+        logging.getLogger(__name__).error("cannot start: [%s] %s", error.code, error.detail)  # noqa: TRY400 - one line for the operator
+        # Celery logs and forgets what a signal's receiver raises, unless it is this.
+        raise SystemExit(1) from error
+
+
+@worker_shutdown.connect
+def _stop(**_: object) -> None:
+    if _runtime is not None:
+        _runtime.close()

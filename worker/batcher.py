@@ -1,0 +1,100 @@
+"""Dynamic batching: images of all chunks in flight share forward passes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from worker.contract.errors import AcceleratorMemoryError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from worker.items import Prediction
+
+    Enhanced = NDArray[np.uint8] | NDArray[np.float32]
+
+
+class Batcher:
+    """One thread that owns the engine. A batch leaves when it is full or its first image has waited long enough."""
+
+    def __init__(
+        self,
+        predict: Callable[[Sequence[Enhanced]], Sequence[Prediction]],
+        *,
+        max_batch_size: int,
+        max_wait_ms: float,
+    ) -> None:
+        self._predict = predict
+        self._max_batch_size = max_batch_size
+        self._max_wait_s = max_wait_ms / 1000
+        self._waiting: deque[tuple[float, Enhanced, Future[Prediction]]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="batcher", daemon=True)
+        self._thread.start()
+
+    def submit(self, enhanced: Enhanced) -> Future[Prediction]:
+        """The prediction of one image, in time. Raises RuntimeError after `close`."""
+        future: Future[Prediction] = Future()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the batcher is closed")
+            self._waiting.append((monotonic(), enhanced, future))
+            self._changed.notify()
+        return future
+
+    def close(self) -> None:
+        """Finish what was submitted, then stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while batch := self._next_batch():
+            live = [(enhanced, future) for enhanced, future in batch if future.set_running_or_notify_cancel()]
+            if live:
+                self._run(live)
+
+    def _next_batch(self) -> list[tuple[Enhanced, Future[Prediction]]]:
+        """Empty only when closed and drained."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            while self._waiting and len(self._waiting) < self._max_batch_size and not self._closed:
+                patience_s = self._waiting[0][0] + self._max_wait_s - monotonic()
+                if patience_s <= 0:
+                    break
+                self._changed.wait(patience_s)
+            size = min(len(self._waiting), self._max_batch_size)
+            return [self._waiting.popleft()[1:] for _ in range(size)]
+
+    def _run(self, batch: list[tuple[Enhanced, Future[Prediction]]]) -> None:
+        try:
+            predictions = self._predict([enhanced for enhanced, _ in batch])
+        except (AcceleratorMemoryError, ModelError) as error:
+            self._retry_halved(batch, error)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the image gets it
+            for _, future in batch:
+                future.set_exception(error)
+        else:
+            for (_, future), prediction in zip(batch, predictions, strict=True):
+                future.set_result(prediction)
+
+    def _retry_halved(self, batch: list[tuple[Enhanced, Future[Prediction]]], error: Exception) -> None:
+        if len(batch) == 1:
+            batch[0][1].set_exception(error)
+            return
+        middle = (len(batch) + 1) // 2
+        if isinstance(error, AcceleratorMemoryError):
+            # What did not fit once will not fit later: the device's memory does not grow.
+            self._max_batch_size = min(self._max_batch_size, middle)
+        self._run(batch[:middle])
+        self._run(batch[middle:])

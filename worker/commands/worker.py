@@ -1,0 +1,55 @@
+"""`fundus worker`: the Celery worker with the right pool and settings."""
+
+import os
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from worker.contract.settings import PREFIX, parse_settings, read_settings
+
+app = typer.Typer()
+
+
+class EngineChoice(StrEnum):
+    """What runs the network."""
+
+    AUTO = "auto"
+    TENSORFLOW = "tensorflow"
+
+
+@app.command()
+def worker(
+    engine: Annotated[EngineChoice | None, typer.Option(help="What runs the network.")] = None,
+    queues: Annotated[str | None, typer.Option(help="Queues to consume, comma-separated.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Chunks in flight.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name shown in Flower; unique on this machine.")] = None,
+) -> None:
+    """Grade what the queues hold, until told to stop.
+
+    Ctrl-C or SIGTERM finishes the chunks in flight, then ends.
+
+    Examples:
+
+        fundus worker
+
+        fundus worker --queues live --concurrency 2
+    """
+    # The Celery application reads its settings from the environment, as the plain `celery worker` does.
+    for variable, value in (("ENGINE", engine), ("QUEUES", queues), ("CONCURRENCY", concurrency)):
+        if value is not None:
+            os.environ[PREFIX + variable] = str(value)
+    parse_settings()
+    read_settings.cache_clear()
+    from worker.app import app as celery
+
+    settings = read_settings()
+    node = celery.Worker(
+        hostname=f"{name or f'fundus-{os.getpid()}'}@%h",
+        pool="threads",
+        concurrency=settings.concurrency,
+        loglevel=settings.log_level.upper(),
+        quiet=True,
+    )
+    node.start()
+    raise typer.Exit(node.exitcode or 0)

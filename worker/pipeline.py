@@ -1,0 +1,197 @@
+"""Carry the images of a chunk through the steps: fetch and prepare, grade and explain, draw and upload, settle.
+
+All chunks in flight share one event loop, one pool of decoders, one batcher and one pool of transfer threads, so that
+the accelerator works on some images while others are fetched and others uploaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from worker.contract.errors import ImageError, ModelError, ServiceError, Ungradable
+from worker.contract.patience import persist
+from worker.contract.vocabulary import Status
+from worker.isolation import Isolation
+from worker.items import Outcome
+from worker.ledger import Lease, finish_run, is_suspect, lease_chunk, renew_lease, settle_chunk
+from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
+from worker.steps.grade import decide_grade
+from worker.steps.overlay import encode_overlay, render_overlay
+from worker.steps.prepare import prepare_stack_entry
+from worker.steps.publish import publish_overlay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from worker.batcher import Batcher
+    from worker.contract.messages import GradeChunk
+    from worker.contract.settings import Settings
+    from worker.contract.storage import Storage
+    from worker.decoders import DecoderPool
+    from worker.items import Prediction, Prepared
+    from worker.ledger import LeasedImage
+    from worker.model.bundle import Bundle
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class Pipeline:
+    """What one worker process does with chunks; `grade_chunk` may be called from many threads at once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Engine,
+        storage: Storage,
+        bundle: Bundle,
+        decoders: DecoderPool,
+        batcher: Batcher,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._storage = storage
+        self._bundle = bundle
+        self._decoders = decoders
+        self._batcher = batcher
+        self._isolation = Isolation()
+        self._leases: dict[str, Lease] = {}
+        self._transfers = ThreadPoolExecutor(settings.transfer_threads, thread_name_prefix="transfer")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pipeline", daemon=True)
+        self._thread.start()
+
+    def grade_chunk(self, chunk: GradeChunk) -> dict[str, int]:
+        """Lease, grade and settle; the number of images by status, `queued` for those that a service failed.
+
+        Raises MessageError, ModelError or DatabaseError when nothing could be leased or settled; the rows then stay
+        queued in the ledger and are sent again.
+        """
+        suspect = self._patiently(partial(is_suspect, self._database, chunk))
+        with self._isolation.alone() if suspect else self._isolation.together():
+            lease = self._patiently(
+                partial(
+                    lease_chunk,
+                    self._database,
+                    chunk,
+                    model_id=self._bundle.model_id,
+                    lease_s=self._settings.lease_s,
+                    max_attempts=self._settings.max_attempts,
+                )
+            )
+            if not lease.images:
+                return {}
+            self._leases[lease.token] = lease
+            try:
+                outcomes, released = asyncio.run_coroutine_threadsafe(self._grade(lease), self._loop).result()
+                self._settle(lease, outcomes, released)
+            finally:
+                del self._leases[lease.token]
+        self._patiently(partial(finish_run, self._database, lease.run_id))
+        return dict(Counter(str(o.status) for o in outcomes) + Counter({str(Status.QUEUED): len(released)}))
+
+    def renew_leases(self) -> None:
+        """Keep the images in flight ours. Raises DatabaseError."""
+        for lease in list(self._leases.values()):
+            renew_lease(self._database, lease, lease_s=self._settings.lease_s)
+
+    def close(self) -> None:
+        """Stop the threads; call it when no chunk is in flight."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._transfers.shutdown()
+
+    def _settle(self, lease: Lease, outcomes: list[Outcome], released: dict[str, ServiceError]) -> None:
+        written = self._patiently(
+            partial(
+                settle_chunk,
+                self._database,
+                lease,
+                outcomes,
+                released,
+                model_id=self._bundle.model_id,
+                retry_after_s=self._settings.resend_after_s,
+            )
+        )
+        if written != len(lease.images):
+            log.warning("lease_lost", run=lease.run_name, images=len(lease.images), written=written)
+
+    async def _grade(self, lease: Lease) -> tuple[list[Outcome], dict[str, ServiceError]]:
+        results = await asyncio.gather(*(self._grade_image(lease, image) for image in lease.images))
+        outcomes = [result for result in results if isinstance(result, Outcome)]
+        released = {
+            image.image_id: result
+            for image, result in zip(lease.images, results, strict=True)
+            if isinstance(result, ServiceError)
+        }
+        return outcomes, released
+
+    async def _grade_image(self, lease: Lease, image: LeasedImage) -> Outcome | ServiceError:
+        """The one place where an image's failure becomes its outcome and a service's failure a release."""
+        try:
+            prepared = await self._prepare(image)
+            prediction = await asyncio.wrap_future(self._batcher.submit(prepared.enhanced))
+            return await self._transfer(partial(self._publish, lease, image, prepared, prediction))
+        except ServiceError as error:
+            log.warning("released", run=lease.run_name, image=image.image_id, code=error.code, detail=error.detail)
+            return error
+        except (ImageError, Ungradable, ModelError) as error:
+            status = Status.UNGRADABLE if isinstance(error, Ungradable) else Status.FAILED
+            log.info(str(status), run=lease.run_name, image=image.image_id, code=error.code, detail=error.detail)
+            return Outcome(image.image_id, status, error_code=error.code, error_detail=error.detail)
+        except Exception as error:
+            # A fault of ours, yet the neighbours must not pay for it: the traceback goes to the log.
+            log.exception("unexpected", run=lease.run_name, image=image.image_id)
+            detail = f"{type(error).__name__}: {error}"
+            return Outcome(image.image_id, Status.FAILED, error_code="unexpected", error_detail=detail)
+
+    async def _prepare(self, image: LeasedImage) -> Prepared:
+        if is_stack_entry(image.uri):
+            return await self._transfer(partial(self._prepare_stack_entry, image))
+        data = await self._transfer(partial(self._fetch, image))
+        return await asyncio.wrap_future(self._decoders.submit(data))
+
+    def _fetch(self, image: LeasedImage) -> bytes:
+        limit = self._settings.max_image_bytes
+        return self._patiently(lambda: fetch_photograph(self._storage, image.uri, max_bytes=limit, sha256=image.sha256))
+
+    def _prepare_stack_entry(self, image: LeasedImage) -> Prepared:
+        return prepare_stack_entry(
+            self._patiently(lambda: fetch_stack_entry(image.uri)),
+            recipe=self._bundle.recipe,
+            overlay_size_px=self._settings.overlay_size_px,
+        )
+
+    def _publish(self, lease: Lease, image: LeasedImage, prepared: Prepared, prediction: Prediction) -> Outcome:
+        settings = self._settings
+        decision = decide_grade(prediction, self._bundle.thresholds)
+        overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
+        encoded = encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
+        key = self._patiently(
+            lambda: publish_overlay(
+                self._storage.overlays,
+                encoded,
+                run_name=lease.run_name,
+                model_id=self._bundle.model_id,
+                image_id=image.image_id,
+                decision=decision,
+                fmt=settings.overlay_format,
+            )
+        )
+        return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
+
+    async def _transfer(self, work: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._transfers, work)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        return persist(work, patience_s=self._settings.service_patience_s)

@@ -1,0 +1,79 @@
+"""What a worker process holds while it lives: the model, its connections, its threads and its duties."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from worker.batcher import Batcher
+from worker.contract.database import connect
+from worker.contract.migrate import require_current
+from worker.contract.storage import Storage
+from worker.decoders import DecoderPool
+from worker.ledger import register_model
+from worker.model.bundle import load_bundle
+from worker.model.tensorflow_engine import TensorFlowEngine
+from worker.periodic import Periodic
+from worker.pipeline import Pipeline
+from worker.reconciler import reconcile
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from worker.contract.messages import GradeChunk
+    from worker.contract.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Runtime:
+    """Built and warm before the first message is taken; closed after the last chunk has been settled."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        """Raises UsageError, ModelError or DatabaseError when the worker could not do its work."""
+        database = connect(settings, pool_size=settings.concurrency + 2)
+        require_current(database)
+        bundle = load_bundle(settings.model)
+        register_model(database, bundle.model_id, bundle.name, bundle.manifest.model_dump(mode="json"))
+        self._decoders = DecoderPool(bundle.recipe, settings)
+        engine = TensorFlowEngine(bundle)
+        engine.warm_up(settings.max_batch_size)
+        self._batcher = Batcher(
+            engine.predict, max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
+        )
+        storage = Storage(settings, connections=settings.transfer_threads)
+        self._pipeline = Pipeline(settings, database, storage, bundle, self._decoders, self._batcher)
+        self._duties = [
+            Periodic("leases", self._pipeline.renew_leases, every_s=settings.lease_s / 3),
+            Periodic(
+                "reconciler",
+                partial(reconcile, database, app, settings, holder=str(uuid4())),
+                every_s=settings.reconcile_every_s,
+            ),
+        ]
+        self._database = database
+        log.info(
+            "ready",
+            model=bundle.name,
+            model_id=bundle.model_id,
+            device=engine.device,
+            batch_size=settings.max_batch_size,
+            queues=settings.queues,
+            chunks_in_flight=settings.concurrency,
+        )
+
+    def grade_chunk(self, chunk: GradeChunk) -> dict[str, int]:
+        """See `Pipeline.grade_chunk`."""
+        return self._pipeline.grade_chunk(chunk)
+
+    def close(self) -> None:
+        """Stop in the order in which work flows."""
+        for duty in self._duties:
+            duty.stop()
+        self._batcher.close()
+        self._decoders.close()
+        self._pipeline.close()
+        self._database.dispose()
