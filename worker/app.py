@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celery.schedules import crontab
 from celery.signals import setup_logging, worker_init, worker_shutdown
 
-from worker.contract.errors import FundusError
+from worker.contract.errors import FundusError, ServiceError
 from worker.contract.messages import GradeChunk
 from worker.contract.queues import GRADE_CHUNK, NIGHTLY, make_celery
 from worker.contract.settings import read_settings
@@ -31,7 +31,8 @@ _runtime: Runtime | None = None
 def grade_chunk(message: dict[str, Any]) -> dict[str, int]:
     """Grade the images of one chunk; the number of images by status."""
     chunk = GradeChunk.decode(message)
-    assert _runtime is not None, "worker_init comes before the first message"  # noqa: S101
+    if _runtime is None:
+        raise ServiceError("the worker is not running: chunks are graded between its start and its stop")
     return _runtime.grade_chunk(chunk)
 
 
@@ -72,5 +73,7 @@ def _start(**_: object) -> None:
 
 @worker_shutdown.connect
 def _stop(**_: object) -> None:
-    if _runtime is not None:
-        _runtime.close()
+    global _runtime  # noqa: PLW0603
+    runtime, _runtime = _runtime, None
+    if runtime is not None:
+        runtime.close()

@@ -105,7 +105,8 @@ class Pipeline:
             renew_lease(self._database, lease, lease_s=self._settings.lease_s)
 
     def close(self) -> None:
-        """Stop the threads; call it when no chunk is in flight."""
+        """Stop the threads. Chunks still in flight are abandoned: their leases run out and they are sent again."""
+        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -195,3 +196,10 @@ class Pipeline:
 
     def _patiently(self, work: Callable[[], T]) -> T:
         return persist(work, patience_s=self._settings.service_patience_s)
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -70,10 +70,10 @@ class Runtime:
         return self._pipeline.grade_chunk(chunk)
 
     def close(self) -> None:
-        """Stop in the order in which work flows."""
+        """Stop in the order in which work flows. After a warm shutdown no chunk is in flight any more."""
         for duty in self._duties:
             duty.stop()
+        self._pipeline.close()
         self._batcher.close()
         self._decoders.close()
-        self._pipeline.close()
         self._database.dispose()

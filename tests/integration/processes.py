@@ -1,0 +1,68 @@
+"""Real `fundus` processes for tests of the whole way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+FUNDUS = Path(sys.executable).with_name("fundus")
+READY_WITHIN_S = 120
+DRAINED_WITHIN_S = 60
+
+
+def fundus(*arguments: str, env: Mapping[str, str], check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    done = subprocess.run(
+        [FUNDUS, *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=180, check=False
+    )
+    if check:
+        assert done.returncode == 0, f"fundus {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def fundus_json(*arguments: str, env: Mapping[str, str]) -> Any:
+    """The one object that a command prints with `--json`."""
+    return json.loads(fundus(*arguments, "--json", env=env).stdout.splitlines()[-1])
+
+
+@contextmanager
+def worker(env: Mapping[str, str], log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process that is ready, stopped with SIGTERM at the end; it must then leave with 0."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command or (FUNDUS, "worker"), env={**os.environ, **env}, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        _wait_for(lambda: "model_id=" in log.read_text(), process, log)
+        yield process
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DRAINED_WITHIN_S) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until_finished(run: str, env: Mapping[str, str], *, within_s: float = 180) -> Any:
+    """The last status of a run that has finished."""
+    deadline = time.monotonic() + within_s
+    while True:
+        status = fundus_json("status", run, env=env)
+        if status["state"] == "finished":
+            return status
+        assert time.monotonic() < deadline, status
+        time.sleep(0.5)
+
+
+def _wait_for(ready: Any, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not ready():
+        assert process.poll() is None, f"the worker ended with {process.returncode}:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"the worker is not ready after {READY_WITHIN_S} s:\n{log.read_text()}"
+        time.sleep(0.1)
