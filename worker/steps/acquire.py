@@ -1,0 +1,83 @@
+"""Decode the bytes of one photograph, at the scale that is needed."""
+
+import re
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.contract.errors import ImageDecodeError, ImageError, ImageTooLargeError
+from worker.formats.check import check_header
+from worker.formats.complaints import listen_to_codecs
+from worker.formats.header import Header, ImageFormat, Limits
+from worker.items import Photograph
+
+# libjpeg's warnings about damaged data, and OpenCV's own word for memory that it did not get.
+_DAMAGE = re.compile(r"Corrupt JPEG data: .*|Premature end of .*|Inconsistent progression .*|Invalid SOS .*")
+_NO_MEMORY = re.compile(r"Insufficient memory|Failed to allocate|[Oo]ut of memory")
+_ERROR_LINE = re.compile(r".*(?:error|Error|warning|Warning).*")
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+def decode_photograph(data: bytes, *, cover_px: int, limits: Limits) -> Photograph:
+    """The first picture in the bytes, upright, as 8-bit RGB.
+
+    A JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 whose shorter side still has `cover_px` pixels. EXIF
+    orientation is applied, transparency put over black, grey and CMYK turned into RGB, 16 bits scaled to 8.
+    Raises ImageFormatError, ImageTooLargeError (also when memory runs out) or ImageDecodeError.
+    Not for a process with threads: see `worker.formats.complaints`.
+    """
+    header = check_header(data, limits)
+    reduction = choose_reduction(header, cover_px)
+    pixels = _decode(data, header, cv2.IMREAD_UNCHANGED if header.has_alpha else _REDUCED[reduction])
+    expected = sorted(-(-side // reduction) for side in (header.height, header.width))
+    if sorted(pixels.shape[:2]) != expected:
+        raise ImageDecodeError(f"{header.format} decodes to {pixels.shape[:2]}, its header promises {expected}")
+    return Photograph(_to_rgb(pixels), scale=1 / reduction)
+
+
+def choose_reduction(header: Header, cover_px: int) -> int:
+    """How many times smaller a JPEG can be decoded and still cover; 1 for every other format."""
+    if header.format is not ImageFormat.JPEG:
+        return 1
+    shorter = min(header.width, header.height)
+    return max((times for times in _REDUCED if shorter // times >= cover_px), default=1)
+
+
+def _decode(data: bytes, header: Header, flags: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    try:
+        with listen_to_codecs() as complaints:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise _translate(header, str(error)) from error
+    if pixels is None:
+        raise _translate(header, complaints.text)
+    damage = _DAMAGE.search(complaints.text)
+    if damage:
+        raise ImageDecodeError(f"{header.format} of {len(data):,} bytes: {damage.group().strip()}")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageDecodeError(f"{header.format} decodes to samples of {pixels.dtype}")
+    return pixels  # type: ignore[return-value]
+
+
+def _translate(header: Header, complaint: str) -> ImageError:
+    size = f"{header.format} of {header.width} x {header.height} pixels"
+    if _NO_MEMORY.search(complaint):
+        return ImageTooLargeError(f"{size} does not fit the decoder's memory")
+    line = _ERROR_LINE.search(complaint)
+    return ImageDecodeError(f"{size} cannot be decoded: {line.group().strip() if line else 'no reason given'}")
+
+
+def _to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+    upper = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)
+    if upper.ndim == 2:
+        return np.repeat(upper[..., None], 3, axis=2)
+    if upper.shape[2] == 4:
+        opaque = upper[..., 3:].astype(np.uint16)
+        upper = ((upper[..., :3] * opaque + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(upper[..., ::-1])
