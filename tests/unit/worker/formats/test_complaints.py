@@ -1,6 +1,7 @@
 """What a codec prints in C is heard, and the process's own standard error comes back."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -23,8 +24,8 @@ def test_standard_error_comes_back_after_a_fault(capfd: pytest.CaptureFixture[st
 
 
 def test_no_descriptor_is_left_open() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         with listen_to_codecs():
             pass
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
