@@ -1,0 +1,200 @@
+"""Fixtures that every test may use: real servers, fresh ledgers and stores, an environment without the user's settings.
+
+A server starts when a selected test needs it, all of them at the same time, once for each process of pytest.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine
+
+from tests.services.postgres import Postgres
+from tests.services.seaweedfs import Bucket, SeaweedFS
+from tests.services.stack import Stack, running
+from worker.contract.database import connect
+from worker.contract.migrate import upgrade
+from worker.contract.settings import Settings, parse_settings, read_settings
+from worker.contract.storage import ObjectStore, Storage
+
+SERVER_OF = {
+    "valkey": "valkey",
+    "broker_url": "valkey",
+    "postgres": "postgres",
+    "postgres_url": "postgres",
+    "blank_postgres_url": "postgres",
+    "seaweedfs": "seaweedfs",
+    "bucket": "seaweedfs",
+}
+"""Which server a fixture stands on."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _servers_of(item):
+            item.add_marker("services")
+
+
+def _servers_of(item: pytest.Item) -> set[str]:
+    """The servers that a test needs: by its fixtures, or by a parameter that is the name of one."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    names = {*getattr(item, "fixturenames", ()), *(value for value in parameters if isinstance(value, str))}
+    return {SERVER_OF[name] for name in names if name in SERVER_OF}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment_without_the_users_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("FUNDUS_", "AWS_", "PG")):
+                patch.delenv(name)
+        nowhere = tmp_path_factory.getbasetemp() / "no-such-file"
+        patch.setenv("AWS_CONFIG_FILE", str(nowhere))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _settings_read_anew() -> None:
+    read_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The servers that the selected tests need, starting."""
+    with running(server for item in request.session.items for server in _servers_of(item)) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def valkey(stack: Stack) -> str:
+    """The address of the session's broker, for tests that need its state to last."""
+    assert stack.broker_url is not None
+    return stack.broker_url
+
+
+@pytest.fixture(scope="session")
+def postgres(stack: Stack) -> Postgres:
+    """The session's PostgreSQL, with a migrated template."""
+    assert stack.postgres is not None
+    stack.postgres.wait()
+    stack.postgres.make_template(_migrate)
+    return stack.postgres
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(stack: Stack) -> SeaweedFS:
+    """The session's S3 server."""
+    assert stack.seaweedfs is not None
+    stack.seaweedfs.wait()
+    return stack.seaweedfs
+
+
+@pytest.fixture
+def broker_url(valkey: str) -> str:
+    """An empty broker."""
+    with Redis.from_url(valkey) as client:
+        client.flushall()
+    return valkey
+
+
+@pytest.fixture(scope="session")
+def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "migrated.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, _migrated_file: Path) -> str:
+    """A migrated ledger in a file, without a row."""
+    path = shutil.copy(_migrated_file, tmp_path / "ledger.db")
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A migrated ledger on PostgreSQL, without a row."""
+    name = postgres.create()
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture
+def blank_sqlite_url(tmp_path: Path) -> str:
+    """A SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'blank.db'}"
+
+
+@pytest.fixture
+def blank_postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A database on PostgreSQL without a table."""
+    name = postgres.create(template="template0")
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"], ids=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """A connection to a migrated ledger without a row, on both databases."""
+    yield from _connected(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(params=["blank_sqlite_url", "blank_postgres_url"], ids=["sqlite", "postgresql"])
+def blank_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """A connection to a database without a table, on both."""
+    yield from _connected(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def bucket(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket that the environment's settings and credentials point at."""
+    bucket = seaweedfs.create()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", bucket.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", bucket.secret_key)
+    monkeypatch.setenv("FUNDUS_S3_ENDPOINT_URL", bucket.endpoint_url)
+    monkeypatch.setenv("FUNDUS_STORAGE_URL", bucket.storage_url)
+    return bucket
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that the environment's settings name as the store; it is not there yet."""
+    folder = tmp_path / "store"
+    monkeypatch.setenv("FUNDUS_STORAGE_URL", folder.as_uri())
+    return folder
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    """An empty store of overlays, in a folder and in a bucket."""
+    request.getfixturevalue(request.param)
+    return Storage(parse_settings()).overlays
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of the values given, then of the environment; ledger and store lie in the test's folder otherwise."""
+
+    def make(**values: object) -> Settings:
+        own = {"database_url": f"sqlite:///{tmp_path / 'ledger.db'}", "storage_url": (tmp_path / "store").as_uri()}
+        absent = {name: value for name, value in own.items() if f"FUNDUS_{name.upper()}" not in os.environ}
+        return parse_settings(**{**absent, **values})
+
+    return make
+
+
+def _migrate(url: str) -> None:
+    engine = connect(parse_settings(database_url=url))
+    upgrade(engine)
+    engine.dispose()
+
+
+def _connected(url: str) -> Iterator[Engine]:
+    engine = connect(parse_settings(database_url=url))
+    yield engine
+    engine.dispose()

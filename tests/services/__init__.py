@@ -1,0 +1,1 @@
+"""Real servers from wheels for the tests, as root and as an ordinary user."""

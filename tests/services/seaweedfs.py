@@ -1,0 +1,108 @@
+"""A real S3 server, SeaweedFS, and buckets on it."""
+
+import itertools
+import random
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from producer.embedded import is_free
+from tests.services.process import Server, start
+
+ACCESS_KEY = "test-access-key"
+SECRET_KEY = "test-secret-key"
+PARTS = ("s3", "master", "volume", "filer", "admin")
+GRPC_OFFSET = 10_000
+"""Each part listens there, too, counted from its own port."""
+OPTIONS = {
+    "ip": "127.0.0.1",
+    "ip.bind": "127.0.0.1",
+    "admin.ui": "false",
+    "webdav": "false",
+    "master.telemetry": "false",
+    "s3.port.iceberg": "0",
+    "s3.port.lance": "0",
+    # A missing bucket must be an error, as it is on other stores.
+    "s3.autoCreateBucket": "false",
+    # Half a gigabyte by default.
+    "s3.cacheCapacityMB": "16",
+    "s3.readerCacheSizeMB": "32",
+}
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An empty bucket of a running server."""
+
+    name: str
+    endpoint_url: str
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+
+    @property
+    def storage_url(self) -> str:
+        return f"s3://{self.name}/overlays"
+
+
+class SeaweedFS:
+    """One server; every bucket on it is made for one test."""
+
+    def __init__(self, server: Server, endpoint_url: str) -> None:
+        self._server = server
+        self.endpoint_url = endpoint_url
+        self._numbers = itertools.count(1)
+        self._client = boto3.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            region_name="us-east-1",
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=10),
+        )
+
+    def wait(self) -> None:
+        """Until it stores an object: it lists buckets before it has a volume to write to."""
+        self._server.wait_for(self._store_one, (BotoCoreError, ClientError))
+
+    def create(self) -> Bucket:
+        bucket = Bucket(f"test-{next(self._numbers)}", self.endpoint_url)
+        self._client.create_bucket(Bucket=bucket.name)
+        return bucket
+
+    def stop(self) -> None:
+        self._client.close()
+        self._server.stop()
+
+    def _store_one(self) -> None:
+        if "ready" not in {bucket["Name"] for bucket in self._client.list_buckets()["Buckets"]}:
+            self._client.create_bucket(Bucket="ready")
+        self._client.put_object(Bucket="ready", Key="ready", Body=b"ready")
+
+
+def start_seaweedfs(directory: Path) -> SeaweedFS:
+    """Start one in `directory`, which must exist; returns before it answers."""
+    ports = dict(zip((f"{part}.port" for part in PARTS), map(str, _free_ports()), strict=True))
+    options = {"dir": str(directory), "s3.localSocket": str(directory / "s3.sock"), **OPTIONS, **ports}
+    server = start(
+        [
+            Path(sysconfig.get_path("scripts")) / "weed",
+            "-logtostderr=true",
+            "mini",
+            *(f"-{name}={value}" for name, value in options.items()),
+        ],
+        directory / "seaweedfs.log",
+        environment={"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "GOMEMLIMIT": "200MiB"},
+    )
+    return SeaweedFS(server, f"http://127.0.0.1:{ports['s3.port']}")
+
+
+def _free_ports() -> range:
+    while True:
+        first = random.randrange(10_000, 22_000)
+        ports = range(first, first + len(PARTS))
+        if all(is_free(port) and is_free(port + GRPC_OFFSET) for port in ports):
+            return ports

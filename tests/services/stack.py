@@ -1,0 +1,41 @@
+"""The servers of one test session: those that its tests ask for, started together."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from producer.embedded import embedded_valkey
+from tests.services.postgres import Postgres, start_postgres
+from tests.services.seaweedfs import SeaweedFS, start_seaweedfs
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs; a part that nobody asked for is none."""
+
+    broker_url: str | None
+    postgres: Postgres | None
+    seaweedfs: SeaweedFS | None
+
+
+@contextmanager
+def running(wanted: Iterable[str]) -> Iterator[Stack]:
+    """Start the servers of these names: `valkey`, `postgres`, `seaweedfs`. Only Valkey is waited for.
+
+    Nothing of them is left at the end, neither process nor file.
+    """
+    names = set(wanted)
+    with ExitStack() as cleanup:
+        root = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="fundus-tests-")))
+        for name in names:
+            (root / name).mkdir()
+        postgres = start_postgres(root / "postgres") if "postgres" in names else None
+        if postgres is not None:
+            cleanup.callback(postgres.stop)
+        seaweedfs = start_seaweedfs(root / "seaweedfs") if "seaweedfs" in names else None
+        if seaweedfs is not None:
+            cleanup.callback(seaweedfs.stop)
+        broker_url = cleanup.enter_context(embedded_valkey(root / "valkey")) if "valkey" in names else None
+        yield Stack(broker_url, postgres, seaweedfs)
