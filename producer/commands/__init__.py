@@ -1,0 +1,1 @@
+"""The producer's commands, one module each; imported only when called."""

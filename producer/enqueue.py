@@ -1,0 +1,80 @@
+"""Enqueue references into a run: register a batch, commit, then send the messages for what was new."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from celery import Celery
+from sqlalchemy import Engine
+
+from producer.register import register_batch
+from producer.run_lifecycle import RunRequest, open_run, seal_run
+from producer.runs import Run
+from producer.sources.reference import Reference
+from worker.contract.messages import GradeChunk
+from worker.contract.patience import persist
+from worker.contract.queues import send_chunk, split
+from worker.contract.settings import Settings
+from worker.contract.vocabulary import RunState
+
+BATCH_IMAGES = 2048
+
+Progress = Callable[[int, int], None]
+"""Takes the images found so far and those of them that were new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What one enqueue did: `found` references were read, `new` of them were added, in `messages` messages."""
+
+    run: str
+    state: RunState
+    found: int
+    new: int
+    messages: int
+    seconds: float
+
+
+def enqueue(
+    engine: Engine,
+    app: Celery,
+    settings: Settings,
+    request: RunRequest,
+    references: Iterator[Reference],
+    progress: Progress,
+) -> Enqueued:
+    """Add what the run does not have yet, and let it finish once all is settled.
+
+    A batch is committed before its messages are sent, so a crash in between leaves rows that the reconciler sends.
+    Raises SourceError, RunError, DatabaseError or BrokerError; the run stays open then, and the same call goes on.
+    """
+    started = time.monotonic()
+    batch = list(islice(references, BATCH_IMAGES))  # before the run is made: an unreadable source makes none
+    run, position = open_run(engine, request, default_chunk_size=settings.chunk_size)
+    found = new = messages = 0
+    while batch:
+        added = _register(engine, run, batch, position, settings)
+        position += len(added)
+        found += len(batch)
+        new += len(added)
+        messages += send_images(app, run, added, run.chunk_size)
+        progress(found, new)
+        batch = list(islice(references, BATCH_IMAGES))
+    state = seal_run(engine, run)
+    return Enqueued(run.name, state, found, new, messages, time.monotonic() - started)
+
+
+def send_images(app: Celery, run: Run, image_ids: tuple[str, ...], chunk_size: int) -> int:
+    """Send these images in chunks to the run's queue; the number of messages. Raises BrokerError."""
+    chunks = split(image_ids, chunk_size)
+    for chunk in chunks:
+        send_chunk(app, GradeChunk(run_id=run.run_id, image_ids=chunk), queue=run.queue, run_name=run.name)
+    return len(chunks)
+
+
+def _register(engine: Engine, run: Run, batch: list[Reference], position: int, settings: Settings) -> tuple[str, ...]:
+    return persist(
+        lambda: register_batch(engine, run, batch, position=position, resend_after_s=settings.resend_after_s),
+        patience_s=settings.service_patience_s,
+    )

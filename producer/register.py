@@ -1,0 +1,157 @@
+"""Register references in the ledger: one image and one queued grading each, a batch in one transaction."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, bindparam, select, update
+
+from producer.inserting import insert_new
+from producer.runs import Run
+from producer.sources.reference import Reference
+from worker.contract.database import epoch_now, writing
+from worker.contract.errors import RunError, SourceError
+from worker.contract.schema import gradings, images, runs
+from worker.contract.vocabulary import Eye, RunKind, RunState, Status
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImage:
+    """What the ledger holds of a reference; `is_taken`: this run, or for a nightly run an earlier night, has it."""
+
+    reference: Reference
+    is_taken: bool
+
+
+def register_batch(
+    engine: Engine, run: Run, references: Sequence[Reference], *, position: int, resend_after_s: float
+) -> tuple[str, ...]:
+    """Commit a batch; the ids of the images that are new to the run, in the order given, numbered from `position`.
+
+    Images that the ledger has are brought up to date with what is newly given. Doing it again changes nothing.
+    Raises SourceError when an image_id already stands for another URI, RunError when the run was cancelled meanwhile,
+    DatabaseError when the ledger does not answer; then nothing of the batch is committed.
+    """
+    batch = by_identity(references)
+    with writing(engine) as connection:
+        _hold_open(connection, run)
+        fresh = _insert_images(connection, batch)
+        known = read_known(connection, [image_id for image_id in batch if image_id not in fresh], run.run_id, run.kind)
+        refuse_conflicts(batch, known)
+        _update_images(connection, batch, known)
+        wanted = [image_id for image_id in batch if image_id in fresh or not known[image_id].is_taken]
+        return _insert_gradings(connection, run, wanted, position, resend_after_s)
+
+
+def by_identity(references: Iterable[Reference]) -> dict[str, Reference]:
+    """References by image_id, each once. Raises SourceError for one image_id with two URIs."""
+    batch: dict[str, Reference] = {}
+    for reference in references:
+        image_id = reference.identity
+        other = batch.setdefault(image_id, reference)
+        if other.uri != reference.uri:
+            raise SourceError(f"image_id {image_id!r} stands for both {other.uri} and {reference.uri}")
+        batch[image_id] = reference
+    return batch
+
+
+def read_known(
+    connection: Connection, image_ids: Sequence[str], run_id: int | None, kind: RunKind
+) -> dict[str, KnownImage]:
+    """What the ledger holds of these images. A night's cancelled image does not count as had."""
+    rows = connection.execute(select(images).where(images.c.image_id.in_(image_ids))).all()
+    had = select(gradings.c.image_id).where(gradings.c.image_id.in_(image_ids))
+    taken = set(connection.scalars(had.where(gradings.c.run_id == run_id)))
+    if kind == RunKind.NIGHTLY:
+        earlier = had.join(runs, runs.c.run_id == gradings.c.run_id).where(
+            runs.c.kind == RunKind.NIGHTLY, gradings.c.status != Status.CANCELLED
+        )
+        taken |= set(connection.scalars(earlier))
+    return {
+        row.image_id: KnownImage(
+            Reference(row.uri, row.image_id, row.patient_id, Eye(row.eye), row.reference_grade, row.sha256),
+            row.image_id in taken,
+        )
+        for row in rows
+    }
+
+
+def refuse_conflicts(batch: Mapping[str, Reference], known: Mapping[str, KnownImage]) -> None:
+    """Raises SourceError when the ledger has an image_id of the batch with another URI."""
+    for image_id, image in known.items():
+        if image.reference.uri != batch[image_id].uri:
+            raise SourceError(
+                f"image_id {image_id!r} is {image.reference.uri} in the ledger and {batch[image_id].uri} in the source"
+            )
+
+
+def _hold_open(connection: Connection, run: Run) -> None:
+    """Keep the run open until this transaction ends, also against another producer that has just sealed it."""
+    held = connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run.run_id, runs.c.state != RunState.CANCELLED)
+        .values(state=RunState.OPEN, finished_at=None)
+    )
+    if held.rowcount == 0:
+        raise RunError(f"run {run.name} was cancelled while images were being registered")
+
+
+def _insert_images(connection: Connection, batch: Mapping[str, Reference]) -> set[str]:
+    now = datetime.now(UTC)
+    # In the order of the key: two producers that insert the same images wait for each other, and never in a circle.
+    rows = [
+        {
+            "image_id": image_id,
+            "uri": reference.uri,
+            "patient_id": reference.patient_id,
+            "eye": reference.eye,
+            "reference_grade": reference.reference_grade,
+            "sha256": reference.sha256,
+            "registered_at": now,
+        }
+        for image_id, reference in sorted(batch.items())
+    ]
+    return _inserted(connection, images, rows)
+
+
+def _update_images(connection: Connection, batch: Mapping[str, Reference], known: Mapping[str, KnownImage]) -> None:
+    rows = []
+    for image_id, image in sorted(known.items()):
+        given, has = batch[image_id], image.reference
+        merged = {
+            "patient_id": has.patient_id if given.patient_id is None else given.patient_id,
+            "eye": has.eye if given.eye == Eye.UNKNOWN else given.eye,
+            "reference_grade": has.reference_grade if given.reference_grade is None else given.reference_grade,
+            "sha256": has.sha256 if given.sha256 is None else given.sha256,
+        }
+        if any(getattr(has, name) != value for name, value in merged.items()):
+            rows.append({"known_id": image_id, **merged})
+    if rows:
+        # The columns to set are taken from the names of the rows.
+        connection.execute(update(images).where(images.c.image_id == bindparam("known_id")), rows)
+
+
+def _insert_gradings(
+    connection: Connection, run: Run, image_ids: Sequence[str], position: int, resend_after_s: float
+) -> tuple[str, ...]:
+    due_at = connection.scalar(select(epoch_now() + resend_after_s))
+    rows = [
+        {
+            "run_id": run.run_id,
+            "image_id": image_id,
+            "position": place,
+            "status": Status.QUEUED,
+            "attempts": 0,
+            "due_at": due_at,
+        }
+        for place, image_id in enumerate(image_ids, start=position)
+    ]
+    new = _inserted(connection, gradings, rows)
+    return tuple(image_id for image_id in image_ids if image_id in new)
+
+
+def _inserted(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    if not rows:
+        return set()
+    return set(connection.scalars(insert_new(connection, table).returning(table.c.image_id), rows))

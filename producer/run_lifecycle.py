@@ -1,0 +1,110 @@
+"""Open a run, or refuse to, and seal it."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Engine, func, select, update
+
+from producer.inserting import insert_new
+from producer.runs import Run, listed, select_run
+from worker.contract.completion import finish_if_settled
+from worker.contract.database import writing
+from worker.contract.errors import RunError
+from worker.contract.messages import IMAGE_ID_PATTERN
+from worker.contract.schema import gradings, models, runs
+from worker.contract.vocabulary import Queue, RunKind, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a caller asks of a run; None leaves an existing run's own value, and a new run's default."""
+
+    name: str
+    source: str
+    kind: RunKind = RunKind.MANUAL
+    queue: Queue | None = None
+    chunk_size: int | None = None
+    model_id: str | None = None
+
+
+def check_request(connection: Connection, request: RunRequest) -> Run | None:
+    """The existing run that the request would resume, or None for a new one.
+
+    Raises RunError for a malformed name, an unknown model, a cancelled run, or a kind, queue or model that contradicts
+    the existing run.
+    """
+    if not re.fullmatch(IMAGE_ID_PATTERN, request.name):
+        raise RunError(
+            f"run name {request.name[:150]!r} must be 1 to 128 letters, digits, '.', '_' or '-', "
+            "a letter or digit first"
+        )
+    if request.model_id is not None:
+        known = connection.scalars(select(models.c.model_id).order_by(models.c.registered_at)).all()
+        if request.model_id not in known:
+            none = "no worker has registered a model yet"
+            raise RunError(f"no model {request.model_id!r}; {listed('known are', known, none)}")
+    run = select_run(connection, request.name)
+    if run is not None:
+        _refuse_contradiction(run, request)
+    return run
+
+
+def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) -> tuple[Run, int]:
+    """Make the run, or open it again; returns it with the position of its next image. Raises as `check_request`."""
+    row = {
+        "name": request.name,
+        "kind": request.kind,
+        "state": RunState.OPEN,
+        "queue": request.queue or Queue.BULK,
+        "source": request.source,
+        "chunk_size": request.chunk_size or default_chunk_size,
+        "model_id": request.model_id,
+        "created_at": datetime.now(UTC),
+    }
+    with writing(engine) as connection:
+        run = check_request(connection, request)
+        if run is None:
+            connection.execute(insert_new(connection, runs).values(row))
+            run = check_request(connection, request)  # another producer may have been first
+        assert run is not None, "the run was just made"  # noqa: S101
+        connection.execute(
+            update(runs)
+            .where(runs.c.run_id == run.run_id)
+            .values(
+                state=RunState.OPEN,
+                finished_at=None,
+                chunk_size=request.chunk_size or run.chunk_size,
+                model_id=request.model_id or run.model_id,
+            )
+        )
+        last = connection.scalar(select(func.max(gradings.c.position)).where(gradings.c.run_id == run.run_id))
+        run = select_run(connection, request.name)
+        assert run is not None, "runs are never deleted"  # noqa: S101
+    return run, 0 if last is None else last + 1
+
+
+def seal_run(engine: Engine, run: Run) -> RunState:
+    """All images are registered: let the run finish, at once if none is queued. Returns the state it is in then."""
+    with writing(engine) as connection:
+        connection.execute(
+            update(runs)
+            .where(runs.c.run_id == run.run_id, runs.c.state == RunState.OPEN)
+            .values(state=RunState.RUNNING, sealed_at=datetime.now(UTC))
+        )
+    with writing(engine) as connection:
+        finish_if_settled(connection, run.run_id)
+        state = connection.execute(select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar_one()
+    return RunState(state)
+
+
+def _refuse_contradiction(run: Run, request: RunRequest) -> None:
+    if run.state == RunState.CANCELLED:
+        raise RunError(f"run {run.name} is cancelled: choose another name")
+    for word, has, wants in (
+        ("kind", run.kind, request.kind),
+        ("queue", run.queue, request.queue),
+        ("model", run.model_id, request.model_id),
+    ):
+        if wants is not None and has is not None and wants != has:
+            raise RunError(f"run {run.name} has {word} {has}, not {wants}: leave it out or choose another name")

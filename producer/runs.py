@@ -1,0 +1,67 @@
+"""Find runs in the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select
+
+from worker.contract.database import reading
+from worker.contract.errors import RunError
+from worker.contract.schema import runs
+from worker.contract.vocabulary import Queue, RunKind, RunState
+
+_NAMED_AT_MOST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row of the table `runs`."""
+
+    run_id: int
+    name: str
+    kind: RunKind
+    state: RunState
+    queue: Queue
+    source: str
+    chunk_size: int
+    model_id: str | None
+    created_at: datetime
+    sealed_at: datetime | None
+    finished_at: datetime | None
+
+
+def find_run(engine: Engine, name: str) -> Run:
+    """The run of that name. Raises RunError, listing the latest runs, when there is none."""
+    with reading(engine) as connection:
+        run = select_run(connection, name)
+        if run is None:
+            latest = connection.scalars(select(runs.c.name).order_by(runs.c.run_id.desc()).limit(_NAMED_AT_MOST)).all()
+            raise RunError(f"no run {name!r}; {listed('the latest runs are', latest, 'the ledger has no runs yet')}")
+    return run
+
+
+def latest_runs(engine: Engine, count: int) -> list[Run]:
+    """At most `count` runs, the newest first."""
+    with reading(engine) as connection:
+        rows = connection.execute(select(runs).order_by(runs.c.run_id.desc()).limit(count)).all()
+    return [_run(row) for row in rows]
+
+
+def select_run(connection: Connection, name: str) -> Run | None:
+    """The run of that name."""
+    row = connection.execute(select(runs).where(runs.c.name == name)).first()
+    return None if row is None else _run(row)
+
+
+def listed(intro: str, names: Sequence[str], none: str) -> str:
+    """The names after the intro, or the sentence for none."""
+    return f"{intro} {', '.join(names)}" if names else none
+
+
+def _run(row: Any) -> Run:
+    values = row._asdict()
+    return Run(
+        **values | {"kind": RunKind(row.kind), "state": RunState(row.state), "queue": Queue(row.queue)},
+    )

@@ -1,0 +1,1 @@
+"""Where references come from: folders, buckets, manifests and stacks."""

@@ -1,0 +1,27 @@
+"""Find the images under a prefix of an S3 bucket, a page of the listing at a time."""
+
+from collections.abc import Iterator
+
+from producer.sources.reference import Reference, Remark, is_image_name
+from worker.contract.errors import SourceError
+from worker.contract.storage import Storage, object_uri
+
+
+def list_images(address: str, storage: Storage, remark: Remark) -> Iterator[Reference]:
+    """References to the image objects under `s3://BUCKET/PREFIX`, in the store's order, in flat memory.
+
+    The prefix is taken as it is written: `s3://b/night` also matches `night2/eye.jpg`. Other objects are counted and
+    told to `remark` at the end. Raises SourceError for an address without a bucket, StorageError from the listing.
+    """
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise SourceError(f"{address!r} names no bucket: s3://BUCKET/PREFIX")
+    ignored = 0
+    for item in storage.list_bucket(bucket, prefix):
+        key = item["Key"]
+        if is_image_name(key.rpartition("/")[2]):
+            yield Reference(object_uri(bucket, key))
+        else:
+            ignored += 1
+    if ignored:
+        remark(f"{ignored} objects under {address} that are no image files were ignored")

@@ -1,0 +1,70 @@
+"""Find the image files of a folder and its subfolders, in a stable order and flat memory."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from producer.sources.address import canonical_path
+from producer.sources.reference import Reference, Remark, is_image_name
+from worker.contract.errors import SourceError
+from worker.contract.storage import file_uri
+
+
+def find_images(root: Path, remark: Remark) -> Iterator[Reference]:
+    """References to the image files under `root`, depth first, sorted by name within each folder.
+
+    Links are followed; a folder that is reached twice is read once, so a loop ends. Hidden names and files without an
+    image's suffix are counted and told to `remark` at the end. Only the names of the open folders are held.
+    Raises SourceError for a folder that cannot be read.
+    """
+    root = canonical_path(root)
+    ignored = reached_twice = 0
+    seen = {_inode(root)}
+    open_folders = [_entries(root)]
+    while open_folders:
+        path, is_folder, is_file = next(open_folders[-1], (None, False, False))
+        if path is None:
+            open_folders.pop()
+        elif is_folder and not path.name.startswith("."):
+            inode = _inode(path)
+            if inode in seen:
+                reached_twice += 1
+            else:
+                seen.add(inode)
+                open_folders.append(_entries(path))
+        elif is_file and is_image_name(path.name):
+            yield Reference(file_uri(path))
+        else:
+            ignored += 1
+    if ignored:
+        remark(f"{ignored} entries of {root} that are no image files were ignored")
+    if reached_twice:
+        remark(f"{reached_twice} links in {root} lead to folders that were read already")
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, bool, bool]]:
+    """Path, is it a folder, is it a file; the folder is listed and closed before the first is given."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name, *_kind(entry)) for entry in entries)
+    except OSError as error:
+        raise SourceError(f"cannot read folder {folder}: {error.strerror or error}") from error
+    return ((folder / name, is_folder, is_file) for name, is_folder, is_file in found)
+
+
+def _kind(entry: "os.DirEntry[str]") -> tuple[bool, bool]:
+    try:
+        return entry.is_dir(), entry.is_file()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself
+            return False, False
+        raise
+
+
+def _inode(folder: Path) -> tuple[int, int]:
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise SourceError(f"cannot read folder {folder}: {error.strerror or error}") from error
+    return status.st_dev, status.st_ino

@@ -1,0 +1,81 @@
+"""Give references the grades of a label file: by file name for photographs, by order for a stack."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from producer.sources.cells import parse_grade
+from producer.sources.reference import Reference, Remark, is_image_name
+from producer.sources.rows import Row, read_rows
+from worker.contract.errors import SourceError
+from worker.contract.vocabulary import Grade
+
+NAME_COLUMNS = ("id_code", "image", "image_id")
+GRADE_COLUMNS = ("diagnosis", "dr_grade", "reference_grade")
+
+_NAMED_AT_MOST = 3
+
+
+def read_labels_by_name(path: Path) -> dict[str, Grade]:
+    """Grades by file stem, in the layouts of APTOS (`id_code,diagnosis`) and IDRiD (`image,dr_grade`).
+
+    Rows without a grade are left out. Raises SourceError, naming the line, for a wrong grade or a name with two grades.
+    """
+    grades: dict[str, Grade] = {}
+    for row in read_rows(path, needs=[NAME_COLUMNS, GRADE_COLUMNS]):
+        name = row.pick(NAME_COLUMNS)
+        stem = _stem(name) if is_image_name(name) else name
+        grade = _grade(row)
+        if grade is None:
+            continue
+        if grades.setdefault(stem, grade) != grade:
+            raise SourceError(f"{row.where}: {stem!r} has grade {grade} here and {grades[stem]} before")
+    return grades
+
+
+def read_labels_in_order(path: Path) -> list[Grade | None]:
+    """The grade of every row. Raises SourceError, naming the line, for a wrong grade."""
+    return [_grade(row) for row in read_rows(path, needs=[GRADE_COLUMNS])]
+
+
+def attach_labels(references: Iterator[Reference], labels: Path, remark: Remark) -> Iterator[Reference]:
+    """The references, each with the grade of its file stem where `labels` has one.
+
+    At the end, labels without an image and images without a label are counted and told to `remark`.
+    Raises SourceError when one label matches two images: nobody can say whose grade it is.
+    """
+    grades = read_labels_by_name(labels)
+    matched: dict[str, str] = {}
+    unlabelled = 0
+    for reference in references:
+        stem = _stem(unquote(reference.uri))
+        grade = grades.get(stem)
+        if grade is None:
+            unlabelled += 1
+            yield reference
+            continue
+        other = matched.setdefault(stem, reference.uri)
+        if other != reference.uri:
+            raise SourceError(f"{labels}: label {stem!r} matches both {other} and {reference.uri}")
+        yield replace(reference, reference_grade=grade)
+    missing = sorted(grades.keys() - matched.keys())
+    if missing:
+        remark(f"{len(missing)} labels of {labels} match no image: {_some(missing)}")
+    if unlabelled:
+        remark(f"{unlabelled} images have no label in {labels}")
+
+
+def _grade(row: Row) -> Grade | None:
+    try:
+        return parse_grade(row.pick(GRADE_COLUMNS))
+    except ValueError as error:
+        raise SourceError(f"{row.where}: {error}") from error
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED_AT_MOST]) + (", ..." if len(names) > _NAMED_AT_MOST else "")

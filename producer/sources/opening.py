@@ -1,0 +1,62 @@
+"""Pick the kind of source that an operator's text names."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from producer.sources.address import SCHEME, canonical_path
+from producer.sources.bucket import list_images
+from producer.sources.folder import find_images
+from producer.sources.labels import attach_labels
+from producer.sources.manifest import read_manifest
+from producer.sources.reference import Reference, Remark
+from producer.sources.rows import ROW_SUFFIXES
+from producer.sources.stack import read_stack
+from worker.contract.errors import SourceError
+from worker.contract.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`text`: its name for the ledger, paths absolute. `references` streams and can be read once."""
+
+    text: str
+    references: Iterator[Reference]
+
+
+def open_source(text: str, *, storage: Storage, remark: Remark, labels: Path | None = None) -> Source:
+    """A folder, `s3://BUCKET/PREFIX`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
+
+    Raises SourceError at once for a source that does not exist or is of no known kind, and for labels with a manifest;
+    what is wrong inside is raised while the references are read.
+    """
+    if text.startswith("s3://"):
+        return Source(text, _labelled(list_images(text, storage, remark), labels, remark))
+    path = canonical_path(_local_path(text))
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return Source(str(path), _labelled(find_images(path, remark), labels, remark))
+    if not path.is_file():
+        raise SourceError(f"no file or folder at {path}")
+    if suffix == ".npy":
+        return Source(str(path), read_stack(path, labels))
+    if suffix not in ROW_SUFFIXES:
+        raise SourceError(f"{path} is no folder, no manifest ({', '.join(ROW_SUFFIXES)}) and no .npy stack")
+    if labels is not None:
+        raise SourceError(f"{path} is a manifest: put grades into its column reference_grade, not into {labels}")
+    return Source(str(path), read_manifest(path, remark))
+
+
+def _labelled(references: Iterator[Reference], labels: Path | None, remark: Remark) -> Iterator[Reference]:
+    return references if labels is None else attach_labels(references, labels, remark)
+
+
+def _local_path(text: str) -> Path:
+    if text.startswith("file:///"):
+        return Path(os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))))
+    scheme = SCHEME.match(text)
+    if scheme and text[scheme.end() :].startswith("//"):
+        raise SourceError(f"{text!r}: the scheme {scheme[1]!r} is neither file nor s3")
+    return Path(text)

@@ -1,0 +1,53 @@
+"""Refer to the entries of an `.npy` stack of preprocessed images."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from producer.sources.address import canonical_path
+from producer.sources.labels import read_labels_in_order
+from producer.sources.reference import Reference
+from worker.contract.errors import SourceError
+from worker.contract.storage import file_uri
+
+SAMPLED_ENTRIES = 16
+
+
+def read_stack(path: Path, labels: Path | None) -> Iterator[Reference]:
+    """One reference per entry, `file:///stack.npy#0` first, with the grades of `labels` in the same order.
+
+    The file holds N x H x W x 3, uint8 or float32 RGB in [0, 1]; it is mapped, never loaded, and never unpickled.
+    Raises SourceError for another content, values outside [0, 1] in a sample, or another number of labels than entries.
+    """
+    path = canonical_path(path)
+    stack = _map(path)
+    if stack.ndim != 4 or stack.shape[3] != 3 or stack.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
+        raise SourceError(f"{path} holds {stack.dtype} {stack.shape}, needs uint8 or float32 (N, H, W, 3)")
+    if stack.dtype == np.float32:
+        _check_range(path, stack)
+    grades = [None] * len(stack) if labels is None else read_labels_in_order(labels)
+    if len(grades) != len(stack):
+        raise SourceError(f"{labels} has {len(grades)} labels, {path} has {len(stack)} images")
+    uri = file_uri(path)
+    return (Reference(f"{uri}#{index}", reference_grade=grade) for index, grade in enumerate(grades))
+
+
+def _map(path: Path) -> NDArray[Any]:
+    try:
+        stack = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SourceError(f"cannot read {path} as an .npy array: {error}") from error
+    if not isinstance(stack, np.ndarray):
+        stack.close()
+        raise SourceError(f"{path} is an archive of arrays, needs one array")
+    return stack
+
+
+def _check_range(path: Path, stack: NDArray[np.float32]) -> None:
+    for index in sorted({int(i) for i in np.linspace(0, len(stack) - 1, SAMPLED_ENTRIES)} if len(stack) else ()):
+        low, high = float(stack[index].min()), float(stack[index].max())
+        if not (low >= 0.0 and high <= 1.0):
+            raise SourceError(f"{path}, entry {index}: values from {low:g} to {high:g}, needs [0, 1]")
