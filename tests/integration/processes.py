@@ -32,8 +32,8 @@ def fundus_json(*arguments: str, env: Mapping[str, str]) -> Any:
 
 
 @contextmanager
-def worker(env: Mapping[str, str], log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process that is ready, stopped with SIGTERM at the end; it must then leave with 0."""
+def worker(env: Mapping[str, str], log: Path, *command: str, exits_with: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process that is ready, stopped with SIGTERM at the end unless it is dead by then."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             command or (FUNDUS, "worker"), env={**os.environ, **env}, stdout=out, stderr=out, start_new_session=True
@@ -41,8 +41,9 @@ def worker(env: Mapping[str, str], log: Path, *command: str) -> Iterator[subproc
     try:
         _wait_for(lambda: "model_id=" in log.read_text(), process, log)
         yield process
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(DRAINED_WITHIN_S) == 0, log.read_text()
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(DRAINED_WITHIN_S) == exits_with, log.read_text()
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

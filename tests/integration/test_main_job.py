@@ -5,6 +5,7 @@ What a run left behind is read with plain SQL and plain file or S3 reads, not th
 
 import csv
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,14 @@ import psycopg
 import pytest
 
 from tests.integration.processes import FUNDUS, fundus, fundus_json, wait_until_finished, worker
+from tests.services.seaweedfs import Bucket
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 GRADABLE = sorted(path.name for path in SAMPLES.glob("IDRiD_*.jpg"))
 QUICK = {"FUNDUS_RESEND_AFTER_S": "5", "FUNDUS_RECONCILE_EVERY_S": "1", "FUNDUS_MAX_WAIT_MS": "5"}
 
 
-class Stack:
+class Place:
     """One set of servers: how to reach them, how to look behind the project's back."""
 
     def __init__(self, env: dict[str, str], rows: Any, read_object: Any, keys: Any) -> None:
@@ -34,14 +36,14 @@ class Stack:
 
 
 @pytest.fixture
-def sqlite_and_folder(tmp_path: Path, broker_url: str) -> Stack:
+def sqlite_and_folder(tmp_path: Path, broker_url: str) -> Place:
     ledger, store = tmp_path / "ledger.db", tmp_path / "store"
 
     def rows(query: str) -> list[tuple[Any, ...]]:
         with sqlite3.connect(ledger) as connection:
             return connection.execute(query).fetchall()
 
-    return Stack(
+    return Place(
         {
             "FUNDUS_DATABASE_URL": f"sqlite:///{ledger}",
             "FUNDUS_BROKER_URL": broker_url,
@@ -54,18 +56,18 @@ def sqlite_and_folder(tmp_path: Path, broker_url: str) -> Stack:
 
 
 @pytest.fixture
-def postgres_and_s3(postgres_url: str, broker_url: str, bucket: Any) -> Iterator[Stack]:
+def postgres_and_s3(postgres_url: str, broker_url: str, bucket: Bucket) -> Iterator[Place]:
     client = boto3.client("s3", endpoint_url=bucket.endpoint_url, region_name="us-east-1")
 
     def rows(query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(postgres_url.replace("+psycopg", "")) as connection:
             return connection.execute(query).fetchall()
 
-    yield Stack(
+    yield Place(
         {
             "FUNDUS_DATABASE_URL": postgres_url,
             "FUNDUS_BROKER_URL": broker_url,
-            "FUNDUS_STORAGE_URL": f"s3://{bucket.name}/overlays",
+            "FUNDUS_STORAGE_URL": bucket.storage_url,
             "FUNDUS_S3_ENDPOINT_URL": bucket.endpoint_url,
         },
         rows,
@@ -76,11 +78,6 @@ def postgres_and_s3(postgres_url: str, broker_url: str, bucket: Any) -> Iterator
         ),
     )
     client.close()
-
-
-@pytest.fixture(params=["sqlite_and_folder", "postgres_and_s3"])
-def stack(request: pytest.FixtureRequest) -> Stack:
-    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -103,35 +100,43 @@ def odd_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def check_nothing_is_loose(stack: Stack) -> None:
+def check_nothing_is_loose(place: Place) -> None:
     """Every row is settled, holds no lease, and its overlay is there and a picture; no object is without a row."""
-    rows = stack.rows("SELECT status, lease_token, overlay_key FROM gradings")
+    rows = place.rows("SELECT status, lease_token, overlay_key FROM gradings")
     assert [r for r in rows if r[0] == "queued" or r[1] is not None] == []
     keys = sorted(key for status, _, key in rows if status == "graded")
-    assert stack.keys() == keys
+    assert place.keys() == keys
     for key in keys:
-        overlay = cv2.imdecode(np.frombuffer(stack.read_object(key), np.uint8), cv2.IMREAD_COLOR)
+        overlay = cv2.imdecode(np.frombuffer(place.read_object(key), np.uint8), cv2.IMREAD_COLOR)
         assert overlay.shape == (512, 512, 3)
 
 
-def test_samples_are_graded_end_to_end(stack: Stack, tmp_path: Path) -> None:
-    fundus("db", "upgrade", env=stack.env)
-    counts = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=stack.env)
+def test_samples_are_graded_on_sqlite_and_a_folder(sqlite_and_folder: Place, tmp_path: Path) -> None:
+    grade_samples(sqlite_and_folder, tmp_path)
+
+
+def test_samples_are_graded_on_postgresql_and_s3(postgres_and_s3: Place, tmp_path: Path) -> None:
+    grade_samples(postgres_and_s3, tmp_path)
+
+
+def grade_samples(place: Place, tmp_path: Path) -> None:
+    fundus("db", "upgrade", env=place.env)
+    counts = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=place.env)
     assert counts["total"] == 13
-    with worker(stack.env, tmp_path / "worker.log"):
-        status = wait_until_finished("samples", stack.env)
+    with worker(place.env, tmp_path / "worker.log"):
+        status = wait_until_finished("samples", place.env)
     assert (status["total"], status["graded"], status["ungradable"], status["failed"]) == (13, 11, 1, 1)
-    check_nothing_is_loose(stack)
-    assert stack.rows("SELECT image_id, status, error_code FROM gradings WHERE status <> 'graded' ORDER BY 1") == [
+    check_nothing_is_loose(place)
+    assert place.rows("SELECT image_id, status, error_code FROM gradings WHERE status <> 'graded' ORDER BY 1") == [
         ("black-frame", "ungradable", "no_field"),
         ("not-an-image", "failed", "image_format"),
     ]
-    assert len(stack.rows("SELECT saliency FROM gradings WHERE status = 'graded'")[0][0]) == 98
+    assert len(place.rows("SELECT saliency FROM gradings WHERE status = 'graded'")[0][0]) == 98
 
-    again = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=stack.env)
+    again = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=place.env)
     assert again["new"] == 0
     exported = tmp_path / "samples.csv"
-    fundus("export", "samples", "--format", "csv", "--out", str(exported), env=stack.env)
+    fundus("export", "samples", "--format", "csv", "--out", str(exported), env=place.env)
     with exported.open(newline="") as file:
         rows = {row["image_id"]: row for row in csv.DictReader(file)}
     assert len(rows) == 13
@@ -140,17 +145,17 @@ def test_samples_are_graded_end_to_end(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_odd_pictures_end_in_clear_codes_and_cost_their_neighbours_nothing(
-    sqlite_and_folder: Stack, odd_folder: Path, tmp_path: Path
+    sqlite_and_folder: Place, odd_folder: Path, tmp_path: Path
 ) -> None:
-    stack = sqlite_and_folder
-    fundus("db", "upgrade", env=stack.env)
-    assert fundus_json("enqueue", str(odd_folder), "--run", "odd", env=stack.env)["total"] == 10
+    place = sqlite_and_folder
+    fundus("db", "upgrade", env=place.env)
+    assert fundus_json("enqueue", str(odd_folder), "--run", "odd", env=place.env)["total"] == 10
     (odd_folder / "missing.jpg").unlink()
     # The plain Celery command must be as right as `fundus worker`.
     celery = str(FUNDUS.with_name("celery"))
-    with worker(stack.env, tmp_path / "worker.log", celery, "-A", "worker.app", "worker"):
-        wait_until_finished("odd", stack.env)
-    rows = stack.rows("SELECT i.uri, g.status, g.error_code FROM gradings g JOIN images i USING (image_id)")
+    with worker(place.env, tmp_path / "worker.log", celery, "-A", "worker.app", "worker"):
+        wait_until_finished("odd", place.env)
+    rows = place.rows("SELECT i.uri, g.status, g.error_code FROM gradings g JOIN images i USING (image_id)")
     found = {Path(uri).name: (status, code) for uri, status, code in rows}
     assert found == {
         GRADABLE[0]: ("graded", None),
@@ -164,42 +169,41 @@ def test_odd_pictures_end_in_clear_codes_and_cost_their_neighbours_nothing(
         "black.png": ("ungradable", "no_field"),
         "bomb.png": ("failed", "image_too_large"),
     }
-    check_nothing_is_loose(stack)
+    check_nothing_is_loose(place)
 
 
-def test_stack_of_preprocessed_images_is_graded_as_it_is(sqlite_and_folder: Stack, tmp_path: Path) -> None:
+def test_stack_of_preprocessed_images_is_graded_as_it_is(sqlite_and_folder: Place, tmp_path: Path) -> None:
     """The notebook's way of keeping pictures: one array of float RGB in [0, 1], one CSV of diagnoses."""
-    stack = sqlite_and_folder
+    place = sqlite_and_folder
     pictures = [cv2.cvtColor(cv2.imread(str(SAMPLES / name)), cv2.COLOR_BGR2RGB) for name in GRADABLE[:3]]
     array = np.stack([cv2.resize(p, (224, 224), interpolation=cv2.INTER_AREA) for p in pictures])
     np.save(tmp_path / "images.npy", array.astype(np.float32) / 255)
     (tmp_path / "labels.csv").write_text("id_code,diagnosis\na,0\nb,1\nc,2\n")
-    fundus("db", "upgrade", env=stack.env)
+    fundus("db", "upgrade", env=place.env)
     source = str(tmp_path / "images.npy")
     labels = str(tmp_path / "labels.csv")
-    assert fundus_json("enqueue", source, "--labels", labels, "--run", "stack", env=stack.env)["total"] == 3
-    with worker(stack.env, tmp_path / "worker.log"):
-        wait_until_finished("stack", stack.env)
-    rows = stack.rows(
+    assert fundus_json("enqueue", source, "--labels", labels, "--run", "stack", env=place.env)["total"] == 3
+    with worker(place.env, tmp_path / "worker.log"):
+        wait_until_finished("stack", place.env)
+    rows = place.rows(
         "SELECT i.uri, g.status, i.reference_grade FROM gradings g JOIN images i USING (image_id) ORDER BY position"
     )
     base = (tmp_path / "images.npy").as_uri()
     assert rows == [(f"{base}#{i}", "graded", i) for i in range(3)]
-    check_nothing_is_loose(stack)
+    check_nothing_is_loose(place)
 
 
-def test_worker_killed_in_the_middle_loses_nothing(postgres_and_s3: Stack, tmp_path: Path) -> None:
-    stack = postgres_and_s3
-    stack.env |= {"FUNDUS_LEASE_S": "5", "FUNDUS_CHUNK_SIZE": "4"}
-    fundus("db", "upgrade", env=stack.env)
-    fundus("enqueue", str(SAMPLES / "manifest.csv"), "--run", "crash", env=stack.env)
-    with pytest.raises(AssertionError), worker(stack.env, tmp_path / "first.log") as process:  # noqa: PT012
-        while not stack.rows("SELECT 1 FROM gradings WHERE lease_token IS NOT NULL"):
+def test_worker_killed_in_the_middle_loses_nothing(postgres_and_s3: Place, tmp_path: Path) -> None:
+    place = postgres_and_s3
+    place.env |= {"FUNDUS_LEASE_S": "5", "FUNDUS_CHUNK_SIZE": "4"}
+    fundus("db", "upgrade", env=place.env)
+    fundus("enqueue", str(SAMPLES / "manifest.csv"), "--run", "crash", env=place.env)
+    with worker(place.env, tmp_path / "first.log", exits_with=-signal.SIGKILL) as process:
+        while not place.rows("SELECT 1 FROM gradings WHERE lease_token IS NOT NULL"):
             assert process.poll() is None
         process.kill()
-        process.wait()
-    assert stack.rows("SELECT 1 FROM gradings WHERE status = 'queued'")
-    with worker(stack.env, tmp_path / "second.log"):
-        status = wait_until_finished("crash", stack.env)
+    assert place.rows("SELECT 1 FROM gradings WHERE status = 'queued'")
+    with worker(place.env, tmp_path / "second.log"):
+        status = wait_until_finished("crash", place.env)
     assert (status["total"], status["graded"], status["quarantined"]) == (13, 11, 0)
-    check_nothing_is_loose(stack)
+    check_nothing_is_loose(place)

@@ -42,9 +42,7 @@ def add_run(engine: Engine, image_ids: list[str], *, name: str = "night", state:
                     )
                 )
             connection.execute(
-                insert(gradings).values(
-                    run_id=run_id, image_id=image_id, position=position, due_at=epoch_now() + 60
-                )
+                insert(gradings).values(run_id=run_id, image_id=image_id, position=position, due_at=epoch_now() + 60)
             )
     return int(run_id)
 

@@ -2,9 +2,20 @@
 
 import numpy as np
 import pytest
-from tests.unit.worker.ledger_rows import MODEL, add_model, add_run, change, failed, graded, lease, overdue, row, run_row
 from sqlalchemy import Engine
 
+from tests.unit.worker.ledger_rows import (
+    MODEL,
+    add_model,
+    add_run,
+    change,
+    failed,
+    graded,
+    lease,
+    overdue,
+    row,
+    run_row,
+)
 from worker.contract.errors import MessageError, ModelError, StorageError
 from worker.contract.messages import GradeChunk
 from worker.ledger import finish_run, is_suspect, register_model, renew_lease, settle_chunk

@@ -1,4 +1,4 @@
-"""What was lost is sent again, what kills is put away, what is done is finished. On a real broker and both databases."""
+"""What was lost is sent again, what kills is put away, what is done is finished: on real servers."""
 
 import json
 from base64 import b64decode
@@ -127,9 +127,7 @@ def test_image_that_outlived_its_attempts_is_quarantined_and_its_run_finishes(
     assert sent() == [["a"], ["a"]]
 
 
-def test_leftovers_of_a_cancelled_run_are_cancelled(
-    engine: Engine, app: Celery, settings: Settings, sent: Any
-) -> None:
+def test_leftovers_of_a_cancelled_run_are_cancelled(engine: Engine, app: Celery, settings: Settings, sent: Any) -> None:
     add_model(engine)
     add_run(engine, ["a"], state="cancelled")
     overdue(engine, "a")
