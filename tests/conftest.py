@@ -64,34 +64,34 @@ def _settings_read_anew() -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+def servers(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The servers that the selected tests need, starting."""
-    with running(server for item in request.session.items for server in _servers_of(item)) as servers:
-        yield servers
+    with running(server for item in request.session.items for server in _servers_of(item)) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
-def valkey(stack: Stack) -> str:
+def valkey(servers: Stack) -> str:
     """The address of the session's broker, for tests that need its state to last."""
-    assert stack.broker_url is not None
-    return stack.broker_url
+    assert servers.broker_url is not None
+    return servers.broker_url
 
 
 @pytest.fixture(scope="session")
-def postgres(stack: Stack) -> Postgres:
+def postgres(servers: Stack) -> Postgres:
     """The session's PostgreSQL, with a migrated template."""
-    assert stack.postgres is not None
-    stack.postgres.wait()
-    stack.postgres.make_template(_migrate)
-    return stack.postgres
+    assert servers.postgres is not None
+    servers.postgres.wait()
+    servers.postgres.make_template(_migrate)
+    return servers.postgres
 
 
 @pytest.fixture(scope="session")
-def seaweedfs(stack: Stack) -> SeaweedFS:
+def seaweedfs(servers: Stack) -> SeaweedFS:
     """The session's S3 server."""
-    assert stack.seaweedfs is not None
-    stack.seaweedfs.wait()
-    return stack.seaweedfs
+    assert servers.seaweedfs is not None
+    servers.seaweedfs.wait()
+    return servers.seaweedfs
 
 
 @pytest.fixture

