@@ -10,7 +10,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Recipe(BaseModel):
     """Preprocessing from the decoded photograph to the network's input. It belongs to the model, not to the worker."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     input_size_px: int = Field(ge=32, le=2048)
     """Side of the square input."""

@@ -1,0 +1,142 @@
+"""A model bundle: a folder with `model.json` and `weights.safetensors`, checked whole before anyone may use it."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from worker.contract.errors import ModelError
+from worker.model import layout
+from worker.model.recipe import Recipe
+from worker.model.weights import parse_weights
+
+DEFAULT_BUNDLE = "densenet121-aptos"
+MANIFEST_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+_SHIPPED = Path(__file__).parent / "bundles"
+_MAX_MANIFEST_BYTES = 64 * 1024
+_MAX_WEIGHTS_BYTES = 64 * 1024 * 1024
+
+Threshold = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Manifest(BaseModel):
+    """What `model.json` says: all that is needed to use the weights as they were trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=NAME_PATTERN)
+    architecture: Literal["densenet121"] = "densenet121"
+    recipe: Recipe
+    target_layer: str = layout.LAST_FEATURE_LAYER
+    """The feature map that Grad-CAM explains; at the last one it costs no backward pass."""
+    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = (0.5, 0.5, 0.5, 0.5, 0.5)
+    """One per cumulative output; an output passes when it is above its own."""
+    training_data: str = Field(max_length=2000)
+    licence: str = Field(max_length=2000)
+    notes: str = Field(default="", max_length=4000)
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _target_layer_exists(self) -> Self:
+        if self.target_layer not in layout.feature_layers():
+            raise ValueError(f"target_layer {self.target_layer!r} is no feature map of {self.architecture}")
+        return self
+
+    @property
+    def model_id(self) -> str:
+        """The first 16 hexadecimal digits of a SHA-256 over the canonical content, the weights' SHA-256 included."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle: its manifest, and its weights by name (`conv1_conv/kernel`), float32, read-only."""
+
+    manifest: Manifest
+    weights: MappingProxyType[str, NDArray[np.float32]]
+
+    @cached_property
+    def model_id(self) -> str:
+        """See `Manifest.model_id`."""
+        return self.manifest.model_id
+
+    @property
+    def name(self) -> str:
+        """The manifest's name, for people."""
+        return self.manifest.name
+
+    @property
+    def recipe(self) -> Recipe:
+        """The preprocessing that the weights were trained with."""
+        return self.manifest.recipe
+
+    @property
+    def thresholds(self) -> tuple[float, float, float, float, float]:
+        """One per cumulative output."""
+        return self.manifest.thresholds
+
+
+def list_shipped() -> list[str]:
+    """Names of the bundles that come with the package."""
+    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{MANIFEST_FILE}"))
+
+
+def load_bundle(ref: str | Path) -> Bundle:
+    """Read and check a bundle: one that is shipped, by its name, or a folder, by its path (`./name` forces a path).
+
+    Raises ModelError, naming the file, for a missing or damaged part, a wrong checksum, weights of other names or
+    shapes than the architecture's, or weights that are not finite.
+    """
+    folder = find_bundle(ref)
+    manifest = read_manifest(folder)
+    path = folder / WEIGHTS_FILE
+    data = _read_bounded(path, _MAX_WEIGHTS_BYTES)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != manifest.weights_sha256:
+        raise ModelError(f"{path}: SHA-256 is {sha256}, {MANIFEST_FILE} promises {manifest.weights_sha256}")
+    return Bundle(manifest, MappingProxyType(parse_weights(data, source=str(path))))
+
+
+def find_bundle(ref: str | Path) -> Path:
+    """The folder that a shipped name or a path stands for. Raises ModelError when there is none."""
+    if isinstance(ref, str) and re.fullmatch(NAME_PATTERN, ref) and (_SHIPPED / ref).is_dir():
+        return _SHIPPED / ref
+    folder = Path(ref)
+    if not folder.is_dir():
+        raise ModelError(f"no model bundle {str(ref)!r}: neither a folder nor shipped ({', '.join(list_shipped())})")
+    return folder
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `model.json` alone. Raises ModelError naming the file and the field."""
+    path = folder / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(_read_bounded(path, _MAX_MANIFEST_BYTES))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise ModelError(f"{path}: {where}: {first['msg']}") from error
+
+
+def _read_bounded(path: Path, limit_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from error
+    if len(data) > limit_bytes:
+        raise ModelError(f"{path}: more than {limit_bytes} bytes")
+    return data

@@ -1,0 +1,37 @@
+"""What every inference engine offers; importable without any."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.items import Prediction
+from worker.model.bundle import Bundle
+
+
+class Engine(Protocol):
+    """A model on a device. One thread at a time calls it."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The model that it runs."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs, for people: `CPU (2 cores)`, `GPU NVIDIA H100 80GB HBM3`."""
+
+    def warm_up(self, batch_size: int) -> None:
+        """Trace, allocate and run once on blank images, so that the first real batch is as quick as the next.
+
+        Raises as `predict` does.
+        """
+
+    def predict(self, enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> list[Prediction]:
+        """Cumulative probabilities and Grad-CAM saliency of a batch, in one forward pass.
+
+        enhanced: N >= 0 images (S, S, 3), uint8 or float32 in [0, 1], mixed or not; S is the recipe's input size.
+        Returns N predictions in order; the explained output is the highest one above its threshold.
+        Raises ValueError for another shape, type or range, ModelError if the network yields a value that is not finite,
+        AcceleratorMemoryError if the batch does not fit the device.
+        """

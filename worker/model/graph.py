@@ -1,0 +1,70 @@
+"""The one graph that grades and explains: a batch of enhanced images -> logits, probabilities, saliency."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from worker.model import gradcam
+from worker.model.bundle import Manifest
+from worker.model.layout import ARCHITECTURE, HEAD, LAST_FEATURE_LAYER
+
+Graph = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+
+
+def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
+    """A function traced once for any batch size.
+
+    Its input is float32 (N, S, S, 3) in [0, white] and the float32 scalar `white`: 255 for bytes, 1 for fractions. Its
+    output is logits (N, 5), probabilities (N, 5) and saliency (N, h, w), h and w those of the manifest's target layer.
+    Raises ModelError when the network has no such layer.
+    """
+    side = manifest.recipe.input_size_px
+    low, high = manifest.recipe.input_range
+    at_last = manifest.target_layer == LAST_FEATURE_LAYER
+    explain = _explain_at_last(network, manifest) if at_last else _explain_at_target(network, manifest)
+
+    def grade_and_explain(images: tf.Tensor, white: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return explain(images * ((high - low) / white) + low)
+
+    graph: Graph = tf.function(
+        grade_and_explain,
+        input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32), tf.TensorSpec((), tf.float32)],
+    )
+    return graph
+
+
+def _explain_at_last(
+    network: keras.Sequential, manifest: Manifest
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    backbone = network.get_layer(ARCHITECTURE)
+
+    def explain(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        features = backbone(images, training=False)
+        logits = gradcam.logits_of(features, network)
+        probabilities = tf.sigmoid(logits)
+        explained = gradcam.find_explained(probabilities, manifest.thresholds)
+        saliency = gradcam.explain_closed_form(features, network.get_layer(HEAD).kernel.value, explained)
+        return logits, probabilities, saliency
+
+    return explain
+
+
+def _explain_at_target(
+    network: keras.Sequential, manifest: Manifest
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    split = gradcam.split_at(network, manifest.target_layer)
+
+    def explain(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            features, last_features = split(images, training=False)
+            tape.watch(features)
+            logits = gradcam.logits_of(last_features, network)
+            probabilities = tf.sigmoid(logits)
+            explained = gradcam.find_explained(probabilities, manifest.thresholds)
+            # In inference the images of a batch do not see each other: the gradient of the sum is each one's own.
+            explained_logits = tf.reduce_sum(tf.gather(logits, explained, batch_dims=1))
+        gradients = tape.gradient(explained_logits, features)
+        return logits, probabilities, gradcam.explain_by_tape(features, gradients)
+
+    return explain

@@ -1,0 +1,72 @@
+"""The layers and weights of the network by name and shape, known without TensorFlow.
+
+DenseNet-121 without its top (Huang et al. 2017, table 1, arXiv 1608.06993) in Keras's names, then a dense head.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from types import MappingProxyType
+
+ARCHITECTURE = "densenet121"
+OUTPUTS = 5
+"""Output k answers "grade >= k?"."""
+HEAD = "head"
+LAST_FEATURE_LAYER = "relu"
+"""Its map is what the global average pooling before the head sees."""
+
+_BLOCKS = (6, 12, 24, 16)
+_GROWTH = 32
+_BOTTLENECK = 4 * _GROWTH
+_STEM_FILTERS = 64
+_NORMALISATION = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+@cache
+def weight_shapes() -> MappingProxyType[str, tuple[int, ...]]:
+    """Shape of each of the 606 weights by name (`conv1_conv/kernel`), in the order of the layers."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, kernel in _weighted_layers():
+        if len(kernel) == 1:
+            shapes.update({f"{layer}/{weight}": kernel for weight in _NORMALISATION})
+        else:
+            shapes[f"{layer}/kernel"] = kernel
+    shapes[f"{HEAD}/bias"] = (OUTPUTS,)
+    return MappingProxyType(shapes)
+
+
+@cache
+def feature_layers() -> frozenset[str]:
+    """The layers whose output is a feature map that Grad-CAM can look at."""
+    layers = {"pool1", LAST_FEATURE_LAYER}
+    for layer, _ in _weighted_layers():
+        if layer == HEAD:
+            continue
+        layers.add(layer)
+        if layer.endswith("_bn"):
+            layers.add(f"{layer.removesuffix('_bn')}_relu")
+        elif layer.endswith("_2_conv"):
+            layers.add(f"{layer.removesuffix('_2_conv')}_concat")
+        elif layer.startswith("pool"):
+            layers.add(f"{layer.removesuffix('_conv')}_pool")
+    return frozenset(layers)
+
+
+def _weighted_layers() -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Each layer that has weights, with the shape of its kernel; one number for a batch normalisation."""
+    yield "conv1_conv", (7, 7, 3, _STEM_FILTERS)
+    yield "conv1_bn", (_STEM_FILTERS,)
+    filters = _STEM_FILTERS
+    for stage, blocks in enumerate(_BLOCKS, start=2):
+        for block in range(1, blocks + 1):
+            name = f"conv{stage}_block{block}"
+            yield f"{name}_0_bn", (filters,)
+            yield f"{name}_1_conv", (1, 1, filters, _BOTTLENECK)
+            yield f"{name}_1_bn", (_BOTTLENECK,)
+            yield f"{name}_2_conv", (3, 3, _BOTTLENECK, _GROWTH)
+            filters += _GROWTH
+        if stage < len(_BLOCKS) + 1:
+            yield f"pool{stage}_bn", (filters,)
+            yield f"pool{stage}_conv", (1, 1, filters, filters // 2)
+            filters //= 2
+    yield "bn", (filters,)
+    yield HEAD, (filters, OUTPUTS)

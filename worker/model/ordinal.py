@@ -1,0 +1,36 @@
+"""Decode the five cumulative outputs into a grade; NumPy only."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.contract.vocabulary import REFERABLE_FROM, Flag, Grade
+from worker.items import Decision
+
+
+def decode_outputs(probabilities: NDArray[np.float32], thresholds: Sequence[float]) -> Decision:
+    """The grade that five cumulative outputs stand for, with flags where they disagree among themselves.
+
+    probabilities: (5,), output k is P(grade >= k). thresholds: one per output, which passes when it is above its own.
+    From the top down a passed output passes all below it, so the grade is the highest output passed. When none passes,
+    the grade is 0 and flagged; outputs that rise from one to the next are flagged, too.
+    """
+    passed = np.flatnonzero(probabilities > np.asarray(thresholds, np.float32))
+    grade = Grade(int(passed[-1]) if passed.size else 0)
+    flags = []
+    if not passed.size:
+        flags.append(Flag.NO_OUTPUT_PASSED)
+    if np.any(np.diff(probabilities) > 0):
+        flags.append(Flag.NOT_MONOTONE)
+    return Decision(grade, grade >= REFERABLE_FROM, class_probabilities(probabilities), tuple(flags))
+
+
+def class_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of the grades 0 to 4, float32 (5,), sum 1: the falls from each cumulative output to the next.
+
+    As in the decoding, an output raises all below it to itself, and output 0 counts as 1: every eye has some grade.
+    """
+    monotone = np.maximum.accumulate(probabilities[::-1].astype(np.float64))[::-1]
+    monotone[0] = 1.0
+    return -np.diff(monotone, append=0.0).astype(np.float32)
