@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from amqp import AMQPError
 from celery import Celery
 from kombu import Queue as KombuQueue
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
 from worker.contract.errors import BrokerError
 from worker.contract.messages import GradeChunk
@@ -14,6 +16,9 @@ from worker.contract.vocabulary import Queue
 GRADE_CHUNK = "fundus.grade_chunk"
 NIGHTLY = "fundus.nightly"
 SOCKET_TIMEOUT_S = 10
+
+_FAULTS = (OperationalError, OSError, RedisError, AMQPError)
+"""Kombu wraps its clients' errors when it sends, and lets them through when it looks."""
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -54,14 +59,15 @@ def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -
         app.send_task(
             GRADE_CHUNK,
             kwargs={"message": chunk.encode()},
-            queue=queue,
+            # By name, only the queues that this process consumes would be known.
+            queue=KombuQueue(queue),
             # What Flower and the worker's log show.
             argsrepr="()",
             kwargsrepr=f"run={run_name}, images={len(chunk.image_ids)}",
             retry=True,
             retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
         )
-    except (OperationalError, OSError) as error:
+    except _FAULTS as error:
         raise BrokerError(
             f"cannot send {len(chunk.image_ids)} images of run {run_name} to queue {queue}: {_reason(error)}"
         ) from error
@@ -72,7 +78,7 @@ def waiting(app: Celery, queue: Queue) -> int:
     try:
         with app.connection_for_read() as connection, connection.channel() as channel:
             return int(KombuQueue(queue).bind(channel).queue_declare(passive=False).message_count)
-    except (OperationalError, OSError) as error:
+    except _FAULTS as error:
         raise BrokerError(f"cannot look at queue {queue}: {_reason(error)}") from error
 
 
