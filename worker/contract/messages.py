@@ -29,7 +29,8 @@ class GradeChunk(BaseModel):
     @classmethod
     def decode(cls, body: object) -> "GradeChunk":
         """Raises MessageError for anything that `encode` of this version could not have made."""
-        if isinstance(body, dict) and body.get("version") != VERSION:
+        # The type, too: to Python, True and 1.0 are equal to 1.
+        if isinstance(body, dict) and (type(body.get("version")), body.get("version")) != (int, VERSION):
             raise MessageError(
                 f"message version {body.get('version')!r}, this worker understands {VERSION}",
                 code="message_version",

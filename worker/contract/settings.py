@@ -17,7 +17,7 @@ DATABASE_SCHEMES = ("sqlite", "postgresql")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 STORAGE_SCHEMES = ("file", "s3")
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     """Chunks in flight in one worker."""
     max_batch_size: Count = 16
     """Most images in one forward pass."""
-    max_wait_ms: Annotated[float, Field(ge=0)] = 20.0
+    max_wait_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20.0
     """Longest wait for a batch to fill."""
     decode_processes: Count = Field(default_factory=lambda: max(1, min(8, (cpu_count() or 2) // 2)))
     """Child processes that decode untrusted bytes."""
@@ -100,13 +100,15 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe message that is written."""
 
-    @field_validator("database_url", "broker_url")
+    @field_validator("database_url")
     @classmethod
-    def _known_service(cls, value: SecretStr) -> SecretStr:
-        scheme = value.get_secret_value().partition(":")[0].partition("+")[0]
-        if scheme not in DATABASE_SCHEMES + BROKER_SCHEMES:
-            raise ValueError(f"scheme {scheme!r} is none of {', '.join(DATABASE_SCHEMES + BROKER_SCHEMES)}")
-        return value
+    def _known_database(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, DATABASE_SCHEMES)
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, BROKER_SCHEMES)
 
     @field_validator("storage_url")
     @classmethod
@@ -152,3 +154,11 @@ def parse_settings(**overrides: object) -> Settings:
 def read_settings() -> Settings:
     """The settings of this process, read once."""
     return parse_settings()
+
+
+def _with_scheme(value: SecretStr, schemes: tuple[str, ...]) -> SecretStr:
+    scheme, colon, _ = value.get_secret_value().partition("://")
+    if not colon or scheme.partition("+")[0] not in schemes:
+        # Nothing of the value is repeated: what stands before a forgotten `://` may be the password.
+        raise ValueError(f"must begin with {', '.join(f'{known}://' for known in schemes)}")
+    return value
