@@ -1,0 +1,134 @@
+"""Fit the round border of a field to what is seen of it.
+
+Many data sets hold photographs that were squashed to a square, so the border may be an upright ellipse.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.contract.errors import Ungradable
+from worker.items import Ellipse
+from worker.upright_ellipse import Array, distance, fit_robustly
+
+SEARCH_SIDE_PX = 512
+"""The fit runs on a copy no larger than this; averaged over hundreds of edge points it stays within 0.2 %."""
+THRESHOLD_FACTORS = (1.0, 1.6, 2.56, 4.1)
+"""Tried in turn until the fit is good: glow around the field is lit, too, in 3 % of APTOS."""
+MIN_SUPPORT = 0.2
+"""Worst of 3,553 photographs 0.30, the next 0.41; rectangles, triangles and clouds reach 0.09."""
+GOOD_SUPPORT = 0.85
+GOOD_VISIBLE = 0.3
+"""A fit that has both ends the search; a field cut off at top and bottom and squashed shows a third of its border."""
+
+_MIN_POINTS: Final = 30
+_TOLERANCE = 0.01
+_SECTORS = 90
+_FRAME_PX = 3
+_CIRCLE_BONUS = 1.1
+_CLEAR_CIRCLE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """(centre x, centre y, radius x, radius y); `support` is the share of edge points on the border times the share of
+    the border within the picture that has them; `visible` is the share of the whole border that has them."""
+
+    shape: Array
+    support: float
+    visible: float
+    score: float
+
+
+def fit_border(brightness: NDArray[np.uint8], threshold: int) -> Ellipse:
+    """Border of the one large lit area of a picture, uint8 (H, W); lit is what is brighter than `threshold`.
+
+    Edges on the picture's own frame and straight cuts are left out, so the border may reach past both. A circle unless
+    an ellipse explains clearly more. Centre in pixel indices: 0 is the middle of the first pixel.
+    Raises Ungradable(no_field) if no border has MIN_SUPPORT.
+    """
+    height, width = brightness.shape
+    shrink = max(1.0, max(height, width) / SEARCH_SIDE_PX)
+    if shrink > 1:
+        size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+        brightness = cv2.resize(brightness, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    best: _Fit | None = None
+    for factor in THRESHOLD_FACTORS:
+        points = _edge_points(brightness > threshold * factor)
+        for fit in _fits(points, brightness.shape):
+            if best is None or fit.score > best.score:
+                best = fit
+        if best is not None and best.support > GOOD_SUPPORT and best.visible > GOOD_VISIBLE:
+            break
+    if best is None or best.support < MIN_SUPPORT:
+        found = 0.0 if best is None else best.support
+        raise Ungradable(
+            f"no round border: the best has a support of {found:.2f}, {MIN_SUPPORT} is needed", code="no_field"
+        )
+    x, y, radius_x, radius_y = (float(value) for value in best.shape)
+    across, down = width / brightness.shape[1], height / brightness.shape[0]
+    return Ellipse((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5, radius_x * shrink, radius_y * shrink)
+
+
+def _edge_points(lit: NDArray[np.bool_]) -> Array:
+    """First and last lit pixel of each row and column of the largest lit area, (N, 2) as x, y, frame left out."""
+    smooth = cv2.medianBlur(lit.astype(np.uint8), 5)
+    count, areas, statistics, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
+    if count < 2:
+        return np.empty((0, 2))
+    area = areas == 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
+    rows, columns = _ends(area), _ends(area.T)[:, ::-1]
+    return np.vstack([rows, columns])
+
+
+def _ends(area: NDArray[np.bool_]) -> Array:
+    """Left and right end of each row that is lit, (N, 2) as x, y."""
+    width = area.shape[1]
+    lines = np.flatnonzero(area.any(axis=1))
+    first = area[lines].argmax(axis=1)
+    last = width - 1 - area[lines, ::-1].argmax(axis=1)
+    left, right = first >= _FRAME_PX, last < width - _FRAME_PX
+    return np.vstack(
+        [np.column_stack([first[left] - 0.5, lines[left]]), np.column_stack([last[right] + 0.5, lines[right]])]
+    )
+
+
+def _fits(points: Array, picture: tuple[int, ...]) -> list[_Fit]:
+    """A circle and, unless that is clearly right, an upright ellipse; either may not be found."""
+    if len(points) < _MIN_POINTS:
+        return []
+    tolerance = max(1.0, _TOLERANCE * max(picture) / 2)
+    fits = []
+    for round_only in (True, False):
+        shape = fit_robustly(points, picture, tolerance, round_only=round_only)
+        if shape is None:
+            continue
+        near = distance(shape, points) < tolerance
+        share = float(near.mean())
+        covered, visible = _coverage(shape, points[near], picture)
+        bonus = _CIRCLE_BONUS if round_only else 1.0
+        fits.append(_Fit(shape, share * covered, visible, bonus * share * covered * visible**0.5))
+        if round_only and share > _CLEAR_CIRCLE:
+            break
+    return fits
+
+
+def _coverage(shape: Array, near: Array, picture: tuple[int, ...]) -> tuple[float, float]:
+    """Share of the border's sectors that have a point, of those within the picture and of all."""
+    x, y, radius_x, radius_y = shape
+    angles = (np.arange(_SECTORS) + 0.5) * 2 * np.pi / _SECTORS
+    across, down = x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)
+    inside = (
+        (across >= _FRAME_PX)
+        & (across < picture[1] - _FRAME_PX)
+        & (down >= _FRAME_PX)
+        & (down < picture[0] - _FRAME_PX)
+    )
+    turn = np.arctan2((near[:, 1] - y) / radius_y, (near[:, 0] - x) / radius_x) % (2 * np.pi)
+    seen = np.zeros(_SECTORS, bool)
+    seen[(turn * _SECTORS / (2 * np.pi)).astype(int) % _SECTORS] = True
+    both = int((seen & inside).sum())
+    return both / max(int(inside.sum()), 1), both / _SECTORS

@@ -1,0 +1,35 @@
+"""Find the round field of view: the box of the lit rows and columns, and the border of the field."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.border import fit_border
+from worker.contract.errors import Ungradable
+from worker.items import Field, Photograph
+from worker.model.recipe import Recipe
+
+MIN_LIT_LINES = 20
+"""Fewer lit rows or columns than this are no field; the training pictures were cropped by the same rule."""
+
+
+def find_field(photograph: Photograph, recipe: Recipe) -> Field:
+    """Box and border of the field.
+
+    The box is the recipe's: the rows and columns of which more than `lit_share` is lit, or the whole picture where the
+    recipe crops nothing. The border is a circle, or an upright ellipse where the picture was squashed; it may reach
+    past the picture.
+    Raises Ungradable(no_field) when too little is lit, or what is lit has no round border.
+    """
+    brightness: NDArray[np.uint8] = photograph.rgb.max(axis=2)
+    brightest = int(brightness.max())
+    threshold = max(recipe.lit_floor, int(recipe.lit_fraction * brightest))
+    lit = brightness > threshold
+    rows = np.flatnonzero(lit.mean(axis=1) > recipe.lit_share)
+    columns = np.flatnonzero(lit.mean(axis=0) > recipe.lit_share)
+    if len(rows) < MIN_LIT_LINES or len(columns) < MIN_LIT_LINES:
+        found = f"{len(rows)} rows and {len(columns)} columns are lit, brightest value {brightest}"
+        raise Ungradable(f"no field of view: {found}; {MIN_LIT_LINES} of each are needed", code="no_field")
+    border = fit_border(brightness, threshold)
+    if recipe.crop == "none":
+        return Field(0, lit.shape[0], 0, lit.shape[1], border)
+    return Field(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1, border)
