@@ -126,9 +126,13 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(_read_bounded(path, _MAX_MANIFEST_BYTES))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "content"
-        raise ModelError(f"{path}: {where}: {first['msg']}") from error
+        raise ModelError(f"{path}: {describe_invalid(error)}") from error
+
+
+def describe_invalid(error: ValidationError) -> str:
+    """The first field that is wrong and why, in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
 
 
 def _read_bounded(path: Path, limit_bytes: int) -> bytes:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from worker.contract.errors import UsageError
 from worker.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Manifest
-from worker.model.weights import serialise_weights
+from worker.model.weights import parse_weights, serialise_weights
 
 
 def write_bundle(
@@ -20,9 +20,10 @@ def write_bundle(
     """Write checked weights and their manifest into a new folder; the draft gets the SHA-256 of what is written.
 
     half_kernels: store the kernels as float16, at half the size. Raises UsageError if the folder exists or its parent
-    cannot be written to.
+    cannot be written to, ModelError if what would be written could not be read back, such as a value past float16.
     """
     data = serialise_weights(weights, half_kernels=half_kernels)
+    parse_weights(data, source=f"{folder / WEIGHTS_FILE}")
     manifest = draft.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,7 @@ def write_bundle(
     try:
         unfinished.chmod(0o755)
         (unfinished / WEIGHTS_FILE).write_bytes(data)
-        (unfinished / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
+        (unfinished / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             raise UsageError(f"{folder} exists; name a new folder")
         unfinished.rename(folder)

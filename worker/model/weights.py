@@ -30,12 +30,13 @@ def parse_weights(data: bytes, *, source: str) -> dict[str, NDArray[np.float32]]
 
 def serialise_weights(weights: Mapping[str, NDArray[np.float32]], *, half_kernels: bool) -> bytes:
     """Weights as safetensors; with `half_kernels` the kernels become float16, the small vectors stay float32."""
-    return save(
-        {
-            name: np.ascontiguousarray(array.astype(np.float16 if half_kernels and array.ndim > 1 else np.float32))
-            for name, array in weights.items()
-        }
-    )
+    with np.errstate(over="ignore"):
+        return save(
+            {
+                name: np.ascontiguousarray(array.astype(np.float16 if half_kernels and array.ndim > 1 else np.float32))
+                for name, array in weights.items()
+            }
+        )
 
 
 def check_weights(arrays: Mapping[str, NDArray[np.generic]], *, source: str) -> dict[str, NDArray[np.float32]]:

@@ -1,0 +1,165 @@
+"""`fundus model`: list, show and import model bundles."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from worker.contract.errors import UsageError
+from worker.model.bundle import (
+    DEFAULT_BUNDLE,
+    Manifest,
+    describe_invalid,
+    find_bundle,
+    list_shipped,
+    load_bundle,
+    read_manifest,
+)
+from worker.model.recipe import Recipe
+
+app = typer.Typer(help="List, show and import model bundles: weights with the recipe of their preprocessing.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_bundles(*, as_json: AsJson = False) -> None:
+    """List the bundles that come with this version.
+
+    Examples:
+
+        fundus model list
+
+        fundus model list --json
+    """
+    manifests = [read_manifest(find_bundle(name)) for name in list_shipped()]
+    if as_json:
+        typer.echo(json.dumps([_summarise(manifest) for manifest in manifests]))
+        return
+    table = Table()
+    for column in ("bundle", "model_id", "architecture", "input"):
+        table.add_column(column, no_wrap=True)
+    for manifest in manifests:
+        side = manifest.recipe.input_size_px
+        name = f"{manifest.name} (default)" if manifest.name == DEFAULT_BUNDLE else manifest.name
+        table.add_row(name, manifest.model_id, manifest.architecture, f"{side} x {side}")
+    Console().print(table)
+
+
+@app.command()
+def show(
+    bundle: Annotated[str, typer.Argument(help="A shipped bundle's name, or a folder.")] = DEFAULT_BUNDLE,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show a bundle, its weights checked.
+
+    Examples:
+
+        fundus model show
+
+        fundus model show ./my-model --json
+    """
+    _print_manifest(load_bundle(bundle).manifest, as_json=as_json)
+
+
+@app.command("import")
+def import_bundle(
+    file: Annotated[Path, typer.Argument(help="Keras weights: .h5, .weights.h5 or .keras.")],
+    out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
+    *,
+    name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's unless given.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square input in pixels.")] = None,
+    input_range: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="What black and white become at the network's input.")
+    ] = None,
+    preprocess: Annotated[
+        Literal["none", "graham"] | None,
+        typer.Option(
+            help="graham: crop to the lit field, subtract the background, cut to the circle. none: resize only."
+        ),
+    ] = None,
+    crop: Annotated[
+        Literal["lit_box", "none"] | None, typer.Option(help="Crop to the lit field, or not; set by --preprocess.")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Standard deviation of graham's blur in pixels of the input; size / 30.")
+    ] = None,
+    training_data: Annotated[str, typer.Option(help="What the weights were trained on.")] = "not stated",
+    licence: Annotated[str, typer.Option(help="On what terms they may be used.")] = "not stated",
+    notes: Annotated[str, typer.Option(help="What else a user should know.")] = "",
+    half: Annotated[bool, typer.Option("--float16", help="Store kernels as float16, at half the size.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a bundle from weights that Keras 2 or 3 saved. Only numbers are read; no code of a file is ever run.
+
+    Preprocessing belongs to the model: say what its training pictures went through.
+
+    Examples:
+
+        fundus model import densenet.h5 --out my-model --size 224 --input-range 0,1 --preprocess none
+
+        fundus model import a.weights.h5 --out a --size 224 --input-range=-2,1.984375 --preprocess graham --float16
+    """
+    recipe = _make_recipe(size=size, input_range=input_range, preprocess=preprocess, crop=crop, sigma=sigma)
+    # HDF5 is loaded only by the one command that reads it.
+    from worker.model.imports import import_weights
+
+    manifest = import_weights(
+        file,
+        out,
+        recipe=recipe,
+        name=name or out.resolve().name,
+        training_data=training_data,
+        licence=licence,
+        notes=notes,
+        half_kernels=half,
+    )
+    _print_manifest(manifest, as_json=as_json)
+
+
+def _make_recipe(
+    *, size: int | None, input_range: str | None, preprocess: str | None, crop: str | None, sigma: float | None
+) -> Recipe:
+    given = {"--size": size, "--input-range": input_range, "--preprocess": preprocess}
+    missing = [option for option, value in given.items() if value is None]
+    if size is None or input_range is None or preprocess is None:
+        raise UsageError(f"weights do not say how their pictures were made: give {', '.join(missing)}")
+    if sigma is not None and preprocess != "graham":
+        raise UsageError(f"--sigma {sigma:g} belongs to --preprocess graham, not {preprocess}")
+    graham = preprocess == "graham"
+    fields: dict[str, Any] = {
+        "input_size_px": size,
+        "input_range": input_range.split(","),
+        "crop": crop or ("lit_box" if graham else "none"),
+        "enhancement": preprocess,
+        "cut_to_circle": graham,
+    }
+    if sigma is not None:
+        fields["sigma_fraction"] = sigma / size
+    try:
+        return Recipe(**fields)
+    except ValidationError as error:
+        raise UsageError(f"recipe: {describe_invalid(error)}") from error
+
+
+def _summarise(manifest: Manifest) -> dict[str, Any]:
+    return {"model_id": manifest.model_id, **manifest.model_dump(mode="json")}
+
+
+def _print_manifest(manifest: Manifest, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(_summarise(manifest)))
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in _summarise(manifest).items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        for field, content in inner:
+            table.add_row(f"{key}.{field}" if field else key, str(content))
+    Console().print(table)
