@@ -1,0 +1,72 @@
+"""Draw the saliency over the colour photograph's field, and encode the picture."""
+
+from functools import cache
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.contract.errors import SettingsError
+from worker.items import Prepared
+
+NOTEBOOK_COLOURS = "notebook"
+
+
+def render_overlay(
+    prepared: Prepared, saliency: NDArray[np.float32], colours: str = NOTEBOOK_COLOURS, *, opacity: float = 0.5
+) -> NDArray[np.uint8]:
+    """Saliency in colour over the photograph, uint8 (C, C, 3) RGB; black outside the field.
+
+    saliency: float32 (h, w) in [0, 1]; it fills `prepared.box` and is 0 beyond, where the model did not look.
+    colours: `notebook`, or an OpenCV colour map by name, such as `turbo`. opacity: the colours' share, in [0, 1].
+    A saliency of zero everywhere leaves the photograph as it is: there is nothing to point at.
+    Raises SettingsError for an unknown colour map.
+    """
+    table = colour_table(colours)
+    inside = prepared.inside[..., None]
+    if not saliency.any():
+        return np.where(inside, prepared.canvas, np.uint8(0))
+    levels = _place_on_canvas(saliency, prepared)
+    blended = cv2.addWeighted(prepared.canvas, 1 - opacity, table[levels], opacity, 0)
+    return np.where(inside, blended, np.uint8(0)).astype(np.uint8, copy=False)
+
+
+@cache
+def colour_table(colours: str) -> NDArray[np.uint8]:
+    """Colours of the levels 0 to 255, uint8 (256, 3) RGB. Raises SettingsError naming the colour maps there are.
+
+    `notebook` is OpenCV's spring with red and blue exchanged, as the notebook showed it: magenta is low, cyan is high.
+    """
+    name = "spring" if colours == NOTEBOOK_COLOURS else colours
+    code = getattr(cv2, f"COLORMAP_{name.upper()}", None)
+    if name != name.lower() or not isinstance(code, int):
+        raise SettingsError(f"no colour map {colours!r}; there are {', '.join(list_colour_maps())}")
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    as_opencv_orders = np.asarray(cv2.applyColorMap(levels, code), np.uint8)[:, 0]
+    return as_opencv_orders if colours == NOTEBOOK_COLOURS else as_opencv_orders[:, ::-1].copy()
+
+
+def list_colour_maps() -> list[str]:
+    """Names that `colours` may have."""
+    prefix = "COLORMAP_"
+    return [
+        NOTEBOOK_COLOURS,
+        *sorted(name.removeprefix(prefix).lower() for name in dir(cv2) if name.startswith(prefix)),
+    ]
+
+
+def encode_overlay(rgb: NDArray[np.uint8], fmt: Literal["png", "jpeg"], quality: int) -> bytes:
+    """The picture, uint8 (H, W, 3) RGB, as a PNG, which is exact, or a JPEG of a quality from 1 to 100."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if fmt == "jpeg" else []
+    _, encoded = cv2.imencode(f".{fmt}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    return encoded.tobytes()
+
+
+def _place_on_canvas(saliency: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
+    """Levels 0 to 255 of each pixel of the canvas, uint8 (C, C): the saliency resized to the box, 0 beyond it."""
+    top, bottom, left, right = prepared.box
+    smooth = cv2.resize(saliency, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    levels = np.zeros(prepared.canvas.shape[:2], np.uint8)
+    levels[top:bottom, left:right] = np.rint(np.clip(smooth, 0, 1) * 255)
+    return levels
