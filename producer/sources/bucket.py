@@ -24,4 +24,4 @@ def list_images(address: str, storage: Storage, remark: Remark) -> Iterator[Refe
         else:
             ignored += 1
     if ignored:
-        remark(f"{ignored} objects under {address} that are no image files were ignored")
+        remark(f"not image files, ignored under {address}: {ignored}")

@@ -38,9 +38,9 @@ def find_images(root: Path, remark: Remark) -> Iterator[Reference]:
         else:
             ignored += 1
     if ignored:
-        remark(f"{ignored} entries of {root} that are no image files were ignored")
+        remark(f"not image files, ignored in {root}: {ignored}")
     if reached_twice:
-        remark(f"{reached_twice} links in {root} lead to folders that were read already")
+        remark(f"links to folders that were read already, ignored in {root}: {reached_twice}")
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, bool, bool]]:

@@ -61,9 +61,9 @@ def attach_labels(references: Iterator[Reference], labels: Path, remark: Remark)
         yield replace(reference, reference_grade=grade)
     missing = sorted(grades.keys() - matched.keys())
     if missing:
-        remark(f"{len(missing)} labels of {labels} match no image: {_some(missing)}")
+        remark(f"labels of {labels} that match no image: {len(missing)} ({_some(missing)})")
     if unlabelled:
-        remark(f"{unlabelled} images have no label in {labels}")
+        remark(f"images without a label in {labels}: {unlabelled}")
 
 
 def _grade(row: Row) -> Grade | None:

@@ -1,0 +1,65 @@
+"""The command line `fundus`: the list of commands and what they have in common."""
+
+from typing import Annotated
+
+import typer
+
+from producer.lazy import Listed, lazy_group
+from producer.screen import print_error
+from worker import __version__
+
+COMMANDS = (
+    Listed("enqueue", "producer.commands.enqueue", "Add the photographs of a source to a run.", "Runs"),
+    Listed("status", "producer.commands.status", "Show where runs stand.", "Runs"),
+    Listed("export", "producer.commands.export", "Write one row per photograph to a file.", "Runs"),
+    Listed("resend", "producer.commands.resend", "Send photographs of a run again.", "Runs"),
+    Listed("cancel", "producer.commands.cancel", "Stop a run.", "Runs"),
+    Listed("nightly", "producer.commands.nightly", "Enqueue what no earlier night has had.", "Runs"),
+    Listed("worker", "worker.commands.worker", "Grade what the queues hold.", "Worker"),
+    Listed("model", "worker.commands.model", "List, show and import models.", "Worker"),
+    Listed("demo", "producer.commands.demo", "Grade the sample photographs on this machine alone.", "Set-up"),
+    Listed(
+        "doctor", "producer.commands.doctor", "Check settings, services and model, and say how to mend them.", "Set-up"
+    ),
+    Listed("db", "producer.commands.db", "Bring the database to this version's level.", "Set-up"),
+)
+
+app = typer.Typer(
+    cls=lazy_group(COMMANDS),
+    help="Grade retinal photographs for diabetic retinopathy, in bulk and every night. Not a medical device.",
+    epilog="Settings are FUNDUS_ variables of the environment. To start: fundus demo",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the framework calls it with the option's value
+    if wanted:
+        typer.echo(f"fundus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def fundus(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Common options."""
+
+
+def main() -> int:
+    """Run the command line; the exit status: 0, 1 for a failure, 2 for what the caller must mend, 130 for Ctrl-C."""
+    try:
+        status = typer.main.get_command(app).main(prog_name="fundus", standalone_mode=False)
+    except typer.TyperException as error:
+        where = getattr(getattr(error, "ctx", None), "command_path", "fundus")
+        if sentence := error.format_message():  # empty after the help that a bare `fundus` shows
+            print_error("usage", f"{sentence.removesuffix('.')} (see `{where} --help`)")
+        return error.exit_code
+    except typer.Abort:
+        return 130
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,31 @@
+"""`fundus cancel`: stop a run."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from producer.cancel import cancel
+from producer.ledger import open_ledger
+from producer.screen import answers, print_json
+from worker.contract.settings import read_settings
+
+app = typer.Typer()
+
+
+@app.command(name="cancel")
+def cancel_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Stop a run. What is graded stays; what a worker holds at this moment is still finished.
+
+    Examples:
+    $ fundus cancel night-1
+    """
+    done = cancel(open_ledger(read_settings()), run)
+    if json:
+        print_json(asdict(done))
+    else:
+        answers().print(f"{done.run} is cancelled: {done.cancelled:,} images will not be graded")

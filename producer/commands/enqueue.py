@@ -1,0 +1,105 @@
+"""`fundus enqueue`: add the photographs of a source to a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from producer.enqueue import Enqueued, Progress, enqueue
+from producer.ledger import open_ledger
+from producer.plan import Plan, plan_enqueue
+from producer.run_lifecycle import RunRequest
+from producer.screen import answers, messages, print_json, print_note
+from producer.sources.opening import open_source
+from producer.status import describe_progress
+from producer.status_view import draw_progress
+from producer.watching import watch_run
+from worker.contract.messages import MAX_CHUNK
+from worker.contract.queues import make_celery
+from worker.contract.settings import read_settings
+from worker.contract.storage import Storage
+from worker.contract.vocabulary import Queue
+
+app = typer.Typer()
+
+
+@app.command(name="enqueue")
+def enqueue_source(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="Folder, s3://BUCKET/PREFIX, .csv or .jsonl manifest, or .npy stack."),
+    ],
+    run: Annotated[str, typer.Option(help="Name of the run; one that exists gets what is new.")],
+    *,
+    labels: Annotated[Path | None, typer.Option(help="CSV with reference grades, by file name or in order.")] = None,
+    model: Annotated[str | None, typer.Option(help="Id of the only model that may grade the run.")] = None,
+    queue: Annotated[Queue | None, typer.Option(help="Urgency. A new run goes to bulk.")] = None,
+    chunk: Annotated[int | None, typer.Option(min=1, max=MAX_CHUNK, help="Images in one message.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many references.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is over.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Add the photographs of a source to a run. Again: only what is new is added, also after a crash.
+
+    Examples:
+    $ fundus enqueue /photos/2026-11 --run november --watch
+    $ fundus enqueue s3://clinic/2026/ --run november --dry-run
+    $ fundus enqueue patients.csv --run patients --queue live --chunk 1
+    $ fundus enqueue x_test.npy --run test --labels test.csv
+    """
+    settings = read_settings()
+    engine = open_ledger(settings)
+    remarks: list[str] = []
+    opened = open_source(source, storage=Storage(settings), labels=labels, remark=remarks.append)
+    references = islice(opened.references, limit)
+    request = RunRequest(name=run, source=opened.text, queue=queue, chunk_size=chunk, model_id=model)
+    done: Plan | Enqueued
+    with _shown() as progress:
+        if dry_run:
+            done = plan_enqueue(engine, request, references, progress)
+        else:
+            done = enqueue(engine, make_celery(settings), settings, request, references, progress)
+    for remark in remarks:
+        print_note(remark)
+    document = asdict(done) | {"remarks": remarks}
+    if not json:
+        _print_plan(done) if isinstance(done, Plan) else _print_enqueued(done)
+    if watch and not dry_run:
+        last = watch_run(engine, run)
+        document |= describe_progress(last)
+        if not json:
+            answers().print(draw_progress(last))
+    if json:
+        print_json(document)
+
+
+@contextmanager
+def _shown() -> Iterator[Progress]:
+    """Counts on stderr while the source is read, on a terminal only."""
+    console = messages()
+    columns = (SpinnerColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None, words="reading the source")
+        yield lambda found, new: bar.update(task, words=f"{found:,} found, {new:,} new")
+
+
+def _print_enqueued(done: Enqueued) -> None:
+    answers().print(
+        f"{done.run}: {done.found:,} found, {done.new:,} new, {done.messages:,} messages, {done.seconds:.1f} s"
+    )
+    answers().print(f"Follow it with: fundus status {done.run} --watch")
+
+
+def _print_plan(plan: Plan) -> None:
+    verb = "goes on" if plan.resumes else "would be made"
+    answers().print(f"{plan.run} {verb}: {plan.found:,} found, {plan.new:,} new; nothing was written")
+    for reference in plan.first:
+        grade = "" if reference.reference_grade is None else f"  grade {int(reference.reference_grade)}"
+        answers().print(f"  {reference.identity}  {reference.uri}{grade}", soft_wrap=True)

@@ -1,0 +1,51 @@
+"""`fundus status`: where runs stand."""
+
+from typing import Annotated
+
+import typer
+
+from producer.ledger import open_ledger
+from producer.screen import answers, print_json
+from producer.status import describe_counts, describe_progress, read_overview, read_progress
+from producer.status_view import draw_overview, draw_progress
+from producer.watching import watch_run
+from worker.contract.errors import UsageError
+from worker.contract.settings import read_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def status(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A run; without it, the latest ones are listed.")
+    ] = None,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is over.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    last: Annotated[int, typer.Option(min=1, max=1000, help="How many runs to list.")] = 20,
+) -> None:
+    """Show counts by status and grade, pace, time left and errors by code.
+
+    Examples:
+    $ fundus status
+    $ fundus status night-1 --watch
+    $ fundus status night-1 --json | jq .graded
+    """
+    if watch and run is None:
+        raise UsageError("--watch needs the name of a run")
+    engine = open_ledger(read_settings())
+    if run is None:
+        runs = read_overview(engine, last)
+        if json:
+            print_json({"runs": [describe_counts(*entry) for entry in runs]})
+        else:
+            answers().print(
+                draw_overview(runs) if runs else "No runs yet. Begin with: fundus enqueue SOURCE --run NAME"
+            )
+        return
+    progress = watch_run(engine, run) if watch else read_progress(engine, run)
+    if json:
+        print_json(describe_progress(progress))
+    else:
+        answers().print(draw_progress(progress))

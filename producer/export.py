@@ -1,0 +1,92 @@
+"""Write one row per image of a run to a file, in pages, in flat memory."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine, select
+
+from producer.export_formats import Format, open_writer
+from producer.runs import Run
+from worker.contract.database import reading
+from worker.contract.errors import UsageError
+from worker.contract.schema import gradings, images
+from worker.contract.storage import ObjectStore
+from worker.contract.vocabulary import Status
+
+PAGE_ROWS = 5000
+
+_OUTPUTS = ("p_ge1", "p_ge2", "p_ge3", "p_ge4")
+
+
+def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, out: Path) -> int:
+    """Write the run's images to `out` in the order of their ids; the number of rows.
+
+    A run that is still going on gives what it has. The file appears whole, or not at all.
+    Raises UsageError when it cannot be written or the format's library is missing, DatabaseError from the ledger.
+    """
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    rows = 0
+    try:
+        try:
+            with open_writer(fmt, part) as write:
+                for page in _pages(engine, overlays, run):
+                    write(page)
+                    rows += len(page)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
+    return rows
+
+
+def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dict[str, Any]]]:
+    query = (
+        select(
+            gradings.c.image_id,
+            images.c.uri,
+            images.c.patient_id,
+            images.c.eye,
+            gradings.c.status,
+            gradings.c.grade,
+            *(gradings.c[name] for name in _OUTPUTS),
+            gradings.c.referable,
+            gradings.c.flags,
+            gradings.c.model_id,
+            gradings.c.overlay_key,
+            gradings.c.error_code,
+            gradings.c.error_detail,
+            gradings.c.attempts,
+            images.c.reference_grade,
+            gradings.c.settled_at,
+        )
+        .join(images, images.c.image_id == gradings.c.image_id)
+        .where(gradings.c.run_id == run.run_id)
+        .order_by(gradings.c.image_id)
+        .limit(PAGE_ROWS)
+    )
+    after = ""
+    while True:
+        with reading(engine) as connection:
+            page = connection.execute(query.where(gradings.c.image_id > after)).all()
+        if not page:
+            return
+        yield [_exported(row, overlays) for row in page]
+        after = page[-1].image_id
+
+
+def _exported(row: Any, overlays: ObjectStore) -> dict[str, Any]:
+    cells: dict[str, Any] = row._asdict()
+    key, settled_at = cells.pop("overlay_key"), cells.pop("settled_at")
+    cells |= {name: _shortest(cells[name]) for name in _OUTPUTS}
+    cells["overlay_uri"] = None if key is None else overlays.uri(key)
+    cells["graded_at"] = settled_at if row.status == Status.GRADED else None
+    return cells
+
+
+def _shortest(value: float | None) -> float | None:
+    """The shortest decimal that is the same float32: SQLite widens to 64 bits, PostgreSQL does not."""
+    return None if value is None else float(str(np.float32(value)))

@@ -1,0 +1,48 @@
+"""What the commands print: answers to stdout, everything else to stderr."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+
+def answers() -> Console:
+    """The console of results; without colours when piped or when NO_COLOR is set."""
+    return Console(highlight=False)
+
+
+def messages() -> Console:
+    """The console of progress, notes and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One object on one line of stdout."""
+    typer.echo(json.dumps(document, ensure_ascii=False))
+
+
+def print_note(sentence: str) -> None:
+    """One line on stderr about something that was left out."""
+    messages().print(Text.assemble(("note", "yellow"), ": ", printable(sentence)), soft_wrap=True)
+
+
+def print_error(code: str, sentence: str) -> None:
+    """One line on stderr: `error[code]: sentence`."""
+    messages().print(Text.assemble((f"error[{code}]", "bold red"), ": ", printable(sentence)), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped: a name from a file must not steer the terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: `45 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
+    whole = round(seconds)
+    for unit, name, below, below_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            return f"{whole // unit} {name} {whole % unit // below} {below_name}"
+    return f"{whole} s"
