@@ -3,8 +3,9 @@
 import itertools
 import random
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -40,6 +41,8 @@ class Bucket:
 
     name: str
     endpoint_url: str
+    client: Any = field(repr=False)
+    """A plain client that looks behind the project's back."""
     access_key: str = ACCESS_KEY
     secret_key: str = SECRET_KEY
 
@@ -69,7 +72,7 @@ class SeaweedFS:
         self._server.wait_for(self._store_one, (BotoCoreError, ClientError))
 
     def create(self) -> Bucket:
-        bucket = Bucket(f"test-{next(self._numbers)}", self.endpoint_url)
+        bucket = Bucket(f"test-{next(self._numbers)}", self.endpoint_url, self._client)
         self._client.create_bucket(Bucket=bucket.name)
         return bucket
 

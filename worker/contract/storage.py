@@ -1,8 +1,11 @@
 """Objects by key, in a folder or in a bucket, and the bytes that references point at."""
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,18 +14,19 @@ from urllib.parse import quote, unquote, urlsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.exceptions import ResponseStreamingError as CutBodyError
 
 from worker.contract.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, StorageError
+from worker.contract.references import file_path, object_place, scheme_of
 from worker.contract.settings import Settings
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-    from types_boto3_s3.type_defs import ObjectTypeDef
+    from types_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
 
 CACHE_CONTROL = "private, max-age=31536000, immutable"
 READ_ATTEMPTS = 3
-NOT_THERE = {"404", "NoSuchKey", "NotFound"}
+NOT_THERE = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
+NEVER_A_FILE = {errno.ENAMETOOLONG, errno.ELOOP}
 CONNECT_TIMEOUT_S = 5
 
 
@@ -130,7 +134,7 @@ class BucketStore:
 
     def uri(self, key: str) -> str:
         """An `s3://` address."""
-        return f"s3://{self._bucket}/{self._full(key)}"
+        return object_uri(self._bucket, self._full(key))
 
     def _full(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key
@@ -176,13 +180,13 @@ class Storage:
         """The bytes of a `file://` or `s3://` reference.
 
         Raises ImageMissingError, ImageTooLargeError (the size is checked before the body is read),
-        ImageReferenceError for any other scheme, and StorageError when the store does not do its part.
+        ImageReferenceError for one that can lead nowhere, and StorageError when the store does not do its part.
         """
-        parts = urlsplit(uri)
-        if parts.scheme == "file":
-            return _read_file(Path(unquote(parts.path)), max_bytes)
-        if parts.scheme == "s3":
-            return _read_object(self.client, parts.netloc, unquote(parts.path.lstrip("/")), max_bytes)
+        scheme = scheme_of(uri)
+        if scheme == "file":
+            return _read_file(file_path(uri), max_bytes)
+        if scheme == "s3":
+            return _read_object(self.client, *object_place(uri), max_bytes)
         raise ImageReferenceError(f"{uri!r} is neither a file:// nor an s3:// reference")
 
     def list_bucket(self, bucket: str, prefix: str) -> Iterator["ObjectTypeDef"]:
@@ -206,38 +210,51 @@ def object_uri(bucket: str, key: str) -> str:
 
 def _read_file(path: Path, max_bytes: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > max_bytes:
-                raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
+        # Opening a pipe would wait for its writer for ever; a regular file does not mind the flag.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib takes no flags
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageMissingError(f"{path} is no regular file")
+            if status.st_size > max_bytes:
+                raise ImageTooLargeError(f"{status.st_size} bytes, the limit is {max_bytes}")
             return file.read(max_bytes)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ImageMissingError(f"no file at {path}") from error
     except OSError as error:
+        if error.errno in NEVER_A_FILE:
+            raise ImageReferenceError(f"no file can be at {path}: {error.strerror}") from error
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _read_object(client: "S3Client", bucket: str, key: str, max_bytes: int | None = None) -> bytes:
-    for attempt in range(1, READ_ATTEMPTS + 1):
-        try:
-            answer = client.get_object(Bucket=bucket, Key=key)
+    address = f"s3://{bucket}/{key}"
+    for _ in range(READ_ATTEMPTS):
+        answer = _open_object(client, bucket, key)
+        with closing(answer["Body"]) as body:
             size = answer["ContentLength"]
             if max_bytes is not None and size > max_bytes:
-                answer["Body"].close()
                 raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
-            return bytes(answer["Body"].read())
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            if code in NOT_THERE or code == "NoSuchBucket":
-                raise ImageMissingError(f"no object at s3://{bucket}/{key} ({code})") from error
-            raise StorageError(f"cannot read s3://{bucket}/{key}: {_reason(error)}") from error
-        except (CutBodyError, HTTPClientError) as error:
-            # boto3 retries a request, but not a body that is cut while it is read.
-            if attempt == READ_ATTEMPTS:
-                raise StorageError(f"cannot read s3://{bucket}/{key}: {_reason(error)}") from error
-        except BotoCoreError as error:
-            raise StorageError(f"cannot read s3://{bucket}/{key}: {_reason(error)}") from error
-    raise AssertionError("unreachable")
+            try:
+                return bytes(body.read())
+            except HTTPClientError as error:
+                # boto3 retries a request, but not a body that is cut while it is read.
+                broken_off = error
+            except BotoCoreError as error:
+                raise StorageError(f"cannot read {address}: {_reason(error)}") from error
+    raise StorageError(f"cannot read {address}: broke off {READ_ATTEMPTS} times: {_reason(broken_off)}") from broken_off
+
+
+def _open_object(client: "S3Client", bucket: str, key: str) -> "GetObjectOutputTypeDef":
+    address = f"s3://{bucket}/{key}"
+    try:
+        return client.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code", "") in NOT_THERE:
+            raise ImageMissingError(f"no object at {address}: {_reason(error)}") from error
+        raise StorageError(f"cannot read {address}: {_reason(error)}") from error
+    except BotoCoreError as error:
+        raise StorageError(f"cannot read {address}: {_reason(error)}") from error
 
 
 def _reason(error: Any) -> str:

@@ -1,0 +1,140 @@
+"""A TCP proxy that does to a connection what a bad network or a failing server would."""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+PIECE = 16_384
+SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+HTTP_503 = (
+    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+    % (len(SLOW_DOWN), SLOW_DOWN)
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What befalls a connection.
+
+    reset: refused as soon as it is open. stall: accepted, and nothing comes back. unavailable: HTTP 503, then closed.
+    cut: reset once the server has sent `after_bytes`. end: closed in good order then, as if that had been all.
+    """
+
+    kind: Literal["reset", "stall", "unavailable", "cut", "end"]
+    after_bytes: int = 0
+
+
+class FaultProxy:
+    """Passes connections on to one port of loopback, but for those that a fault befalls."""
+
+    def __init__(self, upstream_port: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._upstream_port = upstream_port
+        self._loop = loop
+        self._open: set[asyncio.StreamWriter] = set()
+        self._fault: Fault | None = None
+        self._times: int | None = None
+        self.port = 0
+        self.faults = 0
+        """Connections that a fault has befallen since it was set."""
+
+    def inject(self, fault: Fault | None, *, times: int | None = None) -> None:
+        """Drop every connection; `fault` befalls the next `times` of them, or all until the next call."""
+
+        async def change() -> None:
+            self._fault, self._times, self.faults = fault, times, 0
+            for writer in list(self._open):
+                _reset(writer)
+
+        asyncio.run_coroutine_threadsafe(change(), self._loop).result(5)
+
+    async def serve(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        fault = self._next_fault()
+        self._open.add(writer)
+        try:
+            match fault:
+                case Fault(kind="reset"):
+                    _reset(writer)
+                case Fault(kind="stall"):
+                    while await reader.read(PIECE):
+                        pass
+                case Fault(kind="unavailable"):
+                    await reader.read(PIECE)
+                    writer.write(HTTP_503)
+                    await writer.drain()
+                case _:
+                    await self._pass_on(reader, writer, fault)
+        except OSError:
+            _reset(writer)
+        finally:
+            self._open.discard(writer)
+            writer.close()
+
+    def _next_fault(self) -> Fault | None:
+        if self._fault is None or (self._times is not None and self.faults >= self._times):
+            return None
+        self.faults += 1
+        return self._fault
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+        sending = asyncio.create_task(_pump(reader, up_writer))
+        try:
+            await _pump(up_reader, writer, limit=None if fault is None else fault.after_bytes)
+            if fault is not None and fault.kind == "cut":
+                _reset(writer)
+        finally:
+            sending.cancel()
+            up_writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None = None) -> None:
+    passed = 0
+    while piece := await reader.read(PIECE):
+        writer.write(piece if limit is None else piece[: limit - passed])
+        await writer.drain()
+        passed += len(piece)
+        if limit is not None and passed >= limit:
+            return
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    # Closing with nothing to linger for sends RST instead of FIN.
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+@contextmanager
+def fault_proxy(upstream_port: int) -> Iterator[FaultProxy]:
+    """A proxy in front of a port of loopback, on a port of its own, without a fault at first."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="fault-proxy")
+    thread.start()
+    proxy = FaultProxy(upstream_port, loop)
+    server = asyncio.run_coroutine_threadsafe(proxy.serve(), loop).result(5)
+    try:
+        yield proxy
+    finally:
+        proxy.inject(None)
+        loop.call_soon_threadsafe(server.close)
+        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(5)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
