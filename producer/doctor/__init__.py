@@ -1,0 +1,1 @@
+"""Checks of one installation: settings, database, broker, storage, model."""

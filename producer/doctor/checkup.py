@@ -1,0 +1,20 @@
+"""Run all checks in order."""
+
+from collections.abc import Iterator
+
+from producer.doctor.broker import check_broker
+from producer.doctor.check import Check
+from producer.doctor.database import check_database
+from producer.doctor.model import check_model
+from producer.doctor.settings import check_settings
+from producer.doctor.storage import check_storage
+
+
+def run_checks() -> Iterator[Check]:
+    """What each check found, as soon as it is known; wrong settings end it, since nothing can be reached by them."""
+    settings, findings = check_settings()
+    yield from findings
+    if settings is None:
+        return
+    for check in (check_database, check_broker, check_storage, check_model):
+        yield from check(settings)
