@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from producer.sources.cells import parse_grade
+from producer.sources.cells import parse_grade, require_printable
 from producer.sources.reference import Reference, Remark, is_image_name
 from producer.sources.rows import Row, read_rows
 from worker.contract.errors import SourceError
@@ -24,9 +24,7 @@ def read_labels_by_name(path: Path) -> dict[str, Grade]:
     """
     grades: dict[str, Grade] = {}
     for row in read_rows(path, needs=[NAME_COLUMNS, GRADE_COLUMNS]):
-        name = row.pick(NAME_COLUMNS)
-        stem = _stem(name) if is_image_name(name) else name
-        grade = _grade(row)
+        stem, grade = _name(row), _grade(row)
         if grade is None:
             continue
         if grades.setdefault(stem, grade) != grade:
@@ -64,6 +62,14 @@ def attach_labels(references: Iterator[Reference], labels: Path, remark: Remark)
         remark(f"labels of {labels} that match no image: {len(missing)} ({_some(missing)})")
     if unlabelled:
         remark(f"images without a label in {labels}: {unlabelled}")
+
+
+def _name(row: Row) -> str:
+    try:
+        name = require_printable(row.pick(NAME_COLUMNS))
+    except ValueError as error:
+        raise SourceError(f"{row.where}: {error}") from error
+    return _stem(name) if is_image_name(name) else name
 
 
 def _grade(row: Row) -> Grade | None:

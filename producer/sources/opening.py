@@ -1,10 +1,8 @@
 """Pick the kind of source that an operator's text names."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from producer.sources.address import SCHEME, canonical_path
 from producer.sources.bucket import list_images
@@ -14,7 +12,8 @@ from producer.sources.manifest import read_manifest
 from producer.sources.reference import Reference, Remark
 from producer.sources.rows import ROW_SUFFIXES
 from producer.sources.stack import read_stack
-from worker.contract.errors import SourceError
+from worker.contract.errors import ImageReferenceError, SourceError
+from worker.contract.references import file_path
 from worker.contract.storage import Storage
 
 
@@ -54,8 +53,11 @@ def _labelled(references: Iterator[Reference], labels: Path | None, remark: Rema
 
 
 def _local_path(text: str) -> Path:
-    if text.startswith("file:///"):
-        return Path(os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))))
+    if text.startswith("file:"):
+        try:
+            return file_path(text)
+        except ImageReferenceError as error:
+            raise SourceError(error.detail) from error
     scheme = SCHEME.match(text)
     if scheme and text[scheme.end() :].startswith("//"):
         raise SourceError(f"{text!r}: the scheme {scheme[1]!r} is neither file nor s3")
