@@ -29,12 +29,10 @@ def build_network(input_size_px: int) -> keras.Sequential:
         raise SettingsError(f"KERAS_BACKEND is {keras.config.backend()!r}, 'tensorflow' is needed")
     if keras.config.image_data_format() != "channels_last":
         raise SettingsError("image_data_format in keras.json is 'channels_first', 'channels_last' is needed")
-    backbone = keras.applications.DenseNet121(
-        include_top=False, weights=None, input_shape=(input_size_px, input_size_px, 3), name=ARCHITECTURE
-    )
+    shape = (input_size_px, input_size_px, 3)
     return keras.Sequential(
         [
-            backbone,
+            keras.applications.DenseNet121(include_top=False, weights=None, input_shape=shape, name=ARCHITECTURE),
             keras.layers.GlobalAveragePooling2D(),
             keras.layers.Dropout(DROPOUT_RATE),
             keras.layers.Dense(OUTPUTS, activation="sigmoid", name=HEAD),

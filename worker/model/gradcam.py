@@ -52,7 +52,7 @@ def split_at(network: keras.Sequential, layer: str) -> keras.Model:
         raise ModelError(f"the network has no layer {layer!r}") from error
     if len(feature_map.shape) != 4:
         raise ModelError(f"layer {layer!r} gives {feature_map.shape}, a feature map (N, h, w, C) is needed")
-    return keras.Model(backbone.inputs, [feature_map, backbone.output])
+    return keras.Model(backbone.input, [feature_map, backbone.output])
 
 
 def logits_of(last_features: tf.Tensor, network: keras.Sequential) -> tf.Tensor:

@@ -9,22 +9,25 @@ from worker.model import gradcam
 from worker.model.bundle import Manifest
 from worker.model.layout import ARCHITECTURE, HEAD, LAST_FEATURE_LAYER
 
-Graph = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+Explained = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+"""Logits (N, 5), probabilities (N, 5) and saliency (N, h, w), float32."""
+Graph = Callable[[tf.Tensor, tf.Tensor], Explained]
 
 
 def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
     """A function traced once for any batch size.
 
-    Its input is float32 (N, S, S, 3) in [0, white] and the float32 scalar `white`: 255 for bytes, 1 for fractions. Its
-    output is logits (N, 5), probabilities (N, 5) and saliency (N, h, w), h and w those of the manifest's target layer.
-    Raises ModelError when the network has no such layer.
+    Its input is float32 (N, S, S, 3) in [0, white] and the float32 scalar `white`: 255 for bytes, 1 for fractions. The
+    saliency has the height and width of the manifest's target layer. Raises ModelError when there is no such layer.
     """
     side = manifest.recipe.input_size_px
     low, high = manifest.recipe.input_range
-    at_last = manifest.target_layer == LAST_FEATURE_LAYER
-    explain = _explain_at_last(network, manifest) if at_last else _explain_at_target(network, manifest)
+    if manifest.target_layer == LAST_FEATURE_LAYER:
+        explain = explain_last(network, manifest.thresholds)
+    else:
+        explain = explain_layer(network, manifest.target_layer, manifest.thresholds)
 
-    def grade_and_explain(images: tf.Tensor, white: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def grade_and_explain(images: tf.Tensor, white: tf.Tensor) -> Explained:
         return explain(images * ((high - low) / white) + low)
 
     graph: Graph = tf.function(
@@ -34,34 +37,37 @@ def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
     return graph
 
 
-def _explain_at_last(
-    network: keras.Sequential, manifest: Manifest
-) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+def explain_last(network: keras.Sequential, thresholds: tuple[float, ...]) -> Callable[[tf.Tensor], Explained]:
+    """The network's input, float32 (N, S, S, 3), to outputs and saliency at the last feature map; no backward pass."""
     backbone = network.get_layer(ARCHITECTURE)
 
-    def explain(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def explain(images: tf.Tensor) -> Explained:
         features = backbone(images, training=False)
         logits = gradcam.logits_of(features, network)
         probabilities = tf.sigmoid(logits)
-        explained = gradcam.find_explained(probabilities, manifest.thresholds)
+        explained = gradcam.find_explained(probabilities, thresholds)
         saliency = gradcam.explain_closed_form(features, network.get_layer(HEAD).kernel.value, explained)
         return logits, probabilities, saliency
 
     return explain
 
 
-def _explain_at_target(
-    network: keras.Sequential, manifest: Manifest
-) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-    split = gradcam.split_at(network, manifest.target_layer)
+def explain_layer(
+    network: keras.Sequential, layer: str, thresholds: tuple[float, ...]
+) -> Callable[[tf.Tensor], Explained]:
+    """The network's input to outputs and saliency at any named layer, by a backward pass to it.
 
-    def explain(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    Raises ModelError when the network has no such layer, or its output is no feature map.
+    """
+    split = gradcam.split_at(network, layer)
+
+    def explain(images: tf.Tensor) -> Explained:
         with tf.GradientTape() as tape:
             features, last_features = split(images, training=False)
             tape.watch(features)
             logits = gradcam.logits_of(last_features, network)
             probabilities = tf.sigmoid(logits)
-            explained = gradcam.find_explained(probabilities, manifest.thresholds)
+            explained = gradcam.find_explained(probabilities, thresholds)
             # In inference the images of a batch do not see each other: the gradient of the sum is each one's own.
             explained_logits = tf.reduce_sum(tf.gather(logits, explained, batch_dims=1))
         gradients = tape.gradient(explained_logits, features)

@@ -57,9 +57,14 @@ def list_colour_maps() -> list[str]:
 
 
 def encode_overlay(rgb: NDArray[np.uint8], fmt: Literal["png", "jpeg"], quality: int) -> bytes:
-    """The picture, uint8 (H, W, 3) RGB, as a PNG, which is exact, or a JPEG of a quality from 1 to 100."""
+    """The picture, uint8 (H, W, 3) RGB, as a PNG, which is exact, or a JPEG of a quality from 1 to 100.
+
+    Raises ValueError for a picture that the format cannot hold: a JPEG has at most 65,500 pixels on a side.
+    """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if fmt == "jpeg" else []
-    _, encoded = cv2.imencode(f".{fmt}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    done, encoded = cv2.imencode(f".{fmt}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise ValueError(f"a picture of {rgb.shape} cannot be a {fmt}")
     return encoded.tobytes()
 
 
