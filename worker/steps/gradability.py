@@ -18,7 +18,7 @@ MAX_OVER_EXPOSED = 0.25
 MIN_CONTRAST = 1.2
 """Standard deviation of green less its background, in grey levels. Worst photograph 1.55."""
 MIN_SHARPNESS = 0.2
-"""Share of that contrast in details finer than 2 pixels. Worst photograph 0.23; blurred by 4 pixels the median is 0.16."""
+"""Share of that contrast finer than 2 pixels. Worst photograph 0.23; blurred by 4 pixels the median has 0.16."""
 
 _SIZE_PX = 224
 _INNER = 0.9

@@ -1,0 +1,100 @@
+"""Carry one image from bytes to the network's input and the canvas of its overlay.
+
+The only step that calls others: what it composes runs in one decoding process, so that one photograph crosses a process
+boundary as a few hundred kilobytes and not as its pixels.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.contract.errors import ImageDecodeError, ImageFormatError
+from worker.formats.header import Limits
+from worker.items import Field, Prepared
+from worker.model.recipe import Recipe
+from worker.steps.acquire import decode_photograph
+from worker.steps.enhance import enhance
+from worker.steps.field import find_field
+from worker.steps.gradability import assess_gradability
+
+Box = tuple[int, int, int, int]
+
+
+def prepare(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits) -> Prepared:
+    """A photograph's bytes, decoded no larger than the model and the overlay need, ready for both.
+
+    The canvas shows the field's box with its true aspect: its long side fills the canvas, black is above and below.
+    Raises ImageError for bytes that are no sound picture, Ungradable for a picture that shows no gradable retina.
+    """
+    photograph = decode_photograph(data, cover_px=max(recipe.input_size_px, overlay_size_px), limits=limits)
+    field = find_field(photograph, recipe)
+    assess_gradability(photograph, field)
+    crop = photograph.rgb[field.top : field.bottom, field.left : field.right]
+    box = _centre_box(crop.shape[0], crop.shape[1], overlay_size_px)
+    return Prepared(
+        enhanced=enhance(photograph, field, recipe),
+        canvas=_draw_canvas(crop, box, overlay_size_px),
+        inside=_within_border(field, box, overlay_size_px),
+        box=box,
+    )
+
+
+def prepare_stack_entry(
+    entry: NDArray[np.uint8] | NDArray[np.float32], *, recipe: Recipe, overlay_size_px: int
+) -> Prepared:
+    """An image that was preprocessed before it came: given to the network as it is.
+
+    entry: (S, S, 3) RGB, S = recipe.input_size_px, uint8 or float32 in [0, 1]. The canvas shows the same pixels, and
+    the field is the inscribed circle.
+    Raises ImageFormatError for another shape or type, ImageDecodeError for values that are not finite or out of range.
+    """
+    size_px = recipe.input_size_px
+    if entry.shape != (size_px, size_px, 3) or entry.dtype not in (np.uint8, np.float32):
+        found = f"{entry.dtype} {' x '.join(map(str, entry.shape))}"
+        raise ImageFormatError(f"entry is {found}; the model takes uint8 or float32 {size_px} x {size_px} x 3")
+    if entry.dtype == np.float32:
+        # A NaN becomes both, and compares false.
+        lowest, highest = float(entry.min()), float(entry.max())
+        if not (lowest >= 0 and highest <= 1):
+            raise ImageDecodeError(f"entry has values from {lowest:g} to {highest:g}; 0 to 1 is right")
+        colours = np.rint(entry * np.float32(255)).astype(np.uint8)
+    else:
+        colours = entry.astype(np.uint8, copy=False)
+    box = (0, overlay_size_px, 0, overlay_size_px)
+    places = np.arange(overlay_size_px) - (overlay_size_px - 1) / 2
+    return Prepared(
+        enhanced=entry,
+        canvas=_draw_canvas(colours, box, overlay_size_px),
+        inside=np.asarray(np.hypot(places[:, None], places[None, :]) <= overlay_size_px / 2),
+        box=box,
+    )
+
+
+def _centre_box(height: int, width: int, size_px: int) -> Box:
+    """Where a crop of this size lies when its long side fills the canvas: top, bottom, left, right."""
+    longer = max(height, width)
+    tall, wide = max(1, round(height * size_px / longer)), max(1, round(width * size_px / longer))
+    top, left = (size_px - tall) // 2, (size_px - wide) // 2
+    return top, top + tall, left, left + wide
+
+
+def _draw_canvas(crop: NDArray[np.uint8], box: Box, size_px: int) -> NDArray[np.uint8]:
+    top, bottom, left, right = box
+    shrinks = crop.shape[0] > bottom - top
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    canvas = np.zeros((size_px, size_px, 3), np.uint8)
+    canvas[top:bottom, left:right] = cv2.resize(crop, (right - left, bottom - top), interpolation=interpolation)
+    return canvas
+
+
+def _within_border(field: Field, box: Box, size_px: int) -> NDArray[np.bool_]:
+    """Pixels of the canvas whose middle lies within the fitted border and the box."""
+    top, bottom, left, right = box
+    border = field.border
+    # From the middle of a canvas pixel to the photograph, whose pixel i reaches from i - 0.5 to i + 0.5.
+    x = field.left + (np.arange(right - left) + 0.5) * (field.right - field.left) / (right - left) - 0.5
+    y = field.top + (np.arange(bottom - top) + 0.5) * (field.bottom - field.top) / (bottom - top) - 0.5
+    across, down = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
+    inside = np.zeros((size_px, size_px), bool)
+    inside[top:bottom, left:right] = np.hypot(across[None, :], down[:, None]) <= 1
+    return inside
