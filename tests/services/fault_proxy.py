@@ -108,6 +108,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limi
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
+    if writer.is_closing():
+        return
     # Closing with nothing to linger for sends RST instead of FIN.
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -42,11 +42,13 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
     """An engine for the ledger; nothing is reached yet. Raises SettingsError for an address that cannot be parsed."""
     try:
         url = make_url(settings.database_url.get_secret_value())
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):
         raise SettingsError(
             "FUNDUS_DATABASE_URL: not an address of the form scheme://user:password@host/name"
         ) from None
     if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise SettingsError("FUNDUS_DATABASE_URL: a ledger in memory is seen by no other process: sqlite:///FILE")
         engine = create_engine(
             url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=pool_size, max_overflow=pool_size
         )

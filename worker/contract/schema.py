@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from sqlalchemy import (
     JSON,
+    REAL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -121,7 +122,7 @@ gradings = Table(
     # Seconds since 1970 on the database's clock: end of the lease, or when the reconciler may send the image again.
     Column("due_at", Float(53), nullable=False),
     Column("grade", SmallInteger, nullable=True),
-    *(Column(name, Float(24), nullable=True) for name in OUTPUTS),
+    *(Column(name, REAL, nullable=True) for name in OUTPUTS),
     Column("referable", Boolean, nullable=True),
     Column("flags", String(128), nullable=True),
     # float16, row by row; 7 x 7 for a 224 px DenseNet-121.

@@ -1,0 +1,122 @@
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Engine, inspect
+
+from worker.contract import migrate
+from worker.contract.database import reading, writing
+from worker.contract.errors import UsageError
+from worker.contract.migrate import levels, require_current, upgrade
+from worker.contract.schema import metadata
+
+TABLES = {"models", "runs", "images", "gradings", "locks"}
+MIGRATE = """
+import sys
+from worker.contract.database import connect
+from worker.contract.migrate import upgrade
+from worker.contract.settings import parse_settings
+upgrade(connect(parse_settings(database_url=sys.argv[1])))
+"""
+
+
+def describe(connection: Connection) -> dict[str, Any]:
+    """Everything the database says about each table of the ledger, in a fixed order."""
+    found = inspect(connection)
+
+    def ordered(parts: Iterable[Any], *keys: str) -> list[Any]:
+        return sorted([str(part[key]) for key in keys] for part in parts)
+
+    return {
+        table: {
+            "columns": ordered(found.get_columns(table), "name", "type", "nullable", "default"),
+            "primary key": found.get_pk_constraint(table),
+            "foreign keys": ordered(
+                found.get_foreign_keys(table), "name", "constrained_columns", "referred_table", "options"
+            ),
+            "unique": ordered(found.get_unique_constraints(table), "name", "column_names"),
+            "checks": ordered(found.get_check_constraints(table), "name", "sqltext"),
+            "indexes": sorted(
+                [
+                    index["name"],
+                    index["column_names"],
+                    {key: str(value) for key, value in index["dialect_options"].items()},
+                ]
+                for index in found.get_indexes(table)
+            ),
+        }
+        for table in sorted(TABLES)
+    }
+
+
+def test_empty_database_has_no_level(blank_engine: Engine) -> None:
+    current, head = levels(blank_engine)
+    assert current is None
+    with pytest.raises(
+        UsageError, match=rf"at level none, this version needs {head}: run `fundus db upgrade`"
+    ) as caught:
+        require_current(blank_engine)
+    assert caught.value.code == "schema_level"
+
+
+def test_upgrade_reaches_the_level_of_the_code_and_may_be_repeated(blank_engine: Engine) -> None:
+    for _ in range(2):
+        upgrade(blank_engine)
+        current, head = levels(blank_engine)
+        assert current == head
+        require_current(blank_engine)
+
+
+def test_alembic_finds_nothing_to_add(engine: Engine) -> None:
+    with reading(engine) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrated_ledger_is_the_one_that_the_code_describes(blank_engine: Engine) -> None:
+    with writing(blank_engine) as connection:
+        metadata.create_all(connection)
+        described = describe(connection)
+        metadata.drop_all(connection)
+    upgrade(blank_engine)
+    with reading(blank_engine) as connection:
+        assert describe(connection) == described
+
+
+@pytest.mark.parametrize("database", ["blank_sqlite_url", "blank_postgres_url"])
+def test_two_migrators_at_once_take_turns(database: str, request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue(database)
+    migrators = [
+        subprocess.Popen([sys.executable, "-c", MIGRATE, url], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    complaints = [migrator.communicate(timeout=60)[1] for migrator in migrators]
+    assert [migrator.returncode for migrator in migrators] == [0, 0], complaints
+
+
+def test_failed_migration_leaves_nothing(blank_engine: Engine) -> None:
+    with writing(blank_engine) as connection:
+        # What the second migration creates is in its way.
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql("CREATE INDEX ix_gradings_settled ON gradings (run_id)")
+    with pytest.raises(Exception, match="ix_gradings_settled"):
+        upgrade(blank_engine)
+    assert levels(blank_engine)[0] == "0001"
+
+
+def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
+    with writing(engine) as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    with reading(engine) as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    upgrade(engine)
+    with reading(engine) as connection:
+        assert set(inspect(connection).get_table_names()) == {*TABLES, "alembic_version"}
