@@ -25,7 +25,7 @@ STATE_STYLES = {
     RunState.FINISHED: "green",
     RunState.CANCELLED: "red",
 }
-_BAR_COLUMNS = 28
+_BAR_COLUMNS = 64
 _ERRORS_SHOWN = 8
 
 
@@ -73,11 +73,9 @@ def _bar(progress: Progress) -> RenderableType:
         words.append(f"{duration(progress.seconds_left)} left")
     elif progress.run.finished_at is not None:
         words.append(f"took {duration((progress.run.finished_at - progress.run.created_at).total_seconds())}")
-    line = Table.grid(padding=(0, 2))
     # An empty run is complete, not at nothing of nothing.
     bar = ProgressBar(total=counts.total or 1, completed=counts.settled if counts.total else 1, width=_BAR_COLUMNS)
-    line.add_row(bar, Text("  ".join(words)))
-    return line
+    return Group(bar, Text("  ".join(words)))
 
 
 def _counts(counts: Counts) -> RenderableType:

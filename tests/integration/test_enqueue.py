@@ -1,0 +1,227 @@
+"""Enqueueing on a real broker and both databases."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from sqlalchemy import Engine
+
+from producer.cancel import cancel
+from producer.enqueue import BATCH_IMAGES, Enqueued, enqueue
+from producer.nightly import enqueue_nightly
+from producer.resend import resend
+from producer.run_lifecycle import RunRequest, seal_run
+from producer.runs import find_run, latest_runs
+from producer.sources.reference import Reference
+from tests.unit.producer.ledger_rows import (
+    add_model,
+    database_now,
+    fail,
+    grade,
+    lease,
+    make_run,
+    references,
+    rows_of,
+)
+from worker.contract.errors import BrokerError, RunError, SourceError
+from worker.contract.messages import GradeChunk
+from worker.contract.queues import make_celery
+from worker.contract.settings import Settings
+from worker.contract.storage import Storage
+from worker.contract.vocabulary import Queue, RunState, Status
+
+Enqueue = Callable[..., Enqueued]
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings], broker_url: str) -> Settings:
+    return make_settings(broker_url=broker_url, chunk_size=3, resend_after_s=60)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Celery:
+    return make_celery(settings)
+
+
+@pytest.fixture
+def enqueued(engine: Engine, app: Celery, settings: Settings) -> Enqueue:
+    def run(images: Iterator[Reference] | list[Reference], **request: object) -> Enqueued:
+        wanted = RunRequest(name="night", source="test", **request)
+        return enqueue(engine, app, settings, wanted, iter(images), lambda _found, _new: None)
+
+    return run
+
+
+def taken(app: Celery, queue: Queue = Queue.BULK) -> list[tuple[str, ...]]:
+    """The image ids of every message on a queue, which is empty then."""
+    chunks = []
+    with app.connection_for_read() as connection, connection.SimpleQueue(str(queue)) as waiting:
+        while True:
+            try:
+                message = waiting.get_nowait()
+            except waiting.Empty:
+                return chunks
+            _args, kwargs, _embedded = message.payload
+            chunks.append(GradeChunk.decode(kwargs["message"]).image_ids)
+            message.ack()
+
+
+def away(settings: Settings) -> Celery:
+    """An application whose broker is not there."""
+    return make_celery(settings.model_copy(update={"broker_url": settings.broker_url.__class__("redis://127.0.0.1:1")}))
+
+
+def test_every_image_travels_once_in_order(enqueued: Enqueue, app: Celery) -> None:
+    done = enqueued(references(*"gabfcde"))
+
+    assert (done.found, done.new, done.messages, done.state) == (7, 7, 3, RunState.RUNNING)
+    assert taken(app) == [("g", "a", "b"), ("f", "c", "d"), ("e",)]
+
+
+def test_again_sends_only_what_is_new(enqueued: Enqueue, app: Celery) -> None:
+    enqueued(references("a", "b"))
+    taken(app)
+
+    done = enqueued(references("a", "c", "b", "d"))
+
+    assert (done.found, done.new, done.messages) == (4, 2, 1)
+    assert taken(app) == [("c", "d")]
+
+
+def test_live_run_travels_on_its_queue(enqueued: Enqueue, app: Celery) -> None:
+    enqueued(references("a", "b"), queue=Queue.LIVE, chunk_size=1)
+
+    assert taken(app, Queue.LIVE) == [("a",), ("b",)]
+    assert taken(app, Queue.BULK) == []
+
+
+def test_full_batches_make_full_chunks(enqueued: Enqueue, app: Celery) -> None:
+    enqueued(references(*(f"i{number}" for number in range(BATCH_IMAGES + 2))), chunk_size=256)
+
+    assert [len(chunk) for chunk in taken(app)] == [256] * 8 + [2]
+
+
+def test_broker_that_is_away_loses_nothing(engine: Engine, enqueued: Enqueue, app: Celery, settings: Settings) -> None:
+    request = RunRequest(name="night", source="test")
+    with pytest.raises(BrokerError, match="cannot send 3 images of run night"):
+        enqueue(engine, away(settings), settings, request, iter(references(*"abcd")), lambda _found, _new: None)
+
+    run = find_run(engine, "night")
+    rows = rows_of(engine, run)
+    assert run.state == RunState.OPEN
+    assert list(rows) == ["a", "b", "c", "d"]
+    assert all(row.due_at <= database_now(engine) + 60 for row in rows.values())
+
+    assert enqueued(references(*"abcde")).new == 1
+    assert taken(app) == [("e",)]
+    assert resend(engine, app, settings, "night", ()).waiting == 5
+
+
+def test_unreadable_source_makes_no_run(engine: Engine, enqueued: Enqueue) -> None:
+    def broken() -> Iterator[Reference]:
+        yield from references("a")
+        raise SourceError("line 2")
+
+    with pytest.raises(SourceError, match="line 2"):
+        enqueued(broken())
+    assert latest_runs(engine, 1) == []
+
+
+def test_source_that_breaks_later_is_gone_on_with(engine: Engine, enqueued: Enqueue, app: Celery) -> None:
+    names = [f"i{number}" for number in range(BATCH_IMAGES + 1)]
+
+    def broken() -> Iterator[Reference]:
+        yield from references(*names[:-1])
+        raise SourceError("line 2050")
+
+    with pytest.raises(SourceError, match="line 2050"):
+        enqueued(broken())
+    assert find_run(engine, "night").state == RunState.OPEN
+    taken(app)
+
+    done = enqueued(references(*names))
+
+    assert (done.new, done.state, taken(app)) == (1, RunState.RUNNING, [(names[-1],)])
+
+
+def test_run_without_images_finishes_at_once(enqueued: Enqueue) -> None:
+    assert enqueued([]).state == RunState.FINISHED
+
+
+def test_night_takes_what_no_night_has_had(engine: Engine, app: Celery, settings: Settings, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+
+    def night(day: int) -> tuple[str, int, int, RunState]:
+        done = enqueue_nightly(engine, app, Storage(settings), settings, str(inbox), date(2026, 11, day), remark=print)
+        return done.run, done.found, done.new, done.state
+
+    (inbox / "a.jpg").touch()
+    assert night(1) == ("nightly-2026-11-01", 1, 1, RunState.RUNNING)
+    (inbox / "b.jpg").touch()
+    assert night(2) == ("nightly-2026-11-02", 2, 1, RunState.RUNNING)
+    (inbox / "c.jpg").touch()
+    assert night(2) == ("nightly-2026-11-02", 3, 1, RunState.RUNNING)
+    assert night(3) == ("nightly-2026-11-03", 3, 0, RunState.FINISHED)
+    assert [len(chunk) for chunk in taken(app)] == [1, 1, 1]
+
+
+def test_resend_sends_suspects_alone_and_leaves_the_rest(engine: Engine, app: Celery, settings: Settings) -> None:
+    run = make_run(engine, "night", references("free-1", "free-2", "held", "lost-1", "lost-2", "spent", "failed"))
+    lease(engine, run, "held", seconds=60)
+    lease(engine, run, "lost-1", seconds=-1, attempts=1)
+    lease(engine, run, "lost-2", seconds=-1, attempts=2)
+    lease(engine, run, "spent", seconds=-1, attempts=3)
+    fail(engine, run, "failed", "image_format")
+
+    done = resend(engine, app, settings, "night", ())
+
+    assert (done.waiting, done.lifted, done.messages) == (4, 0, 3)
+    assert taken(app) == [("free-1", "free-2"), ("lost-1",), ("lost-2",)]
+    rows = rows_of(engine, run)
+    assert [rows[name].lease_token for name in ("held", "lost-1", "spent")] == ["held", None, "held"]
+    assert rows["lost-1"].due_at > database_now(engine) + 50
+
+
+def test_lifted_images_forget_their_outcome(engine: Engine, app: Celery, settings: Settings) -> None:
+    add_model(engine)
+    run = make_run(engine, "night", references("good", "failed", "dark", "killer"))
+    grade(engine, run, "good", 2)
+    fail(engine, run, "failed", "image_format")
+    fail(engine, run, "dark", "field_dark", Status.UNGRADABLE)
+    fail(engine, run, "killer", "attempts_exhausted", Status.QUARANTINED)
+
+    done = resend(engine, app, settings, "night", [Status.FAILED, Status.QUARANTINED])
+
+    assert (done.waiting, done.lifted, taken(app)) == (0, 2, [("failed", "killer")])
+    rows = rows_of(engine, run)
+    assert [rows[name].status for name in ("good", "failed", "dark", "killer")] == [
+        "graded", "queued", "ungradable", "queued",
+    ]  # fmt: skip
+    killer = rows["killer"]
+    assert (killer.attempts, killer.error_code, killer.error_detail, killer.settled_at, killer.model_id) == (
+        0, None, None, None, None,
+    )  # fmt: skip
+
+
+def test_finished_run_runs_again_for_what_is_lifted(engine: Engine, app: Celery, settings: Settings) -> None:
+    run = make_run(engine, "night", references("a"))
+    fail(engine, run, "a", "image_format")
+    assert seal_run(engine, run) == RunState.FINISHED
+
+    resend(engine, app, settings, "night", [Status.UNGRADABLE])
+    assert find_run(engine, "night").state == RunState.FINISHED
+
+    resend(engine, app, settings, "night", [Status.FAILED])
+    again = find_run(engine, "night")
+    assert (again.state, again.finished_at) == (RunState.RUNNING, None)
+
+
+def test_cancelled_run_is_not_resent(engine: Engine, app: Celery, settings: Settings) -> None:
+    make_run(engine, "night", references("a"))
+    cancel(engine, "night")
+
+    with pytest.raises(RunError, match="run night is cancelled"):
+        resend(engine, app, settings, "night", [Status.FAILED])

@@ -1,0 +1,85 @@
+"""Runs and outcomes for the producer's tests, written straight into the ledger's tables."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, insert, select, update
+
+from producer.register import register_batch
+from producer.run_lifecycle import RunRequest, open_run, seal_run
+from producer.runs import Run, find_run
+from producer.sources.reference import Reference
+from worker.contract.database import epoch_now, reading, writing
+from worker.contract.schema import gradings, images, models
+from worker.contract.vocabulary import RunKind, Status
+
+MODEL = "0123456789abcdef"
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def references(*names: str) -> list[Reference]:
+    return [Reference(f"file:///{name}.jpg", image_id=name) for name in names]
+
+
+def add_model(engine: Engine, model_id: str = MODEL) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(models).values(model_id=model_id, name="toy", document={}, registered_at=NOON))
+
+
+def make_run(engine: Engine, name: str, images: Iterable[Reference], kind: RunKind = RunKind.MANUAL) -> Run:
+    """A sealed run with these images queued."""
+    run, position = open_run(engine, RunRequest(name=name, source="test", kind=kind), default_chunk_size=2)
+    register_batch(engine, run, list(images), position=position, resend_after_s=60)
+    seal_run(engine, run)
+    return find_run(engine, name)
+
+
+def change(engine: Engine, run: Run, image_id: str, **values: Any) -> None:
+    with writing(engine) as connection:
+        connection.execute(
+            update(gradings).where(gradings.c.run_id == run.run_id, gradings.c.image_id == image_id).values(**values)
+        )
+
+
+def lease(engine: Engine, run: Run, image_id: str, *, seconds: float, attempts: int = 1) -> None:
+    change(engine, run, image_id, attempts=attempts, lease_token="held", due_at=epoch_now() + seconds)
+
+
+def grade(engine: Engine, run: Run, image_id: str, grade: int, at: datetime = NOON, **values: Any) -> None:
+    """Settle as graded: the outputs up to the grade are 0.9, the others 0.1."""
+    outputs = {f"p_ge{k}": 0.9 if k <= grade else 0.1 for k in range(5)}
+    outcome = {
+        "status": Status.GRADED,
+        "grade": grade,
+        **outputs,
+        "referable": grade >= 2,
+        "flags": "",
+        "saliency": bytes(98),
+        "model_id": MODEL,
+        "overlay_key": f"{run.name}/{MODEL}/{image_id}.png",
+        "settled_at": at,
+    }
+    change(engine, run, image_id, **(outcome | values))
+
+
+def fail(
+    engine: Engine, run: Run, image_id: str, code: str, status: Status = Status.FAILED, at: datetime = NOON
+) -> None:
+    change(engine, run, image_id, status=status, error_code=code, error_detail="why", settled_at=at, attempts=1)
+
+
+def rows_of(engine: Engine, run: Run) -> dict[str, Any]:
+    with reading(engine) as connection:
+        rows = connection.execute(select(gradings).where(gradings.c.run_id == run.run_id).order_by(gradings.c.position))
+        return {row.image_id: row for row in rows}
+
+
+def image_of(engine: Engine, image_id: str) -> Any:
+    with reading(engine) as connection:
+        return connection.execute(select(images).where(images.c.image_id == image_id)).one()
+
+
+def database_now(engine: Engine) -> float:
+    with reading(engine) as connection:
+        return float(connection.execute(select(epoch_now())).scalar_one())
