@@ -75,7 +75,11 @@ def _bar(progress: Progress) -> RenderableType:
         words.append(f"took {duration((progress.run.finished_at - progress.run.created_at).total_seconds())}")
     # An empty run is complete, not at nothing of nothing.
     bar = ProgressBar(total=counts.total or 1, completed=counts.settled if counts.total else 1, width=_BAR_COLUMNS)
-    return Group(bar, Text("  ".join(words)))
+    # A bar alone does not end its line.
+    lines = Table.grid()
+    lines.add_row(bar)
+    lines.add_row(Text("  ".join(words)))
+    return lines
 
 
 def _counts(counts: Counts) -> RenderableType:
