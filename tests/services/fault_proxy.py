@@ -87,14 +87,16 @@ class FaultProxy:
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+        self._open.add(up_writer)
         sending = asyncio.create_task(_pump(reader, up_writer))
         try:
             await _pump(up_reader, writer, limit=None if fault is None else fault.after_bytes)
             if fault is not None and fault.kind == "cut":
                 _reset(writer)
         finally:
-            sending.cancel()
+            self._open.discard(up_writer)
             up_writer.close()
+            sending.cancel()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None = None) -> None:
@@ -105,6 +107,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limi
         passed += len(piece)
         if limit is not None and passed >= limit:
             return
+    if not writer.is_closing():
+        writer.write_eof()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
@@ -128,15 +132,12 @@ def fault_proxy(upstream_port: int) -> Iterator[FaultProxy]:
         yield proxy
     finally:
         proxy.inject(None)
-        loop.call_soon_threadsafe(server.close)
-        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(_close(server), loop).result(5)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
-async def _cancel_all() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+async def _close(server: asyncio.Server) -> None:
+    server.close()
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
