@@ -1,0 +1,36 @@
+import pytest
+
+from producer.doctor.check import Verdict
+from producer.doctor.settings import check_settings
+
+
+def test_valid_settings_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "16")
+
+    settings, (check,) = check_settings()
+
+    assert settings is not None
+    assert settings.chunk_size == 16
+    assert check.ok
+    assert check.detail.startswith("1 of ")
+
+
+def test_misspelt_variable_is_a_warning_with_the_right_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNDUS_DATABSE_URL", "sqlite:///x.db")
+
+    _, (_, warning) = check_settings()
+
+    assert (warning.verdict, warning.ok) == (Verdict.WARNING, True)
+    assert warning.detail == "FUNDUS_DATABSE_URL is no setting and has no effect"
+    assert warning.remedy == "write FUNDUS_DATABASE_URL, or remove it"
+
+
+def test_wrong_value_fails_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNDUS_BROKER_URL", "http://u:secret@host")
+
+    settings, (check,) = check_settings()
+
+    assert settings is None
+    assert not check.ok
+    assert check.detail.startswith("FUNDUS_BROKER_URL: ")
+    assert "secret" not in check.detail

