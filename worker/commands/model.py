@@ -139,10 +139,9 @@ def _make_recipe(
         "enhancement": preprocess,
         "cut_to_circle": graham,
     }
-    if sigma is not None:
-        fields["sigma_fraction"] = sigma / size
     try:
-        return Recipe(**fields)
+        recipe = Recipe(**fields)
+        return recipe if sigma is None else Recipe(**fields, sigma_fraction=sigma / size)
     except ValidationError as error:
         raise UsageError(f"recipe: {describe_invalid(error)}") from error
 

@@ -44,7 +44,9 @@ def colour_table(colours: str) -> NDArray[np.uint8]:
         raise SettingsError(f"no colour map {colours!r}; there are {', '.join(list_colour_maps())}")
     levels = np.arange(256, dtype=np.uint8)[:, None]
     as_opencv_orders = np.asarray(cv2.applyColorMap(levels, code), np.uint8)[:, 0]
-    return as_opencv_orders if colours == NOTEBOOK_COLOURS else as_opencv_orders[:, ::-1].copy()
+    table = as_opencv_orders if colours == NOTEBOOK_COLOURS else as_opencv_orders[:, ::-1]
+    table.setflags(write=False)
+    return table
 
 
 def list_colour_maps() -> list[str]:
