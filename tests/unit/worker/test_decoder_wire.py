@@ -1,0 +1,92 @@
+"""Answers of a decoding process are believed only as far as they fit."""
+
+import io
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from worker.contract.errors import ImageDecodeError, ImageDecoderCrashError, Ungradable
+from worker.decoder_wire import read_answer, read_request, write_error, write_prepared, write_request
+from worker.items import Prepared
+
+SIZES = {"input_size_px": 4, "overlay_size_px": 6}
+BODY = bytes(4 * 4 * 3 + 6 * 6 * 3 + 6 * 6)
+
+
+def answer(head: object, body: bytes = b"") -> io.BytesIO:
+    encoded = head if isinstance(head, bytes) else json.dumps(head).encode()
+    return io.BytesIO(struct.pack("<Q", len(encoded)) + encoded + body)
+
+
+def test_requests_come_one_after_the_other_until_the_stream_ends() -> None:
+    stream = io.BytesIO()
+    for data in (b"first", b"", b"third"):
+        write_request(stream, data)
+    stream.seek(0)
+    assert [read_request(stream) for _ in range(4)] == [b"first", b"", b"third", None]
+
+
+def test_prepared_image_comes_back_as_it_was() -> None:
+    random = np.random.default_rng(0)
+    sent = Prepared(
+        enhanced=random.integers(0, 256, (4, 4, 3), np.uint8),
+        canvas=random.integers(0, 256, (6, 6, 3), np.uint8),
+        inside=random.random((6, 6)) < 0.5,
+        box=(0, 6, 1, 5),
+    )
+    stream = io.BytesIO()
+    write_prepared(stream, sent)
+    stream.seek(0)
+    found = read_answer(stream, **SIZES)
+    assert np.array_equal(found.enhanced, sent.enhanced)
+    assert np.array_equal(found.canvas, sent.canvas)
+    assert np.array_equal(found.inside, sent.inside)
+    assert found.box == sent.box
+
+
+@pytest.mark.parametrize("error", [ImageDecodeError("PNG broke"), Ungradable("12 of 25", code="too_dark")])
+def test_error_comes_back_with_class_code_and_detail(error: ImageDecodeError | Ungradable) -> None:
+    stream = io.BytesIO()
+    write_error(stream, error)
+    stream.seek(0)
+    with pytest.raises(type(error)) as caught:
+        read_answer(stream, **SIZES)
+    assert (caught.value.code, caught.value.detail) == (error.code, error.detail)
+
+
+def test_long_detail_is_cut_to_500_characters() -> None:
+    stream = io.BytesIO()
+    write_error(stream, ImageDecodeError("\N{SNOWMAN}" * 2000))
+    stream.seek(0)
+    with pytest.raises(ImageDecodeError) as caught:
+        read_answer(stream, **SIZES)
+    assert caught.value.detail == "\N{SNOWMAN}" * 500
+
+
+@pytest.mark.parametrize(
+    ("stream", "sentence"),
+    [
+        (io.BytesIO(struct.pack("<Q", 2**60)), "head of 1152921504606846976 bytes, limit 4096"),
+        (answer(b"{"), "no JSON"),
+        (answer(b"[" * 4000), "no JSON"),
+        (answer([1, 2]), "answer is a list"),
+        (answer({"error": "SystemExit", "code": "x", "detail": "y"}), "names the error 'SystemExit'"),
+        (answer({"error": "ImageDecodeError", "code": 7, "detail": "y"}), "names the error 'ImageDecodeError'"),
+        (answer({"box": [0, 7, 0, 6]}, BODY), r"box \[0, 7, 0, 6\]"),
+        (answer({"box": [3, 3, 0, 6]}, BODY), r"box \[3, 3, 0, 6\]"),
+        (answer({"box": [0, 6, 0, True]}, BODY), r"box \[0, 6, 0, True\]"),
+        (answer({}, BODY), "box None"),
+    ],
+)
+def test_what_is_no_answer_is_the_decoders_crash(stream: io.BytesIO, sentence: str) -> None:
+    with pytest.raises(ImageDecoderCrashError, match=sentence):
+        read_answer(stream, **SIZES)
+
+
+@pytest.mark.parametrize("size", [0, 7, 8, 20, 150])
+def test_answer_that_breaks_off_is_the_end_of_the_stream(size: int) -> None:
+    whole = answer({"box": [0, 6, 0, 6]}, BODY).getvalue()
+    with pytest.raises(EOFError):
+        read_answer(io.BytesIO(whole[:size]), **SIZES)

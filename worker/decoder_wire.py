@@ -1,0 +1,122 @@
+"""What a worker and its decoding processes say to each other: lengths, JSON and pixels, and never a pickle.
+
+A decoding process has read hostile bytes, so its answers are hostile, too: every length is checked before it is
+believed, and nothing in an answer can name code to run.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from worker.contract import errors
+from worker.contract.errors import FundusError, ImageDecoderCrashError, ImageError, Ungradable
+from worker.items import Prepared
+
+if TYPE_CHECKING:
+    from typing import IO
+
+READY = b"ready\n"
+MAX_HEAD_BYTES = 4096
+"""An answer's head is a box or one sentence."""
+MAX_DETAIL_CHARACTERS = 500
+
+_LENGTH = struct.Struct("<Q")
+_RAISABLE: dict[str, type[FundusError]] = {
+    kind.__name__: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, ImageError | Ungradable)
+}
+
+
+def write_request(stream: IO[bytes], data: bytes) -> None:
+    """Send one picture's bytes."""
+    stream.write(_LENGTH.pack(len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def read_request(stream: IO[bytes]) -> bytes | None:
+    """One picture's bytes; None at the end of the stream, which is how a worker says goodbye."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    return _read(stream, _LENGTH.unpack(head)[0])
+
+
+def write_prepared(stream: IO[bytes], prepared: Prepared) -> None:
+    """Answer with a prepared photograph."""
+    _write_head(stream, {"box": prepared.box})
+    arrays = (prepared.enhanced, prepared.canvas, prepared.inside)
+    stream.writelines(np.ascontiguousarray(array).data for array in arrays)
+    stream.flush()
+
+
+def write_error(stream: IO[bytes], error: ImageError | Ungradable) -> None:
+    """Answer that this picture has no prepared image, and why."""
+    detail = error.detail[:MAX_DETAIL_CHARACTERS]
+    _write_head(stream, {"error": type(error).__name__, "code": error.code, "detail": detail})
+    stream.flush()
+
+
+def read_answer(stream: IO[bytes], *, input_size_px: int, overlay_size_px: int) -> Prepared:
+    """The prepared photograph: `enhanced` uint8, all arrays read-only.
+
+    Raises the ImageError or Ungradable that was answered, ImageDecoderCrashError for what is no answer, EOFError when
+    the stream ends first.
+    """
+    size = _LENGTH.unpack(_read(stream, _LENGTH.size))[0]
+    if size > MAX_HEAD_BYTES:
+        raise ImageDecoderCrashError(f"the decoder's answer has a head of {size} bytes, limit {MAX_HEAD_BYTES}")
+    head = _parse_head(_read(stream, size))
+    if "error" in head:
+        raise _rebuild_error(head)
+    box = _parse_box(head.get("box"), overlay_size_px)
+    picture, canvas = (input_size_px, input_size_px, 3), (overlay_size_px, overlay_size_px, 3)
+    return Prepared(
+        enhanced=np.frombuffer(_read(stream, input_size_px**2 * 3), np.uint8).reshape(picture),
+        canvas=np.frombuffer(_read(stream, overlay_size_px**2 * 3), np.uint8).reshape(canvas),
+        inside=np.frombuffer(_read(stream, overlay_size_px**2), np.uint8).reshape(canvas[:2]) != 0,
+        box=box,
+    )
+
+
+def _write_head(stream: IO[bytes], head: dict[str, object]) -> None:
+    encoded = json.dumps(head).encode()
+    stream.write(_LENGTH.pack(len(encoded)))
+    stream.write(encoded)
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _parse_head(encoded: bytes) -> dict[str, object]:
+    try:
+        head = json.loads(encoded)
+    except (ValueError, RecursionError) as error:
+        raise ImageDecoderCrashError("the decoder's answer is no JSON") from error
+    if not isinstance(head, dict):
+        raise ImageDecoderCrashError(f"the decoder's answer is a {type(head).__name__}")
+    return head
+
+
+def _rebuild_error(head: dict[str, object]) -> FundusError:
+    kind, code, detail = (head.get(name) for name in ("error", "code", "detail"))
+    if not isinstance(code, str) or not isinstance(detail, str) or str(kind) not in _RAISABLE:
+        return ImageDecoderCrashError(f"the decoder's answer names the error {kind!r}")
+    return _RAISABLE[str(kind)](detail, code=code)
+
+
+def _parse_box(box: object, size_px: int) -> tuple[int, int, int, int]:
+    if isinstance(box, list) and len(box) == 4 and all(type(side) is int for side in box):
+        top, bottom, left, right = box
+        if 0 <= top < bottom <= size_px and 0 <= left < right <= size_px:
+            return top, bottom, left, right
+    raise ImageDecoderCrashError(f"the decoder's answer has the box {box!r}")
