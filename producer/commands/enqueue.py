@@ -61,11 +61,15 @@ def enqueue_source(
     references = islice(opened.references, limit)
     request = RunRequest(name=run, source=opened.text, queue=queue, chunk_size=chunk, model_id=model)
     done: Plan | Enqueued
-    with _shown() as progress:
-        if dry_run:
-            done = plan_enqueue(engine, request, references, progress)
-        else:
-            done = enqueue(engine, make_celery(settings), settings, request, references, progress)
+    try:
+        with _shown() as progress:
+            if dry_run:
+                done = plan_enqueue(engine, request, references, progress)
+            else:
+                done = enqueue(engine, make_celery(settings), settings, request, references, progress)
+    except KeyboardInterrupt:
+        print_note("interrupted; the same command goes on where this one stopped")
+        raise
     for remark in remarks:
         print_note(remark)
     document = asdict(done) | {"remarks": remarks}
