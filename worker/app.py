@@ -6,6 +6,7 @@ Importing it is cheap; TensorFlow is loaded when a worker starts.
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 from celery.schedules import crontab
@@ -61,6 +62,8 @@ def _set_up_logging(**_: object) -> None:
 @worker_init.connect
 def _start(**_: object) -> None:
     global _runtime
+    _set_up_logging()  # Celery's own signal for it comes later
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     from worker.runtime import Runtime
 
     try:
@@ -73,7 +76,7 @@ def _start(**_: object) -> None:
 
 @worker_shutdown.connect
 def _stop(**_: object) -> None:
-    global _runtime  # noqa: PLW0603
+    global _runtime
     runtime, _runtime = _runtime, None
     if runtime is not None:
         runtime.close()

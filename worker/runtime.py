@@ -19,6 +19,7 @@ from worker.model.tensorflow_engine import TensorFlowEngine
 from worker.periodic import Periodic
 from worker.pipeline import Pipeline
 from worker.reconciler import reconcile
+from worker.steps.overlay import colour_table
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -34,6 +35,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, app: Celery) -> None:
         """Raises UsageError, ModelError or DatabaseError when the worker could not do its work."""
+        colour_table(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
         database = connect(settings, pool_size=settings.concurrency + 2)
         require_current(database)
         bundle = load_bundle(settings.model)

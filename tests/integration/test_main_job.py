@@ -122,7 +122,7 @@ def test_samples_are_graded_on_postgresql_and_s3(postgres_and_s3: Place, tmp_pat
 def grade_samples(place: Place, tmp_path: Path) -> None:
     fundus("db", "upgrade", env=place.env)
     counts = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=place.env)
-    assert counts["total"] == 13
+    assert counts["found"] == 13
     with worker(place.env, tmp_path / "worker.log"):
         status = wait_until_finished("samples", place.env)
     assert (status["total"], status["graded"], status["ungradable"], status["failed"]) == (13, 11, 1, 1)
@@ -149,7 +149,7 @@ def test_odd_pictures_end_in_clear_codes_and_cost_their_neighbours_nothing(
 ) -> None:
     place = sqlite_and_folder
     fundus("db", "upgrade", env=place.env)
-    assert fundus_json("enqueue", str(odd_folder), "--run", "odd", env=place.env)["total"] == 10
+    assert fundus_json("enqueue", str(odd_folder), "--run", "odd", env=place.env)["found"] == 10
     (odd_folder / "missing.jpg").unlink()
     # The plain Celery command must be as right as `fundus worker`.
     celery = str(FUNDUS.with_name("celery"))
@@ -182,7 +182,7 @@ def test_stack_of_preprocessed_images_is_graded_as_it_is(sqlite_and_folder: Plac
     fundus("db", "upgrade", env=place.env)
     source = str(tmp_path / "images.npy")
     labels = str(tmp_path / "labels.csv")
-    assert fundus_json("enqueue", source, "--labels", labels, "--run", "stack", env=place.env)["total"] == 3
+    assert fundus_json("enqueue", source, "--labels", labels, "--run", "stack", env=place.env)["found"] == 3
     with worker(place.env, tmp_path / "worker.log"):
         wait_until_finished("stack", place.env)
     rows = place.rows(

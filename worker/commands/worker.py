@@ -41,15 +41,20 @@ def worker(
             os.environ[PREFIX + variable] = str(value)
     parse_settings()
     read_settings.cache_clear()
+    from celery.utils.nodenames import default_nodename, host_format
+
     from worker.app import app as celery
 
     settings = read_settings()
     node = celery.Worker(
-        hostname=f"{name or f'fundus-{os.getpid()}'}@%h",
+        hostname=host_format(default_nodename(f"{name or f'fundus-{os.getpid()}'}@%h")),
         pool="threads",
         concurrency=settings.concurrency,
         loglevel=settings.log_level.upper(),
         quiet=True,
+        # Workers agree through the ledger; to look for one another at start would only cost a second.
+        without_gossip=True,
+        without_mingle=True,
     )
     node.start()
     raise typer.Exit(node.exitcode or 0)

@@ -91,6 +91,8 @@ def _transport_options(settings: Settings) -> dict[str, object]:
     if settings.broker_url.get_secret_value().startswith("amqp"):
         return {}
     return {
+        # Live before bulk, in the order of the queues.
+        "queue_order_strategy": "priority",
         "visibility_timeout": settings.visibility_timeout_s,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,

@@ -24,7 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 class Settings(BaseSettings):
     """Read with `read_settings()`. Addresses may hold passwords, so they are kept as secrets and never printed."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     database_url: SecretStr = SecretStr("sqlite:///fundus.db")
     """The ledger: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`."""

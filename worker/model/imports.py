@@ -1,12 +1,9 @@
-"""Make a model bundle from weights that Keras saved: 2 (`.h5`) or 3 (`.weights.h5`, `.keras`).
-
-Weights are read as numbers and the description beside them as text; no object of a file is ever built.
-"""
+"""Make a model bundle from weights that Keras saved, with the recipe of their preprocessing."""
 
 import hashlib
-import io
-import zipfile
-import zlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +13,17 @@ from pydantic import ValidationError
 from worker.contract.errors import ModelError, UsageError
 from worker.model.bundle import Manifest, describe_invalid
 from worker.model.bundle_writer import write_bundle
-from worker.model.hdf5 import list_datasets, open_hdf5, read_floats
-from worker.model.keras_config import check_config
-from worker.model.keras_layouts import name_keras2, name_keras3
-from worker.model.layout import LAST_FEATURE_LAYER, weight_shapes
+from worker.model.keras_file import MAX_FILE_BYTES
+from worker.model.keras_process import REFUSED
+from worker.model.layout import LAST_FEATURE_LAYER
 from worker.model.recipe import Recipe
-from worker.model.weights import check_weights
+from worker.model.weights import parse_weights
 
-_MAX_FILE_BYTES = 512 * 1024 * 1024
-_ZIP_START = b"PK\x03\x04"
-_HDF5_START = b"\x89HDF\r\n\x1a\n"
+READ_TIMEOUT_S = 120.0
+"""A file of 28 MB takes half a second."""
+_MAX_DETAIL = 1000
+_PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""The rest of the environment may hold passwords, which a process that reads hostile bytes has no use for."""
 
 
 def import_weights(
@@ -47,7 +45,7 @@ def import_weights(
     network, naming the layer; UsageError for a name or text that no manifest takes, or if `out_dir` exists.
     """
     data = _read_file(file)
-    weights = read_keras_weights(data, source=str(file))
+    weights = read_in_process(data, source=str(file))
     origin = f"Imported from weights with SHA-256 {hashlib.sha256(data).hexdigest()}."
     try:
         draft = Manifest(
@@ -65,68 +63,38 @@ def import_weights(
     return write_bundle(out_dir, draft, weights, half_kernels=half_kernels)
 
 
-def read_keras_weights(data: bytes, *, source: str) -> dict[str, NDArray[np.float32]]:
-    """The network's weights by name out of the content of a Keras file, its format told by its first bytes.
+def read_in_process(data: bytes, *, source: str, timeout_s: float = READ_TIMEOUT_S) -> dict[str, NDArray[np.float32]]:
+    """The network's weights by name out of the content of a Keras file, read by a process of its own.
 
-    Raises ModelError as `import_weights` does.
+    The HDF5 library dies of some damaged files; then only that process does. Raises ModelError as `import_weights` does.
     """
-    if data.startswith(_ZIP_START):
-        data = _read_archive(data, source=source)
-    if not data.startswith(_HDF5_START):
-        raise ModelError(f"{source}: neither HDF5 nor a .keras archive")
-    with open_hdf5(data, source=source) as file:
-        if "model_config" in file.attrs:
-            check_config(_text(file.attrs["model_config"], source=source), source=source)
-        datasets = list_datasets(file, source=source)
-        name_paths = name_keras3 if any(path.startswith("layers/") for path in datasets) else name_keras2
-        arrays = {
-            name: read_floats(datasets[path], _shape_of(name, source=f"{source}: {path}"), source=source)
-            for name, path in name_paths(datasets, source=source).items()
-        }
-    return check_weights(arrays, source=source)
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and program
+            [sys.executable, "-P", "-m", "worker.model.keras_process", source],
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"OPENBLAS_NUM_THREADS": "1"},
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"{source}: not read within {timeout_s:g} s") from error
+    if done.returncode == REFUSED:
+        detail = done.stdout[:_MAX_DETAIL].decode(errors="replace")
+        # Names from the file must not steer the terminal.
+        raise ModelError("".join(letter if letter.isprintable() else "?" for letter in detail))
+    if done.returncode != 0:
+        raise ModelError(f"{source}: damaged: the process that read it ended with status {done.returncode}")
+    return parse_weights(done.stdout, source=source)
 
 
 def _read_file(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:
-            data = stream.read(_MAX_FILE_BYTES + 1)
+            data = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror or error}") from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise ModelError(f"{file}: more than {_MAX_FILE_BYTES} bytes")
+    if len(data) > MAX_FILE_BYTES:
+        raise ModelError(f"{file}: more than {MAX_FILE_BYTES} bytes")
     return data
-
-
-def _shape_of(name: str, *, source: str) -> tuple[int, ...]:
-    shape = weight_shapes().get(name)
-    if shape is None:
-        raise ModelError(f"{source}: the network has no weight {name}")
-    return shape
-
-
-def _read_archive(data: bytes, *, source: str) -> bytes:
-    """The weights of a `.keras` archive, its description checked; no other member is read."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            check_config(_read_member(archive, "config.json", source=source), source=source)
-            return _read_member(archive, "model.weights.h5", source=source)
-    # RuntimeError is what an encrypted member raises.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ModelError(f"{source}: damaged archive: {error}") from error
-
-
-def _read_member(archive: zipfile.ZipFile, name: str, *, source: str) -> bytes:
-    members = [member for member in archive.infolist() if member.filename == name]
-    if len(members) != 1:
-        raise ModelError(f"{source}: has {len(members)} members {name}, one is needed")
-    if members[0].file_size > _MAX_FILE_BYTES:
-        raise ModelError(f"{source}: {name} has {members[0].file_size} bytes, {_MAX_FILE_BYTES} are allowed")
-    return archive.read(members[0])
-
-
-def _text(attribute: object, *, source: str) -> bytes:
-    if isinstance(attribute, str):
-        return attribute.encode()
-    if isinstance(attribute, bytes):
-        return attribute
-    raise ModelError(f"{source}: model_config is {type(attribute).__name__}, text is needed")

@@ -1,0 +1,102 @@
+"""`fundus demo`: grade the sample photographs on embedded servers and show what became of them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from producer.demo import SAMPLES, DemoImage, DemoResult, run_demo
+from worker.contract.vocabulary import Status
+
+STYLES = {Status.GRADED: "green", Status.UNGRADABLE: "yellow", Status.FAILED: "red", Status.QUARANTINED: "red"}
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the ledger, the overlays and the logs.")] = Path("demo-out"),
+    images: Annotated[str, typer.Option(help="Folder, manifest or .npy stack instead of the samples.")] = str(SAMPLES),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object last.")] = False,  # noqa: FBT002 - typer's way
+) -> None:
+    """Grade sample photographs end to end on this machine: nothing else needs to run.
+
+    Examples:
+
+        fundus demo
+
+        fundus demo --images ~/photographs --out /tmp/demo
+    """
+    # The progress stays on the screen and the table in the pipe.
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with progress:
+        task = progress.add_task("loading the model", total=None)
+
+        def advance(settled: int, total: int) -> None:
+            description = "grading" if settled else "loading the model"
+            progress.update(task, description=description, completed=settled, total=total)
+
+        result = run_demo(out, images, advance)
+    if as_json:
+        typer.echo(json.dumps(_summary(result)))
+    else:
+        _show(result)
+
+
+def _summary(result: DemoResult) -> dict[str, object]:
+    return {
+        "run": result.run,
+        "images": len(result.images),
+        "graded": result.count(Status.GRADED),
+        "ungradable": result.count(Status.UNGRADABLE),
+        "failed": result.count(Status.FAILED),
+        "seconds": round(result.seconds, 1),
+        "database": str(result.database),
+        "store": str(result.store),
+    }
+
+
+def _show(result: DemoResult) -> None:
+    console = Console()
+    table = Table(title=f"Run {result.run}", title_justify="left")
+    table.add_column("image")
+    table.add_column("status")
+    table.add_column("grade", justify="right")
+    table.add_column("reference", justify="right")
+    table.add_column("referable")
+    table.add_column("overlay / reason")
+    for image in result.images:
+        table.add_row(*_cells(image))
+    console.print(table)
+    counts = ", ".join(f"{result.count(status)} {status}" for status in Status if result.count(status))
+    console.print(f"{len(result.images)} images in {result.seconds:.1f} s: {counts}. Referable means grade 2 or worse.")
+    overlays = next((image.overlay.parent for image in result.images if image.overlay), result.store)
+    for name, path in (("overlays", overlays), ("ledger", result.database), ("worker's log", result.log)):
+        console.print(f"{name + ':':14}{os.path.relpath(path)}", soft_wrap=True, highlight=False)
+    console.print("Not a medical device: no grade here may decide about a patient.", style="dim")
+
+
+def _cells(image: DemoImage) -> tuple[str, ...]:
+    style = STYLES.get(image.status, "")
+    name = f"[link={image.overlay.as_uri()}]{image.overlay.name}[/link]" if image.overlay else image.error_code or ""
+    return (
+        image.image_id,
+        f"[{style}]{image.status}[/]" if style else str(image.status),
+        "" if image.grade is None else str(image.grade),
+        "" if image.reference_grade is None else str(image.reference_grade),
+        {True: "yes", False: "no", None: ""}[image.referable],
+        name,
+    )

@@ -1,0 +1,168 @@
+"""The whole way on one machine: an embedded broker, a SQLite ledger, a folder store and a real worker process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine, select
+
+from producer.embedded import die_with_parent, embedded_valkey, stop
+from producer.enqueue import enqueue
+from producer.run_lifecycle import RunRequest
+from producer.runs import find_run
+from producer.sources.opening import open_source
+from worker.contract.database import connect, reading
+from worker.contract.errors import ServiceError
+from worker.contract.migrate import upgrade
+from worker.contract.queues import make_celery
+from worker.contract.schema import gradings, images
+from worker.contract.settings import PREFIX, Settings, parse_settings
+from worker.contract.storage import Storage
+from worker.contract.vocabulary import RunState, Status
+
+SAMPLES = Path(__file__).parent / "samples" / "manifest.csv"
+POLL_S = 0.25
+LOG_TAIL_LINES = 15
+
+Progress = Callable[[int, int], None]
+"""Takes the images settled so far and all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoImage:
+    """One row of the demo's table."""
+
+    image_id: str
+    status: Status
+    grade: int | None
+    reference_grade: int | None
+    referable: bool | None
+    overlay: Path | None
+    error_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo did and where it left it."""
+
+    run: str
+    images: tuple[DemoImage, ...]
+    seconds: float
+    database: Path
+    store: Path
+    log: Path
+
+    def count(self, status: Status) -> int:
+        """How many images ended so."""
+        return sum(image.status == status for image in self.images)
+
+
+def run_demo(out: Path, source: str, progress: Progress) -> DemoResult:
+    """Grade a source on servers that live under `out` and end with the call; what they wrote stays there.
+
+    Raises UsageError for a source that cannot be read or a missing extra, ServiceError naming the log when the worker
+    dies.
+    """
+    started = time.monotonic()
+    out = out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    with embedded_valkey(out / "broker") as broker_url:
+        addresses = {
+            "database_url": f"sqlite:///{out / 'fundus.db'}",
+            "broker_url": broker_url,
+            "storage_url": (out / "store").as_uri(),
+        }
+        settings = parse_settings(**addresses)
+        engine = connect(settings)
+        try:
+            upgrade(engine)
+            # Beside the worker's start, the longest step.
+            with _worker(addresses, out / "worker.log") as worker:
+                run = _enqueue(engine, settings, source)
+                _wait(engine, run, worker, out / "worker.log", progress)
+            rows = _rows(engine, run, out / "store")
+        finally:
+            engine.dispose()
+    return DemoResult(run, rows, time.monotonic() - started, out / "fundus.db", out / "store", out / "worker.log")
+
+
+def _enqueue(engine: Engine, settings: Settings, source: str) -> str:
+    name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    opened = open_source(source, storage=Storage(settings), remark=lambda _: None)
+    # Small chunks: the first grades show early.
+    request = RunRequest(name, opened.text, chunk_size=4)
+    return enqueue(engine, make_celery(settings), settings, request, opened.references, lambda *_: None).run
+
+
+@contextmanager
+def _worker(addresses: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, **{PREFIX + name.upper(): value for name, value in addresses.items()}}
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "producer", "worker", "--name", "demo"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent(signal.SIGTERM),
+        )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def _wait(engine: Engine, run: str, worker: subprocess.Popen[bytes], log: Path, progress: Progress) -> None:
+    run_id = find_run(engine, run).run_id
+    statuses = select(gradings.c.status).where(gradings.c.run_id == run_id)
+    while True:
+        finished = find_run(engine, run).state == RunState.FINISHED
+        with reading(engine) as connection:
+            found = connection.scalars(statuses).all()
+        progress(sum(status != Status.QUEUED for status in found), len(found))
+        if finished:
+            return
+        if worker.poll() is not None:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+            raise ServiceError(
+                f"the worker ended with {worker.returncode}; the end of {log}:\n{tail}", code="worker_died"
+            )
+        time.sleep(POLL_S)
+
+
+def _rows(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:
+    query = (
+        select(
+            images.c.image_id,
+            gradings.c.status,
+            gradings.c.grade,
+            images.c.reference_grade,
+            gradings.c.referable,
+            gradings.c.overlay_key,
+            gradings.c.error_code,
+        )
+        .join(images, images.c.image_id == gradings.c.image_id)
+        .where(gradings.c.run_id == find_run(engine, run).run_id)
+        .order_by(gradings.c.position)
+    )
+    with reading(engine) as connection:
+        return tuple(
+            DemoImage(
+                row.image_id,
+                Status(row.status),
+                row.grade,
+                row.reference_grade,
+                row.referable,
+                store / row.overlay_key if row.overlay_key else None,
+                row.error_code,
+            )
+            for row in connection.execute(query)
+        )

@@ -1,0 +1,148 @@
+"""Grade a labelled folder on PostgreSQL, S3 and Valkey, and print agreement and speed.
+
+    python -m tests.benchmarks.whole_run FOLDER --labels CSV [--limit N]
+
+The worker runs in this process, so that its rate can be set beside the network's forward pass alone, at the same batch
+size, in the same process.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
+from sqlalchemy import func, select
+
+from tests.services.stack import Stack, running
+from worker.contract.database import connect, reading
+from worker.contract.migrate import upgrade
+from worker.contract.schema import gradings
+from worker.contract.settings import parse_settings
+from worker.contract.vocabulary import Status
+
+RUN = "whole-run"
+FORWARD_BATCHES = 30
+FUNDUS = Path(sys.executable).with_name("fundus")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--limit", type=int)
+    options = parser.parse_args()
+    with running(["valkey", "postgres", "seaweedfs"]) as stack, tempfile.TemporaryDirectory() as scratch:
+        configure(stack)
+        limit = ["--limit", str(options.limit)] if options.limit else []
+        fundus("enqueue", str(options.folder), "--labels", str(options.labels), "--run", RUN, *limit)
+        images_per_s, forward_per_s = grade()
+        fundus("status", RUN)
+        exported = Path(scratch) / "run.csv"
+        fundus("export", RUN, "--format", "csv", "--out", str(exported))
+        report(exported, images_per_s, forward_per_s)
+
+
+def configure(stack: Stack) -> None:
+    """Point the environment at the servers, migrated and with an empty bucket."""
+    assert stack.broker_url is not None
+    assert stack.postgres is not None
+    assert stack.seaweedfs is not None
+    stack.postgres.wait()
+    stack.seaweedfs.wait()
+    bucket = stack.seaweedfs.create()
+    os.environ |= {
+        "FUNDUS_DATABASE_URL": stack.postgres.url(stack.postgres.create("template0")),
+        "FUNDUS_BROKER_URL": stack.broker_url,
+        "FUNDUS_STORAGE_URL": bucket.storage_url,
+        "FUNDUS_S3_ENDPOINT_URL": bucket.endpoint_url,
+        "FUNDUS_LOG_LEVEL": "warning",
+        "AWS_ACCESS_KEY_ID": bucket.access_key,
+        "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
+    }
+    engine = connect(parse_settings())
+    upgrade(engine)
+    engine.dispose()
+
+
+def grade() -> tuple[float, float]:
+    """Images per second of the whole run, from the warm worker's first look at the queue, and of the forward pass."""
+    from worker import app as application
+
+    settings = parse_settings()
+    node = application.app.Worker(pool="threads", concurrency=settings.concurrency, loglevel="WARNING", quiet=True)
+    started = time.monotonic()
+    thread = threading.Thread(target=node.start, daemon=True)
+    thread.start()
+    engine = connect(settings)
+    first, queued, total = 0.0, 1, 0
+    while queued:
+        with reading(engine) as connection:
+            counts = dict(
+                connection.execute(select(gradings.c.status, func.count()).group_by(gradings.c.status)).tuples().all()
+            )
+            leased = connection.scalar(select(func.count()).where(gradings.c.lease_token.is_not(None)))
+        queued, total = counts.get(Status.QUEUED, 0), sum(counts.values())
+        if not first and (leased or queued < total):
+            first = time.monotonic()
+            print(f"first images leased {first - started:.1f} s after the start", flush=True)
+        time.sleep(0.05)
+    seconds = time.monotonic() - first
+    node.stop()
+    thread.join(30)
+    engine.dispose()
+    return total / seconds, forward_alone(settings.model, settings.max_batch_size)
+
+
+def forward_alone(model: str, batch_size: int) -> float:
+    """Images per second of the network without explanation, its input ready in memory."""
+    import tensorflow as tf
+
+    from worker.model.bundle import load_bundle
+    from worker.model.densenet import load_network
+
+    bundle = load_bundle(model)
+    network = load_network(bundle)
+    forward = tf.function(lambda images: network(images, training=False))
+    side = bundle.recipe.input_size_px
+    images = tf.constant(np.random.default_rng(0).normal(size=(batch_size, side, side, 3)).astype(np.float32))
+    forward(images)
+    started = time.monotonic()
+    for _ in range(FORWARD_BATCHES):
+        forward(images).numpy()
+    return FORWARD_BATCHES * batch_size / (time.monotonic() - started)
+
+
+def report(exported: Path, images_per_s: float, forward_per_s: float) -> None:
+    """Agreement with the reference grades, from the export alone."""
+    with exported.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    print("by status:", dict(Counter(row["status"] for row in rows)))
+    pairs = [row for row in rows if row["status"] == "graded" and row["reference_grade"]]
+    reference = np.array([int(row["reference_grade"]) for row in pairs])
+    grades = np.array([int(row["grade"]) for row in pairs])
+    p_referable = np.array([float(row["p_ge2"]) for row in pairs])
+    print(f"quadratic weighted kappa {cohen_kappa_score(reference, grades, weights='quadratic'):.4f}")
+    print(f"accuracy                 {accuracy_score(reference, grades):.4f}")
+    print(f"referable AUC            {roc_auc_score(reference >= 2, p_referable):.4f}")
+    print(f"whole run                {images_per_s:.1f} images/s")
+    batch_size = parse_settings().max_batch_size
+    print(f"forward pass alone       {forward_per_s:.1f} images/s at batch {batch_size}")
+    print(f"ratio                    {images_per_s / forward_per_s:.3f}")
+
+
+def fundus(*arguments: str) -> Any:
+    """Run one command, its output on this terminal."""
+    return subprocess.run([FUNDUS, *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()
