@@ -8,6 +8,8 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from worker.contract.schema import gradings
 
 WINDOW = timedelta(seconds=60)
+FIRST_CHUNK = timedelta(milliseconds=100)
+"""The images of one chunk are settled together, microseconds apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,10 @@ def read_pace(connection: Connection, run_id: int, now: datetime) -> Pace:
     last = connection.execute(select(func.max(gradings.c.settled_at)).where(*of_run)).scalar()
     if first is None or last is None:
         return Pace(None, None)
-    # What came first took an unknown time before `first`, so it does not count.
-    after_first = _count(connection, run_id, gradings.c.settled_at > first)
+    # The first chunk took an unknown time before `first`, so it does not count.
+    after_first = _count(connection, run_id, gradings.c.settled_at > first + FIRST_CHUNK)
     since = max(first, now - WINDOW)
-    recent = _count(connection, run_id, gradings.c.settled_at > since)
+    recent = _count(connection, run_id, gradings.c.settled_at > max(first + FIRST_CHUNK, since))
     return Pace(_rate(after_first, last - first), _rate(recent, now - since))
 
 

@@ -73,6 +73,17 @@ def test_recent_pace_is_that_of_the_last_minute(engine: Engine) -> None:
     assert (pace.over_run, pace.recent) == (3 / 190, 2 / 60)
 
 
+def test_nobody_can_tell_the_pace_of_one_chunk(engine: Engine) -> None:
+    run = make_run(engine, "night", references(*"abc"))
+    for image_id, after in zip("abc", (0, 0.000012, 0.000034), strict=True):
+        fail(engine, run, image_id, "x", at=NOON + seconds(after))
+
+    with reading(engine) as connection:
+        pace = read_pace(connection, run.run_id, NOON + seconds(30))
+
+    assert (pace.over_run, pace.recent) == (None, None)
+
+
 @pytest.mark.parametrize("settled", [0, 1])
 def test_nobody_can_tell_the_pace_of_one_image(engine: Engine, settled: int) -> None:
     run = make_run(engine, "night", references("a", "b"))
