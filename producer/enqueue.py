@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from celery import Celery
 from sqlalchemy import Engine
 
 from producer.register import register_batch
@@ -17,6 +17,9 @@ from worker.contract.patience import persist
 from worker.contract.queues import send_chunk, split
 from worker.contract.settings import Settings
 from worker.contract.vocabulary import RunState
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 BATCH_IMAGES = 2048
 
@@ -38,7 +41,7 @@ class Enqueued:
 
 def enqueue(
     engine: Engine,
-    app: Celery,
+    app: "Celery",
     settings: Settings,
     request: RunRequest,
     references: Iterator[Reference],
@@ -65,7 +68,7 @@ def enqueue(
     return Enqueued(run.name, state, found, new, messages, time.monotonic() - started)
 
 
-def send_images(app: Celery, run: Run, image_ids: tuple[str, ...], chunk_size: int) -> int:
+def send_images(app: "Celery", run: Run, image_ids: tuple[str, ...], chunk_size: int) -> int:
     """Send these images in chunks to the run's queue; the number of messages. Raises BrokerError."""
     chunks = split(image_ids, chunk_size)
     for chunk in chunks:

@@ -1,9 +1,9 @@
 """Enqueue what a source holds and no earlier night has had."""
 
 from datetime import date
+from typing import TYPE_CHECKING
 
 import structlog
-from celery import Celery
 from sqlalchemy import Engine
 
 from producer.enqueue import Enqueued, enqueue
@@ -14,12 +14,15 @@ from worker.contract.settings import Settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import RunKind
 
+if TYPE_CHECKING:
+    from celery import Celery
+
 log = structlog.get_logger(__name__)
 
 
 def enqueue_nightly(
     engine: Engine,
-    app: Celery,
+    app: "Celery",
     storage: Storage,
     settings: Settings,
     source: str,

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery
 from sqlalchemy import Connection, Engine, null, update
 
 from producer.enqueue import send_images
@@ -15,6 +14,9 @@ from worker.contract.errors import RunError
 from worker.contract.schema import OUTPUTS, gradings, runs
 from worker.contract.settings import Settings
 from worker.contract.vocabulary import RunState, Status
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 LIFTABLE = (Status.QUARANTINED, Status.FAILED, Status.UNGRADABLE)
 
@@ -34,7 +36,7 @@ class Resent:
     messages: int
 
 
-def resend(engine: Engine, app: Celery, settings: Settings, name: str, lift: Collection[Status]) -> Resent:
+def resend(engine: Engine, app: "Celery", settings: Settings, name: str, lift: Collection[Status]) -> Resent:
     """Send what is queued and under no live lease, then put the images of the statuses `lift` back to queued, too.
 
     Each page is committed before its messages are sent. An image that was in flight when a worker died travels alone;
@@ -61,7 +63,7 @@ def resend(engine: Engine, app: Celery, settings: Settings, name: str, lift: Col
     return Resent(run.name, waiting + alone, lifted, messages + more + most)
 
 
-def _send(app: Celery, run: Run, pages: Iterable[tuple[str, ...]], chunk_size: int) -> tuple[int, int]:
+def _send(app: "Celery", run: Run, pages: Iterable[tuple[str, ...]], chunk_size: int) -> tuple[int, int]:
     images = messages = 0
     for image_ids in pages:
         images += len(image_ids)

@@ -1,0 +1,54 @@
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from pkgutil import iter_modules, walk_packages
+
+import pytest
+
+import worker
+import worker.contract
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"tensorflow", "keras", "cv2", "h5py", "safetensors", "pyarrow"}
+LOADED = (
+    "import importlib, json, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print(json.dumps([*sys.modules]))"
+)
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """The packages that a fresh interpreter holds once it has imported `modules`."""
+    done = subprocess.run([sys.executable, "-c", LOADED, *modules], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+def test_imports_follow_the_contracts_of_the_project() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache", "--no-logo"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_module_of_the_worker_has_its_layer() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    placed = {name for layer in layers for name in re.split(r"[ |:]+", layer)}
+    present = {f"worker.{module.name}" for module in iter_modules(worker.__path__)}
+    assert placed == present | {"producer"}
+
+
+@pytest.mark.parametrize("module", ["producer.cli", "producer.demo", "producer.doctor.checkup"])
+def test_producers_machine_needs_no_heavy_library(module: str) -> None:
+    assert loaded_by(module) & HEAVY == set()
+
+
+def test_contract_needs_no_heavy_library() -> None:
+    modules = [
+        module.name
+        for module in walk_packages(worker.contract.__path__, "worker.contract.")
+        # Alembic's own environment: only Alembic can run it.
+        if ".migrations." not in module.name
+    ]
+    assert "worker.contract.queues" in modules
+    assert loaded_by(*modules) & HEAVY == set()
