@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     decode_timeout_s: Seconds = 30.0
     """Longest time for decoding and preparing one image."""
     decode_memory_mb: Annotated[int, Field(ge=256)] = 2048
-    """Address space of a decoding process, MiB."""
+    """Address space of a decoding process beyond the program itself, MiB."""
     max_image_bytes: Count = 64 * 2**20
     """Largest accepted file."""
     max_image_pixels: Count = 150_000_000
