@@ -45,7 +45,6 @@ def import_weights(
     network, naming the layer; UsageError for a name or text that no manifest takes, or if `out_dir` exists.
     """
     data = _read_file(file)
-    weights = read_in_process(data, source=str(file))
     origin = f"Imported from weights with SHA-256 {hashlib.sha256(data).hexdigest()}."
     try:
         draft = Manifest(
@@ -60,13 +59,14 @@ def import_weights(
         )
     except ValidationError as error:
         raise UsageError(f"model bundle: {describe_invalid(error)}") from error
+    weights = read_in_process(data, source=str(file))
     return write_bundle(out_dir, draft, weights, half_kernels=half_kernels)
 
 
 def read_in_process(data: bytes, *, source: str, timeout_s: float = READ_TIMEOUT_S) -> dict[str, NDArray[np.float32]]:
     """The network's weights by name out of the content of a Keras file, read by a process of its own.
 
-    The HDF5 library dies of some damaged files; then only that process does. Raises ModelError as `import_weights` does.
+    The HDF5 library dies of some damaged files; then only that process does. Raises ModelError as `import_weights`.
     """
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and program

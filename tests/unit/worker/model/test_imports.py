@@ -19,11 +19,13 @@ from tests.unit.worker.model.networks import draw_weight, make_manifest, random_
 from worker.contract.errors import ModelError, UsageError
 from worker.model.bundle import load_bundle
 from worker.model.densenet import assign_weights, build_network
-from worker.model.imports import import_weights, read_keras_weights
+from worker.model.imports import import_weights, read_in_process
+from worker.model.keras_file import read_keras_weights
 from worker.model.keras_layouts import name_keras2, name_keras3
 from worker.model.layout import weight_shapes
 from worker.model.tensorflow_engine import TensorFlowEngine
 
+DATA = Path(__file__).parents[3] / "data" / "model"
 SIDE = 64
 RECIPE = make_manifest(side=SIDE).recipe
 
@@ -210,6 +212,24 @@ def test_lambda_of_keras_3_is_refused(tmp_path: Path) -> None:
     network.save(tmp_path / "lambda.keras")
     with pytest.raises(ModelError, match="has a layer of the kind 'Lambda', which this network has not"):
         read(tmp_path / "lambda.keras")
+
+
+def test_file_that_kills_the_library_is_a_damaged_file() -> None:
+    with pytest.raises(ModelError, match=r"^kills\.h5: damaged"):
+        read_in_process((DATA / "kills_hdf5.h5").read_bytes(), source="kills.h5")
+
+
+def test_file_that_is_not_read_in_time_is_given_up(old_weights_file: Path) -> None:
+    with pytest.raises(ModelError, match=r"^slow\.h5: not read within 0\.01 s"):
+        read_in_process(old_weights_file.read_bytes(), source="slow.h5", timeout_s=0.01)
+
+
+def test_name_from_a_file_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "f.h5"
+    with h5py.File(file, "w") as hostile:
+        hostile["red\x1b[31m/kernel:0"] = h5py.SoftLink("/x")
+    with pytest.raises(ModelError, match=r"red\?\[31m/kernel:0 is a link to another place"):
+        read_in_process(file.read_bytes(), source="f.h5")
 
 
 def archive(members: dict[str, bytes]) -> bytes:

@@ -1,5 +1,7 @@
 import keras
+import pytest
 
+from worker.contract.errors import SettingsError
 from worker.model.densenet import build_network
 from worker.model.layout import ARCHITECTURE, LAST_FEATURE_LAYER, OUTPUTS, feature_layers, weight_shapes
 
@@ -39,3 +41,12 @@ def test_network_is_pooled_dropped_and_squashed_as_the_notebook_had_it() -> None
     assert network.output_shape == (None, OUTPUTS)
     # Of the published network without its top, and of 1024 x 5 + 5 in the head.
     assert network.count_params() == 7_037_504 + 5_125
+
+
+def test_other_channel_order_is_refused() -> None:
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(SettingsError, match="'channels_last' is needed"):
+            build_network(64)
+    finally:
+        keras.config.set_image_data_format("channels_last")

@@ -1,0 +1,32 @@
+"""The program that reads one Keras file: it comes in on standard input, its weights go out as safetensors.
+
+A process of its own, since damaged HDF5 can kill the library that reads it.
+"""
+
+import resource
+import sys
+
+from worker.contract.errors import ModelError
+from worker.model.keras_file import read_keras_weights
+from worker.model.weights import serialise_weights
+
+REFUSED = 3
+"""Exit status; the sentence is on standard output."""
+_MAX_MEMORY_BYTES = 4 * 1024 * 1024 * 1024
+
+
+def main() -> int:
+    """Read the file whose name is the first argument; it serves for errors alone."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        weights = read_keras_weights(sys.stdin.buffer.read(), source=sys.argv[1])
+    except ModelError as error:
+        sys.stdout.buffer.write(error.detail.encode(errors="replace"))
+        return REFUSED
+    sys.stdout.buffer.write(serialise_weights(weights, half_kernels=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
