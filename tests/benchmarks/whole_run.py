@@ -28,6 +28,7 @@ from worker.contract.migrate import upgrade
 from worker.contract.schema import gradings
 from worker.contract.settings import parse_settings
 from worker.contract.vocabulary import Status
+from worker.model.bundle import find_bundle, read_manifest
 
 RUN = "whole-run"
 FORWARD_BATCHES = 30
@@ -86,9 +87,7 @@ def grade() -> tuple[float, float]:
     first, queued, total = 0.0, 1, 0
     while queued:
         with reading(engine) as connection:
-            counts = dict(
-                connection.execute(select(gradings.c.status, func.count()).group_by(gradings.c.status)).tuples().all()
-            )
+            counts = dict(connection.execute(select(gradings.c.status, func.count()).group_by(gradings.c.status)).all())
             leased = connection.scalar(select(func.count()).where(gradings.c.lease_token.is_not(None)))
         queued, total = counts.get(Status.QUEUED, 0), sum(counts.values())
         if not first and (leased or queued < total):
@@ -125,6 +124,7 @@ def report(exported: Path, images_per_s: float, forward_per_s: float) -> None:
     """Agreement with the reference grades, from the export alone."""
     with exported.open(newline="") as file:
         rows = list(csv.DictReader(file))
+    print("the model's own figures:", read_manifest(find_bundle(parse_settings().model)).notes)
     print("by status:", dict(Counter(row["status"] for row in rows)))
     pairs = [row for row in rows if row["status"] == "graded" and row["reference_grade"]]
     reference = np.array([int(row["reference_grade"]) for row in pairs])
