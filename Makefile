@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-deps --require-hashes
 
-.PHONY: help demo test test-slow check lock clean
+.PHONY: help demo test test-slow check env lock clean
 .DELETE_ON_ERROR:
 
 help:  ## Show these commands
@@ -25,6 +25,9 @@ check: $(VENV)/.dev  ## Lint, format check, import rules and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+env:  ## Write .env with random secrets for docker compose
+	$(PYTHON) deploy/write_env.py .env
 
 lock:  ## Resolve the locks again (needs uv)
 	bash deploy/locks/lock.sh

