@@ -27,10 +27,8 @@ def demo(
     """Grade sample photographs end to end on this machine: nothing else needs to run.
 
     Examples:
-
-        fundus demo
-
-        fundus demo --images ~/photographs --out /tmp/demo
+    $ fundus demo
+    $ fundus demo --images ~/photographs --out /tmp/demo
     """
     # The progress stays on the screen and the table in the pipe.
     progress = Progress(

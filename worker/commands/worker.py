@@ -30,10 +30,8 @@ def worker(
     Ctrl-C or SIGTERM finishes the chunks in flight, then ends.
 
     Examples:
-
-        fundus worker
-
-        fundus worker --queues live --concurrency 2
+    $ fundus worker
+    $ fundus worker --queues live --concurrency 2
     """
     # The Celery application reads its settings from the environment, as the plain `celery worker` does.
     for variable, value in (("ENGINE", engine), ("QUEUES", queues), ("CONCURRENCY", concurrency)):
