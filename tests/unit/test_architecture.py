@@ -3,19 +3,27 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from pkgutil import iter_modules, walk_packages
 
 import pytest
 
+import producer.commands
 import worker
 import worker.contract
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"tensorflow", "keras", "cv2", "h5py", "safetensors", "pyarrow"}
+BESIDES = {"fundus-grading", "certifi", "setuptools", "tornado"}
+"""The project itself, and what botocore and Kombu take where it is there and do without where it is not."""
 LOADED = (
     "import importlib, json, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print(json.dumps([*sys.modules]))"
 )
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def loaded_by(*modules: str) -> set[str]:
@@ -41,6 +49,18 @@ def test_every_module_of_the_worker_has_its_layer() -> None:
 @pytest.mark.parametrize("module", ["producer.cli", "producer.demo", "producer.doctor.checkup"])
 def test_producers_machine_needs_no_heavy_library(module: str) -> None:
     assert loaded_by(module) & HEAVY == set()
+
+
+def test_producers_lock_holds_all_that_a_producer_loads() -> None:
+    commands = [module.name for module in iter_modules(producer.commands.__path__, "producer.commands.")]
+    loaded = loaded_by("producer.cli", *commands, "worker.app", "kombu.transport.redis", "psycopg", "alembic.command")
+    locked = {
+        canonical(name)
+        for name in re.findall(r"^([\w.-]+)==", (ROOT / "deploy/locks/producer.txt").read_text(), re.MULTILINE)
+    }
+    needed = {canonical(name) for package in loaded for name in packages_distributions().get(package, ())}
+    assert needed - locked <= BESIDES
+    assert len(needed) > 20
 
 
 def test_contract_needs_no_heavy_library() -> None:
