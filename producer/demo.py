@@ -17,6 +17,7 @@ from producer.embedded import die_with_parent, embedded_valkey, stop
 from producer.enqueue import enqueue
 from producer.run_lifecycle import RunRequest
 from producer.runs import find_run
+from producer.sources.door import make_door
 from producer.sources.opening import open_source
 from worker.contract.database import connect, reading
 from worker.contract.errors import ServiceError
@@ -95,7 +96,7 @@ def run_demo(out: Path, source: str, progress: Progress) -> DemoResult:
 
 def _enqueue(engine: Engine, settings: Settings, source: str) -> str:
     name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-    opened = open_source(source, storage=Storage(settings), remark=lambda _: None)
+    opened = open_source(source, storage=Storage(settings), door=make_door(settings), remark=lambda _: None)
     # Small chunks: the first grades show early.
     request = RunRequest(name, opened.text, chunk_size=4)
     return enqueue(engine, make_celery(settings), settings, request, opened.references, lambda *_: None).run

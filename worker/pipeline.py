@@ -167,8 +167,9 @@ class Pipeline:
         return self._patiently(lambda: fetch_photograph(self._storage, image.uri, max_bytes=limit, sha256=image.sha256))
 
     def _prepare_stack_entry(self, image: LeasedImage) -> Prepared:
+        limit = self._settings.max_image_bytes
         return prepare_stack_entry(
-            self._patiently(lambda: fetch_stack_entry(image.uri)),
+            self._patiently(lambda: fetch_stack_entry(self._storage, image.uri, max_bytes=limit)),
             recipe=self._bundle.recipe,
             overlay_size_px=self._settings.overlay_size_px,
         )

@@ -16,6 +16,7 @@ from producer.ledger import open_ledger
 from producer.plan import Plan, plan_enqueue
 from producer.run_lifecycle import RunRequest
 from producer.screen import answers, messages, print_json, print_note
+from producer.sources.door import make_door
 from producer.sources.opening import open_source
 from producer.status import describe_progress
 from producer.status_view import draw_progress
@@ -43,6 +44,9 @@ def enqueue_source(
     chunk: Annotated[int | None, typer.Option(min=1, max=MAX_CHUNK, help="Images in one message.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many references.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")] = False,
+    allow_column: Annotated[
+        list[str] | None, typer.Option(help="A manifest's column that looks personal and is not; may be repeated.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is over.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -57,7 +61,8 @@ def enqueue_source(
     settings = read_settings()
     engine = open_ledger(settings)
     remarks: list[str] = []
-    opened = open_source(source, storage=Storage(settings), labels=labels, remark=remarks.append)
+    door = make_door(settings, allow_column or ())
+    opened = open_source(source, storage=Storage(settings), door=door, labels=labels, remark=remarks.append)
     references = islice(opened.references, limit)
     request = RunRequest(name=run, source=opened.text, queue=queue, chunk_size=chunk, model_id=model)
     done: Plan | Enqueued

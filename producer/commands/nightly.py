@@ -9,6 +9,7 @@ import typer
 from producer.ledger import open_ledger
 from producer.nightly import enqueue_nightly
 from producer.screen import answers, print_json, print_note
+from producer.sources.door import make_door
 from worker.contract.errors import UsageError
 from worker.contract.queues import make_celery
 from worker.contract.settings import read_settings
@@ -24,6 +25,9 @@ def nightly(
         typer.Argument(metavar="SOURCE", help="As for `fundus enqueue`; without it, FUNDUS_NIGHTLY_SOURCE."),
     ] = None,
     *,
+    allow_column: Annotated[
+        list[str] | None, typer.Option(help="A manifest's column that looks personal and is not; may be repeated.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fill the run nightly-YYYY-MM-DD (in UTC) with what the source holds and no earlier nightly run has had.
@@ -44,6 +48,7 @@ def nightly(
         settings,
         chosen,
         datetime.now(UTC).date(),
+        door=make_door(settings, allow_column or ()),
         remark=remarks.append,
     )
     for remark in remarks:

@@ -1,6 +1,6 @@
 """Read references from a manifest: a CSV with a header, or JSON lines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,36 +13,51 @@ from producer.sources.cells import (
     parse_sha256,
     require_printable,
 )
+from producer.sources.door import Door, require_within, roots_of_manifest
+from producer.sources.personal import looks_personal
 from producer.sources.reference import Reference, Remark
 from producer.sources.rows import MAX_COLUMNS, Row, read_rows
-from worker.contract.errors import SourceError
+from worker.contract.errors import ImageReferenceError, SourceError
+from worker.contract.roots import Roots
 
 COLUMNS = ("uri", "image_id", "patient_id", "eye", "reference_grade", "sha256")
 
 T = TypeVar("T")
 
 
-def read_manifest(path: Path, remark: Remark) -> Iterator[Reference]:
+def read_manifest(path: Path, remark: Remark, door: Door) -> Iterator[Reference]:
     """One reference per row, streaming. A relative uri starts at the manifest's folder.
 
     Columns that are not in `COLUMNS` are left out and named to `remark` once. Raises SourceError that names the file,
-    the line and the column of the first fault.
+    the line and the column of the first fault; a uri that leads where no manifest may, and a column that looks as if it
+    named a person, are faults.
     """
     path = canonical_path(path)
+    roots = roots_of_manifest(door, path.parent)
     unknown: set[str] = set()
     for row in read_rows(path, needs=[("uri",)]):
         extra = row.cells.keys() - COLUMNS - unknown
         if extra:
             unknown |= extra
+            _refuse_personal(row, extra - door.allowed_columns)
             if len(unknown) > MAX_COLUMNS:
                 raise SourceError(f"{row.where}: {len(unknown)} unknown columns so far, the limit is {MAX_COLUMNS}")
             remark(f"{row.where}: unknown columns are left out: {', '.join(sorted(extra))[:200]}")
-        yield _reference(row, path.parent)
+        yield _reference(row, path.parent, roots)
 
 
-def _reference(row: Row, folder: Path) -> Reference:
+def _refuse_personal(row: Row, columns: Collection[str]) -> None:
+    for column in sorted(filter(looks_personal, columns)):
+        raise SourceError(
+            f"{row.where}, column {column}: looks as if it named a person; "
+            f"remove it, or say with --allow-column {column} that it does not",
+            code="personal_column",
+        )
+
+
+def _reference(row: Row, folder: Path, roots: Roots) -> Reference:
     return Reference(
-        uri=_cell(row, "uri", lambda text: _uri(text, folder)),
+        uri=_cell(row, "uri", lambda text: _uri(text, folder, roots)),
         image_id=_cell(row, "image_id", parse_image_id),
         patient_id=_cell(row, "patient_id", parse_patient_id),
         eye=_cell(row, "eye", parse_eye),
@@ -58,7 +73,12 @@ def _cell(row: Row, column: str, parse: Callable[[str], T]) -> T:
         raise SourceError(f"{row.where}, column {column}: {error}") from error
 
 
-def _uri(text: str, folder: Path) -> str:
+def _uri(text: str, folder: Path, roots: Roots) -> str:
     if not text:
         raise ValueError("is empty")
-    return canonical_uri(text, folder=folder)
+    uri = canonical_uri(text, folder=folder)
+    try:
+        require_within(uri, roots)
+    except ImageReferenceError as error:
+        raise ValueError(error.detail) from error
+    return uri

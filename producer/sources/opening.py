@@ -6,6 +6,7 @@ from pathlib import Path
 
 from producer.sources.address import SCHEME, canonical_path
 from producer.sources.bucket import list_images
+from producer.sources.door import Door, admit
 from producer.sources.folder import find_images
 from producer.sources.labels import attach_labels
 from producer.sources.manifest import read_manifest
@@ -25,12 +26,17 @@ class Source:
     references: Iterator[Reference]
 
 
-def open_source(text: str, *, storage: Storage, remark: Remark, labels: Path | None = None) -> Source:
+def open_source(text: str, *, storage: Storage, door: Door, remark: Remark, labels: Path | None = None) -> Source:
     """A folder, `s3://BUCKET/PREFIX`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
 
     Raises SourceError at once for a source that does not exist or is of no known kind, and for labels with a manifest;
-    what is wrong inside is raised while the references are read.
+    what is wrong inside, or may not come in by `door`, is raised while the references are read.
     """
+    source = _open(text, storage, door, remark, labels)
+    return Source(source.text, admit(source.references, door))
+
+
+def _open(text: str, storage: Storage, door: Door, remark: Remark, labels: Path | None) -> Source:
     if text.startswith("s3://"):
         return Source(text, _labelled(list_images(text, storage, remark), labels, remark))
     path = canonical_path(_local_path(text))
@@ -45,7 +51,7 @@ def open_source(text: str, *, storage: Storage, remark: Remark, labels: Path | N
         raise SourceError(f"{path} is no folder, no manifest ({', '.join(ROW_SUFFIXES)}) and no .npy stack")
     if labels is not None:
         raise SourceError(f"{path} is a manifest: put grades into its column reference_grade, not into {labels}")
-    return Source(str(path), read_manifest(path, remark))
+    return Source(str(path), read_manifest(path, remark, door))
 
 
 def _labelled(references: Iterator[Reference], labels: Path | None, remark: Remark) -> Iterator[Reference]:

@@ -10,12 +10,14 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.contract.errors import SettingsError
+from worker.contract.roots import Roots, parse_roots
 from worker.contract.vocabulary import Queue
 
 PREFIX = "FUNDUS_"
 DATABASE_SCHEMES = ("sqlite", "postgresql")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 STORAGE_SCHEMES = ("file", "s3")
+MIN_KEY_CHARS = 32
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -40,6 +42,10 @@ class Settings(BaseSettings):
     """`when_required` for stores that refuse boto3's checksums."""
     s3_timeout_s: Seconds = 20.0
     """Longest wait for one answer of the object store."""
+    source_roots: str | None = None
+    """Folders and `s3://BUCKET/PREFIX`es, comma-separated: the only places that photographs are read from."""
+    patient_key: SecretStr | None = None
+    """Secret, 32 characters or more: a producer keeps patient ids only as their HMAC-SHA-256 under it."""
 
     model: str = "densenet121-aptos"
     """A model bundle: the name of a shipped one, or a directory."""
@@ -122,6 +128,19 @@ class Settings(BaseSettings):
             raise ValueError("needs an absolute path with three slashes: file:///DIR")
         return value
 
+    @field_validator("source_roots")
+    @classmethod
+    def _known_roots(cls, value: str | None) -> str | None:
+        parse_roots(value or "")
+        return value
+
+    @field_validator("patient_key")
+    @classmethod
+    def _long_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_KEY_CHARS:
+            raise ValueError(f"needs {MIN_KEY_CHARS} characters or more, such as those of `openssl rand -hex 32`")
+        return value
+
     @field_validator("queues")
     @classmethod
     def _known_queues(cls, value: str) -> str:
@@ -130,6 +149,11 @@ class Settings(BaseSettings):
         if unknown or not names:
             raise ValueError(f"{value!r} must name {' and '.join(Queue)}, comma-separated")
         return ",".join(names)
+
+    @property
+    def roots(self) -> Roots | None:
+        """Where photographs may come from; None where no bounds are set."""
+        return parse_roots(self.source_roots or "")
 
     @property
     def queue_names(self) -> tuple[Queue, ...]:

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from worker.contract.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, StorageError
 from worker.contract.references import file_path, object_place, scheme_of
+from worker.contract.roots import Roots
 from worker.contract.settings import Settings
 
 if TYPE_CHECKING:
@@ -180,14 +181,24 @@ class Storage:
         """The bytes of a `file://` or `s3://` reference.
 
         Raises ImageMissingError, ImageTooLargeError (the size is checked before the body is read),
-        ImageReferenceError for one that can lead nowhere, and StorageError when the store does not do its part.
+        ImageReferenceError for one that can lead nowhere or out of FUNDUS_SOURCE_ROOTS, and StorageError when the store
+        does not do its part.
         """
         scheme = scheme_of(uri)
         if scheme == "file":
-            return _read_file(file_path(uri), max_bytes)
+            return _read_file(file_path(uri), max_bytes, self._settings.roots)
         if scheme == "s3":
-            return _read_object(self.client, *object_place(uri), max_bytes)
+            bucket, key = object_place(uri)
+            if (roots := self._settings.roots) is not None:
+                roots.require_object(bucket, key)
+            return _read_object(self.client, bucket, key, max_bytes)
         raise ImageReferenceError(f"{uri!r} is neither a file:// nor an s3:// reference")
+
+    def locate(self, uri: str) -> Path:
+        """The file of a `file://` reference, without links. Raises ImageReferenceError for one that may not be read."""
+        path = file_path(uri)
+        roots = self._settings.roots
+        return path if roots is None else roots.resolve_file(path)
 
     def list_bucket(self, bucket: str, prefix: str) -> Iterator["ObjectTypeDef"]:
         """The objects under a prefix, a page at a time. Raises StorageError."""
@@ -208,11 +219,16 @@ def object_uri(bucket: str, key: str) -> str:
     return f"s3://{bucket}/{quote(key)}"
 
 
-def _read_file(path: Path, max_bytes: int) -> bytes:
+def _read_file(path: Path, max_bytes: int, roots: Roots | None) -> bytes:
+    if roots is not None:
+        path = roots.resolve_file(path)
     try:
         # Opening a pipe would wait for its writer for ever; a regular file does not mind the flag.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib takes no flags
+            if roots is not None:
+                # A link may have been put in the path since it was resolved; what is open now stays what it is.
+                roots.resolve_file(Path(f"/proc/self/fd/{descriptor}"))
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ImageMissingError(f"{path} is no regular file")

@@ -6,7 +6,6 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from worker.contract.errors import (
     ImageDecodeError,
     ImageMissingError,
     ImageReferenceError,
+    ImageTooLargeError,
     StorageError,
 )
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from worker.contract.storage import Storage
 
 STACK_SUFFIX = ".npy"
+MAX_INDEX_DIGITS = 18
 
 
 def is_stack_entry(uri: str) -> bool:
     """Whether the reference is `...npy#i`."""
-    parts = urlsplit(uri)
-    return bool(parts.fragment) and parts.path.endswith(STACK_SUFFIX)
+    path, _, fragment = uri.partition("#")
+    return bool(fragment) and path.endswith(STACK_SUFFIX)
 
 
 def fetch_photograph(storage: Storage, uri: str, *, max_bytes: int, sha256: str | None = None) -> bytes:
@@ -42,14 +43,15 @@ def fetch_photograph(storage: Storage, uri: str, *, max_bytes: int, sha256: str 
     return data
 
 
-def fetch_stack_entry(uri: str) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """Entry i of a `file:///...npy#i` reference: (H, W, 3) as stored, copied out of the mapped file."""
-    parts = urlsplit(uri)
-    if parts.scheme != "file":
-        raise ImageReferenceError(f"{uri!r}: a stack must be a file:// reference")
-    if not parts.fragment.isascii() or not parts.fragment.isdigit():
-        raise ImageReferenceError(f"{uri!r}: #{parts.fragment} is no index")
-    path, index = Path(unquote(parts.path)), int(parts.fragment)
+def fetch_stack_entry(storage: Storage, uri: str, *, max_bytes: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Entry i of a `file:///...npy#i` reference: (H, W, 3) as stored, copied out of the mapped file.
+
+    Raises ImageError, also for an entry of more than `max_bytes`, and StorageError.
+    """
+    digits = uri.partition("#")[2]
+    if not digits.isascii() or not digits.isdigit() or len(digits) > MAX_INDEX_DIGITS:
+        raise ImageReferenceError(f"{uri!r}: #{digits} is no index")
+    path, index = storage.locate(uri), int(digits)
     try:
         status = path.stat()
         stack = _open_stack(path, status.st_mtime_ns, status.st_size)
@@ -57,10 +59,13 @@ def fetch_stack_entry(uri: str) -> NDArray[np.uint8] | NDArray[np.float32]:
         raise ImageMissingError(f"no file at {path}") from error
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ImageDecodeError(f"{path} is no stack of images: {error}") from error
     if index >= len(stack):
         raise ImageMissingError(f"{path} has {len(stack)} entries, #{index} was asked for")
+    if stack[index].nbytes > max_bytes:
+        # A sparse file of a few bytes may claim an entry of any size.
+        raise ImageTooLargeError(f"entry of {stack[index].nbytes} bytes, the limit is {max_bytes}")
     entry: NDArray[np.uint8] | NDArray[np.float32] = stack[index].copy()
     return entry
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from producer.sources.door import Door
 from producer.sources.manifest import read_manifest
 from producer.sources.reference import Reference
 from worker.contract.errors import SourceError
@@ -16,9 +17,12 @@ def write(folder: Path, content: str | bytes, name: str = "m.csv") -> Path:
     return path
 
 
-def read(path: Path) -> tuple[list[Reference], list[str]]:
+CLINIC = Door(store_bucket="clinic")
+
+
+def read(path: Path, door: Door = CLINIC) -> tuple[list[Reference], list[str]]:
     remarks: list[str] = []
-    return list(read_manifest(path, remarks.append)), remarks
+    return list(read_manifest(path, remarks.append, door)), remarks
 
 
 def test_csv_row_gives_all_it_knows(tmp_path: Path) -> None:
@@ -55,12 +59,12 @@ def test_json_lines_give_the_same(tmp_path: Path) -> None:
 
 
 def test_unknown_columns_are_named_once(tmp_path: Path) -> None:
-    path = write(tmp_path, "uri,camera,name\na.jpg,Topcon,x\nb.jpg,Topcon,y\n")
+    path = write(tmp_path, "uri,camera,site\na.jpg,Topcon,x\nb.jpg,Topcon,y\n")
 
     references, remarks = read(path)
 
     assert len(references) == 2
-    assert remarks == [f"{path}, line 2: unknown columns are left out: camera, name"]
+    assert remarks == [f"{path}, line 2: unknown columns are left out: camera, site"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,7 @@ def test_json_fault_names_file_line_and_column(tmp_path: Path, content: str, why
 
 
 def test_rows_before_a_fault_are_given(tmp_path: Path) -> None:
-    rows = read_manifest(write(tmp_path, "uri,eye\na.jpg,OS\nb.jpg,both\n"), print)
+    rows = read_manifest(write(tmp_path, "uri,eye\na.jpg,OS\nb.jpg,both\n"), print, CLINIC)
 
     assert next(rows).eye == Eye.LEFT
 

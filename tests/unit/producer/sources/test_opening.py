@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from producer.sources.door import make_door
 from producer.sources.opening import Source, open_source
 from worker.contract.errors import SourceError
 from worker.contract.settings import Settings
@@ -14,8 +15,9 @@ Open = Callable[..., Source]
 
 @pytest.fixture
 def opened(make_settings: Callable[..., Settings]) -> Open:
-    storage = Storage(make_settings())
-    return lambda text, labels=None: open_source(str(text), storage=storage, remark=print, labels=labels)
+    settings = make_settings(storage_url="s3://clinic/overlays")
+    storage, door = Storage(settings), make_door(settings)
+    return lambda text, labels=None: open_source(str(text), storage=storage, door=door, remark=print, labels=labels)
 
 
 def test_folder_is_opened(opened: Open, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ WRONG = {
     "STORAGE_URL": "gs://bucket",
     "S3_CHECKSUMS": "never",
     "S3_TIMEOUT_S": "0",
+    "SOURCE_ROOTS": "images",
+    "PATIENT_KEY": "hunter2",
     "ENGINE": "abacus",
     "QUEUES": "live,express",
     "CONCURRENCY": "0",
@@ -58,7 +60,7 @@ def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         parse_settings()
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "BROKER_URL"])
+@pytest.mark.parametrize("name", ["DATABASE_URL", "BROKER_URL", "PATIENT_KEY"])
 def test_password_is_in_no_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, WRONG[name])
     with pytest.raises(SettingsError) as caught:
@@ -70,7 +72,9 @@ def test_password_is_in_no_error(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_password_is_not_printed() -> None:
     settings = parse_settings(
-        database_url="postgresql://user:hunter2@host/name", broker_url="redis://:hunter2@host:6379/0"
+        database_url="postgresql://user:hunter2@host/name",
+        broker_url="redis://:hunter2@host:6379/0",
+        patient_key="hunter2" * 5,
     )
     assert "hunter2" not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
 

@@ -1,4 +1,5 @@
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -275,3 +276,57 @@ def test_listing_gives_what_lies_under_the_prefix(bucket: Bucket) -> None:
         client.put_object(Bucket=bucket.name, Key=key, Body=b"xyz")
     found = Storage(parse_settings()).list_bucket(bucket.name, "july/")
     assert [(item["Key"], item["Size"]) for item in found] == [("july/a.jpg", 3), ("july/b.jpg", 3)]
+
+
+def test_worker_opens_no_file_outside_the_roots(tmp_path: Path) -> None:
+    root, secret = tmp_path / "in", tmp_path / "secret.jpg"
+    root.mkdir()
+    (root / "eye.jpg").write_bytes(b"eye")
+    secret.write_bytes(b"secret")
+    (root / "link.jpg").symlink_to(secret)
+    storage = Storage(parse_settings(source_roots=str(root)))
+    assert storage.read(file_uri(root / "eye.jpg"), max_bytes=10) == b"eye"
+    for reference in (file_uri(secret), file_uri(root / "link.jpg"), f"{root.as_uri()}/%2e%2e/secret.jpg"):
+        with pytest.raises(ImageReferenceError, match="in no folder that may be read"):
+            storage.read(reference, max_bytes=10)
+
+
+def test_link_that_appears_after_the_check_is_seen(tmp_path: Path) -> None:
+    """A path may lead elsewhere from one moment to the next; what was opened is judged, not what was named."""
+    root, secret, target = tmp_path / "in", tmp_path / "secret.jpg", tmp_path / "in" / "eye.jpg"
+    root.mkdir()
+    secret.write_bytes(b"secret")
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            for make in (lambda p: p.write_bytes(b"eye"), lambda p: p.symlink_to(secret)):
+                part = root / "part"
+                make(part)
+                part.replace(target)
+
+    target.write_bytes(b"eye")
+    storage = Storage(parse_settings(source_roots=str(root)))
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    seen = set()
+    try:
+        for _ in range(2000):
+            try:
+                seen.add(storage.read(file_uri(target), max_bytes=10))
+            except ImageReferenceError:
+                seen.add(b"refused")
+    finally:
+        stop.set()
+        swapping.join()
+    assert {b"refused"} <= seen <= {b"refused", b"eye", b""}
+
+
+def test_worker_reads_no_bucket_outside_the_roots(bucket: Bucket) -> None:
+    bucket.client.put_object(Bucket=bucket.name, Key="in/eye.jpg", Body=b"eye")
+    reference = object_uri(bucket.name, "in/eye.jpg")
+    allowed = Storage(parse_settings(source_roots=f"s3://{bucket.name}/in"))
+    assert allowed.read(reference, max_bytes=10) == b"eye"
+    for roots in (f"s3://{bucket.name}/i", "s3://elsewhere", "/"):
+        with pytest.raises(ImageReferenceError, match="in no place that may be read"):
+            Storage(parse_settings(source_roots=roots)).read(reference, max_bytes=10)

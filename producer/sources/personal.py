@@ -1,0 +1,24 @@
+"""Tell by its name whether a manifest's column holds what names a person: a name, a birth date, a record number.
+
+Such a column would be left out anyway; that it is there says that the file was not meant for a grading system.
+"""
+
+import re
+
+_WHO = r"(?:patients?|pt|pat|subjects?|persons?|clients?|participants?)"
+_NAME = rf"{_WHO}?(?:full|first|last|given|family|sur|fore|middle|maiden|christian)?names?|{_WHO}?initials"
+_NAME_ELSEWHERE = (
+    "vorname|nachname|familienname|geburtsname|nom|prenom|nomdefamille|nombres?|apellidos?|sobrenome|cognome"
+)
+_BIRTH = rf".*(?:birth|geburts|geboren|naissance|nacimiento|nascita|nascimento).*|{_WHO}?(?:dob|yob|bday)"
+_RECORD = (
+    r"(?:(?:medical|hospital|health|clinic|clinical|chart|case|patients?|pt)*(?:record|chart|file|history))"
+    r"(?:number|no|num|nr|id)|medicalrecord|hospital(?:number|no|id)|.*mrn|.*nhs(?:number|no|id)?|ssn"
+    r"|socialsecurity(?:number|no)?|(?:national|insurance|passport|aadhaar|abha|curp|cpf|nir|bsn)(?:number|no|id)?"
+)
+_PERSONAL = re.compile("|".join((_NAME, _NAME_ELSEWHERE, _BIRTH, _RECORD)))
+
+
+def looks_personal(column: str) -> bool:
+    """Whether the column's name, without case, spaces and signs, is one that such columns commonly have."""
+    return _PERSONAL.fullmatch("".join(char for char in column.casefold() if char.isalnum())) is not None
