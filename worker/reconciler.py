@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from worker.contract.settings import Settings
 
 LOCK = "reconciler"
-LOCK_S = 60.0
+LOCK_TURNS = 3
+"""Turns that whoever holds the lock may miss before another worker takes it; it may have died."""
 MOST_PER_PASS = 5000
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ class Reconciled:
 
 def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -> Reconciled | None:
     """One pass, or None when another worker holds the lock. Raises DatabaseError or BrokerError."""
-    if not _take_lock(engine, holder):
+    if not _take_lock(engine, holder, LOCK_TURNS * settings.reconcile_every_s):
         return None
     empty = [queue for queue in Queue if waiting(app, queue) == 0]
     with writing(engine) as connection:
@@ -64,8 +65,8 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
     return done
 
 
-def _take_lock(engine: Engine, holder: str) -> bool:
-    until = epoch_now() + LOCK_S
+def _take_lock(engine: Engine, holder: str, lock_s: float) -> bool:
+    until = epoch_now() + lock_s
     with writing(engine) as connection:
         taken = connection.execute(
             update(locks)

@@ -1,6 +1,7 @@
 """What was lost is sent again, what kills is put away, what is done is finished: on real servers."""
 
 import json
+import time
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
@@ -153,6 +154,16 @@ def test_one_worker_at_a_time_reconciles(engine: Engine, run: int, app: Celery, 
         connection.execute(update(locks).values(until=epoch_now() - 1))
     assert look(engine, app, settings, "second") is not None
     assert look(engine, app, settings, "first") is None
+
+
+def test_lock_of_a_dead_worker_is_free_after_three_turns(
+    engine: Engine, run: int, app: Celery, broker_url: str
+) -> None:
+    settings = parse_settings(broker_url=broker_url, reconcile_every_s=0.1)
+    assert look(engine, app, settings, "dead") is not None
+    assert look(engine, app, settings, "alive") is None
+    time.sleep(0.31)
+    assert look(engine, app, settings, "alive") is not None
 
 
 def test_crash_between_commit_and_sending_is_healed_at_the_next_turn(
