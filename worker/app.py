@@ -9,10 +9,12 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from celery.exceptions import Ignore
 from celery.schedules import crontab
 from celery.signals import setup_logging, worker_init, worker_shutdown
 
-from worker.contract.errors import FundusError, ServiceError
+from worker.contract.errors import FundusError, MessageError, ServiceError
 from worker.contract.messages import GradeChunk
 from worker.contract.queues import GRADE_CHUNK, NIGHTLY, make_celery
 from worker.contract.settings import read_settings
@@ -23,21 +25,28 @@ from worker.nightly import enqueue_tonight
 if TYPE_CHECKING:
     from worker.runtime import Runtime
 
+GUARDED = "worker.gate:guarded"
+
+log = structlog.get_logger(__name__)
 settings = read_settings()
 app = make_celery(settings)
 _runtime: Runtime | None = None
 
 
-@app.task(name=GRADE_CHUNK)
+@app.task(name=GRADE_CHUNK, Strategy=GUARDED)
 def grade_chunk(message: dict[str, Any]) -> dict[str, int]:
     """Grade the images of one chunk; the number of images by status."""
     chunk = GradeChunk.decode(message)
     if _runtime is None:
         raise ServiceError("the worker is not running: chunks are graded between its start and its stop")
-    return _runtime.grade_chunk(chunk)
+    try:
+        return _runtime.grade_chunk(chunk)
+    except MessageError as error:
+        log.error("message_refused", task=GRADE_CHUNK, code=error.code, detail=error.detail)  # noqa: TRY400 - one line
+        raise Ignore from error
 
 
-@app.task(name=NIGHTLY)
+@app.task(name=NIGHTLY, Strategy=GUARDED)
 def nightly() -> dict[str, Any]:
     """Enqueue what the nightly source holds and no earlier night has had."""
     return enqueue_tonight(settings, app)

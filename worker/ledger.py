@@ -42,12 +42,13 @@ class LeasedImage:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The images of one chunk that were free to take; may be empty."""
+    """The images of one chunk that were free to take; may be empty. `unknown`: how many ids are none of the run's."""
 
     token: str
     run_id: int
     run_name: str
     images: tuple[LeasedImage, ...]
+    unknown: int = 0
 
 
 def register_model(engine: Engine, model_id: str, name: str, document: dict[str, Any]) -> None:
@@ -80,7 +81,8 @@ def lease_chunk(engine: Engine, chunk: GradeChunk, *, model_id: str, lease_s: fl
         run = _pin_model(connection, chunk, model_id)
         if run.model_id == model_id and run.state != RunState.CANCELLED:
             taken = _take(connection, chunk, token, lease_s, max_attempts)
-            return Lease(token, chunk.run_id, run.name, taken)
+            unknown = _count_unknown(connection, chunk) if len(taken) < len(chunk.image_ids) else 0
+            return Lease(token, chunk.run_id, run.name, taken, unknown)
         if run.state == RunState.CANCELLED:
             return Lease(token, chunk.run_id, run.name, ())
         detail = f"run {run.name} belongs to model {run.model_id}, this worker has {model_id}"
@@ -172,6 +174,12 @@ def _take(
     ).all()
     found = {row.image_id: LeasedImage(row.image_id, row.uri, row.sha256, attempts[row.image_id]) for row in references}
     return tuple(found[image_id] for image_id in chunk.image_ids if image_id in found)
+
+
+def _count_unknown(connection: Connection, chunk: GradeChunk) -> int:
+    asked = set(chunk.image_ids)
+    known = connection.scalars(select(gradings.c.image_id).where(_rows(chunk.run_id, chunk.image_ids)))
+    return len(asked.difference(known))
 
 
 def _note_mismatch(connection: Connection, chunk: GradeChunk, detail: str) -> None:

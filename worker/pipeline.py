@@ -88,6 +88,8 @@ class Pipeline:
                     max_attempts=self._settings.max_attempts,
                 )
             )
+            if lease.unknown:
+                log.warning("message_unknown_images", run=lease.run_name, images=lease.unknown)
             if not lease.images:
                 return {}
             self._leases[lease.token] = lease
