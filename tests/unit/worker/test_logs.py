@@ -1,0 +1,27 @@
+import subprocess
+import sys
+
+import pytest
+
+FAIL = """
+import sys
+import structlog
+from worker.logs import configure_logs
+configure_logs(sys.argv[1], "info")
+
+def connect(url):
+    raise OSError("no route")
+
+try:
+    connect("redis://:" + "hunter" + "2@broker")
+except OSError:
+    structlog.get_logger("test").exception("unexpected", image="a")
+"""
+
+
+@pytest.mark.parametrize("fmt", ["human", "json"])
+def test_traceback_says_where_and_holds_no_local_variable(fmt: str) -> None:
+    said = subprocess.run([sys.executable, "-c", FAIL, fmt], capture_output=True, text=True, check=True).stderr
+    assert "OSError: no route" in said
+    assert "Traceback (most recent call last)" in said
+    assert "hunter2" not in said
