@@ -25,15 +25,19 @@ READY_WITHIN_S = 60
 SHOWN_WITHIN_S = 20
 
 
-def get(url: str, user: str = USER, password: str = PASSWORD) -> Any:
-    token = base64.b64encode(f"{user}:{password}".encode()).decode()
-    with urlopen(Request(url, headers={"Authorization": f"Basic {token}"}), timeout=10) as answer:
+def credentials(password: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{USER}:{password}'.encode()).decode()}"}
+
+
+def get(url: str) -> Any:
+    with urlopen(Request(url, headers=credentials(PASSWORD)), timeout=10) as answer:
         return json.load(answer)
 
 
-def status_of(url: str, **options: Any) -> int:
+def status_of(url: str, *, password: str | None = None, method: str = "GET") -> int:
+    headers = {} if password is None else credentials(password)
     try:
-        with urlopen(Request(url, **options), timeout=10) as answer:
+        with urlopen(Request(url, headers=headers, method=method), timeout=10) as answer:
             return int(answer.status)
     except HTTPError as refusal:
         with refusal:
@@ -44,7 +48,12 @@ def status_of(url: str, **options: Any) -> int:
 def flower(env: dict[str, str], log: Path) -> Iterator[str]:
     """The address of a Flower that answers, started as the deployment starts it."""
     port = free_port()
-    own = {"FLOWER_BASIC_AUTH": f"{USER}:{PASSWORD}", "FLOWER_PORT": str(port), "FLOWER_ADDRESS": "127.0.0.1"}
+    own = {
+        "FLOWER_BASIC_AUTH": f"{USER}:{PASSWORD}",
+        "FLOWER_READ_ONLY": "true",
+        "FLOWER_PORT": str(port),
+        "FLOWER_ADDRESS": "127.0.0.1",
+    }
     with log.open("wb") as out:
         process = subprocess.Popen(
             [CELERY, "-A", "worker.app", "flower"], env=env | own, stdout=out, stderr=out, start_new_session=True
@@ -90,7 +99,7 @@ def env(tmp_path: Path, broker_url: str) -> dict[str, str]:
     }
 
 
-def test_chunks_of_a_run_are_shown_to_who_has_the_password(env: dict[str, str], tmp_path: Path) -> None:
+def test_chunks_are_shown_to_who_has_the_password_and_stopped_by_nobody(env: dict[str, str], tmp_path: Path) -> None:
     fundus("db", "upgrade", env=env)
     with flower(env, tmp_path / "flower.log") as url, worker(env, tmp_path / "worker.log"):
         fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "july", "--chunk", "4", env=env)
@@ -99,10 +108,12 @@ def test_chunks_of_a_run_are_shown_to_who_has_the_password(env: dict[str, str], 
 
         assert sorted(task["kwargs"] for task in tasks) == ["run=july, images=1", *["run=july, images=4"] * 3]
         assert {task["args"] for task in tasks} == {"()"}
-        shown = json.dumps(get(f"{url}/api/tasks")) + json.dumps(get(f"{url}/api/workers"))
+        shown = json.dumps(get(f"{url}/api/tasks")) + json.dumps(get(f"{url}/api/workers?refresh=true"))
         assert not re.search(r"IDRiD|\.jpg|file://|sqlite|" + re.escape(str(SAMPLES)), shown)
 
         assert status_of(f"{url}/api/tasks") == 401
         assert status_of(f"{url}/") == 401
-        with pytest.raises(HTTPError, match="401"):
-            get(f"{url}/api/tasks", password="wrong")
+        assert status_of(f"{url}/api/tasks", password="wrong") == 401
+
+        (name,) = get(f"{url}/api/workers?refresh=true")
+        assert status_of(f"{url}/api/worker/shutdown/{name}", password=PASSWORD, method="POST") == 403
