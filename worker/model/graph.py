@@ -32,6 +32,8 @@ def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
 
     graph: Graph = tf.function(
         grade_and_explain,
+        # There is no Python control flow to convert, and the conversion leaves files in the temporary folder.
+        autograph=False,
         input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32), tf.TensorSpec((), tf.float32)],
     )
     return graph
