@@ -15,7 +15,7 @@ from worker.contract.errors import UsageError
 from worker.contract.migrate import levels, require_current, upgrade
 from worker.contract.schema import metadata
 
-TABLES = {"models", "runs", "images", "gradings", "locks"}
+TABLES = {"models", "runs", "images", "gradings", "locks", "audit"}
 MIGRATE = """
 import sys
 from worker.contract.database import connect
