@@ -7,10 +7,11 @@ from sqlalchemy import Engine, null, update
 
 from producer.paging import change_in_pages
 from producer.runs import find_run
+from worker.contract.audit import record
 from worker.contract.database import epoch_now, writing
 from worker.contract.errors import RunError
 from worker.contract.schema import gradings, runs
-from worker.contract.vocabulary import RunState, Status
+from worker.contract.vocabulary import Action, RunState, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ def cancel(engine: Engine, name: str) -> Cancelled:
             .where(runs.c.run_id == run.run_id, runs.c.state != RunState.FINISHED)
             .values(state=RunState.CANCELLED)
         )
+        if stopped.rowcount:
+            record(connection, Action.CANCEL, run=run.name)
     if stopped.rowcount == 0:
         raise RunError(f"run {name} is finished: there is nothing to cancel")
     free = (gradings.c.status == Status.QUEUED) & (gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now()))

@@ -15,6 +15,7 @@ COMMANDS = (
     Listed("resend", "producer.commands.resend", "Send photographs of a run again.", "Runs"),
     Listed("cancel", "producer.commands.cancel", "Stop a run.", "Runs"),
     Listed("nightly", "producer.commands.nightly", "Enqueue what no earlier night has had.", "Runs"),
+    Listed("audit", "producer.commands.audit", "Show who did what, and when.", "Runs"),
     Listed("worker", "worker.commands.worker", "Grade what the queues hold.", "Worker"),
     Listed("model", "worker.commands.model", "List, show and import models.", "Worker"),
     Listed("demo", "producer.commands.demo", "Grade the sample photographs on this machine alone.", "Set-up"),

@@ -64,7 +64,7 @@ def enqueue(
         messages += send_images(app, run, added, run.chunk_size)
         progress(found, new)
         batch = list(islice(references, BATCH_IMAGES))
-    state = seal_run(engine, run)
+    state = seal_run(engine, run, found=found, new=new, messages=messages)
     return Enqueued(run.name, state, found, new, messages, time.monotonic() - started)
 
 

@@ -10,11 +10,12 @@ from sqlalchemy import Engine, select
 
 from producer.export_formats import Format, open_writer
 from producer.runs import Run
-from worker.contract.database import reading
+from worker.contract.audit import record
+from worker.contract.database import reading, writing
 from worker.contract.errors import UsageError
 from worker.contract.schema import gradings, images
 from worker.contract.storage import ObjectStore
-from worker.contract.vocabulary import Status
+from worker.contract.vocabulary import Action, Status
 
 PAGE_ROWS = 5000
 
@@ -27,6 +28,9 @@ def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, out
     A run that is still going on gives what it has. The file appears whole, or not at all.
     Raises UsageError when it cannot be written or the format's library is missing, DatabaseError from the ledger.
     """
+    with writing(engine) as connection:
+        # Before the first row leaves: an export that breaks off has shown some.
+        record(connection, Action.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     rows = 0
     try:

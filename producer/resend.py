@@ -9,11 +9,12 @@ from sqlalchemy import Connection, Engine, null, update
 from producer.enqueue import send_images
 from producer.paging import change_in_pages
 from producer.runs import Run, find_run
-from worker.contract.database import epoch_now
+from worker.contract.audit import record
+from worker.contract.database import epoch_now, writing
 from worker.contract.errors import RunError
 from worker.contract.schema import OUTPUTS, gradings, runs
 from worker.contract.settings import Settings
-from worker.contract.vocabulary import RunState, Status
+from worker.contract.vocabulary import Action, RunState, Status
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -46,6 +47,8 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, lift: C
     run = find_run(engine, name)
     if run.state == RunState.CANCELLED:
         raise RunError(f"run {name} is cancelled: enqueue its source into another run")
+    with writing(engine) as connection:
+        record(connection, Action.RESEND, run=run.name, lift=sorted(lift))
     free = (gradings.c.status == Status.QUEUED) & (gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now()))
     again: dict[str, Any] = {"lease_token": null(), "due_at": epoch_now() + settings.resend_after_s}
     suspect = (gradings.c.attempts > 0) & (gradings.c.attempts < settings.max_attempts)

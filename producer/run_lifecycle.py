@@ -8,12 +8,13 @@ from sqlalchemy import Connection, Engine, func, select, update
 
 from producer.inserting import insert_new
 from producer.runs import Run, listed, select_run
+from worker.contract.audit import record
 from worker.contract.completion import finish_if_settled
 from worker.contract.database import writing
 from worker.contract.errors import RunError
 from worker.contract.messages import IMAGE_ID_PATTERN
 from worker.contract.schema import gradings, models, runs
-from worker.contract.vocabulary import Queue, RunKind, RunState
+from worker.contract.vocabulary import Action, Queue, RunKind, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
             connection.execute(insert_new(connection, runs).values(row))
             run = check_request(connection, request)  # another producer may have been first
         assert run is not None, "the run was just made"  # noqa: S101
+        action = Action.NIGHTLY if request.kind == RunKind.NIGHTLY else Action.ENQUEUE
+        record(connection, action, run=run.name, source=request.source, model_id=request.model_id)
         connection.execute(
             update(runs)
             .where(runs.c.run_id == run.run_id)
@@ -84,14 +87,18 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
     return run, 0 if last is None else last + 1
 
 
-def seal_run(engine: Engine, run: Run) -> RunState:
-    """All images are registered: let the run finish, at once if none is queued. Returns the state it is in then."""
+def seal_run(engine: Engine, run: Run, **counts: int) -> RunState:
+    """All images are registered: let the run finish, at once if none is queued. Returns the state it is in then.
+
+    counts: what the enqueue did, for the audit trail.
+    """
     with writing(engine) as connection:
         connection.execute(
             update(runs)
             .where(runs.c.run_id == run.run_id, runs.c.state == RunState.OPEN)
             .values(state=RunState.RUNNING, sealed_at=datetime.now(UTC))
         )
+        record(connection, Action.SEAL, run=run.name, **counts)
     with writing(engine) as connection:
         finish_if_settled(connection, run.run_id)
         state = connection.execute(select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar_one()

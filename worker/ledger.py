@@ -12,11 +12,12 @@ import numpy as np
 from sqlalchemy import and_, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from worker.contract.audit import record
 from worker.contract.completion import finish_if_settled, settled_runs
 from worker.contract.database import epoch_now, reading, writing
 from worker.contract.errors import MessageError, ModelError
 from worker.contract.schema import OUTPUTS, gradings, images, models, runs
-from worker.contract.vocabulary import RunState, Status
+from worker.contract.vocabulary import Action, RunState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +58,7 @@ def register_model(engine: Engine, model_id: str, name: str, document: dict[str,
     with suppress(IntegrityError), writing(engine) as connection:  # another worker may be first
         if connection.execute(select(models.c.model_id).where(models.c.model_id == model_id)).first() is None:
             connection.execute(insert(models).values(row))
+            record(connection, Action.REGISTER_MODEL, model_id=model_id, name=name)
 
 
 def is_suspect(engine: Engine, chunk: GradeChunk) -> bool:

@@ -30,6 +30,21 @@ class RunKind(StrEnum):
     NIGHTLY = "nightly"
 
 
+class Action(StrEnum):
+    """What the audit trail tells of."""
+
+    ENQUEUE = "enqueue"
+    """A source is read into a run; `SEAL` follows when all of it was."""
+    NIGHTLY = "nightly"
+    """The same, for the run of a night."""
+    SEAL = "seal"
+    CANCEL = "cancel"
+    RESEND = "resend"
+    EXPORT = "export"
+    REGISTER_MODEL = "register_model"
+    """A worker came with a model that the ledger did not know."""
+
+
 class Queue(StrEnum):
     """The broker's queues: `LIVE` for a clinic that waits, `BULK` for the night."""
 

@@ -71,7 +71,7 @@ def test_help_takes_less_than_a_second() -> None:
     assert time.monotonic() - started < 1
 
 
-@pytest.mark.parametrize("command", ["enqueue", "status", "export", "nightly", "resend", "cancel", "doctor"])
+@pytest.mark.parametrize("command", ["enqueue", "status", "export", "nightly", "resend", "cancel", "audit", "doctor"])
 def test_help_of_a_command_has_examples_and_no_tensorflow(command: str) -> None:
     code = """
 import sys

@@ -1,0 +1,42 @@
+"""`fundus audit`: who did what, and when."""
+
+import json as jsons
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from producer.audit import read_trail
+from producer.ledger import open_ledger
+from producer.screen import answers, print_json, printable
+from worker.contract.settings import read_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def audit(
+    *,
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="Only what was done to this run.")] = None,
+    last: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many entries, the latest.")] = 100,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Show who enqueued, cancelled, re-sent or exported a run or registered a model, when, and with which version.
+
+    Examples:
+    $ fundus audit --run night-1
+    $ fundus audit --last 10 --json | jq .action
+    """
+    trail = read_trail(open_ledger(read_settings()), run=run, last=last)
+    if json:
+        for entry in trail:
+            print_json(entry)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("when", "who", "what", "run", "version", "details"):
+        table.add_column(column, overflow="fold")
+    for entry in trail:
+        details = jsons.dumps(entry["details"], ensure_ascii=False)
+        cells = (entry["at"][:19], entry["actor"], entry["action"], entry["run"] or "", entry["version"], details)
+        table.add_row(*map(printable, cells))
+    answers().print(table)

@@ -1,0 +1,39 @@
+"""The audit trail: who did what to which run, when, with which version. Rows are added and never changed."""
+
+import os
+import pwd
+import socket
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from worker import __version__
+from worker.contract.schema import audit
+from worker.contract.vocabulary import Action
+
+MAX_ACTOR_CHARS = 255
+
+
+def record(connection: Connection, action: Action, *, run: str | None = None, **details: Any) -> None:
+    """Add one row in the caller's transaction: what was not done leaves none, and nothing is done without one.
+
+    details: JSON types. No patient, no credential and no image's reference belongs there.
+    """
+    connection.execute(
+        insert(audit).values(
+            at=datetime.now(UTC), actor=actor(), action=action, run=run, details=details, version=__version__
+        )
+    )
+
+
+@cache
+def actor() -> str:
+    """`USER@MACHINE`, by the process's real user id: an environment variable could name anybody."""
+    uid = os.getuid()
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's user has no entry
+        user = f"uid-{uid}"
+    return f"{user}@{socket.gethostname()}"[:MAX_ACTOR_CHARS]
