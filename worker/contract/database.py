@@ -18,6 +18,10 @@ from worker.contract.settings import Settings
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 120
+IDLE_IN_TRANSACTION_TIMEOUT_S = 30
+"""Of a client whose machine is gone, the server would keep the locks until TCP gives up, which takes hours."""
+KEEPALIVES = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+"""The same in the other direction: an answer that will never come is waited for this long."""
 
 
 class epoch_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
@@ -63,7 +67,11 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
         pool_timeout=BUSY_TIMEOUT_S,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={BUSY_TIMEOUT_S}s -c timezone=UTC",
+            "options": (
+                f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={BUSY_TIMEOUT_S}s -c timezone=UTC"
+                f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_S}s"
+            ),
+            **KEEPALIVES,
         },
     )
 

@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, func, insert, select, text
+from sqlalchemy import Engine, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from tests.services.fault_proxy import Fault, FaultProxy, fault_proxy
+from worker.contract import database
 from worker.contract.database import connect, epoch_now, reading, writing
 from worker.contract.errors import DatabaseError, SettingsError
 from worker.contract.schema import locks
@@ -103,9 +104,23 @@ def test_postgresql_bounds_its_waits(postgres_url: str) -> None:
     with reading(engine) as connection:
         bounds = [
             connection.execute(text(f"SHOW {name}")).scalar_one()
-            for name in ("statement_timeout", "lock_timeout", "timezone")
+            for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
         ]
-    assert bounds == ["2min", "30s", "UTC"]
+    assert bounds == ["2min", "30s", "30s", "UTC"]
+    engine.dispose()
+
+
+def test_locks_of_a_client_that_fell_silent_are_freed(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a worker whose machine lost power in the middle of a transaction."""
+    monkeypatch.setattr(database, "IDLE_IN_TRANSACTION_TIMEOUT_S", 1)
+    engine = connect(parse_settings(database_url=postgres_url))
+    take_lock(engine, "reconciler")
+    with pytest.raises(DatabaseError, match="idle-in-transaction timeout"), writing(engine) as silent:
+        silent.execute(update(locks).values(holder="silent"))
+        with writing(engine) as other:
+            other.execute(update(locks).values(holder="other"))
+    with reading(engine) as connection:
+        assert connection.execute(select(locks.c.holder)).scalar_one() == "other"
     engine.dispose()
 
 
