@@ -54,13 +54,15 @@ class Bucket:
 class SeaweedFS:
     """One server; every bucket on it is made for one test."""
 
-    def __init__(self, server: Server, endpoint_url: str) -> None:
-        self._server = server
-        self.endpoint_url = endpoint_url
+    def __init__(self, server: Server, ports: range) -> None:
+        self.server = server
+        self.ports = ports
+        """The first is that of S3."""
+        self.endpoint_url = f"http://127.0.0.1:{ports[0]}"
         self._numbers = itertools.count(1)
         self._client = boto3.client(
             "s3",
-            endpoint_url=endpoint_url,
+            endpoint_url=self.endpoint_url,
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY,
             region_name="us-east-1",
@@ -69,7 +71,7 @@ class SeaweedFS:
 
     def wait(self) -> None:
         """Until it stores an object: it lists buckets before it has a volume to write to."""
-        self._server.wait_for(self._store_one, (BotoCoreError, ClientError))
+        self.server.wait_for(self._store_one, (BotoCoreError, ClientError))
 
     def create(self) -> Bucket:
         bucket = Bucket(f"test-{next(self._numbers)}", self.endpoint_url, self._client)
@@ -78,7 +80,11 @@ class SeaweedFS:
 
     def stop(self) -> None:
         self._client.close()
-        self._server.stop()
+        self.server.stop()
+        # It makes sockets under names of its own choice and leaves some of them.
+        for port in (*self.ports, *(port + GRPC_OFFSET for port in self.ports)):
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
 
     def _store_one(self) -> None:
         if "ready" not in {bucket["Name"] for bucket in self._client.list_buckets()["Buckets"]}:
@@ -86,10 +92,11 @@ class SeaweedFS:
         self._client.put_object(Bucket="ready", Key="ready", Body=b"ready")
 
 
-def start_seaweedfs(directory: Path) -> SeaweedFS:
-    """Start one in `directory`, which must exist; returns before it answers."""
-    ports = dict(zip((f"{part}.port" for part in PARTS), map(str, _free_ports()), strict=True))
-    options = {"dir": str(directory), "s3.localSocket": str(directory / "s3.sock"), **OPTIONS, **ports}
+def start_seaweedfs(directory: Path, ports: range | None = None) -> SeaweedFS:
+    """Start one in `directory`, which must exist; returns before it answers. `ports` are those of an earlier start."""
+    ports = ports or _free_ports()
+    listening = dict(zip((f"{part}.port" for part in PARTS), map(str, ports), strict=True))
+    options = {"dir": str(directory), "s3.localSocket": str(directory / "s3.sock"), **OPTIONS, **listening}
     server = start(
         [
             Path(sysconfig.get_path("scripts")) / "weed",
@@ -100,7 +107,7 @@ def start_seaweedfs(directory: Path) -> SeaweedFS:
         directory / "seaweedfs.log",
         environment={"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "GOMEMLIMIT": "200MiB"},
     )
-    return SeaweedFS(server, f"http://127.0.0.1:{ports['s3.port']}")
+    return SeaweedFS(server, ports)
 
 
 def _free_ports() -> range:
