@@ -115,10 +115,15 @@ def test_locks_of_a_client_that_fell_silent_are_freed(postgres_url: str, monkeyp
     monkeypatch.setattr(database, "IDLE_IN_TRANSACTION_TIMEOUT_S", 1)
     engine = connect(parse_settings(database_url=postgres_url))
     take_lock(engine, "reconciler")
-    with pytest.raises(DatabaseError, match="idle-in-transaction timeout"), writing(engine) as silent:
-        silent.execute(update(locks).values(holder="silent"))
-        with writing(engine) as other:
-            other.execute(update(locks).values(holder="other"))
+
+    def fall_silent() -> None:
+        with writing(engine) as silent:
+            silent.execute(update(locks).values(holder="silent"))
+            with writing(engine) as other:
+                other.execute(update(locks).values(holder="other"))
+
+    with pytest.raises(DatabaseError, match="idle-in-transaction timeout"):
+        fall_silent()
     with reading(engine) as connection:
         assert connection.execute(select(locks.c.holder)).scalar_one() == "other"
     engine.dispose()
