@@ -89,6 +89,8 @@ class FaultProxy:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream_port)
         self._open.add(up_writer)
         sending = asyncio.create_task(_pump(reader, up_writer))
+        # A client that was killed is gone for the server, too.
+        sending.add_done_callback(lambda done: done.cancelled() or done.exception() is None or _reset(up_writer))
         try:
             await _pump(up_reader, writer, limit=None if fault is None else fault.after_bytes)
             if fault is not None and fault.kind == "cut":

@@ -1,0 +1,33 @@
+"""Model bundles for tests: the shipped network on a small input, and damaged ones."""
+
+from pathlib import Path
+
+import numpy as np
+
+from worker.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Bundle, load_bundle
+from worker.model.bundle_writer import write_bundle
+
+SMALL_PX = 64
+
+
+def write_small_bundle(folder: Path, *, head_scale: float = 1.0) -> Bundle:
+    """The shipped weights for 64 x 64 pixels. A `head_scale` of 1e36 makes the outputs overflow."""
+    shipped = load_bundle("densenet121-aptos")
+    recipe = shipped.recipe.model_copy(update={"input_size_px": SMALL_PX})
+    draft = shipped.manifest.model_copy(update={"name": "small", "recipe": recipe})
+    weights = dict(shipped.weights)
+    weights["head/kernel"] = weights["head/kernel"] * np.float32(head_scale)
+    write_bundle(folder, draft, weights)
+    return load_bundle(folder)
+
+
+def truncate_weights(folder: Path) -> None:
+    """Cut the weights' file in half, as a broken copy would."""
+    path = folder / WEIGHTS_FILE
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def rename_architecture(folder: Path) -> None:
+    """Let `model.json` name a network that this version does not have."""
+    path = folder / MANIFEST_FILE
+    path.write_text(path.read_text().replace('"densenet121"', '"densenet201"'))

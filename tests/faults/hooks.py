@@ -1,0 +1,30 @@
+"""Faults that have to happen inside a worker: what they are, and how often. Comes as JSON in FAULT_HOOKS."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+PROGRAM = "tests.faults.worker_program"
+Stage = Literal[
+    "leased", "fetching", "decoding", "inferring", "uploading", "uploaded", "before_commit", "committing", "committed"
+]
+
+
+class Hooks(BaseModel):
+    """None of them is in the shipped program."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    """Where the workers of one trial agree on how often a fault has happened."""
+    kill_at: Stage | None = None
+    kills: int = 1
+    killer: str | None = None
+    """The end of the reference of an image that kills its worker whenever it is fetched."""
+    fits_batch_of: int | None = None
+    """More images in one forward pass exhaust the device's memory."""
+    stops_consuming_after: int | None = None
+    """Chunks that are taken before the connection to the broker goes deaf."""
+    stuck_after_s: float | None = None
+    """How soon the watchdog loses patience."""

@@ -1,0 +1,46 @@
+"""What must be true after every fault, read with plain SQL and plain reads of the store."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from tests.faults.pictures import read_number
+from tests.faults.site import Site
+
+SETTLED = {"graded", "ungradable", "failed", "quarantined"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`lost`: references without a settled row. `duplicated`: rows settled more than once, or changed afterwards."""
+
+    images: int
+    lost: list[str]
+    duplicated: list[str]
+    statuses: Counter[str]
+
+
+def check_run(site: Site, run: str, image_ids: list[str]) -> Verdict:
+    """Fails with the first promise that is broken; else what became of the images."""
+    rows = site.rows(
+        "SELECT g.image_id, g.status, g.lease_token, g.overlay_key, g.model_id, r.state FROM gradings g"
+        f" JOIN runs r USING (run_id) WHERE r.name = '{run}'"
+    )
+    settled = Counter(image_id for image_id, status, *_ in rows if status in SETTLED)
+    times_settled = Counter(image_id for (image_id,) in site.rows("SELECT image_id FROM settlings"))
+    verdict = Verdict(
+        images=len(image_ids),
+        lost=[image_id for image_id in image_ids if settled[image_id] != 1],
+        duplicated=[image_id for image_id, times in times_settled.items() if times != 1],
+        statuses=Counter(status for _, status, *_ in rows),
+    )
+    assert verdict.lost == []
+    assert verdict.duplicated == []
+    assert sorted(settled) == sorted(image_ids)
+    assert [row for row in rows if row[2] is not None] == [], "a lease is left"
+    assert {state for *_, state in rows} == {"finished"}
+    graded = {key: (image_id, model_id) for image_id, status, _, key, model_id, _ in rows if status == "graded"}
+    assert sorted(site.keys()) == sorted(graded), "overlays and graded rows are not the same set"
+    for key, (image_id, model_id) in graded.items():
+        assert key == f"{run}/{model_id}/{image_id}.png"
+        assert read_number(site.read(key)) == int(image_id.removeprefix("p")), f"{key} shows another photograph"
+    return verdict

@@ -1,0 +1,144 @@
+"""One place where a run meets a fault: servers of its own, how to harm them, and how to look behind the project."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from redis import Redis
+
+from tests.faults import settlings
+from tests.faults.servers import Daemon, make_postgres, make_seaweedfs, make_valkey, postgres_url
+from tests.integration.processes import fundus
+from tests.services.fault_proxy import FaultProxy, fault_proxy
+from tests.services.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
+
+QUICK = {
+    "FUNDUS_LEASE_S": "6",
+    "FUNDUS_RESEND_AFTER_S": "4",
+    "FUNDUS_RECONCILE_EVERY_S": "1",
+    "FUNDUS_SERVICE_PATIENCE_S": "4",
+    "FUNDUS_S3_TIMEOUT_S": "2",
+    "FUNDUS_CHUNK_SIZE": "8",
+    "FUNDUS_CONCURRENCY": "2",
+    "FUNDUS_MAX_BATCH_SIZE": "8",
+}
+"""Short patience everywhere, so that what takes a minute as shipped takes seconds here."""
+PLAIN = {
+    "FUNDUS_OVERLAY_SIZE_PX": "256",
+    "FUNDUS_DECODE_PROCESSES": "1",
+    "FUNDUS_TRANSFER_THREADS": "4",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
+
+@dataclass
+class Site:
+    """The workers reach the servers through the proxies, the test's own eyes do not."""
+
+    folder: Path
+    env: Mapping[str, str]
+    rows: Callable[[str], list[tuple[Any, ...]]]
+    keys: Callable[[], list[str]]
+    read: Callable[[str], bytes]
+    valkey: Daemon
+    postgres: Daemon | None = None
+    seaweedfs: Daemon | None = None
+    s3: SeaweedFS | None = None
+    proxies: dict[str, FaultProxy] = field(default_factory=dict)
+
+    def broker(self) -> Any:
+        """A plain client of the broker."""
+        return Redis(port=self.valkey.port)
+
+
+@contextmanager
+def light_site(folder: Path) -> Iterator[Site]:
+    """SQLite, a folder as the store, and Valkey."""
+    ledger, store = folder / "ledger.db", folder / "store"
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(ledger, timeout=30)) as connection:
+            return connection.execute(query).fetchall()
+
+    with ExitStack() as cleanup:
+        valkey = _started(cleanup, make_valkey(_made(folder / "valkey")))
+        broker = cleanup.enter_context(fault_proxy(valkey.port))
+        env = {
+            "FUNDUS_DATABASE_URL": f"sqlite:///{ledger}",
+            "FUNDUS_BROKER_URL": f"redis://127.0.0.1:{broker.port}/0",
+            "FUNDUS_STORAGE_URL": store.as_uri(),
+        }
+        fundus("db", "upgrade", env=env)
+        with closing(sqlite3.connect(ledger)) as connection, connection:
+            for statement in settlings.SQLITE:
+                connection.execute(statement)
+        yield Site(
+            folder,
+            PLAIN | QUICK | env,
+            rows,
+            lambda: [str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()],
+            lambda key: (store / key).read_bytes(),
+            valkey,
+            proxies={"broker": broker},
+        )
+
+
+@contextmanager
+def full_site(folder: Path) -> Iterator[Site]:
+    """PostgreSQL, SeaweedFS and Valkey, each behind a proxy."""
+    with ExitStack() as cleanup:
+        valkey = _started(cleanup, make_valkey(_made(folder / "valkey")))
+        postgres = _started(cleanup, make_postgres(_made(folder / "postgres")))
+        seaweedfs, s3 = make_seaweedfs(_made(folder / "seaweedfs"))
+        _started(cleanup, seaweedfs)
+        bucket = s3.create()
+        daemons = {"broker": valkey, "database": postgres, "storage": seaweedfs}
+        proxies = {name: cleanup.enter_context(fault_proxy(daemon.port)) for name, daemon in daemons.items()}
+        env = {
+            "FUNDUS_DATABASE_URL": postgres_url(proxies["database"].port),
+            "FUNDUS_BROKER_URL": f"redis://127.0.0.1:{proxies['broker'].port}/0",
+            "FUNDUS_STORAGE_URL": f"s3://{bucket.name}/",
+            "FUNDUS_S3_ENDPOINT_URL": f"http://127.0.0.1:{proxies['storage'].port}",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        }
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            with psycopg.connect(postgres_url(postgres.port), connect_timeout=5) as connection:
+                return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+        fundus("db", "upgrade", env=env)
+        with psycopg.connect(postgres_url(postgres.port)) as connection:
+            for statement in settlings.POSTGRESQL:
+                connection.execute(statement)
+        yield Site(
+            folder,
+            PLAIN | QUICK | env,
+            rows,
+            lambda: [
+                item["Key"]
+                for page in bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name)
+                for item in page.get("Contents", [])
+            ],
+            lambda key: bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read(),
+            valkey,
+            postgres,
+            seaweedfs,
+            s3,
+            proxies,
+        )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _started(cleanup: ExitStack, daemon: Daemon) -> Daemon:
+    cleanup.callback(daemon.stop)
+    daemon.start()
+    return daemon

@@ -1,0 +1,86 @@
+"""Keep a number of workers alive, as an init system would, and know every process that they ever had."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+RESTART_AFTER_S = 0.5
+ENDED_WITHIN_S = 60.0
+
+
+class Supervisor:
+    """`count` workers, each with its log; `tend` has to be called again and again."""
+
+    def __init__(self, command: Sequence[str | Path], count: int, env: Mapping[str, str], folder: Path) -> None:
+        self._command = list(command)
+        self._env = {**os.environ, **env}
+        self._folder = folder
+        self._seen: set[psutil.Process] = set()
+        self._dead_since: dict[int, float] = {}
+        self.exits: list[int] = []
+        """Exit codes of the workers that ended by themselves or by a fault."""
+        self.starts = 0
+        self.workers = [self._start() for _ in range(count)]
+
+    @property
+    def logs(self) -> str:
+        """Everything that every worker said."""
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self._folder.glob("worker-*.log")))
+
+    def tend(self) -> None:
+        """Note the processes there are; start a worker again a moment after it has ended."""
+        for index, worker in enumerate(self.workers):
+            if worker.poll() is None:
+                self._note(worker.pid)
+            elif index not in self._dead_since:
+                self.exits.append(worker.returncode)
+                self._dead_since[index] = time.monotonic()
+            elif time.monotonic() - self._dead_since[index] > RESTART_AFTER_S:
+                del self._dead_since[index]
+                self.workers[index] = self._start()
+
+    def ready(self) -> bool:
+        """Whether every start has led to a worker that is ready, or to its end."""
+        return self.logs.count("model_id=") >= self.starts - len(self.exits)
+
+    def signal(self, index: int, number: signal.Signals) -> None:
+        self.workers[index].send_signal(number)
+
+    def stop(self) -> list[int]:
+        """SIGTERM to all that live; their exit codes, -9 for one that did not end in time."""
+        alive = [worker for worker in self.workers if worker.poll() is None]
+        for worker in alive:
+            self._note(worker.pid)
+            worker.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + ENDED_WITHIN_S
+        for worker in alive:
+            try:
+                worker.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+        return [worker.returncode for worker in alive]
+
+    def leftovers(self) -> list[str]:
+        """Command lines of processes that a worker has left behind."""
+        _, alive = psutil.wait_procs(self._seen, timeout=5)
+        return [" ".join(process.cmdline()) for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.starts += 1
+        with (self._folder / f"worker-{self.starts:03}.log").open("wb") as log:
+            return subprocess.Popen(
+                self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _note(self, pid: int) -> None:
+        try:
+            process = psutil.Process(pid)
+            self._seen |= {process, *process.children(recursive=True)}
+        except psutil.NoSuchProcess:
+            pass

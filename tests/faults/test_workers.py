@@ -1,0 +1,59 @@
+"""Workers that die, at random and at every stage of a chunk, and workers that are told to stop."""
+
+import signal
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.faults.conftest import Record
+from tests.faults.hooks import Hooks, Stage
+from tests.faults.site import Site
+from tests.faults.trial import trial
+
+
+def test_kill_between_commit_and_acknowledgement_settles_nothing_twice(
+    light: Site, small_bundle: Path, conclude: Record
+) -> None:
+    hooks = Hooks(folder=light.folder, kill_at="committed")
+    with trial(light, small_bundle, images=40, hooks=hooks) as run:
+        run.until_killed(1)
+        conclude("worker killed: committed (SQLite, folder)", run)
+        assert run.supervisor.exits == [-signal.SIGKILL]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", get_args(Stage))
+def test_kill_at_each_stage_loses_nothing(stage: Stage, full: Site, small_bundle: Path, conclude: Record) -> None:
+    hooks = Hooks(folder=full.folder, kill_at=stage, kills=2)
+    with trial(full, small_bundle, images=60, hooks=hooks, env={"FUNDUS_MAX_ATTEMPTS": "5"}) as run:
+        run.until_killed(2)
+        conclude(f"worker killed: {stage}", run)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_kills_at_random_moments_lose_nothing(workers: int, full: Site, small_bundle: Path, conclude: Record) -> None:
+    with trial(full, small_bundle, images=500, workers=workers, seed=workers) as run:
+        while run.settled() < len(run.image_ids) and len(run.strikes) < 20:
+            run.until(run.supervisor.ready)
+            run.wait(run.random.uniform(0, 2))
+            run.strike()
+            run.supervisor.signal(run.random.randrange(workers), signal.SIGKILL)
+            run.wait(1)
+        conclude(f"worker killed at random moments, {workers} workers", run, within_s=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
+def test_told_to_stop_in_the_middle_loses_nothing(
+    number: signal.Signals, full: Site, small_bundle: Path, conclude: Record
+) -> None:
+    with trial(full, small_bundle, images=200) as run:
+        run.until_settled(0.1)
+        run.strike()
+        run.supervisor.signal(0, number)
+        run.until(lambda: bool(run.supervisor.exits), within_s=30)
+        conclude(f"worker gets {number.name}", run)
+        assert run.supervisor.exits == [0]

@@ -1,0 +1,134 @@
+"""One run of numbered photographs under the eyes of a test that harms it on its way."""
+
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.hooks import PROGRAM, Hooks
+from tests.faults.invariant import Verdict, check_run
+from tests.faults.pictures import write_photographs
+from tests.faults.site import Site
+from tests.faults.supervisor import Supervisor
+from tests.integration.processes import FUNDUS, fundus
+
+RUN = "trial"
+LOOK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Strike:
+    """The moment of a fault and the images that were in flight then."""
+
+    at: float
+    in_flight: frozenset[str]
+
+
+@dataclass
+class Trial:
+    """`until` and `wait` let time pass, in which the supervisor does its work."""
+
+    site: Site
+    supervisor: Supervisor
+    image_ids: list[str]
+    random: random.Random
+    strikes: list[Strike] = field(default_factory=list)
+
+    def until(self, condition: Callable[[], bool], *, within_s: float = 120) -> None:
+        deadline = time.monotonic() + within_s
+        while not condition():
+            self.supervisor.tend()
+            assert time.monotonic() < deadline, f"not within {within_s} s:\n{self._state()}"
+            time.sleep(LOOK_EVERY_S)
+
+    def wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self.until(lambda: time.monotonic() > end, within_s=seconds + 5)
+
+    def settled(self) -> int:
+        return int(self.site.rows("SELECT count(*) FROM gradings WHERE status <> 'queued'")[0][0])
+
+    def until_settled(self, share: float) -> None:
+        self.until(lambda: self.settled() >= share * len(self.image_ids))
+
+    def until_finished(self, *, within_s: float = 120) -> None:
+        self.until(lambda: self.site.rows("SELECT state FROM runs") == [("finished",)], within_s=within_s)
+
+    def strike(self) -> None:
+        """Note that the fault comes now."""
+        leased = self.site.rows("SELECT image_id FROM gradings WHERE lease_token IS NOT NULL")
+        self.strikes.append(Strike(time.time(), frozenset(image_id for (image_id,) in leased)))
+
+    def until_killed(self, times: int) -> None:
+        """Until workers have ended so often; each end is a strike."""
+        for number in range(len(self.supervisor.exits), times):
+            self.until(lambda number=number: len(self.supervisor.exits) > number)  # type: ignore[misc]
+            self.strike()
+
+    def recovery_s(self) -> float:
+        """The longest time from a strike until what it caught in flight was settled and something else was, too."""
+        settled = {image_id: float(at) for image_id, at in self.site.rows("SELECT image_id, at FROM settlings")}
+        longest = 0.0
+        for strike in self.strikes:
+            caught = [settled[image_id] for image_id in strike.in_flight]
+            others = [at for image_id, at in settled.items() if at > strike.at and image_id not in strike.in_flight]
+            longest = max(longest, *(at - strike.at for at in caught), min(others, default=strike.at) - strike.at, 0.0)
+        return longest
+
+    def finish(self, *, within_s: float = 120, exits_with: int = 0) -> Verdict:
+        """Wait for the end, stop the workers, and check every promise."""
+        self.until_finished(within_s=within_s)
+        self.until(self.supervisor.ready)
+        codes = self.supervisor.stop()
+        assert set(codes) <= {exits_with}, (codes, self.supervisor.logs[-3000:])
+        assert self.supervisor.leftovers() == []
+        assert "Traceback" not in self.supervisor.logs, self.supervisor.logs
+        return check_run(self.site, RUN, self.image_ids)
+
+    def _state(self) -> str:
+        try:
+            counts = self.site.rows(
+                "SELECT status, attempts, lease_token IS NOT NULL, error_code, count(*) FROM gradings GROUP BY 1,2,3,4"
+            )
+        except Exception as error:  # noqa: BLE001 - whatever is wrong belongs in the report of the failure
+            counts = [(repr(error),)]
+        return f"{counts}\nexits {self.supervisor.exits}\n{self.supervisor.logs[-4000:]}"
+
+
+@contextmanager
+def trial(
+    site: Site,
+    bundle: Path,
+    *,
+    images: int,
+    workers: int = 1,
+    hooks: Hooks | None = None,
+    env: Mapping[str, str] | None = None,
+    seed: int = 1,
+) -> Iterator[Trial]:
+    """A run of `images` photographs that `workers` workers have just begun."""
+    write_photographs(site.folder / "photographs", images)
+    ids = [f"p{number:04}" for number in range(images)]
+    manifest = site.folder / "manifest.csv"
+    manifest.write_text("uri,image_id\n" + "".join(f"photographs/{i}.png,{i}\n" for i in ids))
+    full = {**site.env, "FUNDUS_MODEL": str(bundle), **(env or {})}
+    command: list[str | Path] = [FUNDUS, "worker"]
+    if hooks is not None:
+        full["FAULT_HOOKS"] = hooks.model_dump_json()
+        command = [sys.executable, "-m", PROGRAM]
+    supervisor = Supervisor(command, workers, full, site.folder)
+    try:
+        running = Trial(site, supervisor, ids, random.Random(seed))
+        running.until(supervisor.ready)
+        fundus("enqueue", str(manifest), "--run", RUN, env=full)
+        yield running
+    finally:
+        for worker in supervisor.workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGCONT)
+                worker.kill()
+                worker.wait()

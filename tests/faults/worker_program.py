@@ -1,0 +1,102 @@
+"""`fundus worker` with the faults of FAULT_HOOKS built in."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+import worker.pipeline as pipeline
+from producer.cli import main
+from tests.faults.hooks import Hooks
+from worker.contract.errors import AcceleratorMemoryError
+from worker.decoders import DecoderPool
+
+hooks = Hooks.model_validate_json(os.environ["FAULT_HOOKS"])
+_settling = threading.local()
+
+
+def at_stage(stage: str) -> None:
+    """Die here, if this is the stage and it has not happened often enough."""
+    if stage != hooks.kill_at:
+        return
+    for number in range(hooks.kills):
+        try:
+            (hooks.folder / f"killed-{stage}-{number}").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def around(work: Callable[..., Any], *, before: str | None = None, after: str | None = None) -> Callable[..., Any]:
+    """`work`, with stages on either side of it."""
+
+    def staged(*arguments: Any, **named: Any) -> Any:
+        if before is not None:
+            at_stage(before)
+        result = work(*arguments, **named)
+        if after is not None:
+            at_stage(after)
+        return result
+
+    return staged
+
+
+def fetch(storage: Any, uri: str, **named: Any) -> bytes:
+    """Die of the image that kills, wherever it is met."""
+    if hooks.killer is not None and uri.endswith(hooks.killer):
+        os.kill(os.getpid(), signal.SIGKILL)
+    at_stage("fetching")
+    return _fetch(storage, uri, **named)
+
+
+def settle(*arguments: Any, **named: Any) -> int:
+    """Know that what is committed now is a chunk's outcomes."""
+    at_stage("before_commit")
+    _settling.now = True
+    try:
+        written = _settle(*arguments, **named)
+    finally:
+        _settling.now = False
+    at_stage("committed")
+    return written
+
+
+def commit(_connection: Any) -> None:
+    """Called with the rows written and nothing committed."""
+    if getattr(_settling, "now", False):
+        at_stage("committing")
+
+
+def limit_device(predict: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """A device with memory for so many images."""
+
+    def limited(self: Any, enhanced: Sequence[Any]) -> Any:
+        if len(enhanced) > size:
+            raise AcceleratorMemoryError(f"a batch of {len(enhanced)} images does not fit")
+        return predict(self, enhanced)
+
+    return limited
+
+
+_fetch, _settle = pipeline.fetch_photograph, pipeline.settle_chunk
+pipeline.fetch_photograph = fetch
+pipeline.settle_chunk = settle
+pipeline.lease_chunk = around(pipeline.lease_chunk, after="leased")
+pipeline.publish_overlay = around(pipeline.publish_overlay, before="uploading", after="uploaded")
+DecoderPool.submit = around(DecoderPool.submit, after="decoding")  # type: ignore[method-assign]
+event.listen(Engine, "commit", commit)
+
+if __name__ == "__main__":
+    from worker.model.tensorflow_engine import TensorFlowEngine
+
+    TensorFlowEngine.predict = around(TensorFlowEngine.predict, before="inferring")  # type: ignore[method-assign]
+    if hooks.fits_batch_of is not None:
+        warm_up = TensorFlowEngine.warm_up
+        TensorFlowEngine.warm_up = lambda self, _: warm_up(self, 1)  # type: ignore[method-assign]
+        TensorFlowEngine.predict = limit_device(TensorFlowEngine.predict, hooks.fits_batch_of)  # type: ignore[method-assign]
+    sys.argv = ["fundus", "worker"]
+    sys.exit(main())
