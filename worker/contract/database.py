@@ -54,13 +54,19 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
         if url.database in (None, "", ":memory:"):
             raise SettingsError("FUNDUS_DATABASE_URL: a ledger in memory is seen by no other process: sqlite:///FILE")
         engine = create_engine(
-            url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=pool_size, max_overflow=pool_size
+            url,
+            hide_parameters=True,
+            connect_args={"timeout": BUSY_TIMEOUT_S},
+            pool_size=pool_size,
+            max_overflow=pool_size,
         )
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
+        # An error that repeats a statement's values would put patient ids into a log.
+        hide_parameters=True,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
