@@ -1,0 +1,48 @@
+-- What each program may do to the ledger, and no more.
+--
+-- Run it as the owner of the ledger, who alone migrates it, after each `fundus db upgrade`:
+--     psql "$OWNER_URL" --single-transaction --set ON_ERROR_STOP=1 --file deploy/postgres/roles.sql
+-- Then give each program a login of its own:
+--     CREATE ROLE clinic_worker LOGIN PASSWORD '...' IN ROLE fundus_worker;
+-- A worker that runs the nightly task enqueues, and needs fundus_producer beside fundus_worker.
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['fundus_producer', 'fundus_worker', 'fundus_reader'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
+END $$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader;
+GRANT USAGE ON SCHEMA public TO fundus_producer, fundus_worker, fundus_reader;
+
+-- Every program checks the level of the schema, and tells what it did.
+GRANT SELECT ON alembic_version TO fundus_producer, fundus_worker, fundus_reader;
+GRANT INSERT ON audit TO fundus_producer, fundus_worker, fundus_reader;
+GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fundus_reader;
+
+-- enqueue, nightly, resend, cancel, status. Nobody but the owner deletes.
+GRANT SELECT, INSERT, UPDATE ON runs, images, gradings TO fundus_producer;
+GRANT SELECT ON models TO fundus_producer;
+GRANT USAGE ON SEQUENCE runs_run_id_seq TO fundus_producer;
+
+-- worker. It learns where a photograph lies and what its bytes must be, not whose eye it shows.
+GRANT SELECT (image_id, uri, sha256) ON images TO fundus_worker;
+GRANT SELECT (run_id, name, state, queue, chunk_size, model_id) ON runs TO fundus_worker;
+GRANT UPDATE (state, finished_at, model_id) ON runs TO fundus_worker;
+GRANT SELECT ON gradings TO fundus_worker;
+GRANT UPDATE (
+    status, attempts, lease_token, due_at, grade, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4, referable, flags, saliency,
+    model_id, overlay_key, error_code, error_detail, settled_at
+) ON gradings TO fundus_worker;
+GRANT SELECT (model_id), INSERT ON models TO fundus_worker;
+GRANT SELECT, INSERT, UPDATE ON locks TO fundus_worker;
+
+-- status, export, audit.
+GRANT SELECT ON runs, images, gradings, models, audit TO fundus_reader;

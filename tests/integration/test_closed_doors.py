@@ -1,0 +1,272 @@
+"""One run with a marked secret in every address and a role for every program; then a look for what got out."""
+
+import base64
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from redis import Redis
+
+from tests.integration.processes import FUNDUS, fundus, wait_until_finished, worker
+from tests.services.postgres import Postgres
+from tests.services.seaweedfs import SeaweedFS
+
+SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
+SECRETS = {
+    "database": "marked-database-password",
+    "broker": "marked-broker-password",
+    "storage": "test-secret-key",
+    "patient key": "marked-key-of-thirty-two-characters",
+    "patient": "MARKED-PATIENT-4711",
+}
+EXIF = b"MARKED-CAMERA-OWNER"
+
+
+@dataclass
+class Night:
+    """What a run left where anybody could look."""
+
+    urls: dict[str, str]
+    said: dict[str, str] = field(default_factory=dict)
+    command_lines: str = ""
+    broker: bytes = b""
+    ledger: str = ""
+    overlays: list[bytes] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def night(
+    postgres: Postgres, seaweedfs: SeaweedFS, valkey: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Night]:
+    folder = tmp_path_factory.mktemp("night")
+    database, bucket = postgres.create(), seaweedfs.create()
+    urls = _make_roles(postgres.url(database), database)
+    with Redis.from_url(valkey) as broker, broker.pubsub() as published:
+        broker.flushall()
+        broker.execute_command("ACL", "SETUSER", "marked", "on", f">{SECRETS['broker']}", "~*", "&*", "+@all")
+        published.psubscribe("*")
+        env = {
+            "FUNDUS_BROKER_URL": f"redis://marked:{SECRETS['broker']}@127.0.0.1:{urlsplit(valkey).port}/0",
+            "FUNDUS_STORAGE_URL": bucket.storage_url,
+            "FUNDUS_S3_ENDPOINT_URL": bucket.endpoint_url,
+            "FUNDUS_PATIENT_KEY": SECRETS["patient key"],
+            "FUNDUS_LOG_LEVEL": "debug",
+            "AWS_ACCESS_KEY_ID": bucket.access_key,
+            "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
+        }
+        seen = Night(urls)
+        _work(seen, env, folder)
+        seen.broker = _everything_in(broker) + _all_published(published)
+        broker.execute_command("ACL", "DELUSER", "marked")
+    seen.ledger = _everything_told(urls["owner"])
+    listed = bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]
+    seen.overlays = [bucket.client.get_object(Bucket=bucket.name, Key=item["Key"])["Body"].read() for item in listed]
+    yield seen
+    for role in ("producer", "worker", "reader"):
+        with closing(psycopg.connect(urls["owner"], autocommit=True)) as connection:
+            connection.execute(f"DROP OWNED BY marked_{role}; DROP ROLE marked_{role}")
+    postgres.drop(database)
+
+
+def _make_roles(owner: str, database: str) -> dict[str, str]:
+    """The roles' grants as an operator gives them, and a login for each."""
+    with closing(psycopg.connect(owner, autocommit=True)) as connection:
+        connection.execute(ROLES.read_bytes())
+        connection.execute(ROLES.read_bytes())
+        for role in ("producer", "worker", "reader"):
+            login = f"CREATE ROLE marked_{role} LOGIN PASSWORD '{SECRETS['database']}' IN ROLE fundus_{role}"
+            connection.execute(login.encode())
+    port = urlsplit(owner).port
+    return {"owner": owner} | {
+        role: f"postgresql://marked_{role}:{SECRETS['database']}@127.0.0.1:{port}/{database}"
+        for role in ("producer", "worker", "reader")
+    }
+
+
+def _work(seen: Night, env: dict[str, str], folder: Path) -> None:
+    """The whole way, each program as its own role; every word of every command is kept."""
+    manifest = _make_manifest(folder / "pictures")
+
+    def run(role: str, *arguments: str, fails: bool = False, **changes: str) -> None:
+        own = env | {"FUNDUS_DATABASE_URL": seen.urls[role]} | changes
+        done = fundus(*arguments, env=own, check=not fails)
+        assert (done.returncode != 0) == fails, (arguments, done.stdout, done.stderr)
+        seen.said[f"{len(seen.said)} {' '.join(arguments)}"] = done.stdout + done.stderr
+
+    away = f"redis://marked:{SECRETS['broker']}@127.0.0.1:1/0"
+    nowhere = f"postgresql://marked:{SECRETS['database']}@127.0.0.1:1/none"
+    run("producer", "enqueue", str(manifest), "--run", "night", "--json")
+    log = folder / "worker.log"
+    as_worker = env | {"FUNDUS_DATABASE_URL": seen.urls["worker"]}
+    with worker(as_worker, log):
+        wait_until_finished("night", env | {"FUNDUS_DATABASE_URL": seen.urls["reader"]})
+        seen.command_lines = _command_lines()
+        for question in ("stats", "conf", "report"):
+            asked = [FUNDUS.with_name("celery"), "-A", "worker.app", "inspect", question, "--timeout", "1"]
+            done = subprocess.run(asked, env={**os.environ, **as_worker}, capture_output=True, text=True, check=True)
+            seen.said[f"inspect {question}"] = done.stdout + done.stderr
+    seen.said["worker"] = log.read_text()
+    run("reader", "status", "night", "--json")
+    run("reader", "export", "night", "--out", str(folder / "night.csv"))
+    seen.said["export"] = (folder / "night.csv").read_text()
+    run("producer", "resend", "night", "--failed")
+    run("producer", "cancel", "night")
+    run("reader", "audit", "--json")
+    run("producer", "nightly", str(manifest.parent), fails=True, FUNDUS_BROKER_URL=away)
+    run("producer", "doctor", fails=True, FUNDUS_BROKER_URL=away)
+    run("producer", "--debug", "status", fails=True, FUNDUS_DATABASE_URL=nowhere)
+    run("producer", "--debug", "status", fails=True, FUNDUS_DATABASE_URL=SECRETS["database"])
+    run("reader", "--debug", "enqueue", str(manifest), "--run", "other", fails=True)
+    run("worker", "worker", fails=True, FUNDUS_DATABASE_URL=nowhere)
+
+
+def _make_manifest(folder: Path) -> Path:
+    """A sound photograph with EXIF, one that is none, and a patient."""
+    folder.mkdir()
+    jpeg = (SAMPLES / "IDRiD_138.jpg").read_bytes()
+    (folder / "eye.jpg").write_bytes(with_exif(jpeg))
+    (folder / "note.jpg").write_text("no picture")
+    manifest = folder / "manifest.csv"
+    manifest.write_text(f"uri,patient_id\neye.jpg,{SECRETS['patient']}\nnote.jpg,{SECRETS['patient']}\n")
+    return manifest
+
+
+def with_exif(jpeg: bytes) -> bytes:
+    """The JPEG with an EXIF segment of one ASCII tag, Artist, and a GPS directory of one, GPSDateStamp."""
+    count = len(EXIF) + 1
+    artist_at, gps_at = 38, 38 + count + count % 2
+    directory = (
+        b"II*\0\x08\0\0\0\x02\0"
+        + b"\x3b\x01\x02\0" + count.to_bytes(4, "little") + artist_at.to_bytes(4, "little")
+        + b"\x25\x88\x04\0\x01\0\0\0" + gps_at.to_bytes(4, "little")
+        + bytes(4)
+    )  # fmt: skip
+    gps = b"\x01\0\x1d\0\x02\0" + count.to_bytes(4, "little") + artist_at.to_bytes(4, "little") + bytes(4)
+    tiff = (directory + EXIF + b"\0").ljust(gps_at, b"\0") + gps
+    body = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
+
+
+def _command_lines() -> str:
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # the process has ended
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    assert any("decoder_process" in line for line in lines)
+    return "\n".join(line for line in lines if str(sys.executable) in line or "fundus" in line or "valkey" in line)
+
+
+def _everything_in(broker: "Redis") -> bytes:
+    """All that was ever written to the broker since its start, from its append-only files."""
+    folder = Path(broker.config_get("dir")["dir"]) / "appendonlydir"
+    written = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert b"fundus.grade_chunk" in written
+    assert b"image_ids" in _unwrapped(written)
+    return _unwrapped(written)
+
+
+def _all_published(published: Any) -> bytes:
+    messages = []
+    while (message := published.get_message(timeout=0.2)) is not None:
+        messages.append(str(message["data"]).encode())
+    said = _unwrapped(b"\n".join(messages))
+    assert b"task-succeeded" in said
+    return said
+
+
+def _unwrapped(messages: bytes) -> bytes:
+    """The messages and what they hold in base64."""
+    bodies = re.findall(rb'"body": "([A-Za-z0-9+/=]+)"', messages)
+    return b"\n".join([messages, *map(base64.b64decode, bodies)])
+
+
+def _everything_told(url: str) -> str:
+    with closing(psycopg.connect(url)) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        rows = [connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall() for (table,) in tables]
+    return "\n".join(text for table in rows for (text,) in table)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_secret_is_in_nothing_that_was_said_or_kept(night: Night, secret: str) -> None:
+    marked = SECRETS[secret]
+    assert [name for name, text in night.said.items() if marked in text] == []
+    assert marked not in night.command_lines
+    assert marked.encode() not in night.broker
+    assert marked not in night.ledger
+
+
+def test_exif_reaches_no_overlay(night: Night) -> None:
+    assert len(night.overlays) == 1
+    chunks = []
+    overlay, at = night.overlays[0], 8
+    while at < len(overlay):
+        size = int.from_bytes(overlay[at : at + 4], "big")
+        chunks.append(overlay[at + 4 : at + 8])
+        at += 12 + size
+    assert set(chunks) == {b"IHDR", b"IDAT", b"IEND"}
+    assert EXIF not in overlay
+    assert EXIF.decode() not in night.ledger
+
+
+def test_roles_suffice_for_the_whole_way(night: Night) -> None:
+    assert '"graded": 1' in next(text for name, text in night.said.items() if " status night" in name)
+    told = next(text for name, text in night.said.items() if " audit" in name)
+    for action in ("enqueue", "seal", "register_model", "export", "resend", "cancel"):
+        assert f'"action": "{action}"' in told
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        ("worker", "DROP TABLE gradings"),
+        ("worker", "ALTER TABLE gradings ADD COLUMN x int"),
+        ("worker", "CREATE TABLE mine (x int)"),
+        ("worker", "TRUNCATE gradings"),
+        ("worker", "DELETE FROM gradings"),
+        ("worker", "DELETE FROM images"),
+        ("worker", "DELETE FROM locks"),
+        ("worker", "SELECT patient_id FROM images"),
+        ("worker", "SELECT reference_grade FROM images"),
+        ("worker", "SELECT * FROM images"),
+        ("worker", "SELECT source FROM runs"),
+        ("worker", "SELECT * FROM audit"),
+        ("worker", "UPDATE images SET uri = 'file:///etc/passwd'"),
+        ("worker", "INSERT INTO images (image_id, uri, eye, registered_at) VALUES ('x', 'file:///x', 'left', now())"),
+        ("worker", "INSERT INTO gradings (run_id, image_id, position, due_at) VALUES (1, 'x', 1, 0)"),
+        ("worker", "UPDATE models SET document = '{}'"),
+        ("worker", "UPDATE alembic_version SET version_num = '0001'"),
+        ("worker", "UPDATE audit SET actor = 'x'"),
+        ("producer", "DROP TABLE runs"),
+        ("producer", "DELETE FROM runs"),
+        ("producer", "INSERT INTO models VALUES ('x', 'x', '{}', now())"),
+        ("producer", "SELECT * FROM audit"),
+        ("producer", "DELETE FROM audit"),
+        ("reader", "UPDATE gradings SET grade = 0"),
+        ("reader", "INSERT INTO runs (name) VALUES ('x')"),
+        ("reader", "DELETE FROM audit"),
+        ("reader", "COPY images TO PROGRAM 'cat'"),
+    ],
+)
+def test_role_may_not_do_what_it_need_not(night: Night, role: str, statement: str) -> None:
+    with closing(psycopg.connect(night.urls[role])) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+def test_even_the_owner_cannot_rewrite_the_trail(night: Night) -> None:
+    for statement in (b"UPDATE audit SET actor = 'x'", b"DELETE FROM audit", b"TRUNCATE audit"):
+        with (
+            closing(psycopg.connect(night.urls["owner"])) as connection,
+            pytest.raises(psycopg.Error, match="append-only"),
+        ):
+            connection.execute(statement)
