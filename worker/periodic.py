@@ -7,15 +7,20 @@ import structlog
 
 from worker.contract.errors import FundusError
 
+AGAIN_AFTER_S = 2.0
+
 log = structlog.get_logger(__name__)
 
 
 class Periodic:
-    """Calls `duty` every `every_s` seconds; a failed service is logged and met again at the next turn."""
+    """Calls `duty` every `every_s` seconds; a failed turn is logged and made up for after `again_after_s`, if sooner."""
 
-    def __init__(self, name: str, duty: Callable[[], object], *, every_s: float) -> None:
+    def __init__(
+        self, name: str, duty: Callable[[], object], *, every_s: float, again_after_s: float = AGAIN_AFTER_S
+    ) -> None:
         self._duty = duty
         self._every_s = every_s
+        self._again_after_s = min(again_after_s, every_s)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._repeat, name=name, daemon=True)
         self._thread.start()
@@ -26,8 +31,18 @@ class Periodic:
         self._thread.join()
 
     def _repeat(self) -> None:
-        while not self._stopping.wait(self._every_s):
-            try:
-                self._duty()
-            except FundusError as error:
-                log.warning("duty_failed", duty=self._thread.name, code=error.code, detail=error.detail)
+        pause_s = self._every_s
+        while not self._stopping.wait(pause_s):
+            pause_s = self._every_s if self._take_turn() else self._again_after_s
+
+    def _take_turn(self) -> bool:
+        try:
+            self._duty()
+        except FundusError as error:
+            log.warning("duty_failed", duty=self._thread.name, code=error.code, detail=error.detail)
+        except Exception:
+            # A fault of ours, yet without its duties a worker would lose its leases in silence.
+            log.exception("duty_failed", duty=self._thread.name)
+        else:
+            return True
+        return False
