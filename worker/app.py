@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery.exceptions import Ignore
 from celery.schedules import crontab
-from celery.signals import setup_logging, worker_init, worker_shutdown
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 
 from worker.contract.errors import FundusError, MessageError, ServiceError
 from worker.contract.messages import GradeChunk
@@ -73,14 +74,23 @@ def _start(**_: object) -> None:
     global _runtime
     _set_up_logging()  # Celery's own signal for it comes later
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    from worker.runtime import Runtime
-
     try:
+        from worker.runtime import Runtime
+
         _runtime = Runtime(settings, app)
+    # Celery logs and forgets what a signal's receiver raises, unless it is SystemExit.
     except FundusError as error:
         logging.getLogger(__name__).error("cannot start: [%s] %s", error.code, error.detail)  # noqa: TRY400 - one line for the operator
-        # Celery logs and forgets what a signal's receiver raises, unless it is this.
         raise SystemExit(1) from error
+    except Exception as error:
+        logging.getLogger(__name__).exception("cannot start")
+        raise SystemExit(1) from error
+
+
+@worker_ready.connect
+def _finish_chunks_on_quit(**_: object) -> None:
+    # Celery's cold shutdown wants to kill the pool's jobs, which threads do not let it: it would end in a traceback.
+    signal.signal(signal.SIGQUIT, signal.getsignal(signal.SIGTERM))
 
 
 @worker_shutdown.connect

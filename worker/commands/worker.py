@@ -2,6 +2,7 @@
 
 import os
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -33,6 +34,8 @@ def worker(
     $ fundus worker
     $ fundus worker --queues live --concurrency 2
     """
+    if find_spec("tensorflow") is None:
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
     # The Celery application reads its settings from the environment, as the plain `celery worker` does.
     for variable, value in (("ENGINE", engine), ("QUEUES", queues), ("CONCURRENCY", concurrency)):
         if value is not None:
