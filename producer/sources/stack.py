@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from producer.sources.address import canonical_path
 from producer.sources.labels import read_labels_in_order
 from producer.sources.reference import Reference
 from worker.contract.errors import SourceError
+from worker.contract.stacks import map_stack
 from worker.contract.storage import file_uri
 
 SAMPLED_ENTRIES = 16
@@ -23,9 +23,10 @@ def read_stack(path: Path, labels: Path | None) -> Iterator[Reference]:
     Raises SourceError for another content, values outside [0, 1] in a sample, or another number of labels than entries.
     """
     path = canonical_path(path)
-    stack = _map(path)
-    if stack.ndim != 4 or stack.shape[3] != 3 or stack.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
-        raise SourceError(f"{path} holds {stack.dtype} {stack.shape}, needs uint8 or float32 (N, H, W, 3)")
+    try:
+        stack = map_stack(path)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"cannot read {path} as a stack of images: {error}") from error
     if stack.dtype == np.float32:
         _check_range(path, stack)
     grades = [None] * len(stack) if labels is None else read_labels_in_order(labels)
@@ -35,18 +36,7 @@ def read_stack(path: Path, labels: Path | None) -> Iterator[Reference]:
     return (Reference(f"{uri}#{index}", reference_grade=grade) for index, grade in enumerate(grades))
 
 
-def _map(path: Path) -> NDArray[Any]:
-    try:
-        stack = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise SourceError(f"cannot read {path} as an .npy array: {error}") from error
-    if not isinstance(stack, np.ndarray):
-        stack.close()
-        raise SourceError(f"{path} is an archive of arrays, needs one array")
-    return stack
-
-
-def _check_range(path: Path, stack: NDArray[np.float32]) -> None:
+def _check_range(path: Path, stack: NDArray[np.uint8] | NDArray[np.float32]) -> None:
     for index in sorted({int(i) for i in np.linspace(0, len(stack) - 1, SAMPLED_ENTRIES)} if len(stack) else ()):
         low, high = float(stack[index].min()), float(stack[index].max())
         if not (low >= 0.0 and high <= 1.0):

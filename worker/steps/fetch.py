@@ -7,8 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from worker.contract.errors import (
     ImageChecksumError,
     ImageDecodeError,
@@ -17,8 +15,10 @@ from worker.contract.errors import (
     ImageTooLargeError,
     StorageError,
 )
+from worker.contract.stacks import map_stack
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from worker.contract.storage import Storage
@@ -59,7 +59,7 @@ def fetch_stack_entry(storage: Storage, uri: str, *, max_bytes: int) -> NDArray[
         raise ImageMissingError(f"no file at {path}") from error
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+    except ValueError as error:
         raise ImageDecodeError(f"{path} is no stack of images: {error}") from error
     if index >= len(stack):
         raise ImageMissingError(f"{path} has {len(stack)} entries, #{index} was asked for")
@@ -72,9 +72,4 @@ def fetch_stack_entry(storage: Storage, uri: str, *, max_bytes: int) -> NDArray[
 
 @lru_cache(maxsize=8)
 def _open_stack(path: Path, _mtime_ns: int, _size: int) -> NDArray[np.uint8] | NDArray[np.float32]:
-    stack = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(stack, np.ndarray) or stack.ndim != 4 or stack.shape[3] != 3:
-        raise ValueError(f"shape {getattr(stack, 'shape', '?')} is not N x H x W x 3")
-    if stack.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
-        raise ValueError(f"dtype {stack.dtype} is neither uint8 nor float32")
-    return stack
+    return map_stack(path)
