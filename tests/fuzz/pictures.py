@@ -1,0 +1,102 @@
+"""Small pictures of every accepted format and of each format's variants, and ways to damage them."""
+
+import random
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+PICTURES = Path(__file__).parents[1] / "data" / "pictures"
+EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+SIDE = 96
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+def make_seeds() -> dict[str, list[bytes]]:
+    """Sound pictures by format, each of a round bright field on black."""
+    eye = _draw_eye()
+    grey, deep = eye[..., 1], eye.astype(np.uint16) * 257
+    alpha = np.dstack([eye, np.full(eye.shape[:2], 200, np.uint8)])
+    tiff = [[cv2.IMWRITE_TIFF_COMPRESSION, kind] for kind in (1, 5, 8, 32773)]
+    return {
+        "JPEG": [
+            _encode(".jpg", eye),
+            _encode(".jpg", grey),
+            _encode(".jpg", eye, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
+            _encode(".jpg", eye, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]),
+            *_stored("*.jpg"),
+        ],
+        "PNG": [_encode(".png", picture) for picture in (eye, grey, deep, alpha)] + _stored("*.png"),
+        "TIFF": [_encode(".tif", eye, way) for way in tiff] + [_encode(".tif", deep, tiff[1]), *_stored("*.tif")],
+        "WebP": [_encode(".webp", eye, [cv2.IMWRITE_WEBP_QUALITY, quality]) for quality in (60, 101)]
+        + [_encode(".webp", alpha), *_stored("*.webp")],
+        "BMP": [_encode(".bmp", picture) for picture in (eye, grey, alpha)],
+    }
+
+
+def mutate(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+    """The picture after one to six wounds; half of the PNGs get sound checksums, or none would get past them."""
+    wounded = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+        _wound(wounded, others, rng)
+    if wounded.startswith(PNG_MAGIC) and rng.random() < 0.5:
+        return _mend_png(bytes(wounded))
+    return bytes(wounded)
+
+
+def _wound(data: bytearray, others: list[bytes], rng: random.Random) -> None:
+    # Headers are short and decide most, so half of the wounds are near the start.
+    at = rng.randrange(len(data) + 1) if rng.random() < 0.5 else rng.randrange(min(len(data), 200) + 1)
+    size = min(rng.choice((1, 2, 4, 16, 256)), len(data) - at)
+    match rng.randrange(7):
+        case 0:
+            for place in range(at, at + size):
+                data[place] ^= 1 << rng.randrange(8)
+        case 1:
+            data[at : at + size] = rng.randbytes(size)
+        case 2:
+            order, width = rng.choice("<>"), rng.choice("BHI")
+            value = rng.choice(EDGES) & (2 ** (8 * struct.calcsize(width)) - 1)
+            packed = struct.pack(order + width, value)
+            data[at : at + len(packed)] = packed
+        case 3:
+            del data[at : at + size]
+        case 4:
+            data[at:at] = data[at : at + size] * rng.choice((1, 2, 50))
+        case 5:
+            del data[at:]
+        case _:
+            other = rng.choice(others)
+            start = rng.randrange(len(other))
+            data[at:at] = other[start : start + rng.choice((8, 64, 1024))]
+
+
+def _mend_png(data: bytes) -> bytes:
+    mended, at = bytearray(data[:8]), 8
+    while at + 12 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if at + 12 + size > len(data):
+            break
+        chunk = data[at + 4 : at + 8 + size]
+        mended += data[at : at + 4] + chunk + struct.pack(">I", zlib.crc32(chunk))
+        at += 12 + size
+    return bytes(mended) + data[at:]
+
+
+def _draw_eye() -> np.ndarray:
+    rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    inside = np.hypot(rows, columns) < SIDE * 0.45
+    texture = np.random.default_rng(0).integers(60, 200, (SIDE, SIDE, 3), np.uint8)
+    return np.where(inside[..., None], cv2.GaussianBlur(texture, (0, 0), 2), np.uint8(0))
+
+
+def _encode(suffix: str, picture: np.ndarray, options: list[int] | None = None) -> bytes:
+    done, encoded = cv2.imencode(suffix, picture, options or [])
+    assert done, suffix
+    return encoded.tobytes()
+
+
+def _stored(pattern: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(PICTURES.glob(pattern))]

@@ -1,0 +1,43 @@
+"""A short selection of `make fuzz`: nothing crashes, hangs or says more than it should."""
+
+import random
+
+import pytest
+
+from tests.fuzz.decoding import fuzz_decoders, fuzz_header
+from tests.fuzz.documents import fuzz_document, make_targets
+from tests.fuzz.pictures import make_seeds, mutate
+from tests.fuzz.tally import Tally
+
+SEED = 20_261_122
+
+
+def assert_sound(tally: Tally, cases: int) -> None:
+    assert (tally.crashes, tally.hangs, tally.tracebacks) == ([], 0, 0)
+    assert tally.cases == cases
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WebP", "BMP"])
+def test_damaged_picture_costs_no_decoder(fmt: str) -> None:
+    tally = fuzz_decoders(fmt, 150, SEED)
+    assert_sound(tally, 150)
+    assert tally.outcomes["image_damaged"] > 20
+
+
+def test_damaged_header_is_refused_by_name() -> None:
+    tally = fuzz_header(5000, SEED)
+    assert_sound(tally, 5000)
+    assert {"JPEG", "PNG", "TIFF", "WebP", "BMP", "image_damaged", "image_format"} <= tally.outcomes.keys()
+
+
+@pytest.mark.parametrize("name", make_targets())
+def test_hostile_document_is_refused_by_name(name: str) -> None:
+    tally = fuzz_document(name, 200, SEED)
+    assert_sound(tally, 200)
+    assert len(tally.outcomes) >= 2
+
+
+def test_damage_is_the_same_for_the_same_seed() -> None:
+    seeds = make_seeds()["PNG"]
+    assert mutate(seeds[0], seeds, random.Random(1)) == mutate(seeds[0], seeds, random.Random(1))
+    assert mutate(seeds[0], seeds, random.Random(1)) != seeds[0]
