@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from worker.items import Prediction, Prepared
     from worker.ledger import LeasedImage
     from worker.model.bundle import Bundle
+    from worker.watchdog import Progress
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class Pipeline:
         bundle: Bundle,
         decoders: DecoderPool,
         batcher: Batcher,
+        progress: Progress,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -63,6 +65,7 @@ class Pipeline:
         self._bundle = bundle
         self._decoders = decoders
         self._batcher = batcher
+        self._progress = progress
         self._isolation = Isolation()
         self._leases: dict[str, Lease] = {}
         self._transfers = ThreadPoolExecutor(settings.transfer_threads, thread_name_prefix="transfer")
@@ -76,6 +79,23 @@ class Pipeline:
         Raises MessageError, ModelError or DatabaseError when nothing could be leased or settled; the rows then stay
         queued in the ledger and are sent again.
         """
+        with self._progress.chunk():
+            return self._grade_chunk(chunk)
+
+    def renew_leases(self) -> None:
+        """Keep the images in flight ours. Raises DatabaseError."""
+        for lease in list(self._leases.values()):
+            renew_lease(self._database, lease, lease_s=self._settings.lease_s)
+
+    def close(self) -> None:
+        """Stop the threads. Chunks still in flight are abandoned: their leases run out and they are sent again."""
+        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._transfers.shutdown()
+
+    def _grade_chunk(self, chunk: GradeChunk) -> dict[str, int]:
         suspect = self._patiently(partial(is_suspect, self._database, chunk))
         with self._isolation.alone() if suspect else self._isolation.together():
             lease = self._patiently(
@@ -100,19 +120,6 @@ class Pipeline:
                 del self._leases[lease.token]
         self._patiently(partial(finish_run, self._database, lease.run_id))
         return dict(Counter(str(o.status) for o in outcomes) + Counter({str(Status.QUEUED): len(released)}))
-
-    def renew_leases(self) -> None:
-        """Keep the images in flight ours. Raises DatabaseError."""
-        for lease in list(self._leases.values()):
-            renew_lease(self._database, lease, lease_s=self._settings.lease_s)
-
-    def close(self) -> None:
-        """Stop the threads. Chunks still in flight are abandoned: their leases run out and they are sent again."""
-        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._transfers.shutdown()
 
     def _settle(self, lease: Lease, outcomes: list[Outcome], released: dict[str, ServiceError]) -> None:
         written = self._patiently(
@@ -143,7 +150,9 @@ class Pipeline:
         """The one place where an image's failure becomes its outcome and a service's failure a release."""
         try:
             prepared = await self._prepare(image)
+            self._progress.step()
             prediction = await asyncio.wrap_future(self._batcher.submit(prepared.enhanced))
+            self._progress.step()
             return await self._transfer(partial(self._publish, lease, image, prepared, prediction))
         except ServiceError as error:
             log.warning("released", run=lease.run_name, image=image.image_id, code=error.code, detail=error.detail)
@@ -157,6 +166,8 @@ class Pipeline:
             log.exception("unexpected", run=lease.run_name, image=image.image_id)
             detail = f"{type(error).__name__}: {error}"
             return Outcome(image.image_id, Status.FAILED, error_code="unexpected", error_detail=detail)
+        finally:
+            self._progress.step()
 
     async def _prepare(self, image: LeasedImage) -> Prepared:
         if is_stack_entry(image.uri):

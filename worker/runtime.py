@@ -10,7 +10,9 @@ import structlog
 
 from worker.batcher import Batcher
 from worker.contract.database import connect
+from worker.contract.heartbeat import BEAT_EVERY_S, end_beating
 from worker.contract.migrate import require_current
+from worker.contract.queues import waiting
 from worker.contract.storage import Storage
 from worker.decoders import DecoderPool
 from worker.ledger import register_model
@@ -20,6 +22,7 @@ from worker.periodic import Periodic
 from worker.pipeline import Pipeline
 from worker.reconciler import reconcile
 from worker.steps.overlay import colour_table
+from worker.watchdog import Progress, Watchdog, end_process
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -47,7 +50,14 @@ class Runtime:
             engine.predict, max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
         )
         storage = Storage(settings, connections=settings.transfer_threads)
-        self._pipeline = Pipeline(settings, database, storage, bundle, self._decoders, self._batcher)
+        progress = Progress()
+        self._pipeline = Pipeline(settings, database, storage, bundle, self._decoders, self._batcher, progress)
+        watchdog = Watchdog(
+            progress,
+            lambda: sum(waiting(app, queue) for queue in settings.queue_names),
+            end=end_process,
+        )
+        watchdog.look()
         self._duties = [
             Periodic("leases", self._pipeline.renew_leases, every_s=settings.lease_s / 3),
             Periodic(
@@ -55,6 +65,7 @@ class Runtime:
                 partial(reconcile, database, app, settings, holder=str(uuid4())),
                 every_s=settings.reconcile_every_s,
             ),
+            Periodic("watchdog", watchdog.look, every_s=BEAT_EVERY_S),
         ]
         self._database = database
         log.info(
@@ -75,6 +86,7 @@ class Runtime:
         """Stop in the order in which work flows. After a warm shutdown no chunk is in flight any more."""
         for duty in self._duties:
             duty.stop()
+        end_beating()
         self._pipeline.close()
         self._batcher.close()
         self._decoders.close()

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from producer.doctor.check import Check, Verdict
 from producer.doctor.checkup import run_checks
+from producer.doctor.workers import check_workers
 from producer.screen import answers, messages, print_json, printable
 
 app = typer.Typer()
@@ -18,14 +19,19 @@ _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "bold
 
 
 @app.command()
-def doctor(*, json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+def doctor(
+    *,
+    worker: Annotated[bool, typer.Option("--worker", help="Only see whether this machine's workers work.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
     """Check settings, database, broker, storage, model and device by using them. Exit 1 when one fails.
 
     Examples:
     $ fundus doctor
+    $ fundus doctor --worker     # a liveness probe: reads heartbeats, reaches nothing
     $ fundus doctor --json | jq '.checks[] | select(.verdict != "ok")'
     """
-    findings = run_checks()
+    findings = iter(check_workers()) if worker else run_checks()
     checks: list[Check] = []
     while (check := _next(findings)) is not None:
         checks.append(check)
