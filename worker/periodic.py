@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class Periodic:
-    """Calls `duty` every `every_s` seconds; a failed turn is logged and made up for after `again_after_s`, if sooner."""
+    """Calls `duty` every `every_s` seconds, and soon again after a turn that failed, which is logged."""
 
     def __init__(
         self, name: str, duty: Callable[[], object], *, every_s: float, again_after_s: float = AGAIN_AFTER_S
