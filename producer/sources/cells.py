@@ -6,6 +6,7 @@ from worker.contract.messages import IMAGE_ID_PATTERN
 from worker.contract.vocabulary import Eye, Grade
 
 MAX_PATIENT_ID_CHARS = 128
+_FORMULA = ("=", "+", "-", "@")
 
 _EYES = {
     "": Eye.UNKNOWN,
@@ -27,9 +28,11 @@ def parse_image_id(text: str) -> str | None:
 
 
 def parse_patient_id(text: str) -> str | None:
-    """Empty is none given."""
+    """Empty is none given. The one free text of a manifest that an export repeats."""
     if len(text) > MAX_PATIENT_ID_CHARS:
         raise ValueError(f"{len(text)} characters, the limit is {MAX_PATIENT_ID_CHARS}")
+    if text.startswith(_FORMULA):
+        raise ValueError(f"begins with {text[0]!r}: a spreadsheet that opens the export would take it for a formula")
     return text or None
 
 

@@ -4,6 +4,7 @@ Such a column would be left out anyway; that it is there says that the file was 
 """
 
 import re
+import unicodedata
 
 _WHO = r"(?:patients?|pt|pat|subjects?|persons?|clients?|participants?)"
 _NAME = rf"{_WHO}?(?:full|first|last|given|family|sur|fore|middle|maiden|christian)?names?|{_WHO}?initials"
@@ -20,5 +21,6 @@ _PERSONAL = re.compile("|".join((_NAME, _NAME_ELSEWHERE, _BIRTH, _RECORD)))
 
 
 def looks_personal(column: str) -> bool:
-    """Whether the column's name, without case, spaces and signs, is one that such columns commonly have."""
-    return _PERSONAL.fullmatch("".join(char for char in column.casefold() if char.isalnum())) is not None
+    """Whether the column's name, without case, accents, spaces and signs, is one that such columns commonly have."""
+    plain = unicodedata.normalize("NFKD", column).casefold()
+    return _PERSONAL.fullmatch("".join(char for char in plain if char.isalnum())) is not None

@@ -83,6 +83,8 @@ def test_unknown_columns_are_named_once(tmp_path: Path) -> None:
         ("uri,image_id\na.jpg,../../etc\n", "m.csv, line 2, column image_id: '../../etc' must be 1 to 128 letters"),
         ("uri,image_id\na.jpg,-x\n", "column image_id: '-x' must"),
         (f"uri,patient_id\na.jpg,{'p' * 129}\n", "column patient_id: 129 characters, the limit is 128"),
+        ('uri,patient_id\na.jpg,"=HYPERLINK(1)"\n', "column patient_id: begins with '=': a spreadsheet"),
+        ("uri,patient_id\na.jpg,@SUM(1)\n", "column patient_id: begins with '@'"),
         ("uri,eye\na.jpg,both\n", "column eye: 'both' is no eye"),
         ("uri,reference_grade\na.jpg,5\n", "column reference_grade: '5' is no grade from 0 to 4"),
         ("uri,reference_grade\na.jpg,\u0663\n", "column reference_grade: .* is no grade from 0 to 4"),
