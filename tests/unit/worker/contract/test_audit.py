@@ -1,7 +1,9 @@
 import os
 import pwd
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
@@ -18,6 +20,7 @@ from worker import __version__
 from worker.contract.audit import record
 from worker.contract.database import writing
 from worker.contract.errors import DatabaseError, RunError
+from worker.contract.settings import Settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import Action
 from worker.ledger import register_model
@@ -70,7 +73,7 @@ def test_what_is_rolled_back_leaves_no_entry(engine: Engine) -> None:
     assert trail(engine) == []
 
 
-def test_every_deed_is_told(engine: Engine, make_settings: object, tmp_path: object) -> None:
+def test_every_deed_is_told(engine: Engine, make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     settings = make_settings()
     request = RunRequest(name="night", source="/photos")
     enqueue(engine, None, settings, request, iter(()), lambda _found, _new: None)
@@ -86,7 +89,7 @@ def test_every_deed_is_told(engine: Engine, make_settings: object, tmp_path: obj
     assert len(trail(engine, "night")) == 3
 
 
-def test_refused_cancel_is_no_deed(engine: Engine, make_settings: object) -> None:
+def test_refused_cancel_is_no_deed(engine: Engine, make_settings: Callable[..., Settings]) -> None:
     request = RunRequest(name="night", source="/photos")
     enqueue(engine, None, make_settings(), request, iter(()), lambda _found, _new: None)
     with pytest.raises(RunError, match="is finished"):
