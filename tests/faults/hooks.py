@@ -24,7 +24,7 @@ class Hooks(BaseModel):
     """The end of the reference of an image that kills its worker whenever it is fetched."""
     fits_batch_of: int | None = None
     """More images in one forward pass exhaust the device's memory."""
-    stops_consuming_after: int | None = None
-    """Chunks that are taken before the connection to the broker goes deaf."""
+    hangs_at_batch: int | None = None
+    """The forward pass, counted from 1 and once in a trial, that never returns."""
     stuck_after_s: float | None = None
-    """How soon the watchdog loses patience."""
+    """How soon the watchdog loses patience, with a chunk or with the consumer."""

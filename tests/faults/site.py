@@ -14,7 +14,7 @@ from tests.faults import settlings
 from tests.faults.servers import Daemon, make_postgres, make_seaweedfs, make_valkey, postgres_url
 from tests.integration.processes import fundus
 from tests.services.fault_proxy import FaultProxy, fault_proxy
-from tests.services.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
+from tests.services.seaweedfs import ACCESS_KEY, SECRET_KEY, Bucket, SeaweedFS
 
 QUICK = {
     "FUNDUS_LEASE_S": "6",
@@ -49,6 +49,14 @@ class Site:
     seaweedfs: Daemon | None = None
     s3: SeaweedFS | None = None
     proxies: dict[str, FaultProxy] = field(default_factory=dict)
+
+    def show(self, bucket: Bucket) -> None:
+        """Look into this bucket from now on."""
+        pages = bucket.client.get_paginator("list_objects_v2")
+        self.keys = lambda: [
+            item["Key"] for page in pages.paginate(Bucket=bucket.name) for item in page.get("Contents", [])
+        ]
+        self.read = lambda key: bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read()
 
     def broker(self) -> Any:
         """A plain client of the broker."""
@@ -115,22 +123,20 @@ def full_site(folder: Path) -> Iterator[Site]:
         with psycopg.connect(postgres_url(postgres.port)) as connection:
             for statement in settlings.POSTGRESQL:
                 connection.execute(statement)
-        yield Site(
+        site = Site(
             folder,
             PLAIN | QUICK | env,
             rows,
-            lambda: [
-                item["Key"]
-                for page in bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name)
-                for item in page.get("Contents", [])
-            ],
-            lambda key: bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read(),
+            list,
+            lambda _: b"",
             valkey,
             postgres,
             seaweedfs,
             s3,
             proxies,
         )
+        site.show(bucket)
+        yield site
 
 
 def _made(folder: Path) -> Path:

@@ -46,14 +46,22 @@ def test_kills_at_random_moments_lose_nothing(workers: int, full: Site, small_bu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGTERM, 0, id="SIGTERM"),
+        pytest.param(signal.SIGINT, 1, id="SIGINT"),
+        pytest.param(signal.SIGQUIT, 0, id="SIGQUIT"),
+    ],
+)
 def test_told_to_stop_in_the_middle_loses_nothing(
-    number: signal.Signals, full: Site, small_bundle: Path, conclude: Record
+    number: signal.Signals, code: int, full: Site, small_bundle: Path, conclude: Record
 ) -> None:
     with trial(full, small_bundle, images=200) as run:
         run.until_settled(0.1)
         run.strike()
         run.supervisor.signal(0, number)
         run.until(lambda: bool(run.supervisor.exits), within_s=30)
+        assert run.site.rows("SELECT 1 FROM gradings WHERE lease_token IS NOT NULL") == []
         conclude(f"worker gets {number.name}", run)
-        assert run.supervisor.exits == [0]
+        assert run.supervisor.exits == [code]

@@ -1,17 +1,19 @@
 """`fundus worker` with the faults of FAULT_HOOKS built in."""
 
+import itertools
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, event
 
-import worker.pipeline as pipeline
 from producer.cli import main
 from tests.faults.hooks import Hooks
+from worker import pipeline
 from worker.contract.errors import AcceleratorMemoryError
 from worker.decoders import DecoderPool
 
@@ -21,14 +23,17 @@ _settling = threading.local()
 
 def at_stage(stage: str) -> None:
     """Die here, if this is the stage and it has not happened often enough."""
-    if stage != hooks.kill_at:
-        return
-    for number in range(hooks.kills):
-        try:
-            (hooks.folder / f"killed-{stage}-{number}").touch(exist_ok=False)
-        except FileExistsError:
-            continue
+    if stage == hooks.kill_at and any(first_time(f"killed-{stage}-{number}") for number in range(hooks.kills)):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def first_time(fault: str) -> bool:
+    """Whether no worker of this trial has had this fault before."""
+    try:
+        (hooks.folder / fault).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def around(work: Callable[..., Any], *, before: str | None = None, after: str | None = None) -> Callable[..., Any]:
@@ -82,6 +87,18 @@ def limit_device(predict: Callable[..., Any], size: int) -> Callable[..., Any]:
     return limited
 
 
+def hang(predict: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """A device that does not come back from one batch."""
+    numbers = itertools.count(1)
+
+    def hanging(self: Any, enhanced: Sequence[Any]) -> Any:
+        if next(numbers) == at and first_time("hung"):
+            threading.Event().wait()
+        return predict(self, enhanced)
+
+    return hanging
+
+
 _fetch, _settle = pipeline.fetch_photograph, pipeline.settle_chunk
 pipeline.fetch_photograph = fetch
 pipeline.settle_chunk = settle
@@ -91,6 +108,7 @@ DecoderPool.submit = around(DecoderPool.submit, after="decoding")  # type: ignor
 event.listen(Engine, "commit", commit)
 
 if __name__ == "__main__":
+    from worker import runtime
     from worker.model.tensorflow_engine import TensorFlowEngine
 
     TensorFlowEngine.predict = around(TensorFlowEngine.predict, before="inferring")  # type: ignore[method-assign]
@@ -98,5 +116,11 @@ if __name__ == "__main__":
         warm_up = TensorFlowEngine.warm_up
         TensorFlowEngine.warm_up = lambda self, _: warm_up(self, 1)  # type: ignore[method-assign]
         TensorFlowEngine.predict = limit_device(TensorFlowEngine.predict, hooks.fits_batch_of)  # type: ignore[method-assign]
+    if hooks.hangs_at_batch is not None:
+        TensorFlowEngine.predict = hang(TensorFlowEngine.predict, hooks.hangs_at_batch)  # type: ignore[method-assign]
+    if hooks.stuck_after_s is not None:
+        patience = {"stuck_after_s": hooks.stuck_after_s, "deaf_after_s": hooks.stuck_after_s}
+        runtime.Watchdog = partial(runtime.Watchdog, **patience)  # type: ignore[misc,assignment]
+        runtime.BEAT_EVERY_S = 1.0  # type: ignore[attr-defined]
     sys.argv = ["fundus", "worker"]
     sys.exit(main())

@@ -1,0 +1,54 @@
+"""Workers that live and do not work: they end themselves, and the next one goes on."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Record
+from tests.faults.hooks import Hooks
+from tests.faults.site import Site
+from tests.faults.trial import trial
+from tests.integration.processes import fundus, fundus_json
+from worker.contract.queues import make_celery
+from worker.contract.settings import parse_settings
+from worker.watchdog import EXIT_STUCK
+
+STUCK_AFTER_S = 4
+
+
+@pytest.mark.slow
+def test_worker_that_no_longer_consumes_ends_itself(light: Site, small_bundle: Path, conclude: Record) -> None:
+    hooks = Hooks(folder=light.folder, stuck_after_s=STUCK_AFTER_S)
+    with trial(light, small_bundle, images=200, hooks=hooks) as run:
+        run.until_settled(0.1)
+        broker_url = light.env["FUNDUS_BROKER_URL"]
+        make_celery(parse_settings(broker_url=broker_url)).control.cancel_consumer("bulk")
+        run.until_killed(1)
+        conclude("worker no longer consumes", run)
+        assert run.supervisor.exits == [EXIT_STUCK]
+        assert "messages wait, and none has been taken" in run.supervisor.logs
+
+
+@pytest.mark.slow
+def test_device_that_never_answers_ends_the_worker(light: Site, small_bundle: Path, conclude: Record) -> None:
+    hooks = Hooks(folder=light.folder, stuck_after_s=STUCK_AFTER_S, hangs_at_batch=4)
+    with trial(light, small_bundle, images=60, hooks=hooks) as run:
+        run.until_killed(1)
+        conclude("accelerator hangs", run)
+        assert run.supervisor.exits == [EXIT_STUCK]
+        assert "chunks in flight, and nothing has moved" in run.supervisor.logs
+
+
+@pytest.mark.slow
+def test_probe_sees_the_worker_and_its_absence(light: Site, small_bundle: Path, tmp_path: Path) -> None:
+    beats = tmp_path / "beats"
+    beats.mkdir()
+    env = {**light.env, "TMPDIR": str(beats)}
+    assert fundus("doctor", "--worker", env=env, check=False).returncode == 1
+    with trial(light, small_bundle, images=10, env={"TMPDIR": str(beats)}) as run:
+        found = fundus_json("doctor", "--worker", env=env)
+        assert found["ok"]
+        assert [check["name"] for check in found["checks"]] == ["worker"]
+        assert f"process {run.supervisor.workers[0].pid} " in found["checks"][0]["detail"]
+        run.finish()
+    assert fundus("doctor", "--worker", env=env, check=False).returncode == 1
