@@ -111,7 +111,7 @@ def _work(seen: Night, env: dict[str, str], folder: Path) -> None:
     with worker(as_worker, log):
         wait_until_finished("night", env | {"FUNDUS_DATABASE_URL": seen.urls["reader"]})
         seen.command_lines = _command_lines()
-        for question in ("stats", "conf", "report"):
+        for question in ("stats", "conf"):
             asked = [FUNDUS.with_name("celery"), "-A", "worker.app", "inspect", question, "--timeout", "1"]
             done = subprocess.run(asked, env={**os.environ, **as_worker}, capture_output=True, text=True, check=True)
             seen.said[f"inspect {question}"] = done.stdout + done.stderr
@@ -122,8 +122,9 @@ def _work(seen: Night, env: dict[str, str], folder: Path) -> None:
     run("producer", "resend", "night", "--failed")
     run("producer", "cancel", "night")
     run("reader", "audit", "--json")
+    run("reader", "db", "current", "--json")
     run("producer", "nightly", str(manifest.parent), fails=True, FUNDUS_BROKER_URL=away)
-    run("producer", "doctor", fails=True, FUNDUS_BROKER_URL=away)
+    run("producer", "doctor", fails=True, FUNDUS_BROKER_URL=away, FUNDUS_MODEL="none")
     run("producer", "--debug", "status", fails=True, FUNDUS_DATABASE_URL=nowhere)
     run("producer", "--debug", "status", fails=True, FUNDUS_DATABASE_URL=SECRETS["database"])
     run("reader", "--debug", "enqueue", str(manifest), "--run", "other", fails=True)

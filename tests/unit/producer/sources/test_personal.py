@@ -9,7 +9,8 @@ from producer.sources.personal import looks_personal
         "name", "Name", "PATIENT_NAME", "first name", "lastName", "surname", "given-name", "Forename", "initials",
         "dob", "D.O.B.", "birth_date", "DateOfBirth", "patient_birthday", "year of birth", "Geburtsdatum",
         "mrn", "hospital_mrn", "medical_record_number", "Record No.", "chart_number", "patient record id", "nhs_number",
-        "SSN", "passport_no", "Vorname", "Prenom", "Pr\u00e9nom", "Pre\u0301nom", "\uff2e\uff41\uff4d\uff45", "na\u200bme", "apellido",
+        "SSN", "passport_no", "Vorname", "Prenom", "Pr\u00e9nom", "Pre\u0301nom", "apellido",
+        "\uff2e\uff41\uff4d\uff45", "na\u200bme",
     ],
 )  # fmt: skip
 def test_column_of_a_person_is_told(column: str) -> None:
