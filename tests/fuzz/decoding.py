@@ -76,9 +76,9 @@ def fuzz_decoders(fmt: str, count: int, seed: int) -> Tally:
             for data in damaged(fmt, count, seed):
                 waiting.append((data, pool.submit(data)))
                 if len(waiting) > IN_FLIGHT:
-                    _settle(tally, *waiting.popleft())
+                    settle(tally, *waiting.popleft())
             while waiting:
-                _settle(tally, *waiting.popleft())
+                settle(tally, *waiting.popleft())
             tally.peak_mb = max(map(_peak_mb, psutil.Process().children()), default=0.0)
         finally:
             pool.close()
@@ -87,7 +87,8 @@ def fuzz_decoders(fmt: str, count: int, seed: int) -> Tally:
     return tally
 
 
-def _settle(tally: Tally, data: bytes, future: "Future[Prepared]") -> None:
+def settle(tally: Tally, data: bytes, future: "Future[Prepared]") -> None:
+    """Count what became of one picture."""
     try:
         future.result()
     except ImageDecoderCrashError as error:

@@ -1,13 +1,15 @@
 """A short selection of `make fuzz`: nothing crashes, hangs or says more than it should."""
 
 import random
+from concurrent.futures import Future
 
 import pytest
 
-from tests.fuzz.decoding import fuzz_decoders, fuzz_header
+from tests.fuzz.decoding import fuzz_decoders, fuzz_header, settle
 from tests.fuzz.documents import fuzz_document, make_targets
 from tests.fuzz.pictures import make_seeds, mutate
 from tests.fuzz.tally import Tally
+from worker.contract.errors import ImageDecodeError, ImageDecoderCrashError
 
 SEED = 20_261_122
 
@@ -41,3 +43,21 @@ def test_damage_is_the_same_for_the_same_seed() -> None:
     seeds = make_seeds()["PNG"]
     assert mutate(seeds[0], seeds, random.Random(1)) == mutate(seeds[0], seeds, random.Random(1))
     assert mutate(seeds[0], seeds, random.Random(1)) != seeds[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (ImageDecoderCrashError("the decoder of 3 bytes died of SIGSEGV"), (1, 0)),
+        (ImageDecoderCrashError("the decoder of 3 bytes gave no answer within 20 s"), (0, 1)),
+        (ZeroDivisionError("ours"), (1, 0)),
+        (ImageDecodeError("JPEG truncated"), (0, 0)),
+    ],
+)
+def test_what_nothing_should_end_as_is_counted(error: Exception, found: tuple[int, int]) -> None:
+    tally, future = Tally("decode"), Future()
+    future.set_exception(error)
+    settle(tally, b"eye", future)
+    assert (len(tally.crashes), tally.hangs) == found
+    assert tally.sound == (found == (0, 0))
+    assert tally.cases == 1

@@ -1,0 +1,46 @@
+"""The gate lets through what the project itself sends, as it arrives from a real broker."""
+
+from typing import Any
+
+import pytest
+
+from worker.contract.errors import MessageError
+from worker.contract.messages import MAX_CHUNK, GradeChunk
+from worker.contract.queues import GRADE_CHUNK, NIGHTLY, make_celery, send_chunk
+from worker.contract.settings import parse_settings
+from worker.contract.vocabulary import Queue
+from worker.gate import MAX_BODY_BYTES, check_message
+
+LONGEST = GradeChunk(run_id=2**63 - 1, image_ids=tuple(f"{number:x<128}" for number in range(MAX_CHUNK)))
+
+
+def arrived(broker_url: str, send: Any) -> Any:
+    """The message that `send` put on the queue."""
+    app = make_celery(parse_settings(broker_url=broker_url))
+    send(app)
+    with app.connection_for_read() as connection, connection.SimpleQueue(str(Queue.BULK)) as queue:
+        message = queue.get(timeout=5)
+        message.ack()
+        return message
+
+
+def test_longest_chunk_passes(broker_url: str) -> None:
+    message = arrived(broker_url, lambda app: send_chunk(app, LONGEST, queue=Queue.BULK, run_name="night"))
+    assert MAX_BODY_BYTES / 2 < len(message.body) <= MAX_BODY_BYTES
+    check_message(GRADE_CHUNK, message)
+
+
+def test_nightly_task_passes(broker_url: str) -> None:
+    check_message(NIGHTLY, arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk")))
+
+
+def test_chunk_is_no_nightly_task(broker_url: str) -> None:
+    message = arrived(broker_url, lambda app: send_chunk(app, LONGEST, queue=Queue.BULK, run_name="night"))
+    with pytest.raises(MessageError, match="asks for more than its task"):
+        check_message(NIGHTLY, message)
+
+
+def test_message_for_later_is_refused(broker_url: str) -> None:
+    message = arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk", countdown=3600))
+    with pytest.raises(MessageError, match="asks to be done later"):
+        check_message(NIGHTLY, message)
