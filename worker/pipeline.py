@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from worker.model.bundle import Bundle
     from worker.watchdog import Progress
 
+SETTLE_PATIENCE_LEASES = 2
+
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -122,7 +124,7 @@ class Pipeline:
         return dict(Counter(str(o.status) for o in outcomes) + Counter({str(Status.QUEUED): len(released)}))
 
     def _settle(self, lease: Lease, outcomes: list[Outcome], released: dict[str, ServiceError]) -> None:
-        written = self._patiently(
+        written = persist(
             partial(
                 settle_chunk,
                 self._database,
@@ -131,7 +133,9 @@ class Pipeline:
                 released,
                 model_id=self._bundle.model_id,
                 retry_after_s=self._settings.resend_after_s,
-            )
+            ),
+            # The work is done and would be lost; when the ledger is back, the lease is renewed and these are written.
+            patience_s=SETTLE_PATIENCE_LEASES * self._settings.lease_s,
         )
         if written != len(lease.images):
             log.warning("lease_lost", run=lease.run_name, images=len(lease.images), written=written)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,6 +37,14 @@ MOST_PER_PASS = 5000
 log = structlog.get_logger(__name__)
 
 
+class Lock(Enum):
+    """Whose turn it is."""
+
+    KEPT = auto()
+    TAKEN = auto()
+    ELSEWHERE = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """What one pass did, in images; `finished` in runs."""
@@ -48,9 +57,16 @@ class Reconciled:
 
 
 def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -> Reconciled | None:
-    """One pass, or None when another worker holds the lock. Raises DatabaseError or BrokerError."""
-    if not _take_lock(engine, holder, LOCK_TURNS * settings.reconcile_every_s):
+    """One pass, or None when another worker holds the lock. Raises DatabaseError or BrokerError.
+
+    Whoever has just taken the lock waits a turn: after an outage of the ledger all leases may have run out at once, and
+    workers that live are about to renew theirs.
+    """
+    lock = _take_lock(engine, holder, LOCK_TURNS * settings.reconcile_every_s)
+    if lock is Lock.ELSEWHERE:
         return None
+    if lock is Lock.TAKEN:
+        return Reconciled()
     empty = [queue for queue in Queue if waiting(app, queue) == 0]
     with writing(engine) as connection:
         quarantined = _quarantine(connection, settings.max_attempts)
@@ -65,24 +81,24 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
     return done
 
 
-def _take_lock(engine: Engine, holder: str, lock_s: float) -> bool:
+def _take_lock(engine: Engine, holder: str, lock_s: float) -> Lock:
     until = epoch_now() + lock_s
+    ours, free = locks.c.holder == holder, locks.c.until < epoch_now()
     with writing(engine) as connection:
-        taken = connection.execute(
-            update(locks)
-            .where(locks.c.name == LOCK, or_(locks.c.until < epoch_now(), locks.c.holder == holder))
-            .values(holder=holder, until=until)
-        )
-        if taken.rowcount == 1:
-            return True
+        for condition, lock in ((ours & ~free, Lock.KEPT), (free, Lock.TAKEN)):
+            taken = connection.execute(
+                update(locks).where(locks.c.name == LOCK, condition).values(holder=holder, until=until)
+            )
+            if taken.rowcount == 1:
+                return lock
         if connection.execute(select(locks.c.name).where(locks.c.name == LOCK)).first() is not None:
-            return False
+            return Lock.ELSEWHERE
     try:
         with writing(engine) as connection:
             connection.execute(insert(locks).values(name=LOCK, holder=holder, until=until))
     except IntegrityError:
-        return False
-    return True
+        return Lock.ELSEWHERE
+    return Lock.TAKEN
 
 
 def _due() -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from redis import Redis
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, delete, insert, update
 
 from tests.unit.worker.ledger_rows import MODEL, add_model, add_run, change, graded, lease, overdue, row, run_row
 from worker.contract.database import epoch_now, writing
@@ -19,7 +19,7 @@ from worker.contract.queues import make_celery, send_chunk
 from worker.contract.schema import locks
 from worker.contract.settings import Settings, parse_settings
 from worker.contract.vocabulary import Queue
-from worker.ledger import settle_chunk
+from worker.ledger import renew_lease, settle_chunk
 from worker.reconciler import Reconciled, reconcile
 
 
@@ -52,6 +52,12 @@ def sent(broker_url: str) -> Callable[[], list[list[str]]]:
 def run(engine: Engine) -> int:
     add_model(engine)
     return add_run(engine, ["a", "b", "c"])
+
+
+@pytest.fixture(autouse=True)
+def _lock(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(locks).values(name="reconciler", holder="me", until=epoch_now() + 60))
 
 
 def look(engine: Engine, app: Celery, settings: Settings, holder: str = "me") -> Reconciled | None:
@@ -147,20 +153,44 @@ def test_run_whose_last_worker_died_before_saying_so_is_finished(
 
 
 def test_one_worker_at_a_time_reconciles(engine: Engine, run: int, app: Celery, settings: Settings) -> None:
-    assert look(engine, app, settings, "first") is not None
+    assert look(engine, app, settings, "me") is not None
     assert look(engine, app, settings, "second") is None
-    assert look(engine, app, settings, "first") is not None
+    assert look(engine, app, settings, "me") is not None
     with writing(engine) as connection:
         connection.execute(update(locks).values(until=epoch_now() - 1))
     assert look(engine, app, settings, "second") is not None
-    assert look(engine, app, settings, "first") is None
+    assert look(engine, app, settings, "me") is None
+
+
+def test_worker_that_has_just_taken_the_lock_waits_a_turn(
+    engine: Engine, run: int, app: Celery, settings: Settings
+) -> None:
+    """The ledger was away for longer than leases last, and the worker that holds the image is about to renew."""
+    held = lease(engine, run, "a")
+    overdue(engine, "a")
+    with writing(engine) as connection:
+        connection.execute(update(locks).values(until=epoch_now() - 1))
+    assert look(engine, app, settings) == Reconciled()
+    renew_lease(engine, held, lease_s=60)
+    assert look(engine, app, settings) == Reconciled()
+    assert row(engine, "a").lease_token == held.token
+
+
+def test_first_worker_of_a_new_ledger_takes_the_lock_and_waits_a_turn(
+    engine: Engine, run: int, app: Celery, settings: Settings
+) -> None:
+    with writing(engine) as connection:
+        connection.execute(delete(locks))
+    overdue(engine, "a")
+    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == Reconciled(sent_again=1)
 
 
 def test_lock_of_a_dead_worker_is_free_after_three_turns(
     engine: Engine, run: int, app: Celery, broker_url: str
 ) -> None:
     settings = parse_settings(broker_url=broker_url, reconcile_every_s=0.1)
-    assert look(engine, app, settings, "dead") is not None
+    assert look(engine, app, settings, "me") is not None
     assert look(engine, app, settings, "alive") is None
     time.sleep(0.31)
     assert look(engine, app, settings, "alive") is not None
