@@ -34,7 +34,8 @@ app = make_celery(settings)
 _runtime: Runtime | None = None
 
 
-@app.task(name=GRADE_CHUNK, Strategy=GUARDED)
+# What the project has words for is told in one line, without a traceback.
+@app.task(name=GRADE_CHUNK, Strategy=GUARDED, throws=(FundusError,))
 def grade_chunk(message: dict[str, Any]) -> dict[str, int]:
     """Grade the images of one chunk; the number of images by status."""
     chunk = GradeChunk.decode(message)
