@@ -17,7 +17,7 @@ from worker.contract.storage import Storage
 from worker.decoders import DecoderPool
 from worker.ledger import register_model
 from worker.model.bundle import load_bundle
-from worker.model.tensorflow_engine import TensorFlowEngine
+from worker.model.engines import make_engine
 from worker.periodic import Periodic
 from worker.pipeline import Pipeline
 from worker.reconciler import reconcile
@@ -44,7 +44,7 @@ class Runtime:
         bundle = load_bundle(settings.model)
         register_model(database, bundle.model_id, bundle.name, bundle.manifest.model_dump(mode="json"))
         self._decoders = DecoderPool(bundle.recipe, settings)
-        engine = TensorFlowEngine(bundle)
+        engine = make_engine(settings.engine, bundle)
         engine.warm_up(settings.max_batch_size)
         self._batcher = Batcher(
             engine.predict, max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms

@@ -17,6 +17,7 @@ class EngineChoice(StrEnum):
 
     AUTO = "auto"
     TENSORFLOW = "tensorflow"
+    OPENVINO = "openvino"
 
 
 @app.command()

@@ -49,8 +49,8 @@ class Settings(BaseSettings):
 
     model: str = "densenet121-aptos"
     """A model bundle: the name of a shipped one, or a directory."""
-    engine: Literal["auto", "tensorflow"] = "auto"
-    """What runs the network."""
+    engine: Literal["auto", "tensorflow", "openvino"] = "auto"
+    """What runs the network; `auto`: OpenVINO on a CPU where it is installed, TensorFlow elsewhere."""
     queues: str = "live,bulk"
     """Queues that a worker consumes, comma-separated."""
     concurrency: Count = 4

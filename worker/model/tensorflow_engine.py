@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.contract.errors import AcceleratorMemoryError, ModelError
+from worker.contract.errors import AcceleratorMemoryError
 from worker.items import Prediction
+from worker.model.batch import stack_images, to_predictions
 from worker.model.bundle import Bundle
 from worker.model.densenet import load_network
 from worker.model.graph import build_graph
@@ -32,16 +33,11 @@ class TensorFlowEngine:
         """See `Engine.predict`."""
         if not enhanced:
             return []
-        images, white = _stack(enhanced, self.bundle.recipe.input_size_px)
+        images, white = stack_images(enhanced, self.bundle.recipe.input_size_px)
         with translate_memory_errors(len(enhanced)):
             outputs = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
             logits, probabilities, saliency = (output.numpy() for output in outputs)
-        for index, (of_logits, of_saliency) in enumerate(zip(logits, saliency, strict=True)):
-            if not (np.isfinite(of_logits).all() and np.isfinite(of_saliency).all()):
-                raise ModelError(
-                    f"model {self.bundle.model_id}: image {index} of {len(enhanced)} yields a value that is not finite"
-                )
-        return [Prediction(p.copy(), s.copy()) for p, s in zip(probabilities, saliency, strict=True)]
+        return to_predictions(logits, probabilities, saliency, self.bundle.model_id)
 
 
 @contextmanager
@@ -51,27 +47,6 @@ def translate_memory_errors(batch_size: int) -> Iterator[None]:
         yield
     except tf.errors.ResourceExhaustedError as error:
         raise AcceleratorMemoryError(f"a batch of {batch_size} images does not fit the device's memory") from error
-
-
-def _stack(
-    enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]], side: int
-) -> tuple[NDArray[np.uint8 | np.float32], float]:
-    """The batch as one array and the value that stands for white in it; bytes travel as bytes where all are bytes."""
-    for index, image in enumerate(enhanced):
-        if image.shape != (side, side, 3) or image.dtype not in (np.uint8, np.float32):
-            raise ValueError(
-                f"image {index} is {image.dtype} {image.shape}, uint8 or float32 {(side, side, 3)} is needed"
-            )
-        # Written so that NaN fails.
-        if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):
-            raise ValueError(f"image {index} spans {image.min()} to {image.max()}, fractions in [0, 1] are needed")
-    if all(image.dtype == np.uint8 for image in enhanced):
-        return np.stack(enhanced), 255.0
-    return np.stack([_as_fractions(image) for image in enhanced]), 1.0
-
-
-def _as_fractions(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    return (image / np.float32(255) if image.dtype == np.uint8 else image).astype(np.float32, copy=False)
 
 
 def _claim_device() -> str:

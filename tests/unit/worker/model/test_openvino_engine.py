@@ -1,0 +1,108 @@
+"""OpenVINO answers as TensorFlow does, and its graph is converted once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
+from worker.contract.errors import ModelError
+from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
+from worker.model.engines import make_engine
+from worker.model.openvino_engine import OpenVinoEngine
+from worker.model.ordinal import decode_outputs
+from worker.model.tensorflow_engine import TensorFlowEngine
+
+DATA = Path(__file__).parents[3] / "data" / "model"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def engine(cache: Path) -> OpenVinoEngine:
+    return OpenVinoEngine(make_bundle(random_weights()), "f32")
+
+
+def pictures(count: int) -> list[NDArray[np.uint8]]:
+    return list(np.random.default_rng(1).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8))
+
+
+def test_outputs_and_maps_are_those_of_tensorflow(engine: OpenVinoEngine) -> None:
+    images = pictures(3)
+    images[1] = images[1].astype(np.float32) / 255
+    for one, other in zip(engine.predict(images), TensorFlowEngine(engine.bundle).predict(images), strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+        np.testing.assert_allclose(one.saliency, other.saliency, atol=1e-4)
+        assert one.probabilities.dtype == one.saliency.dtype == np.float32
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-3), (None, 0.02)])
+def test_shipped_bundle_is_reproduced(precision: str | None, tolerance: float) -> None:
+    bundle = load_bundle(DEFAULT_BUNDLE)
+    reference = json.loads((DATA / "reference.json").read_text())
+    enhanced = [cv2.imread(str(DATA / f"{name}_enhanced.png"), cv2.IMREAD_COLOR_RGB) for name in reference]
+    predictions = OpenVinoEngine(bundle, precision).predict(enhanced)
+    for prediction, expected in zip(predictions, reference.values(), strict=True):
+        np.testing.assert_allclose(prediction.probabilities, expected["outputs"], rtol=0, atol=tolerance)
+        assert decode_outputs(prediction.probabilities, bundle.thresholds).grade == expected["grade"]
+
+
+def test_no_images_give_no_predictions(engine: OpenVinoEngine) -> None:
+    assert engine.predict([]) == []
+
+
+def test_wrong_image_is_named(engine: OpenVinoEngine) -> None:
+    with pytest.raises(ValueError, match=r"image 1 is uint8 \(64, 64, 3\)"):
+        engine.predict([pictures(1)[0], np.zeros((64, 64, 3), np.uint8)])
+
+
+def test_value_that_is_not_finite_names_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The random bundles share a model_id, which stands for their weights in the cache.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    weights = random_weights()
+    weights["head/bias"] = np.full(5, np.float32(3e38))
+    weights["head/kernel"] = np.full_like(weights["head/kernel"], 3e38)
+    with pytest.raises(ModelError, match="image 0 of 2 yields a value that is not finite"):
+        OpenVinoEngine(make_bundle(weights), "f32").predict(pictures(2))
+
+
+def test_second_start_needs_no_tensorflow(cache: Path) -> None:
+    code = (
+        "import sys\n"
+        "from worker.model.bundle import load_bundle\n"
+        "from worker.model.openvino_engine import OpenVinoEngine\n"
+        "OpenVinoEngine(load_bundle('densenet121-aptos')).warm_up(1)\n"
+        "print('tensorflow' in sys.modules)"
+    )
+    OpenVinoEngine(load_bundle(DEFAULT_BUNDLE))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
+def test_damaged_graph_is_converted_again(engine: OpenVinoEngine, cache: Path) -> None:
+    (weights,) = cache.glob(f"fundus/{engine.bundle.model_id}-*/graph.bin")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    again = OpenVinoEngine(engine.bundle, "f32").predict(pictures(1))[0]
+    np.testing.assert_allclose(again.probabilities, engine.predict(pictures(1))[0].probabilities, atol=1e-6)
+
+
+def test_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nowhere")
+    assert len(OpenVinoEngine(make_bundle(random_weights()), "f32").predict(pictures(1))) == 1
+
+
+def test_setting_chooses_the_engine(engine: OpenVinoEngine) -> None:
+    assert isinstance(make_engine("openvino", engine.bundle), OpenVinoEngine)
+    assert isinstance(make_engine("tensorflow", engine.bundle), TensorFlowEngine)
+    assert "OpenVINO" in engine.device
