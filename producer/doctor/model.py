@@ -17,8 +17,8 @@ from worker.contract.errors import FundusError
 from worker.model.bundle import load_bundle
 try:
     bundle = load_bundle(sys.argv[1])
-    from worker.model.tensorflow_engine import TensorFlowEngine
-    engine = TensorFlowEngine(bundle)
+    from worker.model.engines import make_engine
+    engine = make_engine(sys.argv[2], bundle)
     engine.warm_up(1)
 except FundusError as error:
     print(json.dumps({"error": error.detail}))
@@ -33,7 +33,7 @@ def check_model(settings: Settings) -> list[Check]:
         return [Check("model", Verdict.ABSENT, "not installed here; a producer does not need it")]
     try:
         probe = subprocess.run(  # noqa: S603 - this interpreter, and a name as an argument
-            [sys.executable, "-c", _PROBE, settings.model],
+            [sys.executable, "-c", _PROBE, settings.model, settings.engine],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
