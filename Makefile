@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-deps --require-hashes
 
-.PHONY: help demo test test-slow fuzz check env lock clean
+.PHONY: help demo test test-slow faults fuzz check env lock clean
 .DELETE_ON_ERROR:
 
 help:  ## Show these commands
@@ -19,6 +19,9 @@ test: $(VENV)/.dev  ## Run the tests on real servers (about 8 minutes on 2 cores
 
 test-slow: $(VENV)/.dev  ## Run the long tests, too
 	$(BIN)/pytest $(TESTS)
+
+faults: $(VENV)/.dev  ## Harm servers, workers and images in every way (about 50 minutes on 2 cores)
+	$(BIN)/pytest tests/faults --deselect tests/faults/test_soak.py $(TESTS)
 
 fuzz: $(VENV)/.dev  ## Give every door damaged and hostile input (about 15 minutes on 2 cores)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)

@@ -87,7 +87,7 @@ class Trial:
         assert set(codes) <= {exits_with}, (codes, self.supervisor.logs[-3000:])
         assert self.supervisor.leftovers() == []
         # Celery and Kombu show tracebacks of a broker that is away; the project's own faults are these.
-        assert "unexpected" not in self.supervisor.logs, self.supervisor.logs
+        assert "[error    ] unexpected" not in self.supervisor.logs, self.supervisor.logs
         return check_run(self.site, RUN, self.image_ids)
 
     def _state(self) -> str:
@@ -110,12 +110,13 @@ def trial(
     hooks: Hooks | None = None,
     env: Mapping[str, str] | None = None,
     seed: int = 1,
+    suffix: str = ".png",
 ) -> Iterator[Trial]:
     """A run of `images` photographs that `workers` workers have just begun."""
-    write_photographs(site.folder / "photographs", images)
+    write_photographs(site.folder / "photographs", images, suffix)
     ids = [f"p{number:04}" for number in range(images)]
     manifest = site.folder / "manifest.csv"
-    manifest.write_text("uri,image_id\n" + "".join(f"photographs/{i}.png,{i}\n" for i in ids))
+    manifest.write_text("uri,image_id\n" + "".join(f"photographs/{i}{suffix},{i}\n" for i in ids))
     full = {**site.env, "FUNDUS_MODEL": str(bundle), **(env or {})}
     command: list[str | Path] = [FUNDUS, "worker"]
     if hooks is not None:
