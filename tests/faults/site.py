@@ -31,7 +31,6 @@ PLAIN = {
     "FUNDUS_OVERLAY_SIZE_PX": "256",
     "FUNDUS_DECODE_PROCESSES": "1",
     "FUNDUS_TRANSFER_THREADS": "4",
-    "FUNDUS_ENGINE": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "2",
     # The hooks of `worker_program` reach into this one.
     "FUNDUS_ENGINE": "tensorflow",
