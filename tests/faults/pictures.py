@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 SIDE_PX = 256
 """Of the photographs and of their overlays, so that a place in one is the same place in the other."""
-_COLUMNS, _ROWS, _BLOCK_PX = 4, 3, 16
+_COLUMNS, _ROWS, _BLOCK_PX = 4, 4, 16
 _LIT, _DIM = 190, 40
 _THRESHOLD = 230
 """Between the sums of red and green that dim and lit blocks have, see `read_number`."""
 
 
-def write_photographs(folder: Path, count: int) -> None:
-    """`count` <= 4096 photographs `p0000.png`, ...: the samples in turn, each with its number painted in the middle."""
+def write_photographs(folder: Path, count: int, suffix: str = ".png") -> None:
+    """`count` <= 65,536 photographs `p0000.png`, ...: the samples in turn, each with its number in its middle."""
     folder.mkdir(parents=True, exist_ok=True)
     fields = [_field(path) for path in sorted(SAMPLES.glob("IDRiD_*.jpg"))]
     for number in range(count):
         picture = fields[number % len(fields)].copy()
         for bit, block in enumerate(_blocks()):
             picture[block] = _LIT if number >> bit & 1 else _DIM
-        cv2.imwrite(str(folder / f"p{number:04}.png"), picture)
+        cv2.imwrite(str(folder / f"p{number:04}{suffix}"), picture)
 
 
 def read_number(overlay: bytes) -> int:
