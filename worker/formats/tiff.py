@@ -32,6 +32,8 @@ def read_tiff(data: bytes) -> Header:
     for at in range(directory + 2, directory + 2 + entries * _ENTRY_BYTES, _ENTRY_BYTES):
         tag, kind, count = unpack_at(f"{order}HHI", data, at, "TIFF directory")
         if (tag in _WANTED or tag == _SAMPLE_FORMAT) and kind in _INTEGERS:
+            if count == 0:
+                raise ImageDecodeError(f"TIFF tag {tag} has no value")
             tags[tag] = _values(data, order, at + 8, _INTEGERS[kind], count)
     width, height = _first(tags, _WIDTH), _first(tags, _HEIGHT)
     compression = tags.get(_COMPRESSION, (1,))[0]

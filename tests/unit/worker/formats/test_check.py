@@ -182,3 +182,14 @@ def test_hostile_headers_give_a_header_or_an_image_error(
     except ImageError:
         return
     assert 1 <= header.width * header.height <= LIMITS.max_image_pixels
+
+
+@pytest.mark.parametrize("tag", [256, 258, 259, 273, 279])
+def test_tiff_tag_without_a_value_is_damage(tag: int) -> None:
+    data = bytearray(WHOLE["tiff"])
+    directory = int.from_bytes(data[4:8], "little")
+    entries = range(directory + 2, directory + 2 + 12 * int.from_bytes(data[directory : directory + 2], "little"), 12)
+    at = next(at for at in entries if int.from_bytes(data[at : at + 2], "little") == tag)
+    data[at + 4 : at + 8] = bytes(4)
+    with pytest.raises(ImageDecodeError, match=f"TIFF tag {tag} has no value"):
+        check_header(bytes(data), LIMITS)
