@@ -1,6 +1,7 @@
 """Keep a number of workers alive, as an init system would, and know every process that they ever had."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -11,6 +12,8 @@ import psutil
 
 RESTART_AFTER_S = 0.5
 ENDED_WITHIN_S = 60.0
+READY = re.compile(r"@\S+ ready\.")
+"""Celery's own word: it hears signals from then on."""
 
 
 class Supervisor:
@@ -25,7 +28,8 @@ class Supervisor:
         self.exits: list[int] = []
         """Exit codes of the workers that ended by themselves or by a fault."""
         self.starts = 0
-        self.workers = [self._start() for _ in range(count)]
+        self._logs = [self._next_log() for _ in range(count)]
+        self.workers = [self._start(index) for index in range(count)]
 
     @property
     def logs(self) -> str:
@@ -42,11 +46,15 @@ class Supervisor:
                 self._dead_since[index] = time.monotonic()
             elif time.monotonic() - self._dead_since[index] > RESTART_AFTER_S:
                 del self._dead_since[index]
-                self.workers[index] = self._start()
+                self._logs[index] = self._next_log()
+                self.workers[index] = self._start(index)
 
     def ready(self) -> bool:
-        """Whether every start has led to a worker that is ready, or to its end."""
-        return self.logs.count("model_id=") >= self.starts - len(self.exits)
+        """Whether every worker runs and takes messages and signals."""
+        return all(
+            worker.poll() is None and READY.search(log.read_text(errors="replace"))
+            for worker, log in zip(self.workers, self._logs, strict=True)
+        )
 
     def signal(self, index: int, number: signal.Signals) -> None:
         self.workers[index].send_signal(number)
@@ -71,9 +79,12 @@ class Supervisor:
         _, alive = psutil.wait_procs(self._seen, timeout=5)
         return [" ".join(process.cmdline()) for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _next_log(self) -> Path:
         self.starts += 1
-        with (self._folder / f"worker-{self.starts:03}.log").open("wb") as log:
+        return self._folder / f"worker-{self.starts:03}.log"
+
+    def _start(self, index: int) -> subprocess.Popen[bytes]:
+        with self._logs[index].open("wb") as log:
             return subprocess.Popen(
                 self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
