@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-deps --require-hashes
 
-.PHONY: help demo test test-slow faults fuzz check env lock clean
+.PHONY: help demo test test-slow faults soak fuzz check env lock clean
 .DELETE_ON_ERROR:
 
 help:  ## Show these commands
@@ -22,6 +22,9 @@ test-slow: $(VENV)/.dev  ## Run the long tests, too
 
 faults: $(VENV)/.dev  ## Harm servers, workers and images in every way (about 50 minutes on 2 cores)
 	$(BIN)/pytest tests/faults --deselect tests/faults/test_soak.py $(TESTS)
+
+soak: $(VENV)/.dev  ## 20,000 photographs with a random fault every half minute (about 10 minutes on 2 cores)
+	$(BIN)/pytest tests/faults/test_soak.py -s $(TESTS)
 
 fuzz: $(VENV)/.dev  ## Give every door damaged and hostile input (about 15 minutes on 2 cores)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)
