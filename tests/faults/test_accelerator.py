@@ -1,0 +1,48 @@
+"""A device without memory, and model files that are broken or replaced under a worker."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.bundles import rename_architecture, truncate_weights
+from tests.faults.conftest import Record
+from tests.faults.hooks import Hooks
+from tests.faults.site import Site
+from tests.faults.trial import trial
+from tests.integration.processes import fundus
+
+
+@pytest.mark.slow
+def test_batch_that_does_not_fit_is_halved_until_it_does(light: Site, small_bundle: Path, conclude: Record) -> None:
+    with trial(light, small_bundle, images=60, hooks=Hooks(folder=light.folder, fits_batch_of=3)) as run:
+        conclude("accelerator: memory for 3 images", run)
+        assert run.supervisor.exits == []
+
+
+@pytest.mark.slow
+def test_model_file_that_changes_under_a_worker_changes_no_grade(
+    light: Site, small_bundle: Path, tmp_path: Path, conclude: Record
+) -> None:
+    """The weights are in memory; the next worker refuses the file, and a whole one lets the run end."""
+    bundle = tmp_path / "replaced"
+    shutil.copytree(small_bundle, bundle)
+    with trial(light, bundle, images=120) as run:
+        run.until_settled(0.1)
+        run.strike()
+        truncate_weights(bundle)
+        conclude("model: file truncated under a worker", run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("damage", "says"), [(truncate_weights, "SHA-256 is"), (rename_architecture, "architecture")])
+def test_damaged_bundle_stops_the_worker_at_its_start(
+    damage: object, says: str, light: Site, small_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "damaged"
+    shutil.copytree(small_bundle, bundle)
+    damage(bundle)  # type: ignore[operator]
+    done = fundus("worker", env={**light.env, "FUNDUS_MODEL": str(bundle)}, check=False)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
