@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from worker.contract.messages import GradeChunk
     from worker.contract.settings import Settings
     from worker.contract.storage import Storage
-    from worker.decoders import DecoderPool
+    from worker.decoding.pool import DecoderPool
     from worker.items import Prediction, Prepared
     from worker.ledger import LeasedImage
     from worker.model.bundle import Bundle

@@ -14,7 +14,7 @@ from worker.contract.heartbeat import BEAT_EVERY_S, end_beating
 from worker.contract.migrate import require_current
 from worker.contract.queues import waiting
 from worker.contract.storage import Storage
-from worker.decoders import DecoderPool
+from worker.decoding.pool import DecoderPool
 from worker.ledger import register_model
 from worker.model.bundle import load_bundle
 from worker.model.engines import make_engine

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.contract.settings import parse_settings
-from worker.decoders import DecoderPool
+from worker.decoding.pool import DecoderPool
 from worker.items import Prediction
 from worker.model.bundle import load_bundle
 from worker.model.engine import Engine

@@ -15,7 +15,7 @@ from producer.cli import main
 from tests.faults.hooks import Hooks
 from worker import pipeline
 from worker.contract.errors import AcceleratorMemoryError
-from worker.decoders import DecoderPool
+from worker.decoding.pool import DecoderPool
 
 hooks = Hooks.model_validate_json(os.environ["FAULT_HOOKS"])
 _settling = threading.local()

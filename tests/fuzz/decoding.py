@@ -16,7 +16,7 @@ from tests.fuzz.pictures import make_seeds, mutate
 from tests.fuzz.tally import HUNG_AFTER_S, Tally, own_peak_mb
 from worker.contract.errors import ImageDecoderCrashError, ImageError, Ungradable
 from worker.contract.settings import parse_settings
-from worker.decoders import DecoderPool
+from worker.decoding.pool import DecoderPool
 from worker.formats.check import check_header
 from worker.formats.header import Limits
 from worker.items import Prepared

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from worker.contract.errors import ImageDecodeError, ImageDecoderCrashError, Ungradable
-from worker.decoder_wire import read_answer, read_request, write_error, write_prepared, write_request
+from worker.decoding.wire import read_answer, read_request, write_error, write_prepared, write_request
 from worker.items import Prepared
 
 SIZES = {"input_size_px": 4, "overlay_size_px": 6}

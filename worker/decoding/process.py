@@ -16,7 +16,7 @@ import cv2
 from pydantic import BaseModel, ConfigDict
 
 from worker.contract.errors import ImageError, ImageTooLargeError, Ungradable
-from worker.decoder_wire import READY, read_request, write_error, write_prepared
+from worker.decoding.wire import READY, read_request, write_error, write_prepared
 from worker.formats.header import Limits
 from worker.items import Prepared
 from worker.model.recipe import Recipe

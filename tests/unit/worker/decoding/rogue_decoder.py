@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from worker.contract.errors import ImageDecodeError
-from worker.decoder_process import Job, serve
+from worker.decoding.process import Job, serve
 from worker.formats.header import Limits
 from worker.items import Prepared
 from worker.steps.prepare import prepare

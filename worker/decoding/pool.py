@@ -13,8 +13,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from worker.contract.errors import ServiceError
-from worker.decoder_child import DecoderChild
-from worker.decoder_process import Job
+from worker.decoding.child import DecoderChild
+from worker.decoding.process import Job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from worker.items import Prepared
     from worker.model.recipe import Recipe
 
-PROGRAM = ("-m", "worker.decoder_process")
+PROGRAM = ("-m", "worker.decoding.process")
 IMAGES_PER_PROCESS = 1000
 """Then the process is replaced, which bounds what a codec can leak."""
 
@@ -42,7 +42,7 @@ class DecoderPool:
     ) -> None:
         """Returns when all processes are ready. Raises ServiceError if one does not come up.
 
-        `program` is what the interpreter runs in a process; it has to call `decoder_process.serve`.
+        `program` is what the interpreter runs in a process; it has to call `decoding.process.serve`.
         """
         self._program = program
         self._images_per_process = images_per_process

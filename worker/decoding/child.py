@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 from worker.contract.errors import ImageDecoderCrashError, ServiceError
-from worker.decoder_wire import READY, read_answer, write_request
+from worker.decoding.wire import READY, read_answer, write_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import IO
 
-    from worker.decoder_process import Job
+    from worker.decoding.process import Job
     from worker.items import Prepared
 
 START_TIMEOUT_S = 60.0

@@ -23,12 +23,12 @@ from worker.contract.errors import (
     Ungradable,
 )
 from worker.contract.settings import Settings, parse_settings
-from worker.decoders import DecoderPool
+from worker.decoding.pool import DecoderPool
 from worker.formats.header import Limits
 from worker.model.recipe import Recipe
 from worker.steps.prepare import prepare
 
-SAMPLES = Path(__file__).parents[3] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[4] / "producer" / "samples"
 ROGUE = (str(Path(__file__).parent / "rogue_decoder.py"),)
 RECIPE = Recipe(
     input_size_px=224, input_range=(-2.0, 127 / 64), crop="lit_box", enhancement="graham", cut_to_circle=True
@@ -217,8 +217,8 @@ def test_processes_die_with_a_killed_worker() -> None:
 
 WORKER = """
 import sys, time, psutil
-from test_decoders import RECIPE, settings
-from worker.decoders import DecoderPool
+from test_pool import RECIPE, settings
+from worker.decoding.pool import DecoderPool
 pool = DecoderPool(RECIPE, settings(), program=sys.argv[1:])
 pool.submit(b"hang")
 print(*(child.pid for child in psutil.Process().children()), flush=True)

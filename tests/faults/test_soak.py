@@ -1,0 +1,126 @@
+"""Twenty thousand photographs with a random fault every half minute: the promises hold and memory stays flat."""
+
+import random
+import signal
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import psutil
+import pytest
+
+from tests.faults.conftest import Record
+from tests.faults.site import Site
+from tests.faults.trial import Trial, trial
+from tests.services.fault_proxy import Fault
+
+IMAGES = 20_000
+FAULT_EVERY_S = 30.0
+SAMPLE_EVERY_S = 2.0
+PLOT = Path(__file__).parents[2] / "deploy" / "docs" / "soak.png"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`rss_mib`: of worker 0, which no fault kills, its decoding processes included; `pid` is its own."""
+
+    at_s: float
+    settled: int
+    pid: int
+    rss_mib: float
+
+
+def faults(site: Site, run: Trial) -> dict[str, Callable[[], object]]:
+    """What may happen. Worker 0 is not killed, so that its memory tells; its own watchdog may still end it."""
+    assert site.postgres is not None
+    assert site.seaweedfs is not None
+
+    def restart(name: str) -> None:
+        daemon = {"broker": site.valkey, "database": site.postgres, "storage": site.seaweedfs}[name]
+        assert daemon is not None
+        daemon.kill()
+        daemon.start()
+
+    def cut(name: str) -> None:
+        site.proxies[name].inject(Fault("reset"), times=5)
+
+    return {
+        "worker killed": lambda: run.supervisor.signal(1, signal.SIGKILL),
+        "worker told to stop": lambda: run.supervisor.signal(1, signal.SIGTERM),
+        "broker killed": lambda: restart("broker"),
+        "broker emptied": lambda: site.broker().flushall(),
+        "database killed": lambda: restart("database"),
+        "storage killed": lambda: restart("storage"),
+        "broker's connections cut": lambda: cut("broker"),
+        "database's connections cut": lambda: cut("database"),
+        "storage's connections cut": lambda: cut("storage"),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_random_faults_lose_nothing_and_memory_stays_flat(full: Site, small_bundle: Path, conclude: Record) -> None:
+    chance = random.Random(7)
+    samples: list[Sample] = []
+    struck: list[tuple[float, str]] = []
+    # Longer batches and chunks than the other trials have: this one is about a night's steady work.
+    env = {"FUNDUS_CHUNK_SIZE": "32", "FUNDUS_MAX_BATCH_SIZE": "16", "FUNDUS_MAX_ATTEMPTS": "5"}
+    with trial(full, small_bundle, images=IMAGES, workers=2, env=env, suffix=".jpg") as run:
+        started = time.monotonic()
+        choices = faults(full, run)
+        next_fault = FAULT_EVERY_S
+        while run.settled() < IMAGES:
+            now = time.monotonic() - started
+            pid = run.supervisor.workers[0].pid
+            samples.append(Sample(now, run.settled(), pid, rss_mib(pid)))
+            if now > next_fault:
+                name = chance.choice(sorted(choices))
+                run.strike()
+                struck.append((now, name))
+                choices[name]()
+                next_fault = now + FAULT_EVERY_S
+            run.wait(SAMPLE_EVERY_S)
+        draw(samples, struck)
+        for at_s, name in struck:
+            print(f"{at_s:7.1f} s  {name}")  # noqa: T201 - the seed picks them, the log tells
+        conclude(f"soak: {len(struck)} random faults in {samples[-1].at_s / 60:.1f} min", run, within_s=300)
+    longest_life = max(Counter(sample.pid for sample in samples).items(), key=itemgetter(1))[0]
+    life = [sample.rss_mib for sample in samples if sample.pid == longest_life]
+    quarter = len(life) // 4
+    early, late = statistics.median(life[quarter : 2 * quarter]), statistics.median(life[-quarter:])
+    print(f"median memory of a worker: second quarter {early:.0f} MiB, last quarter {late:.0f} MiB")  # noqa: T201 - a figure
+    assert late < 1.1 * early
+
+
+def rss_mib(pid: int) -> float:
+    """Of a process and all below it; nothing for those that end meanwhile."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        for process in [parent, *parent.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+    return total / 2**20
+
+
+def draw(samples: list[Sample], struck: list[tuple[float, str]]) -> None:
+    """Memory and settled images over time, a line for each fault."""
+    figure, (memory, settled) = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
+    times = [sample.at_s / 60 for sample in samples]
+    memory.plot(times, [sample.rss_mib for sample in samples], color="tab:blue")
+    memory.set(ylabel="memory of a worker, MiB", ylim=(0, 1.2 * max(sample.rss_mib for sample in samples)))
+    settled.plot(times, [sample.settled for sample in samples], color="tab:green")
+    settled.set(ylabel="images settled", xlabel="minutes", ylim=(0, None))
+    for axis in (memory, settled):
+        axis.grid(visible=True, alpha=0.3)
+        for at_s, _ in struck:
+            axis.axvline(at_s / 60, color="tab:red", linewidth=0.8)
+    memory.set_title("A run of 20,000 photographs; red: a random fault")
+    figure.savefig(PLOT, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""Untrusted bytes become prepared images in processes that may crash, hang or bloat."""
