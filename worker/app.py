@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -91,7 +92,8 @@ def _start(**_: object) -> None:
 @worker_ready.connect
 def _finish_chunks_on_quit(**_: object) -> None:
     # Celery's cold shutdown wants to kill the pool's jobs, which threads do not let it: it would end in a traceback.
-    signal.signal(signal.SIGQUIT, signal.getsignal(signal.SIGTERM))
+    if threading.current_thread() is threading.main_thread():  # a program that embeds a worker keeps its own signals
+        signal.signal(signal.SIGQUIT, signal.getsignal(signal.SIGTERM))
 
 
 @worker_shutdown.connect

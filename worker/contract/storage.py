@@ -3,7 +3,6 @@
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import cached_property
@@ -16,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from worker.contract.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, StorageError
+from worker.contract.files import write_whole
 from worker.contract.references import file_path, object_place, scheme_of
 from worker.contract.roots import Roots
 from worker.contract.settings import Settings
@@ -54,20 +54,11 @@ class FolderStore:
         self.root = root
 
     def put(self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str]) -> None:  # noqa: ARG002 - files keep none
-        """Write to a temporary file beside the target, then rename."""
+        """Write one file, whole."""
         target = self._path(key)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
-                try:
-                    part.write(data)
-                    part.flush()
-                    os.fsync(part.fileno())
-                    Path(part.name).chmod(0o644)
-                    Path(part.name).replace(target)
-                except BaseException:
-                    Path(part.name).unlink(missing_ok=True)
-                    raise
+            write_whole(target, data)
         except OSError as error:
             raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
 
