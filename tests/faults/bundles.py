@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from worker.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Bundle, load_bundle
 from worker.model.bundle_writer import write_bundle
 
@@ -14,6 +16,15 @@ def write_small_bundle(folder: Path) -> Bundle:
     recipe = shipped.recipe.model_copy(update={"input_size_px": SMALL_PX})
     draft = shipped.manifest.model_copy(update={"name": "small", "recipe": recipe})
     write_bundle(folder, draft, shipped.weights)
+    return load_bundle(folder)
+
+
+def write_overflowing_bundle(folder: Path) -> Bundle:
+    """Every weight is a number, and no output is: the head's sum is beyond float32."""
+    small = write_small_bundle(folder.with_name(f"{folder.name}-sound"))
+    kernel = np.full_like(small.weights["head/kernel"], np.finfo(np.float32).max)
+    weights = {**small.weights, "head/kernel": kernel}
+    write_bundle(folder, small.manifest, weights)
     return load_bundle(folder)
 
 

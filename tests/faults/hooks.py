@@ -24,6 +24,10 @@ class Hooks(BaseModel):
     """The end of the reference of an image that kills its worker whenever it is fetched."""
     fits_batch_of: int | None = None
     """More images in one forward pass exhaust the device's memory."""
+    poisons_first_image: bool = False
+    """The network yields NaN for the first photograph that a worker sees, whenever it sees it."""
+    rogue_decoder: bool = False
+    """Photographs can order their decoding process to misbehave: `segfault`, `hang`, `hog`."""
     hangs_at_batch: int | None = None
     """The forward pass, counted from 1 and once in a trial, that never returns."""
     stuck_after_s: float | None = None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.bundles import rename_architecture, truncate_weights
+from tests.faults.bundles import rename_architecture, truncate_weights, write_overflowing_bundle
 from tests.faults.conftest import Record
 from tests.faults.hooks import Hooks
 from tests.faults.site import Site
@@ -18,6 +18,24 @@ def test_batch_that_does_not_fit_is_halved_until_it_does(light: Site, small_bund
     with trial(light, small_bundle, images=60, hooks=Hooks(folder=light.folder, fits_batch_of=3)) as run:
         conclude("accelerator: memory for 3 images", run)
         assert run.supervisor.exits == []
+
+
+@pytest.mark.slow
+def test_image_that_yields_no_numbers_fails_alone(light: Site, small_bundle: Path, conclude: Record) -> None:
+    hooks = Hooks(folder=light.folder, poisons_first_image=True)
+    with trial(light, small_bundle, images=60, hooks=hooks) as run:
+        conclude("accelerator: NaN for one image", run, expected={"graded": 59, "failed": 1})
+        assert light.rows("SELECT error_code FROM gradings WHERE status = 'failed'") == [("model_invalid",)]
+        assert run.supervisor.exits == []
+
+
+@pytest.mark.slow
+def test_network_that_yields_no_numbers_stops_the_worker_at_its_start(light: Site, tmp_path: Path) -> None:
+    write_overflowing_bundle(tmp_path / "overflowing")
+    done = fundus("worker", env={**light.env, "FUNDUS_MODEL": str(tmp_path / "overflowing")}, check=False)
+    assert done.returncode == 1
+    assert "yields a value that is not finite" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

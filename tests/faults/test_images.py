@@ -23,3 +23,17 @@ def test_image_that_kills_its_worker_is_quarantined_alone(
         )
         assert full.rows("SELECT image_id, attempts FROM gradings WHERE status = 'quarantined'") == [("p0013", 3)]
         assert len(run.supervisor.exits) == 3
+
+
+@pytest.mark.slow
+def test_images_that_harm_their_decoder_fail_alone(full: Site, small_bundle: Path, conclude: Record) -> None:
+    """A real segmentation fault, an endless decode, and one that asks for twice the memory that it may have."""
+    spoilt = {"p0007": b"segfault", "p0021": b"hang", "p0040": b"hog"}
+    env = {"FUNDUS_DECODE_TIMEOUT_S": "3"}
+    hooks = Hooks(folder=full.folder, rogue_decoder=True)
+    with trial(full, small_bundle, images=60, hooks=hooks, spoilt=spoilt, env=env) as run:
+        conclude("image crashes, hangs or bloats its decoder", run, expected={"graded": 57, "failed": 3})
+        failed = dict(full.rows("SELECT image_id, error_code FROM gradings WHERE status = 'failed'"))
+        crash = "image_decoder_crash"
+        assert failed == {"p0007": crash, "p0021": crash, "p0040": "image_too_large"}
+        assert run.supervisor.exits == []

@@ -111,9 +111,15 @@ def trial(
     env: Mapping[str, str] | None = None,
     seed: int = 1,
     suffix: str = ".png",
+    spoilt: Mapping[str, bytes] | None = None,
 ) -> Iterator[Trial]:
-    """A run of `images` photographs that `workers` workers have just begun."""
+    """A run of `images` photographs that `workers` workers have just begun.
+
+    `spoilt`: what stands in the place of some photographs, by image id.
+    """
     write_photographs(site.folder / "photographs", images, suffix)
+    for image_id, content in (spoilt or {}).items():
+        (site.folder / "photographs" / f"{image_id}{suffix}").write_bytes(content)
     ids = [f"p{number:04}" for number in range(images)]
     manifest = site.folder / "manifest.csv"
     manifest.write_text("uri,image_id\n" + "".join(f"photographs/{i}{suffix},{i}\n" for i in ids))
