@@ -45,7 +45,7 @@ def enqueue_source(
     limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many references.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")] = False,
     allow_column: Annotated[
-        list[str] | None, typer.Option(help="A manifest's column that looks personal and is not; may be repeated.")
+        list[str] | None, typer.Option(help="A column that looks personal and is not; may be repeated.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is over.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -26,7 +26,7 @@ def nightly(
     ] = None,
     *,
     allow_column: Annotated[
-        list[str] | None, typer.Option(help="A manifest's column that looks personal and is not; may be repeated.")
+        list[str] | None, typer.Option(help="A column that looks personal and is not; may be repeated.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -19,7 +19,7 @@ from worker.contract.settings import Settings
 class Door:
     """`roots`: where any reference may lead, None where no bounds are set; `store_bucket`: that of the overlays.
 
-    `allowed_columns`: of a manifest, though they look as if they named a person.
+    `allowed_columns`: of a manifest or a label file, though they look as if they named a person.
     """
 
     roots: Roots | None = None
@@ -29,10 +29,11 @@ class Door:
 
 
 def make_door(settings: Settings, allowed_columns: Collection[str] = ()) -> Door:
-    """The door that the settings describe."""
+    """The door that the settings describe, and what this command allows beside."""
     parts = urlsplit(settings.storage_url)
+    allowed = {*allowed_columns, *(column.strip() for column in (settings.allowed_columns or "").split(","))}
     bucket = parts.netloc if parts.scheme == "s3" else None
-    return Door(settings.roots, bucket, settings.patient_key, frozenset(allowed_columns))
+    return Door(settings.roots, bucket, settings.patient_key, frozenset(allowed))
 
 
 def roots_of_manifest(door: Door, folder: Path) -> Roots:

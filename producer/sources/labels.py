@@ -1,11 +1,12 @@
 """Give references the grades of a label file: by file name for photographs, by order for a stack."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from producer.sources.cells import parse_grade, require_printable
+from producer.sources.personal import refuse_personal
 from producer.sources.reference import Reference, Remark, is_image_name
 from producer.sources.rows import Row, read_rows
 from worker.contract.errors import SourceError
@@ -17,13 +18,14 @@ GRADE_COLUMNS = ("diagnosis", "dr_grade", "reference_grade")
 _NAMED_AT_MOST = 3
 
 
-def read_labels_by_name(path: Path) -> dict[str, Grade]:
+def read_labels_by_name(path: Path, allowed_columns: Collection[str] = ()) -> dict[str, Grade]:
     """Grades by file stem, in the layouts of APTOS (`id_code,diagnosis`) and IDRiD (`image,dr_grade`).
 
-    Rows without a grade are left out. Raises SourceError, naming the line, for a wrong grade or a name with two grades.
+    Rows without a grade are left out. Raises SourceError, naming the line, for a wrong grade, a name with two grades,
+    or a column that looks as if it named a person and is not allowed.
     """
     grades: dict[str, Grade] = {}
-    for row in read_rows(path, needs=[NAME_COLUMNS, GRADE_COLUMNS]):
+    for row in _read_rows(path, [NAME_COLUMNS, GRADE_COLUMNS], allowed_columns):
         stem, grade = _name(row), _grade(row)
         if grade is None:
             continue
@@ -32,18 +34,20 @@ def read_labels_by_name(path: Path) -> dict[str, Grade]:
     return grades
 
 
-def read_labels_in_order(path: Path) -> list[Grade | None]:
-    """The grade of every row. Raises SourceError, naming the line, for a wrong grade."""
-    return [_grade(row) for row in read_rows(path, needs=[GRADE_COLUMNS])]
+def read_labels_in_order(path: Path, allowed_columns: Collection[str] = ()) -> list[Grade | None]:
+    """The grade of every row. Raises SourceError, naming the line, for a wrong grade or a column that is personal."""
+    return [_grade(row) for row in _read_rows(path, [GRADE_COLUMNS], allowed_columns)]
 
 
-def attach_labels(references: Iterator[Reference], labels: Path, remark: Remark) -> Iterator[Reference]:
+def attach_labels(
+    references: Iterator[Reference], labels: Path, remark: Remark, allowed_columns: Collection[str] = ()
+) -> Iterator[Reference]:
     """The references, each with the grade of its file stem where `labels` has one.
 
     At the end, labels without an image and images without a label are counted and told to `remark`.
     Raises SourceError when one label matches two images: nobody can say whose grade it is.
     """
-    grades = read_labels_by_name(labels)
+    grades = read_labels_by_name(labels, allowed_columns)
     matched: dict[str, str] = {}
     unlabelled = 0
     for reference in references:
@@ -62,6 +66,15 @@ def attach_labels(references: Iterator[Reference], labels: Path, remark: Remark)
         remark(f"labels of {labels} that match no image: {len(missing)} ({_some(missing)})")
     if unlabelled:
         remark(f"images without a label in {labels}: {unlabelled}")
+
+
+def _read_rows(path: Path, needs: list[Collection[str]], allowed_columns: Collection[str]) -> Iterator[Row]:
+    columns: frozenset[str] = frozenset()
+    for row in read_rows(path, needs=needs):
+        if row.cells.keys() != columns:
+            columns = frozenset(row.cells)
+            refuse_personal(row.where, columns - set(allowed_columns))
+        yield row
 
 
 def _name(row: Row) -> str:

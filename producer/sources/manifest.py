@@ -1,6 +1,6 @@
 """Read references from a manifest: a CSV with a header, or JSON lines."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from producer.sources.cells import (
     require_printable,
 )
 from producer.sources.door import Door, require_within, roots_of_manifest
-from producer.sources.personal import looks_personal
+from producer.sources.personal import refuse_personal
 from producer.sources.reference import Reference, Remark
 from producer.sources.rows import MAX_COLUMNS, Row, read_rows
 from worker.contract.errors import ImageReferenceError, SourceError
@@ -39,20 +39,11 @@ def read_manifest(path: Path, remark: Remark, door: Door) -> Iterator[Reference]
         extra = row.cells.keys() - COLUMNS - unknown
         if extra:
             unknown |= extra
-            _refuse_personal(row, extra - door.allowed_columns)
+            refuse_personal(row.where, extra - door.allowed_columns)
             if len(unknown) > MAX_COLUMNS:
                 raise SourceError(f"{row.where}: {len(unknown)} unknown columns so far, the limit is {MAX_COLUMNS}")
             remark(f"{row.where}: unknown columns are left out: {', '.join(sorted(extra))[:200]}")
         yield _reference(row, path.parent, roots)
-
-
-def _refuse_personal(row: Row, columns: Collection[str]) -> None:
-    for column in sorted(filter(looks_personal, columns)):
-        raise SourceError(
-            f"{row.where}, column {column}: looks as if it named a person; "
-            f"remove it, or say with --allow-column {column} that it does not",
-            code="personal_column",
-        )
 
 
 def _reference(row: Row, folder: Path, roots: Roots) -> Reference:

@@ -38,15 +38,15 @@ def open_source(text: str, *, storage: Storage, door: Door, remark: Remark, labe
 
 def _open(text: str, storage: Storage, door: Door, remark: Remark, labels: Path | None) -> Source:
     if text.startswith("s3://"):
-        return Source(text, _labelled(list_images(text, storage, remark), labels, remark))
+        return Source(text, _labelled(list_images(text, storage, remark), labels, remark, door))
     path = canonical_path(_local_path(text))
     suffix = path.suffix.lower()
     if path.is_dir():
-        return Source(str(path), _labelled(find_images(path, remark), labels, remark))
+        return Source(str(path), _labelled(find_images(path, remark), labels, remark, door))
     if not path.is_file():
         raise SourceError(f"no file or folder at {path}")
     if suffix == ".npy":
-        return Source(str(path), read_stack(path, labels))
+        return Source(str(path), read_stack(path, labels, door.allowed_columns))
     if suffix not in ROW_SUFFIXES:
         raise SourceError(f"{path} is no folder, no manifest ({', '.join(ROW_SUFFIXES)}) and no .npy stack")
     if labels is not None:
@@ -54,8 +54,8 @@ def _open(text: str, storage: Storage, door: Door, remark: Remark, labels: Path 
     return Source(str(path), read_manifest(path, remark, door))
 
 
-def _labelled(references: Iterator[Reference], labels: Path | None, remark: Remark) -> Iterator[Reference]:
-    return references if labels is None else attach_labels(references, labels, remark)
+def _labelled(references: Iterator[Reference], labels: Path | None, remark: Remark, door: Door) -> Iterator[Reference]:
+    return references if labels is None else attach_labels(references, labels, remark, door.allowed_columns)
 
 
 def _local_path(text: str) -> Path:

@@ -1,10 +1,13 @@
-"""Tell by its name whether a manifest's column holds what names a person: a name, a birth date, a record number.
+"""Refuse a column whose name says that it holds what names a person: a name, a birth date, a record number.
 
 Such a column would be left out anyway; that it is there says that the file was not meant for a grading system.
 """
 
 import re
 import unicodedata
+from collections.abc import Collection
+
+from worker.contract.errors import SourceError
 
 _WHO = r"(?:patients?|pt|pat|subjects?|persons?|clients?|participants?)"
 _NAME = rf"{_WHO}?(?:full|first|last|given|family|sur|fore|middle|maiden|christian)?names?|{_WHO}?initials"
@@ -24,3 +27,13 @@ def looks_personal(column: str) -> bool:
     """Whether the column's name, without case, accents, spaces and signs, is one that such columns commonly have."""
     plain = unicodedata.normalize("NFKD", column).casefold()
     return _PERSONAL.fullmatch("".join(char for char in plain if char.isalnum())) is not None
+
+
+def refuse_personal(where: str, columns: Collection[str]) -> None:
+    """Raises SourceError `personal_column`, naming the place and the first such column in the order of the alphabet."""
+    for column in sorted(filter(looks_personal, columns)):
+        raise SourceError(
+            f"{where}, column {column}: looks as if it named a person; "
+            f"remove it, or say with --allow-column {column} that it does not",
+            code="personal_column",
+        )

@@ -1,6 +1,6 @@
 """Refer to the entries of an `.npy` stack of preprocessed images."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from worker.contract.storage import file_uri
 SAMPLED_ENTRIES = 16
 
 
-def read_stack(path: Path, labels: Path | None) -> Iterator[Reference]:
+def read_stack(path: Path, labels: Path | None, allowed_columns: Collection[str] = ()) -> Iterator[Reference]:
     """One reference per entry, `file:///stack.npy#0` first, with the grades of `labels` in the same order.
 
     The file holds N x H x W x 3, uint8 or float32 RGB in [0, 1]; it is mapped, never loaded, and never unpickled.
@@ -29,7 +29,7 @@ def read_stack(path: Path, labels: Path | None) -> Iterator[Reference]:
         raise SourceError(f"cannot read {path} as a stack of images: {error}") from error
     if stack.dtype == np.float32:
         _check_range(path, stack)
-    grades = [None] * len(stack) if labels is None else read_labels_in_order(labels)
+    grades = [None] * len(stack) if labels is None else read_labels_in_order(labels, allowed_columns)
     if len(grades) != len(stack):
         raise SourceError(f"{labels} has {len(grades)} labels, {path} has {len(stack)} images")
     uri = file_uri(path)

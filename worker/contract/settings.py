@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """Longest wait for one answer of the object store."""
     source_roots: str | None = None
     """Folders and `s3://BUCKET/PREFIX`es, comma-separated: the only places that photographs are read from."""
+    allowed_columns: str | None = None
+    """Columns of manifests and label files, comma-separated, that look as if they named a person and do not."""
     patient_key: SecretStr | None = None
     """Secret, 32 characters or more: a producer keeps patient ids only as their HMAC-SHA-256 under it."""
 

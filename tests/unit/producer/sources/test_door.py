@@ -120,6 +120,11 @@ def test_allowed_column_is_left_out_like_any_other(enter: Enter, clinic: Path) -
     assert reference == Reference((clinic / "eye.jpg").as_uri())
 
 
+def test_column_may_be_allowed_by_setting(enter: Enter, clinic: Path) -> None:
+    (reference,) = enter(manifest(clinic, "uri,name,mrn\neye.jpg,x,y\n"), allowed_columns="name, mrn")
+    assert reference == Reference((clinic / "eye.jpg").as_uri())
+
+
 def test_patient_goes_under_a_keyed_hash(enter: Enter, clinic: Path) -> None:
     found = enter(manifest(clinic, "uri,patient_id\neye.jpg,P-17\nb.jpg,\n"), patient_key=KEY)
     # printf P-17 | openssl dgst -sha256 -hmac JefeJefeJefeJefeJefeJefeJefeJefe

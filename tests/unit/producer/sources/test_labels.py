@@ -81,3 +81,15 @@ def test_fault_names_the_line(tmp_path: Path, content: str, why: str) -> None:
 
 def test_labels_in_order_keep_their_places(tmp_path: Path) -> None:
     assert read_labels_in_order(write(tmp_path, "id_code,diagnosis\nx,4\ny,\nz,0\n")) == [4, None, 0]
+
+
+def test_column_that_names_a_person_is_refused_by_name(tmp_path: Path) -> None:
+    labels = write(tmp_path, "image,dr_grade,Patient Name\na,1,Jane Roe\n")
+
+    with pytest.raises(SourceError, match=r"labels.csv, line 2, column Patient Name: looks as if") as caught:
+        read_labels_by_name(labels)
+    assert caught.value.code == "personal_column"
+    assert "Roe" not in caught.value.detail
+    with pytest.raises(SourceError, match=r"column Patient Name"):
+        read_labels_in_order(labels)
+    assert read_labels_by_name(labels, {"Patient Name"}) == {"a": 1}
