@@ -32,8 +32,6 @@ PLAIN = {
     "FUNDUS_DECODE_PROCESSES": "1",
     "FUNDUS_TRANSFER_THREADS": "4",
     "TF_CPP_MIN_LOG_LEVEL": "2",
-    # The hooks of `worker_program` reach into this one.
-    "FUNDUS_ENGINE": "tensorflow",
 }
 
 

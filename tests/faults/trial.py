@@ -126,7 +126,8 @@ def trial(
     full = {**site.env, "FUNDUS_MODEL": str(bundle), **(env or {})}
     command: list[str | Path] = [FUNDUS, "worker"]
     if hooks is not None:
-        full["FAULT_HOOKS"] = hooks.model_dump_json()
+        # They reach into this engine.
+        full |= {"FAULT_HOOKS": hooks.model_dump_json(), "FUNDUS_ENGINE": "tensorflow"}
         command = [sys.executable, "-m", PROGRAM]
     supervisor = Supervisor(command, workers, full, site.folder)
     try:
