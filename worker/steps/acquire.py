@@ -80,4 +80,4 @@ def _to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]
     if upper.shape[2] == 4:
         opaque = upper[..., 3:].astype(np.uint16)
         upper = ((upper[..., :3] * opaque + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(upper[..., ::-1])
+    return np.asarray(cv2.cvtColor(upper, cv2.COLOR_BGR2RGB), np.uint8)
