@@ -37,7 +37,7 @@ WRONG = {
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "loud",
 }
-ANYTHING_GOES = {"S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE"}
+ANYTHING_GOES = {"S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE", "ALLOWED_COLUMNS"}
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG.items())
