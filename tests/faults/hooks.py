@@ -28,7 +28,11 @@ class Hooks(BaseModel):
     """The network yields NaN for the first photograph that a worker sees, whenever it sees it."""
     rogue_decoder: bool = False
     """Photographs can order their decoding process to misbehave: `segfault`, `hang`, `hog`."""
+    image_takes_s: float = 0.0
+    """So long a forward pass takes longer for each of its photographs, so that a short run lasts for many faults."""
     hangs_at_batch: int | None = None
     """The forward pass, counted from 1 and once in a trial, that never returns."""
+    signs_late: int = 0
+    """So many requests to the store are signed by a clock that is an hour off."""
     stuck_after_s: float | None = None
     """How soon the watchdog loses patience, with a chunk or with the consumer."""

@@ -118,3 +118,14 @@ def make_seaweedfs(folder: Path) -> tuple[Daemon, SeaweedFS]:
 
     daemon = Daemon(first.ports[0], launch, lambda _: hands[-1].wait())
     return daemon, first
+
+
+def make_strange_seaweedfs(folder: Path, s3: SeaweedFS) -> Daemon:
+    """The same server on the same data, for when it is stopped: it knows none of the keys that were given out."""
+    hands: list[SeaweedFS] = []
+
+    def launch() -> Server:
+        hands.append(start_seaweedfs(folder, s3.ports, "revoked"))
+        return hands[-1].server
+
+    return Daemon(s3.ports[0], launch, lambda _: hands[-1].wait())

@@ -51,10 +51,15 @@ class Supervisor:
 
     def ready(self) -> bool:
         """Whether every worker runs and takes messages and signals."""
-        return all(
-            worker.poll() is None and READY.search(log.read_text(errors="replace"))
-            for worker, log in zip(self.workers, self._logs, strict=True)
-        )
+        return len(self.ready_ones()) == len(self.workers)
+
+    def ready_ones(self) -> list[int]:
+        """The workers that run and take messages and signals."""
+        return [
+            index
+            for index, (worker, log) in enumerate(zip(self.workers, self._logs, strict=True))
+            if worker.poll() is None and READY.search(log.read_text(errors="replace"))
+        ]
 
     def signal(self, index: int, number: signal.Signals) -> None:
         self.workers[index].send_signal(number)

@@ -1,23 +1,35 @@
-"""A store that refuses, goes silent, or breaks off its answers."""
+"""A store that refuses, breaks off, goes silent, forgets its bucket or its keys, or sends other bytes than it holds."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import Record
+from tests.faults.hooks import Hooks
+from tests.faults.servers import make_strange_seaweedfs
 from tests.faults.site import Site
 from tests.faults.trial import trial
 from tests.services.fault_proxy import Fault
 
-FAULTS = [
+ON_THE_WAY_IN = [
     pytest.param(Fault("unavailable"), 30, id="SlowDown"),
+    pytest.param(Fault("reset"), 30, id="reset"),
     pytest.param(Fault("stall"), 12, id="black hole"),
+    pytest.param(Fault("slow", delay_s=0.5), 30, id="slow"),
+    pytest.param(Fault("cut", after_bytes=60), 30, id="answer cut"),
     pytest.param(Fault("cut", after_bytes=1), 30, id="answer of an upload lost"),
+    pytest.param(Fault("end", after_bytes=60), 30, id="half-closed"),
+]
+ON_THE_WAY_OUT = [
+    pytest.param(Fault("cut", after_bytes=20_000), id="body cut"),
+    pytest.param(Fault("end", after_bytes=20_000), id="body half-closed"),
+    pytest.param(Fault("slow", delay_s=0.5), id="body slow"),
+    pytest.param(Fault("flip", after_bytes=150_000), id="body changed"),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fault", "times"), FAULTS)
+@pytest.mark.parametrize(("fault", "times"), ON_THE_WAY_IN)
 def test_failing_requests_lose_no_image(
     fault: Fault, times: int, full: Site, small_bundle: Path, conclude: Record, request: pytest.FixtureRequest
 ) -> None:
@@ -26,4 +38,84 @@ def test_failing_requests_lose_no_image(
         run.strike()
         full.proxies["storage"].inject(fault, times=times)
         conclude(f"storage: {request.node.callspec.id}, {times} connections", run)
-        assert full.proxies["storage"].faults == times
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ON_THE_WAY_OUT)
+def test_photograph_that_arrives_damaged_is_fetched_again(
+    fault: Fault, full: Site, small_bundle: Path, conclude: Record, request: pytest.FixtureRequest
+) -> None:
+    with trial(full, small_bundle, images=120, in_bucket=True) as run:
+        run.until_settled(0.1)
+        run.strike()
+        full.proxies["storage"].inject(fault)
+        run.wait(8)
+        full.proxies["storage"].inject(None)
+        conclude(f"storage: {request.node.callspec.id} for 8 s", run)
+
+
+@pytest.mark.slow
+def test_store_that_refuses_for_long_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+    """For several times the workers' patience: what they hold goes back to the queue."""
+    with trial(full, small_bundle, images=120) as run:
+        run.until_settled(0.1)
+        run.strike()
+        full.proxies["storage"].inject(Fault("unavailable"))
+        run.wait(20)
+        full.proxies["storage"].inject(None)
+        conclude("storage: SlowDown for 20 s", run)
+        assert "released" in run.supervisor.logs
+
+
+@pytest.mark.slow
+def test_store_that_is_away_for_30_s_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+    assert full.seaweedfs is not None
+    with trial(full, small_bundle, images=120) as run:
+        run.until_settled(0.1)
+        run.strike()
+        full.seaweedfs.kill()
+        run.wait(30)
+        full.seaweedfs.start()
+        conclude("storage: kill -9, 30 s away", run)
+        assert run.supervisor.exits == []
+
+
+@pytest.mark.slow
+def test_missing_bucket_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+    """The overlays wait until an operator has made the bucket."""
+    assert full.s3 is not None
+    with trial(full, small_bundle, images=60, env={"FUNDUS_STORAGE_URL": "s3://test-2/"}) as run:
+        run.strike()
+        run.wait(15)
+        assert run.settled() == 0
+        bucket = full.s3.create()
+        assert bucket.name == "test-2"
+        full.show(bucket)
+        conclude("storage: bucket missing for 15 s", run)
+
+
+@pytest.mark.slow
+def test_revoked_keys_lose_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+    """Neither while photographs are fetched nor while overlays are written is an image blamed for it."""
+    assert full.seaweedfs is not None
+    assert full.s3 is not None
+    strange = make_strange_seaweedfs(full.folder / "seaweedfs", full.s3)
+    with trial(full, small_bundle, images=120, in_bucket=True) as run:
+        run.until_settled(0.1)
+        run.strike()
+        full.seaweedfs.stop()
+        strange.start()
+        run.wait(15)
+        assert "SignatureDoesNotMatch (HTTP 403)" in run.supervisor.logs
+        strange.stop()
+        full.seaweedfs.start()
+        conclude("storage: keys revoked and restored", run)
+
+
+@pytest.mark.slow
+def test_clock_that_is_off_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+    hooks = Hooks(folder=full.folder, signs_late=60)
+    with trial(full, small_bundle, images=60, hooks=hooks, in_bucket=True) as run:
+        run.strike()
+        conclude("storage: 60 requests signed an hour late", run)
+        assert "RequestTimeTooSkewed (HTTP 403)" in run.supervisor.logs

@@ -11,6 +11,8 @@ from tests.faults.hooks import Hooks, Stage
 from tests.faults.site import Site
 from tests.faults.trial import trial
 
+KILLS = 20
+
 
 def test_kill_between_commit_and_acknowledgement_settles_nothing_twice(
     light: Site, small_bundle: Path, conclude: Record
@@ -35,14 +37,19 @@ def test_kill_at_each_stage_loses_nothing(stage: Stage, full: Site, small_bundle
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", [1, 3])
 def test_kills_at_random_moments_lose_nothing(workers: int, full: Site, small_bundle: Path, conclude: Record) -> None:
-    with trial(full, small_bundle, images=500, workers=workers, seed=workers) as run:
-        while run.settled() < len(run.image_ids) and len(run.strikes) < 20:
-            run.until(run.supervisor.ready)
+    hooks = Hooks(folder=full.folder, image_takes_s=0.1)
+    # A photograph that is alone in a worker looks guilty when that worker is killed by chance.
+    env = {"FUNDUS_MAX_ATTEMPTS": "10"}
+    with trial(full, small_bundle, images=500, workers=workers, hooks=hooks, env=env, seed=workers) as run:
+        while len(run.strikes) < KILLS:
+            run.until(lambda: bool(run.supervisor.ready_ones()))
             run.wait(run.random.uniform(0, 2))
+            assert run.settled() < len(run.image_ids), "the run was over before the last kill"
             run.strike()
-            run.supervisor.signal(run.random.randrange(workers), signal.SIGKILL)
-            run.wait(1)
+            run.supervisor.signal(run.random.choice(run.supervisor.ready_ones()), signal.SIGKILL)
+            run.until(lambda: len(run.supervisor.exits) == len(run.strikes))
         conclude(f"worker killed at random moments, {workers} workers", run, within_s=300)
+        assert len(run.supervisor.exits) == KILLS
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """One run of numbered photographs under the eyes of a test that harms it on its way."""
 
+import hashlib
 import random
 import signal
 import sys
@@ -112,18 +113,24 @@ def trial(
     seed: int = 1,
     suffix: str = ".png",
     spoilt: Mapping[str, bytes] | None = None,
+    in_bucket: bool = False,
 ) -> Iterator[Trial]:
     """A run of `images` photographs that `workers` workers have just begun.
 
-    `spoilt`: what stands in the place of some photographs, by image id.
+    `spoilt`: what stands in the place of some photographs, by image id. `in_bucket`: the photographs come from the
+    object store, and the manifest promises their SHA-256.
     """
     write_photographs(site.folder / "photographs", images, suffix)
     for image_id, content in (spoilt or {}).items():
         (site.folder / "photographs" / f"{image_id}{suffix}").write_bytes(content)
     ids = [f"p{number:04}" for number in range(images)]
     manifest = site.folder / "manifest.csv"
-    manifest.write_text("uri,image_id\n" + "".join(f"photographs/{i}{suffix},{i}\n" for i in ids))
     full = {**site.env, "FUNDUS_MODEL": str(bundle), **(env or {})}
+    if in_bucket:
+        full["FUNDUS_SOURCE_ROOTS"], rows = _put_in_bucket(site, ids, suffix)
+        manifest.write_text("uri,sha256,image_id\n" + rows)
+    else:
+        manifest.write_text("uri,image_id\n" + "".join(f"photographs/{i}{suffix},{i}\n" for i in ids))
     command: list[str | Path] = [FUNDUS, "worker"]
     if hooks is not None:
         # They reach into this engine.
@@ -141,3 +148,14 @@ def trial(
                 worker.send_signal(signal.SIGCONT)
                 worker.kill()
                 worker.wait()
+
+
+def _put_in_bucket(site: Site, ids: list[str], suffix: str) -> tuple[str, str]:
+    """Upload the photographs to a bucket of their own: its address, and the manifest's rows."""
+    assert site.s3 is not None
+    bucket, rows = site.s3.create(), []
+    for image_id in ids:
+        data = (site.folder / "photographs" / f"{image_id}{suffix}").read_bytes()
+        bucket.client.put_object(Bucket=bucket.name, Key=f"{image_id}{suffix}", Body=data)
+        rows.append(f"s3://{bucket.name}/{image_id}{suffix},{hashlib.sha256(data).hexdigest()},{image_id}\n")
+    return f"s3://{bucket.name}/", "".join(rows)

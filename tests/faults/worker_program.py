@@ -5,11 +5,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import botocore.auth
 from sqlalchemy import Engine, event
 
 from producer.cli import main
@@ -94,6 +97,22 @@ def limit_device(predict: Callable[..., Any], size: int) -> Callable[..., Any]:
     return limited
 
 
+def delay(predict: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """A device that is not in a hurry."""
+
+    def delayed(self: Any, enhanced: Sequence[Any]) -> Any:
+        time.sleep(seconds * len(enhanced))
+        return predict(self, enhanced)
+
+    return delayed
+
+
+def run_late(clock: Callable[[], datetime], times: int) -> Callable[[], datetime]:
+    """A clock that is an hour late when it is asked for the first times."""
+    numbers = itertools.count()
+    return lambda: clock() - timedelta(hours=next(numbers) < times)
+
+
 def hang(predict: Callable[..., Any], at: int) -> Callable[..., Any]:
     """A device that does not come back from one batch."""
     numbers = itertools.count(1)
@@ -127,6 +146,7 @@ pipeline.settle_chunk = settle
 pipeline.lease_chunk = around(pipeline.lease_chunk, after="leased")
 pipeline.publish_overlay = around(pipeline.publish_overlay, before="uploading", after="uploaded")
 DecoderPool.submit = around(DecoderPool.submit, after="decoding")  # type: ignore[method-assign]
+botocore.auth.get_current_datetime = run_late(botocore.auth.get_current_datetime, hooks.signs_late)
 event.listen(Engine, "commit", commit)
 
 if __name__ == "__main__":
@@ -138,6 +158,8 @@ if __name__ == "__main__":
     from worker.model.tensorflow_engine import TensorFlowEngine
 
     TensorFlowEngine.predict = around(TensorFlowEngine.predict, before="inferring")  # type: ignore[method-assign]
+    if hooks.image_takes_s:
+        TensorFlowEngine.predict = delay(TensorFlowEngine.predict, hooks.image_takes_s)  # type: ignore[method-assign]
     if hooks.fits_batch_of is not None:
         warm_up = TensorFlowEngine.warm_up
         TensorFlowEngine.warm_up = lambda self, _: warm_up(self, 1)  # type: ignore[method-assign]

@@ -23,10 +23,13 @@ class Fault:
 
     reset: refused as soon as it is open. stall: accepted, and nothing comes back. unavailable: HTTP 503, then closed.
     cut: reset once the server has sent `after_bytes`. end: closed in good order then, as if that had been all.
+    slow: each piece of an answer comes `delay_s` late. flip: of every `after_bytes` bytes of the server, the last one
+    arrives changed.
     """
 
-    kind: Literal["reset", "stall", "unavailable", "cut", "end"]
+    kind: Literal["reset", "stall", "unavailable", "cut", "end", "slow", "flip"]
     after_bytes: int = 0
+    delay_s: float = 0.0
 
 
 class FaultProxy:
@@ -92,7 +95,7 @@ class FaultProxy:
         # A client that was killed is gone for the server, too.
         sending.add_done_callback(lambda done: done.cancelled() or done.exception() is None or _reset(up_writer))
         try:
-            await _pump(up_reader, writer, limit=None if fault is None else fault.after_bytes)
+            await _pump(up_reader, writer, fault)
             if fault is not None and fault.kind == "cut":
                 _reset(writer)
         finally:
@@ -101,9 +104,13 @@ class FaultProxy:
             sending.cancel()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None = None) -> None:
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None = None) -> None:
     passed = 0
+    limit = fault.after_bytes if fault is not None and fault.kind in ("cut", "end") else None
     while piece := await reader.read(PIECE):
+        if fault is not None:
+            await asyncio.sleep(fault.delay_s)
+            piece = _flip(piece, passed, fault.after_bytes) if fault.kind == "flip" else piece
         writer.write(piece if limit is None else piece[: limit - passed])
         await writer.drain()
         passed += len(piece)
@@ -111,6 +118,13 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limi
             return
     if not writer.is_closing():
         writer.write_eof()
+
+
+def _flip(piece: bytes, passed: int, every: int) -> bytes:
+    flipped = bytearray(piece)
+    for place in range((every - 1 - passed) % every, len(piece), every):
+        flipped[place] ^= 0xFF
+    return bytes(flipped)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

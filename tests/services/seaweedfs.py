@@ -54,7 +54,7 @@ class Bucket:
 class SeaweedFS:
     """One server; every bucket on it is made for one test."""
 
-    def __init__(self, server: Server, ports: range) -> None:
+    def __init__(self, server: Server, ports: range, secret_key: str = SECRET_KEY) -> None:
         self.server = server
         self.ports = ports
         """The first is that of S3."""
@@ -64,7 +64,7 @@ class SeaweedFS:
             "s3",
             endpoint_url=self.endpoint_url,
             aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            aws_secret_access_key=secret_key,
             region_name="us-east-1",
             config=Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=10),
         )
@@ -92,7 +92,7 @@ class SeaweedFS:
         self._client.put_object(Bucket="ready", Key="ready", Body=b"ready")
 
 
-def start_seaweedfs(directory: Path, ports: range | None = None) -> SeaweedFS:
+def start_seaweedfs(directory: Path, ports: range | None = None, secret_key: str = SECRET_KEY) -> SeaweedFS:
     """Start one in `directory`, which must exist; returns before it answers. `ports` are those of an earlier start."""
     ports = ports or _free_ports()
     listening = dict(zip((f"{part}.port" for part in PARTS), map(str, ports), strict=True))
@@ -105,9 +105,9 @@ def start_seaweedfs(directory: Path, ports: range | None = None) -> SeaweedFS:
             *(f"-{name}={value}" for name, value in options.items()),
         ],
         directory / "seaweedfs.log",
-        environment={"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "GOMEMLIMIT": "200MiB"},
+        environment={"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": secret_key, "GOMEMLIMIT": "200MiB"},
     )
-    return SeaweedFS(server, ports)
+    return SeaweedFS(server, ports, secret_key)
 
 
 def _free_ports() -> range:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from worker.contract.storage import Storage
 
 STACK_SUFFIX = ".npy"
+CHECKSUM_ATTEMPTS = 3
 MAX_INDEX_DIGITS = 18
 
 
@@ -34,13 +35,18 @@ def is_stack_entry(uri: str) -> bool:
 
 
 def fetch_photograph(storage: Storage, uri: str, *, max_bytes: int, sha256: str | None = None) -> bytes:
-    """The bytes as received. Raises ImageError, also for bytes that the manifest did not promise, and StorageError."""
-    data = storage.read(uri, max_bytes=max_bytes)
-    if sha256 is not None:
+    """The bytes as received. Raises ImageError, also for bytes that the manifest did not promise, and StorageError.
+
+    What does not match `sha256` is fetched again before it is refused: the way here may have changed it.
+    """
+    if sha256 is None:
+        return storage.read(uri, max_bytes=max_bytes)
+    for _ in range(CHECKSUM_ATTEMPTS):
+        data = storage.read(uri, max_bytes=max_bytes)
         found = hashlib.sha256(data).hexdigest()
-        if found != sha256.lower():
-            raise ImageChecksumError(f"SHA-256 is {found}, the manifest promised {sha256.lower()}")
-    return data
+        if found == sha256.lower():
+            return data
+    raise ImageChecksumError(f"SHA-256 is {found}, the manifest promised {sha256.lower()}")
 
 
 def fetch_stack_entry(storage: Storage, uri: str, *, max_bytes: int) -> NDArray[np.uint8] | NDArray[np.float32]:
