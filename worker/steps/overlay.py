@@ -28,7 +28,8 @@ def render_overlay(
     if saliency.any():
         # OpenCV throughout: 0.7 ms for 512 x 512 pixels, where NumPy's indexing and `where` take 3.6.
         levels = cv2.merge([_place_on_canvas(saliency, prepared)] * 3)
-        picture = cv2.addWeighted(picture, 1 - opacity, cv2.LUT(levels, table[:, None]), opacity, 0)
+        coloured = cv2.LUT(levels, table[:, None])
+        picture = np.asarray(cv2.addWeighted(picture, 1 - opacity, coloured, opacity, 0), np.uint8)
     return np.asarray(cv2.bitwise_and(picture, picture, mask=prepared.inside.view(np.uint8)), np.uint8)
 
 
