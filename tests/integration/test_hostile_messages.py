@@ -88,6 +88,7 @@ def test_foreign_messages_are_named_in_the_log_and_every_row_is_graded(
         push(broker, pickle.dumps(Thief(stolen)), content_type="application/x-python-serialize")
         push(broker, payload(chunk()), task="os.system")
         push(broker, payload(chunk()), task=NIGHTLY)
+        broker.lpush("bulk", b"\x80\x04", b"[1]", b"{}", b"[" * 100_000)
     log = tmp_path / "worker.log"
     with worker(env, log):
         status = wait_until_finished("night", env)
@@ -106,11 +107,13 @@ def test_foreign_messages_are_named_in_the_log_and_every_row_is_graded(
         "asks to be done later",
         "Refusing to deserialize",
         "os.system",
+        "no JSON",
+        "body: Field required",
     ):
         assert words in said, f"{words}\n{said}"
     assert said.count("asks for more than its task") == 3
     assert said.count("cannot be read") == 3
-    assert said.count("message_refused") == 14
+    assert said.count("message_refused") == 18
 
 
 class Thief:

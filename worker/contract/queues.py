@@ -6,6 +6,7 @@ from amqp import AMQPError
 from celery import Celery
 from kombu import Queue as KombuQueue
 from kombu.exceptions import OperationalError
+from kombu.transport import TRANSPORT_ALIASES
 from redis import RedisError
 
 from worker.contract.errors import BrokerError
@@ -23,6 +24,7 @@ _FAULTS = (OperationalError, OSError, RedisError, AMQPError)
 
 def make_celery(settings: Settings) -> Celery:
     """A Celery application bound to the broker of `settings`; SQL is the record, so there is no result backend."""
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "worker.contract.transport:Transport"))
     app = Celery("fundus", broker=settings.broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(
         accept_content=["json"],
