@@ -52,6 +52,10 @@ class Daemon:
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def runs(self) -> bool:
+        """Whether its process has not ended by itself."""
+        return self._server is not None and self._server.process.poll() is None
+
     def _signal(self, number: signal.Signals) -> None:
         assert self._server is not None
         self._server.process.send_signal(number)

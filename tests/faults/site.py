@@ -140,7 +140,7 @@ def full_site(folder: Path) -> Iterator[Site]:
 
 
 def _made(folder: Path) -> Path:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     return folder
 
 

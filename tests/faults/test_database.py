@@ -1,12 +1,14 @@
 """A ledger that dies, goes away, loses its connections in the middle of a commit, or is busy."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.faults.conftest import Record
+from tests.faults.servers import postgres_url
 from tests.faults.site import Site
 from tests.faults.trial import trial
 from tests.services.fault_proxy import Fault
@@ -91,3 +93,52 @@ def test_locked_sqlite_loses_no_image(light: Site, small_bundle: Path, conclude:
             run.wait(35)
             connection.execute("ROLLBACK")
         conclude("database: SQLite locked for 35 s", run)
+
+
+@pytest.mark.slow
+def test_failed_serialisation_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+    """The strictest isolation, and somebody else who changes the same rows all the time."""
+    assert full.postgres is not None
+    with psycopg.connect(postgres_url(full.postgres.port), autocommit=True) as rival:
+        rival.execute("ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'")
+        with trial(full, small_bundle, images=200, workers=2) as run:
+            run.until_settled(0.1)
+            run.strike()
+            while run.settled() < 0.9 * len(run.image_ids):
+                with suppress(psycopg.errors.SerializationFailure):
+                    rival.execute("UPDATE gradings SET due_at = due_at WHERE status = 'queued'")
+                run.wait(0.01)
+            conclude("database: serialisation failures", run)
+    assert "could not serialize access" in (full.folder / "postgres" / "postgres.log").read_text()
+
+
+@pytest.mark.slow
+def test_locked_rows_lose_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+    """Longer than a worker waits for a lock, and much longer than a lease."""
+    assert full.postgres is not None
+    with trial(full, small_bundle, images=200) as run:
+        run.until_settled(0.1)
+        run.strike()
+        with psycopg.connect(postgres_url(full.postgres.port)) as rival:
+            rival.execute("LOCK TABLE gradings IN SHARE ROW EXCLUSIVE MODE")
+            run.wait(35)
+        conclude("database: table locked for 35 s", run)
+    assert "lock timeout" in (full.folder / "postgres" / "postgres.log").read_text()
+
+
+@pytest.mark.slow
+def test_read_only_database_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+    """As after a failover to a replica, or when a provider sees a disk run full."""
+    assert full.postgres is not None
+    with trial(full, small_bundle, images=200) as run:
+        run.until_settled(0.1)
+        run.strike()
+        with psycopg.connect(postgres_url(full.postgres.port), autocommit=True) as owner:
+            owner.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            owner.execute("SELECT pg_reload_conf()")
+            run.wait(10)
+            owner.execute("SET default_transaction_read_only = off")
+            owner.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            owner.execute("SELECT pg_reload_conf()")
+        conclude("database: read-only for 10 s", run)
+    assert "read-only transaction" in (full.folder / "postgres" / "postgres.log").read_text()

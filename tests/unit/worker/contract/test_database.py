@@ -208,6 +208,17 @@ def test_server_that_ends_its_connections_is_a_database_error(postgres_url: str)
     engine.dispose()
 
 
+def test_database_that_is_read_only_for_now_is_one_that_fails(postgres_url: str) -> None:
+    name = urlsplit(postgres_url).path.strip("/")
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    engine = connect(parse_settings(database_url=postgres_url))
+    assert count_locks(engine) == 0
+    with pytest.raises(DatabaseError, match="read-only transaction"):
+        take_lock(engine, "any")
+    engine.dispose()
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_ledger_that_no_other_process_could_see_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="FUNDUS_DATABASE_URL: "):

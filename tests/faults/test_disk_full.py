@@ -1,0 +1,83 @@
+"""A disk without a byte left, under the broker, the ledger, the store, or all of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.faults.conftest import Record
+from tests.faults.disks import Disk, small_disk
+from tests.faults.hooks import Hooks
+from tests.faults.servers import Daemon, postgres_url
+from tests.faults.site import full_site, light_site
+from tests.faults.trial import Trial, trial
+
+FULL_FOR_S = 15
+
+
+def fill_for_a_while(
+    run: Trial, disk: Disk, server: Daemon | None = None, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    run.until_settled(0.1)
+    run.strike()
+    disk.fill()
+    meanwhile()
+    run.wait(FULL_FOR_S)
+    disk.empty()
+    if server is not None and not server.runs():
+        server.start()
+    assert run.settled() < len(run.image_ids), "the run was over before the disk was full"
+
+
+def write_log_until_it_dies(url: str) -> None:
+    """The next piece of PostgreSQL's log, which has room for a piece or two more, finds none."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for number in range(20):
+            try:
+                connection.execute("SELECT pg_logical_emit_message(true, 'test', %s)", [str(number)])
+                connection.execute("SELECT pg_switch_wal()")
+            except psycopg.OperationalError:
+                return
+    pytest.fail("the database found room for everything")
+
+
+@pytest.mark.slow
+def test_full_disk_under_the_broker_loses_no_image(tmp_path: Path, small_bundle: Path, conclude: Record) -> None:
+    with small_disk(tmp_path / "valkey", 32) as disk, full_site(tmp_path) as site:
+        hooks = Hooks(folder=tmp_path, image_takes_s=0.1, stuck_after_s=5)
+        with trial(site, small_bundle, images=200, hooks=hooks) as run:
+            fill_for_a_while(run, disk, site.valkey)
+            conclude("broker: disk full for 15 s", run)
+        assert "AOF write error looks solved" in (disk.folder / "valkey.log").read_text()
+
+
+@pytest.mark.slow
+def test_full_disk_under_the_database_loses_no_image(tmp_path: Path, small_bundle: Path, conclude: Record) -> None:
+    with small_disk(tmp_path / "postgres", 192) as disk, full_site(tmp_path) as site:
+        assert site.postgres is not None
+        hooks = Hooks(folder=tmp_path, image_takes_s=0.1)
+        with trial(site, small_bundle, images=200, hooks=hooks) as run:
+            url = postgres_url(site.postgres.port)
+            fill_for_a_while(run, disk, site.postgres, lambda: write_log_until_it_dies(url))
+            conclude("database: disk full for 15 s", run)
+
+
+@pytest.mark.slow
+def test_full_disk_under_the_store_loses_no_image(tmp_path: Path, small_bundle: Path, conclude: Record) -> None:
+    with small_disk(tmp_path / "seaweedfs", 256) as disk, full_site(tmp_path) as site:
+        hooks = Hooks(folder=tmp_path, image_takes_s=0.1)
+        with trial(site, small_bundle, images=200, hooks=hooks) as run:
+            fill_for_a_while(run, disk, site.seaweedfs)
+            conclude("storage: disk full for 15 s", run)
+
+
+@pytest.mark.slow
+def test_full_disk_under_everything_loses_no_image(tmp_path: Path, small_bundle: Path, conclude: Record) -> None:
+    """SQLite, the overlays and the broker on one disk, as on somebody's laptop."""
+    with small_disk(tmp_path / "disk", 64) as disk, light_site(disk.folder) as site:
+        hooks = Hooks(folder=disk.folder, image_takes_s=0.1, stuck_after_s=5)
+        with trial(site, small_bundle, images=200, hooks=hooks) as run:
+            fill_for_a_while(run, disk, site.valkey)
+            conclude("everything: disk full for 15 s (SQLite, folder)", run)
+            assert "database or disk is full" in run.supervisor.logs
