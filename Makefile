@@ -26,7 +26,7 @@ faults: $(VENV)/.dev  ## Harm servers, workers and images in every way (about 50
 soak: $(VENV)/.dev  ## 20,000 photographs with a random fault every half minute (about 10 minutes on 2 cores)
 	$(BIN)/pytest tests/faults/test_soak.py -s $(TESTS)
 
-fuzz: $(VENV)/.dev  ## Give every door damaged and hostile input (about 15 minutes on 2 cores)
+fuzz: $(VENV)/.dev  ## Give every door damaged and hostile input (about 4 minutes on 2 cores)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 check: $(VENV)/.dev  ## Lint, format check, import rules and strict types

@@ -26,11 +26,18 @@ def take_database_away(site: Site, run: Trial) -> None:
     site.postgres.start()
 
 
+def take_storage_away(site: Site, run: Trial) -> None:
+    assert site.seaweedfs is not None
+    site.seaweedfs.kill()
+    run.wait(30)
+    site.seaweedfs.start()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("fault", "longest_s"),
-    [(kill_worker, 150), (empty_broker, 100), (take_database_away, 120)],
+    [(kill_worker, 150), (empty_broker, 100), (take_database_away, 120), (take_storage_away, 150)],
 )
 def test_run_recovers_in_time_with_the_settings_that_ship(
     fault: Callable[[Site, Trial], None], longest_s: float, full: Site, small_bundle: Path, conclude: Record
