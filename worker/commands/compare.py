@@ -1,0 +1,54 @@
+"""`fundus compare`: two runs, image by image."""
+
+import csv
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from worker.contract.database import connect
+from worker.contract.errors import UsageError
+from worker.contract.migrate import require_current
+from worker.contract.settings import read_settings
+from worker.evaluation.comparison import Change, Comparison
+from worker.evaluation.comparison import compare as compare_runs
+from worker.evaluation.comparison_view import draw_comparison
+from worker.evaluation.labelled import find_graded_run
+
+app = typer.Typer()
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN_A", help="A run.")],
+    second: Annotated[str, typer.Argument(metavar="RUN_B", help="Another run of the same images.")],
+    out: Annotated[Path | None, typer.Option(help="CSV of every image that they do not agree on.")] = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every change.")] = False,
+) -> None:
+    """Show which grades differ between two runs, and whether one is nearer to the reference grades.
+
+    Examples:
+    $ fundus compare old-model new-model
+    $ fundus compare old-model new-model --out changes.csv
+    """
+    engine = connect(read_settings())
+    require_current(engine)
+    comparison = compare_runs(engine, find_graded_run(engine, first), find_graded_run(engine, second))
+    if out is not None:
+        _write(comparison, out)
+    if json:
+        typer.echo(comparison.model_dump_json())
+    else:
+        Console(highlight=False).print(draw_comparison(comparison))
+
+
+def _write(comparison: Comparison, out: Path) -> None:
+    try:
+        with out.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(Change.model_fields))
+            writer.writeheader()
+            writer.writerows(change.model_dump() for change in comparison.changes)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}") from error

@@ -1,0 +1,69 @@
+"""`fundus evaluate`: a run against reference grades."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from worker.contract.database import connect
+from worker.contract.errors import UsageError
+from worker.contract.migrate import require_current
+from worker.contract.settings import read_settings
+from worker.evaluation.document import evaluate as evaluate_run
+from worker.evaluation.document import group_columns
+from worker.evaluation.gallery import draw_galleries
+from worker.evaluation.intervals import RESAMPLES, SEED
+from worker.evaluation.labelled import find_graded_run, read_labelled
+from worker.evaluation.plots import draw_plots
+from worker.evaluation.view import draw_evaluation
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run that was enqueued with reference grades.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json, plots and galleries.")] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV with image_id and other columns (camera, site): figures for each value.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=0, max=100, help="Images in each gallery.")] = 8,
+    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Of the bootstrap.")] = RESAMPLES,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = SEED,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show agreement with the reference grades, with 95% intervals; images without one do not count.
+
+    Examples:
+    $ fundus evaluate night-1
+    $ fundus evaluate night-1 --out night-1 --groups cameras.csv
+    $ fundus evaluate night-1 --json | jq .figures.referable_auc
+    """
+    settings = read_settings()
+    engine = connect(settings)
+    require_current(engine)
+    found = find_graded_run(engine, run)
+    images = read_labelled(engine, found)
+    columns = group_columns(images, groups)
+    messages = Console(stderr=True, highlight=False)
+    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+        task = progress.add_task("resampling", total=None)
+        evaluation = evaluate_run(
+            found, images, columns, resamples=resamples, seed=seed, step=lambda: progress.advance(task)
+        )
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "evaluation.json").write_text(evaluation.model_dump_json(indent=2) + "\n")
+            draw_plots(evaluation, images, out)
+            if rows:
+                draw_galleries(engine, settings, found, images, out, rows=rows, remark=messages.print)
+        except OSError as error:
+            raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
+    if json:
+        typer.echo(evaluation.model_dump_json())
+    else:
+        Console(highlight=False).print(draw_evaluation(evaluation))

@@ -1,0 +1,1 @@
+"""How well the grades of a run agree with reference grades, and how two runs differ."""

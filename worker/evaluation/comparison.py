@@ -1,0 +1,130 @@
+"""Hold two runs against each other, image by image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from scipy.stats import binomtest
+from sklearn.metrics import cohen_kappa_score, confusion_matrix
+from sqlalchemy import Engine, select
+
+from worker.contract.database import reading
+from worker.contract.errors import RunError
+from worker.contract.schema import gradings, images
+from worker.contract.vocabulary import REFERABLE_FROM, Grade, Status
+from worker.evaluation.labelled import Run
+
+FINAL = (Status.GRADED, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
+
+
+class Change(BaseModel):
+    """One image that the runs do not agree on; a grade is None where the run has none."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image_id: str
+    reference: int | None
+    first: str
+    second: str
+    first_grade: int | None
+    second_grade: int | None
+
+
+class Comparison(BaseModel):
+    """Two runs on the images that both have settled.
+
+    matrix: rows are grades of the first run, columns of the second, of images that both graded. `only_first_right` and
+    `only_second_right` count images with a reference grade on which one run alone tells referable from not, and
+    `mcnemar_p` is the chance of so uneven a split if neither run were better (McNemar 1947, exact).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    first: str
+    second: str
+    common: int
+    only_in_first: int
+    only_in_second: int
+    same: int
+    matrix: list[list[int]]
+    quadratic_weighted_kappa: float | None
+    labelled: int
+    only_first_right: int
+    only_second_right: int
+    mcnemar_p: float | None
+    changes: list[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    status: str
+    grade: int | None
+    reference: int | None
+
+
+def compare(engine: Engine, first: Run, second: Run) -> Comparison:
+    """Raises RunError when no image has been settled by both."""
+    one, other = _read(engine, first), _read(engine, second)
+    common = sorted(one.keys() & other.keys())
+    if not common:
+        raise RunError(f"runs {first.name} and {second.name} have no settled image in common")
+    changes = [
+        Change(
+            image_id=image_id,
+            reference=one[image_id].reference,
+            first=one[image_id].status,
+            second=other[image_id].status,
+            first_grade=one[image_id].grade,
+            second_grade=other[image_id].grade,
+        )
+        for image_id in common
+        if (one[image_id].status, one[image_id].grade) != (other[image_id].status, other[image_id].grade)
+    ]
+    pairs = [(one[i].grade, other[i].grade) for i in common]
+    both = np.array([(a, b) for a, b in pairs if a is not None and b is not None], np.int64).reshape(-1, 2)
+    labelled = np.array(
+        [(row.reference, row.grade, other[i].grade) for i in common if _is_labelled(row := one[i], other[i])], np.int64
+    ).reshape(-1, 3)
+    truth, said_one, said_other = (labelled >= REFERABLE_FROM).T
+    only_first = int(((said_one == truth) & (said_other != truth)).sum())
+    only_second = int(((said_one != truth) & (said_other == truth)).sum())
+    return Comparison(
+        first=first.name,
+        second=second.name,
+        common=len(common),
+        only_in_first=len(one) - len(common),
+        only_in_second=len(other) - len(common),
+        same=len(common) - len(changes),
+        matrix=confusion_matrix(*both.T, labels=list(Grade)).tolist() if len(both) else [[0] * len(Grade)] * len(Grade),
+        quadratic_weighted_kappa=float(cohen_kappa_score(*both.T, labels=list(Grade), weights="quadratic"))
+        if len(np.unique(both)) > 1
+        else None,
+        labelled=len(labelled),
+        only_first_right=only_first,
+        only_second_right=only_second,
+        mcnemar_p=float(binomtest(only_first, only_first + only_second).pvalue) if only_first + only_second else None,
+        changes=sorted(changes, key=_size_of_change, reverse=True),
+    )
+
+
+def _read(engine: Engine, run: Run) -> dict[str, _Row]:
+    query = (
+        select(gradings.c.image_id, gradings.c.status, gradings.c.grade, images.c.reference_grade)
+        .join(images, images.c.image_id == gradings.c.image_id)
+        .where(gradings.c.run_id == run.run_id, gradings.c.status.in_(FINAL))
+    )
+    with reading(engine) as connection:
+        return {image_id: _Row(*rest) for image_id, *rest in connection.execute(query)}
+
+
+def _is_labelled(one: _Row, other: _Row) -> bool:
+    return one.reference is not None and one.grade is not None and other.grade is not None
+
+
+def _size_of_change(change: Change) -> tuple[int, bool]:
+    """Grades apart; a grade that one run alone has comes first of all."""
+    if change.first_grade is None or change.second_grade is None:
+        return len(Grade), True
+    apart = abs(change.first_grade - change.second_grade)
+    crosses = (change.first_grade >= REFERABLE_FROM) != (change.second_grade >= REFERABLE_FROM)
+    return apart, crosses

@@ -1,0 +1,114 @@
+"""What `fundus evaluate` finds, as one document for programs and for people."""
+
+import csv
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from worker.contract.errors import UsageError
+from worker.evaluation.agreement import count_confusion
+from worker.evaluation.intervals import Figure, estimate
+from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
+
+GROUP_FIGURES = (
+    "gradable_fraction",
+    "quadratic_weighted_kappa",
+    "referable_auc",
+    "referable_sensitivity",
+    "referable_specificity",
+)
+"""Of a subgroup; the others would need more images than subgroups have."""
+
+
+class Group(BaseModel):
+    """The images with one value in one column."""
+
+    model_config = ConfigDict(frozen=True)
+
+    column: str
+    value: str
+    images: int
+    figures: dict[str, Figure]
+
+
+class Evaluation(BaseModel):
+    """A run held against reference grades.
+
+    confusion: rows are reference grades, columns grades. patients: None where no image names one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    state: str
+    model: str
+    model_id: str
+    labelled: int
+    by_status: dict[str, int]
+    patients: int | None
+    figures: dict[str, Figure]
+    confusion: list[list[int]]
+    groups: list[Group]
+    resamples: int
+    seed: int
+
+
+Columns = dict[str, NDArray[np.str_]]
+"""A value for each image, by the column's name."""
+
+
+def evaluate(
+    run: Run, images: Labelled, columns: Columns, *, resamples: int, seed: int, step: Callable[[], object]
+) -> Evaluation:
+    """All of it. `columns` are for the same images; `step` is called after each resample of each group."""
+    judged = images.judged
+    groups = []
+    for column, values in columns.items():
+        values_of_judged = values[np.isin(images.ids, judged.ids)]
+        for value in np.unique(values_of_judged):
+            some = judged.select(values_of_judged == value)
+            figures = estimate(some, resamples=resamples, seed=seed, step=step)
+            kept = {name: figures[name] for name in GROUP_FIGURES}
+            groups.append(Group(column=column, value=str(value), images=len(some.ids), figures=kept))
+    return Evaluation(
+        run=run.name,
+        state=run.state,
+        model=run.model_name,
+        model_id=run.model_id,
+        labelled=len(images.ids),
+        by_status=dict(Counter(images.statuses.tolist())),
+        patients=len(np.unique(judged.clusters)) if judged.patients.any() else None,
+        figures=estimate(judged, resamples=resamples, seed=seed, step=step),
+        confusion=count_confusion(judged.select(judged.grades != NOT_GRADED)).astype(int).tolist(),
+        groups=groups,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def group_columns(images: Labelled, file: Path | None) -> Columns:
+    """The eye, and every other column of a CSV file with a column `image_id`; empty for images that it leaves out.
+
+    Raises UsageError for a file that cannot be read or has no such column.
+    """
+    columns: Columns = {}
+    if len(np.unique(images.eyes)) > 1:
+        columns["eye"] = images.eyes
+    if file is None:
+        return columns
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"cannot read {file}: {error}") from error
+    if not rows or "image_id" not in rows[0]:
+        raise UsageError(f"{file} has no column image_id")
+    of_image = {row["image_id"]: row for row in rows}
+    for name in rows[0]:
+        if name != "image_id":
+            columns[name] = np.array([str(of_image.get(i, {}).get(name) or "") for i in images.ids.tolist()])
+    return columns

@@ -1,0 +1,127 @@
+"""Galleries by reference grade: photograph, what the network sees, overlay; disagreements first."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+from matplotlib.figure import Figure as Picture
+from numpy.typing import NDArray
+from sqlalchemy import Engine, select
+
+from worker.contract.database import reading
+from worker.contract.errors import ImageError, ServiceError, Ungradable
+from worker.contract.schema import gradings, images
+from worker.contract.settings import Settings
+from worker.contract.storage import Storage
+from worker.contract.vocabulary import Grade
+from worker.decoding.pool import DecoderPool
+from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
+from worker.model.bundle import Manifest
+from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
+from worker.steps.prepare import prepare_stack_entry
+
+PANEL_INCHES = 2.3
+DPI = 110
+
+Remark = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """One row: three pictures (H, W, 3), uint8 or float in [0, 1], and what is said of them."""
+
+    image_id: str
+    reference: int
+    grade: int
+    photograph: NDArray[Any]
+    enhanced: NDArray[Any]
+    overlay: NDArray[Any]
+
+
+def draw_galleries(
+    engine: Engine, settings: Settings, run: Run, labelled: Labelled, out: Path, *, rows: int, remark: Remark
+) -> list[Path]:
+    """One PNG for each reference grade that has graded images, of at most `rows` of them.
+
+    An image whose photograph or overlay can't be had any more is left out, with a remark.
+    """
+    files = []
+    storage = Storage(settings)
+    recipe = Manifest.model_validate(run.manifest).recipe
+    pool = DecoderPool(recipe, settings)
+    try:
+        for grade in Grade:
+            wanted = choose(labelled, grade, rows)
+            panels = list(_fetch(engine, settings, storage, pool, run, wanted, remark))
+            if panels:
+                files.append(out / f"gallery-{grade:d}.png")
+                _draw(panels, grade, files[-1])
+    finally:
+        pool.close()
+    return files
+
+
+def choose(labelled: Labelled, grade: Grade, rows: int) -> Labelled:
+    """The images of one reference grade that the model graded, the furthest off first; at most `rows`."""
+    mine = labelled.select((labelled.reference == grade) & (labelled.grades != NOT_GRADED))
+    order = np.argsort(-np.abs(mine.grades - mine.reference), kind="stable")[:rows]
+    return Labelled(*(getattr(mine, name)[order] for name in mine.__slots__))
+
+
+def _fetch(
+    engine: Engine,
+    settings: Settings,
+    storage: Storage,
+    pool: DecoderPool,
+    run: Run,
+    wanted: Labelled,
+    remark: Remark,
+) -> Iterator[Panels]:
+    query = (
+        select(gradings.c.image_id, images.c.uri, images.c.sha256, gradings.c.overlay_key)
+        .join(images, images.c.image_id == gradings.c.image_id)
+        .where(gradings.c.run_id == run.run_id, gradings.c.image_id.in_(wanted.ids.tolist()))
+    )
+    with reading(engine) as connection:
+        places = {row.image_id: row for row in connection.execute(query)}
+    for image_id, reference, grade in zip(
+        wanted.ids.tolist(), wanted.reference.tolist(), wanted.grades.tolist(), strict=True
+    ):
+        place = places[image_id]
+        try:
+            if is_stack_entry(place.uri):
+                entry = fetch_stack_entry(storage, place.uri, max_bytes=settings.max_image_bytes)
+                recipe = Manifest.model_validate(run.manifest).recipe
+                prepared = prepare_stack_entry(entry, recipe=recipe, overlay_size_px=settings.overlay_size_px)
+            else:
+                data = fetch_photograph(storage, place.uri, max_bytes=settings.max_image_bytes, sha256=place.sha256)
+                prepared = pool.submit(data).result()
+            overlay = matplotlib.image.imread(BytesIO(storage.overlays.get(place.overlay_key)), format=_format(place))
+        except (ImageError, Ungradable, ServiceError) as error:
+            remark(f"{image_id} is not in the gallery: {error.detail}")
+        except KeyError:
+            remark(f"{image_id} is not in the gallery: its overlay is gone")
+        else:
+            yield Panels(image_id, reference, grade, prepared.canvas, prepared.enhanced, overlay)
+
+
+def _format(place: Any) -> str:
+    return Path(place.overlay_key).suffix.lstrip(".")
+
+
+def _draw(panels: list[Panels], grade: Grade, file: Path) -> None:
+    picture = Picture(figsize=(3 * PANEL_INCHES, len(panels) * (PANEL_INCHES + 0.3) + 0.4), layout="constrained")
+    axes = picture.subplots(len(panels), 3, squeeze=False)
+    for row, panel in zip(axes, panels, strict=True):
+        titles = (panel.image_id, f"preprocessed, reference {panel.reference}", f"graded {panel.grade}")
+        for axis, shown, title in zip(row, (panel.photograph, panel.enhanced, panel.overlay), titles, strict=True):
+            axis.imshow(shown)
+            axis.set_axis_off()
+            wrong = title.startswith("graded") and panel.grade != panel.reference
+            axis.set_title(title, fontsize=7, color="#B00020" if wrong else "black")
+    picture.suptitle(f"Reference grade {grade:d}: photograph, what the network sees, overlay", fontsize=10)
+    picture.savefig(file, dpi=DPI)

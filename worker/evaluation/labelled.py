@@ -1,0 +1,108 @@
+"""Read what a run made of the images that have a reference grade."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, select
+
+from worker.contract.database import reading
+from worker.contract.errors import RunError
+from worker.contract.schema import OUTPUTS, gradings, images, models, runs
+from worker.contract.vocabulary import Status
+
+NOT_GRADED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that a model has graded; `manifest` is the model's own document."""
+
+    run_id: int
+    name: str
+    state: str
+    model_id: str
+    model_name: str
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Images with a reference grade, in the order of their ids; N of them.
+
+    ids, eyes, patients, statuses: str (N,); a patient is empty where none is known. reference: int (N,), 0 to 4.
+    grades: int (N,), NOT_GRADED where there is none. probabilities: float64 (N, 5), NaN there.
+    """
+
+    ids: NDArray[np.str_]
+    eyes: NDArray[np.str_]
+    patients: NDArray[np.str_]
+    statuses: NDArray[np.str_]
+    reference: NDArray[np.int64]
+    grades: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+    def select(self, wanted: NDArray[np.bool_]) -> "Labelled":
+        """Some of them."""
+        return Labelled(*(getattr(self, name)[wanted] for name in self.__slots__))
+
+    @property
+    def judged(self) -> "Labelled":
+        """Those that the model said something about: graded, or found ungradable."""
+        return self.select(np.isin(self.statuses, [str(Status.GRADED), str(Status.UNGRADABLE)]))
+
+    @property
+    def clusters(self) -> NDArray[np.int64]:
+        """A number for each image; the eyes of one patient share it."""
+        of_images = np.char.add("image ", self.ids)
+        keys = np.where(self.patients == "", of_images, np.char.add("patient ", self.patients))
+        return np.unique(keys, return_inverse=True)[1]
+
+
+def find_graded_run(engine: Engine, name: str) -> Run:
+    """Raises RunError when there is no such run, or no worker has begun it."""
+    query = (
+        select(runs.c.run_id, runs.c.name, runs.c.state, runs.c.model_id, models.c.name, models.c.document)
+        .outerjoin(models, models.c.model_id == runs.c.model_id)
+        .where(runs.c.name == name)
+    )
+    with reading(engine) as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        raise RunError(f"no run {name!r}; `fundus status` lists them")
+    if row.model_id is None:
+        raise RunError(f"run {name} has no graded image yet")
+    return Run(*row)
+
+
+def read_labelled(engine: Engine, run: Run) -> Labelled:
+    """Raises RunError when no image of the run has a reference grade."""
+    query = (
+        select(
+            gradings.c.image_id,
+            images.c.eye,
+            images.c.patient_id,
+            gradings.c.status,
+            images.c.reference_grade,
+            gradings.c.grade,
+            *(gradings.c[output] for output in OUTPUTS),
+        )
+        .join(images, images.c.image_id == gradings.c.image_id)
+        .where(gradings.c.run_id == run.run_id, images.c.reference_grade.is_not(None))
+        .order_by(gradings.c.image_id)
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    if not rows:
+        raise RunError(f"no image of run {run.name} has a reference grade: enqueue it with --labels")
+    ids, eyes, patients, statuses, reference, grades, *outputs = zip(*rows, strict=True)
+    return Labelled(
+        ids=np.array(ids),
+        eyes=np.array(eyes),
+        patients=np.array([patient or "" for patient in patients]),
+        statuses=np.array(statuses),
+        reference=np.array(reference, np.int64),
+        grades=np.array([NOT_GRADED if grade is None else grade for grade in grades], np.int64),
+        probabilities=np.array(outputs, np.float64).T,
+    )

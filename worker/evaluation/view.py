@@ -1,0 +1,83 @@
+"""An evaluation and a comparison on the terminal."""
+
+from rich.console import Group as Stack
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from worker.contract.vocabulary import Grade
+from worker.evaluation.agreement import CUTS
+from worker.evaluation.document import GROUP_FIGURES, Evaluation
+from worker.evaluation.intervals import Figure
+
+WHOLE = ("gradable_fraction", "accuracy", "quadratic_weighted_kappa")
+
+
+def draw_evaluation(evaluation: Evaluation) -> RenderableType:
+    """Counts, figures with their intervals, the confusion matrix and the subgroups."""
+    counts = ", ".join(f"{count:,} {status}" for status, count in sorted(evaluation.by_status.items()))
+    patients = "" if evaluation.patients is None else f" (patients: {evaluation.patients:,})"
+    head = (
+        f"{evaluation.run}: {evaluation.labelled:,} images with a reference grade{patients}: {counts}\n"
+        f"{evaluation.model} ({evaluation.model_id})"
+    )
+    parts: list[RenderableType] = [Text(head), _whole(evaluation), _cuts(evaluation), _grades(evaluation)]
+    if evaluation.groups:
+        parts.append(_groups(evaluation))
+    drawn = "images" if evaluation.patients is None else "patients"
+    parts.append(Text(f"In brackets: 95% intervals from {evaluation.resamples:,} resamples of {drawn}.", style="dim"))
+    return Stack(*parts)
+
+
+def tell(figure: Figure) -> str:
+    """`0.912 (0.871 to 0.948)`, or `-` where the images cannot tell."""
+    if figure.value is None:
+        return "-"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+def say(name: str) -> str:
+    """A figure's name in words."""
+    return name.replace("_", " ")
+
+
+def _whole(evaluation: Evaluation) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name in WHOLE:
+        table.add_row(say(name), tell(evaluation.figures[name]))
+    return table
+
+
+def _cuts(evaluation: Evaluation) -> Table:
+    table = Table("", *(say(cut) for cut in CUTS))
+    first = next(iter(CUTS))
+    for name in evaluation.figures:
+        if name.startswith(f"{first}_"):
+            figure = name.removeprefix(f"{first}_")
+            table.add_row(say(figure), *(tell(evaluation.figures[f"{cut}_{figure}"]) for cut in CUTS))
+    return table
+
+
+def _grades(evaluation: Evaluation) -> Table:
+    table = Table("reference")
+    for grade in Grade:
+        table.add_column(f"as {grade:d}", justify="right")
+    for name in ("recall", "precision"):
+        table.add_column(name, no_wrap=True)
+    for grade, row in zip(Grade, evaluation.confusion, strict=True):
+        cells = [Text(f"{count:,}", style="bold" if column == grade else "") for column, count in enumerate(row)]
+        told = [tell(evaluation.figures[f"{name}_grade_{grade:d}"]) for name in ("recall", "precision")]
+        table.add_row(str(int(grade)), *cells, *told)
+    return table
+
+
+def _groups(evaluation: Evaluation) -> Table:
+    table = Table(title="Subgroups", title_justify="left")
+    for name in ("column", "value", "images", *map(say, GROUP_FIGURES)):
+        table.add_column(name, justify="left" if name in ("column", "value") else "right")
+    for group in evaluation.groups:
+        told = [tell(group.figures[name]) for name in GROUP_FIGURES]
+        table.add_row(group.column, group.value or "(none)", f"{group.images:,}", *told)
+    return table
