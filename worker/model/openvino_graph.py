@@ -13,6 +13,8 @@ from worker import __version__
 from worker.model.bundle import Bundle
 
 GRAPH_FILE = "graph.xml"
+IMAGES_INPUT = "images"
+"""The argument of that name in `worker.model.graph`."""
 
 
 def read_graph(core: openvino.Core, bundle: Bundle) -> openvino.Model:

@@ -47,12 +47,26 @@ def test_outputs_and_maps_are_those_of_tensorflow(engine: OpenVinoEngine) -> Non
         assert one.probabilities.dtype == one.saliency.dtype == np.float32
 
 
+def test_full_batch_of_bytes_and_any_other_are_answered_alike(engine: OpenVinoEngine) -> None:
+    images = pictures(4)
+    fractions = [image.astype(np.float32) / 255 for image in images]
+    expected = engine.predict(fractions)
+    engine.warm_up(3)
+    for batch in (images[:2], images[:3], images[:4], fractions[:3], [*images[:2], fractions[2]]):
+        for one, other in zip(engine.predict(batch), expected[: len(batch)], strict=True):
+            np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+            np.testing.assert_allclose(one.saliency, other.saliency, atol=1e-4)
+
+
+@pytest.mark.parametrize("full_batch", [True, False])
 @pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-3), (None, 0.02)])
-def test_shipped_bundle_is_reproduced(precision: str | None, tolerance: float) -> None:
+def test_shipped_bundle_is_reproduced(precision: str | None, tolerance: float, *, full_batch: bool) -> None:
     bundle = load_bundle(DEFAULT_BUNDLE)
     reference = json.loads((DATA / "reference.json").read_text())
     enhanced = [cv2.imread(str(DATA / f"{name}_enhanced.png"), cv2.IMREAD_COLOR_RGB) for name in reference]
-    predictions = OpenVinoEngine(bundle, precision).predict(enhanced)
+    engine = OpenVinoEngine(bundle, precision)
+    engine.warm_up(len(enhanced) if full_batch else 1)
+    predictions = engine.predict(enhanced)
     for prediction, expected in zip(predictions, reference.values(), strict=True):
         np.testing.assert_allclose(prediction.probabilities, expected["outputs"], rtol=0, atol=tolerance)
         assert decode_outputs(prediction.probabilities, bundle.thresholds).grade == expected["grade"]
