@@ -1,0 +1,39 @@
+"""ONNX Runtime in float32: our graph, saliency and all, exported with tf2onnx."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+from numpy.typing import NDArray
+
+from tests.benchmarks.contender import Answer
+from tests.benchmarks.peers.inputs import as_network_input
+from worker.model.bundle import Bundle
+from worker.model.densenet import load_network
+from worker.model.graph import explain_last
+
+OPSET = 18
+
+
+def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
+    """Probabilities and saliency; graph optimisations on, one thread a core."""
+    explain = tf.function(
+        explain_last(load_network(bundle), bundle.thresholds),
+        autograph=False,
+        input_signature=[tf.TensorSpec(pictures.shape, tf.float32, name="images")],
+    )
+    model, _ = tf2onnx.convert.from_function(explain, input_signature=explain.input_signature, opset=OPSET)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    inputs = {session.get_inputs()[0].name: as_network_input(bundle, pictures)}
+
+    def run() -> Answer:
+        _, probabilities, saliency = session.run(None, inputs)
+        return probabilities, saliency
+
+    return run

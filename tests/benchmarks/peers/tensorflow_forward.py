@@ -1,0 +1,24 @@
+"""TensorFlow's forward pass alone: one traced graph, float32, its input ready as a tensor."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tests.benchmarks.contender import Answer
+from tests.benchmarks.peers.inputs import as_network_input
+from worker.model.bundle import Bundle
+from worker.model.densenet import load_network
+
+
+def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
+    """Probabilities alone."""
+    network = load_network(bundle)
+    images = tf.constant(as_network_input(bundle, pictures))
+    forward = tf.function(
+        lambda batch: network(batch, training=False),
+        autograph=False,
+        input_signature=[tf.TensorSpec(images.shape, tf.float32)],
+    )
+    return lambda: (forward(images).numpy(), None)
