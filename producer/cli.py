@@ -12,6 +12,7 @@ COMMANDS = (
     Listed("enqueue", "producer.commands.enqueue", "Add the photographs of a source to a run.", "Runs"),
     Listed("status", "producer.commands.status", "Show where runs stand.", "Runs"),
     Listed("export", "producer.commands.export", "Write one row per photograph to a file.", "Runs"),
+    Listed("report", "worker.commands.report", "Write a run as pages for the browser.", "Runs"),
     Listed("evaluate", "worker.commands.evaluate", "Hold a run against reference grades.", "Runs"),
     Listed("compare", "worker.commands.compare", "Hold two runs against each other.", "Runs"),
     Listed("resend", "producer.commands.resend", "Send photographs of a run again.", "Runs"),

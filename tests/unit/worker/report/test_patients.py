@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.worker.report.report_rows import row
+from worker.contract.errors import UsageError
+from worker.contract.vocabulary import Eye, Status
+from worker.report.patients import ATTENTION, NEXT_STEPS, judge_patients, read_next_steps
+
+RIGHT, LEFT = Eye.RIGHT, Eye.LEFT
+
+
+def test_eye_is_as_bad_as_its_worst_photograph_and_patient_as_the_worse_eye() -> None:
+    (patient,) = judge_patients(
+        [
+            row("a", 0, patient="p", eye=RIGHT),
+            row("b", 2, patient="p", eye=RIGHT),
+            row("c", 1, patient="p", eye=LEFT),
+        ]
+    )
+    assert [(eye.eye, eye.grade, eye.worst.image_id, eye.photographs) for eye in patient.eyes] == [
+        (RIGHT, 2, "b", 2),
+        (LEFT, 1, "c", 1),
+    ]
+    assert (patient.grade, patient.needs_attention, patient.outcomes) == (2, False, ("2",))
+
+
+def test_ungradable_photograph_does_not_hide_a_gradable_one_of_the_eye() -> None:
+    (patient,) = judge_patients([row("a", None, patient="p", eye=RIGHT), row("b", 0, patient="p", eye=RIGHT)])
+    assert (patient.grade, patient.needs_attention, patient.eyes[0].worst.image_id) == (0, False, "b")
+
+
+@pytest.mark.parametrize("status", [Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED])
+def test_eye_without_a_gradable_photograph_needs_attention_beside_a_healthy_one(status: Status) -> None:
+    (patient,) = judge_patients(
+        [row("a", None, patient="p", eye=RIGHT, status=status), row("b", 0, patient="p", eye=LEFT)]
+    )
+    assert (patient.grade, patient.needs_attention, patient.outcomes) == (0, True, ("0", ATTENTION))
+
+
+def test_most_urgent_patient_comes_first() -> None:
+    patients = judge_patients(
+        [
+            row("healthy", 0, patient="1"),
+            row("unseen", None, patient="2"),
+            row("moderate", 2, patient="3"),
+            row("severe", 3, patient="4", worst=0.2),
+            row("nearly-4", 3, patient="5", worst=0.45),
+            row("mild", 1, patient="6"),
+        ]
+    )
+    assert [patient.patient_id for patient in patients] == ["5", "4", "3", "2", "6", "1"]
+
+
+def test_images_that_name_no_patient_stand_alone() -> None:
+    patients = judge_patients([row("a", 2), row("b", 2), row("c", 1, patient="a")])
+    assert [(patient.patient_id, len(patient.eyes)) for patient in patients] == [(None, 1), (None, 1), ("a", 1)]
+
+
+def test_images_that_are_not_settled_tell_nothing() -> None:
+    assert judge_patients([row("a", None, status=Status.QUEUED), row("b", None, status=Status.CANCELLED)]) == []
+
+
+def test_sentences_of_the_programme_replace_the_shipped_ones(tmp_path: Path) -> None:
+    file = tmp_path / "steps.json"
+    file.write_text(json.dumps({"2": "Clinic within 6 weeks."}))
+    steps = read_next_steps(file)
+    assert steps == {**NEXT_STEPS, "2": "Clinic within 6 weeks."}
+    assert read_next_steps(None) == NEXT_STEPS
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("[", "cannot read"), ('{"2": 3}', "cannot read"), ('["2"]', "cannot read"), ('{"5": "x"}', "5: keys are 0, 1")],
+)
+def test_file_of_other_content_is_refused(content: str, complaint: str, tmp_path: Path) -> None:
+    file = tmp_path / "steps.json"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=complaint):
+        read_next_steps(file)
+
+
+def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read"):
+        read_next_steps(tmp_path / "none.json")

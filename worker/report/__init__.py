@@ -1,0 +1,1 @@
+"""The report of a run: a folder of HTML pages that need no network."""
