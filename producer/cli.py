@@ -19,6 +19,7 @@ COMMANDS = (
     Listed("cancel", "producer.commands.cancel", "Stop a run.", "Runs"),
     Listed("nightly", "producer.commands.nightly", "Enqueue what no earlier night has had.", "Runs"),
     Listed("audit", "producer.commands.audit", "Show who did what, and when.", "Runs"),
+    Listed("exporter", "producer.commands.exporter", "Serve metrics for Prometheus.", "Worker"),
     Listed("worker", "worker.commands.worker", "Grade what the queues hold.", "Worker"),
     Listed("model", "worker.commands.model", "List, show and import models.", "Worker"),
     Listed("demo", "producer.commands.demo", "Grade the sample photographs on this machine alone.", "Set-up"),

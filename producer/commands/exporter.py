@@ -1,0 +1,50 @@
+"""`fundus exporter`: gauges of the ledger and the broker for Prometheus."""
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+from prometheus_client import CollectorRegistry, start_http_server
+
+from producer.exporter import LedgerCollector
+from producer.ledger import open_ledger
+from producer.screen import print_error, print_note
+from worker.contract.errors import UsageError
+from worker.contract.queues import make_celery, waiting
+from worker.contract.settings import read_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def exporter(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 9808,
+    host: Annotated[str, typer.Option(help="The address; 0.0.0.0 for all.")] = "127.0.0.1",
+) -> None:
+    """Serve metrics until told to stop. They name no run, image or person.
+
+    Examples:
+    $ fundus exporter
+    $ fundus exporter --host 0.0.0.0 --port 9808
+    """
+    settings = read_settings()
+    celery = make_celery(settings)
+    registry = CollectorRegistry()
+    registry.register(
+        LedgerCollector(
+            open_ledger(settings),
+            lambda queue: waiting(celery, queue),
+            complain=lambda error: print_error(error.code, error.detail),
+        )
+    )
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    try:
+        server, _ = start_http_server(port, host, registry)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    print_note(f"metrics on http://{host}:{port}/metrics")
+    told.wait()
+    server.shutdown()
