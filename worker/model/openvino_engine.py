@@ -31,8 +31,13 @@ class OpenVinoEngine:
         chosen = precision or _best_precision(core)
         self.device = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} (OpenVINO, {chosen})"
         self._core = core
-        # One request with all cores: batches come one after the other.
-        self._options = {"INFERENCE_PRECISION_HINT": chosen, "PERFORMANCE_HINT": "LATENCY"}
+        self._options = {
+            "INFERENCE_PRECISION_HINT": chosen,
+            # One request with all cores: batches come one after the other.
+            "PERFORMANCE_HINT": "LATENCY",
+            # A thread that is pinned waits for whoever else has its core, such as a decoder, and all others wait for it.
+            "ENABLE_CPU_PINNING": False,
+        }
         self._graph = read_graph(core, bundle)
         self._any_batch = self._compile(self._graph)
         self._full_batch = self._any_batch
