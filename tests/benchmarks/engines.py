@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.benchmarks.contender import Contender, Entry, versions_of
-from tests.benchmarks.engines_report import Rates, plot_rates, rates_table, ratios_table
+from tests.benchmarks.engines_report import Rates, Turn, plot_rates, rates_table, ratios_table
 from tests.benchmarks.results import describe_machine, write_section
 from worker.contract.errors import ImageError, Ungradable
 from worker.formats.header import Limits
@@ -89,14 +89,16 @@ def prepare_batch(folder: Path) -> NDArray[np.uint8]:
 
 
 def measure(contenders: list[Contender], *, rounds: int, turn_s: float) -> Rates:
-    """Images per second of every contender that runs here, one value a round."""
+    """What every contender that runs here achieves, one value a round."""
     running = [contender for contender in contenders if contender.refusal is None]
     rates: Rates = {contender.entry.name: [] for contender in running}
     order = random.Random(0)
     for _ in range(rounds):
         for contender in order.sample(running, len(running)):
             batches = max(1, round(turn_s / contender.batch_s))
-            rates[contender.entry.name].append(batches * BATCH / contender.run(batches))
+            wall_s, processor_s = contender.run(batches)
+            images = batches * BATCH
+            rates[contender.entry.name].append(Turn(images / wall_s, processor_s / images * 1000))
     return rates
 
 
@@ -107,7 +109,8 @@ def describe(tables: str, *, rounds: int, turn_s: float) -> str:
 
 Grade and explain batches of {BATCH} pictures of 224 px that lie ready in memory: {rounds} rounds, about {turn_s:g} s a
 turn, each contender in a process of its own with all cores. Median, and in brackets the quartiles over the rounds;
-ratios are taken within a round. The forward passes explain nothing, and their input is ready as floats.
+ratios are taken within a round. The forward passes explain nothing, and their input is ready as floats. What other
+programs do on the machine disturbs the clock and hardly the processor time, so both are given.
 
 Command: `make bench`. Machine: {describe_machine()}.
 Versions: {versions_of(packages)}.
