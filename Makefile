@@ -1,11 +1,12 @@
 # `make demo` grades the sample photographs; `make test` runs the tests. Both need Python 3.11 to 3.13, pip and make.
 PYTHON ?= python3
 VENV := .venv
+BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-deps --require-hashes
 
-.PHONY: help demo test test-slow faults soak fuzz check env lock clean
+.PHONY: help demo test test-slow faults soak fuzz bench check env lock clean
 .DELETE_ON_ERROR:
 
 help:  ## Show these commands
@@ -29,6 +30,10 @@ soak: $(VENV)/.dev  ## 20,000 photographs with a random fault every half minute 
 fuzz: $(VENV)/.dev  ## Give every door damaged and hostile input (about 4 minutes on 2 cores)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
+bench: $(BENCH_VENV)/.bench  ## Time our engines beside their peers, and a cold start (about 20 minutes on 2 idle cores)
+	$(BENCH_VENV)/bin/python -m tests.benchmarks.engines $(BENCH)
+	$(BENCH_VENV)/bin/python -m tests.benchmarks.cold_start
+
 check: $(VENV)/.dev  ## Lint, format check, import rules and strict types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,7 +47,7 @@ lock:  ## Resolve the locks again (needs uv)
 	bash deploy/locks/lock.sh
 
 clean:  ## Remove the environment and what the demo wrote
-	rm -rf $(VENV) demo-out
+	rm -rf $(VENV) $(BENCH_VENV) demo-out
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, {v[0]}.{v[1]} found: make PYTHON=python3.12 ...")'
@@ -55,4 +60,14 @@ $(VENV)/.worker: deploy/locks/worker.txt deploy/locks/build.txt pyproject.toml |
 
 $(VENV)/.dev: deploy/locks/dev.txt $(VENV)/.worker
 	$(INSTALL) -r deploy/locks/dev.txt
+	touch $@
+
+# The peers come unlocked from the package index, about 3 GB; what is locked keeps its version.
+$(BENCH_VENV)/.bench: deploy/locks/dev.txt deploy/locks/worker.txt deploy/locks/build.txt pyproject.toml
+	$(MAKE) VENV=$(BENCH_VENV) $(BENCH_VENV)/.dev
+	$(PYTHON) -m pip --python $(BENCH_VENV)/bin/python freeze --exclude-editable >$(BENCH_VENV)/locked.txt
+	$(PYTHON) -m pip --python $(BENCH_VENV)/bin/python install --quiet --no-build-isolation \
+		--constraint $(BENCH_VENV)/locked.txt --editable '.[bench]'
+	# Two of them bring a package named `tests`, which would hide ours.
+	rm -rf $(BENCH_VENV)/lib/python3.*/site-packages/tests
 	touch $@
