@@ -35,7 +35,7 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": chosen,
             # One request with all cores: batches come one after the other.
             "PERFORMANCE_HINT": "LATENCY",
-            # A thread that is pinned waits for whoever else has its core, such as a decoder, and all others wait for it.
+            # A pinned thread waits for whoever else has its core, such as a decoder, and all others wait for it.
             "ENABLE_CPU_PINNING": False,
         }
         self._graph = read_graph(core, bundle)
