@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from celery.concurrency import ALIASES
 from celery.exceptions import Ignore
 from celery.schedules import crontab
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
@@ -21,6 +22,7 @@ from worker.contract.messages import GradeChunk
 from worker.contract.queues import GRADE_CHUNK, NIGHTLY, make_celery
 from worker.contract.settings import read_settings
 from worker.contract.vocabulary import Queue
+from worker.live_lane import LiveLane
 from worker.logs import configure_logs
 from worker.nightly import enqueue_tonight
 
@@ -32,18 +34,20 @@ GUARDED = "worker.gate:guarded"
 log = structlog.get_logger(__name__)
 settings = read_settings()
 app = make_celery(settings)
+app.steps["consumer"].add(LiveLane)
+ALIASES["threads"] = "worker.live_lane:TaskPool"
 _runtime: Runtime | None = None
 
 
 # What the project has words for is told in one line, without a traceback.
-@app.task(name=GRADE_CHUNK, Strategy=GUARDED, throws=(FundusError,))
-def grade_chunk(message: dict[str, Any]) -> dict[str, int]:
+@app.task(name=GRADE_CHUNK, Strategy=GUARDED, throws=(FundusError,), bind=True)
+def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
     """Grade the images of one chunk; the number of images by status."""
     chunk = GradeChunk.decode(message)
     if _runtime is None:
         raise ServiceError("the worker is not running: chunks are graded between its start and its stop")
     try:
-        return _runtime.grade_chunk(chunk)
+        return _runtime.grade_chunk(chunk, urgent=task.request.delivery_info["routing_key"] == Queue.LIVE)
     except MessageError as error:
         log.error("message_refused", task=GRADE_CHUNK, code=error.code, detail=error.detail)  # noqa: TRY400 - one line
         raise Ignore from error

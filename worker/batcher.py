@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from worker.items import Prediction
 
     Enhanced = NDArray[np.uint8] | NDArray[np.float32]
+    _Waiting = tuple[float, Enhanced, Future[Prediction]]
 
 
 class Batcher:
@@ -34,19 +35,20 @@ class Batcher:
         self._predict = predict
         self._max_batch_size = max_batch_size
         self._max_wait_s = max_wait_ms / 1000
-        self._waiting: deque[tuple[float, Enhanced, Future[Prediction]]] = deque()
+        self._urgent: deque[_Waiting] = deque()
+        self._others: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="batcher", daemon=True)
         self._thread.start()
 
-    def submit(self, enhanced: Enhanced) -> Future[Prediction]:
-        """The prediction of one image, in time. Raises RuntimeError after `close`."""
+    def submit(self, enhanced: Enhanced, *, urgent: bool = False) -> Future[Prediction]:
+        """The prediction of one image, in time; the urgent are in the next batch. Raises RuntimeError after `close`."""
         future: Future[Prediction] = Future()
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
-            self._waiting.append((monotonic(), enhanced, future))
+            (self._urgent if urgent else self._others).append((monotonic(), enhanced, future))
             self._changed.notify()
         return future
 
@@ -66,15 +68,19 @@ class Batcher:
     def _next_batch(self) -> list[tuple[Enhanced, Future[Prediction]]]:
         """Empty only when closed and drained."""
         with self._changed:
-            while not self._waiting and not self._closed:
+            while not self._count() and not self._closed:
                 self._changed.wait()
-            while self._waiting and len(self._waiting) < self._max_batch_size and not self._closed:
-                patience_s = self._waiting[0][0] + self._max_wait_s - monotonic()
+            while 0 < self._count() < self._max_batch_size and not self._closed:
+                since = min(queue[0][0] for queue in (self._urgent, self._others) if queue)
+                patience_s = since + self._max_wait_s - monotonic()
                 if patience_s <= 0:
                     break
                 self._changed.wait(patience_s)
-            size = min(len(self._waiting), self._max_batch_size)
-            return [self._waiting.popleft()[1:] for _ in range(size)]
+            size = min(self._count(), self._max_batch_size)
+            return [(self._urgent or self._others).popleft()[1:] for _ in range(size)]
+
+    def _count(self) -> int:
+        return len(self._urgent) + len(self._others)
 
     def _run(self, batch: list[tuple[Enhanced, Future[Prediction]]]) -> None:
         try:

@@ -1,12 +1,14 @@
 """Carry the images of a chunk through the steps: fetch and prepare, grade and explain, draw and upload, settle.
 
-All chunks in flight share one event loop, one pool of decoders, one batcher and one pool of transfer threads, so that
-the accelerator works on some images while others are fetched and others uploaded.
+All chunks in flight share one event loop, one pool of decoders, one batcher and one pool of threads, so that the
+accelerator works on some images while others are fetched and others uploaded. Before each of them is a turnstile: no
+queue behind it is longer than it has places, and an urgent image passes at the next.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ from worker.steps.grade import decide_grade
 from worker.steps.overlay import encode_overlay, render_overlay
 from worker.steps.prepare import prepare_stack_entry
 from worker.steps.publish import publish_overlay
+from worker.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from worker.contract.settings import Settings
     from worker.contract.storage import Storage
     from worker.decoding.pool import DecoderPool
-    from worker.items import Prediction, Prepared
+    from worker.items import Decision, Prediction, Prepared
     from worker.ledger import LeasedImage
     from worker.model.bundle import Bundle
     from worker.watchdog import Progress
@@ -70,19 +73,25 @@ class Pipeline:
         self._progress = progress
         self._isolation = Isolation()
         self._leases: dict[str, Lease] = {}
-        self._transfers = ThreadPoolExecutor(settings.transfer_threads, thread_name_prefix="transfer")
+        # Photographs whose bytes are here, or on their way, and wait for a decoder: what bounds their memory.
+        self._ahead = Turnstile(settings.transfer_threads + settings.decode_processes)
+        self._decoding = Turnstile(settings.decode_processes)
+        self._drawing = Turnstile(cores := len(os.sched_getaffinity(0)))
+        self._transferring = Turnstile(settings.transfer_threads)
+        self._threads = ThreadPoolExecutor(settings.transfer_threads + cores, thread_name_prefix="transfer")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="pipeline", daemon=True)
         self._thread.start()
 
-    def grade_chunk(self, chunk: GradeChunk) -> dict[str, int]:
+    def grade_chunk(self, chunk: GradeChunk, *, urgent: bool = False) -> dict[str, int]:
         """Lease, grade and settle; the number of images by status, `queued` for those that a service failed.
 
+        At every step, the images of an urgent chunk go before those that wait.
         Raises MessageError, ModelError or DatabaseError when nothing could be leased or settled; the rows then stay
         queued in the ledger and are sent again.
         """
         with self._progress.chunk():
-            return self._grade_chunk(chunk)
+            return self._grade_chunk(chunk, urgent=urgent)
 
     def renew_leases(self) -> None:
         """Keep the images in flight ours. Raises DatabaseError."""
@@ -95,9 +104,9 @@ class Pipeline:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        self._transfers.shutdown()
+        self._threads.shutdown()
 
-    def _grade_chunk(self, chunk: GradeChunk) -> dict[str, int]:
+    def _grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
         suspect = self._patiently(partial(is_suspect, self._database, chunk))
         with self._isolation.alone() if suspect else self._isolation.together():
             lease = self._patiently(
@@ -116,7 +125,9 @@ class Pipeline:
                 return {}
             self._leases[lease.token] = lease
             try:
-                outcomes, released = asyncio.run_coroutine_threadsafe(self._grade(lease), self._loop).result()
+                outcomes, released = asyncio.run_coroutine_threadsafe(
+                    self._grade(lease, urgent=urgent), self._loop
+                ).result()
                 self._settle(lease, outcomes, released)
             finally:
                 del self._leases[lease.token]
@@ -140,8 +151,8 @@ class Pipeline:
         if written != len(lease.images):
             log.warning("lease_lost", run=lease.run_name, images=len(lease.images), written=written)
 
-    async def _grade(self, lease: Lease) -> tuple[list[Outcome], dict[str, ServiceError]]:
-        results = await asyncio.gather(*(self._grade_image(lease, image) for image in lease.images))
+    async def _grade(self, lease: Lease, *, urgent: bool) -> tuple[list[Outcome], dict[str, ServiceError]]:
+        results = await asyncio.gather(*(self._grade_image(lease, image, urgent=urgent) for image in lease.images))
         outcomes = [result for result in results if isinstance(result, Outcome)]
         released = {
             image.image_id: result
@@ -150,14 +161,14 @@ class Pipeline:
         }
         return outcomes, released
 
-    async def _grade_image(self, lease: Lease, image: LeasedImage) -> Outcome | ServiceError:
+    async def _grade_image(self, lease: Lease, image: LeasedImage, *, urgent: bool) -> Outcome | ServiceError:
         """The one place where an image's failure becomes its outcome and a service's failure a release."""
         try:
-            prepared = await self._prepare(image)
+            prepared = await self._prepare(image, urgent=urgent)
             self._progress.step()
-            prediction = await asyncio.wrap_future(self._batcher.submit(prepared.enhanced))
+            prediction = await asyncio.wrap_future(self._batcher.submit(prepared.enhanced, urgent=urgent))
             self._progress.step()
-            return await self._transfer(partial(self._publish, lease, image, prepared, prediction))
+            return await self._publish(lease, image, prepared, prediction, urgent=urgent)
         except ServiceError as error:
             log.warning("released", run=lease.run_name, image=image.image_id, code=error.code, detail=error.detail)
             return error
@@ -173,11 +184,13 @@ class Pipeline:
         finally:
             self._progress.step()
 
-    async def _prepare(self, image: LeasedImage) -> Prepared:
-        if is_stack_entry(image.uri):
-            return await self._transfer(partial(self._prepare_stack_entry, image))
-        data = await self._transfer(partial(self._fetch, image))
-        return await asyncio.wrap_future(self._decoders.submit(data))
+    async def _prepare(self, image: LeasedImage, *, urgent: bool) -> Prepared:
+        async with self._ahead.passing(urgent=urgent):
+            if is_stack_entry(image.uri):
+                return await self._transfer(partial(self._prepare_stack_entry, image), urgent=urgent)
+            data = await self._transfer(partial(self._fetch, image), urgent=urgent)
+            async with self._decoding.passing(urgent=urgent):
+                return await asyncio.wrap_future(self._decoders.submit(data))
 
     def _fetch(self, image: LeasedImage) -> bytes:
         limit = self._settings.max_image_bytes
@@ -191,12 +204,22 @@ class Pipeline:
             overlay_size_px=self._settings.overlay_size_px,
         )
 
-    def _publish(self, lease: Lease, image: LeasedImage, prepared: Prepared, prediction: Prediction) -> Outcome:
-        settings = self._settings
+    async def _publish(
+        self, lease: Lease, image: LeasedImage, prepared: Prepared, prediction: Prediction, *, urgent: bool
+    ) -> Outcome:
         decision = decide_grade(prediction, self._bundle.thresholds)
+        async with self._drawing.passing(urgent=urgent):
+            encoded = await self._in_thread(partial(self._draw, prepared, prediction))
+        key = await self._transfer(partial(self._upload, lease, image, encoded, decision), urgent=urgent)
+        return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
+
+    def _draw(self, prepared: Prepared, prediction: Prediction) -> bytes:
+        settings = self._settings
         overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
-        encoded = encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
-        key = self._patiently(
+        return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
+
+    def _upload(self, lease: Lease, image: LeasedImage, encoded: bytes, decision: Decision) -> str:
+        return self._patiently(
             lambda: publish_overlay(
                 self._storage.overlays,
                 encoded,
@@ -204,13 +227,16 @@ class Pipeline:
                 model_id=self._bundle.model_id,
                 image_id=image.image_id,
                 decision=decision,
-                fmt=settings.overlay_format,
+                fmt=self._settings.overlay_format,
             )
         )
-        return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
 
-    async def _transfer(self, work: Callable[[], T]) -> T:
-        return await self._loop.run_in_executor(self._transfers, work)
+    async def _transfer(self, work: Callable[[], T], *, urgent: bool) -> T:
+        async with self._transferring.passing(urgent=urgent):
+            return await self._in_thread(work)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._threads, work)
 
     def _patiently(self, work: Callable[[], T]) -> T:
         return persist(work, patience_s=self._settings.service_patience_s)

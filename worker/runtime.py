@@ -78,9 +78,9 @@ class Runtime:
             chunks_in_flight=settings.concurrency,
         )
 
-    def grade_chunk(self, chunk: GradeChunk) -> dict[str, int]:
+    def grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
         """See `Pipeline.grade_chunk`."""
-        return self._pipeline.grade_chunk(chunk)
+        return self._pipeline.grade_chunk(chunk, urgent=urgent)
 
     def close(self) -> None:
         """Stop in the order in which work flows. After a warm shutdown no chunk is in flight any more."""

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -131,3 +132,24 @@ def test_cancelled_image_is_left_out() -> None:
     assert value_of(futures[2].result(5)) == 2
     assert engine.batches == [[1, 2]]
     batcher.close()
+
+
+def test_urgent_images_are_in_the_next_batch() -> None:
+    engine = Recorder()
+    engine.gate.clear()
+    batcher = Batcher(engine, max_batch_size=2, max_wait_ms=60_000)
+    first = [batcher.submit(picture(v)) for v in (0, 1)]
+    while batcher_has_not_taken(first):
+        time.sleep(0.001)
+    rest = [batcher.submit(picture(v)) for v in (2, 3, 4)]
+    live = batcher.submit(picture(9), urgent=True)
+    engine.gate.set()
+    assert value_of(live.result(5)) == 9
+    for future in (*first, *rest):
+        future.result(5)
+    assert engine.batches == [[0, 1], [9, 2], [3, 4]]
+    batcher.close()
+
+
+def batcher_has_not_taken(futures: list[Future[Prediction]]) -> bool:
+    return not all(future.running() for future in futures)
