@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     """Most images in one forward pass."""
     max_wait_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20.0
     """Longest wait for a batch to fill."""
-    decode_processes: Count = Field(default_factory=lambda: max(1, min(8, (cpu_count() or 2) // 2)))
+    decode_processes: Count = Field(default_factory=lambda: min(8, cpu_count() or 1))
     """Child processes that decode untrusted bytes."""
     decode_timeout_s: Seconds = 30.0
     """Longest time for decoding and preparing one image."""
