@@ -15,6 +15,7 @@ COMMANDS = (
     Listed("report", "worker.commands.report", "Write a run as pages for the browser.", "Runs"),
     Listed("evaluate", "worker.commands.evaluate", "Hold a run against reference grades.", "Runs"),
     Listed("compare", "worker.commands.compare", "Hold two runs against each other.", "Runs"),
+    Listed("drift", "worker.commands.drift", "Has what comes in changed?", "Runs"),
     Listed("resend", "producer.commands.resend", "Send photographs of a run again.", "Runs"),
     Listed("cancel", "producer.commands.cancel", "Stop a run.", "Runs"),
     Listed("nightly", "producer.commands.nightly", "Enqueue what no earlier night has had.", "Runs"),
