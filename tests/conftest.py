@@ -55,8 +55,6 @@ def _environment_without_the_users_settings(tmp_path_factory: pytest.TempPathFac
         patch.setenv("AWS_CONFIG_FILE", str(nowhere))
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere))
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        # Workers keep converted graphs there: once for the session.
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

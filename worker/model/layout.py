@@ -14,7 +14,7 @@ HEAD = "head"
 LAST_FEATURE_LAYER = "relu"
 """Its map is what the global average pooling before the head sees."""
 
-_BLOCKS = (6, 12, 24, 16)
+BLOCKS = (6, 12, 24, 16)
 _GROWTH = 32
 _BOTTLENECK = 4 * _GROWTH
 _STEM_FILTERS = 64
@@ -56,7 +56,7 @@ def _weighted_layers() -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "conv1_conv", (7, 7, 3, _STEM_FILTERS)
     yield "conv1_bn", (_STEM_FILTERS,)
     filters = _STEM_FILTERS
-    for stage, blocks in enumerate(_BLOCKS, start=2):
+    for stage, blocks in enumerate(BLOCKS, start=2):
         for block in range(1, blocks + 1):
             name = f"conv{stage}_block{block}"
             yield f"{name}_0_bn", (filters,)
@@ -64,7 +64,7 @@ def _weighted_layers() -> Iterator[tuple[str, tuple[int, ...]]]:
             yield f"{name}_1_bn", (_BOTTLENECK,)
             yield f"{name}_2_conv", (3, 3, _BOTTLENECK, _GROWTH)
             filters += _GROWTH
-        if stage < len(_BLOCKS) + 1:
+        if stage < len(BLOCKS) + 1:
             yield f"pool{stage}_bn", (filters,)
             yield f"pool{stage}_conv", (1, 1, filters, filters // 2)
             filters //= 2

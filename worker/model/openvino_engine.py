@@ -11,7 +11,7 @@ from openvino.preprocess import PrePostProcessor
 from worker.items import Prediction
 from worker.model.batch import stack_images, to_predictions
 from worker.model.bundle import Bundle
-from worker.model.openvino_graph import IMAGES_INPUT, read_graph
+from worker.model.openvino_graph import IMAGES_INPUT, build_openvino_graph
 
 Precision = Literal["bf16", "f32"]
 
@@ -38,7 +38,7 @@ class OpenVinoEngine:
             # A pinned thread waits for whoever else has its core, such as a decoder, and all others wait for it.
             "ENABLE_CPU_PINNING": False,
         }
-        self._graph = read_graph(core, bundle)
+        self._graph = build_openvino_graph(bundle)
         self._any_batch = self._compile(self._graph)
         self._full_batch = self._any_batch
         self._full_size = 0

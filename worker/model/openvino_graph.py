@@ -1,60 +1,89 @@
-"""The one graph in OpenVINO's form, converted once for each model and kept, so that later starts need no TensorFlow."""
+"""The graph that grades and explains, built of a bundle's weights in OpenVINO's own operations, without TensorFlow."""
 
-import os
-import shutil
-import tempfile
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
+import numpy as np
 import openvino
+from numpy.typing import NDArray
+from openvino import opset13 as ops
 
-from worker import __version__
 from worker.model.bundle import Bundle
+from worker.model.layout import BLOCKS, HEAD, OUTPUTS
 
-GRAPH_FILE = "graph.xml"
 IMAGES_INPUT = "images"
-"""The argument of that name in `worker.model.graph`."""
+WHITE_INPUT = "white"
+Weights = Mapping[str, NDArray[np.float32]]
+
+_EPSILON = 1.001e-5
+"""Of every normalisation, as Keras's DenseNet has it."""
+_HEIGHT, _WIDTH = 2, 3
 
 
-def read_graph(core: openvino.Core, bundle: Bundle) -> openvino.Model:
-    """The graph of a model, float32, converted now if this user never has, or if what is kept of it is damaged.
+def build_openvino_graph(bundle: Bundle) -> openvino.Model:
+    """Inputs and outputs are those of `worker.model.graph.build_graph`, with the saliency of the last feature map."""
+    side = bundle.recipe.input_size_px
+    low, high = (np.float32(value) for value in bundle.recipe.input_range)
+    images = ops.parameter([-1, side, side, 3], np.float32, name=IMAGES_INPUT)
+    white = ops.parameter([], np.float32, name=WHITE_INPUT)
+    for parameter in (images, white):
+        parameter.get_output_tensor(0).set_names({parameter.friendly_name})
+    scaled = ops.add(ops.multiply(images, ops.divide(ops.constant(high - low), white)), ops.constant(low))
+    features = _find_features(ops.transpose(scaled, ops.constant([0, 3, 1, 2])), bundle.weights)
+    return openvino.Model(_grade_and_explain(features, bundle), [images, white], bundle.name)
 
-    It is kept under XDG_CACHE_HOME or ~/.cache, readable by this user alone, or in the temporary folder where neither
-    can be written to.
+
+def _grade_and_explain(features: openvino.Node, bundle: Bundle) -> list[openvino.Node]:
+    """Logits (N, 5), probabilities (N, 5) and saliency (N, h, w) from the last feature map (N, C, h, w).
+
+    See `worker.model.gradcam` for the closed form.
     """
-    folder = _cache_root() / f"{bundle.model_id}-{__version__}-{version('openvino')}"
-    try:
-        return core.read_model(folder / GRAPH_FILE)
-    except RuntimeError:
-        shutil.rmtree(folder, ignore_errors=True)
-        _convert(bundle, folder)
-        return core.read_model(folder / GRAPH_FILE)
+    kernel = bundle.weights[f"{HEAD}/kernel"]
+    means = ops.reduce_mean(features, ops.constant([_HEIGHT, _WIDTH]))
+    logits = ops.add(
+        ops.matmul(means, ops.constant(kernel), transpose_a=False, transpose_b=False),
+        ops.constant(bundle.weights[f"{HEAD}/bias"]),
+    )
+    probabilities = ops.sigmoid(logits)
+    passed = ops.greater(probabilities, ops.constant(np.array(bundle.thresholds, np.float32)))
+    outputs = ops.constant(np.arange(OUTPUTS, dtype=np.int32))
+    explained = ops.reduce_max(ops.select(passed, outputs, ops.constant(np.int32(0))), ops.constant([1]))
+    # The maximum is divided by, so the number of pixels need not be.
+    channel_weights = ops.gather(ops.constant(np.ascontiguousarray(kernel.T)), explained, ops.constant(0))
+    weights_in_place = ops.unsqueeze(channel_weights, ops.constant([_HEIGHT, _WIDTH]))
+    evidence = ops.relu(ops.reduce_sum(ops.multiply(features, weights_in_place), ops.constant([1])))
+    most = ops.reduce_max(evidence, ops.constant([1, 2]), keep_dims=True)
+    nothing = ops.equal(most, ops.constant(np.float32(0)))
+    saliency = ops.divide(evidence, ops.select(nothing, ops.constant(np.float32(1)), most))
+    return [logits, probabilities, saliency]
 
 
-def _cache_root() -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fundus"
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="fundus-"))
-    return root if os.access(root, os.W_OK) else Path(tempfile.mkdtemp(prefix="fundus-"))
+def _find_features(images: openvino.Node, weights: Weights) -> openvino.Node:
+    """The last feature map (N, 1024, S / 32, S / 32) of images (N, 3, S, S): DenseNet-121 without its top.
+
+    Source: Huang et al. 2017, table 1, arXiv 1608.06993.
+    """
+    stem = _normalise("conv1_bn", _convolve("conv1_conv", images, weights, stride=2, padding=3), weights)
+    # Nothing is below zero here, so OpenVINO's padding, which never wins, is Keras's padding with zeros.
+    maps = ops.max_pool(stem, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+    for stage, blocks in enumerate(BLOCKS, start=2):
+        for block in range(1, blocks + 1):
+            name = f"conv{stage}_block{block}"
+            narrow = _convolve(f"{name}_1_conv", _normalise(f"{name}_0_bn", maps, weights), weights)
+            grown = _convolve(f"{name}_2_conv", _normalise(f"{name}_1_bn", narrow, weights), weights, padding=1)
+            maps = ops.concat([maps, grown], axis=1)
+        if stage <= len(BLOCKS):
+            reduced = _convolve(f"pool{stage}_conv", _normalise(f"pool{stage}_bn", maps, weights), weights)
+            maps = ops.avg_pool(reduced, [2, 2], [0, 0], [0, 0], [2, 2], exclude_pad=True)
+    return _normalise("bn", maps, weights)
 
 
-def _convert(bundle: Bundle, folder: Path) -> None:
-    from worker.model.densenet import load_network
-    from worker.model.graph import build_graph
+def _convolve(layer: str, maps: openvino.Node, weights: Weights, *, stride: int = 1, padding: int = 0) -> openvino.Node:
+    kernel = np.ascontiguousarray(weights[f"{layer}/kernel"].transpose(3, 2, 0, 1))
+    return ops.convolution(maps, ops.constant(kernel), [stride] * 2, [padding] * 2, [padding] * 2, [1, 1])
 
-    graph: Any = build_graph(load_network(bundle), bundle.manifest)
-    model = openvino.convert_model(graph.get_concrete_function())
-    # Written beside its place and renamed: another worker may be converting, too, and a killed one leaves no half.
-    part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
-    try:
-        openvino.save_model(model, part / GRAPH_FILE, compress_to_fp16=False)
-        try:
-            part.rename(folder)
-        except OSError:
-            if not (folder / GRAPH_FILE).exists():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+def _normalise(layer: str, maps: openvino.Node, weights: Weights) -> openvino.Node:
+    """Batch normalisation, then what is positive."""
+    kinds = ("gamma", "beta", "moving_mean", "moving_variance")
+    statistics = (ops.constant(weights[f"{layer}/{kind}"]) for kind in kinds)
+    return ops.relu(ops.batch_norm_inference(maps, *statistics, _EPSILON))

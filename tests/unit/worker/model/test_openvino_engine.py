@@ -1,4 +1,4 @@
-"""OpenVINO answers as TensorFlow does, and its graph is converted once."""
+"""OpenVINO answers as TensorFlow does."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
-from worker.contract.errors import ModelError
+from worker.contract.errors import ModelError, SettingsError
 from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
 from worker.model.engines import make_engine
 from worker.model.openvino_engine import OpenVinoEngine
@@ -21,16 +21,8 @@ from worker.model.tensorflow_engine import TensorFlowEngine
 DATA = Path(__file__).parents[3] / "data" / "model"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield folder
-
-
 @pytest.fixture(scope="module")
-def engine(cache: Path) -> OpenVinoEngine:
+def engine() -> OpenVinoEngine:
     return OpenVinoEngine(make_bundle(random_weights()), "f32")
 
 
@@ -81,9 +73,7 @@ def test_wrong_image_is_named(engine: OpenVinoEngine) -> None:
         engine.predict([pictures(1)[0], np.zeros((64, 64, 3), np.uint8)])
 
 
-def test_value_that_is_not_finite_names_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The random bundles share a model_id, which stands for their weights in the cache.
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_value_that_is_not_finite_names_its_image() -> None:
     weights = random_weights()
     weights["head/bias"] = np.full(5, np.float32(3e38))
     weights["head/kernel"] = np.full_like(weights["head/kernel"], 3e38)
@@ -91,7 +81,7 @@ def test_value_that_is_not_finite_names_its_image(tmp_path: Path, monkeypatch: p
         OpenVinoEngine(make_bundle(weights), "f32").predict(pictures(2))
 
 
-def test_second_start_needs_no_tensorflow(cache: Path) -> None:
+def test_start_needs_no_tensorflow() -> None:
     code = (
         "import sys\n"
         "from worker.model.bundle import load_bundle\n"
@@ -99,24 +89,18 @@ def test_second_start_needs_no_tensorflow(cache: Path) -> None:
         "OpenVinoEngine(load_bundle('densenet121-aptos')).warm_up(1)\n"
         "print('tensorflow' in sys.modules)"
     )
-    OpenVinoEngine(load_bundle(DEFAULT_BUNDLE))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
-
-
-def test_damaged_graph_is_converted_again(engine: OpenVinoEngine, cache: Path) -> None:
-    (weights,) = cache.glob(f"fundus/{engine.bundle.model_id}-*/graph.bin")
-    weights.write_bytes(weights.read_bytes()[:1000])
-    again = OpenVinoEngine(engine.bundle, "f32").predict(pictures(1))[0]
-    np.testing.assert_allclose(again.probabilities, engine.predict(pictures(1))[0].probabilities, atol=1e-6)
-
-
-def test_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nowhere")
-    assert len(OpenVinoEngine(make_bundle(random_weights()), "f32").predict(pictures(1))) == 1
 
 
 def test_setting_chooses_the_engine(engine: OpenVinoEngine) -> None:
     assert isinstance(make_engine("openvino", engine.bundle), OpenVinoEngine)
     assert isinstance(make_engine("tensorflow", engine.bundle), TensorFlowEngine)
     assert "OpenVINO" in engine.device
+
+
+def test_layer_that_needs_gradients_is_left_to_tensorflow() -> None:
+    bundle = make_bundle(random_weights(), target_layer="conv4_block24_concat")
+    assert isinstance(make_engine("auto", bundle), TensorFlowEngine)
+    with pytest.raises(SettingsError, match="openvino has no gradients, which 'conv4_block24_concat' of random needs"):
+        make_engine("openvino", bundle)
