@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Enhanced = NDArray[np.uint8] | NDArray[np.float32]
     _Waiting = tuple[float, Enhanced, Future[Prediction]]
 
+URGENT_SHARE = 4
+"""A batch with urgent images is full at a quarter: 4 of 16 images cost 5% more each, and take a quarter of the time."""
+
 
 class Batcher:
     """One thread that owns the engine. A batch leaves when it is full or its first image has waited long enough."""
@@ -70,14 +73,20 @@ class Batcher:
         with self._changed:
             while not self._count() and not self._closed:
                 self._changed.wait()
-            while 0 < self._count() < self._max_batch_size and not self._closed:
+            while 0 < self._count() < self._limit() and not self._closed:
                 since = min(queue[0][0] for queue in (self._urgent, self._others) if queue)
                 patience_s = since + self._max_wait_s - monotonic()
                 if patience_s <= 0:
                     break
                 self._changed.wait(patience_s)
-            size = min(self._count(), self._max_batch_size)
+            size = min(self._count(), self._limit())
             return [(self._urgent or self._others).popleft()[1:] for _ in range(size)]
+
+    def _limit(self) -> int:
+        """A short batch for the urgent, who would wait for the whole of a full one."""
+        if not self._urgent:
+            return self._max_batch_size
+        return min(self._max_batch_size, max(len(self._urgent), self._max_batch_size // URGENT_SHARE))
 
     def _count(self) -> int:
         return len(self._urgent) + len(self._others)

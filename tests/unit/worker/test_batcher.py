@@ -134,20 +134,34 @@ def test_cancelled_image_is_left_out() -> None:
     batcher.close()
 
 
-def test_urgent_images_are_in_the_next_batch() -> None:
+def test_urgent_image_is_in_the_next_batch_which_is_short() -> None:
     engine = Recorder()
     engine.gate.clear()
-    batcher = Batcher(engine, max_batch_size=2, max_wait_ms=60_000)
-    first = [batcher.submit(picture(v)) for v in (0, 1)]
+    batcher = Batcher(engine, max_batch_size=8, max_wait_ms=60_000)
+    first = [batcher.submit(picture(v)) for v in range(8)]
     while batcher_has_not_taken(first):
         time.sleep(0.001)
-    rest = [batcher.submit(picture(v)) for v in (2, 3, 4)]
-    live = batcher.submit(picture(9), urgent=True)
+    rest = [batcher.submit(picture(v)) for v in range(8, 17)]
+    live = batcher.submit(picture(99), urgent=True)
     engine.gate.set()
-    assert value_of(live.result(5)) == 9
+    assert value_of(live.result(5)) == 99
     for future in (*first, *rest):
         future.result(5)
-    assert engine.batches == [[0, 1], [9, 2], [3, 4]]
+    assert engine.batches == [[0, 1, 2, 3, 4, 5, 6, 7], [99, 8], [9, 10, 11, 12, 13, 14, 15, 16]]
+    batcher.close()
+
+
+def test_urgent_images_that_are_many_share_one_batch() -> None:
+    engine = Recorder()
+    engine.gate.clear()
+    batcher = Batcher(engine, max_batch_size=8, max_wait_ms=60_000)
+    first = [batcher.submit(picture(v)) for v in range(8)]
+    while batcher_has_not_taken(first):
+        time.sleep(0.001)
+    live = [batcher.submit(picture(v), urgent=True) for v in (20, 21, 22)]
+    engine.gate.set()
+    assert [value_of(future.result(5)) for future in live] == [20, 21, 22]
+    assert engine.batches[1:] == [[20, 21, 22]]
     batcher.close()
 
 
