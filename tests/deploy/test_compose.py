@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from redis import Redis
 from sqlalchemy.engine import make_url
 
@@ -25,7 +26,7 @@ def compose(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     assert package is not None
     assert package.origin is not None
     return subprocess.run(
-        [Path(package.origin).with_name("docker-compose"), "--env-file", env_file, "--profile", "tools", *arguments],
+        [Path(package.origin).with_name("docker-compose"), "--env-file", env_file, "--profile", "*", *arguments],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
@@ -64,6 +65,8 @@ def test_every_part_of_the_system_is_there(project: Any) -> None:
         "worker",
         "beat",
         "flower",
+        "exporter",
+        "prometheus",
         "fundus",
     }
 
@@ -89,7 +92,7 @@ def test_every_image_has_a_version(project: Any) -> None:
     images = {service["image"] for service in project["services"].values()}
     assert images >= OWN_IMAGES
     for image in images - OWN_IMAGES:
-        assert re.fullmatch(r"[a-z/]+:\d+\.\d+[\w.-]*", image)
+        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+[\w.-]*", image)
     base = re.search(r"^ARG BASE_IMAGE=(.+)$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
     assert re.fullmatch(r"python:3\.\d+\.\d+-[a-z-]+", base[1])
@@ -108,7 +111,7 @@ def test_every_variable_is_a_setting(project: Any) -> None:
     assert given >= {"FUNDUS_DATABASE_URL", "FUNDUS_BROKER_URL", "FUNDUS_STORAGE_URL"}
 
 
-@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "fundus"])
+@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "exporter", "fundus"])
 def test_settings_of_a_service_are_accepted(name: str, project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in project["services"][name]["environment"].items():
         monkeypatch.setenv(variable, value)
@@ -125,7 +128,7 @@ def test_addresses_carry_the_secrets(project: Any, secrets: dict[str, str], monk
     assert (broker["host"], broker["password"]) == ("valkey", secrets["VALKEY_PASSWORD"])
 
 
-@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "fundus"])
+@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "exporter", "fundus"])
 def test_own_service_can_write_nowhere_but_its_volume(name: str, project: Any) -> None:
     service = project["services"][name]
     assert service["read_only"] is True
@@ -140,13 +143,26 @@ def test_every_service_is_bounded_and_its_log_rotates(project: Any) -> None:
         assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
 
 
-def test_only_flower_is_published_and_only_to_this_machine(project: Any) -> None:
+def test_what_is_published_is_so_only_to_this_machine(project: Any) -> None:
     published = {
         name: [(port["host_ip"], port["target"]) for port in service["ports"]]
         for name, service in project["services"].items()
         if "ports" in service
     }
-    assert published == {"flower": [("127.0.0.1", 5555)]}
+    assert published == {"flower": [("127.0.0.1", 5555)], "prometheus": [("127.0.0.1", 9090)]}
+
+
+def test_prometheus_asks_the_exporter_and_reads_the_alarms(project: Any) -> None:
+    folder = ROOT / "deploy" / "prometheus"
+    config = yaml.safe_load((folder / "prometheus.yml").read_text())
+    command = project["services"]["exporter"]["command"]
+    assert command[:3] == ["exporter", "--host", "0.0.0.0"]
+    (job,) = config["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["exporter:9808"]}]
+    for file in config["rule_files"]:
+        assert (folder / Path(file).relative_to("/etc/prometheus")).is_file()
+    networks = [set(project["services"][name]["networks"]) for name in ("exporter", "prometheus")]
+    assert networks[0] & networks[1] == {"monitoring"}
 
 
 def test_a_service_shares_a_network_with_what_it_speaks_to(project: Any) -> None:
