@@ -1,0 +1,55 @@
+"""Put runs in the queue and wait until their last row is written."""
+
+import itertools
+import os
+import time
+from collections.abc import Sequence
+
+from celery import Celery
+from sqlalchemy import Engine, func, select
+
+from producer.enqueue import enqueue
+from producer.run_lifecycle import RunRequest
+from producer.sources.reference import Reference
+from worker.contract.database import connect, reading
+from worker.contract.queues import make_celery
+from worker.contract.schema import gradings, runs
+from worker.contract.settings import Settings, parse_settings
+from worker.contract.vocabulary import Queue, Status
+
+POLL_S = 0.005
+
+_numbers = itertools.count()
+
+
+class Producer:
+    """Connections to ledger and broker as the environment names them."""
+
+    def __init__(self) -> None:
+        self._settings: Settings = parse_settings()
+        self._ledger: Engine = connect(self._settings)
+        self._broker: Celery = make_celery(self._settings)
+
+    def send(self, uris: Sequence[str], queue: Queue = Queue.BULK) -> str:
+        """Register and send them as a new run, whose name it returns. Live images go one by one."""
+        name = f"run-{os.getpid()}-{next(_numbers)}"
+        request = RunRequest(name, "benchmark", queue=queue, chunk_size=1 if queue == Queue.LIVE else None)
+        references = (Reference(uri) for uri in uris)
+        enqueue(self._ledger, self._broker, self._settings, request, references, lambda _found, _new: None)
+        return name
+
+    def wait(self, name: str, count: int) -> None:
+        """Until so many images of the run are graded."""
+        graded = select(func.count()).join(runs, runs.c.run_id == gradings.c.run_id)
+        graded = graded.where(runs.c.name == name, gradings.c.status == Status.GRADED)
+        while True:
+            with reading(self._ledger) as connection:
+                if connection.scalar(graded) == count:
+                    return
+            time.sleep(POLL_S * min(count, 10))
+
+    def grade(self, uris: Sequence[str], queue: Queue = Queue.BULK) -> float:
+        """Seconds from the first registered row to the last settled one."""
+        began = time.perf_counter()
+        self.wait(self.send(uris, queue), len(uris))
+        return time.perf_counter() - began

@@ -1,0 +1,156 @@
+"""What each stage of one image costs in processor time, called one after the other in a process of its own.
+
+    python -m tests.benchmarks.stage_costs PID... < ADDRESSES
+
+Registers the addresses in a run of its own, whose messages go nowhere. The processes named are the servers, whose work
+counts, too. Prints JSON: seconds of processor time per image by stage, the worker's and the servers'.
+"""
+
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+
+from producer.register import register_batch
+from producer.run_lifecycle import RunRequest, open_run
+from producer.sources.reference import Reference
+from tests.benchmarks.processor_time import used_s
+from worker.contract.database import connect
+from worker.contract.messages import GradeChunk
+from worker.contract.queues import split
+from worker.contract.settings import parse_settings
+from worker.contract.storage import Storage
+from worker.contract.vocabulary import Status
+from worker.formats.header import Limits
+from worker.items import Outcome
+from worker.ledger import lease_chunk, register_model, settle_chunk
+from worker.model.bundle import load_bundle
+from worker.model.engines import make_engine
+from worker.steps.acquire import decode_photograph
+from worker.steps.enhance import enhance
+from worker.steps.fetch import fetch_photograph
+from worker.steps.field import find_field
+from worker.steps.gradability import assess_gradability
+from worker.steps.grade import decide_grade
+from worker.steps.overlay import encode_overlay, render_overlay
+from worker.steps.prepare import prepare
+from worker.steps.publish import publish_overlay
+
+TALKING = ("lease", "fetch", "upload", "settle")
+"""What servers do meanwhile counts; in the other stages it is their housekeeping."""
+LONG_S = 3600.0
+PARTS = ("acquire", "field", "gradability", "enhance")
+"""They are timed within `prepare`'s work; what that takes beyond them is the canvas."""
+
+
+class Meter:
+    """Processor time by stage."""
+
+    def __init__(self, servers: list[int]) -> None:
+        self._servers = servers
+        self.worker_s: dict[str, float] = defaultdict(float)
+        self.servers_s: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add what happens inside to a stage."""
+        servers_s, worker_s = used_s(self._servers), time.process_time()
+        yield
+        self.worker_s[name] += time.process_time() - worker_s
+        self.servers_s[name] += used_s(self._servers) - servers_s if name in TALKING else 0
+
+
+def measure(uris: list[str], servers: list[int]) -> Meter:
+    """One pass over the images, stage by stage, chunk by chunk, with the settings of the environment."""
+    settings = parse_settings()
+    cv2.setNumThreads(1)
+    database, storage, bundle = connect(settings), Storage(settings), load_bundle(settings.model)
+    register_model(database, bundle.model_id, bundle.name, bundle.manifest.model_dump(mode="json"))
+    engine = make_engine(settings.engine, bundle)
+    engine.warm_up(settings.max_batch_size)
+    recipe, limits = bundle.recipe, Limits(settings.max_image_bytes, settings.max_image_pixels)
+    side = max(recipe.input_size_px, settings.overlay_size_px)
+    _ = storage.overlays, storage.client
+    meter = Meter(servers)
+    run, position = open_run(database, RunRequest(f"costs-{os.getpid()}", "benchmark"), default_chunk_size=1)
+    references = [Reference(uri) for uri in uris]
+    registered = register_batch(database, run, references, position=position, resend_after_s=LONG_S)
+    for ids in split(registered, settings.chunk_size):
+        chunk = GradeChunk(run_id=run.run_id, image_ids=ids)
+        with meter.stage("lease"):
+            lease = lease_chunk(
+                database, chunk, model_id=bundle.model_id, lease_s=LONG_S, max_attempts=settings.max_attempts
+            )
+        with meter.stage("fetch"):
+            data = [fetch_photograph(storage, image.uri, max_bytes=settings.max_image_bytes) for image in lease.images]
+        with meter.stage("acquire"):
+            photographs = [decode_photograph(one, cover_px=side, limits=limits) for one in data]
+        with meter.stage("field"):
+            fields = [find_field(one, recipe) for one in photographs]
+        with meter.stage("gradability"):
+            for photograph, field in zip(photographs, fields, strict=True):
+                assess_gradability(photograph, field)
+        with meter.stage("enhance"):
+            for photograph, field in zip(photographs, fields, strict=True):
+                enhance(photograph, field, recipe)
+        with meter.stage("canvas"):
+            prepared = [
+                prepare(one, recipe=recipe, overlay_size_px=settings.overlay_size_px, limits=limits) for one in data
+            ]
+        with meter.stage("engine"):
+            predictions = [
+                prediction
+                for start in range(0, len(prepared), settings.max_batch_size)
+                for prediction in engine.predict(
+                    [one.enhanced for one in prepared[start : start + settings.max_batch_size]]
+                )
+            ]
+        with meter.stage("overlay"):
+            drawn = [
+                render_overlay(one, prediction.saliency, settings.overlay_colours)
+                for one, prediction in zip(prepared, predictions, strict=True)
+            ]
+        with meter.stage("encode"):
+            encoded = [encode_overlay(one, settings.overlay_format, settings.overlay_quality) for one in drawn]
+        outcomes = []
+        with meter.stage("upload"):
+            for image, prediction, overlay in zip(lease.images, predictions, encoded, strict=True):
+                decision = decide_grade(prediction, bundle.thresholds)
+                key = publish_overlay(
+                    storage.overlays,
+                    overlay,
+                    run_name=lease.run_name,
+                    model_id=bundle.model_id,
+                    image_id=image.image_id,
+                    decision=decision,
+                    fmt=settings.overlay_format,
+                )
+                outcomes.append(Outcome(image.image_id, Status.GRADED, prediction, decision, key))
+        with meter.stage("settle"):
+            written = settle_chunk(database, lease, outcomes, {}, model_id=bundle.model_id, retry_after_s=LONG_S)
+        assert written == len(ids)
+    meter.worker_s["canvas"] -= sum(meter.worker_s[part] for part in PARTS)
+    return meter
+
+
+def main() -> None:
+    """Print the costs."""
+    uris = sys.stdin.read().split()
+    meter = measure(uris, [int(pid) for pid in sys.argv[1:]])
+    print(
+        json.dumps(
+            {
+                "worker_s": {name: seconds / len(uris) for name, seconds in meter.worker_s.items()},
+                "servers_s": {name: seconds / len(uris) for name, seconds in meter.servers_s.items()},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The whole job, full-size JPEGs in S3 to overlays in S3 and rows in PostgreSQL: ours, its bound, and its peers.
+
+    python -m tests.benchmarks.whole_job [--images N] [--rounds N] [--no-peers]
+
+Rounds are interleaved. The bound is the processor time that the stages of one image cost when they are called one after
+the other, the servers' share included, divided by the cores.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+
+from tests.benchmarks.contender import versions_of
+from tests.benchmarks.contenders import Round, celery_peer, our_worker, ray_peer
+from tests.benchmarks.peers.services import TABLE
+from tests.benchmarks.photographs import full_size_jpegs
+from tests.benchmarks.processor_time import machine_busy_s, server_pids, used_s
+from tests.benchmarks.results import as_table, describe_machine, write_section
+from tests.benchmarks.spread import spread
+from tests.benchmarks.whole_run import configure
+from tests.services.stack import running
+from worker.contract.settings import parse_settings
+from worker.contract.storage import Storage, object_uri
+
+CORES = os.cpu_count() or 1
+COSTED_IMAGES = 64
+SHARES = {"ours": 1.0, "ray_data": 0.25, "celery_batched": 0.2, "celery_notebook": 0.06}
+"""Of the images of a round: the slow get fewer, so that a round of each takes about as long."""
+TARGETS = {"celery_notebook": ">= 25", "celery_batched": "", "ray_data": ">= 1.5"}
+PACKAGES = ("celery", "openvino", "opencv-python-headless", "tensorflow-cpu", "ray", "numpy")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One round: images per second, and of the machine's processor time the share that neither it nor a server had."""
+
+    rate: float
+    elsewhere: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=320)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-peers", action="store_true")
+    options = parser.parse_args()
+    with ExitStack() as cleanup:
+        stack = cleanup.enter_context(running(["valkey", "postgres", "seaweedfs"]))
+        scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
+        configure(stack)
+        bucket = urlsplit(os.environ["FUNDUS_STORAGE_URL"]).netloc
+        keys = upload_photographs(bucket, options.images)
+        uris = [object_uri(bucket, key) for key in keys]
+        arrange_peers(bucket)
+        contenders = {"ours": cleanup.enter_context(our_worker(uris, scratch / "ours.log"))}
+        if not options.no_peers:
+            for name in ("celery_batched", "celery_notebook"):
+                contenders[name] = cleanup.enter_context(celery_peer(name, keys, scratch / f"{name}.log"))
+            if find_spec("ray"):
+                contenders["ray_data"] = cleanup.enter_context(ray_peer(keys, scratch / "ray.log"))
+        counts = {name: max(CORES, round(options.images * SHARES[name])) for name in contenders}
+        for name, work in contenders.items():
+            print(f"{name}: warm after {work(max(CORES, counts[name] // 4)):.1f} s", flush=True)
+        rounds: dict[str, list[Timed]] = defaultdict(list)
+        costs = []
+        for _ in range(options.rounds):
+            costs.append(stage_costs(uris[:COSTED_IMAGES]))
+            for name, work in contenders.items():
+                rounds[name].append(timed(work, counts[name]))
+                print(name, rounds[name][-1], flush=True)
+        print(report(costs, rounds, counts))
+
+
+def upload_photographs(bucket: str, count: int) -> list[str]:
+    """Keys of the photographs, which are in the bucket then."""
+    client = Storage(parse_settings()).client
+    keys = [f"photographs/{number:05}.jpg" for number in range(count)]
+    for key, data in zip(keys, full_size_jpegs(count), strict=True):
+        client.put_object(Bucket=bucket, Key=key, Body=data)
+    return keys
+
+
+def arrange_peers(bucket: str) -> None:
+    """The same servers for the peers, with a table of their own."""
+    settings = parse_settings()
+    os.environ |= {
+        "BENCH_DATABASE": settings.database_url.get_secret_value(),
+        "BENCH_BROKER": settings.broker_url.get_secret_value(),
+        "BENCH_S3": os.environ["FUNDUS_S3_ENDPOINT_URL"],
+        "BENCH_BUCKET": bucket,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    with psycopg.connect(os.environ["BENCH_DATABASE"]) as connection:
+        connection.execute(TABLE)
+
+
+def timed(work: Round, count: int) -> Timed:
+    """One round, and how busy processes that are none of this benchmark kept the machine meanwhile."""
+    ours = [os.getpid()]
+    began, busy_s, own_s = time.perf_counter(), machine_busy_s(), used_s(ours)
+    seconds = work(count)
+    wall_s = time.perf_counter() - began
+    others_s = machine_busy_s() - busy_s - (used_s(ours) - own_s)
+    return Timed(count / seconds, max(0.0, others_s) / (wall_s * CORES))
+
+
+def stage_costs(uris: list[str]) -> dict[str, dict[str, float]]:
+    """Seconds of processor time per image by stage: `worker_s` and `servers_s`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.stage_costs", *map(str, server_pids())],
+        input="\n".join(uris),
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    parsed: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    return parsed
+
+
+def report(costs: list[dict[str, dict[str, float]]], rounds: dict[str, list[Timed]], counts: dict[str, int]) -> str:
+    """The tables, which are written to RESULTS.md as well."""
+    bounds = [CORES / (sum(cost["worker_s"].values()) + sum(cost["servers_s"].values())) for cost in costs]
+    body = "\n\n".join(
+        [
+            "## Whole job",
+            f"Photographs of 4288 x 2848 in S3 to overlays in S3 and rows in PostgreSQL, {len(costs)} interleaved "
+            "rounds; median, least and greatest. The bound is the processor time of all stages, called one after the "
+            "other, that of the servers included while a stage talks to them, over the cores: "
+            f"{spread(bounds)} images/s.",
+            f"Command: `python -m tests.benchmarks.whole_job`. Machine: {describe_machine()}.\n"
+            f"Versions: {versions_of(PACKAGES)}.",
+            as_table(("stage, ms of processor time per image", "worker", "servers"), cost_rows(costs)),
+            as_table(
+                ("", "images a round", "images/s", "processor time taken by strangers, %"),
+                [
+                    (
+                        name,
+                        str(counts[name]),
+                        spread([one.rate for one in several]),
+                        spread([100 * one.elsewhere for one in several], 0),
+                    )
+                    for name, several in rounds.items()
+                ],
+            ),
+            as_table(("ours against", "ratio", "target"), ratio_rows(bounds, rounds)),
+        ]
+    )
+    write_section("whole job", body)
+    return body
+
+
+def cost_rows(costs: list[dict[str, dict[str, float]]]) -> list[tuple[str, ...]]:
+    """Stages and their sum, in milliseconds."""
+    parts = ("worker_s", "servers_s")
+    stages = [
+        (stage, *(spread([1000 * cost[part][stage] for cost in costs], 1) for part in parts))
+        for stage in costs[0]["worker_s"]
+    ]
+    return [*stages, ("all", *(spread([1000 * sum(cost[part].values()) for cost in costs], 1) for part in parts))]
+
+
+def ratio_rows(bounds: list[float], rounds: dict[str, list[Timed]]) -> list[tuple[str, ...]]:
+    """Within a round each."""
+    ours = rounds["ours"]
+    measured = [one.rate / bound for one, bound in zip(ours, bounds, strict=True)]
+    undisturbed = [one.rate / (1 - one.elsewhere) / bound for one, bound in zip(ours, bounds, strict=True)]
+    rows = [
+        ("the bound", spread(measured), ">= 0.85"),
+        ("the bound, of what strangers left", spread(undisturbed), ">= 0.85"),
+    ]
+    for name, target in TARGETS.items():
+        if name in rounds:
+            ratios = [one.rate / theirs.rate for one, theirs in zip(ours, rounds[name], strict=True)]
+            rows.append((name, spread(ratios, 1), target))
+    return rows
+
+
+if __name__ == "__main__":
+    main()
