@@ -8,14 +8,11 @@ from numpy.typing import NDArray
 from worker.contract.errors import ModelError
 from worker.items import Prediction
 
+Images = Sequence[NDArray[np.uint8] | NDArray[np.float32]]
 
-def stack_images(
-    enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]], side: int
-) -> tuple[NDArray[np.uint8 | np.float32], float]:
-    """The batch as one array and the value that stands for white in it; bytes travel as bytes where all are bytes.
 
-    Raises ValueError, naming the image, for another shape, type or range.
-    """
+def check_images(enhanced: Images, side: int) -> None:
+    """Raises ValueError, naming the image, for another shape, type or range than an engine takes."""
     for index, image in enumerate(enhanced):
         if image.shape != (side, side, 3) or image.dtype not in (np.uint8, np.float32):
             raise ValueError(
@@ -24,7 +21,16 @@ def stack_images(
         # Written so that NaN fails.
         if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):
             raise ValueError(f"image {index} spans {image.min()} to {image.max()}, fractions in [0, 1] are needed")
-    if all(image.dtype == np.uint8 for image in enhanced):
+
+
+def are_bytes(enhanced: Images) -> bool:
+    """Whether all of them are uint8, and so can travel as bytes."""
+    return all(image.dtype == np.uint8 for image in enhanced)
+
+
+def stack_images(enhanced: Images) -> tuple[NDArray[np.uint8 | np.float32], float]:
+    """Checked images as one array, uint8 where all are bytes, and the value that stands for white in it."""
+    if are_bytes(enhanced):
         return np.stack(enhanced), 255.0
     return np.stack([_as_fractions(image) for image in enhanced]), 1.0
 

@@ -35,25 +35,24 @@ def build_openvino_graph(bundle: Bundle) -> openvino.Model:
 def _grade_and_explain(features: openvino.Node, bundle: Bundle) -> list[openvino.Node]:
     """Logits (N, 5), probabilities (N, 5) and saliency (N, h, w) from the last feature map (N, C, h, w).
 
-    See `worker.model.gradcam` for the closed form.
+    The evidence for an output at a place is the head's weights times the features there: its mean is the logit, and
+    what is positive in it the closed form of `worker.model.gradcam`. As a convolution it also ends what OpenVINO keeps
+    in float32 towards the results; else that would be the whole last block (6% slower).
     """
-    kernel = bundle.weights[f"{HEAD}/kernel"]
-    means = ops.reduce_mean(features, ops.constant([_HEIGHT, _WIDTH]))
-    logits = ops.add(
-        ops.matmul(means, ops.constant(kernel), transpose_a=False, transpose_b=False),
-        ops.constant(bundle.weights[f"{HEAD}/bias"]),
-    )
+    kernel = np.ascontiguousarray(bundle.weights[f"{HEAD}/kernel"].T)[..., None, None]
+    evidence = ops.convolution(features, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
+    means = ops.reduce_mean(evidence, ops.constant([_HEIGHT, _WIDTH]))
+    logits = ops.add(means, ops.constant(bundle.weights[f"{HEAD}/bias"]))
     probabilities = ops.sigmoid(logits)
     passed = ops.greater(probabilities, ops.constant(np.array(bundle.thresholds, np.float32)))
     outputs = ops.constant(np.arange(OUTPUTS, dtype=np.int32))
-    explained = ops.reduce_max(ops.select(passed, outputs, ops.constant(np.int32(0))), ops.constant([1]))
+    highest = ops.reduce_max(ops.select(passed, outputs, ops.constant(np.int32(0))), ops.constant([1]), keep_dims=True)
+    explained = ops.squeeze(ops.gather(evidence, highest, ops.constant(1), batch_dims=1), ops.constant([1]))
     # The maximum is divided by, so the number of pixels need not be.
-    channel_weights = ops.gather(ops.constant(np.ascontiguousarray(kernel.T)), explained, ops.constant(0))
-    weights_in_place = ops.unsqueeze(channel_weights, ops.constant([_HEIGHT, _WIDTH]))
-    evidence = ops.relu(ops.reduce_sum(ops.multiply(features, weights_in_place), ops.constant([1])))
-    most = ops.reduce_max(evidence, ops.constant([1, 2]), keep_dims=True)
+    positive = ops.relu(explained)
+    most = ops.reduce_max(positive, ops.constant([1, 2]), keep_dims=True)
     nothing = ops.equal(most, ops.constant(np.float32(0)))
-    saliency = ops.divide(evidence, ops.select(nothing, ops.constant(np.float32(1)), most))
+    saliency = ops.divide(positive, ops.select(nothing, ops.constant(np.float32(1)), most))
     return [logits, probabilities, saliency]
 
 

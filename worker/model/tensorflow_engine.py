@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from worker.contract.errors import AcceleratorMemoryError
 from worker.items import Prediction
-from worker.model.batch import stack_images, to_predictions
+from worker.model.batch import check_images, stack_images, to_predictions
 from worker.model.bundle import Bundle
 from worker.model.densenet import load_network
 from worker.model.graph import build_graph
@@ -33,7 +33,8 @@ class TensorFlowEngine:
         """See `Engine.predict`."""
         if not enhanced:
             return []
-        images, white = stack_images(enhanced, self.bundle.recipe.input_size_px)
+        check_images(enhanced, self.bundle.recipe.input_size_px)
+        images, white = stack_images(enhanced)
         with translate_memory_errors(len(enhanced)):
             outputs = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
             logits, probabilities, saliency = (output.numpy() for output in outputs)
