@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     Enhanced = NDArray[np.uint8] | NDArray[np.float32]
     _Waiting = tuple[float, Enhanced, Future[Prediction]]
 
+URGENT_WAIT_S = 0.02
+"""A batch with urgent images leaves after this, full or not."""
 URGENT_SHARE = 4
 """A batch with urgent images is full at a quarter: 4 of 16 images cost 5% more each, and take a quarter of the time."""
 
 
 class Batcher:
-    """One thread that owns the engine. A batch leaves when it is full or its first image has waited long enough."""
+    """One thread that owns the engine.
+
+    A batch leaves when it is full, when no more images are on their way, or when its first image has waited enough.
+    """
 
     def __init__(
         self,
@@ -40,17 +45,33 @@ class Batcher:
         self._max_wait_s = max_wait_ms / 1000
         self._urgent: deque[_Waiting] = deque()
         self._others: deque[_Waiting] = deque()
+        self._on_their_way = 0
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="batcher", daemon=True)
         self._thread.start()
 
+    def expect(self, images: int) -> None:
+        """So many images are on their way: each will be submitted or missed."""
+        with self._changed:
+            self._on_their_way += images
+
+    def miss(self) -> None:
+        """An expected image will not come."""
+        with self._changed:
+            self._on_their_way -= 1
+            self._changed.notify()
+
     def submit(self, enhanced: Enhanced, *, urgent: bool = False) -> Future[Prediction]:
-        """The prediction of one image, in time; the urgent are in the next batch. Raises RuntimeError after `close`."""
+        """The prediction of one expected image, in time; the urgent are in the next batch.
+
+        Raises RuntimeError after `close`.
+        """
         future: Future[Prediction] = Future()
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
+            self._on_their_way -= 1
             (self._urgent if urgent else self._others).append((monotonic(), enhanced, future))
             self._changed.notify()
         return future
@@ -73,14 +94,17 @@ class Batcher:
         with self._changed:
             while not self._count() and not self._closed:
                 self._changed.wait()
-            while 0 < self._count() < self._limit() and not self._closed:
-                since = min(queue[0][0] for queue in (self._urgent, self._others) if queue)
-                patience_s = since + self._max_wait_s - monotonic()
+            while 0 < self._count() < self._limit() and self._on_their_way > 0 and not self._closed:
+                patience_s = self._deadline() - monotonic()
                 if patience_s <= 0:
                     break
                 self._changed.wait(patience_s)
             size = min(self._count(), self._limit())
             return [(self._urgent or self._others).popleft()[1:] for _ in range(size)]
+
+    def _deadline(self) -> float:
+        waits = ((self._urgent, URGENT_WAIT_S), (self._others, self._max_wait_s))
+        return min(queue[0][0] + wait_s for queue, wait_s in waits if queue)
 
     def _limit(self) -> int:
         """A short batch for the urgent, who would wait for the whole of a full one."""

@@ -152,6 +152,7 @@ class Pipeline:
             log.warning("lease_lost", run=lease.run_name, images=len(lease.images), written=written)
 
     async def _grade(self, lease: Lease, *, urgent: bool) -> tuple[list[Outcome], dict[str, ServiceError]]:
+        self._batcher.expect(len(lease.images))
         results = await asyncio.gather(*(self._grade_image(lease, image, urgent=urgent) for image in lease.images))
         outcomes = [result for result in results if isinstance(result, Outcome)]
         released = {
@@ -185,6 +186,13 @@ class Pipeline:
             self._progress.step()
 
     async def _prepare(self, image: LeasedImage, *, urgent: bool) -> Prepared:
+        try:
+            return await self._fetch_and_decode(image, urgent=urgent)
+        except BaseException:
+            self._batcher.miss()
+            raise
+
+    async def _fetch_and_decode(self, image: LeasedImage, *, urgent: bool) -> Prepared:
         async with self._ahead.passing(urgent=urgent):
             if is_stack_entry(image.uri):
                 return await self._transfer(partial(self._prepare_stack_entry, image), urgent=urgent)

@@ -21,7 +21,7 @@ from worker.model.engines import make_engine
 from worker.periodic import Periodic
 from worker.pipeline import Pipeline
 from worker.reconciler import reconcile
-from worker.steps.overlay import colour_table
+from worker.steps.overlay import colour_table, draw_in_one_thread
 from worker.watchdog import Progress, Watchdog, end_process
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Runtime:
     def __init__(self, settings: Settings, app: Celery) -> None:
         """Raises UsageError, ModelError or DatabaseError when the worker could not do its work."""
         colour_table(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
+        draw_in_one_thread()
         database = connect(settings, pool_size=settings.concurrency + 2)
         require_current(database)
         bundle = load_bundle(settings.model)

@@ -20,7 +20,7 @@ SAMPLE = ROOT / "producer" / "samples" / "IDRiD_020.jpg"
 START, END = "<!-- settings -->", "<!-- end of settings -->"
 COMPUTED = {
     "storage_url": "`fundus-store` in the working folder",
-    "decode_processes": "half the cores, at most 8",
+    "decode_processes": "one for each core, at most 8",
 }
 
 

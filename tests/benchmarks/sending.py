@@ -42,11 +42,12 @@ class Producer:
         """Until so many images of the run are graded."""
         graded = select(func.count()).join(runs, runs.c.run_id == gradings.c.run_id)
         graded = graded.where(runs.c.name == name, gradings.c.status == Status.GRADED)
+        pause_s = POLL_S * max(1.0, count / 32)
         while True:
             with reading(self._ledger) as connection:
                 if connection.scalar(graded) == count:
                     return
-            time.sleep(POLL_S * min(count, 10))
+            time.sleep(min(pause_s, 0.2))
 
     def grade(self, uris: Sequence[str], queue: Queue = Queue.BULK) -> float:
         """Seconds from the first registered row to the last settled one."""

@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     """Chunks in flight in one worker."""
     max_batch_size: Count = 16
     """Most images in one forward pass."""
-    max_wait_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20.0
-    """Longest wait for a batch to fill."""
+    max_wait_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1000.0
+    """Longest wait for a batch to fill while more images are on their way; a live image waits 20 ms at most."""
     decode_processes: Count = Field(default_factory=lambda: min(8, cpu_count() or 1))
     """Child processes that decode untrusted bytes."""
     decode_timeout_s: Seconds = 30.0

@@ -13,6 +13,11 @@ from worker.items import Prepared
 NOTEBOOK_COLOURS = "notebook"
 
 
+def draw_in_one_thread() -> None:
+    """Keep OpenCV to the thread that calls it: the other cores are the engine's and the decoders'."""
+    cv2.setNumThreads(1)
+
+
 def render_overlay(
     prepared: Prepared, saliency: NDArray[np.float32], colours: str = NOTEBOOK_COLOURS, *, opacity: float = 0.5
 ) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -38,13 +38,22 @@ class Recorder:
         return [Prediction(np.full(5, v / 255, np.float32), np.zeros((7, 7), np.float32)) for v in values]
 
 
+def waiting_batcher(
+    engine: Callable[[Sequence[np.ndarray]], list[Prediction]], *, size: int, wait_ms: float
+) -> Batcher:
+    """A batcher that expects more images than any test sends, so that only size and time end its wait."""
+    batcher = Batcher(engine, max_batch_size=size, max_wait_ms=wait_ms)
+    batcher.expect(1000)
+    return batcher
+
+
 def value_of(prediction: Prediction) -> int:
     return round(float(prediction.probabilities[0]) * 255)
 
 
 def test_full_batch_leaves_before_its_wait_is_over() -> None:
     engine = Recorder()
-    batcher = Batcher(engine, max_batch_size=4, max_wait_ms=60_000)
+    batcher = waiting_batcher(engine, size=4, wait_ms=60_000)
     futures = [batcher.submit(picture(v)) for v in range(4)]
     assert [value_of(f.result(5)) for f in futures] == [0, 1, 2, 3]
     assert engine.batches == [[0, 1, 2, 3]]
@@ -53,17 +62,38 @@ def test_full_batch_leaves_before_its_wait_is_over() -> None:
 
 def test_lonely_image_leaves_after_its_wait() -> None:
     engine = Recorder()
-    batcher = Batcher(engine, max_batch_size=4, max_wait_ms=50)
+    batcher = waiting_batcher(engine, size=4, wait_ms=50)
     start = time.monotonic()
     assert value_of(batcher.submit(picture(7)).result(5)) == 7
     assert time.monotonic() - start >= 0.05
     batcher.close()
 
 
+def test_batch_leaves_at_once_when_no_more_images_are_on_their_way() -> None:
+    engine = Recorder()
+    batcher = Batcher(engine, max_batch_size=4, max_wait_ms=60_000)
+    batcher.expect(3)
+    futures = [batcher.submit(picture(v)) for v in (1, 2)]
+    with pytest.raises(TimeoutError):
+        futures[0].result(0.1)
+    batcher.miss()
+    assert [value_of(f.result(5)) for f in futures] == [1, 2]
+    assert engine.batches == [[1, 2]]
+    batcher.close()
+
+
+def test_lonely_urgent_image_waits_for_20_ms() -> None:
+    batcher = waiting_batcher(Recorder(), size=8, wait_ms=60_000)
+    start = time.monotonic()
+    assert value_of(batcher.submit(picture(7), urgent=True).result(5)) == 7
+    assert time.monotonic() - start >= 0.02
+    batcher.close()
+
+
 def test_waiting_images_share_batches_in_order_of_arrival() -> None:
     engine = Recorder()
     engine.gate.clear()
-    batcher = Batcher(engine, max_batch_size=3, max_wait_ms=0)
+    batcher = waiting_batcher(engine, size=3, wait_ms=0)
     first = batcher.submit(picture(0))
     time.sleep(0.05)
     rest = [batcher.submit(picture(v)) for v in range(1, 8)]
@@ -75,7 +105,7 @@ def test_waiting_images_share_batches_in_order_of_arrival() -> None:
 
 def test_batch_that_does_not_fit_is_halved_and_stays_halved() -> None:
     engine = Recorder(capacity=2)
-    batcher = Batcher(engine, max_batch_size=8, max_wait_ms=60_000)
+    batcher = waiting_batcher(engine, size=8, wait_ms=60_000)
     futures = [batcher.submit(picture(v)) for v in range(8)]
     assert [value_of(f.result(5)) for f in futures] == list(range(8))
     assert [len(b) for b in engine.batches] == [8, 4, 2, 2, 4, 2, 2]
@@ -87,14 +117,14 @@ def test_batch_that_does_not_fit_is_halved_and_stays_halved() -> None:
 
 
 def test_image_that_fits_nowhere_fails_alone() -> None:
-    batcher = Batcher(Recorder(capacity=0), max_batch_size=2, max_wait_ms=0)
+    batcher = waiting_batcher(Recorder(capacity=0), size=2, wait_ms=0)
     with pytest.raises(AcceleratorMemoryError):
         batcher.submit(picture(0)).result(5)
     batcher.close()
 
 
 def test_image_that_breaks_the_model_costs_itself_alone() -> None:
-    batcher = Batcher(Recorder(poison=5), max_batch_size=8, max_wait_ms=60_000)
+    batcher = waiting_batcher(Recorder(poison=5), size=8, wait_ms=60_000)
     futures = [batcher.submit(picture(v)) for v in range(8)]
     failures = [v for v, f in enumerate(futures) if f.exception(5) is not None]
     assert failures == [5]
@@ -107,7 +137,7 @@ def test_unknown_error_reaches_everyone_who_waits() -> None:
     def broken(batch: Sequence[np.ndarray]) -> list[Prediction]:
         raise ZeroDivisionError
 
-    batcher = Batcher(broken, max_batch_size=2, max_wait_ms=60_000)
+    batcher = waiting_batcher(broken, size=2, wait_ms=60_000)
     futures = [batcher.submit(picture(v)) for v in range(2)]
     assert [type(f.exception(5)) for f in futures] == [ZeroDivisionError, ZeroDivisionError]
     batcher.close()
@@ -115,7 +145,7 @@ def test_unknown_error_reaches_everyone_who_waits() -> None:
 
 def test_close_finishes_what_waits_and_refuses_more() -> None:
     engine = Recorder()
-    batcher = Batcher(engine, max_batch_size=100, max_wait_ms=60_000)
+    batcher = waiting_batcher(engine, size=100, wait_ms=60_000)
     futures = [batcher.submit(picture(v)) for v in range(5)]
     batcher.close()
     assert [value_of(f.result(0)) for f in futures] == list(range(5))
@@ -125,7 +155,7 @@ def test_close_finishes_what_waits_and_refuses_more() -> None:
 
 def test_cancelled_image_is_left_out() -> None:
     engine = Recorder()
-    batcher = Batcher(engine, max_batch_size=3, max_wait_ms=60_000)
+    batcher = waiting_batcher(engine, size=3, wait_ms=60_000)
     futures = [batcher.submit(picture(v)) for v in range(2)]
     assert futures[0].cancel()
     futures.append(batcher.submit(picture(2)))
@@ -137,7 +167,7 @@ def test_cancelled_image_is_left_out() -> None:
 def test_urgent_image_is_in_the_next_batch_which_is_short() -> None:
     engine = Recorder()
     engine.gate.clear()
-    batcher = Batcher(engine, max_batch_size=8, max_wait_ms=60_000)
+    batcher = waiting_batcher(engine, size=8, wait_ms=60_000)
     first = [batcher.submit(picture(v)) for v in range(8)]
     while batcher_has_not_taken(first):
         time.sleep(0.001)
@@ -154,7 +184,7 @@ def test_urgent_image_is_in_the_next_batch_which_is_short() -> None:
 def test_urgent_images_that_are_many_share_one_batch() -> None:
     engine = Recorder()
     engine.gate.clear()
-    batcher = Batcher(engine, max_batch_size=8, max_wait_ms=60_000)
+    batcher = waiting_batcher(engine, size=8, wait_ms=60_000)
     first = [batcher.submit(picture(v)) for v in range(8)]
     while batcher_has_not_taken(first):
         time.sleep(0.001)
