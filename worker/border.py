@@ -14,8 +14,8 @@ from worker.contract.errors import Ungradable
 from worker.items import Ellipse
 from worker.upright_ellipse import Array, distance, fit_robustly
 
-SEARCH_SIDE_PX = 512
-"""The fit runs on a copy no larger than this; averaged over hundreds of edge points it stays within 0.2 %."""
+SEARCH_SIDE_PX = 640
+"""The fit runs on a copy no larger than this, made smaller by a whole number, which is several times quicker."""
 THRESHOLD_FACTORS = (1.0, 1.6, 2.56, 4.1)
 """Tried in turn until the fit is good: glow around the field is lit, too, in 3 % of APTOS."""
 MIN_SUPPORT = 0.2
@@ -50,11 +50,11 @@ def fit_border(brightness: NDArray[np.uint8], threshold: int) -> Ellipse:
     an ellipse explains clearly more. Centre in pixel indices: 0 is the middle of the first pixel.
     Raises Ungradable(no_field) if no border has MIN_SUPPORT.
     """
-    height, width = brightness.shape
-    shrink = max(1.0, max(height, width) / SEARCH_SIDE_PX)
+    shrink = -(-max(brightness.shape) // SEARCH_SIDE_PX)
     if shrink > 1:
-        size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-        brightness = cv2.resize(brightness, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        height, width = (max(1, side // shrink) for side in brightness.shape)
+        whole = brightness[: height * shrink, : width * shrink]
+        brightness = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     best: _Fit | None = None
     for factor in THRESHOLD_FACTORS:
         points = _edge_points(brightness > threshold * factor)
@@ -69,8 +69,7 @@ def fit_border(brightness: NDArray[np.uint8], threshold: int) -> Ellipse:
             f"no round border: the best has a support of {found:.2f}, {MIN_SUPPORT} is needed", code="no_field"
         )
     x, y, radius_x, radius_y = (float(value) for value in best.shape)
-    across, down = width / brightness.shape[1], height / brightness.shape[0]
-    return Ellipse((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5, radius_x * shrink, radius_y * shrink)
+    return Ellipse((x + 0.5) * shrink - 0.5, (y + 0.5) * shrink - 0.5, radius_x * shrink, radius_y * shrink)
 
 
 def _edge_points(lit: NDArray[np.bool_]) -> Array:

@@ -37,5 +37,6 @@ def find_field(photograph: Photograph, recipe: Recipe) -> Field:
 
 
 def _brightest_channel(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # 1 ms for 1072 x 712 pixels, where `rgb.max(axis=2)` takes 15.
-    return cv2.max(cv2.max(rgb[..., 0], rgb[..., 1]), rgb[..., 2]).astype(np.uint8, copy=False)
+    # 0.3 ms for 1072 x 712 pixels, where `rgb.max(axis=2)` takes 15.
+    red, green, blue = cv2.split(rgb)
+    return cv2.max(cv2.max(red, green), blue).astype(np.uint8, copy=False)
