@@ -22,6 +22,7 @@ from tests.benchmarks.spread import spread
 from tests.benchmarks.whole_job import upload_photographs
 from tests.benchmarks.whole_run import configure
 from tests.integration.processes import worker
+from tests.services.seaweedfs import AMPLE
 from tests.services.stack import running
 from worker.contract.settings import parse_settings
 from worker.contract.storage import object_uri
@@ -38,7 +39,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--every", type=float, default=2.0)
     options = parser.parse_args()
-    with running(["valkey", "postgres", "seaweedfs"]) as stack, tempfile.TemporaryDirectory() as scratch:
+    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
+    with servers as stack, tempfile.TemporaryDirectory() as scratch:
         configure(stack)
         bucket = urlsplit(os.environ["FUNDUS_STORAGE_URL"]).netloc
         uris = [object_uri(bucket, key) for key in upload_photographs(bucket, options.images)]

@@ -30,13 +30,14 @@ from tests.benchmarks.processor_time import machine_busy_s, server_pids, used_s
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.spread import spread
 from tests.benchmarks.whole_run import configure
+from tests.services.seaweedfs import AMPLE
 from tests.services.stack import running
 from worker.contract.settings import parse_settings
 from worker.contract.storage import Storage, object_uri
 
 CORES = os.cpu_count() or 1
 COSTED_IMAGES = 64
-SHARES = {"ours": 1.0, "ray_data": 0.25, "celery_batched": 0.2, "celery_notebook": 0.06}
+SHARES = {"ours": 1.0, "ray_data": 0.12, "celery_batched": 0.2, "celery_notebook": 0.04}
 """Of the images of a round: the slow get fewer, so that a round of each takes about as long."""
 TARGETS = {"celery_notebook": ">= 25", "celery_batched": "", "ray_data": ">= 1.5"}
 PACKAGES = ("celery", "openvino", "opencv-python-headless", "tensorflow-cpu", "ray", "numpy")
@@ -52,12 +53,12 @@ class Timed:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=320)
+    parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     with ExitStack() as cleanup:
-        stack = cleanup.enter_context(running(["valkey", "postgres", "seaweedfs"]))
+        stack = cleanup.enter_context(running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE))
         scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         configure(stack)
         bucket = urlsplit(os.environ["FUNDUS_STORAGE_URL"]).netloc

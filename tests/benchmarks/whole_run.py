@@ -22,6 +22,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 from sqlalchemy import func, select
 
+from tests.services.seaweedfs import AMPLE
 from tests.services.stack import Stack, running
 from worker.contract.database import connect, reading
 from worker.contract.migrate import upgrade
@@ -41,7 +42,8 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--limit", type=int)
     options = parser.parse_args()
-    with running(["valkey", "postgres", "seaweedfs"]) as stack, tempfile.TemporaryDirectory() as scratch:
+    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
+    with servers as stack, tempfile.TemporaryDirectory() as scratch:
         configure(stack)
         limit = ["--limit", str(options.limit)] if options.limit else []
         fundus("enqueue", str(options.folder), "--labels", str(options.labels), "--run", RUN, *limit)

@@ -41,6 +41,6 @@ def check_run(site: Site, run: str, image_ids: list[str]) -> Verdict:
     graded = {key: (image_id, model_id) for image_id, status, _, key, model_id, _ in rows if status == "graded"}
     assert sorted(site.keys()) == sorted(graded), "overlays and graded rows are not the same set"
     for key, (image_id, model_id) in graded.items():
-        assert key == f"{run}/{model_id}/{image_id}.png"
+        assert key == f"{run}/{model_id}/{image_id}.jpg"
         assert read_number(site.read(key)) == int(image_id.removeprefix("p")), f"{key} shows another photograph"
     return verdict

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from producer.embedded import embedded_valkey
 from tests.services.postgres import Postgres, start_postgres
-from tests.services.seaweedfs import SeaweedFS, start_seaweedfs
+from tests.services.seaweedfs import FRUGAL, SeaweedFS, start_seaweedfs
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Stack:
 
 
 @contextmanager
-def running(wanted: Iterable[str]) -> Iterator[Stack]:
+def running(wanted: Iterable[str], *, store_memory: str = FRUGAL) -> Iterator[Stack]:
     """Start the servers of these names: `valkey`, `postgres`, `seaweedfs`. Only Valkey is waited for.
 
     Nothing of them is left at the end, neither process nor file.
@@ -34,7 +34,7 @@ def running(wanted: Iterable[str]) -> Iterator[Stack]:
         postgres = start_postgres(root / "postgres") if "postgres" in names else None
         if postgres is not None:
             cleanup.callback(postgres.stop)
-        seaweedfs = start_seaweedfs(root / "seaweedfs") if "seaweedfs" in names else None
+        seaweedfs = start_seaweedfs(root / "seaweedfs", memory=store_memory) if "seaweedfs" in names else None
         if seaweedfs is not None:
             cleanup.callback(seaweedfs.stop)
         broker_url = cleanup.enter_context(embedded_valkey(root / "valkey")) if "valkey" in names else None

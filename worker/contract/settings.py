@@ -76,8 +76,8 @@ class Settings(BaseSettings):
 
     overlay_size_px: Annotated[int, Field(ge=64, le=4096)] = 512
     """Side of the square overlay."""
-    overlay_format: Literal["png", "jpeg"] = "png"
-    """PNG is exact; JPEG is a sixth of the size."""
+    overlay_format: Literal["png", "jpeg"] = "jpeg"
+    """A JPEG has a sixth of the bytes of a PNG and takes an eighth of the time; a PNG is exact."""
     overlay_quality: Annotated[int, Field(ge=1, le=100)] = 92
     """JPEG quality."""
     overlay_colours: str = "notebook"
