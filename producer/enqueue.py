@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -56,14 +57,19 @@ def enqueue(
     batch = list(islice(references, BATCH_IMAGES))  # before the run is made: an unreadable source makes none
     run, position = open_run(engine, request, default_chunk_size=settings.chunk_size)
     found = new = messages = 0
-    while batch:
-        added = _register(engine, run, batch, position, settings)
-        position += len(added)
-        found += len(batch)
-        new += len(added)
-        messages += send_images(app, run, added, run.chunk_size)
-        progress(found, new)
-        batch = list(islice(references, BATCH_IMAGES))
+    with ThreadPoolExecutor(1, thread_name_prefix="sender") as sender:
+        sending: Future[int] | None = None
+        while batch:
+            added = _register(engine, run, batch, position, settings)
+            position += len(added)
+            found += len(batch)
+            new += len(added)
+            messages += sending.result() if sending else 0
+            # While the broker takes these, the database takes the next.
+            sending = sender.submit(send_images, app, run, added, run.chunk_size)
+            progress(found, new)
+            batch = list(islice(references, BATCH_IMAGES))
+        messages += sending.result() if sending else 0
     state = seal_run(engine, run, found=found, new=new, messages=messages)
     return Enqueued(run.name, state, found, new, messages, time.monotonic() - started)
 

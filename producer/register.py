@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, select, update
 
@@ -112,7 +111,7 @@ def _insert_images(connection: Connection, batch: Mapping[str, Reference]) -> se
         }
         for image_id, reference in sorted(batch.items())
     ]
-    return _inserted(connection, images, rows)
+    return insert_new(connection, images.c.image_id, rows)
 
 
 def _update_images(connection: Connection, batch: Mapping[str, Reference], known: Mapping[str, KnownImage]) -> None:
@@ -147,11 +146,5 @@ def _insert_gradings(
         }
         for place, image_id in enumerate(image_ids, start=position)
     ]
-    new = _inserted(connection, gradings, rows)
+    new = insert_new(connection, gradings.c.image_id, rows)
     return tuple(image_id for image_id in image_ids if image_id in new)
-
-
-def _inserted(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    if not rows:
-        return set()
-    return set(connection.scalars(insert_new(connection, table).returning(table.c.image_id), rows))

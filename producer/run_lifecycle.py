@@ -66,7 +66,7 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
     with writing(engine) as connection:
         run = check_request(connection, request)
         if run is None:
-            connection.execute(insert_new(connection, runs).values(row))
+            insert_new(connection, runs.c.name, [row])
             run = check_request(connection, request)  # another producer may have been first
         assert run is not None, "the run was just made"  # noqa: S101
         action = Action.NIGHTLY if request.kind == RunKind.NIGHTLY else Action.ENQUEUE

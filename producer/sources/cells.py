@@ -6,6 +6,7 @@ from worker.contract.messages import IMAGE_ID_PATTERN
 from worker.contract.vocabulary import Eye, Grade
 
 MAX_PATIENT_ID_CHARS = 128
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _FORMULA = ("=", "+", "-", "@")
 
 _EYES = {
@@ -62,6 +63,6 @@ def parse_sha256(text: str) -> str | None:
 
 def require_printable(text: str) -> str:
     """Refuse control characters and halves of surrogate pairs: no database and no path takes them."""
-    if any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in text):
+    if _UNPRINTABLE.search(text):
         raise ValueError(f"{text[:80]!r} holds a character that cannot be printed")
     return text
