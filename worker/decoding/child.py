@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 60.0
 """Importing OpenCV takes 0.3 s; a machine that is starting twenty of them on a cold disk takes longer."""
 END_TIMEOUT_S = 5.0
+PIPE_BYTES = 2**20
+"""A picture of 1.2 MB takes two turns of the processes and not twenty."""
 PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 """The rest of the environment may hold passwords, which a process that reads hostile bytes has no use for."""
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -46,6 +49,9 @@ class DecoderChild:
             start_new_session=True,
         )
         self._requests, self._answers = cast("IO[bytes]", self.process.stdin), cast("IO[bytes]", self.process.stdout)
+        for pipe in (self._requests, self._answers):
+            with suppress(OSError):  # A user may have only so many bytes of pipes; it works with few, too.
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         with self._killed_after(START_TIMEOUT_S):
             greeting = self._answers.read(len(READY))
         if greeting != READY:

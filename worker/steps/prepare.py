@@ -80,11 +80,18 @@ def _centre_box(height: int, width: int, size_px: int) -> Box:
 
 def _draw_canvas(crop: NDArray[np.uint8], box: Box, size_px: int) -> NDArray[np.uint8]:
     top, bottom, left, right = box
-    shrinks = crop.shape[0] > bottom - top
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     canvas = np.zeros((size_px, size_px, 3), np.uint8)
-    canvas[top:bottom, left:right] = cv2.resize(crop, (right - left, bottom - top), interpolation=interpolation)
+    canvas[top:bottom, left:right] = cv2.resize(
+        crop, (right - left, bottom - top), interpolation=_choose_interpolation(crop.shape[0] / (bottom - top))
+    )
     return canvas
+
+
+def _choose_interpolation(shrink: float) -> int:
+    # Up to 2, no pixel is passed over by the mean of two neighbours, which takes a seventh of the time of the area's.
+    if shrink >= 2:
+        return cv2.INTER_AREA
+    return cv2.INTER_LINEAR if shrink > 1 else cv2.INTER_CUBIC
 
 
 def _within_border(field: Field, box: Box, size_px: int) -> NDArray[np.bool_]:
