@@ -34,20 +34,32 @@ class Producer:
         """Register and send them as a new run, whose name it returns. Live images go one by one."""
         name = f"run-{os.getpid()}-{next(_numbers)}"
         request = RunRequest(name, "benchmark", queue=queue, chunk_size=1 if queue == Queue.LIVE else None)
-        references = (Reference(uri) for uri in uris)
+        # A photograph may be sent many times; each time it is an image of its own.
+        references = (Reference(uri, f"{name}-{number}") for number, uri in enumerate(uris))
         enqueue(self._ledger, self._broker, self._settings, request, references, lambda _found, _new: None)
         return name
 
-    def wait(self, name: str, count: int) -> None:
-        """Until so many images of the run are graded."""
-        graded = select(func.count()).join(runs, runs.c.run_id == gradings.c.run_id)
-        graded = graded.where(runs.c.name == name, gradings.c.status == Status.GRADED)
-        pause_s = POLL_S * max(1.0, count / 32)
+    def graded(self, name: str) -> int:
+        """How many images of the run are graded."""
+        counted = select(func.count()).join(runs, runs.c.run_id == gradings.c.run_id)
+        counted = counted.where(runs.c.name == name, gradings.c.status == Status.GRADED)
+        with reading(self._ledger) as connection:
+            return int(connection.scalar(counted) or 0)
+
+    def wait_until_idle(self) -> None:
+        """Until no worker holds an image."""
+        held = select(func.count()).where(gradings.c.lease_token.is_not(None))
         while True:
             with reading(self._ledger) as connection:
-                if connection.scalar(graded) == count:
+                if not connection.scalar(held):
                     return
-            time.sleep(min(pause_s, 0.2))
+            time.sleep(10 * POLL_S)
+
+    def wait(self, name: str, count: int) -> None:
+        """Until so many images of the run are graded, or more."""
+        pause_s = min(0.2, POLL_S * max(1.0, count / 32))
+        while self.graded(name) < count:
+            time.sleep(pause_s)
 
     def grade(self, uris: Sequence[str], queue: Queue = Queue.BULK) -> float:
         """Seconds from the first registered row to the last settled one."""
