@@ -14,10 +14,11 @@ from sqlalchemy import Connection, Engine, func, or_, select
 
 from worker.contract.database import epoch_now, reading
 from worker.contract.errors import FundusError
-from worker.contract.schema import gradings, runs
+from worker.contract.schema import RECONCILER_LOCK, gradings, locks, runs
 from worker.contract.vocabulary import Grade, Queue, RunKind, RunState, Status
 
 GOING_ON = (RunState.OPEN, RunState.RUNNING)
+MOST_ATTEMPTS_TOLD = 9
 RECENT = timedelta(days=1)
 """Counts are of the runs that go on and of those that finished so lately: all of them would take ever longer."""
 
@@ -57,7 +58,7 @@ class LedgerCollector(Collector):
     def _ledger(self) -> list[Metric]:
         now = datetime.now(UTC)
         with reading(self._engine) as connection:
-            return [*_runs(connection, now), *_images(connection, now), *_night(connection)]
+            return [*_runs(connection, now), *_images(connection, now), *_workers(connection), *_night(connection)]
 
     def _broker(self) -> list[Metric]:
         metric = GaugeMetricFamily("fundus_queue_messages", "Messages that no worker holds.", labels=["queue"])
@@ -88,8 +89,13 @@ def _runs(connection: Connection, now: datetime) -> Iterator[Metric]:
     for queue in Queue:
         queued.add_metric([queue], images[queue])
     yield queued
-    oldest = max(((now - row.created_at).total_seconds() for row in rows), default=0.0)
-    yield _gauge("fundus_oldest_queued_seconds", "Age of the oldest run that has images to settle.", oldest)
+    oldest = GaugeMetricFamily(
+        "fundus_oldest_queued_seconds", "Age of the oldest run that has images to settle.", labels=["queue"]
+    )
+    for queue in Queue:
+        ages = ((now - row.created_at).total_seconds() for row in rows if row.queue == queue)
+        oldest.add_metric([queue], max(ages, default=0.0))
+    yield oldest
     latest = connection.scalar(
         select(func.max(gradings.c.settled_at)).where(
             gradings.c.run_id.in_([row.run_id for row in rows]), gradings.c.settled_at.is_not(None)
@@ -99,23 +105,17 @@ def _runs(connection: Connection, now: datetime) -> Iterator[Metric]:
     since = latest or min((row.created_at for row in rows), default=now)
     idle = (now - since).total_seconds() if rows else 0.0
     yield _gauge("fundus_idle_seconds", "Since an image was last settled, while some are queued.", max(idle, 0.0))
-    late = select(func.count()).where(
-        gradings.c.status == Status.QUEUED, gradings.c.lease_token.is_not(None), gradings.c.due_at < epoch_now()
-    )
-    yield _gauge("fundus_expired_leases", "Images whose worker went silent.", connection.scalar(late) or 0)
 
 
 def _images(connection: Connection, now: datetime) -> Iterator[Metric]:
     recent = select(runs.c.run_id).where(or_(runs.c.state.in_(GOING_ON), runs.c.finished_at > now - RECENT))
     of_these = gradings.c.run_id.in_(recent)
-    by_status, by_grade = Counter[str](), Counter[int]()
-    counts = (
-        select(gradings.c.status, gradings.c.grade, func.count())
-        .where(of_these)
-        .group_by(gradings.c.status, gradings.c.grade)
-    )
-    for status, grade, count in connection.execute(counts):
+    by_status, by_grade, by_attempts = Counter[str](), Counter[int](), Counter[int]()
+    kinds = (gradings.c.status, gradings.c.grade, gradings.c.attempts)
+    counts = select(*kinds, func.count()).where(of_these).group_by(*kinds)
+    for status, grade, attempts, count in connection.execute(counts):
         by_status[status] += count
+        by_attempts[min(attempts, MOST_ATTEMPTS_TOLD)] += count
         if grade is not None:
             by_grade[grade] += count
     statuses = GaugeMetricFamily("fundus_images", "Images of current and recent runs.", labels=["status"])
@@ -126,6 +126,12 @@ def _images(connection: Connection, now: datetime) -> Iterator[Metric]:
     for grade in Grade:
         grades.add_metric([str(int(grade))], by_grade[grade])
     yield grades
+    begun = GaugeMetricFamily(
+        "fundus_attempted_images", "Images of current and recent runs, by times begun.", labels=["attempts"]
+    )
+    for attempts, count in sorted(by_attempts.items()):
+        begun.add_metric([str(attempts)], count)
+    yield begun
     codes = GaugeMetricFamily("fundus_errors", "Images without a grade, by code.", labels=["status", "code"])
     errors = (
         select(gradings.c.status, gradings.c.error_code, func.count())
@@ -138,6 +144,15 @@ def _images(connection: Connection, now: datetime) -> Iterator[Metric]:
     for status, code, count in connection.execute(errors):
         codes.add_metric([status, code], count)
     yield codes
+
+
+def _workers(connection: Connection) -> Iterator[Metric]:
+    late = select(func.count()).where(
+        gradings.c.status == Status.QUEUED, gradings.c.lease_token.is_not(None), gradings.c.due_at < epoch_now()
+    )
+    yield _gauge("fundus_expired_leases", "Images whose worker went silent.", connection.scalar(late) or 0)
+    held = select(func.count()).where(locks.c.name == RECONCILER_LOCK, locks.c.until > epoch_now())
+    yield _gauge("fundus_ledger_tended", "Whether any worker tends the ledger.", connection.scalar(held) or 0)
 
 
 def _night(connection: Connection) -> Iterator[Metric]:

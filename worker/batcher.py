@@ -19,12 +19,21 @@ if TYPE_CHECKING:
     from worker.items import Prediction
 
     Enhanced = NDArray[np.uint8] | NDArray[np.float32]
-    _Waiting = tuple[float, Enhanced, Future[Prediction]]
+    _Waiting = tuple[Enhanced, "Pending"]
 
 URGENT_WAIT_S = 0.02
 """A batch with urgent images leaves after this, full or not."""
 URGENT_SHARE = 4
 """A batch with urgent images is full at a quarter: 4 of 16 images cost 5% more each, and take a quarter of the time."""
+
+
+class Pending(Future["Prediction"]):
+    """A prediction to come, with the moments, by the monotonic clock, at which its image came and its batch left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came_at = monotonic()
+        self.left_at = self.came_at
 
 
 class Batcher:
@@ -62,19 +71,19 @@ class Batcher:
             self._on_their_way -= 1
             self._changed.notify()
 
-    def submit(self, enhanced: Enhanced, *, urgent: bool = False) -> Future[Prediction]:
+    def submit(self, enhanced: Enhanced, *, urgent: bool = False) -> Pending:
         """The prediction of one expected image, in time; the urgent are in the next batch.
 
         Raises RuntimeError after `close`.
         """
-        future: Future[Prediction] = Future()
+        pending = Pending()
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
             self._on_their_way -= 1
-            (self._urgent if urgent else self._others).append((monotonic(), enhanced, future))
+            (self._urgent if urgent else self._others).append((enhanced, pending))
             self._changed.notify()
-        return future
+        return pending
 
     def close(self) -> None:
         """Finish what was submitted, then stop."""
@@ -85,11 +94,14 @@ class Batcher:
 
     def _serve(self) -> None:
         while batch := self._next_batch():
-            live = [(enhanced, future) for enhanced, future in batch if future.set_running_or_notify_cancel()]
+            live = [(enhanced, pending) for enhanced, pending in batch if pending.set_running_or_notify_cancel()]
             if live:
+                now = monotonic()
+                for _, pending in live:
+                    pending.left_at = now
                 self._run(live)
 
-    def _next_batch(self) -> list[tuple[Enhanced, Future[Prediction]]]:
+    def _next_batch(self) -> list[_Waiting]:
         """Empty only when closed and drained."""
         with self._changed:
             while not self._count() and not self._closed:
@@ -100,11 +112,11 @@ class Batcher:
                     break
                 self._changed.wait(patience_s)
             size = min(self._count(), self._limit())
-            return [(self._urgent or self._others).popleft()[1:] for _ in range(size)]
+            return [(self._urgent or self._others).popleft() for _ in range(size)]
 
     def _deadline(self) -> float:
         waits = ((self._urgent, URGENT_WAIT_S), (self._others, self._max_wait_s))
-        return min(queue[0][0] + wait_s for queue, wait_s in waits if queue)
+        return min(queue[0][1].came_at + wait_s for queue, wait_s in waits if queue)
 
     def _limit(self) -> int:
         """A short batch for the urgent, who would wait for the whole of a full one."""
@@ -115,7 +127,7 @@ class Batcher:
     def _count(self) -> int:
         return len(self._urgent) + len(self._others)
 
-    def _run(self, batch: list[tuple[Enhanced, Future[Prediction]]]) -> None:
+    def _run(self, batch: list[_Waiting]) -> None:
         try:
             predictions = self._predict([enhanced for enhanced, _ in batch])
         except (AcceleratorMemoryError, ModelError) as error:
@@ -127,7 +139,7 @@ class Batcher:
             for (_, future), prediction in zip(batch, predictions, strict=True):
                 future.set_result(prediction)
 
-    def _retry_halved(self, batch: list[tuple[Enhanced, Future[Prediction]]], error: Exception) -> None:
+    def _retry_halved(self, batch: list[_Waiting], error: Exception) -> None:
         if len(batch) == 1:
             batch[0][1].set_exception(error)
             return

@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -23,6 +24,7 @@ from worker.contract.vocabulary import Status
 from worker.isolation import Isolation
 from worker.items import Outcome
 from worker.ledger import Lease, finish_run, is_suspect, lease_chunk, renew_lease, settle_chunk
+from worker.metrics import Stage
 from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.steps.grade import decide_grade
 from worker.steps.overlay import encode_overlay, render_overlay
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from worker.decoding.pool import DecoderPool
     from worker.items import Decision, Prediction, Prepared
     from worker.ledger import LeasedImage
+    from worker.metrics import Metrics
     from worker.model.bundle import Bundle
     from worker.watchdog import Progress
 
@@ -63,6 +66,7 @@ class Pipeline:
         decoders: DecoderPool,
         batcher: Batcher,
         progress: Progress,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -71,6 +75,7 @@ class Pipeline:
         self._decoders = decoders
         self._batcher = batcher
         self._progress = progress
+        self._metrics = metrics
         self._isolation = Isolation()
         self._leases: dict[str, Lease] = {}
         # Photographs whose bytes are here, or on their way, and wait for a decoder: what bounds their memory.
@@ -109,16 +114,7 @@ class Pipeline:
     def _grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
         suspect = self._patiently(partial(is_suspect, self._database, chunk))
         with self._isolation.alone() if suspect else self._isolation.together():
-            lease = self._patiently(
-                partial(
-                    lease_chunk,
-                    self._database,
-                    chunk,
-                    model_id=self._bundle.model_id,
-                    lease_s=self._settings.lease_s,
-                    max_attempts=self._settings.max_attempts,
-                )
-            )
+            lease = self._lease(chunk)
             if lease.unknown:
                 log.warning("message_unknown_images", run=lease.run_name, images=lease.unknown)
             if not lease.images:
@@ -134,21 +130,40 @@ class Pipeline:
         self._patiently(partial(finish_run, self._database, lease.run_id))
         return dict(Counter(str(o.status) for o in outcomes) + Counter({str(Status.QUEUED): len(released)}))
 
+    def _lease(self, chunk: GradeChunk) -> Lease:
+        with self._metrics.stage(Stage.LEASE):
+            lease = self._patiently(
+                partial(
+                    lease_chunk,
+                    self._database,
+                    chunk,
+                    model_id=self._bundle.model_id,
+                    lease_s=self._settings.lease_s,
+                    max_attempts=self._settings.max_attempts,
+                )
+            )
+        self._metrics.leased(lease.images)
+        return lease
+
     def _settle(self, lease: Lease, outcomes: list[Outcome], released: dict[str, ServiceError]) -> None:
-        written = persist(
-            partial(
-                settle_chunk,
-                self._database,
-                lease,
-                outcomes,
-                released,
-                model_id=self._bundle.model_id,
-                retry_after_s=self._settings.resend_after_s,
-            ),
-            # The work is done and would be lost; when the ledger is back, the lease is renewed and these are written.
-            patience_s=SETTLE_PATIENCE_LEASES * self._settings.lease_s,
-        )
-        if written != len(lease.images):
+        with self._metrics.stage(Stage.SETTLE):
+            written = persist(
+                partial(
+                    settle_chunk,
+                    self._database,
+                    lease,
+                    outcomes,
+                    released,
+                    model_id=self._bundle.model_id,
+                    retry_after_s=self._settings.resend_after_s,
+                ),
+                # The work is done and would be lost; when the ledger is back, the lease is renewed and it is written.
+                patience_s=SETTLE_PATIENCE_LEASES * self._settings.lease_s,
+            )
+        if written == len(lease.images):
+            self._metrics.settled(outcomes, released.values())
+        else:
+            self._metrics.lost(len(lease.images) - written)
             log.warning("lease_lost", run=lease.run_name, images=len(lease.images), written=written)
 
     async def _grade(self, lease: Lease, *, urgent: bool) -> tuple[list[Outcome], dict[str, ServiceError]]:
@@ -167,7 +182,7 @@ class Pipeline:
         try:
             prepared = await self._prepare(image, urgent=urgent)
             self._progress.step()
-            prediction = await asyncio.wrap_future(self._batcher.submit(prepared.enhanced, urgent=urgent))
+            prediction = await self._predict(prepared, urgent=urgent)
             self._progress.step()
             return await self._publish(lease, image, prepared, prediction, urgent=urgent)
         except ServiceError as error:
@@ -198,19 +213,34 @@ class Pipeline:
                 return await self._transfer(partial(self._prepare_stack_entry, image), urgent=urgent)
             data = await self._transfer(partial(self._fetch, image), urgent=urgent)
             async with self._decoding.passing(urgent=urgent):
-                return await asyncio.wrap_future(self._decoders.submit(data))
+                with self._metrics.stage(Stage.PREPARE):
+                    return await asyncio.wrap_future(self._decoders.submit(data))
 
     def _fetch(self, image: LeasedImage) -> bytes:
         limit = self._settings.max_image_bytes
-        return self._patiently(lambda: fetch_photograph(self._storage, image.uri, max_bytes=limit, sha256=image.sha256))
+        with self._metrics.stage(Stage.FETCH):
+            data = self._patiently(
+                lambda: fetch_photograph(self._storage, image.uri, max_bytes=limit, sha256=image.sha256)
+            )
+        self._metrics.fetched_bytes.inc(len(data))
+        return data
 
     def _prepare_stack_entry(self, image: LeasedImage) -> Prepared:
         limit = self._settings.max_image_bytes
-        return prepare_stack_entry(
-            self._patiently(lambda: fetch_stack_entry(self._storage, image.uri, max_bytes=limit)),
-            recipe=self._bundle.recipe,
-            overlay_size_px=self._settings.overlay_size_px,
-        )
+        with self._metrics.stage(Stage.FETCH):
+            entry = self._patiently(lambda: fetch_stack_entry(self._storage, image.uri, max_bytes=limit))
+        self._metrics.fetched_bytes.inc(entry.nbytes)
+        with self._metrics.stage(Stage.PREPARE):
+            return prepare_stack_entry(
+                entry, recipe=self._bundle.recipe, overlay_size_px=self._settings.overlay_size_px
+            )
+
+    async def _predict(self, prepared: Prepared, *, urgent: bool) -> Prediction:
+        pending = self._batcher.submit(prepared.enhanced, urgent=urgent)
+        prediction = await asyncio.wrap_future(pending)
+        self._metrics.spent(Stage.WAIT, pending.came_at, pending.left_at)
+        self._metrics.spent(Stage.INFER, pending.left_at, monotonic())
+        return prediction
 
     async def _publish(
         self, lease: Lease, image: LeasedImage, prepared: Prepared, prediction: Prediction, *, urgent: bool
@@ -223,21 +253,25 @@ class Pipeline:
 
     def _draw(self, prepared: Prepared, prediction: Prediction) -> bytes:
         settings = self._settings
-        overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
-        return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
+        with self._metrics.stage(Stage.DRAW):
+            overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
+            return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
 
     def _upload(self, lease: Lease, image: LeasedImage, encoded: bytes, decision: Decision) -> str:
-        return self._patiently(
-            lambda: publish_overlay(
-                self._storage.overlays,
-                encoded,
-                run_name=lease.run_name,
-                model_id=self._bundle.model_id,
-                image_id=image.image_id,
-                decision=decision,
-                fmt=self._settings.overlay_format,
+        with self._metrics.stage(Stage.UPLOAD):
+            key = self._patiently(
+                lambda: publish_overlay(
+                    self._storage.overlays,
+                    encoded,
+                    run_name=lease.run_name,
+                    model_id=self._bundle.model_id,
+                    image_id=image.image_id,
+                    decision=decision,
+                    fmt=self._settings.overlay_format,
+                )
             )
-        )
+        self._metrics.uploaded_bytes.inc(len(encoded))
+        return key
 
     async def _transfer(self, work: Callable[[], T], *, urgent: bool) -> T:
         async with self._transferring.passing(urgent=urgent):

@@ -20,7 +20,7 @@ from worker.contract.completion import finish_if_settled, settled_runs
 from worker.contract.database import epoch_now, reading, writing
 from worker.contract.messages import GradeChunk
 from worker.contract.queues import send_chunk, split, waiting
-from worker.contract.schema import gradings, locks, runs
+from worker.contract.schema import RECONCILER_LOCK, gradings, locks, runs
 from worker.contract.vocabulary import Queue, RunState, Status
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from worker.contract.settings import Settings
 
-LOCK = "reconciler"
 LOCK_TURNS = 3
 """Turns that whoever holds the lock may miss before another worker takes it; it may have died."""
 MOST_PER_PASS = 5000
@@ -87,15 +86,15 @@ def _take_lock(engine: Engine, holder: str, lock_s: float) -> Lock:
     with writing(engine) as connection:
         for condition, lock in ((ours & ~free, Lock.KEPT), (free, Lock.TAKEN)):
             taken = connection.execute(
-                update(locks).where(locks.c.name == LOCK, condition).values(holder=holder, until=until)
+                update(locks).where(locks.c.name == RECONCILER_LOCK, condition).values(holder=holder, until=until)
             )
             if taken.rowcount == 1:
                 return lock
-        if connection.execute(select(locks.c.name).where(locks.c.name == LOCK)).first() is not None:
+        if connection.execute(select(locks.c.name).where(locks.c.name == RECONCILER_LOCK)).first() is not None:
             return Lock.ELSEWHERE
     try:
         with writing(engine) as connection:
-            connection.execute(insert(locks).values(name=LOCK, holder=holder, until=until))
+            connection.execute(insert(locks).values(name=RECONCILER_LOCK, holder=holder, until=until))
     except IntegrityError:
         return Lock.ELSEWHERE
     return Lock.TAKEN

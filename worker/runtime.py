@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ from worker.contract.queues import waiting
 from worker.contract.storage import Storage
 from worker.decoding.pool import DecoderPool
 from worker.ledger import register_model
+from worker.metrics import Metrics
 from worker.model.bundle import load_bundle
 from worker.model.engines import make_engine
 from worker.periodic import Periodic
@@ -40,6 +40,9 @@ class Runtime:
         """Raises UsageError, ModelError or DatabaseError when the worker could not do its work."""
         colour_table(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
         draw_in_one_thread()
+        progress = Progress()
+        metrics = Metrics(lambda: progress.chunks)
+        self._stop_serving = metrics.serve(settings.metrics_host, settings.metrics_port)
         database = connect(settings, pool_size=settings.concurrency + 2)
         require_current(database)
         bundle = load_bundle(settings.model)
@@ -48,22 +51,22 @@ class Runtime:
         engine = make_engine(settings.engine, bundle)
         engine.warm_up(settings.max_batch_size)
         self._batcher = Batcher(
-            engine.predict, max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
+            metrics.timed(engine.predict), max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
         )
         storage = Storage(settings, connections=settings.transfer_threads)
-        progress = Progress()
-        self._pipeline = Pipeline(settings, database, storage, bundle, self._decoders, self._batcher, progress)
+        self._pipeline = Pipeline(settings, database, storage, bundle, self._decoders, self._batcher, progress, metrics)
         watchdog = Watchdog(
             progress,
             lambda: sum(waiting(app, queue) for queue in settings.queue_names),
             end=end_process,
         )
         watchdog.look()
+        holder = str(uuid4())
         self._duties = [
             Periodic("leases", self._pipeline.renew_leases, every_s=settings.lease_s / 3),
             Periodic(
                 "reconciler",
-                partial(reconcile, database, app, settings, holder=str(uuid4())),
+                lambda: metrics.reconciled(reconcile(database, app, settings, holder=holder)),
                 every_s=settings.reconcile_every_s,
             ),
             Periodic("watchdog", watchdog.look, every_s=BEAT_EVERY_S),
@@ -92,3 +95,4 @@ class Runtime:
         self._batcher.close()
         self._decoders.close()
         self._database.dispose()
+        self._stop_serving()

@@ -152,17 +152,22 @@ def test_what_is_published_is_so_only_to_this_machine(project: Any) -> None:
     assert published == {"flower": [("127.0.0.1", 5555)], "prometheus": [("127.0.0.1", 9090)]}
 
 
-def test_prometheus_asks_the_exporter_and_reads_the_alarms(project: Any) -> None:
+def test_prometheus_asks_exporter_and_workers_and_reads_the_alarms(project: Any) -> None:
     folder = ROOT / "deploy" / "prometheus"
     config = yaml.safe_load((folder / "prometheus.yml").read_text())
     command = project["services"]["exporter"]["command"]
     assert command[:3] == ["exporter", "--host", "0.0.0.0"]
-    (job,) = config["scrape_configs"]
-    assert job["static_configs"] == [{"targets": ["exporter:9808"]}]
+    ledger, workers = config["scrape_configs"]
+    assert ledger["static_configs"] == [{"targets": ["exporter:9808"]}]
+    environment = project["services"]["worker"]["environment"]
+    assert environment["FUNDUS_METRICS_HOST"] == "0.0.0.0"
+    (names,) = workers["dns_sd_configs"]
+    assert names == {"names": ["worker"], "type": "A", "port": int(environment["FUNDUS_METRICS_PORT"])}
     for file in config["rule_files"]:
         assert (folder / Path(file).relative_to("/etc/prometheus")).is_file()
-    networks = [set(project["services"][name]["networks"]) for name in ("exporter", "prometheus")]
-    assert networks[0] & networks[1] == {"monitoring"}
+    for name in ("exporter", "worker"):
+        networks = [set(project["services"][service]["networks"]) for service in (name, "prometheus")]
+        assert networks[0] & networks[1] == {"monitoring"}
 
 
 def test_a_service_shares_a_network_with_what_it_speaks_to(project: Any) -> None:

@@ -166,6 +166,9 @@ gradings = Table(
     ),
 )
 
+RECONCILER_LOCK = "reconciler"
+"""Every worker bids for it: where there is a worker, somebody holds it."""
+
 locks = Table(
     "locks",
     metadata,

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     nightly_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "01:00"
     """When, as HH:MM in UTC."""
 
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Where a worker tells Prometheus what it does; none: nowhere. Each worker of one machine needs its own."""
+    metrics_host: str = "127.0.0.1"
+    """The address that it listens on; 0.0.0.0 for all. Nobody is asked for a password."""
+
     log_format: Literal["human", "json"] = "human"
     """`json` for a log collector."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -17,15 +17,15 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, insert, update
 
 from producer.embedded import free_port
 from producer.exporter import LedgerCollector
 from tests.integration.processes import FUNDUS
 from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_run, references
-from worker.contract.database import connect, writing
+from worker.contract.database import connect, epoch_now, writing
 from worker.contract.errors import BrokerError, FundusError
-from worker.contract.schema import runs
+from worker.contract.schema import locks, runs
 from worker.contract.settings import parse_settings
 from worker.contract.vocabulary import Queue, RunKind, Status
 
@@ -57,6 +57,7 @@ def test_empty_ledger_tells_zeros(engine: Engine) -> None:
     found = scrape(engine)
     assert found["fundus_ledger_up",] == found["fundus_broker_up",] == 1
     rest = {key: value for key, value in found.items() if key[0] not in ("fundus_ledger_up", "fundus_broker_up")}
+    assert rest["fundus_ledger_tended",] == 0
     assert rest.pop(("fundus_exporter_seconds",)) < 5
     assert set(rest.values()) == {0.0}
 
@@ -80,6 +81,7 @@ def test_images_are_counted_by_outcome(engine: Engine) -> None:
     assert found["fundus_queued_images", "bulk"] == 2
     assert found["fundus_runs", "running"] == 1
     assert found["fundus_expired_leases",] == 1
+    assert {key[1]: value for key, value in found.items() if key[0] == "fundus_attempted_images"} == {"0": 2, "1": 4}
     assert found["fundus_idle_seconds",] == pytest.approx(20 * 60, abs=30)
 
 
@@ -91,7 +93,8 @@ def test_run_that_nobody_begins_stands_still_since_it_was_enqueued(engine: Engin
         )
     found = scrape(engine)
     assert found["fundus_idle_seconds",] == pytest.approx(7200, abs=30)
-    assert found["fundus_oldest_queued_seconds",] == pytest.approx(7200, abs=30)
+    assert found["fundus_oldest_queued_seconds", "bulk"] == pytest.approx(7200, abs=30)
+    assert found["fundus_oldest_queued_seconds", "live"] == 0
 
 
 def test_runs_that_were_over_long_ago_are_not_counted(engine: Engine) -> None:
@@ -108,6 +111,13 @@ def test_runs_that_were_over_long_ago_are_not_counted(engine: Engine) -> None:
     found = scrape(engine)
     assert found["fundus_images", "graded"] == 1
     assert found["fundus_idle_seconds",] == 0
+
+
+@pytest.mark.parametrize(("until", "tended"), [(60, 1), (-1, 0)])
+def test_ledger_is_tended_while_somebody_has_the_reconcilers_turns(engine: Engine, until: int, tended: int) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(locks).values(name="reconciler", holder="a", until=epoch_now() + until))
+    assert scrape(engine)["fundus_ledger_tended",] == tended
 
 
 def test_last_night_is_the_latest_nightly_run(engine: Engine) -> None:
