@@ -16,9 +16,10 @@ from celery.concurrency import ALIASES
 from celery.exceptions import Ignore
 from celery.schedules import crontab
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from structlog.contextvars import bound_contextvars
 
 from worker.contract.errors import FundusError, MessageError, ServiceError
-from worker.contract.messages import GradeChunk
+from worker.contract.messages import TRACE_HEADER, GradeChunk
 from worker.contract.queues import GRADE_CHUNK, NIGHTLY, make_celery
 from worker.contract.settings import read_settings
 from worker.contract.vocabulary import Queue
@@ -33,7 +34,7 @@ GUARDED = "worker.gate:guarded"
 
 log = structlog.get_logger(__name__)
 settings = read_settings()
-app = make_celery(settings)
+app = make_celery(settings, service="fundus-worker")
 app.steps["consumer"].add(LiveLane)
 ALIASES["threads"] = "worker.live_lane:TaskPool"
 _runtime: Runtime | None = None
@@ -46,11 +47,16 @@ def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
     chunk = GradeChunk.decode(message)
     if _runtime is None:
         raise ServiceError("the worker is not running: chunks are graded between its start and its stop")
-    try:
-        return _runtime.grade_chunk(chunk, urgent=task.request.delivery_info["routing_key"] == Queue.LIVE)
-    except MessageError as error:
-        log.error("message_refused", task=GRADE_CHUNK, code=error.code, detail=error.detail)  # noqa: TRY400 - one line
-        raise Ignore from error
+    request = task.request
+    with (
+        bound_contextvars(chunk=request.id),
+        app.tracing.grading(request.get(TRACE_HEADER), chunk=request.id, images=len(chunk.image_ids)),
+    ):
+        try:
+            return _runtime.grade_chunk(chunk, urgent=request.delivery_info["routing_key"] == Queue.LIVE)
+        except MessageError as error:
+            log.error("message_refused", task=GRADE_CHUNK, code=error.code, detail=error.detail)  # noqa: TRY400 - one line
+            raise Ignore from error
 
 
 @app.task(name=NIGHTLY, Strategy=GUARDED)

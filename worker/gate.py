@@ -6,6 +6,7 @@ for is still queued in the ledger, and the reconciler sends it in a form that th
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -13,11 +14,11 @@ from celery.worker.strategy import default
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from worker.contract.errors import MessageError
-from worker.contract.messages import GradeChunk
+from worker.contract.messages import TASK_ID_PATTERN, TRACE_HEADER, TRACE_PATTERN, GradeChunk
 from worker.contract.queues import GRADE_CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 MAX_BODY_BYTES = 64 * 1024
 """The longest chunk, 256 ids of 128 characters, takes 34 kB."""
@@ -47,6 +48,7 @@ def check_message(task: str, message: Any) -> None:
         raise MessageError(f"a body of {len(message.body)} bytes, the limit is {MAX_BODY_BYTES}", code="message_size")
     if message.headers.get("eta") is not None:
         raise MessageError("asks to be done later", code="message_eta")
+    _check_headers(message.headers)
     try:
         payload = message.payload
     except (DecodeError, ContentDisallowed, LookupError, ValueError, RecursionError) as error:
@@ -59,3 +61,11 @@ def check_message(task: str, message: Any) -> None:
             if task != GRADE_CHUNK and not keywords:
                 return
     raise MessageError("asks for more than its task, or with other arguments")
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    """Of what goes on into logs and traces."""
+    for name, pattern, needed in (("id", TASK_ID_PATTERN, True), (TRACE_HEADER, TRACE_PATTERN, False)):
+        value = headers.get(name)
+        if not (value is None and not needed) and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+            raise MessageError(f"has a header {name} that is none", code="message_headers")

@@ -51,7 +51,11 @@ class Stage(StrEnum):
 class Metrics:
     """What has happened since the worker's start; may be told by many threads at once."""
 
-    def __init__(self, chunks_in_flight: Callable[[], int]) -> None:
+    def __init__(
+        self, chunks_in_flight: Callable[[], int], trace: Callable[[str, float, float], object] = lambda *_: None
+    ) -> None:
+        """`trace` hears of each stage: its name, and when it began and ended by the monotonic clock."""
+        self._trace = trace
         self._registry = registry = CollectorRegistry()
         ProcessCollector(namespace="fundus_worker", registry=registry)
         images = Counter("fundus_worker_images", "Outcomes written.", ["status"], registry=registry)
@@ -100,6 +104,7 @@ class Metrics:
     def spent(self, stage: Stage, began: float, ended: float) -> None:
         """A stage took the time between these two, by the monotonic clock."""
         self._stages[stage].observe(ended - began)
+        self._trace(stage, began, ended)
 
     def leased(self, images: Collection[LeasedImage]) -> None:
         """These are begun."""

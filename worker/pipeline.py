@@ -12,11 +12,13 @@ import os
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from worker.contract.errors import ImageError, ModelError, ServiceError, Ungradable
 from worker.contract.patience import persist
@@ -96,7 +98,8 @@ class Pipeline:
         queued in the ledger and are sent again.
         """
         with self._progress.chunk():
-            return self._grade_chunk(chunk, urgent=urgent)
+            # What is bound to the log below, and in the tasks and threads that are begun there, is of this chunk alone.
+            return copy_context().run(partial(self._grade_chunk, chunk, urgent=urgent))
 
     def renew_leases(self) -> None:
         """Keep the images in flight ours. Raises DatabaseError."""
@@ -116,7 +119,7 @@ class Pipeline:
         with self._isolation.alone() if suspect else self._isolation.together():
             lease = self._lease(chunk)
             if lease.unknown:
-                log.warning("message_unknown_images", run=lease.run_name, images=lease.unknown)
+                log.warning("message_unknown_images", images=lease.unknown)
             if not lease.images:
                 return {}
             self._leases[lease.token] = lease
@@ -142,6 +145,7 @@ class Pipeline:
                     max_attempts=self._settings.max_attempts,
                 )
             )
+        bind_contextvars(run=lease.run_name)
         self._metrics.leased(lease.images)
         return lease
 
@@ -164,7 +168,7 @@ class Pipeline:
             self._metrics.settled(outcomes, released.values())
         else:
             self._metrics.lost(len(lease.images) - written)
-            log.warning("lease_lost", run=lease.run_name, images=len(lease.images), written=written)
+            log.warning("lease_lost", images=len(lease.images), written=written)
 
     async def _grade(self, lease: Lease, *, urgent: bool) -> tuple[list[Outcome], dict[str, ServiceError]]:
         self._batcher.expect(len(lease.images))
@@ -179,6 +183,7 @@ class Pipeline:
 
     async def _grade_image(self, lease: Lease, image: LeasedImage, *, urgent: bool) -> Outcome | ServiceError:
         """The one place where an image's failure becomes its outcome and a service's failure a release."""
+        bind_contextvars(image=image.image_id)
         try:
             prepared = await self._prepare(image, urgent=urgent)
             self._progress.step()
@@ -186,15 +191,15 @@ class Pipeline:
             self._progress.step()
             return await self._publish(lease, image, prepared, prediction, urgent=urgent)
         except ServiceError as error:
-            log.warning("released", run=lease.run_name, image=image.image_id, code=error.code, detail=error.detail)
+            log.warning("released", code=error.code, detail=error.detail)
             return error
         except (ImageError, Ungradable, ModelError) as error:
             status = Status.UNGRADABLE if isinstance(error, Ungradable) else Status.FAILED
-            log.info(str(status), run=lease.run_name, image=image.image_id, code=error.code, detail=error.detail)
+            log.info(str(status), code=error.code, detail=error.detail)
             return Outcome(image.image_id, status, error_code=error.code, error_detail=error.detail)
         except Exception as error:
             # A fault of ours, yet the neighbours must not pay for it: the traceback goes to the log.
-            log.exception("unexpected", run=lease.run_name, image=image.image_id)
+            log.exception("unexpected")
             detail = f"{type(error).__name__}: {error}"
             return Outcome(image.image_id, Status.FAILED, error_code="unexpected", error_detail=detail)
         finally:
@@ -278,7 +283,7 @@ class Pipeline:
             return await self._in_thread(work)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await self._loop.run_in_executor(self._threads, work)
+        return await self._loop.run_in_executor(self._threads, copy_context().run, work)
 
     def _patiently(self, work: Callable[[], T]) -> T:
         return persist(work, patience_s=self._settings.service_patience_s)

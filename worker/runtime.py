@@ -41,7 +41,7 @@ class Runtime:
         colour_table(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
         draw_in_one_thread()
         progress = Progress()
-        metrics = Metrics(lambda: progress.chunks)
+        metrics = Metrics(lambda: progress.chunks, app.tracing.stage)
         self._stop_serving = metrics.serve(settings.metrics_host, settings.metrics_port)
         database = connect(settings, pool_size=settings.concurrency + 2)
         require_current(database)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 FUNDUS = Path(sys.executable).with_name("fundus")
+READY = re.compile(r"model_id(=|\": )")
+"""In a line for people or for a collector."""
 READY_WITHIN_S = 120
 DRAINED_WITHIN_S = 60
 
@@ -39,7 +42,7 @@ def worker(env: Mapping[str, str], log: Path, *command: str, exits_with: int = 0
             command or (FUNDUS, "worker"), env={**os.environ, **env}, stdout=out, stderr=out, start_new_session=True
         )
     try:
-        _wait_for(lambda: "model_id=" in log.read_text(), process, log)
+        _wait_for(lambda: READY.search(log.read_text()), process, log)
         yield process
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -10,6 +10,11 @@ VERSION: Literal[1] = 1
 MAX_CHUNK = 256
 IMAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
+TASK_ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+TRACE_HEADER = "traceparent"
+"""Beside the message, where its sender traces it (https://www.w3.org/TR/trace-context/); no more of a trace rides."""
+TRACE_PATTERN = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+
 ImageId = Annotated[str, StringConstraints(pattern=IMAGE_ID_PATTERN, strict=True)]
 
 

@@ -12,6 +12,7 @@ from redis import RedisError
 from worker.contract.errors import BrokerError
 from worker.contract.messages import GradeChunk
 from worker.contract.settings import Settings
+from worker.contract.tracing import Tracing
 from worker.contract.vocabulary import Queue
 
 GRADE_CHUNK = "fundus.grade_chunk"
@@ -22,8 +23,11 @@ _FAULTS = (OperationalError, OSError, RedisError, AMQPError)
 """Kombu wraps its clients' errors when it sends, and lets them through when it looks."""
 
 
-def make_celery(settings: Settings) -> Celery:
-    """A Celery application bound to the broker of `settings`; SQL is the record, so there is no result backend."""
+def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Celery:
+    """A Celery application bound to the broker of `settings`; SQL is the record, so there is no result backend.
+
+    `service` is what traces call this process. Raises SettingsError.
+    """
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "worker.contract.transport:Transport"))
     app = Celery("fundus", broker=settings.broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(
@@ -52,23 +56,26 @@ def make_celery(settings: Settings) -> Celery:
         enable_utc=True,
         timezone="UTC",
     )
+    app.tracing = Tracing(settings.otlp_url, service=service)
     return app
 
 
 def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -> None:
     """Put one chunk on a queue. Raises BrokerError after a few tries; the rows stay queued in the ledger."""
     try:
-        app.send_task(
-            GRADE_CHUNK,
-            kwargs={"message": chunk.encode()},
-            # By name, only the queues that this process consumes would be known.
-            queue=KombuQueue(queue),
-            # What Flower and the worker's log show.
-            argsrepr="()",
-            kwargsrepr=f"run={run_name}, images={len(chunk.image_ids)}",
-            retry=True,
-            retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
-        )
+        with app.tracing.sending(run=run_name, images=len(chunk.image_ids), queue=str(queue)) as headers:
+            app.send_task(
+                GRADE_CHUNK,
+                kwargs={"message": chunk.encode()},
+                headers=headers,
+                # By name, only the queues that this process consumes would be known.
+                queue=KombuQueue(queue),
+                # What Flower and the worker's log show.
+                argsrepr="()",
+                kwargsrepr=f"run={run_name}, images={len(chunk.image_ids)}",
+                retry=True,
+                retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
+            )
     except _FAULTS as error:
         raise BrokerError(
             f"cannot send {len(chunk.image_ids)} images of run {run_name} to queue {queue}: {_reason(error)}"

@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     """The address that it listens on; 0.0.0.0 for all. Nobody is asked for a password."""
 
+    otlp_url: str | None = None
+    """Where traces go, by OTLP over HTTP, as `http://collector:4318`; none: no traces. Needs the extra `tracing`."""
+
     log_format: Literal["human", "json"] = "human"
     """`json` for a log collector."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -133,6 +136,16 @@ class Settings(BaseSettings):
             raise ValueError("names no bucket: s3://BUCKET/PREFIX")
         if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
             raise ValueError("needs an absolute path with three slashes: file:///DIR")
+        return value
+
+    @field_validator("otlp_url")
+    @classmethod
+    def _known_collector(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be http://HOST:PORT or https://HOST:PORT")
+        if "@" in parts.netloc:
+            raise ValueError("is no place for a password: put it into OTEL_EXPORTER_OTLP_HEADERS")
         return value
 
     @field_validator("source_roots")

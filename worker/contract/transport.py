@@ -62,6 +62,7 @@ class _TaskHeaders(_Headers):
     ignore_result: bool | None = None
     timelimit: list[float | None] | None = Field(default=None, min_length=2, max_length=2)
     stamped_headers: None = None
+    traceparent: str | None = None
 
 
 def _decodable(body: str) -> str:

@@ -44,3 +44,30 @@ def test_message_for_later_is_refused(broker_url: str) -> None:
     message = arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk", countdown=3600))
     with pytest.raises(MessageError, match="asks to be done later"):
         check_message(NIGHTLY, message)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("id", "end"),
+        ("id", None),
+        ("id", "x" * 100_000),
+        ("id", "6d4c3a0e-2b1f-4c1e-9a51-0123456789ab\n"),
+        ("traceparent", ""),
+        ("traceparent", 7),
+        ("traceparent", "01-" + "a" * 32 + "-" + "b" * 16 + "-01"),
+        ("traceparent", "00-" + "a" * 32 + "-" + "b" * 16 + "-01-more"),
+        ("traceparent", "00-" + "a" * 31 + "\n-" + "b" * 16 + "-01"),
+    ],
+)
+def test_header_that_would_go_on_into_logs_and_traces_is_refused(broker_url: str, header: str, value: object) -> None:
+    message = arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk"))
+    message.headers[header] = value
+    with pytest.raises(MessageError, match=f"has a header {header} that is none") as refused:
+        check_message(NIGHTLY, message)
+    assert refused.value.code == "message_headers"
+
+
+def test_trace_of_the_sender_passes(broker_url: str) -> None:
+    trace = {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"}
+    check_message(NIGHTLY, arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk", headers=trace)))
