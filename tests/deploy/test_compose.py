@@ -12,6 +12,7 @@ from redis import Redis
 from sqlalchemy.engine import make_url
 
 from deploy.write_env import write_env
+from tests.services.flower import COLUMNS
 from worker import __version__
 from worker.contract.settings import PREFIX, Settings, parse_settings
 
@@ -177,6 +178,10 @@ def test_a_service_shares_a_network_with_what_it_speaks_to(project: Any) -> None
             r"@?\b(valkey|postgres|seaweedfs):\d", " ".join(service.get("environment", {}).values())
         ):
             assert networks[name] & networks[host], f"{name} cannot reach {host}"
+
+
+def test_flower_shows_the_columns_that_the_tests_look_at(project: Any) -> None:
+    assert project["services"]["flower"]["environment"]["FLOWER_TASKS_COLUMNS"] == COLUMNS
 
 
 def test_worker_waits_for_what_it_needs(project: Any) -> None:
