@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kombu import pools
 from redis import Redis
 from sqlalchemy import Engine
 
 from tests.services.postgres import Postgres
+from tests.services.rabbitmq import RabbitMQ, missing
 from tests.services.seaweedfs import Bucket, SeaweedFS
 from tests.services.stack import Stack, running
 from worker.contract.database import connect
@@ -28,6 +30,8 @@ SERVER_OF = {
     "blank_postgres_url": "postgres",
     "seaweedfs": "seaweedfs",
     "bucket": "seaweedfs",
+    "rabbitmq": "rabbitmq",
+    "rabbitmq_url": "rabbitmq",
 }
 """Which server a fixture stands on."""
 
@@ -100,6 +104,23 @@ def broker_url(valkey: str) -> str:
     with Redis.from_url(valkey) as client:
         client.flushall()
     return valkey
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(servers: Stack) -> RabbitMQ:
+    """The session's other broker, where the system has it."""
+    if servers.rabbitmq is None:
+        pytest.skip(str(missing()))
+    servers.rabbitmq.wait()
+    return servers.rabbitmq
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq: RabbitMQ) -> str:
+    """An empty RabbitMQ."""
+    rabbitmq.forget()
+    pools.reset()  # a connection remembers the queues that it has declared
+    return rabbitmq.url
 
 
 @pytest.fixture(scope="session")

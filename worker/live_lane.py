@@ -12,9 +12,9 @@ from typing import Any
 from celery.bootsteps import StartStopStep
 from celery.concurrency import thread
 from kombu import Consumer
-from kombu import Queue as KombuQueue
 from kombu.common import ignore_errors
 
+from worker.contract.queues import broker_queue
 from worker.contract.vocabulary import Queue
 
 LIVE_CHUNKS = 4
@@ -50,7 +50,7 @@ class LiveLane(StartStopStep):  # type: ignore[misc]
         channel.basic_qos(0, LIVE_CHUNKS, False)  # noqa: FBT003 - Kombu's name for the argument differs by transport
         self._consumer = Consumer(
             channel,
-            queues=[KombuQueue(Queue.LIVE)],
+            queues=[broker_queue(worker.app, Queue.LIVE)],
             accept=worker.app.conf.accept_content,
             on_message=worker.create_task_handler(),
             on_decode_error=worker.on_decode_error,

@@ -25,6 +25,10 @@ def check_broker(settings: Settings) -> list[Check]:
         waits = ", ".join(f"{waiting(app, queue)} on {queue}" for queue in Queue)
     except BrokerError as error:
         remedy = "start the broker, or mend FUNDUS_BROKER_URL"
+        if "inequivalent arg" in error.detail:  # RabbitMQ's words for a queue of another kind
+            remedy = (
+                "delete the queues `live` and `bulk`, made by an earlier version: the ledger sends again what they held"
+            )
         return [Check("broker", Verdict.FAILED, masked(f"{address}: {error.detail}"), remedy)]
     reached = Check("broker", Verdict.OK, f"{address}, messages waiting: {waits}")
     return [reached, *_check_redis(url)] if url.startswith(("redis:", "rediss:")) else [reached]

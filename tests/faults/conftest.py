@@ -82,3 +82,15 @@ def light(tmp_path: Path) -> Iterator[Site]:
 def full(tmp_path: Path) -> Iterator[Site]:
     with full_site(tmp_path) as site:
         yield site
+
+
+@pytest.fixture(params=["valkey", "rabbitmq"])
+def full_of_each_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    with full_site(tmp_path, request.param) as site:
+        yield site
+
+
+@pytest.fixture(params=["valkey", pytest.param("rabbitmq", marks=pytest.mark.slow)])
+def light_of_each_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    with light_site(tmp_path, request.param) as site:
+        yield site

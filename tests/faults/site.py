@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from redis import Redis
 
 from tests.faults import settlings
-from tests.faults.servers import Daemon, make_postgres, make_seaweedfs, make_valkey, postgres_url
+from tests.faults.brokers import Broker, make_broker
+from tests.faults.servers import Daemon, make_postgres, make_seaweedfs, postgres_url
 from tests.integration.processes import fundus
 from tests.services.fault_proxy import FaultProxy, fault_proxy
 from tests.services.seaweedfs import ACCESS_KEY, SECRET_KEY, Bucket, SeaweedFS
@@ -44,7 +44,7 @@ class Site:
     rows: Callable[[str], list[tuple[Any, ...]]]
     keys: Callable[[], list[str]]
     read: Callable[[str], bytes]
-    valkey: Daemon
+    broker: Broker
     postgres: Daemon | None = None
     seaweedfs: Daemon | None = None
     s3: SeaweedFS | None = None
@@ -58,14 +58,10 @@ class Site:
         ]
         self.read = lambda key: bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read()
 
-    def broker(self) -> Any:
-        """A plain client of the broker."""
-        return Redis(port=self.valkey.port)
-
 
 @contextmanager
-def light_site(folder: Path) -> Iterator[Site]:
-    """SQLite, a folder as the store, and Valkey."""
+def light_site(folder: Path, broker: str = "valkey") -> Iterator[Site]:
+    """SQLite, a folder as the store, and a broker."""
     ledger, store = folder / "ledger.db", folder / "store"
 
     def rows(query: str) -> list[tuple[Any, ...]]:
@@ -73,11 +69,12 @@ def light_site(folder: Path) -> Iterator[Site]:
             return connection.execute(query).fetchall()
 
     with ExitStack() as cleanup:
-        valkey = _started(cleanup, make_valkey(_made(folder / "valkey")))
-        broker = cleanup.enter_context(fault_proxy(valkey.port))
+        messages = make_broker(broker, _made(folder / broker), cleanup)
+        _started(cleanup, messages.daemon)
+        proxy = cleanup.enter_context(fault_proxy(messages.daemon.port))
         env = {
             "FUNDUS_DATABASE_URL": f"sqlite:///{ledger}",
-            "FUNDUS_BROKER_URL": f"redis://127.0.0.1:{broker.port}/0",
+            "FUNDUS_BROKER_URL": messages.url(proxy.port),
             "FUNDUS_STORAGE_URL": store.as_uri(),
         }
         fundus("db", "upgrade", env=env)
@@ -90,25 +87,26 @@ def light_site(folder: Path) -> Iterator[Site]:
             rows,
             lambda: [str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()],
             lambda key: (store / key).read_bytes(),
-            valkey,
-            proxies={"broker": broker},
+            messages,
+            proxies={"broker": proxy},
         )
 
 
 @contextmanager
-def full_site(folder: Path) -> Iterator[Site]:
-    """PostgreSQL, SeaweedFS and Valkey, each behind a proxy."""
+def full_site(folder: Path, broker: str = "valkey") -> Iterator[Site]:
+    """PostgreSQL, SeaweedFS and a broker, each behind a proxy."""
     with ExitStack() as cleanup:
-        valkey = _started(cleanup, make_valkey(_made(folder / "valkey")))
+        messages = make_broker(broker, _made(folder / broker), cleanup)
+        _started(cleanup, messages.daemon)
         postgres = _started(cleanup, make_postgres(_made(folder / "postgres")))
         seaweedfs, s3 = make_seaweedfs(_made(folder / "seaweedfs"))
         _started(cleanup, seaweedfs)
         bucket = s3.create()
-        daemons = {"broker": valkey, "database": postgres, "storage": seaweedfs}
+        daemons = {"broker": messages.daemon, "database": postgres, "storage": seaweedfs}
         proxies = {name: cleanup.enter_context(fault_proxy(daemon.port)) for name, daemon in daemons.items()}
         env = {
             "FUNDUS_DATABASE_URL": postgres_url(proxies["database"].port),
-            "FUNDUS_BROKER_URL": f"redis://127.0.0.1:{proxies['broker'].port}/0",
+            "FUNDUS_BROKER_URL": messages.url(proxies["broker"].port),
             "FUNDUS_STORAGE_URL": f"s3://{bucket.name}/",
             "FUNDUS_S3_ENDPOINT_URL": f"http://127.0.0.1:{proxies['storage'].port}",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -129,7 +127,7 @@ def full_site(folder: Path) -> Iterator[Site]:
             rows,
             list,
             lambda _: b"",
-            valkey,
+            messages,
             postgres,
             seaweedfs,
             s3,

@@ -47,7 +47,7 @@ def test_full_disk_under_the_broker_loses_no_image(tmp_path: Path, small_bundle:
     with small_disk(tmp_path / "valkey", 32) as disk, full_site(tmp_path) as site:
         hooks = Hooks(folder=tmp_path, image_takes_s=0.1, stuck_after_s=5)
         with trial(site, small_bundle, images=200, hooks=hooks) as run:
-            fill_for_a_while(run, disk, site.valkey)
+            fill_for_a_while(run, disk, site.broker.daemon)
             conclude("broker: disk full for 15 s", run)
         assert "AOF write error looks solved" in (disk.folder / "valkey.log").read_text()
 
@@ -78,6 +78,6 @@ def test_full_disk_under_everything_loses_no_image(tmp_path: Path, small_bundle:
     with small_disk(tmp_path / "disk", 64) as disk, light_site(disk.folder) as site:
         hooks = Hooks(folder=disk.folder, image_takes_s=0.1, stuck_after_s=5)
         with trial(site, small_bundle, images=200, hooks=hooks) as run:
-            fill_for_a_while(run, disk, site.valkey)
+            fill_for_a_while(run, disk, site.broker.daemon)
             conclude("everything: disk full for 15 s (SQLite, folder)", run)
             assert "database or disk is full" in run.supervisor.logs

@@ -16,7 +16,7 @@ def kill_worker(site: Site, run: Trial) -> None:
 
 
 def empty_broker(site: Site, run: Trial) -> None:
-    site.broker().flushall()
+    site.broker.empty()
 
 
 def take_database_away(site: Site, run: Trial) -> None:

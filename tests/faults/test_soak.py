@@ -42,7 +42,7 @@ def faults(site: Site, run: Trial) -> dict[str, Callable[[], object]]:
     assert site.seaweedfs is not None
 
     def restart(name: str) -> None:
-        daemon = {"broker": site.valkey, "database": site.postgres, "storage": site.seaweedfs}[name]
+        daemon = {"broker": site.broker.daemon, "database": site.postgres, "storage": site.seaweedfs}[name]
         assert daemon is not None
         daemon.kill()
         daemon.start()
@@ -54,7 +54,7 @@ def faults(site: Site, run: Trial) -> dict[str, Callable[[], object]]:
         "worker killed": lambda: run.supervisor.signal(1, signal.SIGKILL),
         "worker told to stop": lambda: run.supervisor.signal(1, signal.SIGTERM),
         "broker killed": lambda: restart("broker"),
-        "broker emptied": lambda: site.broker().flushall(),
+        "broker emptied": site.broker.empty,
         "database killed": lambda: restart("database"),
         "storage killed": lambda: restart("storage"),
         "broker's connections cut": lambda: cut("broker"),

@@ -8,9 +8,11 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import amqp
 import boto3
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ import psycopg
 import pytest
 
 from tests.integration.processes import FUNDUS, fundus, fundus_json, wait_until_finished, worker
+from tests.services.rabbitmq import RabbitMQ
 from tests.services.seaweedfs import Bucket
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
@@ -35,8 +38,17 @@ class Place:
         self.keys = keys
 
 
+@pytest.fixture(params=["broker_url", pytest.param("rabbitmq_url", marks=pytest.mark.slow)], ids=["valkey", "rabbitmq"])
+def any_broker_url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
+
+
 @pytest.fixture
-def sqlite_and_folder(tmp_path: Path, broker_url: str) -> Place:
+def sqlite_and_folder(tmp_path: Path, any_broker_url: str) -> Place:
+    return on_sqlite_and_folder(tmp_path, any_broker_url)
+
+
+def on_sqlite_and_folder(tmp_path: Path, broker_url: str) -> Place:
     ledger, store = tmp_path / "ledger.db", tmp_path / "store"
 
     def rows(query: str) -> list[tuple[Any, ...]]:
@@ -56,7 +68,7 @@ def sqlite_and_folder(tmp_path: Path, broker_url: str) -> Place:
 
 
 @pytest.fixture
-def postgres_and_s3(postgres_url: str, broker_url: str, bucket: Bucket) -> Iterator[Place]:
+def postgres_and_s3(postgres_url: str, any_broker_url: str, bucket: Bucket) -> Iterator[Place]:
     client = boto3.client("s3", endpoint_url=bucket.endpoint_url, region_name="us-east-1")
 
     def rows(query: str) -> list[tuple[Any, ...]]:
@@ -66,7 +78,7 @@ def postgres_and_s3(postgres_url: str, broker_url: str, bucket: Bucket) -> Itera
     yield Place(
         {
             "FUNDUS_DATABASE_URL": postgres_url,
-            "FUNDUS_BROKER_URL": broker_url,
+            "FUNDUS_BROKER_URL": any_broker_url,
             "FUNDUS_STORAGE_URL": bucket.storage_url,
             "FUNDUS_S3_ENDPOINT_URL": bucket.endpoint_url,
         },
@@ -111,8 +123,16 @@ def check_nothing_is_loose(place: Place) -> None:
         assert overlay.shape == (512, 512, 3)
 
 
-def test_samples_are_graded_on_sqlite_and_a_folder(sqlite_and_folder: Place, tmp_path: Path) -> None:
-    grade_samples(sqlite_and_folder, tmp_path)
+def test_samples_are_graded_on_sqlite_and_a_folder(broker_url: str, tmp_path: Path) -> None:
+    grade_samples(on_sqlite_and_folder(tmp_path, broker_url), tmp_path)
+
+
+def test_samples_are_graded_through_rabbitmq(rabbitmq: RabbitMQ, rabbitmq_url: str, tmp_path: Path) -> None:
+    grade_samples(on_sqlite_and_folder(tmp_path, rabbitmq_url), tmp_path)
+    with closing(rabbitmq.connect()) as connection, closing(connection.channel()) as channel:
+        assert channel.queue_declare("bulk", passive=True).message_count == 0
+        with pytest.raises(amqp.NotFound):
+            channel.queue_declare("celery_delayed_0", passive=True)
 
 
 def test_samples_are_graded_on_postgresql_and_s3(postgres_and_s3: Place, tmp_path: Path) -> None:

@@ -8,21 +8,23 @@ from pathlib import Path
 
 from producer.embedded import embedded_valkey
 from tests.services.postgres import Postgres, start_postgres
+from tests.services.rabbitmq import RabbitMQ, missing
 from tests.services.seaweedfs import FRUGAL, SeaweedFS, start_seaweedfs
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs; a part that nobody asked for is none."""
+    """What runs; a part that nobody asked for, or that cannot be had here, is none."""
 
     broker_url: str | None
     postgres: Postgres | None
     seaweedfs: SeaweedFS | None
+    rabbitmq: RabbitMQ | None
 
 
 @contextmanager
 def running(wanted: Iterable[str], *, store_memory: str = FRUGAL) -> Iterator[Stack]:
-    """Start the servers of these names: `valkey`, `postgres`, `seaweedfs`. Only Valkey is waited for.
+    """Start the servers of these names: `valkey`, `postgres`, `seaweedfs`, `rabbitmq`. Only Valkey is waited for.
 
     Nothing of them is left at the end, neither process nor file.
     """
@@ -37,5 +39,10 @@ def running(wanted: Iterable[str], *, store_memory: str = FRUGAL) -> Iterator[St
         seaweedfs = start_seaweedfs(root / "seaweedfs", memory=store_memory) if "seaweedfs" in names else None
         if seaweedfs is not None:
             cleanup.callback(seaweedfs.stop)
+        rabbitmq = None
+        if "rabbitmq" in names and missing() is None:
+            rabbitmq = RabbitMQ(root / "rabbitmq")
+            cleanup.callback(rabbitmq.stop)
+            rabbitmq.launch()
         broker_url = cleanup.enter_context(embedded_valkey(root / "valkey")) if "valkey" in names else None
-        yield Stack(broker_url, postgres, seaweedfs)
+        yield Stack(broker_url, postgres, seaweedfs, rabbitmq)

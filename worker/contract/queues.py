@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from amqp import AMQPError
+from amqp.exceptions import MessageNacked
 from celery import Celery
 from kombu import Queue as KombuQueue
 from kombu.exceptions import OperationalError
@@ -18,8 +19,17 @@ from worker.contract.vocabulary import Queue
 GRADE_CHUNK = "fundus.grade_chunk"
 NIGHTLY = "fundus.nightly"
 SOCKET_TIMEOUT_S = 10
+HEARTBEAT_S = 30
+DELIVERY_LIMIT = 20
+"""RabbitMQ drops a message that workers have lost so often; the ledger still has its images, and sends them again."""
 
-_FAULTS = (OperationalError, OSError, RedisError, AMQPError)
+_TRANSPORTS = {
+    "redis": "worker.contract.transport:Transport",
+    "rediss": "worker.contract.transport:Transport",
+    "amqp": "worker.contract.rabbitmq:Transport",
+    "amqps": "worker.contract.rabbitmq:SecureTransport",
+}
+_FAULTS = (OperationalError, OSError, RedisError, AMQPError, MessageNacked)
 """Kombu wraps its clients' errors when it sends, and lets them through when it looks."""
 
 
@@ -28,13 +38,13 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
 
     `service` is what traces call this process. Raises SettingsError.
     """
-    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "worker.contract.transport:Transport"))
+    TRANSPORT_ALIASES.update(_TRANSPORTS)
     app = Celery("fundus", broker=settings.broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,
-        task_queues=[KombuQueue(name) for name in settings.queue_names],
+        task_queues=[_declared(name, amqp=_is_amqp(settings)) for name in settings.queue_names],
         task_create_missing_queues=False,
         task_default_queue=Queue.BULK,
         task_acks_late=True,
@@ -44,6 +54,7 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
         worker_send_task_events=True,
         worker_prefetch_multiplier=1,
         worker_pool="threads",
+        worker_consumer="worker.consumer:Consumer",
         worker_concurrency=settings.concurrency,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -52,12 +63,18 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
         worker_soft_shutdown_timeout=0,
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=SOCKET_TIMEOUT_S,
+        broker_heartbeat=HEARTBEAT_S,
         broker_transport_options=_transport_options(settings),
         enable_utc=True,
         timezone="UTC",
     )
     app.tracing = Tracing(settings.otlp_url, service=service)
     return app
+
+
+def broker_queue(app: Celery, queue: Queue) -> KombuQueue:
+    """A queue as the broker of `app` keeps it; on RabbitMQ a quorum queue, on the disks of most of its nodes."""
+    return _declared(queue, amqp=str(app.conf.broker_url).startswith("amqp"))
 
 
 def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -> None:
@@ -69,7 +86,10 @@ def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -
                 kwargs={"message": chunk.encode()},
                 headers=headers,
                 # By name, only the queues that this process consumes would be known.
-                queue=KombuQueue(queue),
+                queue=broker_queue(app, queue),
+                # Of RabbitMQ: taken, and onto a queue.
+                confirm_timeout=SOCKET_TIMEOUT_S,
+                mandatory=True,
                 # What Flower and the worker's log show.
                 argsrepr="()",
                 kwargsrepr=f"run={run_name}, images={len(chunk.image_ids)}",
@@ -86,7 +106,7 @@ def waiting(app: Celery, queue: Queue) -> int:
     """Messages on a queue that no worker holds. Raises BrokerError."""
     try:
         with app.connection_for_read() as connection, connection.channel() as channel:
-            return int(KombuQueue(queue).bind(channel).queue_declare(passive=False).message_count)
+            return int(broker_queue(app, queue).bind(channel).queue_declare(passive=False).message_count)
     except _FAULTS as error:
         raise BrokerError(f"cannot look at queue {queue}: {_reason(error)}") from error
 
@@ -96,9 +116,19 @@ def split(image_ids: Sequence[str], size: int) -> list[tuple[str, ...]]:
     return [tuple(image_ids[start : start + size]) for start in range(0, len(image_ids), size)]
 
 
+def _is_amqp(settings: Settings) -> bool:
+    return settings.broker_url.get_secret_value().startswith("amqp")
+
+
+def _declared(queue: Queue, *, amqp: bool) -> KombuQueue:
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT} if amqp else None
+    return KombuQueue(queue, queue_arguments=arguments)
+
+
 def _transport_options(settings: Settings) -> dict[str, object]:
-    if settings.broker_url.get_secret_value().startswith("amqp"):
-        return {}
+    if _is_amqp(settings):
+        # Sent is what the broker has confirmed.
+        return {"confirm_publish": True, "read_timeout": SOCKET_TIMEOUT_S, "write_timeout": SOCKET_TIMEOUT_S}
     return {
         # Live before bulk, in the order of the queues.
         "queue_order_strategy": "priority",

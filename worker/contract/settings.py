@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("sqlite:///fundus.db")
     """The ledger: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`."""
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """Redis, Valkey or RabbitMQ."""
+    """Redis, Valkey or RabbitMQ: `redis://:PASSWORD@HOST:6379/0` or `amqp://USER:PASSWORD@HOST/VHOST`."""
     storage_url: str = Field(default_factory=lambda: (Path.cwd() / "fundus-store").as_uri())
     """Where overlays go: `file:///DIR` or `s3://BUCKET/PREFIX`."""
     s3_endpoint_url: str | None = None

@@ -43,12 +43,16 @@ class _Properties(_Part):
     priority: int | None = None
 
 
-class _Headers(_Part):
+class Headers(_Part):
+    """Of any message."""
+
     compression: None = None
     """A few bytes could become gigabytes."""
 
 
-class _TaskHeaders(_Headers):
+class TaskHeaders(Headers):
+    """Of a task; what they may hold is for the gate to say."""
+
     task: str
     id: str
     root_id: str | None = None
@@ -73,13 +77,13 @@ def _decodable(body: str) -> str:
 class _Envelope(_Part):
     body: Annotated[str, AfterValidator(_decodable)]
     properties: _Properties
-    headers: _Headers
+    headers: Headers
     content_type: str = Field(alias="content-type")
     content_encoding: str = Field(alias="content-encoding")
 
 
 class _TaskEnvelope(_Envelope):
-    headers: _TaskHeaders
+    headers: TaskHeaders
 
 
 class _Client(Redis):
@@ -97,7 +101,7 @@ class _QoS(redis.QoS):  # type: ignore[misc]
         try:
             super().restore_by_tag(tag, client, **more)
         except UNREADABLE as error:
-            _refuse("unacked", "message_invalid", repr(error))
+            refuse("unacked", "message_invalid", repr(error))
             self._remove_from_indices(tag).execute()
 
 
@@ -114,7 +118,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
         try:
             _Envelope.model_validate(message)
         except ValidationError as error:
-            _refuse(exchange, "message_invalid", _first_of(error))
+            refuse(exchange, "message_invalid", first_of(error))
             return False
         return bool(super()._deliver_fanout_message(message, exchange))
 
@@ -130,23 +134,25 @@ def _is_readable(key: bytes, item: bytes) -> bool:
     # The other queues are for the answers of workers to Flower.
     form = _TaskEnvelope if queue in set(Queue) else _Envelope
     if len(item) > MAX_ENVELOPE_BYTES:
-        _refuse(queue, "message_size", f"{len(item)} bytes, the limit is {MAX_ENVELOPE_BYTES}")
+        refuse(queue, "message_size", f"{len(item)} bytes, the limit is {MAX_ENVELOPE_BYTES}")
         return False
     try:
         form.model_validate(loads(item))
     except ValidationError as error:
-        _refuse(queue, "message_invalid", _first_of(error))
+        refuse(queue, "message_invalid", first_of(error))
     except UNREADABLE as error:
-        _refuse(queue, "message_invalid", f"{len(item)} bytes that are no JSON: {type(error).__name__}")
+        refuse(queue, "message_invalid", f"{len(item)} bytes that are no JSON: {type(error).__name__}")
     else:
         return True
     return False
 
 
-def _refuse(queue: str, code: str, detail: str) -> None:
+def refuse(queue: str, code: str, detail: str) -> None:
+    """Say that a message is dropped, and why."""
     log.error("message_refused", queue=queue, code=code, detail=detail[:500])
 
 
-def _first_of(error: ValidationError) -> str:
+def first_of(error: ValidationError) -> str:
+    """Where and what the first fault is; what was found there is not repeated."""
     first = error.errors(include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'envelope'}: {first['msg']}"

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from producer.doctor.broker import check_broker
 from producer.doctor.check import Check, Verdict
 from producer.doctor.database import check_database
 from producer.doctor.storage import check_storage
+from tests.services.rabbitmq import RabbitMQ
 from tests.services.seaweedfs import Bucket
+from worker.contract.messages import GradeChunk
+from worker.contract.queues import make_celery, send_chunk
 from worker.contract.settings import Settings, parse_settings
+from worker.contract.vocabulary import Queue
 
 Make = Callable[..., Settings]
 
@@ -115,3 +120,25 @@ def test_doctor_exits_1_when_a_check_fails(option: list[str], monkeypatch: pytes
 
     assert told.exit_code == 1
     assert "FUNDUS_CHUNK_SIZE" in told.stdout
+
+
+def test_rabbitmq_is_well_and_its_messages_are_counted(rabbitmq_url: str, make_settings: Make) -> None:
+    settings = make_settings(broker_url=rabbitmq_url)
+    send_chunk(make_celery(settings), GradeChunk(run_id=1, image_ids=("a",)), queue=Queue.BULK, run_name="july")
+    (check,) = check_broker(settings)
+
+    assert check.verdict == Verdict.OK
+    assert check.detail.endswith("messages waiting: 0 on live, 1 on bulk")
+    assert "guest:guest" not in check.detail
+
+
+def test_queue_of_another_kind_is_named_with_its_remedy(
+    rabbitmq: RabbitMQ, rabbitmq_url: str, make_settings: Make
+) -> None:
+    with closing(rabbitmq.connect()) as connection, closing(connection.channel()) as channel:
+        channel.queue_declare("live", durable=True, auto_delete=False)
+    (check,) = check_broker(make_settings(broker_url=rabbitmq_url))
+
+    assert check.verdict == Verdict.FAILED
+    assert "queue live" in check.detail
+    assert "delete the queues" in str(check.remedy)

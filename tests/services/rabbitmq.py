@@ -1,0 +1,101 @@
+"""A real RabbitMQ of the system's package, on loopback, with a folder and a port mapper of its own."""
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import amqp
+
+from producer.embedded import free_port
+from tests.services.process import Identity, Server, start
+
+PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+"""Debian's own in /usr/sbin changes user and folders."""
+QUEUES = ("live", "bulk")
+CONFIGURATION = """
+listeners.tcp.1 = 127.0.0.1:{port}
+log.console = true
+log.console.level = warning
+vm_memory_high_watermark.absolute = 512MB
+disk_free_limit.absolute = 50MB
+raft.wal_max_size_bytes = 33554432
+"""
+
+
+def missing() -> str | None:
+    """Why there is none on this machine."""
+    if PROGRAM.exists() and shutil.which("epmd"):
+        return None
+    return "needs RabbitMQ: apt-get install rabbitmq-server"
+
+
+class RabbitMQ:
+    """One node. `launch` again after its end brings it back on the same port, with the same data."""
+
+    def __init__(self, directory: Path, identity: Identity | None = None) -> None:
+        """`directory` must exist."""
+        self.port = free_port()
+        self._directory = directory
+        self._identity = identity
+        self._mapper_port = free_port()
+        (directory / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port))
+        (directory / "enabled_plugins").write_text("[].\n")
+        # Erlang would start one that stays behind.
+        self._mapper = start(
+            ["epmd", "-address", "127.0.0.1", "-port", str(self._mapper_port)],
+            directory / "epmd.log",
+            environment={},
+            identity=identity,
+        )
+        self._server: Server | None = None
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def launch(self) -> Server:
+        """Returns before it answers."""
+        here = str(self._directory)
+        self._server = start(
+            [PROGRAM],
+            self._directory / "rabbitmq.log",
+            environment={
+                "HOME": here,
+                "ERL_EPMD_ADDRESS": "127.0.0.1",
+                "ERL_EPMD_PORT": str(self._mapper_port),
+                "RABBITMQ_CONF_ENV_FILE": f"{here}/none",
+                "RABBITMQ_CONFIG_FILE": f"{here}/rabbitmq.conf",
+                "RABBITMQ_ENABLED_PLUGINS_FILE": f"{here}/enabled_plugins",
+                "RABBITMQ_DIST_PORT": str(free_port()),
+                "RABBITMQ_GENERATED_CONFIG_DIR": here,
+                "RABBITMQ_LOG_BASE": here,
+                "RABBITMQ_LOGS": "-",
+                "RABBITMQ_MNESIA_BASE": f"{here}/data",
+                "RABBITMQ_NODENAME": f"fundus-{self.port}@localhost",
+                "RABBITMQ_SCHEMA_DIR": here,
+                # The server's process itself, with no shell before it.
+                "RUNNING_UNDER_SYSTEMD": "true",
+            },
+            identity=self._identity,
+        )
+        return self._server
+
+    def wait(self) -> None:
+        """Until it takes clients."""
+        assert self._server is not None
+        self._server.wait_for(self.connect, (OSError, amqp.AMQPError)).close()
+
+    def connect(self) -> amqp.Connection:
+        """A plain client."""
+        connection = amqp.Connection(f"127.0.0.1:{self.port}", connect_timeout=2, read_timeout=10)
+        connection.connect()
+        return connection
+
+    def forget(self) -> None:
+        """Delete the queues and all that is on them."""
+        with closing(self.connect()) as connection, closing(connection.channel()) as channel:
+            for queue in QUEUES:
+                channel.queue_delete(queue)
+
+    def stop(self) -> None:
+        """End the node and its port mapper."""
+        if self._server is not None:
+            self._server.stop()
+        self._mapper.stop()
