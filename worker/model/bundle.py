@@ -57,7 +57,10 @@ class Manifest(BaseModel):
     @property
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 over the canonical content, the weights' SHA-256 included."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        # What is not there does not count: a field that a later version adds leaves the ids of older bundles alone.
+        content = json.dumps(
+            self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -30,7 +30,15 @@ class Recipe(BaseModel):
     offset: float = Field(default=128.0, ge=0, le=255)
     cut_to_circle: bool = False
     """Replace what lies outside the inscribed circle by `outside`."""
+    circle_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Radius that is kept, over the inscribed one; None keeps all. Near the rim the blur has seen the dark outside, and
+    what is left of that looks like a lesion: Graham kept 0.9."""
     outside: int = Field(default=128, ge=0, le=255)
+
+    @property
+    def circle_radius_px(self) -> int:
+        """Of the circle that `cut_to_circle` keeps, about the pixel (S // 2, S // 2)."""
+        return int(self.input_size_px // 2 * (1.0 if self.circle_share is None else self.circle_share))
 
     @model_validator(mode="after")
     def _range_is_ordered(self) -> "Recipe":

@@ -18,7 +18,7 @@ def enhance(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.
     picture = _resize(crop, recipe.input_size_px)
     if recipe.enhancement == "graham":
         picture = _subtract_background(picture, recipe)
-    return _cut_to_circle(picture, recipe.outside) if recipe.cut_to_circle else picture
+    return _cut_to_circle(picture, recipe) if recipe.cut_to_circle else picture
 
 
 def _resize(crop: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -33,8 +33,8 @@ def _subtract_background(picture: NDArray[np.uint8], recipe: Recipe) -> NDArray[
     return enhanced.astype(np.uint8, copy=False)
 
 
-def _cut_to_circle(picture: NDArray[np.uint8], outside: int) -> NDArray[np.uint8]:
+def _cut_to_circle(picture: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
     size_px = len(picture)
     circle = np.zeros((size_px, size_px), np.uint8)
-    cv2.circle(circle, (size_px // 2, size_px // 2), size_px // 2, 1, -1)
-    return np.where(circle[..., None] > 0, picture, np.uint8(outside))
+    cv2.circle(circle, (size_px // 2, size_px // 2), recipe.circle_radius_px, 1, -1)
+    return np.where(circle[..., None] > 0, picture, np.uint8(recipe.outside))

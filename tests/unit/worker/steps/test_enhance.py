@@ -61,6 +61,17 @@ def test_outside_of_the_inscribed_circle_is_replaced() -> None:
     assert np.array_equal(cut[distance < 111], uncut[distance < 111])
 
 
+def test_rim_is_replaced_where_the_recipe_keeps_a_smaller_circle() -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
+    field = Field(0, 224, 0, 224, ANY_BORDER)
+    cut = enhance(Photograph(rgb), field, RECIPE.model_copy(update={"circle_share": 0.5}))
+    whole = enhance(Photograph(rgb), field, RECIPE)
+    y, x = np.mgrid[:224, :224]
+    distance = np.hypot(x - 112, y - 112)
+    assert (cut[distance > 57] == 128).all()
+    assert np.array_equal(cut[distance < 55], whole[distance < 55])
+
+
 def test_recipe_without_enhancement_only_resizes() -> None:
     blocks = np.arange(64, dtype=np.uint8).reshape(8, 8).repeat(8, axis=0).repeat(8, axis=1)
     rgb = np.stack([blocks] * 3, axis=2)
