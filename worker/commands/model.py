@@ -1,4 +1,4 @@
-"""`fundus model`: list, show and import model bundles."""
+"""`fundus model`: list, show, import, fit and judge model bundles."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from worker.commands.fit import fit
 from worker.contract.errors import UsageError
 from worker.model.bundle import (
     DEFAULT_BUNDLE,
@@ -21,7 +22,7 @@ from worker.model.bundle import (
 )
 from worker.model.recipe import Recipe
 
-app = typer.Typer(help="List, show and import model bundles: weights with the recipe of their preprocessing.")
+app = typer.Typer(help="List, show, import, fit and judge bundles: weights with the recipe of their preprocessing.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -120,6 +121,9 @@ def import_bundle(
         half_kernels=half,
     )
     _print_manifest(manifest, as_json=as_json)
+
+
+app.command()(fit)
 
 
 def _make_recipe(

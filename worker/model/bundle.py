@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from worker.contract.errors import ModelError
 from worker.model import layout
+from worker.model.fit_record import FitRecord
 from worker.model.recipe import Recipe
 from worker.model.weights import parse_weights
 
@@ -46,6 +47,8 @@ class Manifest(BaseModel):
     training_data: str = Field(max_length=2000)
     licence: str = Field(max_length=2000)
     notes: str = Field(default="", max_length=4000)
+    fit: FitRecord | None = None
+    """How the weights came to be, where `fundus model fit` made them."""
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")

@@ -45,3 +45,12 @@ def assign_weights(network: keras.Sequential, weights: Mapping[str, NDArray[np.f
     for layer in [*network.get_layer(ARCHITECTURE).layers, network.get_layer(HEAD)]:
         for variable in layer.weights:
             variable.assign(weights[f"{layer.name}/{variable.name}"])
+
+
+def read_weights(network: keras.Sequential) -> dict[str, NDArray[np.float32]]:
+    """The network's weights by name, as `assign_weights` takes them."""
+    return {
+        f"{layer.name}/{variable.name}": np.asarray(variable, np.float32)
+        for layer in [*network.get_layer(ARCHITECTURE).layers, network.get_layer(HEAD)]
+        for variable in layer.weights
+    }

@@ -1,0 +1,232 @@
+"""`fundus model fit` from a manifest to a bundle, and what it refuses."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.unit.worker.training.eyes import write_eyes
+from worker.commands.model import app
+from worker.contract.errors import ModelError, SourceError, UsageError
+from worker.model.bundle import load_bundle
+from worker.training.pictures import read_pictures
+from worker.training.split import HASH_DIGITS
+
+QUICK = ("--size=32", "--epochs=2", "--batch-size=4", "--validation-share=0.4", "--float32")
+
+
+def run(*arguments: str) -> Any:
+    """The manifest of the bundle that a fit makes; its errors are raised, as the command line's top catches them."""
+    outcome = CliRunner().invoke(app, ["fit", *arguments, "--json"], catch_exceptions=False)
+    assert outcome.exit_code == 0, outcome.output
+    return json.loads(outcome.stdout)
+
+
+def sides(split: Path) -> dict[str, str]:
+    return dict(line.split(",") for line in split.read_text().splitlines()[1:])
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 24 photographs, of which the first is there a second time under another name and patient."""
+    folder = tmp_path_factory.mktemp("eyes")
+    manifest = write_eyes(folder, 24)
+    shutil.copy(folder / "p0000.png", folder / "again.png")
+    (folder / "black.png").write_bytes(cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes())
+    with manifest.open("a") as file:
+        file.write("again.png,again,patient-99,0\nblack.png,black,patient-98,0\np0001.png,ungraded,patient-0,\n")
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def fitted(eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    out = tmp_path_factory.mktemp("fits") / "first"
+    return out, run("--manifest", str(eyes), "--out", str(out), *QUICK, "--name=tiny", "--training-data=24 samples")
+
+
+def test_fit_makes_a_bundle_that_says_how_it_was_made(fitted: tuple[Path, Any]) -> None:
+    out, made = fitted
+    bundle = load_bundle(out / "bundle")
+    assert bundle.model_id == made["model_id"]
+    assert (bundle.name, bundle.manifest.training_data) == ("tiny", "24 samples")
+    assert bundle.recipe.input_size_px == 32
+    record = bundle.manifest.fit
+    assert record is not None
+    assert (record.ancestry, record.validation_seen, record.initial_model_id) == ("known", "no", None)
+    assert sum(record.training) + sum(record.validation) == 25
+    assert (record.left_out, record.epochs) == (1, 2)
+    assert record.best_epoch in (1, 2)
+    assert record.figures["quadratic_weighted_kappa"] is not None
+
+
+def test_fit_leaves_curves_history_and_what_was_left_out(fitted: tuple[Path, Any]) -> None:
+    out, _ = fitted
+    assert cv2.imread(str(out / "curves.png")) is not None
+    history = (out / "history.csv").read_text().splitlines()
+    assert history[0].startswith("epoch,loss,")
+    assert len(history) == 3
+    left_out = (out / "left_out.csv").read_text().splitlines()
+    assert left_out[1].startswith("black,True,no_field,")
+
+
+def test_no_patient_and_no_pixels_are_on_both_sides(fitted: tuple[Path, Any]) -> None:
+    out, _ = fitted
+    index = read_pictures(out).index
+    side_of = sides(out / "bundle" / "split.csv")
+    assert set(side_of.values()) == {"training", "validation"}
+    assert index.pixel_hashes[index.image_ids.index("again")] == index.pixel_hashes[0]
+    assert len(set(index.pixel_hashes)) == len(side_of) == 24
+    of_patient: dict[str, set[str]] = {}
+    for patient, pixels in zip(index.patients, index.pixel_hashes, strict=True):
+        of_patient.setdefault(str(patient), set()).add(side_of[pixels[:HASH_DIGITS]])
+    assert all(len(found) == 1 for found in of_patient.values())
+    # Joined through the pixels of `again`.
+    assert of_patient["patient-0"] == of_patient["patient-99"]
+
+
+@pytest.mark.slow
+def test_next_fit_begins_with_the_weights_and_knows_what_they_have_seen(
+    eyes: Path, fitted: tuple[Path, Any], tmp_path: Path
+) -> None:
+    out, made = fitted
+    shown = run("--manifest", str(eyes), "--out", str(tmp_path / "b"), *QUICK, "--epochs=1", f"--init={out / 'bundle'}")
+    assert shown["fit"]["initial_model_id"] == made["model_id"]
+    assert shown["fit"]["validation_seen"] == "no"
+    other = run(
+        "--manifest",
+        str(eyes),
+        "--out",
+        str(tmp_path / "c"),
+        *QUICK,
+        "--epochs=1",
+        f"--init={out / 'bundle'}",
+        "--seed=1",
+    )
+    assert other["fit"]["validation_seen"] == "yes"
+    both = sides(tmp_path / "c" / "bundle" / "split.csv")
+    first = sides(out / "bundle" / "split.csv")
+    assert {pixels for pixels, side in first.items() if side == "training"} <= {
+        pixels for pixels, side in both.items() if side == "training"
+    }
+
+
+@pytest.mark.slow
+def test_weights_of_unknown_training_prove_nothing(eyes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    shown = run("--manifest", str(eyes), "--out", str(out), *QUICK, "--epochs=1", "--init=densenet121-aptos")
+    assert (shown["fit"]["ancestry"], shown["fit"]["validation_seen"]) == ("unknown", "unknown")
+
+
+def test_changed_split_of_the_first_weights_is_refused(eyes: Path, fitted: tuple[Path, Any], tmp_path: Path) -> None:
+    changed = shutil.copytree(fitted[0] / "bundle", tmp_path / "changed")
+    (changed / "split.csv").write_text("pixel_sha256,part\n")
+    with pytest.raises(ModelError, match=r"split\.csv: SHA-256 is"):
+        run("--manifest", str(eyes), "--out", str(tmp_path / "b"), *QUICK, f"--init={changed}")
+
+
+def test_finished_fit_is_not_written_over(eyes: Path, fitted: tuple[Path, Any]) -> None:
+    with pytest.raises(UsageError, match="holds a fit that is finished; name a new folder"):
+        run("--manifest", str(eyes), "--out", str(fitted[0]), *QUICK, "--resume")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("uri,grade\np0000.png,0\n", "no reference grade|photographs with reference grades"),
+        ("image,reference_grade\np0000.png,0\n", "line 1: no column uri"),
+        ("uri,reference_grade\np0000.png,5\n", "line 2, column reference_grade"),
+        ("uri,reference_grade,full_name\np0000.png,0,x\n", "looks as if it named a person"),
+        ("uri,reference_grade\np0000.png,0\np0000.png,1\n", "is there twice"),
+        ("uri,reference_grade\np0000.png,0\nnowhere.png,1\n", r"cannot read .*nowhere\.png: No such file"),
+        ("uri,reference_grade\ns3://eyes/p0000.png,0\n", "s3://eyes/p0000.png"),
+        ("uri,reference_grade\n../p0000.png,0\n", "is in no folder that may be read"),
+        ("uri,reference_grade\np0000.png,0\np0001.png,0\n", "of two grades at least"),
+        ("", "is empty"),
+    ],
+)
+def test_bad_manifest_is_refused_in_one_line(eyes: Path, tmp_path: Path, text: str, sentence: str) -> None:
+    folder = tmp_path / "eyes"
+    folder.mkdir()
+    for name in ("p0000.png", "p0001.png"):
+        shutil.copy(eyes.parent / name, folder / name)
+    manifest = folder / "bad.csv"
+    manifest.write_text(text)
+    with pytest.raises(SourceError, match=sentence) as caught:
+        run("--manifest", str(manifest), "--out", str(tmp_path / "out"), *QUICK)
+    assert "\n" not in caught.value.detail
+
+
+def test_too_few_photographs_for_a_split_are_refused_with_the_numbers(tmp_path: Path) -> None:
+    manifest = write_eyes(tmp_path / "eyes", 4, grades=(0, 0, 1, 1))
+    with pytest.raises(SourceError, match=r"the \w+ part has \d photographs of \d grades; two grades are needed"):
+        run("--manifest", str(manifest), "--out", str(tmp_path / "out"), *QUICK)
+
+
+@pytest.mark.slow
+def test_fit_killed_in_the_middle_goes_on_to_the_same_weights(eyes: Path, tmp_path: Path) -> None:
+    """Bit-equal to a fit that was never stopped, though it was killed within an epoch."""
+
+    def command(out: Path, *more: str) -> list[str]:
+        arguments = [
+            "--manifest",
+            str(eyes),
+            "--out",
+            str(out),
+            *QUICK,
+            "--epochs=3",
+            "--checkpoint-every=0",
+            "--threads=1",
+        ]
+        return [sys.executable, "-m", "producer", "model", "fit", *arguments, *more]
+
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    subprocess.run(command(unbroken), check=True)
+    kills = 0
+    for at_least in (2, 6):
+        with subprocess.Popen(command(broken, "--resume")) as process:
+            while _steps(broken) < at_least and process.poll() is None:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+        kills += process.returncode == -signal.SIGKILL
+        assert at_least <= _steps(broken) < 12
+    assert kills == 2
+    assert not (broken / "bundle").exists()
+    refused = subprocess.run(command(broken), capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "go on with --resume" in refused.stderr
+    subprocess.run(command(broken, "--resume"), check=True)
+    first, second = (load_bundle(out / "bundle") for out in (unbroken, broken))
+    assert first.manifest.weights_sha256 == second.manifest.weights_sha256
+    assert (unbroken / "history.csv").read_text() == (broken / "history.csv").read_text()
+    other = subprocess.run(command(broken, "--resume", "--seed=1"), capture_output=True, text=True, check=False)
+    assert other.returncode == 2
+
+
+def _steps(out: Path) -> int:
+    """Batches that the checkpoint holds; none where there is no checkpoint yet."""
+    if not (out / "checkpoint.npz").exists():
+        return 0
+    with np.load(out / "checkpoint.npz") as file:
+        return int(json.loads(str(file["about"]))["steps"])
+
+
+@pytest.mark.slow
+def test_fit_of_another_plan_is_not_gone_on_with(eyes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    start = [sys.executable, "-m", "producer", "model", "fit", "--manifest", str(eyes), "--out", str(out), *QUICK]
+    with subprocess.Popen(start) as process:
+        while not (out / "plan.json").exists() and process.poll() is None:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(UsageError, match="holds a fit of another plan: epochs is 9, it was 2"):
+        run("--manifest", str(eyes), "--out", str(out), *QUICK, "--epochs=9", "--resume")

@@ -1,0 +1,18 @@
+"""Small photographs of eyes that differ a little, and a manifest that grades them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.faults.pictures import write_photographs
+
+GRADES = (0, 2, 1, 3, 4, 0, 2, 0)
+"""In turn."""
+
+
+def write_eyes(folder: Path, count: int, *, grades: Sequence[int] = GRADES) -> Path:
+    """`count` photographs, two to a patient, and their manifest `eyes.csv`."""
+    write_photographs(folder, count)
+    rows = [f"p{n:04}.png,p{n:04},patient-{n // 2},{grades[n % len(grades)]}" for n in range(count)]
+    manifest = folder / "eyes.csv"
+    manifest.write_text("\n".join(["uri,image_id,patient_id,reference_grade", *rows, ""]))
+    return manifest

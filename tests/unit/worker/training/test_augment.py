@@ -1,0 +1,95 @@
+"""An augmented picture is still a round field, and the same seed gives it again."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from worker.model.recipe import Recipe
+from worker.training import augment as module
+from worker.training.augment import augment
+from worker.training.plan import DEFAULT_RECIPE
+
+SIDE = 65
+RECIPE = DEFAULT_RECIPE.model_copy(update={"input_size_px": SIDE})
+LIMITS = ("MAX_SCALE", "MAX_ASPECT", "MAX_SHIFT", "MAX_CONTRAST", "MAX_TILT", "MAX_COLOUR", "MAX_TINT")
+
+
+def run(pictures: NDArray[np.uint8], seed: int = 0, recipe: Recipe = RECIPE) -> NDArray[np.uint8]:
+    return np.asarray(augment(tf.constant(pictures), tf.constant([0, seed], tf.int64), recipe))
+
+
+def dots(count: int, x: int, y: int) -> NDArray[np.uint8]:
+    """Grey fields with a white dot of 3 x 3 pixels."""
+    pictures = np.full((count, SIDE, SIDE, 3), 128, np.uint8)
+    pictures[:, y - 1 : y + 2, x - 1 : x + 2] = 255
+    return pictures
+
+
+def places(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Where each dot's middle is, (N, 2) as x, y from the field's middle."""
+    weights = np.abs(pictures[..., 1].astype(float) - 128)
+    weights /= weights.sum(axis=(1, 2), keepdims=True)
+    axis = np.arange(SIDE) - SIDE // 2
+    return np.column_stack([(weights * axis[None, None, :]).sum((1, 2)), (weights * axis[None, :, None]).sum((1, 2))])
+
+
+@pytest.fixture
+def only_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in LIMITS:
+        monkeypatch.setattr(module, limit, 0.0)
+    monkeypatch.setattr(module, "BLUR", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("only_turned")
+def test_rotation_is_about_the_middle_and_by_any_angle() -> None:
+    found = places(run(dots(64, 32 + 20, 32)))
+    assert np.hypot(*found.T) == pytest.approx(20, abs=0.5)
+    quarters = np.floor((np.arctan2(found[:, 1], found[:, 0]) % (2 * np.pi)) / (np.pi / 2)).astype(int)
+    assert np.bincount(quarters, minlength=4).min() >= 8
+
+
+@pytest.mark.usefixtures("only_turned")
+def test_half_of_the_pictures_are_mirrored() -> None:
+    # Two dots of unlike brightness a quarter turn apart: their order round the middle tells a mirror image.
+    first, second = (places(run(dots(64, *at), 1)) for at in ((52, 32), (32, 52)))
+    turn = np.sign(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
+    assert 16 <= (turn > 0).sum() <= 48
+
+
+@pytest.mark.usefixtures("only_turned")
+def test_scale_changes_the_distance_within_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SCALE", 0.2)
+    radii = np.hypot(*places(run(dots(64, 32 + 20, 32))).T)
+    assert 20 * np.exp(-0.2) - 0.5 < radii.min() < 18
+    assert 22 < radii.max() < 20 * np.exp(0.2) + 0.5
+
+
+@pytest.mark.usefixtures("only_turned")
+def test_illumination_is_a_contrast_that_varies_smoothly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TILT", 0.5)
+    flat = np.full((8, SIDE, SIDE, 3), 168, np.uint8)
+    down = run(flat)[:, SIDE // 2 - 28 : SIDE // 2 + 29, SIDE // 2, 0].astype(float)
+    assert down[:, 28].tolist() == [168.0] * 8
+    # At 28 of 32 pixels from the middle the tilt is at most 0.4375, and a grey level is 0.04 of it.
+    ends = np.log((down[:, [0, -1]] - 128) / 40)
+    assert np.abs(ends).max() < 0.4375 + 0.02
+    assert np.ptp(ends, axis=1).max() > 0.3
+    assert np.abs(np.diff(down, axis=1)).max() <= 2
+
+
+def test_outside_the_circle_nothing_is_let_in() -> None:
+    seen = run(np.full((16, SIDE, SIDE, 3), 200, np.uint8))
+    assert (seen[:, 0, 0] == 128).all()
+    assert (seen[:, 32, 32] != 128).any()
+
+
+def test_recipe_without_a_circle_keeps_its_corners() -> None:
+    plain = Recipe(input_size_px=SIDE, input_range=(0.0, 1.0), crop="none", enhancement="none", outside=0)
+    assert (run(np.full((16, SIDE, SIDE, 3), 200, np.uint8), recipe=plain)[:, 1, 1] > 0).any()
+
+
+def test_same_seed_gives_the_same_pictures_and_another_gives_others() -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (4, SIDE, SIDE, 3), np.uint8)
+    assert np.array_equal(run(pictures, 5), run(pictures, 5))
+    assert not np.array_equal(run(pictures, 5), run(pictures, 6))

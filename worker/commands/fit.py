@@ -1,0 +1,161 @@
+"""`fundus model fit`: weights from photographs with reference grades."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from worker.contract.errors import UsageError
+from worker.contract.settings import read_settings
+from worker.model.bundle import Bundle, Manifest, describe_invalid, load_bundle
+from worker.model.recipe import Recipe
+from worker.training.ancestry import trace_ancestry
+from worker.training.examples import hash_file, read_examples
+from worker.training.plan import DEFAULT_RECIPE, Plan
+
+CHECKPOINT_EVERY_S = 120.0
+
+
+def fit(
+    manifest: Annotated[
+        Path, typer.Option(help="CSV or JSON lines with uri, reference_grade and, where known, patient_id.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the fit; the bundle comes to lie in OUT/bundle.")],
+    *,
+    init: Annotated[
+        str | None, typer.Option(metavar="BUNDLE", help="Begin with these weights and their recipe, not random ones.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the square input in pixels; 224, or that of --init.")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Standard deviation of graham's blur in pixels of the input; size / 30.")
+    ] = None,
+    circle: Annotated[
+        float | None, typer.Option(help="Radius of the field that is kept, of 1; 0.93, or that of --init.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Most epochs.")] = 30,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better kappa that end the fit.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=2, max=1024, help="Pictures in one step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="The highest, after the warm-up.")] = 1e-3,
+    validation_share: Annotated[float, typer.Option(help="Share of the photographs that judge.")] = 0.16,
+    balance: Annotated[
+        float, typer.Option(min=0, max=1, help="1: grades as they come; 0: each drawn as often as the others.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    float32: Annotated[bool, typer.Option("--float32", help="Compute in float32, not in bfloat16.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all cores unless given.")] = None,
+    name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's unless given.")] = None,
+    training_data: Annotated[str, typer.Option(help="Where the photographs come from, for the bundle.")] = "",
+    licence: Annotated[str, typer.Option(help="On what terms the weights may be used.")] = "not stated",
+    half: Annotated[bool, typer.Option("--float16", help="Store kernels as float16, at half the size.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the fit in OUT, exactly.")] = False,
+    checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = CHECKPOINT_EVERY_S,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write each epoch's figures to OUT/tensorboard as well.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's manifest as JSON.")] = False,
+) -> None:
+    """Fit the network to photographs with reference grades.
+
+    A sixth of them is set apart to judge, by pixels and by patient; the epoch with the best quadratic weighted kappa is
+    kept. Pictures go through the worker's own steps, once. OUT keeps checkpoint, curves, history and split.
+
+    Examples:
+
+        fundus model fit --manifest eyes.csv --out fit-1
+
+        fundus model fit --manifest eyes.csv --out fit-1 --resume
+
+        fundus model fit --manifest eyes.csv --out fit-2 --init fit-1/bundle --size 320 --learning-rate 2e-4
+    """
+    # TensorFlow, scikit-learn and Matplotlib are loaded by this command alone.
+    from worker.training.board import write_scalars
+    from worker.training.fit import Watch
+    from worker.training.workshop import Words, gather_pictures, make_bundle, open_folder, set_apart
+
+    settings = read_settings()
+    messages = Console(stderr=True, highlight=False)
+    initial = None if init is None else load_bundle(init)
+    try:
+        plan = Plan(
+            manifest_sha256=hash_file(manifest),
+            recipe=_make_recipe(initial, size, sigma, circle),
+            initial_model_id=None if initial is None else initial.model_id,
+            seed=seed,
+            validation_share=validation_share,
+            epochs=epochs,
+            patience=patience,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            balance=balance,
+            precision="float32" if float32 else "bfloat16",
+            threads=threads,
+        )
+        words = Words(name or out.resolve().name.lower(), training_data, licence)
+        Manifest(name=words.name, recipe=plan.recipe, training_data="", licence=licence, weights_sha256="0" * 64)
+    except ValidationError as error:
+        raise UsageError(describe_invalid(error)) from error
+    ancestry = trace_ancestry(init, initial)
+
+    def remark(sentence: str) -> None:
+        messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
+
+    def told(row: dict[str, Any]) -> None:
+        messages.print(_tell(row), soft_wrap=True)
+        if tensorboard:
+            write_scalars(out / "tensorboard", row)
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as progress:
+        examples = read_examples(manifest, settings, remark)
+        open_folder(out, plan, resume=resume)
+        preparing = progress.add_task("photographs", total=len(examples))
+        pictures = gather_pictures(examples, out, plan, settings, lambda: progress.advance(preparing))
+        if pictures.index.left_out:
+            remark(
+                f"{len(pictures.index.left_out):,} photographs cannot be learnt from; {out / 'left_out.csv'} says why"
+            )
+        validation = set_apart(pictures, plan)
+        training = progress.add_task("pictures", total=None)
+        made = make_bundle(
+            plan,
+            pictures,
+            validation,
+            out,
+            words,
+            initial=initial,
+            ancestry=ancestry,
+            resume=resume,
+            half_kernels=half,
+            checkpoint_every_s=checkpoint_every,
+            watch=Watch(step=lambda _loss: progress.advance(training, batch_size), epoch=told),
+        )
+    if made.fit is not None and made.fit.validation_seen != "no":
+        remark(f"the weights of {init} may have learnt from the validation pictures: the figures prove nothing")
+    if as_json:
+        typer.echo(json.dumps({"model_id": made.model_id, **made.model_dump(mode="json")}))
+    else:
+        typer.echo(f"{out / 'bundle'}: {made.name}, model_id {made.model_id}")
+
+
+def _make_recipe(initial: Bundle | None, size: int | None, sigma: float | None, circle: float | None) -> Recipe:
+    base = DEFAULT_RECIPE if initial is None else initial.recipe
+    side = size or base.input_size_px
+    given = {"sigma_fraction": None if sigma is None else sigma / side, "circle_share": circle}
+    changed = {name: value for name, value in given.items() if value is not None}
+    return Recipe.model_validate({**base.model_dump(), "input_size_px": side, **changed})
+
+
+def _tell(row: dict[str, Any]) -> str:
+    """One epoch on one line."""
+    words = {"quadratic_weighted_kappa": "kappa", "accuracy": "accuracy", "referable_auc": "referable AUC"}
+    figures = [f"{word} {row[key]:.3f}" for key, word in words.items() if row[key] is not None]
+    recalls = "/".join("-" if row[f"recall_grade_{g}"] is None else f"{row[f'recall_grade_{g}']:.2f}" for g in range(5))
+    loss = f"loss {row['loss']:.3f}, validation {row['validation_loss']:.3f}"
+    return f"epoch {row['epoch']}: {loss}, {', '.join(figures)}, recall {recalls}"

@@ -1,0 +1,51 @@
+"""Keep all that a fit needs to go on exactly as if it had never stopped, whole or not at all."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.contract.errors import UsageError
+from worker.contract.files import write_whole
+
+_ABOUT, _STATE = "about", "state/"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """`state`: every variable by name. `steps`: batches learnt from. `history`: a row of figures for each epoch that is
+    done. `losses`: of the batches of the one that is not."""
+
+    state: Mapping[str, NDArray[np.generic]]
+    steps: int
+    history: list[dict[str, Any]]
+    losses: list[float]
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Raises UsageError where it cannot be written; the one before it then still stands."""
+    buffer = io.BytesIO()
+    about = {"steps": checkpoint.steps, "history": checkpoint.history, "losses": checkpoint.losses}
+    arrays = {f"{_STATE}{name}": array for name, array in checkpoint.state.items()}
+    np.savez(buffer, **{_ABOUT: np.array(json.dumps(about))}, **arrays)
+    try:
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Raises UsageError for a file that is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(str(file[_ABOUT]))
+            state = {name.removeprefix(_STATE): file[name] for name in file.files if name != _ABOUT}
+        return Checkpoint(state, about["steps"], about["history"], about["losses"])
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error

@@ -1,0 +1,42 @@
+"""Draw how a fit went: loss, agreement, and the recall of each grade, by epoch."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Picture
+
+from worker.contract.vocabulary import Grade
+
+BLUE, ORANGE = "#0072B2", "#D55E00"
+GRADES = ("#000000", "#0072B2", "#009E73", "#E69F00", "#D55E00")
+"""Of the palette of Okabe and Ito (2008), which the colour-blind can tell apart."""
+DPI = 130
+
+
+def draw_curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
+    """A PNG of three panels; the best epoch is marked. history: a row of figures for each epoch, one at least."""
+    picture = Picture(figsize=(12, 3.6), layout="constrained")
+    loss, agreement, recall = picture.subplots(1, 3)
+    _curve(loss, history, "loss", BLUE, "training, augmented")
+    _curve(loss, history, "validation_loss", ORANGE, "validation")
+    loss.set(ylabel="cross-entropy of the five outputs", ylim=(0, None))
+    _curve(agreement, history, "quadratic_weighted_kappa", BLUE, "quadratic weighted kappa")
+    _curve(agreement, history, "referable_auc", ORANGE, "area under the curve, referable")
+    agreement.set(ylim=(0, 1))
+    for grade, colour in zip(Grade, GRADES, strict=True):
+        _curve(recall, history, f"recall_grade_{grade:d}", colour, f"recall of grade {grade:d}")
+    recall.set(ylim=(-0.02, 1.02))
+    for axes in (loss, agreement, recall):
+        axes.axvline(best_epoch, color="0.6", linewidth=1, linestyle=":")
+        axes.set(xlabel="epoch; dotted: the one that is kept")
+        axes.legend(fontsize=8)
+    buffer = io.BytesIO()
+    picture.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _curve(axes: Axes, history: Sequence[dict[str, Any]], name: str, colour: str, label: str) -> None:
+    points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
+    axes.plot(*zip(*points, strict=True), color=colour, label=label, marker="." if len(points) < 40 else None)

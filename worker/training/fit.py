@@ -1,0 +1,107 @@
+"""Fit a network to prepared pictures, epoch by epoch, until kappa rises no more; go on where a killed fit stopped."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.contract.files import write_whole
+from worker.model.weights import parse_weights, serialise_weights
+from worker.training.batches import augmented_batches
+from worker.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from worker.training.curves import draw_curves
+from worker.training.judge import judge
+from worker.training.learner import Learner
+from worker.training.pictures import Pictures
+from worker.training.plan import Plan
+from worker.training.sampling import order_epoch
+
+CHECKPOINT_FILE, BEST_FILE, CURVES_FILE = "checkpoint.npz", "best.safetensors", "curves.png"
+KAPPA = "quadratic_weighted_kappa"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What hears of a fit on its way: `step` after each batch with its loss, `epoch` with each row of figures."""
+
+    step: Callable[[float], object] = lambda _loss: None
+    epoch: Callable[[Row], object] = lambda _row: None
+
+
+@dataclass(slots=True)
+class _Progress:
+    history: list[Row] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    saved_at: float = field(default_factory=time.monotonic)
+
+
+def fit(
+    plan: Plan,
+    pictures: Pictures,
+    validation: NDArray[np.bool_],
+    folder: Path,
+    *,
+    initial: Mapping[str, NDArray[np.float32]] | None,
+    resume: bool,
+    checkpoint_every_s: float,
+    watch: Watch,
+) -> tuple[dict[str, NDArray[np.float32]], list[Row]]:
+    """The averaged weights of the best epoch, and a row of figures for each epoch.
+
+    validation: bool (N,), which pictures judge; the others are learnt from. resume: go on from the checkpoint in
+    `folder`, where there is one; the weights are then, to the bit, those of a fit that never stopped. That holds on one
+    machine with one number of threads.
+    """
+    training, judges = np.flatnonzero(~validation), np.flatnonzero(validation)
+    grades = pictures.grades
+    steps_per_epoch = len(_order(plan, grades[training], 0))
+    learner = Learner(plan, plan.epochs * steps_per_epoch, initial)
+    done = _Progress()
+    if resume and (folder / CHECKPOINT_FILE).exists():
+        saved = read_checkpoint(folder / CHECKPOINT_FILE)
+        learner.restore(saved.state)
+        done.history, done.losses = saved.history, saved.losses
+    while len(done.history) < plan.epochs and not _is_over(done.history, plan.patience):
+        epoch = len(done.history)
+        order = training[_order(plan, grades[training], epoch)][learner.steps - epoch * steps_per_epoch :]
+        for batch in augmented_batches(pictures.enhanced, grades, order, plan, first_step=learner.steps):
+            done.losses.append(learner.learn(*batch))
+            watch.step(done.losses[-1])
+            if time.monotonic() - done.saved_at > checkpoint_every_s:
+                _save(folder, learner, done)
+        figures = judge(learner.judge(pictures.enhanced[judges]), grades[judges])
+        done.history.append({"epoch": epoch + 1, "loss": float(np.mean(done.losses)), **figures})
+        done.losses = []
+        if find_best(done.history) == epoch + 1:
+            # Before the checkpoint: killed in between, the fit does this epoch again and comes to the same.
+            write_whole(folder / BEST_FILE, serialise_weights(learner.averaged_weights(), half_kernels=False))
+        _save(folder, learner, done)
+        write_whole(folder / CURVES_FILE, draw_curves(done.history, find_best(done.history)))
+        watch.epoch(done.history[-1])
+    best = folder / BEST_FILE
+    return parse_weights(best.read_bytes(), source=str(best)), done.history
+
+
+def find_best(history: list[Row]) -> int:
+    """The epoch with the highest kappa, the first of equals; an epoch whose kappa cannot be told is the worst."""
+    kappas = [-np.inf if row[KAPPA] is None else row[KAPPA] for row in history]
+    return 1 + int(np.argmax(kappas))
+
+
+def _is_over(history: list[Row], patience: int) -> bool:
+    return bool(history) and len(history) - find_best(history) >= patience
+
+
+def _order(plan: Plan, grades: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
+    return order_epoch(grades, batch_size=plan.batch_size, balance=plan.balance, seed=plan.seed, epoch=epoch)
+
+
+def _save(folder: Path, learner: Learner, done: _Progress) -> None:
+    write_checkpoint(folder / CHECKPOINT_FILE, Checkpoint(learner.state(), learner.steps, done.history, done.losses))
+    done.saved_at = time.monotonic()
