@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from worker.commands.card import card
 from worker.commands.fit import fit
 from worker.contract.errors import UsageError
 from worker.model.bundle import (
@@ -124,6 +125,7 @@ def import_bundle(
 
 
 app.command()(fit)
+app.command()(card)
 
 
 def _make_recipe(

@@ -1,0 +1,85 @@
+"""`fundus model card` tells what is on record, and judges by nothing that was learnt from."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+from typer.testing import CliRunner
+
+from tests.unit.worker.training.eyes import write_eyes
+from worker.commands.model import app
+from worker.contract.errors import UsageError
+from worker.training.pictures import read_pictures
+
+QUICK = ("--size=32", "--epochs=1", "--batch-size=4", "--validation-share=0.4", "--float32")
+
+
+def run(*arguments: str) -> str:
+    outcome = CliRunner().invoke(app, list(arguments), env={"FUNDUS_ENGINE": "tensorflow"}, catch_exceptions=False)
+    assert outcome.exit_code == 0, outcome.output
+    return outcome.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`eyes.csv` of 24, `others.csv` of 12 photographs that are in no other manifest."""
+    folder = tmp_path_factory.mktemp("card")
+    write_eyes(folder, 36)
+    header, *rows = (folder / "eyes.csv").read_text().splitlines()
+    (folder / "eyes.csv").write_text("\n".join([header, *rows[:24], ""]))
+    (folder / "others.csv").write_text("\n".join([header, *rows[24:], ""]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(folder: Path) -> Path:
+    """The bundle of a fit of `eyes.csv`."""
+    run("fit", "--manifest", str(folder / "eyes.csv"), "--out", str(folder / "fit"), *QUICK)
+    return folder / "fit" / "bundle"
+
+
+@pytest.mark.slow
+def test_card_leaves_out_what_was_learnt_from(folder: Path, fitted: Path, tmp_path: Path) -> None:
+    split = (fitted / "split.csv").read_text()
+    learnt, judges = split.count(",training"), split.count(",validation")
+    assert learnt + judges == 24
+    out = tmp_path / "card"
+    manifests = ("--validation", str(folder / "eyes.csv"), "--external", str(folder / "others.csv"))
+    assert run("card", str(fitted), *manifests, "--out", str(out)) == f"{out / 'MODEL_CARD.md'}\n"
+    text = (out / "MODEL_CARD.md").read_text()
+    assert f"{judges} photographs: {judges} graded." in text
+    assert f"({learnt} others of the manifest were learnt from and are left out)" in text
+    assert "12 photographs: 12 graded." in text
+    assert text.count("None of them was ever learnt from") == 2
+    assert "| begun with | random weights |" in text
+    for name in ("confusion", "roc", "reliability"):
+        assert cv2.imread(str(out / "external" / f"{name}.png")) is not None
+        assert f"(external/{name}.png)" in text
+
+
+def test_card_of_weights_without_a_record_says_what_is_not_known(folder: Path, tmp_path: Path) -> None:
+    run("card", "densenet121-aptos", "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
+    text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
+    assert "Nobody wrote down which pictures these weights have learnt from" in text
+    assert "is not on record" in text
+    assert "None of them was ever learnt from" not in text
+
+
+@pytest.mark.slow
+def test_manifest_that_was_all_learnt_from_is_refused(folder: Path, fitted: Path, tmp_path: Path) -> None:
+    split = (fitted / "split.csv").read_text()
+    learnt = {line.partition(",")[0] for line in split.splitlines() if line.endswith(",training")}
+    index = read_pictures(fitted.parent).index
+    names = [name for name, pixels in zip(index.image_ids, index.pixel_hashes, strict=True) if pixels[:16] in learnt]
+    for name in names:
+        shutil.copy(folder / f"{name}.png", tmp_path / f"{name}.png")
+    rows = [f"{name}.png,{number % 2}" for number, name in enumerate(names)]
+    (tmp_path / "known.csv").write_text("\n".join(["uri,reference_grade", *rows, ""]))
+    with pytest.raises(UsageError, match=f"has learnt from all of its {len(names)} photographs"):
+        run("card", str(fitted), "--external", str(tmp_path / "known.csv"), "--out", str(tmp_path))
+
+
+def test_card_without_anything_to_judge_by_is_refused() -> None:
+    with pytest.raises(UsageError, match="give --validation, --external or --lesions"):
+        run("card")

@@ -1,0 +1,159 @@
+"""Write the model card as Markdown."""
+
+from collections.abc import Sequence
+
+from worker.card.grading import Judged
+from worker.card.pointing import TOLERANCE, Pointing
+from worker.contract.vocabulary import Grade
+from worker.evaluation.agreement import CUTS
+from worker.evaluation.intervals import Figure
+from worker.evaluation.view import say, tell
+from worker.model.bundle import Bundle
+from worker.model.fit_record import FitRecord
+
+LIMITS = (
+    "Not a medical device, and no decision about a patient may rest on it alone.",
+    "Referable means grade 2 or worse. Macular oedema has no label in the training data and is not looked for.",
+    "A grade says nothing of other diseases: glaucoma, macular degeneration, occlusions, tumours.",
+    "Reference grades are one grader's or one panel's; identical pictures with different grades are among them.",
+    "Age, sex, ethnicity and camera are not recorded in these data: no figure tells how groups of people differ.",
+    "A map shows which part of the picture spoke for the grade, coarsely. It is no segmentation of lesions.",
+)
+
+
+def write_card(
+    bundle: Bundle, judged: Sequence[Judged], pointing: Pointing | None, plots: Sequence[str], command: str
+) -> str:
+    """All of it. plots: paths of pictures, relative to the card. command: what made it."""
+    manifest, recipe = bundle.manifest, bundle.recipe
+    parts = [
+        f"# {manifest.name}\n",
+        f"Model {bundle.model_id}, {manifest.architecture}, {recipe.input_size_px} x {recipe.input_size_px} pixels. "
+        f"Weights SHA-256 {manifest.weights_sha256}. Licence: {manifest.licence}\n",
+        "It grades diabetic retinopathy, 0 to 4, in colour photographs of the retina, and shows where it looked. "
+        "Five cumulative outputs, each the chance of that grade or worse; Grad-CAM of the highest one passed.\n",
+        f"## Learnt from\n\n{manifest.training_data}.\n",
+        _tell_fit(manifest.fit),
+        "## Preprocessing\n",
+        _table(("of the recipe", "value"), [(name, str(value)) for name, value in recipe.model_dump().items()]),
+        *(_tell_set(each) for each in judged),
+    ]
+    if pointing is not None:
+        parts.append(_tell_pointing(pointing))
+    parts += [_tell_limits(manifest.notes, judged), *(f"![{path}]({path})\n" for path in plots)]
+    parts.append(
+        f"## Made by\n\n    {command}\n\nIntervals are 95%: resampled patients, or images where no patient is known.\n"
+    )
+    return "\n".join(parts)
+
+
+def _tell_fit(record: FitRecord | None) -> str:
+    if record is None:
+        return "Nobody wrote down which pictures these weights have learnt from, nor how.\n"
+    start = f"the weights {record.initial_model_id}" if record.initial_model_id else "random weights"
+    whole = "all that they ever learnt from" if record.ancestry == "known" else "not what came before this fit"
+    rows = [
+        ("begun with", start),
+        ("photographs learnt from, by grade", _by_grade(record.training)),
+        ("photographs that chose the epoch, by grade", _by_grade(record.validation)),
+        ("left out as unsound or ungradable", str(record.left_out)),
+        ("`split.csv` lists", f"{whole}; SHA-256 {record.split_sha256}"),
+        ("manifest SHA-256", record.manifest_sha256),
+        ("epochs, best", f"{record.epochs}, {record.best_epoch}"),
+        (
+            "seed, batch, learning rate, weight decay",
+            _list(record.seed, record.batch_size, record.learning_rate, record.weight_decay),
+        ),
+        ("weight average, balance of grades, precision", _list(record.averaging, record.balance, record.precision)),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
+    ]
+    return _table(("of the fit", ""), rows)
+
+
+def _tell_set(judged: Judged) -> str:
+    evaluation = judged.evaluation
+    figures = evaluation.figures
+    counts = ", ".join(f"{count:,} {status}" for status, count in sorted(evaluation.by_status.items()))
+    whole = ("quadratic_weighted_kappa", "accuracy", "gradable_fraction")
+    rows = [(say(name), tell(figures[name])) for name in whole]
+    for cut in CUTS:
+        wanted = ("auc", "sensitivity", "specificity", "sensitivity_at_specificity_90", "calibration_error")
+        rows += [(say(f"{cut}_{name}"), tell(figures[f"{cut}_{name}"])) for name in wanted]
+    grades = [
+        (
+            f"{grade:d}",
+            *map(str, counts_of),
+            tell(figures[f"recall_grade_{grade:d}"]),
+            tell(figures[f"precision_grade_{grade:d}"]),
+        )
+        for grade, counts_of in zip(Grade, evaluation.confusion, strict=True)
+    ]
+    header = ("reference", *(f"as {grade:d}" for grade in Grade), "recall", "precision")
+    return "\n".join(
+        [
+            f"## {judged.name}\n",
+            f"{evaluation.labelled:,} photographs: {counts}. Manifest SHA-256 {judged.manifest_sha256}. "
+            f"{_independence(judged)}\n",
+            _table(("figure", "value (95% interval)"), rows),
+            _table(header, grades),
+        ]
+    )
+
+
+def _independence(judged: Judged) -> str:
+    if judged.learnt_from is None:
+        return (
+            "**Whether the weights have learnt from these pictures is not on record; if they have, the figures are "
+            "worth nothing.** Hold this set against what they learnt from, above."
+        )
+    left = (
+        f" ({judged.learnt_from:,} others of the manifest were learnt from and are left out)"
+        if judged.learnt_from
+        else ""
+    )
+    return f"None of them was ever learnt from: no pixel hash of them is among the training part of `split.csv`{left}."
+
+
+def _tell_pointing(pointing: Pointing) -> str:
+    rows = [("all", str(pointing.images), _percent(pointing.share))]
+    rows += [
+        (f"explained grade {grade}", str(count), _percent(share)) for grade, (count, share) in pointing.by_grade.items()
+    ]
+    rows += [
+        ("the crop's middle, no model", str(pointing.images), f"{pointing.centre:.2f}"),
+        ("a place at random", str(pointing.images), f"{pointing.chance:.2f}"),
+    ]
+    text = (
+        "## Where it looks\n\nShare of photographs with lesion masks on which the maximum of the map lies on a lesion, "
+        f"or within {TOLERANCE:.3f} of the field's side of one.\n"
+    )
+    return "\n".join([text, _table(("maps", "photographs", "on a lesion"), rows)])
+
+
+def _tell_limits(notes: str, judged: Sequence[Judged]) -> str:
+    weak = []
+    for each in judged:
+        recalls = {grade: each.evaluation.figures[f"recall_grade_{grade:d}"].value for grade in Grade}
+        told = {grade: value for grade, value in recalls.items() if value is not None}
+        low = [f"{grade:d} ({value:.2f})" for grade, value in told.items() if value < 0.5]
+        if low:
+            weak.append(f"{each.name}: fewer than half are found of grade {', '.join(low)}.")
+    lines = [*LIMITS, *weak, *([notes] if notes else [])]
+    return "\n".join(["## Limits\n", *(f"- {line}" for line in lines), ""])
+
+
+def _by_grade(counts: Sequence[int]) -> str:
+    return f"{sum(counts):,}: {' / '.join(f'{count:,}' for count in counts)}"
+
+
+def _list(*values: object) -> str:
+    return ", ".join(map(str, values))
+
+
+def _percent(figure: Figure) -> str:
+    return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"

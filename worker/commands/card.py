@@ -1,0 +1,112 @@
+"""`fundus model card`: what a bundle is worth, on paper."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
+
+from worker.contract.errors import UsageError
+from worker.contract.files import write_whole
+from worker.contract.settings import Settings, read_settings
+from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
+
+if TYPE_CHECKING:
+    from worker.card.pointing import Pointing
+    from worker.model.engine import Engine
+
+
+def card(
+    bundle: Annotated[str, typer.Argument(help="A shipped bundle's name, or a folder.")] = DEFAULT_BUNDLE,
+    *,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="Manifest of the data that the bundle was fitted to; what it learnt from is left out."),
+    ] = None,
+    external: Annotated[Path | None, typer.Option(help="Manifest of data from elsewhere.")] = None,
+    lesions: Annotated[
+        Path | None, typer.Option(help="Folder with NAME.jpg and NAME_lesions.png, for the pointing game.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for MODEL_CARD.md, figures and plots.")] = Path("model-card"),
+) -> None:
+    """Write the model card: data, recipe, figures with intervals on pictures never learnt from, plots, limits.
+
+    Examples:
+
+        fundus model card fit-1/bundle --validation eyes.csv --external idrid.csv --out card
+
+        fundus model card --external idrid.csv --lesions masks
+    """
+    # TensorFlow, scikit-learn, SciPy and Matplotlib are loaded by this command alone.
+    from worker.card.grading import judge_manifest
+    from worker.card.page import write_card
+    from worker.evaluation.plots import draw_plots
+    from worker.model.engines import make_engine
+    from worker.training.ancestry import trace_ancestry
+
+    settings, messages = read_settings(), Console(stderr=True, highlight=False)
+    loaded = load_bundle(bundle)
+    ancestry = trace_ancestry(bundle, loaded)
+    engine = make_engine(settings.engine, loaded)
+    manifests = {"Validation": validation, "External": external}
+    given = {name: path for name, path in manifests.items() if path is not None}
+    if not given and lesions is None:
+        raise UsageError("nothing to judge the bundle by: give --validation, --external or --lesions")
+
+    def remark(sentence: str) -> None:
+        messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
+
+    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+        task = progress.add_task("grading", total=None)
+        judged = [
+            judge_manifest(
+                name,
+                path,
+                engine,
+                ancestry,
+                settings,
+                remark=remark,
+                step=lambda: progress.advance(task),
+            )
+            for name, path in given.items()
+        ]
+        pointing = None if lesions is None else _point(engine, lesions, settings)
+    try:
+        plots = []
+        for each in judged:
+            folder = out / each.name.lower()
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / "evaluation.json", (each.evaluation.model_dump_json(indent=2) + "\n").encode())
+            plots += [str(path.relative_to(out)) for path in draw_plots(each.evaluation, each.images, folder)]
+        out.mkdir(parents=True, exist_ok=True)
+        options = {"--validation": validation, "--external": external, "--lesions": lesions}
+        words = [word for option, path in options.items() if path is not None for word in (option, str(path))]
+        command = shlex.join(["fundus", "model", "card", bundle, *words])
+        text = write_card(loaded, judged, pointing, plots, command)
+        write_whole(out / "MODEL_CARD.md", text.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
+    typer.echo(out / "MODEL_CARD.md")
+
+
+def _point(engine: "Engine", folder: Path, settings: Settings) -> "Pointing":
+    import numpy as np
+
+    from worker.card.grading import predict_all
+    from worker.card.pointing import play, read_annotated
+    from worker.decoding.pool import DecoderPool
+    from worker.model.ordinal import decode_outputs
+
+    annotated = read_annotated(folder, engine.bundle.recipe)
+    pool = DecoderPool(engine.bundle.recipe, settings)
+    try:
+        waiting = [pool.submit(each.path.read_bytes()) for each in annotated]
+        enhanced = np.stack([future.result().enhanced for future in waiting])
+    finally:
+        pool.close()
+    predictions = predict_all(engine, enhanced, lambda: None)
+    grades = [decode_outputs(each.probabilities, engine.bundle.thresholds).grade for each in predictions]
+    return play(annotated, [each.saliency for each in predictions], grades)
