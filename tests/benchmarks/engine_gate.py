@@ -1,13 +1,15 @@
 """Does OpenVINO grade and explain as float32 TensorFlow does? Prints what the gate asks, and passes or fails.
 
-python -m tests.benchmarks.engine_gate FOLDER [--limit N]
+    python -m tests.benchmarks.engine_gate FOLDER [--limit N] [--write]
+
+`--write` keeps the figures in `worker/model/gate.json`, which `auto` obeys.
 """
 
 import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +17,22 @@ from numpy.typing import NDArray
 from worker.contract.settings import parse_settings
 from worker.decoding.pool import DecoderPool
 from worker.items import Prediction
+from worker.model import gate
 from worker.model.bundle import load_bundle
 from worker.model.engine import Engine
+from worker.model.gate import PROBABILITY_P99, SALIENCY_P1, SAME_GRADES, Verdict
 from worker.model.ordinal import decode_outputs
 
 BATCH = 16
-SAME_GRADES = 0.997
-PROBABILITY_P99 = 0.01
-SALIENCY_P1 = 0.995
+PRECISIONS: tuple[Literal["bf16", "f32"], ...] = ("bf16", "f32")
+GATE = Path(gate.__file__).with_name("gate.json")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     settings = parse_settings()
     bundle = load_bundle(settings.model)
@@ -40,11 +44,16 @@ def main() -> int:
     from worker.model.openvino_engine import OpenVinoEngine
     from worker.model.tensorflow_engine import TensorFlowEngine
 
-    reference, candidate = TensorFlowEngine(bundle), OpenVinoEngine(bundle)
-    expected, got, rates = interleaved(reference, candidate, enhanced)
-    print(f"{len(paths)} images, batches of {BATCH}, in turn")
-    print(f"{reference.device}: {rates[0]:.1f} images/s; {candidate.device}: {rates[1]:.1f} images/s")
-    return judge(expected, got, bundle.thresholds)
+    verdicts = []
+    for precision in PRECISIONS:
+        reference, candidate = TensorFlowEngine(bundle), OpenVinoEngine(bundle, precision)
+        expected, got, rates = interleaved(reference, candidate, enhanced)
+        print(f"{len(paths)} images, batches of {BATCH}, in turn")
+        print(f"{reference.device}: {rates[0]:.1f} images/s; {candidate.device}: {rates[1]:.1f} images/s")
+        verdicts.append(judge(expected, got, bundle.thresholds, precision=precision, model_id=bundle.model_id))
+    if options.write:
+        GATE.write_bytes(gate.VERDICTS.dump_json(verdicts, indent=2) + b"\n")
+    return 0 if all(verdict.passed for verdict in verdicts) else 1
 
 
 def interleaved(
@@ -63,8 +72,10 @@ def interleaved(
     return *results, (len(enhanced) / seconds[0], len(enhanced) / seconds[1])
 
 
-def judge(expected: list[Prediction], got: list[Prediction], thresholds: tuple[float, ...]) -> int:
-    """0 when every limit is kept."""
+def judge(
+    expected: list[Prediction], got: list[Prediction], thresholds: tuple[float, ...], *, precision: str, model_id: str
+) -> Verdict:
+    """The figures, which are printed."""
     same = np.mean(
         [
             decode_outputs(one.probabilities, thresholds).grade == decode_outputs(other.probabilities, thresholds).grade
@@ -73,13 +84,20 @@ def judge(expected: list[Prediction], got: list[Prediction], thresholds: tuple[f
     )
     apart = [np.abs(a.probabilities - b.probabilities).max() for a, b in zip(expected, got, strict=True)]
     alike = [correlation(a.saliency, b.saliency) for a, b in zip(expected, got, strict=True)]
-    p99, p1 = np.percentile(apart, 99), np.percentile(alike, 1)
-    print(f"same grade                      {same:.4%}   (at least {SAME_GRADES:.1%})")
-    print(f"probabilities apart, 99th pct   {p99:.5f}    (less than {PROBABILITY_P99})")
-    print(f"saliency correlation, 1st pct   {p1:.5f}    (more than {SALIENCY_P1})")
-    passed = bool(same >= SAME_GRADES and p99 < PROBABILITY_P99 and p1 > SALIENCY_P1)
-    print("passed" if passed else "FAILED")
-    return 0 if passed else 1
+    verdict = Verdict(
+        engine="openvino",
+        precision=precision,
+        model_id=model_id,
+        images=len(expected),
+        same_grades=round(float(same), 6),
+        probability_p99=round(float(np.percentile(apart, 99)), 6),
+        saliency_p1=round(float(np.percentile(alike, 1)), 6),
+    )
+    print(f"same grade                      {verdict.same_grades:.4%}   (at least {SAME_GRADES:.1%})")
+    print(f"probabilities apart, 99th pct   {verdict.probability_p99:.5f}    (less than {PROBABILITY_P99})")
+    print(f"saliency correlation, 1st pct   {verdict.saliency_p1:.5f}    (more than {SALIENCY_P1})")
+    print("passed" if verdict.passed else "FAILED", flush=True)
+    return verdict
 
 
 def correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -7,6 +7,7 @@ from typing import Literal
 from worker.contract.errors import SettingsError
 from worker.model.bundle import Bundle
 from worker.model.engine import Engine
+from worker.model.gate import passed_gate
 from worker.model.layout import LAST_FEATURE_LAYER
 
 EngineName = Literal["auto", "tensorflow", "openvino"]
@@ -14,14 +15,13 @@ NVIDIA_DEVICE = Path("/dev/nvidia0")
 
 
 def make_engine(name: EngineName, bundle: Bundle) -> Engine:
-    """The engine of that name. `auto`: OpenVINO where it can run the model and there is no GPU, TensorFlow elsewhere.
+    """The engine of that name. `auto`: OpenVINO where it can run the model, passed the gate and there is no GPU.
 
     Raises SettingsError for an engine that is not installed or cannot explain the model's target layer.
     """
     closed_form = bundle.manifest.target_layer == LAST_FEATURE_LAYER
     if name == "auto":
-        quicker = closed_form and find_spec("openvino") and not NVIDIA_DEVICE.exists()
-        name = "openvino" if quicker else "tensorflow"
+        name = "openvino" if closed_form and _openvino_is_best() else "tensorflow"
     if name == "openvino":
         if find_spec("openvino") is None:
             raise SettingsError("FUNDUS_ENGINE: openvino needs the extra `cpu`: pip install 'fundus-grading[cpu]'")
@@ -34,3 +34,11 @@ def make_engine(name: EngineName, bundle: Bundle) -> Engine:
     from worker.model.tensorflow_engine import TensorFlowEngine
 
     return TensorFlowEngine(bundle)
+
+
+def _openvino_is_best() -> bool:
+    if find_spec("openvino") is None or NVIDIA_DEVICE.exists():
+        return False
+    from worker.model.openvino_engine import best_precision
+
+    return passed_gate("openvino", best_precision())

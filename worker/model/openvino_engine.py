@@ -16,6 +16,11 @@ from worker.model.openvino_graph import IMAGES_INPUT, WHITE_INPUT, build_openvin
 Precision = Literal["bf16", "f32"]
 
 
+def best_precision() -> Precision:
+    """The quickest that this processor calculates in."""
+    return "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
 class OpenVinoEngine:
     """An `Engine` of the graph that TensorFlow runs, compiled for this processor.
 
@@ -30,7 +35,7 @@ class OpenVinoEngine:
         core = openvino.Core()
         # A mapped file that is cut short under a running worker would kill it.
         core.set_property({"ENABLE_MMAP": False})
-        chosen = precision or _best_precision(core)
+        chosen = precision or best_precision()
         self.device = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} (OpenVINO, {chosen})"
         self._core = core
         self._options = {
@@ -105,7 +110,3 @@ def _fix_batch(graph: openvino.Model, batch_size: int, side: int) -> openvino.Mo
     layout = PrePostProcessor(fixed)
     layout.input(IMAGES_INPUT).tensor().set_element_type(openvino.Type.u8)
     return layout.build()
-
-
-def _best_precision(core: openvino.Core) -> Precision:
-    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
