@@ -10,7 +10,7 @@ DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['fundus_producer', 'fundus_worker', 'fundus_reader'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['fundus_producer', 'fundus_worker', 'fundus_reader', 'fundus_console'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
         END IF;
@@ -18,14 +18,14 @@ BEGIN
 END $$;
 
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader;
-GRANT USAGE ON SCHEMA public TO fundus_producer, fundus_worker, fundus_reader;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader, fundus_console;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader, fundus_console;
+GRANT USAGE ON SCHEMA public TO fundus_producer, fundus_worker, fundus_reader, fundus_console;
 
 -- Every program checks the level of the schema, and tells what it did.
-GRANT SELECT ON alembic_version TO fundus_producer, fundus_worker, fundus_reader;
-GRANT INSERT ON audit TO fundus_producer, fundus_worker, fundus_reader;
-GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fundus_reader;
+GRANT SELECT ON alembic_version TO fundus_producer, fundus_worker, fundus_reader, fundus_console;
+GRANT INSERT ON audit TO fundus_producer, fundus_worker, fundus_reader, fundus_console;
+GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fundus_reader, fundus_console;
 
 -- enqueue, nightly, resend, cancel, status. Nobody but the owner deletes.
 GRANT SELECT, INSERT, UPDATE ON runs, images, gradings TO fundus_producer;
@@ -46,3 +46,13 @@ GRANT SELECT, INSERT, UPDATE ON locks TO fundus_worker;
 
 -- status, export, audit.
 GRANT SELECT ON runs, images, gradings, models, audit TO fundus_reader;
+GRANT SELECT ON reviews, decisions, reading_rules TO fundus_reader;
+
+-- serve. It adds decisions and changes none; whom it lets in, only the owner decides (`fundus user`).
+GRANT SELECT ON runs, images, gradings, models, decisions TO fundus_console;
+GRANT SELECT (name, role, password_hash, disabled_at) ON users TO fundus_console;
+GRANT SELECT, INSERT, UPDATE (seen_at), DELETE ON sessions TO fundus_console;
+GRANT SELECT, INSERT, DELETE ON sign_in_attempts TO fundus_console;
+GRANT SELECT, INSERT, UPDATE ON reading_rules, reviews TO fundus_console;
+GRANT INSERT ON decisions TO fundus_console;
+GRANT USAGE ON SEQUENCE decisions_decision_id_seq, sign_in_attempts_attempt_id_seq TO fundus_console;

@@ -22,6 +22,7 @@ from tests.services.seaweedfs import SeaweedFS
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
+ROLE_NAMES = ("producer", "worker", "reader", "console")
 SECRETS = {
     "database": "marked-database-password",
     "broker": "marked-broker-password",
@@ -72,7 +73,7 @@ def night(
     listed = bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]
     seen.overlays = [bucket.client.get_object(Bucket=bucket.name, Key=item["Key"])["Body"].read() for item in listed]
     yield seen
-    for role in ("producer", "worker", "reader"):
+    for role in ROLE_NAMES:
         with closing(psycopg.connect(urls["owner"], autocommit=True)) as connection:
             connection.execute(f"DROP OWNED BY marked_{role}; DROP ROLE marked_{role}")
     postgres.drop(database)
@@ -83,13 +84,12 @@ def _make_roles(owner: str, database: str) -> dict[str, str]:
     with closing(psycopg.connect(owner, autocommit=True)) as connection:
         connection.execute(ROLES.read_bytes())
         connection.execute(ROLES.read_bytes())
-        for role in ("producer", "worker", "reader"):
+        for role in ROLE_NAMES:
             login = f"CREATE ROLE marked_{role} LOGIN PASSWORD '{SECRETS['database']}' IN ROLE fundus_{role}"
             connection.execute(login.encode())
     port = urlsplit(owner).port
     return {"owner": owner} | {
-        role: f"postgresql://marked_{role}:{SECRETS['database']}@127.0.0.1:{port}/{database}"
-        for role in ("producer", "worker", "reader")
+        role: f"postgresql://marked_{role}:{SECRETS['database']}@127.0.0.1:{port}/{database}" for role in ROLE_NAMES
     }
 
 
@@ -257,6 +257,20 @@ def test_roles_suffice_for_the_whole_way(night: Night) -> None:
         ("reader", "INSERT INTO runs (name) VALUES ('x')"),
         ("reader", "DELETE FROM audit"),
         ("reader", "COPY images TO PROGRAM 'cat'"),
+        ("reader", "SELECT * FROM users"),
+        ("reader", "SELECT * FROM sessions"),
+        ("reader", "INSERT INTO decisions (run_id) VALUES (1)"),
+        ("worker", "SELECT * FROM decisions"),
+        ("producer", "SELECT * FROM users"),
+        ("console", "UPDATE gradings SET grade = 0"),
+        ("console", "UPDATE runs SET state = 'cancelled'"),
+        ("console", "UPDATE images SET uri = 'file:///etc/passwd'"),
+        ("console", "UPDATE decisions SET grade = 0"),
+        ("console", "DELETE FROM decisions"),
+        ("console", "DELETE FROM reviews"),
+        ("console", "INSERT INTO users VALUES ('x', 'grader', 'x', now(), NULL)"),
+        ("console", "UPDATE users SET role = 'operator'"),
+        ("console", "SELECT * FROM audit"),
     ],
 )
 def test_role_may_not_do_what_it_need_not(night: Night, role: str, statement: str) -> None:

@@ -43,6 +43,15 @@ class Action(StrEnum):
     EXPORT = "export"
     REGISTER_MODEL = "register_model"
     """A worker came with a model that the ledger did not know."""
+    CHANGE_USER = "change_user"
+    """Somebody may use the console from now on, or no longer, or as another role, or with another password."""
+    SIGN_IN = "sign_in"
+    """Somebody signed in to the console, or was refused."""
+    SIGN_OUT = "sign_out"
+    DECIDE = "decide"
+    """A person read an image and decided on its grade."""
+    SET_READERS = "set_readers"
+    """How many people must read each image of a run."""
 
 
 class Queue(StrEnum):
@@ -81,3 +90,33 @@ class Flag(StrEnum):
     NOT_MONOTONE = "not_monotone"
     NO_EVIDENCE = "no_evidence"
     """The saliency is zero everywhere: nothing in the photograph speaks for the grade."""
+
+
+class Role(StrEnum):
+    """What a person may do in the console; all may look."""
+
+    VIEWER = "viewer"
+    GRADER = "grader"
+    """Decides on grades."""
+    OPERATOR = "operator"
+    """Sets how many must read an image; does not decide."""
+
+
+class DecisionKind(StrEnum):
+    """As what a person decided."""
+
+    READING = "reading"
+    ARBITRATION = "arbitration"
+    """The word of a third person where two readers differ."""
+
+
+class Review(StrEnum):
+    """Where the reading of one image by people stands."""
+
+    UNREAD = "unread"
+    HALF_READ = "half_read"
+    """The first of two readers has decided."""
+    DISPUTED = "disputed"
+    """Two readers differ, and nobody has arbitrated."""
+    READ = "read"
+    ARBITRATED = "arbitrated"

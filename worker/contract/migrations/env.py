@@ -3,6 +3,7 @@
 from alembic import context
 from sqlalchemy import text
 
+from worker.contract import reading_schema  # noqa: F401 - its tables stand in the same metadata
 from worker.contract.schema import metadata
 
 MIGRATION_LOCK = 0x46554E445553  # "FUNDUS": any number that no other program of the database uses

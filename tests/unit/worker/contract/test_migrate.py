@@ -9,13 +9,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect
 
-from worker.contract import migrate
+from worker.contract import migrate, reading_schema
 from worker.contract.database import reading, writing
 from worker.contract.errors import UsageError
 from worker.contract.migrate import levels, require_current, upgrade
 from worker.contract.schema import metadata
 
-TABLES = {"models", "runs", "images", "gradings", "locks", "audit"}
+TABLES = {
+    "models", "runs", "images", "gradings", "locks", "audit",
+    "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews",
+}  # fmt: skip
+assert reading_schema.users.name in TABLES
 MIGRATE = """
 import sys
 from worker.contract.database import connect
