@@ -1,18 +1,20 @@
 """Write one row per image of a run to a file, in pages, in flat memory."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, select
 
 from producer.export_formats import Format, open_writer
 from producer.runs import Run
 from worker.contract.audit import record
 from worker.contract.database import reading, writing
 from worker.contract.errors import UsageError
+from worker.contract.final_grades import Decision, read_decisions, tell_decisions, with_final_grades
+from worker.contract.reading_schema import decisions
 from worker.contract.schema import gradings, images
 from worker.contract.storage import ObjectStore
 from worker.contract.vocabulary import Action, Status
@@ -48,7 +50,7 @@ def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, out
 
 
 def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dict[str, Any]]]:
-    query = (
+    query = with_final_grades(
         select(
             gradings.c.image_id,
             images.c.uri,
@@ -76,17 +78,23 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
     while True:
         with reading(engine) as connection:
             page = connection.execute(query.where(gradings.c.image_id > after)).all()
-        if not page:
-            return
-        yield [_exported(row, overlays) for row in page]
+            if not page:
+                return
+            decided = read_decisions(connection, run.run_id, run.name, _between(page[0].image_id, page[-1].image_id))
+        yield [_exported(row, overlays, decided.get(row.image_id, ())) for row in page]
         after = page[-1].image_id
 
 
-def _exported(row: Any, overlays: ObjectStore) -> dict[str, Any]:
+def _between(first: str, last: str) -> ColumnElement[bool]:
+    return decisions.c.image_id.between(first, last)
+
+
+def _exported(row: Any, overlays: ObjectStore, decided: Sequence[Decision]) -> dict[str, Any]:
     cells: dict[str, Any] = row._asdict()
     key, settled_at = cells.pop("overlay_key"), cells.pop("settled_at")
     cells |= {name: _shortest(cells[name]) for name in _OUTPUTS}
     cells["overlay_uri"] = None if key is None else overlays.uri(key)
+    cells["decisions"] = tell_decisions(decided) or None
     cells["graded_at"] = settled_at if row.status == Status.GRADED else None
     return cells
 

@@ -14,6 +14,7 @@ from worker.contract.errors import UsageError
 COLUMNS = (
     "image_id", "uri", "patient_id", "eye", "status", "grade", "p_ge1", "p_ge2", "p_ge3", "p_ge4", "referable", "flags",
     "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
+    "review", "final_grade", "decided_by", "decided_at", "decisions",
 )  # fmt: skip
 """Of every format, in this order."""
 
@@ -70,6 +71,8 @@ def _parquet(path: Path) -> Iterator[Write]:
         "attempts": pa.int16(),
         "reference_grade": pa.int8(),
         "graded_at": pa.timestamp("us", tz="UTC"),
+        "final_grade": pa.int8(),
+        "decided_at": pa.timestamp("us", tz="UTC"),
     }
     schema = pa.schema([(column, kinds.get(column, pa.string())) for column in COLUMNS])
     with path.open("xb") as file, ParquetWriter(file, schema) as writer:
