@@ -21,6 +21,8 @@ COMMANDS = (
     Listed("nightly", "producer.commands.nightly", "Enqueue what no earlier night has had.", "Runs"),
     Listed("audit", "producer.commands.audit", "Show who did what, and when.", "Runs"),
     Listed("exporter", "producer.commands.exporter", "Serve metrics for Prometheus.", "Worker"),
+    Listed("serve", "console.commands.serve", "Serve the review console.", "Console"),
+    Listed("user", "console.commands.user", "Say who may use the review console.", "Console"),
     Listed("worker", "worker.commands.worker", "Grade what the queues hold.", "Worker"),
     Listed("model", "worker.commands.model", "List, show and import models.", "Worker"),
     Listed("demo", "producer.commands.demo", "Grade the sample photographs on this machine alone.", "Set-up"),

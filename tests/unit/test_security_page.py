@@ -11,7 +11,7 @@ TEXT = (ROOT / "SECURITY.md").read_text()
 
 
 def test_every_file_it_names_is_there() -> None:
-    named = re.findall(r"`((?:worker|producer|deploy|tests)/[^` ]*)`((?:, `\w+\.py`)*)", TEXT)
+    named = re.findall(r"`((?:worker|producer|console|deploy|tests)/[^` ]*)`((?:, `\w+\.py`)*)", TEXT)
     assert len(named) > 10
     for path, beside in named:
         assert (ROOT / path).exists(), path

@@ -16,16 +16,20 @@ from worker.contract.vocabulary import Action
 MAX_ACTOR_CHARS = 255
 
 
-def record(connection: Connection, action: Action, *, run: str | None = None, **details: Any) -> None:
+def record(
+    connection: Connection, action: Action, by: str | None = None, /, *, run: str | None = None, **details: Any
+) -> None:
     """Add one row in the caller's transaction: what was not done leaves none, and nothing is done without one.
 
-    details: JSON types. No patient, no credential and no image's reference belongs there.
+    by: the console's user, for whom this process acts. details: JSON types. No patient, no credential and no image's
+    reference belongs there.
     """
+    who = actor() if by is None else f"{by} in {actor()}"[:MAX_ACTOR_CHARS]
     connection.execute(
         # Inline: to be told the new row's number, a program would need the right to read the trail.
         insert(audit)
         .inline()
-        .values(at=datetime.now(UTC), actor=actor(), action=action, run=run, details=details, version=__version__)
+        .values(at=datetime.now(UTC), actor=who, action=action, run=run, details=details, version=__version__)
     )
 
 

@@ -18,6 +18,7 @@ DATABASE_SCHEMES = ("sqlite", "postgresql")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 STORAGE_SCHEMES = ("file", "s3")
 MIN_KEY_CHARS = 32
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -111,6 +112,11 @@ class Settings(BaseSettings):
     otlp_url: str | None = None
     """Where traces go, by OTLP over HTTP, as `http://collector:4318`; none: no traces. Needs the extra `tracing`."""
 
+    console_url: str | None = None
+    """Address under which people reach the console: https, or http on this machine alone."""
+    readers: Annotated[int, Field(ge=1, le=2)] = 1
+    """People who must read each image of a run that nobody has read yet; where two differ, a third one arbitrates."""
+
     log_format: Literal["human", "json"] = "human"
     """`json` for a log collector."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -146,6 +152,18 @@ class Settings(BaseSettings):
             raise ValueError("must be http://HOST:PORT or https://HOST:PORT")
         if "@" in parts.netloc:
             raise ValueError("is no place for a password: put it into OTEL_EXPORTER_OTLP_HEADERS")
+        return value
+
+    @field_validator("console_url")
+    @classmethod
+    def _known_console(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        # Sign-in over plain http shows the password to the whole way.
+        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        if not safe or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+            raise ValueError("must be https://HOST[:PORT], or http://127.0.0.1[:PORT] on this machine alone")
         return value
 
     @field_validator("source_roots")

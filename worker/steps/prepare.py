@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.contract.errors import ImageDecodeError, ImageFormatError
+from worker.contract.errors import ImageDecodeError, ImageFormatError, Ungradable
 from worker.formats.header import Limits
 from worker.items import Field, Prepared
 from worker.model.recipe import Recipe
@@ -35,6 +35,27 @@ def prepare(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits
         enhanced=enhance(photograph, field, recipe),
         canvas=_draw_canvas(crop, box, overlay_size_px),
         inside=_within_border(field, box, overlay_size_px),
+        box=box,
+    )
+
+
+def prepare_view(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits) -> Prepared:
+    """As `prepare`, for a person's eyes: a picture without a gradable retina is drawn, too, and nothing is enhanced.
+
+    The canvas shows what the overlay's does, or the whole picture where no field was found; `enhanced` is black.
+    Raises ImageError.
+    """
+    photograph = decode_photograph(data, cover_px=overlay_size_px, limits=limits)
+    try:
+        field = find_field(photograph, recipe)
+        crop = photograph.rgb[field.top : field.bottom, field.left : field.right]
+    except Ungradable:
+        crop = photograph.rgb
+    box = _centre_box(crop.shape[0], crop.shape[1], overlay_size_px)
+    return Prepared(
+        enhanced=np.zeros((recipe.input_size_px, recipe.input_size_px, 3), np.uint8),
+        canvas=_draw_canvas(crop, box, overlay_size_px),
+        inside=np.ones((overlay_size_px, overlay_size_px), bool),
         box=box,
     )
 

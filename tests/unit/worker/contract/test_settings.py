@@ -34,6 +34,8 @@ WRONG = {
     "SERVICE_PATIENCE_S": "soon",
     "VISIBILITY_TIMEOUT_S": "0",
     "NIGHTLY_AT": "24:00",
+    "CONSOLE_URL": "http://grading.example.org",
+    "READERS": "3",
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "loud",
 }

@@ -1,0 +1,1 @@
+"""The review console: a web application in which people look at runs and read images."""

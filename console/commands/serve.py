@@ -1,0 +1,66 @@
+"""`fundus serve`: the review console."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from console.app import make_app
+from console.origin import make_origin
+from producer.screen import print_note
+from worker.contract.database import connect
+from worker.contract.errors import UsageError
+from worker.contract.migrate import require_current
+from worker.contract.settings import read_settings
+from worker.logs import configure_logs
+
+CONNECTIONS = 20
+MAX_CONCURRENT = 200
+SHUTDOWN_S = 10
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8080,
+    *,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS without a proxy in front.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
+    proxy: Annotated[
+        str | None, typer.Option(help="Address of the proxy in front, whose word on who asks is taken.")
+    ] = None,
+) -> None:
+    """Serve the review console until told to stop. Everybody has to sign in: `fundus user add`.
+
+    On another address than this machine's own, FUNDUS_CONSOLE_URL has to name the https address that people use.
+
+    Examples:
+    $ fundus serve
+    $ FUNDUS_CONSOLE_URL=https://grading.example.org fundus serve --host 0.0.0.0 --proxy 10.0.0.2
+    """
+    settings = read_settings()
+    if (certificate is None) != (key is None):
+        raise UsageError("--certificate and --key belong together")
+    origin = make_origin(settings, host, port)
+    configure_logs(settings.log_format, settings.log_level)
+    engine = connect(settings, pool_size=CONNECTIONS)
+    require_current(engine)
+    print_note(f"the console is on {settings.console_url or f'http://{host}:{port}'}")
+    uvicorn.run(
+        make_app(settings, engine, origin),
+        host=host,
+        port=port,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        proxy_headers=proxy is not None,
+        forwarded_allow_ips=proxy,
+        # Addresses hold image ids, and the audit trail says who did what.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        limit_concurrency=MAX_CONCURRENT,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )

@@ -1,0 +1,96 @@
+"""Which images of a run are asked for, and the same as conditions on the ledger."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from urllib.parse import urlencode
+
+from sqlalchemy import ColumnElement, and_, or_
+
+from worker.contract.reading_schema import reviews
+from worker.contract.schema import gradings, images
+from worker.contract.vocabulary import Eye, Grade, Review, Status
+
+UNSURE_BETWEEN = (0.4, 0.6)
+"""An output this near to its threshold might as well be on the other side."""
+_DECIDING = ("p_ge1", "p_ge2", "p_ge3", "p_ge4")
+_YES_NO = {"yes": True, "no": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """None and False: whatever it is. `grade` and `referable` are the model's."""
+
+    grade: int | None = None
+    status: Status | None = None
+    eye: Eye | None = None
+    referable: bool | None = None
+    review: Review | None = None
+    disagreement: bool = False
+    """A reader or the reference grade says otherwise than the model."""
+    unsure: bool = False
+
+    @property
+    def query(self) -> str:
+        """The part of an address that asks for it; empty for all images."""
+        words = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {name: value for name, value in words.items() if value is not None and value is not False}
+        if self.referable is not None:
+            given["referable"] = "yes" if self.referable else "no"
+        return urlencode({name: "yes" if value is True else str(value) for name, value in given.items()})
+
+
+def parse_filter(query: Mapping[str, str]) -> Filter:
+    """Empty values mean nothing in particular. Raises ValueError with a sentence."""
+    return Filter(
+        grade=None
+        if (grade := query.get("grade", "")) == ""
+        else int(_known("grade", grade, map(str, map(int, Grade)))),
+        status=None if (status := query.get("status", "")) == "" else Status(_known("status", status, Status)),
+        eye=None if (eye := query.get("eye", "")) == "" else Eye(_known("eye", eye, Eye)),
+        referable=None if (word := query.get("referable", "")) == "" else _YES_NO[_known("referable", word, _YES_NO)],
+        review=None if (review := query.get("review", "")) == "" else Review(_known("review", review, Review)),
+        disagreement=query.get("disagreement", "") != "",
+        unsure=query.get("unsure", "") != "",
+    )
+
+
+def conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    """On `gradings` joined with `images` and, by an outer join, with `reviews`."""
+    found: list[ColumnElement[bool]] = []
+    if wanted.grade is not None:
+        # The status as well: the index has it first.
+        found += [gradings.c.status == Status.GRADED, gradings.c.grade == wanted.grade]
+    if wanted.status is not None:
+        found.append(gradings.c.status == wanted.status)
+    if wanted.eye is not None:
+        found.append(images.c.eye == wanted.eye)
+    if wanted.referable is not None:
+        found += [gradings.c.status == Status.GRADED, gradings.c.referable.is_(wanted.referable)]
+    if wanted.review is Review.UNREAD:
+        found.append(or_(reviews.c.state.is_(None), reviews.c.state == Review.UNREAD))
+    elif wanted.review is not None:
+        found.append(reviews.c.state == wanted.review)
+    if wanted.disagreement:
+        found.append(or_(reviews.c.differs.is_(True), images.c.reference_grade != gradings.c.grade))
+    if wanted.unsure:
+        found.append(is_unsure())
+    return found
+
+
+def is_unsure() -> ColumnElement[bool]:
+    """Graded, and asks to be looked at twice: an output near its threshold, or a flag."""
+    low, high = UNSURE_BETWEEN
+    return and_(
+        gradings.c.status == Status.GRADED,
+        or_(
+            *(and_(gradings.c[name] > low, gradings.c[name] < high) for name in _DECIDING),
+            gradings.c.flags != "",
+        ),
+    )
+
+
+def _known(name: str, word: str, words: Iterable[object]) -> str:
+    known = [str(one) for one in words]
+    if word not in known:
+        raise ValueError(f"{name} is one of {', '.join(known)}")
+    return word

@@ -1,0 +1,1 @@
+"""What the console answers, one module for each kind of page."""

@@ -1,0 +1,95 @@
+"""The list of runs, and one run with its progress and its images."""
+
+from typing import Any
+
+from starlette.responses import RedirectResponse, Response
+
+from console.calls import Call, RefusedError
+from console.filters import Filter, parse_filter
+from console.images import COUNTED_AT_MOST, PAGE_IMAGES, read_page
+from console.reading_queue import count_reviews
+from console.rules import readers_of, set_readers
+from producer.runs import Run, find_run
+from producer.status import Progress, read_overview, read_progress
+from worker.contract.database import reading
+from worker.contract.errors import RunError
+from worker.contract.vocabulary import REFERABLE_FROM, Eye, Grade, Review, RunState, Status
+
+RUNS_SHOWN = 20
+STOP_POLLING = 286
+"""htmx asks no more after this status."""
+
+
+def show_runs(call: Call) -> Response:
+    """The latest runs."""
+    overview = [
+        (run, counts, sum(count for grade, count in counts.by_grade.items() if grade >= REFERABLE_FROM))
+        for run, counts in read_overview(call.console.engine, RUNS_SHOWN)
+    ]
+    goes_on = any(run.state in (RunState.OPEN, RunState.RUNNING) for run, _, _ in overview)
+    return call.render("runs.html", overview=overview, shown=RUNS_SHOWN, goes_on=goes_on)
+
+
+def show_run(call: Call) -> Response:
+    """Progress, the readings so far, and a page of the images that the filter asks for."""
+    run = find(call)
+    wanted = filter_of(call)
+    engine = call.console.engine
+    with reading(engine) as connection:
+        readers = readers_of(connection, run.run_id, call.console.settings.readers)
+    return call.render(
+        "run.html",
+        readers=readers,
+        page=read_page(engine, run.run_id, wanted, call.request.query_params),
+        counted_at_most=COUNTED_AT_MOST,
+        page_images=PAGE_IMAGES,
+        wanted=wanted,
+        choices={"grade": list(map(int, Grade)), "status": list(Status), "eye": list(Eye), "review": list(Review)},
+        **_progress(call, run),
+    )
+
+
+def show_progress(call: Call) -> Response:
+    """The part of a run's page that changes by itself."""
+    content = _progress(call, find(call))
+    progress: Progress = content["progress"]
+    return call.render("progress.html", status=STOP_POLLING if progress.is_over else 200, **content)
+
+
+def change_readers(call: Call) -> Response:
+    """Set how many must read each image of the run."""
+    run = find(call)
+    readers = call.form.get("readers", "")
+    if readers not in ("1", "2"):
+        raise RefusedError(400, "One or two people read an image.")
+    set_readers(call.console.engine, run, int(readers), call.person.name)
+    return RedirectResponse(f"/runs/{run.name}", 303)
+
+
+def find(call: Call) -> Run:
+    """The run of the path. Raises RefusedError."""
+    try:
+        return find_run(call.console.engine, call.path("run"))
+    except RunError:
+        raise RefusedError(404, "There is no run of that name.") from None
+
+
+def filter_of(call: Call) -> Filter:
+    """What the address asks for. Raises RefusedError."""
+    try:
+        return parse_filter(call.request.query_params)
+    except ValueError as error:
+        raise RefusedError(400, f"This address asks for what there is not: {error}.") from None
+
+
+def _progress(call: Call, run: Run) -> dict[str, Any]:
+    progress = read_progress(call.console.engine, run.name)
+    by_review = count_reviews(call.console.engine, run.run_id)
+    return {
+        "progress": progress,
+        "run": progress.run,
+        "referable": sum(count for grade, count in progress.counts.by_grade.items() if grade >= REFERABLE_FROM),
+        "reviewed": by_review.get(Review.READ, 0) + by_review.get(Review.ARBITRATED, 0),
+        "disputed": by_review.get(Review.DISPUTED, 0),
+        "half_read": by_review.get(Review.HALF_READ, 0),
+    }

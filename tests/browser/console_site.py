@@ -1,0 +1,102 @@
+"""A console with something to look at: photographs, overlays, people, and words that strangers might write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from sqlalchemy import Engine, insert, select, text, update
+
+from producer.runs import Run
+from tests.services.console import serving
+from tests.unit.console.rows import add_people, graded_run
+from worker.contract.database import connect, reading, writing
+from worker.contract.migrate import upgrade
+from worker.contract.reading_schema import decisions, reading_rules
+from worker.contract.schema import gradings, images
+from worker.contract.settings import parse_settings
+from worker.contract.storage import Storage
+from worker.contract.vocabulary import Eye, Role
+
+SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+PHOTOGRAPHS = sorted(SAMPLES.glob("IDRiD_*.jpg"))
+PEOPLE = {"vera": Role.VIEWER, "anna": Role.GRADER, "ben": Role.GRADER, "cleo": Role.GRADER, "olga": Role.OPERATOR}
+HOSTILE = "<script>window.harmed=1</script><img src=x onerror=window.harmed=1>"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the console is, and its ledger."""
+
+    address: str
+    engine: Engine
+
+    def ask(self, statement: str) -> list[Any]:
+        with reading(self.engine) as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
+
+    def decided(self) -> list[tuple[str, str, int | None]]:
+        with reading(self.engine) as connection:
+            query = select(decisions.c.image_id, decisions.c.reader, decisions.c.grade).order_by(
+                decisions.c.decision_id
+            )
+            return [tuple(row) for row in connection.execute(query)]
+
+
+@contextmanager
+def running_site(folder: Path, grades: list[int | None]) -> Iterator[Site]:
+    """A run `night` of images with these grades; the photographs are the samples, again and again."""
+    settings = parse_settings(
+        database_url=f"sqlite:///{folder / 'ledger.db'}",
+        storage_url=(folder / "store").as_uri(),
+        source_roots=str(SAMPLES),
+        decode_processes=1,
+    )
+    engine = connect(settings, pool_size=20)
+    upgrade(engine)
+    add_people(engine, **PEOPLE)
+    run = graded_run(engine, grades)
+    _dress(engine, Storage(settings), run, len(grades))
+    with serving(settings, engine) as address:
+        yield Site(address, engine)
+    engine.dispose()
+
+
+def _dress(engine: Engine, storage: Storage, run: Run, count: int) -> None:
+    """Photographs, patients and eyes; every overlay a plain colour with a lit disc, which is quick to draw."""
+    key = f"{run.name}/overlay.png"
+    picture = np.zeros((256, 256, 3), np.uint8)
+    cv2.circle(picture, (128, 128), 126, (200, 60, 200), -1)
+    cv2.circle(picture, (150, 110), 30, (220, 220, 60), -1)
+    storage.overlays.put(key, cv2.imencode(".png", picture)[1].tobytes(), content_type="image/png", metadata={})
+    with writing(engine) as connection:
+        for number in range(count):
+            connection.execute(
+                update(images)
+                .where(images.c.image_id == f"{number:05d}")
+                .values(
+                    uri=PHOTOGRAPHS[number % len(PHOTOGRAPHS)].as_uri(),
+                    patient_id=f"P-{number // 2:05d}",
+                    eye=(Eye.RIGHT, Eye.LEFT)[number % 2],
+                    reference_grade=3 if number % 7 == 0 else None,
+                )
+            )
+        connection.execute(update(gradings).where(gradings.c.overlay_key.is_not(None)).values(overlay_key=key))
+
+
+def write_as_a_stranger(engine: Engine, image_id: str) -> None:
+    """Put markup wherever a file, a manifest or an error may put words."""
+    with writing(engine) as connection:
+        uri = f"file:///x/{HOSTILE.replace('/', '')}"
+        connection.execute(
+            update(images).where(images.c.image_id == image_id).values(uri=uri, patient_id=HOSTILE[:128])
+        )
+        connection.execute(update(gradings).where(gradings.c.image_id == image_id).values(error_detail=HOSTILE))
+
+
+def let_two_read(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(reading_rules).values(run_id=1, readers=2))

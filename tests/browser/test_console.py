@@ -1,0 +1,368 @@
+"""The console in a real browser: what it shows, how it is worked, and what an attacker's page can do to it."""
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.browser.console_site import Site, let_two_read, running_site, write_as_a_stranger
+from tests.unit.console.rows import PASSWORD
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = ["--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+WIDTHS = (320, 768, 1920)
+IMAGES = 120
+GRADES: list[int | None] = [(number * 7) % 5 if number % 11 else None for number in range(IMAGES)]
+
+
+@pytest.fixture(scope="module")
+def chromium(request: pytest.FixtureRequest) -> "Iterator[Browser]":
+    """Started here unless the folder's other tests share one; skipped where there is none."""
+    try:
+        shared = request.getfixturevalue("browser")
+    except pytest.FixtureLookupError:
+        shared = None
+    if shared is not None:
+        yield shared
+        return
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make .venv/.dev")
+    with sync_api.sync_playwright() as playwright:
+        # Chromium's own sandbox does not run as root.
+        arguments = ["--no-sandbox"] if os.getuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*arguments, *QUIET])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """One window; `complaints` are the errors of its console and its scripts, `foreign` requests that left the site."""
+
+    page: "Page"
+    address: str
+    complaints: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.address + path)
+
+    def sign_in(self, name: str) -> None:
+        self.go("/sign-in")
+        self.page.fill("input[name=name]", name)
+        self.page.fill("input[name=password]", PASSWORD)
+        self.page.press("input[name=password]", "Enter")
+        self.page.wait_for_url("**/runs")
+
+    def overflow_px(self) -> int:
+        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+    def violations(self) -> list[str]:
+        """What axe-core finds wrong with what is shown now."""
+        axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+        self.page.evaluate(f"() => {{ {axe} }}")
+        found: dict[str, Any] = self.page.evaluate(
+            "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", AXE_TAGS
+        )
+        return [
+            f"{rule['id']}: {rule['help']}: {[node['html'][:120] for node in rule['nodes'][:3]]}"
+            for rule in found["violations"]
+        ]
+
+    def pixels(self, selector: str) -> "np.ndarray[Any, Any]":
+        picture = cv2.imdecode(np.frombuffer(self.page.locator(selector).screenshot(), np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None
+        return picture
+
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """For tests that change nothing."""
+    with running_site(tmp_path_factory.mktemp("site"), GRADES) as site:
+        yield site
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Site]:
+    """For tests that decide: grades 4, 2, ungradable, 0."""
+    with running_site(tmp_path, [4, 2, None, 0]) as site:
+        yield site
+
+
+@pytest.fixture
+def visit(chromium: "Browser") -> Iterator[Open]:
+    contexts = []
+
+    def enter(site: Site, name: str | None = None, *, width: int = 1280, dark: bool = False) -> Visit:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        visit = Visit(context.new_page(), site.address)
+        visit.page.on(
+            "console", lambda said: visit.complaints.append(said.text) if said.type in ("error", "warning") else None
+        )
+        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        visit.page.on(
+            "request",
+            lambda asked: None if asked.url.startswith(site.address) else visit.foreign.append(asked.url),
+        )
+        if name is not None:
+            visit.sign_in(name)
+        return visit
+
+    yield enter
+    for context in contexts:
+        context.close()
+
+
+def ids(visit: Visit) -> list[str]:
+    """The images that the list shows."""
+    links = visit.page.locator("#images .row-link").evaluate_all("links => links.map(link => link.pathname)")
+    return [link.rpartition("/")[2] for link in links]
+
+
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["light", "dark"])
+def test_every_page_fits_every_width_and_offends_nobody(site: Site, visit: Open, *, dark: bool) -> None:
+    window = visit(site, "anna", dark=dark)
+    for path in ("/runs", "/runs/night", "/runs/night?grade=2", "/runs/night/images/00002", "/runs/night/images/00000"):
+        window.go(path)
+        for width in WIDTHS:
+            window.page.set_viewport_size({"width": width, "height": 800})
+            assert window.overflow_px() <= 0, (path, width)
+        assert window.violations() == [], path
+    window.page.click("#show-keys")
+    assert window.violations() == []
+    with_form = visit(site, dark=dark, width=320)
+    with_form.go("/sign-in")
+    assert with_form.violations() == []
+    assert with_form.overflow_px() <= 0
+    assert window.complaints + with_form.complaints == []
+    assert window.foreign + with_form.foreign == []
+
+
+def test_list_shows_what_sql_gives_under_each_filter_and_on_each_page(site: Site, visit: Open) -> None:
+    window = visit(site, "vera")
+    window.go("/runs/night")
+    for choose, condition in (
+        (lambda: window.page.select_option("select[name=grade]", "3"), "g.grade = 3"),
+        (lambda: window.page.select_option("select[name=eye]", "left"), "g.grade = 3 AND i.eye = 'left'"),
+        (lambda: window.page.select_option("select[name=grade]", ""), "i.eye = 'left'"),
+        (lambda: window.page.select_option("select[name=eye]", ""), "1 = 1"),
+        (lambda: window.page.select_option("select[name=status]", "ungradable"), "g.status = 'ungradable'"),
+        (lambda: window.page.select_option("select[name=status]", ""), "1 = 1"),
+        (lambda: window.page.check("input[name=disagreement]"), "i.reference_grade <> g.grade"),
+    ):
+        with window.page.expect_response(lambda answer: "/runs/night?" in answer.url):
+            choose()
+        window.page.wait_for_selector("body:not(:has(.htmx-request, .htmx-swapping, .htmx-settling))")
+        expected = site.ask(
+            "SELECT g.image_id FROM gradings g JOIN images i ON i.image_id = g.image_id"
+            f" WHERE {condition} ORDER BY g.image_id"
+        )
+        shown = ids(window)
+        while window.page.locator("#images a[rel=next]").count():
+            window.page.click("#images a[rel=next]")
+            shown += ids(window)
+        assert shown == [image_id for (image_id,) in expected], condition
+        while window.page.locator("#images a[rel=prev]").count():
+            window.page.click("#images a[rel=prev]")
+        assert ids(window) == shown[:50]
+    assert "disagreement=yes" in window.page.url
+    assert window.complaints == []
+
+
+def test_slider_and_magnifier_change_what_is_seen(site: Site, visit: Open) -> None:
+    window = visit(site, "vera")
+    window.go("/runs/night/images/00001")
+    window.page.wait_for_function("document.querySelector('.over').complete")
+    photograph = window.pixels(".frame")
+    assert photograph.std() > 10
+    window.page.locator("#opacity").fill("50")
+    half = window.pixels(".frame")
+    window.page.locator("#opacity").fill("100")
+    overlay = window.pixels(".frame")
+    change = [float(np.abs(photograph.astype(int) - other.astype(int)).mean()) for other in (half, overlay)]
+    assert 5 < change[0] < change[1]
+    window.page.keyboard.press("o")
+    assert np.array_equal(window.pixels(".frame"), photograph)
+    window.page.keyboard.press("z")
+    assert window.page.locator("#zoom").get_attribute("aria-pressed") == "true"
+    assert not np.array_equal(window.pixels(".frame"), photograph)
+    assert window.complaints == []
+
+
+def test_reader_needs_no_mouse(fresh: Site, visit: Open) -> None:
+    window = visit(fresh, "anna")
+    keys = window.page.keyboard
+    keys.press("j")
+    keys.press("Enter")
+    window.page.wait_for_url("**/runs/night")
+    keys.press("n")
+    window.page.wait_for_url("**/images/00000")
+    keys.press("4")
+    keys.press("Enter")
+    window.page.wait_for_url("**/images/00001")
+    keys.press("3")
+    keys.press("Enter")
+    assert window.page.evaluate("document.activeElement.name") == "reason"
+    assert fresh.decided() == [("00000", "anna", 4)]
+    keys.type("4 haemorrhages, not 2")
+    keys.press("Control+Enter")
+    window.page.wait_for_url("**/images/00002")
+    keys.press("u")
+    keys.press("Enter")
+    window.page.wait_for_url("**/images/00003")
+    keys.press("?")
+    assert window.page.locator("#keys").is_visible()
+    keys.press("Escape")
+    keys.press("0")
+    keys.press("Enter")
+    window.page.wait_for_selector("text=Nothing is left for you to read")
+    expected = [("00000", "anna", 4), ("00001", "anna", 3), ("00002", "anna", None), ("00003", "anna", 0)]
+    assert fresh.decided() == expected
+    assert fresh.ask("SELECT reason FROM decisions WHERE decision_id = 2") == [("4 haemorrhages, not 2",)]
+    assert window.complaints == []
+
+
+def test_keys_can_be_switched_off(site: Site, visit: Open) -> None:
+    window = visit(site, "anna")
+    window.page.click("#show-keys")
+    window.page.uncheck("#keys-on")
+    window.page.keyboard.press("Escape")
+    window.go("/runs/night/images/00001")
+    window.page.keyboard.press("3")
+    window.page.keyboard.press("z")
+    assert window.page.locator("input[name=grade]:checked").count() == 0
+    assert window.page.locator("#zoom").get_attribute("aria-pressed") == "false"
+
+
+def test_two_who_decide_at_once_lose_nothing(fresh: Site, visit: Open) -> None:
+    anna, ben = visit(fresh, "anna"), visit(fresh, "ben")
+    for window, grade in ((anna, "3"), (ben, "1")):
+        window.go("/runs/night/images/00001")
+        window.page.check(f"input[name=grade][value='{grade}']")
+        window.page.fill("textarea", f"because {grade}")
+    anna.page.click("text=Save, next image")
+    anna.page.wait_for_url("**/images/00000")
+    ben.page.click("button:text-is('Save')")
+    ben.page.wait_for_selector("text=anna has decided on this image since you opened it")
+    assert ben.page.input_value("textarea") == "because 1"
+    assert ben.page.is_checked("input[name=grade][value='1']")
+    ben.page.click("button:text-is('Save')")
+    ben.page.wait_for_selector(".history >> text=because 1")
+    assert fresh.decided() == [("00001", "anna", 3), ("00001", "ben", 1)]
+    assert "because 3" in ben.page.inner_text(".history")
+
+
+def test_second_reader_is_blind_until_both_have_read(fresh: Site, visit: Open) -> None:
+    let_two_read(fresh.engine)
+    for name, grade in (("anna", "3"), ("ben", "1")):
+        window = visit(fresh, name)
+        window.go("/runs/night/images/00001")
+        assert "anna" not in window.page.inner_text("main") or name == "anna"
+        window.page.check(f"input[name=grade][value='{grade}']")
+        window.page.fill("textarea", "why")
+        window.page.click("button:text-is('Save')")
+        window.page.wait_for_selector(".history")
+    assert window.page.locator(".history li").count() == 2
+    assert window.page.locator("#decide").count() == 0
+    third = visit(fresh, "cleo")
+    third.go("/runs/night")
+    third.page.click("text=Read the next image")
+    third.page.wait_for_selector("text=Your arbitration")
+    assert third.page.url.endswith("/images/00001")
+
+
+def test_strangers_words_run_nowhere(fresh: Site, visit: Open) -> None:
+    write_as_a_stranger(fresh.engine, "00002")
+    window = visit(fresh, "anna")
+    window.page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    window.go("/runs/night/images/00002")
+    window.page.check("input[name=grade][value='1']")
+    window.page.fill("textarea", "<img src=x onerror=window.harmed=1>")
+    window.page.click("button:text-is('Save')")
+    window.page.wait_for_selector(".history li")
+    for path in ("/runs/night", "/runs/night/images/00002", "/runs/night?grade=<script>window.harmed=1</script>"):
+        window.go(path)
+        assert window.page.evaluate("window.harmed") is None
+        shown = window.page.inner_text("main")
+        assert "<script>window.harmed" in shown or "grade is one of" in shown
+    assert window.foreign == []
+
+
+def test_another_sites_form_decides_nothing(fresh: Site, visit: Open) -> None:
+    window = visit(fresh, "anna")
+    window.go("/runs/night/images/00001")
+    shown = window.page.input_value("input[name=shown]")
+    target = f"{fresh.address}/runs/night/images/00001/decision"
+    with _other_site(target, {"grade": "0", "reason": "x", "shown": shown, "last_seen": "0", "then": "stay"}) as evil:
+        # The same host and another port: to the browser the same site, so that it sends the cookies.
+        with window.page.expect_response(target) as answered:
+            window.page.goto(evil)
+        assert answered.value.status == 403
+        window.page.wait_for_selector("text=This form came from another site")
+    assert fresh.decided() == []
+
+
+def test_cookie_is_hidden_from_scripts_and_gone_after_signing_out(site: Site, visit: Open) -> None:
+    window = visit(site, "vera")
+    assert "fundus" not in window.page.evaluate("document.cookie")
+    (cookie,) = [one for one in window.page.context.cookies() if one["name"] == "fundus"]
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+    window.page.click("text=Sign out")
+    window.page.wait_for_url("**/sign-in")
+    window.go("/runs/night")
+    assert re.search(r"/sign-in\?next=/runs/night$", window.page.url)
+
+
+class _other_site:  # noqa: N801 - used as a context manager
+    """A page of somebody else's that sends a form as soon as it is open."""
+
+    def __init__(self, target: str, fields: dict[str, str]) -> None:
+        inputs = "".join(f'<input name="{name}" value="{value}">' for name, value in fields.items())
+        page = (
+            f'<!doctype html><link rel="icon" href="data:,"><form method="post" action="{target}">{inputs}</form>'
+            "<script>document.forms[0].submit()</script>"
+        ).encode()
+
+        class Evil(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("content-type", "text/html")
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Evil)
+
+    def __enter__(self) -> str:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self._server.server_address[1]}/"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,501 @@
+"""The console over real HTTP, on both databases: signing in, forms, pages, reading, and what an attacker would try."""
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import httpx
+import numpy as np
+import psycopg
+import pytest
+from sqlalchemy import Engine, select, update
+
+from console.headers import CONTENT_SECURITY_POLICY
+from producer.audit import read_trail
+from producer.export import export_run
+from producer.export_formats import Format
+from producer.runs import Run
+from tests.services.console import serving
+from tests.services.visitor import Visitor, token_in
+from tests.unit.console.rows import PASSWORD, add_people, graded_run
+from worker.contract.database import connect, reading, writing
+from worker.contract.migrate import require_current
+from worker.contract.reading_schema import decisions
+from worker.contract.schema import gradings, images
+from worker.contract.settings import Settings, parse_settings
+from worker.contract.storage import Storage
+from worker.contract.vocabulary import Role
+
+SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
+PEOPLE = {"vera": Role.VIEWER, "anna": Role.GRADER, "ben": Role.GRADER, "cleo": Role.GRADER, "olga": Role.OPERATOR}
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+IMAGE = "/runs/night/images/00000"
+
+
+@pytest.fixture(
+    params=["sqlite_url", pytest.param("postgres_url", marks=pytest.mark.slow)], ids=["sqlite", "postgresql"]
+)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    engine = connect(parse_settings(database_url=request.getfixturevalue(request.param)), pool_size=20)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings(source_roots=str(SAMPLES), decode_processes=1)
+
+
+@pytest.fixture
+def run(engine: Engine) -> Run:
+    add_people(engine, **PEOPLE)
+    return graded_run(engine, [2, 0, None, 4, 1])
+
+
+@pytest.fixture
+def address(settings: Settings, engine: Engine, run: Run) -> Iterator[str]:
+    with serving(settings, engine) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(address: str) -> Iterator[Callable[[str], Visitor]]:
+    """Somebody who has signed in."""
+    visitors: list[Visitor] = []
+
+    def visit(name: str) -> Visitor:
+        visitors.append(Visitor(address))
+        assert visitors[-1].sign_in(name, PASSWORD).status_code == 200
+        return visitors[-1]
+
+    yield visit
+    for visitor in visitors:
+        visitor.client.close()
+
+
+def test_nothing_is_shown_to_a_stranger(address: str) -> None:
+    with Visitor(address) as stranger:
+        for path in (
+            "/",
+            "/runs",
+            "/runs/night",
+            "/runs/night/progress",
+            IMAGE,
+            f"{IMAGE}/photograph",
+            f"{IMAGE}/overlay",
+        ):
+            found = stranger.client.get(path, follow_redirects=False)
+            assert found.status_code == 303, path
+        assert "<h1>Sign in</h1>" in stranger.get(IMAGE).text
+        for path in ("/sign-out", "/runs/night/next", "/runs/night/readers", f"{IMAGE}/decision", f"{IMAGE}/lease"):
+            found = stranger.client.post(path, data={"grade": "0"}, follow_redirects=False)
+            assert found.status_code == 303, path
+            assert found.headers["location"] == "/sign-in"
+        assert stranger.client.get("/runs", headers={"hx-request": "true"}).status_code == 401
+        assert stranger.get("/healthz").text == "ok\n"
+        assert stranger.get("/static/../app.py").status_code in (303, 404)
+        assert stranger.get("/static/%2e%2e/app.py").status_code == 404
+
+
+def test_every_answer_forbids_what_a_page_need_not_do(address: str, visit: Callable[[str], Visitor]) -> None:
+    anna = visit("anna")
+    for path in ("/runs", "/runs/night", IMAGE, "/runs/none", "/sign-in", "/static/console.js", f"{IMAGE}/photograph"):
+        headers = anna.get(path).headers
+        assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] == ("no-cache" if path.startswith("/static") else "no-store")
+        assert "server" not in headers
+    for path in ("/runs", "/runs/night", IMAGE, "/sign-in"):
+        page = anna.get(path).text
+        assert not re.search(r"<script(?! src=)|<style|\sstyle=|\son\w+=|javascript:|https?://(?!127)", page), path
+
+
+def test_cookie_is_kept_from_scripts_and_other_sites(address: str) -> None:
+    with Visitor(address) as visitor:
+        page = visitor.get("/sign-in")
+        answer = visitor.client.post(
+            "/sign-in",
+            data={"form_token": token_in(page), "name": "anna", "password": PASSWORD},
+            follow_redirects=False,
+        )
+        given = [cookie for cookie in answer.headers.get_list("set-cookie") if cookie.startswith("fundus=")]
+        assert len(given) == 1
+        assert {"httponly", "samesite=lax", "path=/"} <= {part.strip().lower() for part in given[0].split(";")[1:]}
+
+
+def test_behind_tls_cookies_are_bound_to_it(engine: Engine, run: Run, make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(console_url="https://grading.example.org", decode_processes=1)
+    with serving(settings, engine) as address, httpx.Client(base_url=address) as client:
+        headers = {"host": "grading.example.org"}
+        page = client.get("/sign-in", headers=headers)
+        assert "max-age" in page.headers["strict-transport-security"]
+        form_cookie = page.headers["set-cookie"].partition(";")[0]
+        answer = client.post(
+            "/sign-in",
+            data={"form_token": token_in(page), "name": "anna", "password": PASSWORD},
+            headers=headers | {"cookie": form_cookie, "origin": "https://grading.example.org"},
+        )
+        (cookie,) = [one for one in answer.headers.get_list("set-cookie") if one.startswith("__Host-fundus=")]
+        assert "Secure" in cookie
+        assert "Domain" not in cookie
+        assert client.get("/runs").status_code == 421
+        assert client.get("/healthz").status_code == 200
+
+
+def test_wrong_password_is_refused_and_after_five_nobody_is_listened_to(address: str, engine: Engine) -> None:
+    with Visitor(address) as stranger:
+        for _ in range(5):
+            answer = stranger.sign_in("anna", "wrong")
+            assert (answer.status_code, "Name or password is wrong." in answer.text) == (401, True)
+        answer = stranger.sign_in("anna", PASSWORD)
+        assert answer.status_code == 429
+        assert "try again in 15 minutes" in answer.text
+        assert stranger.sign_in("nobody", "wrong").status_code == 401
+    told = [
+        entry["details"]["accepted"] for entry in read_trail(engine, run=None, last=99) if entry["action"] == "sign_in"
+    ]
+    assert told == [False] * 6
+
+
+@pytest.mark.parametrize(
+    ("wanted", "led_to"),
+    [
+        (IMAGE, IMAGE),
+        ("/runs/night?grade=2", "/runs/night?grade=2"),
+        ("https://evil.example/", "/runs"),
+        ("//evil.example/", "/runs"),
+        ("/\\evil.example", "/runs"),
+        ("/\tevil", "/runs"),
+        ("/sign-out", "/runs"),
+        ("javascript:alert(1)", "/runs"),
+    ],
+)
+def test_sign_in_leads_to_no_other_site(address: str, wanted: str, led_to: str) -> None:
+    with Visitor(address) as visitor:
+        page = visitor.client.get("/sign-in", params={"next": wanted})
+        answer = visitor.client.post(
+            "/sign-in",
+            data={"form_token": token_in(page), "name": "anna", "password": PASSWORD, "next": wanted},
+            follow_redirects=False,
+        )
+        assert answer.headers["location"] == led_to
+
+
+@pytest.mark.parametrize("planted", ["an attacker's own session", "a made-up secret"])
+def test_session_of_an_attackers_choice_is_never_signed_in(
+    planted: str, address: str, visit: Callable[[str], Visitor]
+) -> None:
+    attacker = visit("vera")
+    fixed = attacker.client.cookies["fundus"] if planted.startswith("an attacker") else "a" * 43
+    with Visitor(address) as victim:
+        page = victim.get("/sign-in")
+        cookies = f"fundus={fixed}; fundus-form={victim.client.cookies['fundus-form']}"
+        victim.client.cookies.clear()
+        answer = victim.client.post(
+            "/sign-in",
+            data={"form_token": token_in(page), "name": "anna", "password": PASSWORD},
+            headers={"cookie": cookies},
+            follow_redirects=False,
+        )
+        (given,) = re.findall(r"fundus=([\w-]+);", "\n".join(answer.headers.get_list("set-cookie")))
+        assert given != fixed
+    with httpx.Client(base_url=address) as thief:
+        shown = thief.get("/runs", headers={"cookie": f"fundus={fixed}"}, follow_redirects=True).text
+        assert "anna" not in shown
+        assert "anna" in thief.get("/runs", headers={"cookie": f"fundus={given}"}).text
+
+
+def test_old_cookie_is_worthless_after_signing_out(visit: Callable[[str], Visitor], address: str) -> None:
+    anna = visit("anna")
+    cookie = anna.client.cookies["fundus"]
+    answer = anna.post("/sign-out", anna.get("/runs"))
+    assert "<h1>Sign in</h1>" in answer.text
+    with Visitor(address) as thief:
+        thief.client.cookies.set("fundus", cookie)
+        assert "<h1>Sign in</h1>" in thief.get("/runs").text
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "no token",
+        "another session's token",
+        "sign-in form's token",
+        "other origin",
+        "null origin",
+        "cross site",
+        "json",
+        "too large",
+    ],
+)
+def test_forged_form_changes_nothing(attack: str, visit: Callable[[str], Visitor], engine: Engine) -> None:
+    anna, ben = visit("anna"), visit("ben")
+    page = anna.get(IMAGE)
+    shown, last_seen = re.findall(r'name="(?:shown|last_seen)" value="([^"]*)"', page.text)
+    fields = {"grade": "0", "reason": "x", "shown": shown, "last_seen": last_seen, "form_token": token_in(page)}
+    headers: dict[str, str] = {}
+    body: dict[str, Any] = {"data": fields}
+    status = 403
+    if attack == "no token":
+        del fields["form_token"]
+    elif attack == "another session's token":
+        fields["form_token"] = token_in(ben.get("/runs"))
+    elif attack == "sign-in form's token":
+        fields["form_token"] = token_in(anna.get("/sign-in"))
+    elif attack == "other origin":
+        headers["origin"] = "http://evil.example"
+    elif attack == "null origin":
+        headers["origin"] = "null"
+    elif attack == "cross site":
+        headers["sec-fetch-site"] = "cross-site"
+    elif attack == "json":
+        body, status = {"json": fields}, 415
+    else:
+        fields["reason"], status = "x" * 70_000, 413
+    answer = anna.client.post(f"{IMAGE}/decision", headers=headers, follow_redirects=False, **body)
+    assert answer.status_code == status
+    with reading(engine) as connection:
+        assert connection.execute(select(decisions)).all() == []
+
+
+def test_forged_sign_in_is_refused(address: str) -> None:
+    fields = {"name": "anna", "password": PASSWORD}
+    with Visitor(address) as visitor:
+        assert visitor.client.post("/sign-in", data=fields).status_code == 403
+        page = visitor.get("/sign-in")
+        good = fields | {"form_token": token_in(page)}
+        assert visitor.client.post("/sign-in", data=good, headers={"origin": "http://evil.example"}).status_code == 403
+        with Visitor(address) as other:
+            assert other.client.post("/sign-in", data=good).status_code == 403
+
+
+def test_roles_do_what_they_may(visit: Callable[[str], Visitor], engine: Engine) -> None:
+    for name in ("vera", "olga"):
+        visitor = visit(name)
+        page = visitor.get(IMAGE)
+        assert 'id="decide"' not in page.text
+        assert visitor.post(f"{IMAGE}/decision", page, grade="0", reason="x").status_code == 403
+        assert visitor.post("/runs/night/next", page).status_code == 403
+    for name, status in (("vera", 403), ("anna", 403), ("olga", 200)):
+        visitor = visit(name)
+        assert visitor.post("/runs/night/readers", visitor.get("/runs/night"), readers="2").status_code == status
+    assert "Two people read each image" in visit("vera").get("/runs/night").text
+    assert visit("olga").post("/runs/night/readers", visit("olga").get("/runs"), readers="2").status_code == 403
+
+
+def test_a_grader_reads_the_queue_to_its_end(
+    visit: Callable[[str], Visitor], engine: Engine, run: Run, tmp_path: Path
+) -> None:
+    anna = visit("anna")
+    page = anna.post("/runs/night/next", anna.get("/runs/night"))
+    order = []
+    while "Nothing is left" not in page.text:
+        path = page.url.path
+        order.append(path[-5:])
+        shown, last_seen = re.findall(r'name="(?:shown|last_seen)" value="([^"]*)"', page.text)
+        page = anna.post(
+            f"{path}/decision", page, grade="3", reason="drusen", shown=shown, last_seen=last_seen, then="next"
+        )
+        assert page.status_code == 200
+    assert order == ["00003", "00000", "00002", "00004", "00001"]
+    assert "<b>5</b> read" in anna.get("/runs/night").text
+    export_run(engine, Storage(Settings()).overlays, run, Format.CSV, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().count(",read,3,anna,") == 5
+    assert "anna=3" in (tmp_path / "out.csv").read_text()
+    told = [entry for entry in read_trail(engine, run="night", last=99) if entry["action"] == "decide"]
+    assert len(told) == 5
+
+
+def test_refused_decision_keeps_what_was_typed(visit: Callable[[str], Visitor]) -> None:
+    anna, ben = visit("anna"), visit("ben")
+    seen = ben.get(IMAGE)
+    assert anna.decide(IMAGE, "3", "microaneurysms").status_code == 200
+    answer = ben.decide(IMAGE, "4", "new vessels at the disc", page=seen)
+    assert answer.status_code == 409
+    assert "anna has decided on this image since you opened it" in answer.text
+    assert "new vessels at the disc</textarea>" in answer.text
+    assert re.search(r'value="4" required checked', answer.text)
+    assert ben.decide(IMAGE, "4", "new vessels at the disc", page=answer).status_code == 200
+    assert ben.decide(IMAGE, "", "").status_code == 422
+    assert "say why" in ben.decide(IMAGE, "1").text
+
+
+def test_two_readers_at_once_lose_nothing(visit: Callable[[str], Visitor], engine: Engine) -> None:
+    olga = visit("olga")
+    olga.post("/runs/night/readers", olga.get("/runs/night"), readers="2")
+    readers = {"anna": "3", "ben": "1"}
+    visitors = {name: visit(name) for name in readers}
+    pages = {name: visitor.get(IMAGE) for name, visitor in visitors.items()}
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(lambda n: visitors[n].decide(IMAGE, readers[n], "seen", page=pages[n]), readers))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    with reading(engine) as connection:
+        found = {row.reader: str(row.grade) for row in connection.execute(select(decisions))}
+    assert found == readers
+    cleo = visit("cleo")
+    page = cleo.get(IMAGE)
+    assert "Your arbitration" in page.text
+    assert cleo.decide(IMAGE, "2", "between", page=page).status_code == 200
+    assert "arbitrates" in visit("vera").get(IMAGE).text
+
+
+def test_queue_never_serves_one_image_to_two(visit: Callable[[str], Visitor]) -> None:
+    visitors = [visit(name) for name in ("anna", "ben", "cleo")]
+    pages = [visitor.get("/runs/night") for visitor in visitors]
+    with ThreadPoolExecutor(3) as threads:
+        served = list(
+            threads.map(
+                lambda pair: pair[0].post("/runs/night/next", pair[1]).url.path, zip(visitors, pages, strict=True)
+            )
+        )
+    assert sorted(served) == [f"/runs/night/images/{name}" for name in ("00000", "00002", "00003")]
+    held = visitors[0].get(served[1]).text
+    assert "reads this image at this moment" in held
+    assert 'id="decide"' not in held
+    page = visitors[1].get(served[1])
+    assert visitors[1].post(f"{served[1]}/lease", page).status_code == 204
+    assert visitors[0].post(f"{served[1]}/lease", visitors[0].get("/runs/night")).status_code == 409
+
+
+def test_what_strangers_wrote_is_text_and_no_markup(visit: Callable[[str], Visitor], engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(
+            update(images).where(images.c.image_id == "00000").values(uri=f"file:///x/{HOSTILE}", patient_id=HOSTILE)
+        )
+        connection.execute(
+            update(gradings).where(gradings.c.image_id == "00002").values(error_code=HOSTILE[:60], error_detail=HOSTILE)
+        )
+    anna = visit("anna")
+    anna.decide(IMAGE, "3", HOSTILE)
+    for path in ("/runs/night", IMAGE, "/runs/night/images/00002"):
+        page = anna.get(path).text
+        assert "&lt;script&gt;alert(1)" in page, path
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+    for path in (
+        f"/runs/{HOSTILE}",
+        f"/runs/night?grade={HOSTILE}",
+        f"/sign-in?next={HOSTILE}",
+        f"/runs/night/images/{HOSTILE}",
+    ):
+        assert "<script>alert" not in anna.get(path).text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/runs/none", 404),
+        ("/runs/night/images/none", 404),
+        ("/runs/none/images/00000", 404),
+        ("/runs/night/images/..%2f..%2fetc", 404),
+        ("/runs/night?grade=7", 400),
+        ("/runs/night?eye=third", 400),
+        ("/nothing", 404),
+        (f"{IMAGE}/decision", 405),
+    ],
+)
+def test_address_of_nothing_is_answered_with_a_sentence(
+    path: str, status: int, visit: Callable[[str], Visitor]
+) -> None:
+    answer = visit("anna").get(path)
+    assert answer.status_code == status
+    assert "<h1>" in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_photograph_and_overlay_come_through_the_server(
+    visit: Callable[[str], Visitor], engine: Engine, settings: Settings
+) -> None:
+    anna = visit("anna")
+    png = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    with writing(engine) as connection:
+        uri = (SAMPLES / "IDRiD_138.jpg").as_uri()
+        connection.execute(update(images).where(images.c.image_id == "00000").values(uri=uri))
+        key = connection.execute(select(gradings.c.overlay_key).where(gradings.c.image_id == "00000")).scalar_one()
+    assert anna.get(f"{IMAGE}/overlay").status_code == 404
+    Storage(settings).overlays.put(key, png, content_type="image/png", metadata={})
+    overlay, photograph = anna.get(f"{IMAGE}/overlay"), anna.get(f"{IMAGE}/photograph")
+    assert (overlay.status_code, overlay.headers["content-type"], overlay.content) == (200, "image/png", png)
+    assert (photograph.status_code, photograph.headers["content-type"]) == (200, "image/jpeg")
+    assert photograph.content[:3] == b"\xff\xd8\xff"
+    # Another image lies outside the roots: the worker would not read it, nor does this.
+    refused = anna.get("/runs/night/images/00001/photograph")
+    assert refused.status_code == 422
+    assert "reference_not_allowed" in refused.text
+    assert anna.get("/runs/night/images/00002/overlay").status_code == 404
+
+
+def test_run_in_progress_is_asked_for_again_and_a_finished_one_is_not(
+    visit: Callable[[str], Visitor], engine: Engine
+) -> None:
+    anna = visit("anna")
+    answer = anna.get("/runs/night/progress")
+    assert (answer.status_code, "every 2s" in answer.text) == (200, True)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE runs SET state = 'finished', finished_at = created_at")
+    answer = anna.get("/runs/night/progress")
+    assert (answer.status_code, "every 2s" in answer.text) == (286, False)
+
+
+def test_ledger_that_is_away_is_said_in_one_sentence(
+    visit: Callable[[str], Visitor], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = visit("anna")
+    with writing(engine) as connection:
+        connection.exec_driver_sql("ALTER TABLE reading_rules RENAME TO hidden")
+    answer = anna.get("/runs/night")
+    assert answer.status_code in (500, 503)
+    assert "hidden" not in answer.text
+    assert "SELECT" not in answer.text
+    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    with writing(engine) as connection:
+        connection.exec_driver_sql("ALTER TABLE hidden RENAME TO reading_rules")
+    assert anna.get("/runs/night").status_code == 200
+
+
+@pytest.fixture
+def console_login(postgres_url: str) -> Iterator[str]:
+    """The address of a migrated ledger for a login that is no more than `fundus_console`."""
+    with closing(psycopg.connect(postgres_url, autocommit=True)) as connection:
+        connection.execute(ROLES.read_bytes())
+        connection.execute("CREATE ROLE only_console LOGIN PASSWORD 'x' IN ROLE fundus_console")
+    parts = urlsplit(postgres_url)
+    yield f"postgresql://only_console:x@127.0.0.1:{parts.port}{parts.path}"
+    with closing(psycopg.connect(postgres_url, autocommit=True)) as connection:
+        connection.execute("DROP OWNED BY only_console; DROP ROLE only_console")
+
+
+def test_role_of_the_console_suffices_for_all_it_does(
+    postgres_url: str, console_login: str, make_settings: Callable[..., Settings]
+) -> None:
+    owner = connect(parse_settings(database_url=postgres_url))
+    add_people(owner, **PEOPLE)
+    graded_run(owner, [2, 0, None, 4, 1])
+    settings = make_settings(database_url=console_login, decode_processes=1)
+    engine = connect(settings, pool_size=20)
+    require_current(engine)
+    with serving(settings, engine) as address, Visitor(address) as anna, Visitor(address) as olga:
+        assert anna.sign_in("anna", "wrong").status_code == 401
+        assert anna.sign_in("anna", PASSWORD).status_code == 200
+        assert olga.sign_in("olga", PASSWORD).status_code == 200
+        assert olga.post("/runs/night/readers", olga.get("/runs/night"), readers="2").status_code == 200
+        page = anna.post("/runs/night/next", anna.get("/runs/night?unsure=yes"))
+        assert page.url.path == "/runs/night/images/00003"
+        assert anna.post(f"{page.url.path}/lease", page).status_code == 204
+        assert anna.decide(page.url.path, "3", "why").status_code == 200
+        assert anna.get("/runs/night/progress").status_code == 200
+        assert anna.post("/sign-out", anna.get("/runs")).status_code == 200
+    with reading(owner) as connection:
+        assert connection.execute(select(decisions.c.reader)).scalars().all() == ["anna"]
+    told = [entry["action"] for entry in read_trail(owner, run=None, last=99)]
+    assert told == ["enqueue", "seal", "sign_in", "sign_in", "sign_in", "set_readers", "decide", "sign_out"]
+    engine.dispose()
+    owner.dispose()

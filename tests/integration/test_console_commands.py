@@ -1,0 +1,106 @@
+"""`fundus user` and `fundus serve` as real processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.processes import FUNDUS, fundus
+from tests.services.visitor import Visitor
+
+PASSWORD = "a long enough one"
+
+
+@pytest.fixture
+def env(sqlite_url: str, tmp_path: Path) -> dict[str, str]:
+    return {"FUNDUS_DATABASE_URL": sqlite_url, "FUNDUS_STORAGE_URL": (tmp_path / "store").as_uri()}
+
+
+def told(env: dict[str, str], *arguments: str, password: str = "") -> tuple[int, str]:
+    """Exit status and all that was said."""
+    done = subprocess.run(
+        [FUNDUS, "user", *arguments], env=_whole(env), input=password, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_users_come_and_go_by_command(env: dict[str, str]) -> None:
+    assert told(env, "list") == (0, "No users yet. Begin with: fundus user add NAME --role grader\n")
+    assert told(env, "add", "anna", "--role", "grader", password=f"{PASSWORD}\n") == (0, "anna may sign in as grader\n")
+    status, said = told(env, "add", "anna", password=f"{PASSWORD}\n")
+    assert (status, said) == (2, "error[user_invalid]: there is a user anna already\n")
+    status, said = told(env, "add", "ben", password="")
+    assert (status, said) == (2, "error[usage]: no password on standard input\n")
+    status, said = told(env, "add", "ben", password="short\n")
+    assert (status, said) == (2, "error[usage]: a password has 12 to 256 characters, this one has 5\n")
+    assert told(env, "role", "anna", "operator") == (0, "anna is operator now\n")
+    assert told(env, "disable", "anna") == (0, "anna is disabled\n")
+    status, said = told(env, "list", "--json")
+    assert '"name": "anna", "role": "operator"' in said
+    assert "argon2" not in said
+    assert told(env, "disable", "ben")[0] == 2
+
+
+def test_password_is_no_argument(env: dict[str, str]) -> None:
+    assert told(env, "add", "anna", PASSWORD)[0] == 2
+    assert "--password" not in told(env, "add", "--help")[1]
+
+
+def test_console_serves_and_ends_when_told(env: dict[str, str]) -> None:
+    told(env, "add", "anna", "--role", "grader", password=PASSWORD)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [FUNDUS, "serve", "--port", str(port)], env=_whole(env), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait(f"{address}/healthz", process)
+        with Visitor(address) as anna:
+            assert "There are no runs yet" in anna.sign_in("anna", PASSWORD).text
+        with socket.socket() as elsewhere, pytest.raises(OSError, match="refused"):
+            # Only this machine's own address is listened on.
+            elsewhere.connect(("127.0.0.2", port))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert f"note: the console is on {address}" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "complaint"),
+    [
+        (["--host", "0.0.0.0"], {}, "error[settings_invalid]: to serve on 0.0.0.0, set FUNDUS_CONSOLE_URL"),
+        ([], {"FUNDUS_CONSOLE_URL": "http://10.0.0.1"}, "error[settings_invalid]: FUNDUS_CONSOLE_URL: must be https"),
+        (["--key", "key.pem"], {}, "error[usage]: --certificate and --key belong together"),
+    ],
+)
+def test_unsafe_start_is_refused(
+    arguments: list[str], variables: dict[str, str], complaint: str, env: dict[str, str]
+) -> None:
+    done = fundus("serve", *arguments, env=env | variables, check=False)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
+def _whole(env: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, **env}
+
+
+def _wait(url: str, process: "subprocess.Popen[str]") -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} does not answer")

@@ -1,0 +1,65 @@
+"""People and graded runs for the tests of the console."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from argon2 import PasswordHasher
+from sqlalchemy import Engine, insert, update
+
+from console.sessions import Person
+from producer.runs import Run
+from tests.unit.producer.ledger_rows import NOON, add_model, fail, grade, make_run, references
+from worker.contract.database import writing
+from worker.contract.reading_schema import users
+from worker.contract.schema import gradings
+from worker.contract.vocabulary import Role, Status
+
+PASSWORD = "a long enough one"
+
+
+def person(engine: Engine, name: str, role: Role = Role.GRADER) -> Person:
+    """Somebody with an account and no password, which hashing would take its time for."""
+    with writing(engine) as connection:
+        connection.execute(insert(users).values(name=name, role=role, password_hash="none", created_at=NOON))
+    return Person(name, role, "token")
+
+
+def add_people(engine: Engine, **roles: Role) -> None:
+    """Accounts whose password is PASSWORD, hashed so that it is quickly compared."""
+    with writing(engine) as connection:
+        for name, role in roles.items():
+            connection.execute(insert(users).values(name=name, role=role, password_hash=_hashed(), created_at=NOON))
+
+
+@cache
+def _hashed() -> str:
+    return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+
+
+def graded_run(engine: Engine, grades: Sequence[int | None], name: str = "night") -> Run:
+    """Images `00000`, `00001`, ... with these grades; None is ungradable."""
+    with_model = name == "night"
+    if with_model:
+        add_model(engine)
+    names = [f"{number:05d}" for number in range(len(grades))]
+    run = make_run(engine, name, references(*names))
+    for image_id, given in zip(names, grades, strict=True):
+        if given is None:
+            fail(engine, run, image_id, "blurred", Status.UNGRADABLE)
+        else:
+            grade(engine, run, image_id, given)
+    return run
+
+
+def grade_all(engine: Engine, run: Run, given: int) -> None:
+    """Every image of the run, in one statement."""
+    outputs = {f"p_ge{k}": 0.9 if k <= given else 0.1 for k in range(5)}
+    with writing(engine) as connection:
+        connection.execute(
+            update(gradings)
+            .where(gradings.c.run_id == run.run_id)
+            .values(
+                status=Status.GRADED, grade=given, **outputs, referable=given >= 2, flags="", saliency=bytes(98),
+                model_id="0123456789abcdef", overlay_key="night/x.png", settled_at=NOON,
+            )
+        )  # fmt: skip

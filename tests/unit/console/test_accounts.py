@@ -1,0 +1,76 @@
+import pytest
+from sqlalchemy import Engine, select
+
+from console.accounts import add_user, disable_user, enable_user, list_users, set_password, set_role
+from console.passwords import is_password
+from console.sessions import begin_session, find_person
+from console.signing_in import sign_in
+from producer.audit import read_trail
+from tests.unit.console.rows import PASSWORD
+from worker.contract.database import reading, writing
+from worker.contract.errors import UsageError
+from worker.contract.reading_schema import users
+from worker.contract.vocabulary import Role
+
+
+def test_password_is_kept_as_argon2id_alone(engine: Engine) -> None:
+    add_user(engine, "anna", Role.GRADER, PASSWORD)
+    with reading(engine) as connection:
+        kept = connection.execute(select(users.c.password_hash)).scalar_one()
+    assert kept.startswith("$argon2id$")
+    assert PASSWORD not in kept
+    assert is_password(PASSWORD, kept)
+    assert not is_password(PASSWORD + "x", kept)
+    assert not is_password("nobody has this password", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "complaint"),
+    [
+        ("", PASSWORD, "is no user name"),
+        ("Anna", PASSWORD, "is no user name"),
+        ("an na", PASSWORD, "is no user name"),
+        ("a" * 65, PASSWORD, "64 at most"),
+        ("<b>", PASSWORD, "is no user name"),
+        ("anna", "short", "has 12 to 256 characters, this one has 5"),
+        ("anna", "x" * 257, "this one has 257"),
+        ("anna", "anna-anna-12", "must not be the name"),
+    ],
+)
+def test_name_and_password_are_checked(engine: Engine, name: str, password: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        add_user(engine, name, Role.VIEWER, password)
+    assert list_users(engine) == []
+
+
+def test_a_name_is_given_once(engine: Engine) -> None:
+    add_user(engine, "anna", Role.VIEWER, PASSWORD)
+    with pytest.raises(UsageError, match="there is a user anna already"):
+        add_user(engine, "anna", Role.OPERATOR, PASSWORD)
+    assert [user.role for user in list_users(engine)] == [Role.VIEWER]
+
+
+def test_every_change_ends_the_sessions_and_is_audited(engine: Engine) -> None:
+    add_user(engine, "anna", Role.VIEWER, PASSWORD)
+    changes = (
+        lambda: set_role(engine, "anna", Role.GRADER),
+        lambda: set_password(engine, "anna", PASSWORD[::-1]),
+        lambda: disable_user(engine, "anna"),
+    )
+    for change in changes:
+        with writing(engine) as connection:
+            token = begin_session(connection, "anna")
+        assert find_person(engine, token) is not None
+        change()
+        assert find_person(engine, token) is None
+    assert sign_in(engine, "anna", PASSWORD[::-1], "10.0.0.1") is None
+    enable_user(engine, "anna")
+    assert sign_in(engine, "anna", PASSWORD[::-1], "10.0.0.1") is not None
+    trail = [entry for entry in read_trail(engine, run=None, last=100) if entry["action"] == "change_user"]
+    assert [entry["details"]["change"] for entry in trail] == ["add", "role grader", "password", "disable", "enable"]
+    assert PASSWORD not in str(trail)
+
+
+def test_unknown_user_is_named(engine: Engine) -> None:
+    with pytest.raises(UsageError, match="no user 'ben'; `fundus user list` shows them"):
+        disable_user(engine, "ben")

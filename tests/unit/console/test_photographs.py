@@ -1,0 +1,94 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from console.image import Source
+from console.photographs import PLAIN, SIDE_PX, Photographs
+from tests.integration.test_closed_doors import EXIF, with_exif
+from worker.contract.errors import ImageChecksumError, ImageError, ImageReferenceError
+from worker.contract.settings import Settings
+from worker.contract.storage import Storage
+
+SAMPLES = Path(__file__).parents[3] / "producer" / "samples"
+
+
+def source(path: Path, sha256: str | None = None) -> Source:
+    return Source(path.as_uri(), sha256, None)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path, make_settings: Callable[..., Settings]) -> Iterator[Photographs]:
+    settings = make_settings(source_roots=f"{SAMPLES},{tmp_path / 'inbox'}", decode_processes=1)
+    (tmp_path / "inbox").mkdir()
+    drawn = Photographs(settings, Storage(settings))
+    yield drawn
+    drawn.close()
+
+
+def decoded(data: bytes) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture
+
+
+def test_photograph_is_drawn_anew_without_its_exif(photographs: Photographs, tmp_path: Path) -> None:
+    marked = tmp_path / "inbox" / "eye.jpg"
+    marked.write_bytes(with_exif((SAMPLES / "IDRiD_138.jpg").read_bytes()))
+    drawn = photographs.draw(source(marked))
+    assert EXIF not in drawn
+    assert b"Exif" not in drawn
+    picture = decoded(drawn)
+    assert picture.shape == (SIDE_PX, SIDE_PX, 3)
+    # The field fills the canvas from side to side: red in the middle, black in the corner.
+    assert picture[SIDE_PX // 2, SIDE_PX // 2, 2] > 60
+    assert picture[:20, :20].max() < 20
+
+
+def test_photograph_without_a_field_is_shown_whole(photographs: Photographs) -> None:
+    picture = decoded(photographs.draw(source(SAMPLES / "black-frame.jpg")))
+    assert picture.shape == (SIDE_PX, SIDE_PX, 3)
+
+
+def test_the_roots_hold_here_too(photographs: Photographs, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.jpg"
+    outside.write_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes())
+    (tmp_path / "inbox" / "link.jpg").symlink_to(outside)
+    for path in (outside, tmp_path / "inbox" / "link.jpg", tmp_path / "inbox" / ".." / "outside.jpg"):
+        with pytest.raises(ImageReferenceError, match="in no folder that may be read"):
+            photographs.draw(source(path))
+    with pytest.raises(ImageReferenceError):
+        photographs.draw(Source("http://127.0.0.1/eye.jpg", None, None))
+
+
+def test_file_that_is_not_the_promised_one_is_not_shown(photographs: Photographs) -> None:
+    with pytest.raises(ImageChecksumError):
+        photographs.draw(source(SAMPLES / "IDRiD_138.jpg", "0" * 64))
+
+
+def test_file_that_is_no_picture_is_not_shown(photographs: Photographs) -> None:
+    with pytest.raises(ImageError):
+        photographs.draw(source(SAMPLES / "not-an-image.jpg"))
+
+
+def test_stack_entry_is_shown_as_it_is(photographs: Photographs, tmp_path: Path) -> None:
+    side = PLAIN.input_size_px
+    np.save(tmp_path / "inbox" / "x.npy", np.full((2, side, side, 3), 100, np.uint8))
+    picture = decoded(photographs.draw(Source(f"{(tmp_path / 'inbox' / 'x.npy').as_uri()}#1", None, None)))
+    assert abs(int(picture[SIDE_PX // 2, SIDE_PX // 2, 1]) - 100) <= 2
+
+
+def test_overlay_is_served_only_if_it_is_a_picture(
+    photographs: Photographs, tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    store = Storage(make_settings()).overlays
+    png = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    store.put("night/m/a.png", png, content_type="image/png", metadata={})
+    store.put("night/m/b.png", b"<script>alert(1)</script>", content_type="image/png", metadata={})
+    assert photographs.overlay("night/m/a.png") == (png, "image/png")
+    with pytest.raises(ImageError, match="neither a PNG nor a JPEG"):
+        photographs.overlay("night/m/b.png")
+    with pytest.raises(KeyError):
+        photographs.overlay("night/m/c.png")

@@ -1,0 +1,89 @@
+from sqlalchemy import Engine, select, update
+
+from console.sessions import IDLE_S, LONGEST_S, begin_session, end_session, find_person, is_form_token, new_token
+from tests.unit.console.rows import person
+from worker.contract.database import reading, writing
+from worker.contract.reading_schema import sessions
+from worker.contract.vocabulary import Role
+
+
+def begin(engine: Engine, name: str) -> str:
+    with writing(engine) as connection:
+        return begin_session(connection, name)
+
+
+def age(engine: Engine, *, idle_s: float = 0, old_s: float = 0) -> None:
+    with writing(engine) as connection:
+        connection.execute(
+            update(sessions).values(seen_at=sessions.c.seen_at - idle_s, began_at=sessions.c.began_at - old_s)
+        )
+
+
+def seen_at(engine: Engine) -> float:
+    with reading(engine) as connection:
+        return float(connection.execute(select(sessions.c.seen_at)).scalar_one())
+
+
+def test_session_is_its_persons_and_the_ledger_holds_no_secret(engine: Engine) -> None:
+    person(engine, "anna", Role.GRADER)
+    token = begin(engine, "anna")
+    found = find_person(engine, token)
+    assert found is not None
+    assert (found.name, found.role) == ("anna", Role.GRADER)
+    assert token not in repr(found)
+    with reading(engine) as connection:
+        assert token not in str(connection.execute(select(sessions)).all())
+
+
+def test_secret_that_the_ledger_did_not_give_is_nobodys(engine: Engine) -> None:
+    person(engine, "anna")
+    begin(engine, "anna")
+    assert find_person(engine, new_token()) is None
+    assert find_person(engine, "") is None
+
+
+def test_session_ends_when_nobody_asks_for_a_page(engine: Engine) -> None:
+    person(engine, "anna")
+    token = begin(engine, "anna")
+    age(engine, idle_s=IDLE_S - 60)
+    assert find_person(engine, token, by_itself=True) is not None
+    age(engine, idle_s=61)
+    assert find_person(engine, token) is None
+
+
+def test_page_that_asks_by_itself_makes_no_session_longer(engine: Engine) -> None:
+    person(engine, "anna")
+    token = begin(engine, "anna")
+    age(engine, idle_s=600)
+    before = seen_at(engine)
+    find_person(engine, token, by_itself=True)
+    assert seen_at(engine) == before
+    find_person(engine, token)
+    assert seen_at(engine) > before + 590
+
+
+def test_session_ends_after_a_working_day(engine: Engine) -> None:
+    person(engine, "anna")
+    token = begin(engine, "anna")
+    age(engine, old_s=LONGEST_S + 1)
+    assert find_person(engine, token) is None
+    begin(engine, "anna")
+    with reading(engine) as connection:
+        assert len(connection.execute(select(sessions)).all()) == 1
+
+
+def test_signing_out_makes_the_secret_worthless(engine: Engine) -> None:
+    person(engine, "anna")
+    token = begin(engine, "anna")
+    with writing(engine) as connection:
+        end_session(connection, token)
+    assert find_person(engine, token) is None
+
+
+def test_form_token_belongs_to_one_session(engine: Engine) -> None:
+    first, second = new_token(), new_token()
+    own = person(engine, "anna").form_token
+    assert not is_form_token(own, first)
+    assert not is_form_token("", first)
+    assert not is_form_token("é", second)
+    assert is_form_token(own, "token")
