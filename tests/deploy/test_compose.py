@@ -18,7 +18,7 @@ from worker.contract.settings import PREFIX, Settings, parse_settings
 
 ROOT = Path(__file__).parents[2]
 SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "FLOWER_BASIC_AUTH")
-OWN_IMAGES = {f"fundus-{target}:{__version__}" for target in ("worker", "producer", "flower")}
+OWN_IMAGES = {f"fundus-{target}:{__version__}" for target in ("worker", "producer", "console", "flower")}
 
 
 def compose(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,6 +66,7 @@ def test_every_part_of_the_system_is_there(project: Any) -> None:
         "worker",
         "beat",
         "flower",
+        "console",
         "exporter",
         "prometheus",
         "fundus",
@@ -112,7 +113,7 @@ def test_every_variable_is_a_setting(project: Any) -> None:
     assert given >= {"FUNDUS_DATABASE_URL", "FUNDUS_BROKER_URL", "FUNDUS_STORAGE_URL"}
 
 
-@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "exporter", "fundus"])
+@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "console", "exporter", "fundus"])
 def test_settings_of_a_service_are_accepted(name: str, project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in project["services"][name]["environment"].items():
         monkeypatch.setenv(variable, value)
@@ -129,7 +130,7 @@ def test_addresses_carry_the_secrets(project: Any, secrets: dict[str, str], monk
     assert (broker["host"], broker["password"]) == ("valkey", secrets["VALKEY_PASSWORD"])
 
 
-@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "exporter", "fundus"])
+@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "console", "exporter", "fundus"])
 def test_own_service_can_write_nowhere_but_its_volume(name: str, project: Any) -> None:
     service = project["services"][name]
     assert service["read_only"] is True
@@ -150,7 +151,18 @@ def test_what_is_published_is_so_only_to_this_machine(project: Any) -> None:
         for name, service in project["services"].items()
         if "ports" in service
     }
-    assert published == {"flower": [("127.0.0.1", 5555)], "prometheus": [("127.0.0.1", 9090)]}
+    assert published == {
+        "console": [("127.0.0.1", 8080)],
+        "flower": [("127.0.0.1", 5555)],
+        "prometheus": [("127.0.0.1", 9090)],
+    }
+
+
+def test_console_knows_the_address_that_is_published(project: Any) -> None:
+    console = project["services"]["console"]
+    (port,) = console["ports"]
+    assert console["environment"]["FUNDUS_CONSOLE_URL"] == f"http://127.0.0.1:{port['published']}"
+    assert set(console["networks"]) == {"database", "storage", "outside"}
 
 
 def test_prometheus_asks_exporter_and_workers_and_reads_the_alarms(project: Any) -> None:

@@ -16,12 +16,12 @@ def test_images_are_built_from_the_base_that_the_builder_names() -> None:
     sources = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
     names = {name for _, name in sources}
     assert {source for source, _ in sources} - names == {"${BASE_IMAGE}"}
-    assert {"worker", "producer", "flower"} <= names
+    assert {"worker", "producer", "console", "flower"} <= names
 
 
 def test_every_package_is_installed_from_a_lock_with_hashes() -> None:
     installs = re.findall(r"pip --python \S+ install (.+?)(?: \\)?$", DOCKERFILE, re.MULTILINE)
-    assert len(installs) == 7
+    assert len(installs) == 9
     for install in installs:
         from_lock = install.startswith("--no-deps --require-hashes -r deploy/locks/")
         assert from_lock or install == "--no-deps --no-index /wheels/*.whl"
@@ -29,12 +29,21 @@ def test_every_package_is_installed_from_a_lock_with_hashes() -> None:
 
 def test_images_run_as_an_ordinary_user_and_are_watched() -> None:
     assert stage("runtime").rstrip().endswith("USER fundus")
-    for target in ("worker", "producer", "flower"):
+    for target in ("worker", "producer", "console", "flower"):
         assert "USER" not in stage(target)
         assert "HEALTHCHECK" in stage(target)
         assert re.findall(r"^(?:COPY|ADD|RUN) .*", stage(target), re.MULTILINE) == [
             f"COPY --from={target}-packages /opt/fundus /opt/fundus"
         ]
+
+
+def test_console_has_the_producers_packages_and_its_own() -> None:
+    def names(lock: str) -> set[str]:
+        return set(re.findall(r"^([\w.-]+)==", LOCKS[lock], re.MULTILINE))
+
+    assert names("producer") < names("console")
+    assert names("console") - names("producer") >= {"argon2-cffi", "jinja2", "starlette", "uvicorn"}
+    assert "tensorflow-cpu" not in names("console")
 
 
 def test_flower_has_the_producers_packages_and_its_own() -> None:
