@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import sync_playwright
 from sqlalchemy import select
 
-from console.accounts import add_user
 from producer.demo import SAMPLES, run_demo
 from tests.services.console import serving
+from worker.console.accounts import add_user
 from worker.contract.database import connect, reading
 from worker.contract.schema import gradings, runs
 from worker.contract.settings import parse_settings

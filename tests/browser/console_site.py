@@ -12,7 +12,7 @@ from sqlalchemy import Engine, insert, select, text, update
 
 from producer.runs import Run
 from tests.services.console import serving
-from tests.unit.console.rows import add_people, graded_run
+from tests.unit.worker.console.rows import add_people, graded_run
 from worker.contract.database import connect, reading, writing
 from worker.contract.migrate import upgrade
 from worker.contract.reading_schema import decisions, reading_rules

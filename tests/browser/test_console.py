@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.browser.console_site import Site, let_two_read, running_site, write_as_a_stranger
-from tests.unit.console.rows import PASSWORD
+from tests.unit.worker.console.rows import PASSWORD
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

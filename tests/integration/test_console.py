@@ -15,14 +15,14 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, select, update
 
-from console.headers import CONTENT_SECURITY_POLICY
 from producer.audit import read_trail
 from producer.export import export_run
 from producer.export_formats import Format
 from producer.runs import Run
 from tests.services.console import serving
 from tests.services.visitor import Visitor, token_in
-from tests.unit.console.rows import PASSWORD, add_people, graded_run
+from tests.unit.worker.console.rows import PASSWORD, add_people, graded_run
+from worker.console.headers import CONTENT_SECURITY_POLICY
 from worker.contract.database import connect, reading, writing
 from worker.contract.migrate import require_current
 from worker.contract.reading_schema import decisions

@@ -9,8 +9,8 @@ from socket import socket
 import uvicorn
 from sqlalchemy import Engine
 
-from console.app import make_app
-from console.origin import make_origin
+from worker.console.app import make_app
+from worker.console.origin import make_origin
 from worker.contract.settings import Settings
 
 START_TIMEOUT_S = 20

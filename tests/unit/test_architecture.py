@@ -49,7 +49,7 @@ def test_every_module_of_the_worker_has_its_layer() -> None:
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
     placed = {name for layer in layers for name in re.split(r"[ |:]+", layer)}
     present = {f"worker.{module.name}" for module in iter_modules(worker.__path__)}
-    assert placed == present | {"producer", "console"}
+    assert placed == present | {"producer"}
 
 
 @pytest.mark.parametrize("module", ["producer.cli", "producer.demo", "producer.doctor.checkup"])
@@ -70,7 +70,13 @@ def test_producers_lock_holds_all_that_a_producer_loads() -> None:
 
 
 def test_consoles_lock_holds_all_that_the_console_loads() -> None:
-    loaded = loaded_by("producer.cli", "console.commands.serve", "console.commands.user", "console.showing", "psycopg")
+    loaded = loaded_by(
+        "producer.cli",
+        "worker.console.commands.serve",
+        "worker.console.commands.user",
+        "worker.console.showing",
+        "psycopg",
+    )
     assert loaded & HEAVY == {"cv2"}
     locked = {
         canonical(name)

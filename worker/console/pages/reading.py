@@ -2,11 +2,11 @@
 
 from starlette.responses import RedirectResponse, Response
 
-from console.calls import Call, RefusedError
-from console.deciding import ConflictError, Verdict, decide
-from console.pages.images import find_image, render_image
-from console.pages.runs import find
-from console.reading_queue import renew, take_next
+from worker.console.calls import Call, RefusedError
+from worker.console.deciding import ConflictError, Verdict, decide
+from worker.console.pages.images import find_image, render_image
+from worker.console.pages.runs import find
+from worker.console.reading_queue import renew, take_next
 
 UNGRADABLE = "ungradable"
 GRADES = {str(grade): grade for grade in range(5)}

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 from starlette.datastructures import Headers
 
-from console.origin import make_origin
+from worker.console.origin import make_origin
 from worker.contract.errors import SettingsError
 from worker.contract.settings import Settings
 

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, update
 
-from console.deciding import Verdict, decide
-from console.image import read_image
-from console.reading_queue import count_reviews, holder, renew, take_next
-from console.sessions import Person
 from producer.runs import Run
-from tests.unit.console.rows import graded_run, person
+from tests.unit.worker.console.rows import graded_run, person
+from worker.console.deciding import Verdict, decide
+from worker.console.image import read_image
+from worker.console.reading_queue import count_reviews, holder, renew, take_next
+from worker.console.sessions import Person
 from worker.contract.database import epoch_now, writing
 from worker.contract.reading_schema import reviews
 from worker.contract.schema import gradings

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from console.passwords import hash_password
+from worker.console.passwords import hash_password
 from worker.contract.audit import record
 from worker.contract.database import reading, writing
 from worker.contract.errors import UsageError

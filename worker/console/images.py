@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, select
 
-from console.filters import Filter, conditions, is_unsure
+from worker.console.filters import Filter, conditions, is_unsure
 from worker.contract.database import reading
 from worker.contract.final_grades import with_final_grades
 from worker.contract.reading_schema import reviews

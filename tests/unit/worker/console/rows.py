@@ -6,9 +6,9 @@ from functools import cache
 from argon2 import PasswordHasher
 from sqlalchemy import Engine, insert, update
 
-from console.sessions import Person
 from producer.runs import Run
 from tests.unit.producer.ledger_rows import NOON, add_model, fail, grade, make_run, references
+from worker.console.sessions import Person
 from worker.contract.database import writing
 from worker.contract.reading_schema import users
 from worker.contract.schema import gradings

@@ -13,12 +13,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from console.calls import Console, RefusedError, console_of, deed, page
-from console.headers import HEALTH, GuardedAnswers
-from console.origin import Origin
-from console.pages import images, reading, runs, signing
-from console.photographs import Photographs
-from console.rendering import Pages
+from worker.console.calls import Console, RefusedError, console_of, deed, page
+from worker.console.headers import HEALTH, GuardedAnswers
+from worker.console.origin import Origin
+from worker.console.pages import images, reading, runs, signing
+from worker.console.photographs import Photographs
+from worker.console.rendering import Pages
 from worker.contract.database import reading as reading_ledger
 from worker.contract.errors import FundusError, ImageError, ServiceError
 from worker.contract.settings import Settings

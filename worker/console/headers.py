@@ -4,7 +4,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from console.origin import Origin
+from worker.console.origin import Origin
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine, insert, text, update
 
-from console.filters import Filter, parse_filter
-from console.image import read_image
-from console.images import PAGE_IMAGES, neighbours, read_page
-from console.reading_queue import take_next
 from producer.runs import Run, find_run
-from tests.unit.console.rows import graded_run, person
 from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, make_run
+from tests.unit.worker.console.rows import graded_run, person
+from worker.console.filters import Filter, parse_filter
+from worker.console.image import read_image
+from worker.console.images import PAGE_IMAGES, neighbours, read_page
+from worker.console.reading_queue import take_next
 from worker.contract.database import reading, writing
 from worker.contract.reading_schema import reviews
 from worker.contract.schema import gradings, images

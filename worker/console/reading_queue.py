@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, exists, func, or_, select, update
 
-from console.filters import is_unsure
-from console.rules import pin_readers
-from console.sessions import Person
 from producer.inserting import insert_new
 from producer.runs import Run
+from worker.console.filters import is_unsure
+from worker.console.rules import pin_readers
+from worker.console.sessions import Person
 from worker.contract.database import epoch_now, reading, writing
 from worker.contract.errors import ServiceError
 from worker.contract.reading_schema import decisions, reviews

@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from console.image import Source
-from console.photographs import PLAIN, SIDE_PX, Photographs
 from tests.integration.test_closed_doors import EXIF, with_exif
+from worker.console.image import Source
+from worker.console.photographs import PLAIN, SIDE_PX, Photographs
 from worker.contract.errors import ImageChecksumError, ImageError, ImageReferenceError
 from worker.contract.settings import Settings
 from worker.contract.storage import Storage

@@ -5,14 +5,14 @@ from threading import Barrier
 import pytest
 from sqlalchemy import Engine, select, true, update
 
-from console.deciding import ConflictError, Verdict, decide, decisions_on, kind_for, visible_to
-from console.image import ReadImage, read_image
-from console.rules import set_readers
-from console.sessions import Person
 from producer.audit import read_trail
 from producer.runs import Run
-from tests.unit.console.rows import graded_run, person
 from tests.unit.producer.ledger_rows import MODEL, grade
+from tests.unit.worker.console.rows import graded_run, person
+from worker.console.deciding import ConflictError, Verdict, decide, decisions_on, kind_for, visible_to
+from worker.console.image import ReadImage, read_image
+from worker.console.rules import set_readers
+from worker.console.sessions import Person
 from worker.contract.database import epoch_now, reading, writing
 from worker.contract.final_grades import judge, read_decisions
 from worker.contract.reading_schema import reviews

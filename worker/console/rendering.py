@@ -6,9 +6,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from console.words import EYES, GRADE_WORDS, REMARKS, REVIEW_WORDS
 from producer.screen import duration
 from worker import __version__
+from worker.console.words import EYES, GRADE_WORDS, REMARKS, REVIEW_WORDS
 
 
 class Pages:
@@ -16,7 +16,7 @@ class Pages:
 
     def __init__(self) -> None:
         self._environment = Environment(
-            loader=PackageLoader("console"),
+            loader=PackageLoader("worker.console"),
             # Every template is HTML: file names, patient ids, errors and reasons come from strangers.
             autoescape=True,
             undefined=StrictUndefined,

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from console.app import make_app
-from console.origin import make_origin
 from producer.screen import print_note
+from worker.console.app import make_app
+from worker.console.origin import make_origin
 from worker.contract.database import connect
 from worker.contract.errors import UsageError
 from worker.contract.migrate import require_current

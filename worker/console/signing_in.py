@@ -4,8 +4,8 @@ import hashlib
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, select
 
-from console.passwords import is_password
-from console.sessions import begin_session
+from worker.console.passwords import is_password
+from worker.console.sessions import begin_session
 from worker.contract.audit import record
 from worker.contract.database import epoch_now, reading, writing
 from worker.contract.errors import FundusError

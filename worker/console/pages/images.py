@@ -4,13 +4,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from console.calls import Call, RefusedError
-from console.deciding import decisions_on, kind_for, visible_to
-from console.image import ReadImage, other_runs, read_image
-from console.images import neighbours
-from console.pages.runs import filter_of
-from console.reading_queue import LEASE_S, holder
-from console.rules import readers_of
+from worker.console.calls import Call, RefusedError
+from worker.console.deciding import decisions_on, kind_for, visible_to
+from worker.console.image import ReadImage, other_runs, read_image
+from worker.console.images import neighbours
+from worker.console.pages.runs import filter_of
+from worker.console.reading_queue import LEASE_S, holder
+from worker.console.rules import readers_of
 from worker.contract.database import reading
 from worker.contract.reading_schema import MAX_REASON_CHARS
 from worker.contract.vocabulary import Role

@@ -1,7 +1,7 @@
 from sqlalchemy import Engine, select, update
 
-from console.sessions import IDLE_S, LONGEST_S, begin_session, end_session, find_person, is_form_token, new_token
-from tests.unit.console.rows import person
+from tests.unit.worker.console.rows import person
+from worker.console.sessions import IDLE_S, LONGEST_S, begin_session, end_session, find_person, is_form_token, new_token
 from worker.contract.database import reading, writing
 from worker.contract.reading_schema import sessions
 from worker.contract.vocabulary import Role

@@ -4,13 +4,13 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from console.calls import Call, RefusedError
-from console.filters import Filter, parse_filter
-from console.images import COUNTED_AT_MOST, PAGE_IMAGES, read_page
-from console.reading_queue import count_reviews
-from console.rules import readers_of, set_readers
 from producer.runs import Run, find_run
 from producer.status import Progress, read_overview, read_progress
+from worker.console.calls import Call, RefusedError
+from worker.console.filters import Filter, parse_filter
+from worker.console.images import COUNTED_AT_MOST, PAGE_IMAGES, read_page
+from worker.console.reading_queue import count_reviews
+from worker.console.rules import readers_of, set_readers
 from worker.contract.database import reading
 from worker.contract.errors import RunError
 from worker.contract.vocabulary import REFERABLE_FROM, Eye, Grade, Review, RunState, Status

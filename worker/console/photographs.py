@@ -7,7 +7,7 @@ from collections import OrderedDict
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
-from console.image import Source
+from worker.console.image import Source
 from worker.contract.errors import ImageError
 from worker.contract.settings import Settings
 from worker.contract.storage import Storage
@@ -28,7 +28,7 @@ KEPT = 64
 AT_ONCE = 4
 """Files in memory at the same time; each may have FUNDUS_MAX_IMAGE_BYTES."""
 PROCESSES = 2
-PROGRAM = ("-m", "console.showing")
+PROGRAM = ("-m", "worker.console.showing")
 SMALLEST_INPUT_PX = 32
 PLAIN = Recipe(input_size_px=SMALLEST_INPUT_PX, input_range=(0, 1), crop="lit_box", enhancement="none")
 """For an image that no model has seen yet."""

@@ -1,12 +1,12 @@
 import pytest
 from sqlalchemy import Engine, select
 
-from console.accounts import add_user, disable_user, enable_user, list_users, set_password, set_role
-from console.passwords import is_password
-from console.sessions import begin_session, find_person
-from console.signing_in import sign_in
 from producer.audit import read_trail
-from tests.unit.console.rows import PASSWORD
+from tests.unit.worker.console.rows import PASSWORD
+from worker.console.accounts import add_user, disable_user, enable_user, list_users, set_password, set_role
+from worker.console.passwords import is_password
+from worker.console.sessions import begin_session, find_person
+from worker.console.signing_in import sign_in
 from worker.contract.database import reading, writing
 from worker.contract.errors import UsageError
 from worker.contract.reading_schema import users

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from console import accounts
 from producer.ledger import open_ledger
 from producer.screen import answers, print_json
+from worker.console import accounts
 from worker.contract.errors import UsageError
 from worker.contract.settings import read_settings
 from worker.contract.vocabulary import Role

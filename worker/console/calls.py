@@ -10,10 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from console.origin import Origin
-from console.photographs import Photographs
-from console.rendering import Pages
-from console.sessions import Person, find_person, is_form_token
+from worker.console.origin import Origin
+from worker.console.photographs import Photographs
+from worker.console.rendering import Pages
+from worker.console.sessions import Person, find_person, is_form_token
 from worker.contract.settings import Settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import Role

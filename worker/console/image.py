@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, Select, select
 
-from console.filters import is_unsure
+from worker.console.filters import is_unsure
 from worker.contract.database import reading
 from worker.contract.final_grades import with_final_grades
 from worker.contract.schema import OUTPUTS, gradings, images, models, runs

@@ -6,9 +6,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from console.calls import FORM_TOKEN, Call, Console, console_of, read_form
-from console.sessions import end_session, form_token, is_form_token, new_token
-from console.signing_in import TooManyAttemptsError, sign_in
+from worker.console.calls import FORM_TOKEN, Call, Console, console_of, read_form
+from worker.console.sessions import end_session, form_token, is_form_token, new_token
+from worker.console.signing_in import TooManyAttemptsError, sign_in
 from worker.contract.audit import record
 from worker.contract.database import writing
 from worker.contract.vocabulary import Action

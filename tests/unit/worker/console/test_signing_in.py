@@ -3,11 +3,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, update
 
-from console import signing_in
-from console.sessions import find_person
-from console.signing_in import PER_NAME_AND_ADDRESS, WINDOW_S, TooManyAttemptsError, sign_in
 from producer.audit import read_trail
-from tests.unit.console.rows import PASSWORD, add_people, person
+from tests.unit.worker.console.rows import PASSWORD, add_people, person
+from worker.console import signing_in
+from worker.console.sessions import find_person
+from worker.console.signing_in import PER_NAME_AND_ADDRESS, WINDOW_S, TooManyAttemptsError, sign_in
 from worker.contract.database import writing
 from worker.contract.reading_schema import sign_in_attempts
 from worker.contract.vocabulary import Role

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from console.image import ReadImage, select_image
-from console.rules import pin_readers, store_standing
-from console.sessions import Person
 from producer.inserting import insert_new
 from worker import __version__
+from worker.console.image import ReadImage, select_image
+from worker.console.rules import pin_readers, store_standing
+from worker.console.sessions import Person
 from worker.contract.audit import record
 from worker.contract.database import epoch_now, writing
 from worker.contract.errors import FundusError
