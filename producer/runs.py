@@ -30,6 +30,7 @@ class Run:
     created_at: datetime
     sealed_at: datetime | None
     finished_at: datetime | None
+    held: bool = False
 
 
 def find_run(engine: Engine, name: str) -> Run:
@@ -46,13 +47,13 @@ def latest_runs(engine: Engine, count: int) -> list[Run]:
     """At most `count` runs, the newest first."""
     with reading(engine) as connection:
         rows = connection.execute(select(runs).order_by(runs.c.run_id.desc()).limit(count)).all()
-    return [_run(row) for row in rows]
+    return [run_of(row) for row in rows]
 
 
 def select_run(connection: Connection, name: str) -> Run | None:
     """The run of that name."""
     row = connection.execute(select(runs).where(runs.c.name == name)).first()
-    return None if row is None else _run(row)
+    return None if row is None else run_of(row)
 
 
 def listed(intro: str, names: Sequence[str], none: str) -> str:
@@ -60,7 +61,8 @@ def listed(intro: str, names: Sequence[str], none: str) -> str:
     return f"{intro} {', '.join(names)}" if names else none
 
 
-def _run(row: Any) -> Run:
+def run_of(row: Any) -> Run:
+    """The run of a row of its table."""
     values = row._asdict()
     return Run(
         **values | {"kind": RunKind(row.kind), "state": RunState(row.state), "queue": Queue(row.queue)},

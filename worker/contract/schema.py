@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     Float,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 
@@ -89,6 +91,8 @@ runs = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("sealed_at", UtcDateTime, nullable=True),
     Column("finished_at", UtcDateTime, nullable=True),
+    # Legal hold: retention passes the run over.
+    Column("held", Boolean, nullable=False, server_default=false()),
     _one_of("kind", RunKind),
     _one_of("state", RunState),
     _one_of("queue", Queue),
@@ -129,6 +133,9 @@ gradings = Table(
     Column("saliency", LargeBinary, nullable=True),
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
     Column("overlay_key", Text, nullable=True),
+    # Retention's own: when it took the overlay away, and the key of an object that may still be there.
+    Column("overlay_retired_at", UtcDateTime, nullable=True),
+    Column("retired_key", Text, nullable=True),
     # Of a settled row, why; of a queued one, the last service that failed it.
     Column("error_code", String(64), nullable=True),
     Column("error_detail", Text, nullable=True),
@@ -137,8 +144,8 @@ gradings = Table(
     CheckConstraint("grade BETWEEN 0 AND 4", name="grade_range"),
     *(CheckConstraint(f"{name} BETWEEN 0 AND 1", name=f"{name}_range") for name in OUTPUTS),
     CheckConstraint(
-        "(status = 'graded') = (grade IS NOT NULL AND overlay_key IS NOT NULL AND saliency IS NOT NULL"
-        " AND model_id IS NOT NULL AND p_ge4 IS NOT NULL AND referable IS NOT NULL)",
+        "(status = 'graded') = (grade IS NOT NULL AND (overlay_key IS NOT NULL OR overlay_retired_at IS NOT NULL)"
+        " AND saliency IS NOT NULL AND model_id IS NOT NULL AND p_ge4 IS NOT NULL AND referable IS NOT NULL)",
         name="graded_is_complete",
     ),
     CheckConstraint("(status = 'queued') = (settled_at IS NULL)", name="settled_has_time"),
@@ -156,6 +163,12 @@ gradings = Table(
         sqlite_where=text("status = 'queued'"),
     ),
     Index("ix_gradings_image", "image_id"),
+    Index(
+        "ix_gradings_retired",
+        "run_id",
+        postgresql_where=text("retired_key IS NOT NULL"),
+        sqlite_where=text("retired_key IS NOT NULL"),
+    ),
     # The pace of a run; without it, each look at a run of a million images reads the whole table.
     Index(
         "ix_gradings_settled",
@@ -164,6 +177,34 @@ gradings = Table(
         postgresql_where=text("settled_at IS NOT NULL"),
         sqlite_where=text("settled_at IS NOT NULL"),
     ),
+)
+
+# One run a programme and date.
+nights = Table(
+    "nights",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
+    Column("programme", String(64), nullable=False),
+    Column("night", Date, nullable=False),
+    # The newest modification time among what the source held.
+    Column("watermark", UtcDateTime, nullable=True),
+    # Report and drift are done; then whoever is to hear of it has been told.
+    Column("closed_at", UtcDateTime, nullable=True),
+    Column("verdict", String(16), nullable=True),
+    Column("findings", JSON, nullable=True),
+    Column("told_at", UtcDateTime, nullable=True),
+    Index("ix_nights_night", "programme", "night", unique=True),
+)
+
+# Which version of an image a programme has had. It outlives the image: what retention deletes is not graded anew.
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("programme", String(64), primary_key=True),
+    Column("image_id", String(128), primary_key=True),
+    # ETag of an object, time and size of a file, SHA-256 in a manifest; none where the source gives none.
+    Column("version", String(128), nullable=True),
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False),
 )
 
 RECONCILER_LOCK = "reconciler"

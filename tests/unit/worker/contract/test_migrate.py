@@ -18,6 +18,7 @@ from worker.contract.schema import metadata
 TABLES = {
     "models", "runs", "images", "gradings", "locks", "audit",
     "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews",
+    "nights", "sightings",
 }  # fmt: skip
 assert reading_schema.users.name in TABLES
 MIGRATE = """
@@ -124,3 +125,66 @@ def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
     upgrade(engine)
     with reading(engine) as connection:
         assert set(inspect(connection).get_table_names()) == {*TABLES, "alembic_version"}
+
+
+def test_earlier_nights_are_remembered_and_their_outcomes_kept(blank_engine: Engine) -> None:
+    """From level 0003, with a row of every kind: SQLite makes the table anew on the way."""
+    with writing(blank_engine) as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        for statement in LEVEL_3:
+            connection.exec_driver_sql(statement)
+    before = outcomes(blank_engine)
+    upgrade(blank_engine)
+    assert outcomes(blank_engine) == before
+    with reading(blank_engine) as connection:
+        told = connection.exec_driver_sql(
+            "SELECT run_id, programme, CAST(night AS text), closed_at IS NULL, told_at IS NULL FROM nights ORDER BY 1"
+        ).all()
+        assert [tuple(row) for row in told] == [
+            (2, "nightly", "2026-11-01", False, False),
+            (3, "nightly", "2026-11-02", True, True),
+        ]
+        seen = connection.exec_driver_sql("SELECT image_id, run_id, version FROM sightings ORDER BY 1").all()
+        assert [tuple(row) for row in seen] == [("a", 3, None), ("b", 2, None)]
+    with pytest.raises(Exception, match="graded_is_complete"), writing(blank_engine) as connection:
+        connection.exec_driver_sql("UPDATE gradings SET overlay_key = NULL WHERE status = 'graded'")
+
+
+def outcomes(engine: Engine) -> list[tuple[Any, ...]]:
+    query = (
+        "SELECT run_id, image_id, position, status, grade, p_ge4, overlay_key, error_code FROM gradings ORDER BY 1, 2"
+    )
+    with reading(engine) as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+_TIME = "'2026-11-01 01:00:00'"
+_GRADED = f"'graded', 2, 0.9, 0.5, true, 'ab', 'm', 'night/m/KEY.png', NULL, {_TIME}"
+_QUEUED = "'queued', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
+_OUTCOME = "status, grade, p_ge0, p_ge4, referable, saliency, model_id, overlay_key, error_code, settled_at"
+LEVEL_3 = [
+    f"INSERT INTO models VALUES ('m', 'm', '{{}}', {_TIME})",
+    *(f"INSERT INTO images VALUES ('{name}', 'file:///{name}', NULL, 'left', NULL, NULL, {_TIME})" for name in "abcd"),
+    *(
+        "INSERT INTO runs (run_id, name, kind, state, queue, source, chunk_size, created_at, finished_at)"
+        f" VALUES ({number}, '{name}', '{kind}', '{state}', 'bulk', 'x', 8, {_TIME}, {finished})"
+        for number, name, kind, state, finished in (
+            (1, "by-hand", "manual", "finished", _TIME),
+            (2, "nightly-2026-11-01", "nightly", "finished", _TIME),
+            (3, "nightly-2026-11-02", "nightly", "running", "NULL"),
+        )
+    ),
+    *(
+        f"INSERT INTO gradings (run_id, image_id, position, due_at, {_OUTCOME})"
+        f" VALUES ({run}, '{image}', 0, 0, {outcome})"
+        for run, image, outcome in (
+            (1, "a", _GRADED.replace("KEY", "1")),
+            (2, "a", _GRADED.replace("KEY", "2")),
+            (2, "b", f"'failed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'image_missing', {_TIME}"),
+            (2, "c", f"'cancelled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, {_TIME}"),
+            (3, "a", _QUEUED),
+        )
+    ),
+]
