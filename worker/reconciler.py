@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import insert, or_, select, tuple_, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import or_, select, tuple_, update
 
 from worker.contract.completion import finish_if_settled, settled_runs
 from worker.contract.database import epoch_now, reading, writing
+from worker.contract.locks import Lock, take_lock
 from worker.contract.messages import GradeChunk
 from worker.contract.queues import send_chunk, split, waiting
-from worker.contract.schema import RECONCILER_LOCK, gradings, locks, runs
+from worker.contract.schema import RECONCILER_LOCK, gradings, runs
 from worker.contract.vocabulary import Queue, RunState, Status
 
 if TYPE_CHECKING:
@@ -34,14 +33,6 @@ LOCK_TURNS = 3
 MOST_PER_PASS = 5000
 
 log = structlog.get_logger(__name__)
-
-
-class Lock(Enum):
-    """Whose turn it is."""
-
-    KEPT = auto()
-    TAKEN = auto()
-    ELSEWHERE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +52,7 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
     Whoever has just taken the lock waits a turn: after an outage of the ledger all leases may have run out at once, and
     workers that live are about to renew theirs.
     """
-    lock = _take_lock(engine, holder, LOCK_TURNS * settings.reconcile_every_s)
+    lock = take_lock(engine, RECONCILER_LOCK, holder, LOCK_TURNS * settings.reconcile_every_s)
     if lock is Lock.ELSEWHERE:
         return None
     if lock is Lock.TAKEN:
@@ -78,26 +69,6 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
     if done != Reconciled():
         log.info("reconciled", **{name: getattr(done, name) for name in Reconciled.__slots__})
     return done
-
-
-def _take_lock(engine: Engine, holder: str, lock_s: float) -> Lock:
-    until = epoch_now() + lock_s
-    ours, free = locks.c.holder == holder, locks.c.until < epoch_now()
-    with writing(engine) as connection:
-        for condition, lock in ((ours & ~free, Lock.KEPT), (free, Lock.TAKEN)):
-            taken = connection.execute(
-                update(locks).where(locks.c.name == RECONCILER_LOCK, condition).values(holder=holder, until=until)
-            )
-            if taken.rowcount == 1:
-                return lock
-        if connection.execute(select(locks.c.name).where(locks.c.name == RECONCILER_LOCK)).first() is not None:
-            return Lock.ELSEWHERE
-    try:
-        with writing(engine) as connection:
-            connection.execute(insert(locks).values(name=RECONCILER_LOCK, holder=holder, until=until))
-    except IntegrityError:
-        return Lock.ELSEWHERE
-    return Lock.TAKEN
 
 
 def _due() -> ColumnElement[bool]:

@@ -9,6 +9,8 @@ class FundusError(Exception):
     """A failure with a code for programs and one sentence for people."""
 
     code = "error"
+    exit_status = 1
+    """Of a command that it ends."""
 
     def __init__(self, detail: str, *, code: str | None = None) -> None:
         super().__init__(detail)
@@ -108,6 +110,19 @@ class AcceleratorMemoryError(ServiceError):
     code = "accelerator_memory"
 
 
+class AlarmError(ServiceError):
+    """An alarm was not taken by one of its addresses."""
+
+    code = "alarm_undelivered"
+
+
+class OverlapError(FundusError):
+    """The same work is being done elsewhere at this moment."""
+
+    code = "overlap"
+    exit_status = 3
+
+
 class ModelError(FundusError):
     """A bundle or a network that must not be used, or that yields values that are not finite."""
 
@@ -124,6 +139,7 @@ class UsageError(FundusError):
     """A setting, source, manifest or name that a person must mend."""
 
     code = "usage"
+    exit_status = 2
 
 
 class SettingsError(UsageError):
