@@ -1,19 +1,31 @@
-"""Enqueue what a source holds and no earlier night has had."""
+"""Enqueue what a source holds that is new, or has changed, since the programme's earlier nights."""
 
-from datetime import date
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select, update
 
-from producer.enqueue import Enqueued, enqueue
-from producer.run_lifecycle import RunRequest
-from producer.sources.door import Door, make_door
+from producer.enqueue import enqueue
+from producer.ledger import open_ledger
+from producer.run_lifecycle import Night, RunRequest, seal_run
+from producer.runs import run_of
+from producer.sources.door import make_door
 from producer.sources.opening import open_source
 from producer.sources.reference import Remark
-from worker.contract.settings import Settings
+from producer.watermark import Watermark, parse_since
+from worker.contract.alarms import Alarms
+from worker.contract.database import reading, writing
+from worker.contract.errors import FundusError, OverlapError, UsageError
+from worker.contract.locks import locked
+from worker.contract.queues import make_celery
+from worker.contract.schema import nights, runs
+from worker.contract.settings import PROGRAMME_PATTERN, Settings
 from worker.contract.storage import Storage
-from worker.contract.vocabulary import RunKind
+from worker.contract.vocabulary import RunKind, RunState
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -21,21 +33,132 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def enqueue_nightly(
+@dataclass(frozen=True, slots=True)
+class NightRequest:
+    """What is asked of a night; `programme` and `since` are the settings' own unless given."""
+
+    source: str
+    date: date
+    programme: str | None = None
+    since: str | None = None
+    allow_columns: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NightDone:
+    """What a night did. `missed`: days since the programme's last one on which there was none.
+
+    `older`: references left out by `since`. `sealed`: earlier nights that had broken off, and may finish now.
+    """
+
+    run: str
+    state: RunState
+    found: int
+    new: int
+    messages: int
+    seconds: float
+    older: int
+    missed: int
+    sealed: tuple[str, ...]
+
+
+def run_night(
+    settings: Settings,
+    request: NightRequest,
+    *,
+    remark: Remark = lambda sentence: log.info("source_remark", remark=sentence),
+    step: Callable[[], object] = lambda: None,
+) -> NightDone:
+    """The whole of `fundus nightly`, for cron and beat alike; an alarm goes out when it fails.
+
+    Raises OverlapError while another process fills a night of the programme, and what `fill_night` raises.
+    """
+    alarms = Alarms(settings)
+    try:
+        engine = open_ledger(settings)
+        try:
+            return fill_night(engine, make_celery(settings), settings, request, remark=remark, step=step)
+        finally:
+            engine.dispose()
+    except OverlapError:
+        raise
+    except FundusError as error:
+        # Its sentence may name files; it is on the screen and in the log.
+        alarms.send_or_log(
+            f"The night of {request.date.isoformat()} was not enqueued",
+            f"{error.code}: see what `fundus nightly` says.",
+        )
+        raise
+
+
+def fill_night(
     engine: Engine,
     app: "Celery",
-    storage: Storage,
     settings: Settings,
-    source: str,
-    night: date,
+    request: NightRequest,
     *,
-    door: Door | None = None,
-    remark: Remark = lambda sentence: log.info("source_remark", remark=sentence),
-) -> Enqueued:
-    """Fill the run `nightly-YYYY-MM-DD` with what no other nightly run has, under whatever outcome but cancelled.
+    remark: Remark,
+    step: Callable[[], object] = lambda: None,
+) -> NightDone:
+    """Fill the run PROGRAMME-YYYY-MM-DD; the same night again adds what has come since.
 
-    The same night again adds what has come since. Raises what `open_source` and `enqueue` raise.
+    Earlier nights that broke off are sealed, and what they missed is in this one. Raises OverlapError, UsageError, and
+    what `open_source` and `enqueue` raise.
     """
-    opened = open_source(source, storage=storage, door=door or make_door(settings), remark=remark)
-    request = RunRequest(name=f"nightly-{night.isoformat()}", source=opened.text, kind=RunKind.NIGHTLY)
-    return enqueue(engine, app, settings, request, opened.references, lambda _found, _new: None)
+    began = datetime.now(UTC)
+    night = Night(request.programme or settings.nightly_programme, request.date)
+    if not re.fullmatch(PROGRAMME_PATTERN, night.programme):
+        raise UsageError(
+            f"programme {night.programme[:80]!r} must be 1 to 50 letters, digits, '.', '_' or '-', "
+            "a letter or digit first"
+        )
+    with locked(engine, f"nightly:{night.programme}", lock_s=settings.lease_s) as lock:
+        missed, last_watermark = _look_back(engine, night)
+        since = request.since or settings.nightly_since
+        watermark = Watermark(None if since is None else parse_since(since, last_watermark))
+        door = make_door(settings, request.allow_columns)
+        opened = open_source(request.source, storage=Storage(settings), door=door, remark=remark)
+        sealed = _seal_broken_off(engine, night)
+
+        def progress(_found: int, _new: int) -> None:
+            lock.require()
+            step()
+
+        wanted = RunRequest(name=night.run_name, source=opened.text, kind=RunKind.NIGHTLY, night=night)
+        done = enqueue(engine, app, settings, wanted, watermark.over(opened.references), progress)
+        if watermark.newest is not None:
+            # A time in the future would hide what comes until then.
+            _keep_watermark(engine, night, min(watermark.newest, began))
+    return NightDone(**asdict(done), older=watermark.older, missed=missed, sealed=sealed)
+
+
+def _look_back(engine: Engine, night: Night) -> tuple[int, datetime | None]:
+    """How many nights the programme has missed before this one, and the newest time that any of its nights has seen."""
+    of_programme = nights.c.programme == night.programme
+    with reading(engine) as connection:
+        last = connection.scalar(select(func.max(nights.c.night)).where(of_programme, nights.c.night < night.date))
+        watermark = connection.scalar(select(func.max(nights.c.watermark)).where(of_programme))
+    return 0 if last is None else (night.date - last).days - 1, watermark
+
+
+def _seal_broken_off(engine: Engine, night: Night) -> tuple[str, ...]:
+    open_nights = (
+        select(runs)
+        .join(nights, nights.c.run_id == runs.c.run_id)
+        .where(nights.c.programme == night.programme, nights.c.night < night.date, runs.c.state == RunState.OPEN)
+        .order_by(nights.c.night)
+    )
+    with reading(engine) as connection:
+        broken_off = [run_of(row) for row in connection.execute(open_nights)]
+    for run in broken_off:
+        seal_run(engine, run, broken_off=1)
+    return tuple(run.name for run in broken_off)
+
+
+def _keep_watermark(engine: Engine, night: Night, newest: datetime) -> None:
+    with writing(engine) as connection:
+        connection.execute(
+            update(nights)
+            .where(nights.c.programme == night.programme, nights.c.night == night.date)
+            .values(watermark=newest)
+        )

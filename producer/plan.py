@@ -41,7 +41,7 @@ def plan_enqueue(engine: Engine, request: RunRequest, references: Iterator[Refer
         unique = by_identity(batch)
         seen = {image_id for image_id, reference in unique.items() if _is_repeated(reference, given)}
         with reading(engine) as connection:
-            known = read_known(connection, list(unique), None if run is None else run.run_id, request.kind)
+            known = read_known(connection, list(unique), None if run is None else run.run_id)
         refuse_conflicts(unique, known)
         first = first or tuple(batch[:SAMPLE])
         found += len(batch)

@@ -5,19 +5,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy.exc import IntegrityError
 
 from producer.inserting import insert_new
 from producer.runs import Run
+from producer.sightings import find_had, note_sightings, programme_of
 from producer.sources.reference import Reference
 from worker.contract.database import epoch_now, writing
-from worker.contract.errors import RunError, SourceError
+from worker.contract.errors import DatabaseError, RunError, SourceError
 from worker.contract.schema import gradings, images, runs
-from worker.contract.vocabulary import Eye, RunKind, RunState, Status
+from worker.contract.vocabulary import Eye, RunState, Status
 
 
 @dataclass(frozen=True, slots=True)
 class KnownImage:
-    """What the ledger holds of a reference; `is_taken`: this run, or for a nightly run an earlier night, has it."""
+    """What the ledger holds of a reference; `is_taken`: this run has it."""
 
     reference: Reference
     is_taken: bool
@@ -28,19 +30,38 @@ def register_batch(
 ) -> tuple[str, ...]:
     """Commit a batch; the ids of the images that are new to the run, in the order given, numbered from `position`.
 
-    Images that the ledger has are brought up to date with what is newly given. Doing it again changes nothing.
-    Raises SourceError when an image_id already stands for another URI, RunError when the run was cancelled meanwhile,
-    DatabaseError when the ledger does not answer; then nothing of the batch is committed.
+    To a night, what its programme has had is not new. Images that the ledger has are brought up to date with what is
+    newly given. Doing it again changes nothing. Raises SourceError when an image_id already stands for another URI,
+    RunError when the run was cancelled meanwhile, DatabaseError when the ledger does not answer or retention deletes an
+    image at this moment; then nothing of the batch is committed.
     """
     batch = by_identity(references)
-    with writing(engine) as connection:
-        _hold_open(connection, run)
-        fresh = _insert_images(connection, batch)
-        known = read_known(connection, [image_id for image_id in batch if image_id not in fresh], run.run_id, run.kind)
-        refuse_conflicts(batch, known)
-        _update_images(connection, batch, known)
-        wanted = [image_id for image_id in batch if image_id in fresh or not known[image_id].is_taken]
-        return _insert_gradings(connection, run, wanted, position, resend_after_s)
+    try:
+        with writing(engine) as connection:
+            return _register(connection, run, batch, position, resend_after_s)
+    except IntegrityError as error:
+        if "foreign key" not in str(error.orig).lower():
+            raise
+        raise DatabaseError("an image of the batch was deleted while it was being registered") from error
+
+
+def _register(
+    connection: Connection, run: Run, batch: Mapping[str, Reference], position: int, resend_after_s: float
+) -> tuple[str, ...]:
+    _hold_open(connection, run)
+    programme = programme_of(connection, run)
+    had = set[str]() if programme is None else find_had(connection, programme, batch)
+    # Of what a programme has had, the image itself may be gone, by retention: it does not come back.
+    fresh = _insert_images(connection, {image_id: batch[image_id] for image_id in batch if image_id not in had})
+    known = read_known(connection, [image_id for image_id in batch if image_id not in fresh], run.run_id)
+    refuse_conflicts(batch, known)
+    _update_images(connection, batch, known)
+    taken = had.union(image_id for image_id, image in known.items() if image.is_taken)
+    wanted = [image_id for image_id in batch if image_id not in taken]
+    new = _insert_gradings(connection, run, wanted, position, resend_after_s)
+    if programme is not None:
+        note_sightings(connection, programme, run, [batch[image_id] for image_id in new])
+    return new
 
 
 def by_identity(references: Iterable[Reference]) -> dict[str, Reference]:
@@ -55,18 +76,11 @@ def by_identity(references: Iterable[Reference]) -> dict[str, Reference]:
     return batch
 
 
-def read_known(
-    connection: Connection, image_ids: Sequence[str], run_id: int | None, kind: RunKind
-) -> dict[str, KnownImage]:
-    """What the ledger holds of these images. A night's cancelled image does not count as had."""
+def read_known(connection: Connection, image_ids: Sequence[str], run_id: int | None) -> dict[str, KnownImage]:
+    """What the ledger holds of these images."""
     rows = connection.execute(select(images).where(images.c.image_id.in_(image_ids))).all()
-    had = select(gradings.c.image_id).where(gradings.c.image_id.in_(image_ids))
-    taken = set(connection.scalars(had.where(gradings.c.run_id == run_id)))
-    if kind == RunKind.NIGHTLY:
-        earlier = had.join(runs, runs.c.run_id == gradings.c.run_id).where(
-            runs.c.kind == RunKind.NIGHTLY, gradings.c.status != Status.CANCELLED
-        )
-        taken |= set(connection.scalars(earlier))
+    of_run = select(gradings.c.image_id).where(gradings.c.image_id.in_(image_ids), gradings.c.run_id == run_id)
+    taken = set(connection.scalars(of_run))
     return {
         row.image_id: KnownImage(
             Reference(row.uri, row.image_id, row.patient_id, Eye(row.eye), row.reference_grade, row.sha256),

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, Engine, func, select, update
 
@@ -13,8 +13,21 @@ from worker.contract.completion import finish_if_settled
 from worker.contract.database import writing
 from worker.contract.errors import RunError
 from worker.contract.messages import IMAGE_ID_PATTERN
-from worker.contract.schema import gradings, models, runs
+from worker.contract.schema import gradings, models, nights, runs
 from worker.contract.vocabulary import Action, Queue, RunKind, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """The one run of a programme and a date."""
+
+    programme: str
+    date: date
+
+    @property
+    def run_name(self) -> str:
+        """PROGRAMME-YYYY-MM-DD."""
+        return f"{self.programme}-{self.date.isoformat()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,7 @@ class RunRequest:
     queue: Queue | None = None
     chunk_size: int | None = None
     model_id: str | None = None
+    night: Night | None = None
 
 
 def check_request(connection: Connection, request: RunRequest) -> Run | None:
@@ -69,6 +83,9 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
             insert_new(connection, runs.c.name, [row])
             run = check_request(connection, request)  # another producer may have been first
         assert run is not None, "the run was just made"  # noqa: S101
+        if request.night is not None:
+            row = {"run_id": run.run_id, "programme": request.night.programme, "night": request.night.date}
+            connection.execute(insert_new(connection, nights).values(row))
         action = Action.NIGHTLY if request.kind == RunKind.NIGHTLY else Action.ENQUEUE
         record(connection, action, run=run.name, source=request.source, model_id=request.model_id)
         connection.execute(

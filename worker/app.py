@@ -9,25 +9,27 @@ import logging
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery.concurrency import ALIASES
 from celery.exceptions import Ignore
-from celery.schedules import crontab
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 from structlog.contextvars import bound_contextvars
 
 from worker.contract.errors import FundusError, MessageError, ServiceError
 from worker.contract.messages import TRACE_HEADER, GradeChunk
-from worker.contract.queues import GRADE_CHUNK, NIGHTLY, make_celery
+from worker.contract.queues import GRADE_CHUNK, MORNING, NIGHTLY, make_celery
 from worker.contract.settings import read_settings
 from worker.contract.vocabulary import Queue
 from worker.live_lane import LiveLane
 from worker.logs import configure_logs
-from worker.nightly import enqueue_tonight
+from worker.nightly import close_nights, enqueue_tonight, schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from worker.runtime import Runtime
 
 GUARDED = "worker.gate:guarded"
@@ -59,21 +61,31 @@ def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
             raise Ignore from error
 
 
-@app.task(name=NIGHTLY, Strategy=GUARDED)
+@app.task(name=NIGHTLY, Strategy=GUARDED, throws=(FundusError,))
 def nightly() -> dict[str, Any]:
-    """Enqueue what the nightly source holds and no earlier night has had."""
-    return enqueue_tonight(settings, app)
+    """Enqueue what the nightly source holds that is new or has changed."""
+    with _watched() as step:
+        return enqueue_tonight(settings, step)
 
 
-if settings.nightly_source is not None:
-    hour, minute = settings.nightly_at.split(":")
-    app.conf.beat_schedule = {
-        "nightly": {
-            "task": NIGHTLY,
-            "schedule": crontab(hour=hour, minute=minute),
-            "options": {"queue": Queue.BULK},
-        }
-    }
+@app.task(name=MORNING, Strategy=GUARDED, throws=(FundusError,))
+def morning() -> dict[str, Any]:
+    """Close the nights whose runs are over."""
+    with _watched() as step:
+        return close_nights(settings, step)
+
+
+app.conf.beat_schedule = schedule(settings)
+
+
+@contextmanager
+def _watched() -> Iterator[Callable[[], object]]:
+    """Work beside the chunks; the watchdog takes a worker for stuck unless `step` is called now and then."""
+    if _runtime is None:
+        yield lambda: None
+        return
+    with _runtime.progress.chunk():
+        yield _runtime.progress.step
 
 
 @setup_logging.connect

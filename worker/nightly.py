@@ -1,4 +1,4 @@
-"""What beat does at night."""
+"""What beat has done at its hours; cron calls the commands of the same names, and they the same functions."""
 
 from __future__ import annotations
 
@@ -6,28 +6,67 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from worker.contract.database import connect
-from worker.contract.errors import SettingsError
-from worker.contract.storage import Storage
+import structlog
+from celery.schedules import crontab
+
+from worker.contract.errors import OverlapError, SettingsError
+from worker.contract.queues import MORNING, NIGHTLY
+from worker.contract.vocabulary import Queue
 
 if TYPE_CHECKING:
-    from celery import Celery
+    from collections.abc import Callable
 
     from worker.contract.settings import Settings
 
+MORNING_EVERY_MIN = 10
+log = structlog.get_logger(__name__)
 
-def enqueue_tonight(settings: Settings, app: Celery) -> dict[str, Any]:
-    """Enqueue what FUNDUS_NIGHTLY_SOURCE holds and no earlier night has had; the counts of the run."""
-    from producer.nightly import enqueue_nightly
+
+def schedule(settings: Settings) -> dict[str, Any]:
+    """Celery's `beat_schedule`: the night and its morning if a source is set."""
+    entries: dict[str, Any] = {}
+    if settings.nightly_source is not None:
+        entries["nightly"] = _entry(NIGHTLY, _daily(settings.nightly_at), {})
+        often = crontab(minute=f"*/{MORNING_EVERY_MIN}")
+        entries["morning"] = _entry(MORNING, often, {"expires": MORNING_EVERY_MIN * 60})
+    return entries
+
+
+def enqueue_tonight(settings: Settings, step: Callable[[], object]) -> dict[str, Any]:
+    """Enqueue what FUNDUS_NIGHTLY_SOURCE holds that is new or has changed; the counts of the run."""
+    from producer.nightly import NightRequest, run_night
 
     if settings.nightly_source is None:
         raise SettingsError("FUNDUS_NIGHTLY_SOURCE names no source")
-    database = connect(settings)
+    request = NightRequest(settings.nightly_source, datetime.now(UTC).date())
+    done = _unless_elsewhere("nightly", lambda: asdict(run_night(settings, request, step=step)))
+    if done.get("missed") or done.get("sealed"):
+        log.warning("nights_caught_up_with", run=done["run"], missed=done["missed"], broken_off=done["sealed"])
+    return done
+
+
+def close_nights(settings: Settings, step: Callable[[], object]) -> dict[str, Any]:
+    """Close what can be closed; the verdict by run."""
+    from worker.morning import run_morning
+
+    return _unless_elsewhere(
+        "morning", lambda: {night.run: night.verdict for night in run_morning(settings, step=step)}
+    )
+
+
+def _unless_elsewhere(what: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A broker may deliver a long task twice: the second finds the lock taken, and there is nothing wrong with that."""
     try:
-        return asdict(
-            enqueue_nightly(
-                database, app, Storage(settings), settings, settings.nightly_source, datetime.now(UTC).date()
-            )
-        )
-    finally:
-        database.dispose()
+        return work()
+    except OverlapError as error:
+        log.info("done_elsewhere", duty=what, detail=error.detail)
+        return {"elsewhere": True}
+
+
+def _entry(task: str, when: crontab, options: dict[str, Any]) -> dict[str, Any]:
+    return {"task": task, "schedule": when, "options": {"queue": Queue.BULK} | options}
+
+
+def _daily(at: str) -> crontab:
+    hour, minute = at.split(":")
+    return crontab(hour=hour, minute=minute)

@@ -40,7 +40,7 @@ class Runtime:
         """Raises UsageError, ModelError or DatabaseError when the worker could not do its work."""
         colour_table(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
         draw_in_one_thread()
-        progress = Progress()
+        self.progress = progress = Progress()
         metrics = Metrics(lambda: progress.chunks, app.tracing.stage)
         self._stop_serving = metrics.serve(settings.metrics_host, settings.metrics_port)
         database = connect(settings, pool_size=settings.concurrency + 2)

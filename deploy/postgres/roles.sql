@@ -4,13 +4,14 @@
 --     psql "$OWNER_URL" --single-transaction --set ON_ERROR_STOP=1 --file deploy/postgres/roles.sql
 -- Then give each program a login of its own:
 --     CREATE ROLE clinic_worker LOGIN PASSWORD '...' IN ROLE fundus_worker;
--- A worker that runs the nightly task enqueues, and needs fundus_producer beside fundus_worker.
+-- A worker that takes beat's tasks needs fundus_producer beside fundus_worker for the night, and fundus_keeper for
+-- morning and retention; with cron, each command has a login of its own.
 
 DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['fundus_producer', 'fundus_worker', 'fundus_reader', 'fundus_console'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['fundus_producer', 'fundus_worker', 'fundus_reader', 'fundus_keeper', 'fundus_console'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
         END IF;
@@ -18,17 +19,19 @@ BEGIN
 END $$;
 
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader, fundus_console;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader, fundus_console;
-GRANT USAGE ON SCHEMA public TO fundus_producer, fundus_worker, fundus_reader, fundus_console;
+REVOKE ALL ON ALL TABLES IN SCHEMA public
+    FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public
+    FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
+GRANT USAGE ON SCHEMA public TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 
 -- Every program checks the level of the schema, and tells what it did.
-GRANT SELECT ON alembic_version TO fundus_producer, fundus_worker, fundus_reader, fundus_console;
-GRANT INSERT ON audit TO fundus_producer, fundus_worker, fundus_reader, fundus_console;
-GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fundus_reader, fundus_console;
+GRANT SELECT ON alembic_version TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
+GRANT INSERT ON audit TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
+GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 
--- enqueue, nightly, resend, cancel, status. Nobody but the owner deletes.
-GRANT SELECT, INSERT, UPDATE ON runs, images, gradings TO fundus_producer;
+-- enqueue, nightly, resend, cancel, hold, status.
+GRANT SELECT, INSERT, UPDATE ON runs, images, gradings, nights, sightings, locks TO fundus_producer;
 GRANT SELECT ON models TO fundus_producer;
 GRANT USAGE ON SEQUENCE runs_run_id_seq TO fundus_producer;
 
@@ -44,8 +47,8 @@ GRANT UPDATE (
 GRANT SELECT (model_id), INSERT ON models TO fundus_worker;
 GRANT SELECT, INSERT, UPDATE ON locks TO fundus_worker;
 
--- status, export, audit.
-GRANT SELECT ON runs, images, gradings, models, audit TO fundus_reader;
+-- status, export, audit, report, evaluate, drift.
+GRANT SELECT ON runs, images, gradings, models, nights, audit TO fundus_reader;
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_reader;
 
 -- serve. It adds decisions and changes none; whom it lets in, only the owner decides (`fundus user`).
@@ -56,3 +59,10 @@ GRANT SELECT, INSERT, DELETE ON sign_in_attempts TO fundus_console;
 GRANT SELECT, INSERT, UPDATE ON reading_rules, reviews TO fundus_console;
 GRANT INSERT ON decisions TO fundus_console;
 GRANT USAGE ON SEQUENCE decisions_decision_id_seq, sign_in_attempts_attempt_id_seq TO fundus_console;
+
+-- morning, retention. It alone deletes, and can neither hold nor release a run.
+GRANT SELECT ON runs, images, gradings, models, nights TO fundus_keeper;
+GRANT UPDATE (closed_at, verdict, findings, told_at) ON nights TO fundus_keeper;
+GRANT UPDATE (overlay_key, retired_key, overlay_retired_at) ON gradings TO fundus_keeper;
+GRANT DELETE ON gradings, images TO fundus_keeper;
+GRANT SELECT, INSERT, UPDATE ON locks TO fundus_keeper;

@@ -1,4 +1,4 @@
-"""`fundus nightly`: enqueue what no earlier night has had."""
+"""`fundus nightly`: enqueue what is new since the earlier nights."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from producer.ledger import open_ledger
-from producer.nightly import enqueue_nightly
+from producer.nightly import NightDone, NightRequest, run_night
 from producer.screen import answers, print_json, print_note
-from producer.sources.door import make_door
+from producer.status import describe_progress
+from producer.status_view import draw_progress
+from producer.watching import watch_run
 from worker.contract.errors import UsageError
-from worker.contract.queues import make_celery
 from worker.contract.settings import read_settings
-from worker.contract.storage import Storage
 
 app = typer.Typer()
 
@@ -25,35 +25,54 @@ def nightly(
         typer.Argument(metavar="SOURCE", help="As for `fundus enqueue`; without it, FUNDUS_NIGHTLY_SOURCE."),
     ] = None,
     *,
+    programme: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose night; without it, FUNDUS_NIGHTLY_PROGRAMME.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Leave out what is older: a date, or `last`, a day before the newest known."),
+    ] = None,
     allow_column: Annotated[
         list[str] | None, typer.Option(help="A column that looks personal and is not; may be repeated.")
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is over.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Fill the run nightly-YYYY-MM-DD (in UTC) with what the source holds and no earlier nightly run has had.
+    """Fill the run PROGRAMME-YYYY-MM-DD (in UTC) with what is new or has changed since the programme's earlier nights.
+
+    Nights that were missed or broke off are caught up with. Exit status for cron: 0 done, also when nothing is new;
+    1 a service failed, the same command goes on; 2 a person must mend something; 3 another one is at work.
 
     Examples:
     $ fundus nightly s3://clinic/inbox/
-    $ FUNDUS_NIGHTLY_SOURCE=/photos/inbox fundus nightly
+    $ fundus nightly s3://clinic/archive/ --programme archive --since 2026-11-01
+    $ fundus nightly /photos/inbox --watch && fundus morning
     """
     settings = read_settings()
     chosen = source or settings.nightly_source
     if chosen is None:
         raise UsageError("name a source, or set FUNDUS_NIGHTLY_SOURCE")
     remarks: list[str] = []
-    done = enqueue_nightly(
-        open_ledger(settings),
-        make_celery(settings),
-        Storage(settings),
-        settings,
-        chosen,
-        datetime.now(UTC).date(),
-        door=make_door(settings, allow_column or ()),
-        remark=remarks.append,
-    )
+    request = NightRequest(chosen, datetime.now(UTC).date(), programme, since, tuple(allow_column or ()))
+    done = run_night(settings, request, remark=remarks.append)
     for remark in remarks:
         print_note(remark)
+    document = asdict(done) | {"remarks": remarks}
+    if not json:
+        _print_done(done)
+    if watch:
+        last = watch_run(open_ledger(settings), done.run)
+        document |= describe_progress(last)
+        if not json:
+            answers().print(draw_progress(last))
     if json:
-        print_json(asdict(done) | {"remarks": remarks})
-    else:
-        answers().print(f"{done.run}: {done.found:,} found, {done.new:,} new, {done.messages:,} messages")
+        print_json(document)
+
+
+def _print_done(done: NightDone) -> None:
+    if done.missed:
+        print_note(f"{done.missed} nights before this one were missed; what came then is in this one")
+    for run in done.sealed:
+        print_note(f"{run} had broken off; it is sealed now, and what it missed is in this one")
+    older = f", {done.older:,} too old" if done.older else ""
+    answers().print(f"{done.run}: {done.found:,} found, {done.new:,} new{older}, {done.messages:,} messages")

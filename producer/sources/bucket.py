@@ -1,10 +1,13 @@
 """Find the images under a prefix of an S3 bucket, a page of the listing at a time."""
 
+import hashlib
 from collections.abc import Iterator
 
 from producer.sources.reference import Reference, Remark, is_image_name
 from worker.contract.errors import SourceError
 from worker.contract.storage import Storage, object_uri
+
+MAX_ETAG_CHARS = 128
 
 
 def list_images(address: str, storage: Storage, remark: Remark) -> Iterator[Reference]:
@@ -20,8 +23,16 @@ def list_images(address: str, storage: Storage, remark: Remark) -> Iterator[Refe
     for item in storage.list_bucket(bucket, prefix):
         key = item["Key"]
         if is_image_name(key.rpartition("/")[2]):
-            yield Reference(object_uri(bucket, key))
+            yield Reference(object_uri(bucket, key), etag=_etag(item.get("ETag", "")), modified_at=item["LastModified"])
         else:
             ignored += 1
     if ignored:
         remark(f"not image files, ignored under {address}: {ignored}")
+
+
+def _etag(told: str) -> str | None:
+    """As the store tells it, without its quotes; one that the ledger cannot hold, by its SHA-256."""
+    etag = told.strip('"')
+    if len(etag) > MAX_ETAG_CHARS or not etag.isprintable():
+        return hashlib.sha256(etag.encode(errors="surrogatepass")).hexdigest()
+    return etag or None

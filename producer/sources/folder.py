@@ -3,10 +3,11 @@
 import errno
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from producer.sources.address import canonical_path
-from producer.sources.reference import Reference, Remark, is_image_name
+from producer.sources.reference import Reference, Remark, etag_of_file, is_image_name
 from worker.contract.errors import SourceError
 from worker.contract.storage import file_uri
 
@@ -34,13 +35,29 @@ def find_images(root: Path, remark: Remark) -> Iterator[Reference]:
                 seen.add(inode)
                 open_folders.append(_entries(path))
         elif is_file and is_image_name(path.name):
-            yield Reference(file_uri(path))
+            yield _reference(path)
         else:
             ignored += 1
     if ignored:
         remark(f"not image files, ignored in {root}: {ignored}")
     if reached_twice:
         remark(f"links to folders that were read already, ignored in {root}: {reached_twice}")
+
+
+def _reference(path: Path) -> Reference:
+    try:
+        status = path.stat()
+    except OSError:
+        # It has gone since the folder was listed; whoever grades it will say so.
+        return Reference(file_uri(path))
+    return Reference(file_uri(path), etag=etag_of_file(status), modified_at=_moment(status.st_mtime))
+
+
+def _moment(seconds: float) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):  # a time outside the years 1 to 9999
+        return None
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, bool, bool]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from producer.sources.address import canonical_path
 from producer.sources.labels import read_labels_in_order
-from producer.sources.reference import Reference
+from producer.sources.reference import Reference, etag_of_file
 from worker.contract.errors import SourceError
 from worker.contract.stacks import map_stack
 from worker.contract.storage import file_uri
@@ -24,6 +24,7 @@ def read_stack(path: Path, labels: Path | None, allowed_columns: Collection[str]
     """
     path = canonical_path(path)
     try:
+        etag = etag_of_file(path.stat())
         stack = map_stack(path)
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot read {path} as a stack of images: {error}") from error
@@ -33,7 +34,7 @@ def read_stack(path: Path, labels: Path | None, allowed_columns: Collection[str]
     if len(grades) != len(stack):
         raise SourceError(f"{labels} has {len(grades)} labels, {path} has {len(stack)} images")
     uri = file_uri(path)
-    return (Reference(f"{uri}#{index}", reference_grade=grade) for index, grade in enumerate(grades))
+    return (Reference(f"{uri}#{index}", reference_grade=grade, etag=etag) for index, grade in enumerate(grades))
 
 
 def _check_range(path: Path, stack: NDArray[np.uint8] | NDArray[np.float32]) -> None:

@@ -18,6 +18,7 @@ from worker.contract.settings import PREFIX, Settings, parse_settings
 
 ROOT = Path(__file__).parents[2]
 SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "FLOWER_BASIC_AUTH")
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 OWN_IMAGES = {f"fundus-{target}:{__version__}" for target in ("worker", "producer", "console", "flower")}
 
 
@@ -136,7 +137,14 @@ def test_own_service_can_write_nowhere_but_its_volume(name: str, project: Any) -
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     writable = [volume["target"] for volume in service.get("volumes", []) if not volume.get("read_only")]
-    assert writable == (["/var/lib/fundus/beat"] if name == "beat" else [])
+    assert writable == {"beat": ["/var/lib/fundus/beat"], "worker": ["/var/lib/fundus/reports"]}.get(name, [])
+
+
+def test_what_may_be_written_belongs_to_the_programs_user(project: Any) -> None:
+    made = re.search(r"install --directory --owner fundus --group fundus (.+)$", DOCKERFILE, re.MULTILINE)
+    assert made is not None
+    volumes = [v for s in project["services"].values() if s["image"] in OWN_IMAGES for v in s.get("volumes", [])]
+    assert {v["target"] for v in volumes if not v.get("read_only")} <= set(made[1].split())
 
 
 def test_every_service_is_bounded_and_its_log_rotates(project: Any) -> None:

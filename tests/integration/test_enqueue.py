@@ -1,8 +1,6 @@
 """Enqueueing on a real broker and both databases."""
 
 from collections.abc import Callable, Iterator
-from datetime import date
-from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -10,7 +8,6 @@ from sqlalchemy import Engine
 
 from producer.cancel import cancel
 from producer.enqueue import BATCH_IMAGES, Enqueued, enqueue
-from producer.nightly import enqueue_nightly
 from producer.resend import resend
 from producer.run_lifecycle import RunRequest, seal_run
 from producer.runs import find_run, latest_runs
@@ -29,7 +26,6 @@ from worker.contract.errors import BrokerError, RunError, SourceError
 from worker.contract.messages import GradeChunk
 from worker.contract.queues import make_celery
 from worker.contract.settings import Settings
-from worker.contract.storage import Storage
 from worker.contract.vocabulary import Queue, RunState, Status
 
 Enqueue = Callable[..., Enqueued]
@@ -148,24 +144,6 @@ def test_source_that_breaks_later_is_gone_on_with(engine: Engine, enqueued: Enqu
 
 def test_run_without_images_finishes_at_once(enqueued: Enqueue) -> None:
     assert enqueued([]).state == RunState.FINISHED
-
-
-def test_night_takes_what_no_night_has_had(engine: Engine, app: Celery, settings: Settings, tmp_path: Path) -> None:
-    inbox = tmp_path / "inbox"
-    inbox.mkdir()
-
-    def night(day: int) -> tuple[str, int, int, RunState]:
-        done = enqueue_nightly(engine, app, Storage(settings), settings, str(inbox), date(2026, 11, day), remark=print)
-        return done.run, done.found, done.new, done.state
-
-    (inbox / "a.jpg").touch()
-    assert night(1) == ("nightly-2026-11-01", 1, 1, RunState.RUNNING)
-    (inbox / "b.jpg").touch()
-    assert night(2) == ("nightly-2026-11-02", 2, 1, RunState.RUNNING)
-    (inbox / "c.jpg").touch()
-    assert night(2) == ("nightly-2026-11-02", 3, 1, RunState.RUNNING)
-    assert night(3) == ("nightly-2026-11-03", 3, 0, RunState.FINISHED)
-    assert [len(chunk) for chunk in taken(app)] == [1, 1, 1]
 
 
 def test_resend_sends_suspects_alone_and_leaves_the_rest(engine: Engine, app: Celery, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Everything an operator can set, read once from `FUNDUS_` variables into one frozen object."""
 
+from datetime import datetime
 from functools import cache
 from os import cpu_count
 from pathlib import Path
@@ -19,6 +20,7 @@ BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 STORAGE_SCHEMES = ("file", "s3")
 MIN_KEY_CHARS = 32
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PROGRAMME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}"
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -103,6 +105,16 @@ class Settings(BaseSettings):
     """Folder, bucket prefix or manifest that beat enqueues every night."""
     nightly_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "01:00"
     """When, as HH:MM in UTC."""
+    nightly_programme: Annotated[str, Field(pattern=rf"^{PROGRAMME_PATTERN}$")] = "nightly"
+    """Whose nights these are: a run is PROGRAMME-YYYY-MM-DD, and each programme remembers what it has had."""
+    nightly_since: str | None = None
+    """Leave out what was modified before this: a date as in 2026-11-22, or `last`, a day before the newest known."""
+    reports_dir: Path = Field(default_factory=lambda: Path.cwd() / "fundus-reports")
+    """Folder that gets the report of each night that is over, under the run's name."""
+    drift_baseline: str | None = None
+    """Run that each night is held against; else the programme's last night that was well, under the same model."""
+    alarm_urls: SecretStr | None = None
+    """Secret: who is told when a night goes wrong, addresses of Apprise with spaces between: `jsons://HOST/PATH mailto://...`."""
 
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Where a worker tells Prometheus what it does; none: nowhere. Each worker of one machine needs its own."""
@@ -177,6 +189,22 @@ class Settings(BaseSettings):
     def _long_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_KEY_CHARS:
             raise ValueError(f"needs {MIN_KEY_CHARS} characters or more, such as those of `openssl rand -hex 32`")
+        return value
+
+    @field_validator("nightly_since", "drift_baseline", "alarm_urls", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """Compose hands on what is not set as an empty text."""
+        return None if value == "" else value
+
+    @field_validator("nightly_since")
+    @classmethod
+    def _known_since(cls, value: str | None) -> str | None:
+        if value is not None and value != "last":
+            try:
+                datetime.fromisoformat(value)
+            except ValueError:
+                raise ValueError("must be `last` or a date as in 2026-11-22") from None
         return value
 
     @field_validator("queues")

@@ -1,13 +1,13 @@
 """Runs and outcomes for the producer's tests, written straight into the ledger's tables."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import Engine, insert, select, update
 
 from producer.register import register_batch
-from producer.run_lifecycle import RunRequest, open_run, seal_run
+from producer.run_lifecycle import Night, RunRequest, open_run, seal_run
 from producer.runs import Run, find_run
 from producer.sources.reference import Reference
 from worker.contract.database import epoch_now, reading, writing
@@ -27,12 +27,22 @@ def add_model(engine: Engine, model_id: str = MODEL) -> None:
         connection.execute(insert(models).values(model_id=model_id, name="toy", document={}, registered_at=NOON))
 
 
-def make_run(engine: Engine, name: str, images: Iterable[Reference], kind: RunKind = RunKind.MANUAL) -> Run:
+def make_run(engine: Engine, name: str, images: Iterable[Reference]) -> Run:
     """A sealed run with these images queued."""
-    run, position = open_run(engine, RunRequest(name=name, source="test", kind=kind), default_chunk_size=2)
+    return _make(engine, RunRequest(name=name, source="test"), images)
+
+
+def make_night(engine: Engine, day: int, images: Iterable[Reference], programme: str = "nightly") -> Run:
+    """The same, of a day in November 2026."""
+    night = Night(programme, date(2026, 11, day))
+    return _make(engine, RunRequest(name=night.run_name, source="test", kind=RunKind.NIGHTLY, night=night), images)
+
+
+def _make(engine: Engine, request: RunRequest, images: Iterable[Reference]) -> Run:
+    run, position = open_run(engine, request, default_chunk_size=2)
     register_batch(engine, run, list(images), position=position, resend_after_s=60)
     seal_run(engine, run)
-    return find_run(engine, name)
+    return find_run(engine, request.name)
 
 
 def change(engine: Engine, run: Run, image_id: str, **values: Any) -> None:

@@ -22,12 +22,12 @@ from sqlalchemy import Engine, insert, update
 from producer.embedded import free_port
 from producer.exporter import LedgerCollector
 from tests.integration.processes import FUNDUS
-from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_run, references
+from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_night, make_run, references
 from worker.contract.database import connect, epoch_now, writing
 from worker.contract.errors import BrokerError, FundusError
 from worker.contract.schema import locks, runs
 from worker.contract.settings import parse_settings
-from worker.contract.vocabulary import Queue, RunKind, Status
+from worker.contract.vocabulary import Queue, Status
 
 ALERTS = Path(__file__).parents[3] / "deploy" / "prometheus" / "alerts.yml"
 
@@ -121,7 +121,7 @@ def test_ledger_is_tended_while_somebody_has_the_reconcilers_turns(engine: Engin
 
 
 def test_last_night_is_the_latest_nightly_run(engine: Engine) -> None:
-    make_run(engine, "nightly-2026-11-21", references("a"), kind=RunKind.NIGHTLY)
+    make_night(engine, 21, references("a"))
     make_run(engine, "by-hand", references("b"))
     assert scrape(engine)["fundus_last_night_timestamp_seconds",] == pytest.approx(time.time(), abs=30)
 

@@ -8,9 +8,9 @@ from producer.register import by_identity, register_batch
 from producer.run_lifecycle import RunRequest, open_run, seal_run
 from producer.runs import Run, find_run
 from producer.sources.reference import Reference
-from tests.unit.producer.ledger_rows import change, database_now, image_of, make_run, references, rows_of
+from tests.unit.producer.ledger_rows import change, database_now, image_of, make_night, make_run, references, rows_of
 from worker.contract.errors import RunError, SourceError
-from worker.contract.vocabulary import Eye, Grade, RunKind, RunState, Status
+from worker.contract.vocabulary import Eye, Grade, RunState, Status
 
 SHA = "0" * 64
 
@@ -116,17 +116,17 @@ def test_run_that_another_producer_sealed_opens_again(engine: Engine, run: Run) 
 
 
 def test_nightly_run_leaves_what_an_earlier_night_had(engine: Engine) -> None:
-    first = make_run(engine, "nightly-1", references("graded", "cancelled"), RunKind.NIGHTLY)
+    first = make_night(engine, 1, references("graded", "cancelled"))
     change(engine, first, "cancelled", status=Status.CANCELLED, settled_at=first.created_at)
     make_run(engine, "by-hand", references("by-hand"))
 
-    second = make_run(engine, "nightly-2", references("graded", "cancelled", "by-hand", "new"), RunKind.NIGHTLY)
+    second = make_night(engine, 2, references("graded", "cancelled", "by-hand", "new"))
 
     assert list(rows_of(engine, second)) == ["cancelled", "by-hand", "new"]
 
 
 def test_manual_run_takes_what_a_night_had(engine: Engine) -> None:
-    make_run(engine, "nightly-1", references("a"), RunKind.NIGHTLY)
+    make_night(engine, 1, references("a"))
 
     assert list(rows_of(engine, make_run(engine, "by-hand", references("a")))) == ["a"]
 

@@ -36,10 +36,15 @@ WRONG = {
     "NIGHTLY_AT": "24:00",
     "CONSOLE_URL": "http://grading.example.org",
     "READERS": "3",
+    "NIGHTLY_PROGRAMME": "north clinic",
+    "NIGHTLY_SINCE": "soon",
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "loud",
 }
-ANYTHING_GOES = {"S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE", "ALLOWED_COLUMNS"}
+ANYTHING_GOES = {
+    "S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE", "ALLOWED_COLUMNS", "REPORTS_DIR",
+    "DRIFT_BASELINE", "ALARM_URLS",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG.items())
@@ -122,3 +127,14 @@ def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_given_value_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "7")
     assert parse_settings(chunk_size=9).chunk_size == 9
+
+
+@pytest.mark.parametrize("name", ["NIGHTLY_SINCE", "DRIFT_BASELINE", "ALARM_URLS"])
+def test_empty_value_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + name, "")
+    assert getattr(parse_settings(), name.lower()) is None
+
+
+@pytest.mark.parametrize("since", ["last", "2026-11-22", "2026-11-22T18:00:00Z"])
+def test_night_begins_at_a_date_or_where_the_last_one_ended(since: str) -> None:
+    assert parse_settings(nightly_since=since).nightly_since == since

@@ -1,0 +1,45 @@
+"""`fundus morning`: close the nights whose runs are over."""
+
+import json as jsons
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from worker.contract.settings import read_settings
+from worker.morning import run_morning
+
+app = typer.Typer()
+
+
+@app.command()
+def morning(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a night.")] = False,
+) -> None:
+    """Close each night whose run is over: measure drift, write the report to FUNDUS_REPORTS_DIR, raise alarms.
+
+    A night is closed once; one that got more images is closed again. Alarms go to FUNDUS_ALARM_URLS when images failed,
+    could not be graded, have drifted from an earlier night, or when the report could not be written. Exit status as of
+    `fundus nightly`: 1 also when an alarm was not taken; the next call sends it again.
+
+    Examples:
+    $ fundus nightly /photos/inbox --watch && fundus morning
+    $ fundus morning --json | jq .verdict
+    """
+    closed = run_morning(read_settings())
+    console = Console(highlight=False)
+    if not closed and not json:
+        console.print("no night to close")
+    for night in closed:
+        if json:
+            typer.echo(jsons.dumps(asdict(night)))
+            continue
+        counts = ", ".join(f"{count:,} {status}" for status, count in night.by_status.items() if count)
+        drift = "not compared" if night.verdict is None else night.verdict
+        console.print(f"{night.run}: {counts or 'no images'}; drift: {drift}", markup=False)
+        if night.report is not None:
+            console.print(f"  {night.report}", soft_wrap=True, markup=False)
+        for finding in night.findings:
+            console.print(f"  ! {finding}", soft_wrap=True, markup=False)

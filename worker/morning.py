@@ -1,0 +1,216 @@
+"""After a night: its drift, its report, and a word to whoever must know.
+
+A night is closed once its run is over, and told once its alarm has been taken. Killed in between, the next call goes
+on: an alarm may come twice, and is never lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy import func, select, update
+
+from worker.contract.alarms import Alarms
+from worker.contract.database import connect, reading, writing
+from worker.contract.errors import FundusError, RunError, ServiceError
+from worker.contract.files import write_whole
+from worker.contract.locks import locked
+from worker.contract.migrate import require_current
+from worker.contract.schema import gradings, nights, runs
+from worker.contract.vocabulary import RunState, Status
+from worker.report.pages import Choices, write_report
+from worker.report.patients import NEXT_STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from worker.contract.settings import Settings
+    from worker.evaluation.drift import Drift
+
+LOCK = "morning"
+OVER = (RunState.FINISHED, RunState.CANCELLED)
+FAILED_AT_MOST = 0.02
+UNGRADABLE_AT_MOST = 0.15
+"""Shares, as in deploy/prometheus/alerts.yml."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """A night whose run is over."""
+
+    run_id: int
+    run: str
+    programme: str
+    date: date
+    state: RunState
+    model_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What is said of a night. `verdict`: None where there was nothing to compare. `report`: the first page.
+
+    `findings`: sentences on what is not as it should be.
+    """
+
+    run: str
+    by_status: dict[str, int]
+    verdict: str | None
+    report: str | None
+    findings: tuple[str, ...]
+
+
+def run_morning(settings: Settings, *, step: Callable[[], object] = lambda: None) -> list[Closed]:
+    """The whole of `fundus morning`, for cron and beat alike: close what can be closed, then tell what was not told.
+
+    Raises OverlapError while another process does it, ServiceError when a service stays away, AlarmError when an
+    address did not take its alarm; what is missing then is done by the next call.
+    """
+    alarms = Alarms(settings)
+    engine = connect(settings)
+    try:
+        require_current(engine)
+        with locked(engine, LOCK, lock_s=settings.lease_s) as lock:
+
+            def alive(*_: object) -> None:
+                lock.require()
+                step()
+
+            closed = [_close(engine, settings, night, alive) for night in _read_unclosed(engine)]
+            _tell(engine, alarms)
+    finally:
+        engine.dispose()
+    return closed
+
+
+def _read_unclosed(engine: Engine) -> list[Night]:
+    query = (
+        select(nights.c.run_id, runs.c.name, nights.c.programme, nights.c.night, runs.c.state, runs.c.model_id)
+        .join(runs, runs.c.run_id == nights.c.run_id)
+        .where(nights.c.closed_at.is_(None), runs.c.state.in_(OVER))
+        .order_by(nights.c.night)
+    )
+    with reading(engine) as connection:
+        return [Night(*row) for row in connection.execute(query)]
+
+
+def _close(engine: Engine, settings: Settings, night: Night, alive: Callable[..., None]) -> Closed:
+    folder = settings.reports_dir / night.run
+    findings: list[str] = []
+    by_status = _count(engine, night)
+    drift = _measure_drift(engine, settings, night, findings)
+    report = _write_report(engine, settings, night, folder, drift, findings, alive)
+    findings = [*_faults(by_status), *findings]
+    verdict = None if drift is None else str(drift.verdict)
+    with writing(engine) as connection:
+        still_over = select(runs.c.run_id).where(runs.c.state.in_(OVER))  # else it is closed once more
+        connection.execute(
+            update(nights)
+            .where(nights.c.run_id == night.run_id, nights.c.run_id.in_(still_over))
+            .values(
+                closed_at=datetime.now(UTC),
+                verdict=verdict,
+                findings=findings,
+                told_at=None if findings else datetime.now(UTC),
+            )
+        )
+    log.info("night_closed", run=night.run, verdict=verdict, findings=len(findings), **by_status)
+    return Closed(night.run, by_status, verdict, report, tuple(findings))
+
+
+def _count(engine: Engine, night: Night) -> dict[str, int]:
+    counts = select(gradings.c.status, func.count().label("images")).where(gradings.c.run_id == night.run_id)
+    with reading(engine) as connection:
+        found = {row.status: row.images for row in connection.execute(counts.group_by(gradings.c.status))}
+    return {str(status): found.get(status, 0) for status in Status if status is not Status.QUEUED}
+
+
+def _faults(by_status: dict[str, int]) -> list[str]:
+    judged = by_status[Status.GRADED] + by_status[Status.UNGRADABLE]
+    failed = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
+    faults = []
+    if failed > FAILED_AT_MOST * (judged + failed):
+        faults.append(f"{failed:,} of {judged + failed:,} images failed, {FAILED_AT_MOST:.0%} are usual at most")
+    if by_status[Status.UNGRADABLE] > UNGRADABLE_AT_MOST * judged:
+        ungradable = by_status[Status.UNGRADABLE]
+        faults.append(f"{ungradable:,} of {judged:,} photographs cannot be graded, {UNGRADABLE_AT_MOST:.0%} at most")
+    return faults
+
+
+def _measure_drift(engine: Engine, settings: Settings, night: Night, findings: list[str]) -> Drift | None:
+    if night.model_id is None:
+        return None
+    try:
+        from worker.evaluation.drift import Verdict
+        from worker.evaluation.night_drift import measure_night
+
+        drift = measure_night(engine, night.run, night.programme, night.date, settings.drift_baseline)
+    except ModuleNotFoundError as error:
+        findings.append(f"the drift was not measured: it needs {error.name}, which the extra `evaluate` installs")
+        return None
+    except RunError as error:
+        findings.append(f"the drift was not measured: {error.detail}")
+        return None
+    if drift is not None and drift.verdict is Verdict.DRIFT:
+        moved = ", ".join(f"{f.name} {f.index:.2f}" for f in drift.features if f.verdict is Verdict.DRIFT)
+        findings.append(f"what comes in has changed since {drift.baseline}: stability index of {moved}")
+    return drift
+
+
+def _write_report(
+    engine: Engine,
+    settings: Settings,
+    night: Night,
+    folder: Path,
+    drift: Drift | None,
+    findings: list[str],
+    alive: Callable[..., None],
+) -> str | None:
+    """The first page's path; None for a night of which no image was begun, or when it cannot be written."""
+    if night.model_id is None:
+        return None
+    choices = Choices(baseline=None if drift is None else drift.baseline, next_steps=NEXT_STEPS)
+
+    def remark(sentence: str) -> None:
+        log.info("report_remark", run=night.run, remark=sentence)
+        alive()
+
+    try:
+        page = write_report(engine, settings, night.run, folder, choices, remark=remark, step=alive)
+        if drift is not None:
+            write_whole(folder / "drift.json", drift.model_dump_json(indent=2).encode())
+    except ServiceError:
+        raise
+    except (FundusError, OSError) as error:
+        reason = error.code if isinstance(error, FundusError) else error.strerror or type(error).__name__
+        findings.append(f"the report was not written ({reason}): `fundus report {night.run}` tries again")
+        log.error("report_failed", run=night.run, detail=str(error))  # noqa: TRY400 - one line
+        return None
+    return str(page)
+
+
+def _tell(engine: Engine, alarms: Alarms) -> None:
+    query = (
+        select(nights.c.run_id, runs.c.name, nights.c.findings)
+        .join(runs, runs.c.run_id == nights.c.run_id)
+        .where(nights.c.closed_at.is_not(None), nights.c.told_at.is_(None))
+        .order_by(nights.c.night)
+    )
+    with reading(engine) as connection:
+        untold = connection.execute(query).all()
+    for night in untold:
+        alarms.send(f"{night.name} needs a look", "\n".join(night.findings or ()))
+        with writing(engine) as connection:
+            connection.execute(
+                update(nights)
+                .where(nights.c.run_id == night.run_id, nights.c.closed_at.is_not(None))
+                .values(told_at=datetime.now(UTC))
+            )
