@@ -20,12 +20,12 @@ from structlog.contextvars import bound_contextvars
 
 from worker.contract.errors import FundusError, MessageError, ServiceError
 from worker.contract.messages import TRACE_HEADER, GradeChunk
-from worker.contract.queues import GRADE_CHUNK, MORNING, NIGHTLY, make_celery
+from worker.contract.queues import GRADE_CHUNK, MORNING, NIGHTLY, RETENTION, make_celery
 from worker.contract.settings import read_settings
 from worker.contract.vocabulary import Queue
 from worker.live_lane import LiveLane
 from worker.logs import configure_logs
-from worker.nightly import close_nights, enqueue_tonight, schedule
+from worker.nightly import close_nights, enqueue_tonight, let_go, schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +73,13 @@ def morning() -> dict[str, Any]:
     """Close the nights whose runs are over."""
     with _watched() as step:
         return close_nights(settings, step)
+
+
+@app.task(name=RETENTION, Strategy=GUARDED, throws=(FundusError,))
+def retention() -> dict[str, Any]:
+    """Delete what is too old."""
+    with _watched() as step:
+        return let_go(settings, step)
 
 
 app.conf.beat_schedule = schedule(settings)

@@ -10,7 +10,7 @@ import structlog
 from celery.schedules import crontab
 
 from worker.contract.errors import OverlapError, SettingsError
-from worker.contract.queues import MORNING, NIGHTLY
+from worker.contract.queues import MORNING, NIGHTLY, RETENTION
 from worker.contract.vocabulary import Queue
 
 if TYPE_CHECKING:
@@ -19,16 +19,21 @@ if TYPE_CHECKING:
     from worker.contract.settings import Settings
 
 MORNING_EVERY_MIN = 10
+EXPIRES_S = 3600
+"""A message that no worker took for so long is dropped: the next one is on its way, or somebody was called."""
+
 log = structlog.get_logger(__name__)
 
 
 def schedule(settings: Settings) -> dict[str, Any]:
-    """Celery's `beat_schedule`: the night and its morning if a source is set."""
+    """Celery's `beat_schedule`: the night and its morning if a source is set, retention if an age is."""
     entries: dict[str, Any] = {}
     if settings.nightly_source is not None:
         entries["nightly"] = _entry(NIGHTLY, _daily(settings.nightly_at), {})
         often = crontab(minute=f"*/{MORNING_EVERY_MIN}")
         entries["morning"] = _entry(MORNING, often, {"expires": MORNING_EVERY_MIN * 60})
+    if (settings.retain_overlays_days, settings.retain_rows_days) != (None, None):
+        entries["retention"] = _entry(RETENTION, _daily(settings.retention_at), {"expires": EXPIRES_S})
     return entries
 
 
@@ -52,6 +57,13 @@ def close_nights(settings: Settings, step: Callable[[], object]) -> dict[str, An
     return _unless_elsewhere(
         "morning", lambda: {night.run: night.verdict for night in run_morning(settings, step=step)}
     )
+
+
+def let_go(settings: Settings, step: Callable[[], object]) -> dict[str, Any]:
+    """Delete what is too old; how much it was."""
+    from producer.retention import run_retention
+
+    return _unless_elsewhere("retention", lambda: asdict(run_retention(settings, step=step)))
 
 
 def _unless_elsewhere(what: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

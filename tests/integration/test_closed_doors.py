@@ -22,13 +22,14 @@ from tests.services.seaweedfs import SeaweedFS
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
-ROLE_NAMES = ("producer", "worker", "reader", "console")
+ROLE_NAMES = ("producer", "worker", "reader", "keeper", "console")
 SECRETS = {
     "database": "marked-database-password",
     "broker": "marked-broker-password",
     "storage": "test-secret-key",
     "patient key": "marked-key-of-thirty-two-characters",
     "patient": "MARKED-PATIENT-4711",
+    "alarm": "marked-token-of-a-webhook",
 }
 EXIF = b"MARKED-CAMERA-OWNER"
 
@@ -106,10 +107,13 @@ def _work(seen: Night, env: dict[str, str], folder: Path) -> None:
     away = f"redis://marked:{SECRETS['broker']}@127.0.0.1:1/0"
     nowhere = f"postgresql://marked:{SECRETS['database']}@127.0.0.1:1/none"
     run("producer", "enqueue", str(manifest), "--run", "night", "--json")
+    run("producer", "nightly", str(manifest), "--programme", "north")
     log = folder / "worker.log"
     as_worker = env | {"FUNDUS_DATABASE_URL": seen.urls["worker"]}
     with worker(as_worker, log):
         wait_until_finished("night", env | {"FUNDUS_DATABASE_URL": seen.urls["reader"]})
+        (north,) = _ask(seen, "SELECT name FROM runs WHERE kind = 'nightly'")
+        wait_until_finished(north, env | {"FUNDUS_DATABASE_URL": seen.urls["reader"]})
         seen.command_lines = _command_lines()
         for question in ("stats", "conf"):
             asked = [FUNDUS.with_name("celery"), "-A", "worker.app", "inspect", question, "--timeout", "1"]
@@ -121,14 +125,32 @@ def _work(seen: Night, env: dict[str, str], folder: Path) -> None:
     seen.said["export"] = (folder / "night.csv").read_text()
     run("producer", "resend", "night", "--failed")
     run("producer", "cancel", "night")
+    alarm = f"json://127.0.0.1:1/{SECRETS['alarm']}"
+    run("keeper", "morning", fails=True, FUNDUS_REPORTS_DIR=str(folder / "reports"), FUNDUS_ALARM_URLS=alarm)
+    assert (folder / "reports" / north / "index.html").is_file()
+    _ask(
+        seen,
+        "UPDATE gradings SET settled_at = settled_at - interval '3 days' WHERE overlay_key LIKE 'north%' RETURNING 1",
+    )
+    ages = {"FUNDUS_RETAIN_ROWS_DAYS": "2", "FUNDUS_REPORTS_DIR": str(folder / "reports")}
+    run("producer", "hold", north)
+    run("keeper", "retention", "--json", **ages)
+    run("producer", "hold", north, "--release")
+    run("keeper", "retention", "--json", **ages)
     run("reader", "audit", "--json")
     run("reader", "db", "current", "--json")
-    run("producer", "nightly", str(manifest.parent), fails=True, FUNDUS_BROKER_URL=away)
+    run("producer", "nightly", str(manifest.parent), fails=True, FUNDUS_BROKER_URL=away, FUNDUS_ALARM_URLS=alarm)
     run("producer", "doctor", fails=True, FUNDUS_BROKER_URL=away, FUNDUS_MODEL="none")
     run("producer", "--debug", "status", fails=True, FUNDUS_DATABASE_URL=nowhere)
     run("producer", "--debug", "status", fails=True, FUNDUS_DATABASE_URL=SECRETS["database"])
     run("reader", "--debug", "enqueue", str(manifest), "--run", "other", fails=True)
     run("worker", "worker", fails=True, FUNDUS_DATABASE_URL=nowhere)
+
+
+def _ask(seen: Night, statement: str) -> list[Any]:
+    """The first column of what the owner's statement gives."""
+    with closing(psycopg.connect(seen.urls["owner"], autocommit=True)) as connection:
+        return [row[0] for row in connection.execute(statement.encode())]
 
 
 def _make_manifest(folder: Path) -> Path:
@@ -223,8 +245,13 @@ def test_exif_reaches_no_overlay(night: Night) -> None:
 def test_roles_suffice_for_the_whole_way(night: Night) -> None:
     assert '"graded": 1' in next(text for name, text in night.said.items() if " status night" in name)
     told = next(text for name, text in night.said.items() if " audit" in name)
-    for action in ("enqueue", "seal", "register_model", "export", "resend", "cancel"):
+    deeds = ("enqueue", "nightly", "seal", "register_model", "export", "resend", "cancel", "hold", "release")
+    for action in (*deeds, "retire_overlays", "delete_rows"):
         assert f'"action": "{action}"' in told
+    held, released = (text for name, text in night.said.items() if " retention" in name)
+    assert '"overlays": 0' in held
+    assert '"overlays": 1, "rows": 1' in released
+    assert "error[alarm_undelivered]" in next(text for name, text in night.said.items() if " morning" in name)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +277,18 @@ def test_roles_suffice_for_the_whole_way(night: Night) -> None:
         ("worker", "UPDATE audit SET actor = 'x'"),
         ("producer", "DROP TABLE runs"),
         ("producer", "DELETE FROM runs"),
+        ("producer", "DELETE FROM gradings"),
+        ("producer", "DELETE FROM images"),
+        ("worker", "UPDATE runs SET held = true"),
+        ("worker", "UPDATE nights SET verdict = 'stable'"),
+        ("worker", "UPDATE gradings SET retired_key = 'x'"),
+        ("keeper", "UPDATE runs SET held = false"),
+        ("keeper", "DELETE FROM runs"),
+        ("keeper", "DELETE FROM nights"),
+        ("keeper", "DELETE FROM audit"),
+        ("keeper", "SELECT * FROM audit"),
+        ("keeper", "UPDATE gradings SET grade = 0"),
+        ("keeper", "INSERT INTO nights (run_id, programme, night) VALUES (1, 'x', now())"),
         ("producer", "INSERT INTO models VALUES ('x', 'x', '{}', now())"),
         ("producer", "SELECT * FROM audit"),
         ("producer", "DELETE FROM audit"),

@@ -35,12 +35,12 @@ from worker.contract.vocabulary import RunState
 SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 DUTIES = """
 import json
-from worker.app import app, morning, nightly
+from worker.app import app, morning, nightly, retention
 entries = {
     name: [entry["task"], sorted(entry["schedule"].hour)[:2], sorted(entry["schedule"].minute)[:2], entry["options"]]
     for name, entry in app.conf.beat_schedule.items()
 }
-print(json.dumps([entries, nightly.run(), morning.run()]))
+print(json.dumps([entries, nightly.run(), morning.run(), retention.run()]))
 """
 TOKEN = "marked-token-of-a-webhook"
 MANY = 3 * BATCH_IMAGES
@@ -71,6 +71,7 @@ def env(tmp_path: Path, sqlite_url: str, broker_url: str, inbox: Path) -> dict[s
         "FUNDUS_NIGHTLY_SOURCE": str(inbox),
         "FUNDUS_NIGHTLY_AT": "02:30",
         "FUNDUS_REPORTS_DIR": str(tmp_path / "reports"),
+        "FUNDUS_RETAIN_OVERLAYS_DAYS": "90",
     }
 
 
@@ -86,14 +87,15 @@ def rows(env: dict[str, str], query: str) -> list[tuple[Any, ...]]:
 
 
 def test_beat_and_cron_do_the_same_and_each_photograph_is_taken_once(env: dict[str, str], inbox: Path) -> None:
-    schedule, night, morning = duties(env)
+    schedule, night, morning, retention = duties(env)
     assert schedule == {
         "nightly": ["fundus.nightly", [2], [30], {"queue": "bulk"}],
         "morning": ["fundus.morning", [0, 1], [0, 10], {"queue": "bulk", "expires": 600}],
+        "retention": ["fundus.retention", [12], [0], {"queue": "bulk", "expires": 3600}],
     }
     assert (night["found"], night["new"]) == (1, 1)
     assert night["run"].startswith("nightly-2")
-    assert morning == {}
+    assert (morning, retention) == ({}, {"overlays": 0, "rows": 0, "images": 0, "held": []})
 
     shutil.copy(SAMPLES / "IDRiD_047.jpg", inbox)
     again = fundus_json("nightly", env=env)

@@ -19,6 +19,7 @@ from worker.contract.vocabulary import Queue
 GRADE_CHUNK = "fundus.grade_chunk"
 NIGHTLY = "fundus.nightly"
 MORNING = "fundus.morning"
+RETENTION = "fundus.retention"
 SOCKET_TIMEOUT_S = 10
 HEARTBEAT_S = 30
 DELIVERY_LIMIT = 20

@@ -115,6 +115,12 @@ class Settings(BaseSettings):
     """Run that each night is held against; else the programme's last night that was well, under the same model."""
     alarm_urls: SecretStr | None = None
     """Secret: who is told when a night goes wrong, addresses of Apprise with spaces between: `jsons://HOST/PATH mailto://...`."""
+    retain_overlays_days: Annotated[int, Field(ge=1)] | None = None
+    """Days after which an overlay is deleted; for ever unless set."""
+    retain_rows_days: Annotated[int, Field(ge=1)] | None = None
+    """Days after which an outcome is deleted, its overlay before it; the image goes with its last outcome."""
+    retention_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "12:00"
+    """When beat lets them go, as HH:MM in UTC."""
 
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Where a worker tells Prometheus what it does; none: nowhere. Each worker of one machine needs its own."""
@@ -192,6 +198,9 @@ class Settings(BaseSettings):
         return value
 
     @field_validator("nightly_since", "drift_baseline", "alarm_urls", mode="before")
+    @field_validator(
+        "nightly_since", "drift_baseline", "alarm_urls", "retain_overlays_days", "retain_rows_days", mode="before"
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         """Compose hands on what is not set as an empty text."""

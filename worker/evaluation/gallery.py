@@ -92,6 +92,9 @@ def _fetch(
         wanted.ids.tolist(), wanted.reference.tolist(), wanted.grades.tolist(), strict=True
     ):
         place = places[image_id]
+        if place.overlay_key is None:
+            remark(f"{image_id} is not in the gallery: its overlay was too old to be kept")
+            continue
         try:
             if is_stack_entry(place.uri):
                 entry = fetch_stack_entry(storage, place.uri, max_bytes=settings.max_image_bytes)

@@ -13,8 +13,9 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from producer.cli import app
+from producer.runs import find_run
 from producer.sources.reference import Reference
-from tests.unit.producer.ledger_rows import NOON, grade, make_run
+from tests.unit.producer.ledger_rows import NOON, change, grade, make_run
 from worker.contract.database import connect, writing
 from worker.contract.schema import models, runs
 from worker.contract.settings import parse_settings
@@ -111,8 +112,12 @@ def test_folder_gets_the_document_the_plots_and_the_galleries(ledger: Engine, tm
 
 def test_gallery_goes_on_without_what_is_gone(ledger: Engine, tmp_path: Path) -> None:
     (tmp_path / "store" / "july" / f"{RIGHT}.png").unlink()
+    change(ledger, find_run(ledger, "july"), LEFT, overlay_key=None, overlay_retired_at=NOON)
     shown = fundus("evaluate", "july", "--resamples", "100", "--out", str(tmp_path / "out"))
     assert f"{RIGHT} is not in the gallery: its overlay is gone" in shown
+    assert f"{LEFT} is not in the gallery: its overlay was too old to be kept" in shown
+    assert not (tmp_path / "out" / "gallery-3.png").exists()
+    fundus("evaluate", "august", "--resamples", "100", "--out", str(tmp_path / "out"))
     assert (tmp_path / "out" / "gallery-3.png").exists()
 
 

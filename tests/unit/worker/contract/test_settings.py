@@ -38,6 +38,9 @@ WRONG = {
     "READERS": "3",
     "NIGHTLY_PROGRAMME": "north clinic",
     "NIGHTLY_SINCE": "soon",
+    "RETAIN_OVERLAYS_DAYS": "0",
+    "RETAIN_ROWS_DAYS": "0.5",
+    "RETENTION_AT": "noon",
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "loud",
 }
@@ -129,7 +132,9 @@ def test_given_value_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert parse_settings(chunk_size=9).chunk_size == 9
 
 
-@pytest.mark.parametrize("name", ["NIGHTLY_SINCE", "DRIFT_BASELINE", "ALARM_URLS"])
+@pytest.mark.parametrize(
+    "name", ["NIGHTLY_SINCE", "DRIFT_BASELINE", "ALARM_URLS", "RETAIN_OVERLAYS_DAYS", "RETAIN_ROWS_DAYS"]
+)
 def test_empty_value_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, "")
     assert getattr(parse_settings(), name.lower()) is None

@@ -1,0 +1,35 @@
+"""`fundus hold`: keep a run from retention."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from producer.hold import hold
+from producer.ledger import open_ledger
+from producer.screen import answers, print_json
+from worker.contract.settings import read_settings
+
+app = typer.Typer()
+
+
+@app.command(name="hold")
+def hold_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
+    *,
+    release: Annotated[bool, typer.Option("--release", help="End the hold.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Keep all of a run, however old, until it is released. What retention has deleted before does not come back.
+
+    Examples:
+    $ fundus hold nightly-2026-11-22
+    $ fundus hold nightly-2026-11-22 --release
+    """
+    done = hold(open_ledger(read_settings()), run, release=release)
+    if json:
+        print_json(asdict(done))
+        return
+    state = "held" if done.held else "not held"
+    gone = f", of which {done.overlays_gone:,} have lost their overlay" if done.overlays_gone else ""
+    answers().print(f"{done.run} is {state}: {done.images:,} images{gone}")
