@@ -22,6 +22,7 @@ COMMANDS = (
     Listed("morning", "worker.commands.morning", "Close nights: drift, report, alarms.", "Nights"),
     Listed("retention", "producer.commands.retention", "Delete overlays and outcomes that are too old.", "Nights"),
     Listed("hold", "producer.commands.hold", "Keep a run from retention.", "Nights"),
+    Listed("reconcile", "worker.commands.reconcile", "Send again what was lost, without a worker.", "Nights"),
     Listed("audit", "producer.commands.audit", "Show who did what, and when.", "Runs"),
     Listed("exporter", "producer.commands.exporter", "Serve metrics for Prometheus.", "Worker"),
     Listed("serve", "worker.console.commands.serve", "Serve the review console.", "Console"),

@@ -259,6 +259,16 @@ def test_killed_in_the_middle_it_goes_on_when_its_lock_has_run_out(env: dict[str
     assert sent <= -(-MANY // 32) + 1
 
 
+def test_reconcile_by_cron_sends_what_the_broker_lost(env: dict[str, str], inbox: Path) -> None:
+    env |= {"FUNDUS_RESEND_AFTER_S": "0.2", "FUNDUS_RECONCILE_EVERY_S": "0.5"}
+    fundus("nightly", env=env)
+    broker = Redis.from_url(env["FUNDUS_BROKER_URL"])
+    broker.flushall()
+    time.sleep(0.3)
+    assert fundus_json("reconcile", env=env)["sent_again"] == 1
+    assert broker.llen("bulk") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code"),
     [
