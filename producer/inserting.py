@@ -11,7 +11,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 Rows = Sequence[Mapping[str, Any]]
 
 
-def insert_new(connection: Connection, key: Column[str], rows: Rows) -> set[str]:
+def insert_new(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that leaves a row alone whose key is taken."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def insert_new_rows(connection: Connection, key: Column[str], rows: Rows) -> set[str]:
     """Insert the rows, all with the same columns, whose keys are not taken in the table of `key`; the keys of those.
 
     On PostgreSQL all rows are one JSON parameter: with one for each value, most of the time goes into the statement's
@@ -22,15 +29,14 @@ def insert_new(connection: Connection, key: Column[str], rows: Rows) -> set[str]
     table = key.table
     assert isinstance(table, Table)  # noqa: S101 - a column of the schema's
     if connection.dialect.name == "sqlite":
-        insert_each = sqlite.insert(table).on_conflict_do_nothing().returning(key)
-        return set(connection.scalars(insert_each, list(rows)))
+        return set(connection.scalars(insert_new(connection, table).returning(key), list(rows)))
     names = list(rows[0])
     document = json.dumps(rows, default=_as_text, separators=(",", ":"))
     recordset = func.json_to_recordset(cast(literal(document, String), postgresql.JSON)).table_valued(
         *(column(name, table.c[name].type) for name in names)
     )
     given = select(*recordset.render_derived(with_types=True).c)
-    insert = postgresql.insert(table).from_select(names, given).on_conflict_do_nothing()
+    insert = insert_new(connection, table).from_select(names, given)
     return set(connection.scalars(insert.returning(key)))
 
 

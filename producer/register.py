@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
-from producer.inserting import insert_new
+from producer.inserting import insert_new_rows
 from producer.runs import Run
 from producer.sightings import find_had, note_sightings, programme_of
 from producer.sources.reference import Reference
@@ -125,7 +125,7 @@ def _insert_images(connection: Connection, batch: Mapping[str, Reference]) -> se
         }
         for image_id, reference in sorted(batch.items())
     ]
-    return insert_new(connection, images.c.image_id, rows)
+    return insert_new_rows(connection, images.c.image_id, rows)
 
 
 def _update_images(connection: Connection, batch: Mapping[str, Reference], known: Mapping[str, KnownImage]) -> None:
@@ -160,5 +160,5 @@ def _insert_gradings(
         }
         for place, image_id in enumerate(image_ids, start=position)
     ]
-    new = insert_new(connection, gradings.c.image_id, rows)
+    new = insert_new_rows(connection, gradings.c.image_id, rows)
     return tuple(image_id for image_id in image_ids if image_id in new)

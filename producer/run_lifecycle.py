@@ -80,7 +80,7 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
     with writing(engine) as connection:
         run = check_request(connection, request)
         if run is None:
-            insert_new(connection, runs.c.name, [row])
+            connection.execute(insert_new(connection, runs).values(row))
             run = check_request(connection, request)  # another producer may have been first
         assert run is not None, "the run was just made"  # noqa: S101
         if request.night is not None:

@@ -111,7 +111,7 @@ def _widen(crop: Mask) -> Mask:
     distances: Callable[[Mask], NDArray[np.float64]] = distance_transform_edt
     # Lesions smaller than a step of the grid must not fall through it.
     near = distances(~crop)[np.ix_(rows, columns)] * GRID / np.sqrt(crop.shape[0] * crop.shape[1])
-    return near <= TOLERANCE * GRID
+    return np.asarray(near <= TOLERANCE * GRID)
 
 
 def _share(hits: Sequence[bool]) -> Figure:

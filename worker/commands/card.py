@@ -104,7 +104,7 @@ def _point(engine: "Engine", folder: Path, settings: Settings) -> "Pointing":
     pool = DecoderPool(engine.bundle.recipe, settings)
     try:
         waiting = [pool.submit(each.path.read_bytes()) for each in annotated]
-        enhanced = np.stack([future.result().enhanced for future in waiting])
+        enhanced = np.stack([future.result().enhanced for future in waiting]).astype(np.uint8, copy=False)
     finally:
         pool.close()
     predictions = predict_all(engine, enhanced, lambda: None)

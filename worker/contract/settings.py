@@ -197,7 +197,6 @@ class Settings(BaseSettings):
             raise ValueError(f"needs {MIN_KEY_CHARS} characters or more, such as those of `openssl rand -hex 32`")
         return value
 
-    @field_validator("nightly_since", "drift_baseline", "alarm_urls", mode="before")
     @field_validator(
         "nightly_since", "drift_baseline", "alarm_urls", "retain_overlays_days", "retain_rows_days", mode="before"
     )

@@ -33,7 +33,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     buffer = io.BytesIO()
     about = {"steps": checkpoint.steps, "history": checkpoint.history, "losses": checkpoint.losses}
     arrays = {f"{_STATE}{name}": array for name, array in checkpoint.state.items()}
-    np.savez(buffer, **{_ABOUT: np.array(json.dumps(about))}, **arrays)
+    np.savez(buffer, **{_ABOUT: np.array(json.dumps(about)), **arrays})  # type: ignore[arg-type]
     try:
         write_whole(path, buffer.getvalue())
     except OSError as error:
