@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
@@ -72,7 +73,13 @@ def check_stack(folder: Path, data: bytes) -> None:
 
 def check_chunk(_folder: Path, body: bytes) -> None:
     """A message is ours or refused."""
-    message = Message(body=body, content_type="application/json", content_encoding="utf-8", accept={"application/json"})
+    message = Message(
+        body=body,
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={"id": str(UUID(int=0))},
+        accept={"application/json"},
+    )
     check_message(GRADE_CHUNK, message)
 
 

@@ -10,7 +10,7 @@ from redis import Redis
 from tests.integration.processes import fundus, wait_until_finished, worker
 
 SAMPLE = Path(__file__).parents[2] / "producer" / "samples" / "IDRiD_001.jpg"
-BULK = 96
+BULK = 256
 
 
 def test_live_image_overtakes_the_chunk_that_fills_the_worker(tmp_path: Path, sqlite_url: str, broker_url: str) -> None:

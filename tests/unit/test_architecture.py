@@ -15,8 +15,8 @@ import worker.contract
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"tensorflow", "keras", "cv2", "h5py", "safetensors", "pyarrow"}
-BESIDES = {"fundus-grading", "certifi", "cffi", "greenlet", "pyyaml", "setuptools", "tornado"}
-"""The project itself, and what botocore, Kombu and SQLAlchemy take where it is there and do without where it is not."""
+BESIDES = {"fundus-grading", "certifi", "cffi", "greenlet", "psutil", "pyyaml", "setuptools", "tornado"}
+"""The project itself, and what its libraries take where it is there and do without where it is not."""
 LOADED = (
     "import importlib, json, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print(json.dumps([*sys.modules]))"
 )

@@ -12,7 +12,7 @@ from worker.contract.errors import ImageChecksumError, ImageError, ImageReferenc
 from worker.contract.settings import Settings
 from worker.contract.storage import Storage
 
-SAMPLES = Path(__file__).parents[3] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[4] / "producer" / "samples"
 
 
 def source(path: Path, sha256: str | None = None) -> Source:
