@@ -183,11 +183,13 @@ def test_list_shows_what_sql_gives_under_each_filter_and_on_each_page(site: Site
         )
         shown = ids(window)
         while window.page.locator("#images a[rel=next]").count():
-            window.page.click("#images a[rel=next]")
+            with window.page.expect_navigation():
+                window.page.click("#images a[rel=next]")
             shown += ids(window)
         assert shown == [image_id for (image_id,) in expected], condition
         while window.page.locator("#images a[rel=prev]").count():
-            window.page.click("#images a[rel=prev]")
+            with window.page.expect_navigation():
+                window.page.click("#images a[rel=prev]")
         assert ids(window) == shown[:50]
     assert "disagreement=yes" in window.page.url
     assert window.complaints == []

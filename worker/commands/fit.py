@@ -56,9 +56,6 @@ def fit(
     half: Annotated[bool, typer.Option("--float16", help="Store kernels as float16, at half the size.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the fit in OUT, exactly.")] = False,
     checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = CHECKPOINT_EVERY_S,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write each epoch's figures to OUT/tensorboard as well.")
-    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's manifest as JSON.")] = False,
 ) -> None:
     """Fit the network to photographs with reference grades.
@@ -75,7 +72,6 @@ def fit(
         fundus model fit --manifest eyes.csv --out fit-2 --init fit-1/bundle --size 320 --learning-rate 2e-4
     """
     # TensorFlow, scikit-learn and Matplotlib are loaded by this command alone.
-    from worker.training.board import write_scalars
     from worker.training.fit import Watch
     from worker.training.workshop import Words, gather_pictures, make_bundle, open_folder, set_apart
 
@@ -108,8 +104,6 @@ def fit(
 
     def told(row: dict[str, Any]) -> None:
         messages.print(_tell(row), soft_wrap=True)
-        if tensorboard:
-            write_scalars(out / "tensorboard", row)
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as progress:

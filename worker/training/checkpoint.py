@@ -32,8 +32,9 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Raises UsageError where it cannot be written; the one before it then still stands."""
     buffer = io.BytesIO()
     about = {"steps": checkpoint.steps, "history": checkpoint.history, "losses": checkpoint.losses}
-    arrays = {f"{_STATE}{name}": array for name, array in checkpoint.state.items()}
-    np.savez(buffer, **{_ABOUT: np.array(json.dumps(about)), **arrays})  # type: ignore[arg-type]
+    arrays: dict[str, Any] = {f"{_STATE}{name}": array for name, array in checkpoint.state.items()}
+    arrays[_ABOUT] = np.array(json.dumps(about))
+    np.savez(buffer, **arrays)
     try:
         write_whole(path, buffer.getvalue())
     except OSError as error:
