@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, MutableMapping
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -22,8 +23,14 @@ def messages() -> Console:
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """One object on one line of stdout."""
-    typer.echo(json.dumps(document, ensure_ascii=False))
+    """One object on one line of stdout; moments as ISO 8601."""
+    typer.echo(json.dumps(document, ensure_ascii=False, default=_moment))
+
+
+def _moment(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no JSON type")
 
 
 def print_note(sentence: str) -> None:

@@ -121,8 +121,8 @@ def test_retention_that_is_killed_again_and_again_ends_clean(env: dict[str, str]
     ask(
         env,
         "INSERT INTO gradings (run_id, image_id, position, due_at, status, grade, p_ge4, referable, saliency, model_id,"
-        " overlay_key, settled_at) SELECT 1, 'i' || n, n, 0, 'graded', 2, 0.5, true, 'x', 'm',"
-        " 'old/m/i' || n || '.png',"
+        " overlay_key, settled_at)"
+        " SELECT 1, 'i' || n, n, 0, 'graded', 2, 0.5, true, 'x', 'm', 'old/m/i' || n || '.png',"
         f" now() - interval '40 days' FROM generate_series(1, {images}) n RETURNING 1",
     )
     for number in range(1, images + 1):
