@@ -40,8 +40,13 @@ def nightly(
 ) -> None:
     """Fill the run PROGRAMME-YYYY-MM-DD (in UTC) with what is new or has changed since the programme's earlier nights.
 
-    Nights that were missed or broke off are caught up with. Exit status for cron: 0 done, also when nothing is new;
-    1 a service failed, the same command goes on; 2 a person must mend something; 3 another one is at work.
+    Nights that were missed or broke off are caught up with.
+
+    Exit status for cron:
+    0 done, also when nothing is new
+    1 a service failed; the same command goes on
+    2 a person must mend something
+    3 another one is at work
 
     Examples:
     $ fundus nightly s3://clinic/inbox/

@@ -20,8 +20,10 @@ def retention(
 ) -> None:
     """Delete overlays and outcomes that are older than FUNDUS_RETAIN_OVERLAYS_DAYS and FUNDUS_RETAIN_ROWS_DAYS.
 
-    With a run's overlays goes its report in FUNDUS_REPORTS_DIR; with an image's last outcome, its reference and patient
-    id. Runs under `fundus hold` are passed over; the audit trail stays. Killed in the middle, the next call goes on.
+    With a run's overlays goes its report in FUNDUS_REPORTS_DIR.
+    With an image's last outcome goes its reference and patient id.
+    Runs under `fundus hold` are passed over, and the audit trail stays.
+    Killed in the middle, the next call goes on.
 
     Examples:
     $ FUNDUS_RETAIN_OVERLAYS_DAYS=90 FUNDUS_RETAIN_ROWS_DAYS=3650 fundus retention --dry-run

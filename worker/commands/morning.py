@@ -20,9 +20,10 @@ def morning(
 ) -> None:
     """Close each night whose run is over: measure drift, write the report to FUNDUS_REPORTS_DIR, raise alarms.
 
-    A night is closed once; one that got more images is closed again. Alarms go to FUNDUS_ALARM_URLS when images failed,
-    could not be graded, have drifted from an earlier night, or when the report could not be written. Exit status as of
-    `fundus nightly`: 1 also when an alarm was not taken; the next call sends it again.
+    A night is closed once; one that got more images is closed again.
+    Alarms go out when too many images failed or could not be graded,
+    on drift, and when the report could not be written.
+    An alarm that was not taken ends it with status 1; the next call sends it again.
 
     Examples:
     $ fundus nightly /photos/inbox --watch && fundus morning

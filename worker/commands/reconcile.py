@@ -25,8 +25,9 @@ def reconcile_now(
 ) -> None:
     """Send again what was lost, quarantine what kills workers, finish what nobody finished. One pass, for cron.
 
-    Every worker does this by itself. Where workers are started only when messages wait, it brings back messages that
-    a broker has lost while there was no worker.
+    Every worker does this by itself.
+    Where workers are started only when messages wait, it brings back
+    what a broker has lost while there was none.
 
     Examples:
     $ fundus reconcile
