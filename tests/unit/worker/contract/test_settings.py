@@ -41,12 +41,14 @@ WRONG = {
     "RETAIN_OVERLAYS_DAYS": "0",
     "RETAIN_ROWS_DAYS": "0.5",
     "RETENTION_AT": "noon",
+    "METRICS_PORT": "65536",
+    "OTLP_URL": "grpc://collector:4317",
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "loud",
 }
 ANYTHING_GOES = {
     "S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE", "ALLOWED_COLUMNS", "REPORTS_DIR",
-    "DRIFT_BASELINE", "ALARM_URLS",
+    "DRIFT_BASELINE", "ALARM_URLS", "METRICS_HOST",
 }  # fmt: skip
 
 
