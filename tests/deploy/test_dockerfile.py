@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sysconfig
 from pathlib import Path
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -28,7 +30,7 @@ def test_every_package_is_installed_from_a_lock_with_hashes() -> None:
 
 
 def test_images_run_as_an_ordinary_user_and_are_watched() -> None:
-    assert stage("runtime").rstrip().endswith("USER fundus")
+    assert stage("runtime").rstrip().endswith("USER 10001:10001")
     for target in ("worker", "producer", "console", "flower"):
         assert "USER" not in stage(target)
         assert "HEALTHCHECK" in stage(target)
@@ -52,3 +54,9 @@ def test_flower_has_the_producers_packages_and_its_own() -> None:
 
     assert pins("producer") < pins("flower") <= pins("dev")
     assert "flower" in {pin.partition("==")[0] for pin in pins("flower") - pins("producer")}
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
+    done = subprocess.run([hadolint, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
