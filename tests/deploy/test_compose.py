@@ -1,8 +1,4 @@
-import importlib.util
-import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +8,22 @@ from redis import Redis
 from sqlalchemy.engine import make_url
 
 from deploy.write_env import write_env
+from tests.deploy.compose import ROOT, compose, read_project
 from tests.services.flower import COLUMNS
 from worker import __version__
 from worker.contract.settings import PREFIX, Settings, parse_settings
 
-ROOT = Path(__file__).parents[2]
-SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "FLOWER_BASIC_AUTH")
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "VALKEY_PASSWORD",
+    "S3_ACCESS_KEY",
+    "S3_SECRET_KEY",
+    "FLOWER_BASIC_AUTH",
+)
 OWN_IMAGES = {f"fundus-{target}:{__version__}" for target in ("worker", "producer", "console", "flower")}
-
-
-def compose(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The real Compose; the wheel's own script hides its exit status."""
-    package = importlib.util.find_spec("compose")
-    assert package is not None
-    assert package.origin is not None
-    return subprocess.run(
-        [Path(package.origin).with_name("docker-compose"), "--env-file", env_file, "--profile", "*", *arguments],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+OWN_IMAGES |= {f"fundus-worker:{__version__}-gpu"}
+OWN_SERVICES = ["migrate", "worker", "worker-gpu", "beat", "flower", "console", "exporter", "fundus"]
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +41,7 @@ def secrets(env_file: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def project(env_file: Path) -> Any:
-    done = compose(env_file, "config", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return json.loads(done.stdout)
+    return read_project(env_file)
 
 
 def test_every_part_of_the_system_is_there(project: Any) -> None:
@@ -65,6 +51,7 @@ def test_every_part_of_the_system_is_there(project: Any) -> None:
         "seaweedfs",
         "migrate",
         "worker",
+        "worker-gpu",
         "beat",
         "flower",
         "console",
@@ -114,7 +101,7 @@ def test_every_variable_is_a_setting(project: Any) -> None:
     assert given >= {"FUNDUS_DATABASE_URL", "FUNDUS_BROKER_URL", "FUNDUS_STORAGE_URL"}
 
 
-@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "console", "exporter", "fundus"])
+@pytest.mark.parametrize("name", OWN_SERVICES)
 def test_settings_of_a_service_are_accepted(name: str, project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in project["services"][name]["environment"].items():
         monkeypatch.setenv(variable, value)
@@ -131,7 +118,7 @@ def test_addresses_carry_the_secrets(project: Any, secrets: dict[str, str], monk
     assert (broker["host"], broker["password"]) == ("valkey", secrets["VALKEY_PASSWORD"])
 
 
-@pytest.mark.parametrize("name", ["migrate", "worker", "beat", "flower", "console", "exporter", "fundus"])
+@pytest.mark.parametrize("name", OWN_SERVICES)
 def test_own_service_can_write_nowhere_but_its_volume(name: str, project: Any) -> None:
     service = project["services"][name]
     assert service["read_only"] is True
@@ -189,6 +176,33 @@ def test_prometheus_asks_exporter_and_workers_and_reads_the_alarms(project: Any)
     for name in ("exporter", "worker"):
         networks = [set(project["services"][service]["networks"]) for service in (name, "prometheus")]
         assert networks[0] & networks[1] == {"monitoring"}
+
+
+def test_nothing_starts_unasked_but_what_grades(project: Any) -> None:
+    profiles = {name: service.get("profiles", []) for name, service in project["services"].items()}
+    assert {name: asked for name, asked in profiles.items() if asked} == {
+        "worker-gpu": ["gpu"],
+        "exporter": ["observability"],
+        "prometheus": ["observability"],
+        "fundus": ["tools"],
+    }
+
+
+def test_worker_on_a_gpu_is_the_worker_with_a_gpu_of_its_own(project: Any) -> None:
+    plain, gpu = project["services"]["worker"], project["services"]["worker-gpu"]
+    assert gpu["deploy"]["resources"]["reservations"]["devices"] == [
+        {"capabilities": ["gpu"], "driver": "nvidia", "count": -1}
+    ]
+    assert gpu["environment"] == plain["environment"] | {"CUDA_VISIBLE_DEVICES": "0"}
+    assert gpu["build"]["args"] == {"WORKER_LOCK": "gpu"}
+    for same in ("read_only", "cap_drop", "depends_on", "networks", "stop_grace_period", "volumes"):
+        assert gpu[same] == plain[same]
+
+
+def test_photographs_are_the_samples_until_others_are_named(project: Any) -> None:
+    (images,) = project["services"]["fundus"]["volumes"]
+    assert (Path(images["source"]) / "manifest.csv").is_file()
+    assert images["source"] == project["services"]["worker"]["volumes"][0]["source"]
 
 
 def test_a_service_shares_a_network_with_what_it_speaks_to(project: Any) -> None:
