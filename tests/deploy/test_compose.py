@@ -20,6 +20,7 @@ SECRETS = (
     "S3_ACCESS_KEY",
     "S3_SECRET_KEY",
     "FLOWER_BASIC_AUTH",
+    "GRAFANA_PASSWORD",
 )
 OWN_IMAGES = {f"fundus-{target}:{__version__}" for target in ("worker", "producer", "console", "flower")}
 OWN_IMAGES |= {f"fundus-worker:{__version__}-gpu"}
@@ -57,6 +58,7 @@ def test_every_part_of_the_system_is_there(project: Any) -> None:
         "console",
         "exporter",
         "prometheus",
+        "grafana",
         "fundus",
     }
 
@@ -150,6 +152,7 @@ def test_what_is_published_is_so_only_to_this_machine(project: Any) -> None:
         "console": [("127.0.0.1", 8080)],
         "flower": [("127.0.0.1", 5555)],
         "prometheus": [("127.0.0.1", 9090)],
+        "grafana": [("127.0.0.1", 3000)],
     }
 
 
@@ -184,6 +187,7 @@ def test_nothing_starts_unasked_but_what_grades(project: Any) -> None:
         "worker-gpu": ["gpu"],
         "exporter": ["observability"],
         "prometheus": ["observability"],
+        "grafana": ["observability"],
         "fundus": ["tools"],
     }
 
@@ -203,6 +207,19 @@ def test_photographs_are_the_samples_until_others_are_named(project: Any) -> Non
     (images,) = project["services"]["fundus"]["volumes"]
     assert (Path(images["source"]) / "manifest.csv").is_file()
     assert images["source"] == project["services"]["worker"]["volumes"][0]["source"]
+
+
+def test_grafana_reads_its_dashboards_and_asks_prometheus(project: Any) -> None:
+    folders = {volume["target"]: volume["source"] for volume in project["services"]["grafana"]["volumes"]}
+    provisioning = Path(folders["/etc/grafana/provisioning"])
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "fundus.yml").read_text())["providers"]
+    assert provider["options"]["path"] == "/etc/grafana/dashboards"
+    home = project["services"]["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (Path(folders["/etc/grafana/dashboards"]) / Path(home).name).is_file()
+    networks = [set(project["services"][name]["networks"]) for name in ("grafana", "prometheus")]
+    assert "monitoring" in networks[0] & networks[1]
 
 
 def test_a_service_shares_a_network_with_what_it_speaks_to(project: Any) -> None:
