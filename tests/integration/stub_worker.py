@@ -1,0 +1,47 @@
+"""`fundus worker` on a device that is not there: it takes a set time for each image and no processor.
+
+STUB_IMAGE_S: seconds of one image. STUB_FOLDER: where each device counts its images, in a file of its own name.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from producer.cli import main
+from worker.items import Prediction
+from worker.model.bundle import Bundle
+
+IMAGE_S = float(os.environ["STUB_IMAGE_S"])
+DEVICE = f"device-{os.environ['CUDA_VISIBLE_DEVICES']}"
+
+
+class StubEngine:
+    """Says moderate DR of everything, and looks at the upper left corner."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.device = DEVICE
+        self._count = (Path(os.environ["STUB_FOLDER"]) / DEVICE).open("a", buffering=1)
+
+    def warm_up(self, batch_size: int) -> None:
+        pass
+
+    def predict(self, enhanced: Sequence[Any]) -> list[Prediction]:
+        time.sleep(IMAGE_S * len(enhanced))
+        self._count.write("x" * len(enhanced) + "\n")
+        saliency = np.zeros((7, 7), np.float32)
+        saliency[0, 0] = 1
+        return [Prediction(np.array([1, 0.9, 0.8, 0.2, 0.1], np.float32), saliency) for _ in enhanced]
+
+
+if __name__ == "__main__":
+    from worker import runtime
+
+    runtime.make_engine = lambda _name, bundle: StubEngine(bundle)
+    sys.argv = ["fundus", "worker", *sys.argv[1:]]
+    sys.exit(main())
