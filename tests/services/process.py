@@ -56,8 +56,12 @@ def start(
     environment: Mapping[str, str],
     identity: Identity | None = None,
     parting: signal.Signals = signal.SIGTERM,
+    inherits: bool = True,
 ) -> Server:
-    """Start `command` in the log's folder, in a process group of its own that ends with this thread."""
+    """Start `command` in the log's folder, in a process group of its own that ends with this thread.
+
+    `inherits`: this process's own variables beside those of `environment`.
+    """
     identity = identity or Identity()
     die = die_with_parent(parting)
 
@@ -73,7 +77,7 @@ def start(
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
-            env={**os.environ, **environment},
+            env={**(os.environ if inherits else {}), **environment},
             start_new_session=True,
             preexec_fn=arrange,
             **identity.ids,
