@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from deploy.write_env import write_env
-from tests.deploy.compose import read_project
+from tests.deploy.compose import ROOT, read_project
 from tests.deploy.containers import Container, Machine, machine, why_not
 from tests.deploy.images import find_image
 from tests.deploy.test_dashboards import DASHBOARDS, load
@@ -193,3 +194,21 @@ def test_told_to_stop_the_worker_ends_well(system: System) -> None:
     worker = system.containers["worker"]
     worker.server.process.send_signal(signal.SIGTERM)
     assert worker.wait(180) == 0, worker.log[-3000:]
+
+
+def test_ledger_is_dumped_and_restored_as_the_runbook_says(system: System) -> None:
+    dump, restore = re.findall(r"docker compose exec -T postgres (.+)", (ROOT / "deploy" / "RUNBOOK.md").read_text())
+
+    def run(command: str) -> None:
+        in_container = ["/bin/sh", "-c", command.replace("ledger.dump", "/tmp/ledger.dump")]
+        done = system.containers["postgres"].run("env", "PGHOST=/var/run/postgresql", *in_container)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def graded() -> int:
+        return int(json.loads(system.fundus("status", "samples", "--json").splitlines()[-1])["graded"])
+
+    run(dump)
+    run("psql --quiet --username fundus --dbname fundus --command 'DELETE FROM gradings'")
+    assert graded() == 0
+    run(restore)
+    assert graded() == 11

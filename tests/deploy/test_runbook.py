@@ -1,0 +1,111 @@
+"""The runbook names what is there."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from deploy.write_env import write_env
+from producer.cli import app
+from tests.deploy.compose import ROOT, read_project
+from tests.deploy.test_kubernetes import BASE_OBJECTS, SETTINGS, load, of_kind, pods
+
+DEPLOY = ROOT / "deploy"
+TEXT = (DEPLOY / "RUNBOOK.md").read_text()
+
+
+def rows(section: str) -> dict[str, list[str]]:
+    """The rows of a section's table, by the first cell's code."""
+    (body,) = re.findall(rf"(?ms)^## {section}\n(.*?)(?=^## |\Z)", TEXT)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"(?m)^\|.*\|$", body)]
+    return {name.strip("`"): rest for name, *rest in cells[2:]}
+
+
+def block(mark: str) -> str:
+    """The YAML that begins with this comment."""
+    (found,) = re.findall(rf"(?ms)^```yaml\n(# {re.escape(mark)}\n.*?)^```$", TEXT)
+    return str(found)
+
+
+def references(value: Any) -> set[tuple[str, str]]:
+    """Every (secret, key) that the objects ask for."""
+    if isinstance(value, list):
+        return set().union(*(references(each) for each in value))
+    if not isinstance(value, dict):
+        return set()
+    found = set().union(*(references(each) for each in value.values()))
+    for place in (value.get("secretKeyRef"), *(value.get("secretTargetRef") or ())):
+        if place:
+            found.add((place["name"], place["key"]))
+    return found
+
+
+def test_every_alarm_is_explained_and_no_other() -> None:
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
+    assert set(rows("Alarms")) == {rule["alert"] for group in groups for rule in group["rules"]}
+
+
+def test_every_secret_that_kubernetes_asks_for_is_named_with_its_keys() -> None:
+    named = {
+        (secret, key)
+        for secret, (keys, _) in rows("Install on Kubernetes").items()
+        for key in re.findall(r"`(\S+?)`", keys)
+    }
+    assert named == references(BASE_OBJECTS)
+
+
+def test_kustomize_takes_the_overlay_of_a_site(tmp_path: Path) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("not installed: kubectl")
+    (tmp_path / "fundus-grading").symlink_to(ROOT)
+    (tmp_path / "kustomization.yaml").write_text(block("kustomization.yaml"))
+    built = subprocess.run([kubectl, "kustomize", tmp_path], capture_output=True, text=True, check=False)
+    assert (built.returncode, built.stderr) == (0, "")
+    objects = load(built.stdout)
+    (settings,) = of_kind("ConfigMap", objects).values()
+    assert settings["data"] == SETTINGS | {
+        "FUNDUS_S3_ENDPOINT_URL": "https://s3.clinic.example",
+        "FUNDUS_STORAGE_URL": "s3://clinic/overlays",
+        "FUNDUS_SOURCE_ROOTS": "s3://clinic",
+        "FUNDUS_NIGHTLY_SOURCE": "s3://clinic/inbox/",
+    }
+    images = {container["image"] for pod in pods(objects).values() for container in pod["spec"]["containers"]}
+    assert {image.rpartition("/")[0] for image in images} == {"registry.clinic.example"}
+
+
+def test_compose_takes_the_service_of_a_second_gpu(tmp_path: Path) -> None:
+    write_env(tmp_path / ".env")
+    override = tmp_path / "override.yml"
+    override.write_text(
+        block("docker-compose.override.yml").replace("docker-compose.yml", f"{ROOT}/docker-compose.yml")
+    )
+    project = read_project(tmp_path / ".env", ROOT / "docker-compose.yml", override)
+    first, second = (project["services"][name] for name in ("worker-gpu", "worker-gpu-1"))
+    assert second["environment"] == first["environment"] | {"CUDA_VISIBLE_DEVICES": "1"}
+    assert second == first | {"environment": second["environment"]}
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"(?<!namespace )(?<!/)\bfundus ([a-z]+)(?=[ `\n])", TEXT))))
+def test_every_command_and_option_is_the_programs_own(command: str) -> None:
+    options = {
+        option
+        for line in re.findall(rf"(?<!namespace )(?<!/)\bfundus {command}\b([^`|\n]*)", TEXT)
+        for option in re.findall(r"(--[a-z-]+)", line)
+    }
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    assert {option for option in options if option not in shown.output} == set()
+
+
+def test_files_that_it_names_are_there() -> None:
+    for name in re.findall(r"\bdeploy/[\w./@-]+\w", TEXT):
+        if not name.startswith("deploy/kubernetes/overlays"):
+            assert (ROOT / name).exists(), name
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (DEPLOY / target).exists(), target
