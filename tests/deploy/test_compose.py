@@ -126,7 +126,8 @@ def test_own_service_can_write_nowhere_but_its_volume(name: str, project: Any) -
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     writable = [volume["target"] for volume in service.get("volumes", []) if not volume.get("read_only")]
-    assert writable == {"beat": ["/var/lib/fundus/beat"], "worker": ["/var/lib/fundus/reports"]}.get(name, [])
+    own = {"beat": ["/var/lib/fundus/beat"]} | {key: ["/var/lib/fundus/reports"] for key in ("worker", "worker-gpu")}
+    assert writable == own.get(name, [])
 
 
 def test_what_may_be_written_belongs_to_the_programs_user(project: Any) -> None:

@@ -15,7 +15,7 @@ import worker.contract
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"tensorflow", "keras", "cv2", "h5py", "safetensors", "pyarrow"}
-BESIDES = {"fundus-grading", "certifi", "cffi", "greenlet", "psutil", "pyyaml", "setuptools", "tornado"}
+BESIDES = {"fundus-grading", "attrs", "certifi", "cffi", "greenlet", "psutil", "pyyaml", "setuptools", "tornado"}
 """The project itself, and what its libraries take where it is there and do without where it is not."""
 LOADED = (
     "import importlib, json, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print(json.dumps([*sys.modules]))"
