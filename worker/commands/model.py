@@ -1,4 +1,4 @@
-"""`fundus model`: list, show, import, fit and judge model bundles."""
+"""`fundus model`: list, show, import, fit, judge and calibrate model bundles."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from worker.commands.card import card
 from worker.commands.fit import fit
+from worker.commands.model_calibrate import calibrate
 from worker.contract.errors import UsageError
 from worker.model.bundle import (
     DEFAULT_BUNDLE,
@@ -23,7 +24,7 @@ from worker.model.bundle import (
 )
 from worker.model.recipe import Recipe
 
-app = typer.Typer(help="List, show, import, fit and judge bundles: weights with the recipe of their preprocessing.")
+app = typer.Typer(help="List, show, import, fit, judge and calibrate bundles: weights and their preprocessing's recipe.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -126,6 +127,7 @@ def import_bundle(
 
 app.command()(fit)
 app.command()(card)
+app.command()(calibrate)
 
 
 def _make_recipe(

@@ -44,6 +44,8 @@ class Manifest(BaseModel):
     """The feature map that Grad-CAM explains; at the last one it costs no backward pass."""
     thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = (0.5, 0.5, 0.5, 0.5, 0.5)
     """One per cumulative output; an output passes when it is above its own."""
+    temperature: float = Field(default=1.0, ge=0.01, le=100)
+    """What the logits are divided by before the sigmoid (Guo et al. 2017, arXiv 1706.04599)."""
     training_data: str = Field(max_length=2000)
     licence: str = Field(max_length=2000)
     notes: str = Field(default="", max_length=4000)
@@ -60,11 +62,12 @@ class Manifest(BaseModel):
     @property
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 over the canonical content, the weights' SHA-256 included."""
-        # What is not there does not count: a field that a later version adds leaves the ids of older bundles alone.
-        content = json.dumps(
-            self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"), allow_nan=False
-        )
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        # Ids outlive versions: what an earlier one did not know does not count while it changes nothing.
+        content = self.model_dump(mode="json", exclude_none=True)
+        if self.temperature == 1:
+            del content["temperature"]
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,13 @@ class Bundle:
     def model_id(self) -> str:
         """See `Manifest.model_id`."""
         return self.manifest.model_id
+
+    @cached_property
+    def scaled_weights(self) -> MappingProxyType[str, NDArray[np.float32]]:
+        """The weights that an engine runs: the temperature is in the head, whose logits are linear in it."""
+        temperature = np.float32(self.manifest.temperature)
+        head = {name: self.weights[name] / temperature for name in (f"{layout.HEAD}/kernel", f"{layout.HEAD}/bias")}
+        return MappingProxyType({**self.weights, **head})
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.contract.errors import UsageError
+from worker.contract.errors import ModelError, UsageError
 from worker.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Manifest
 from worker.model.weights import parse_weights, serialise_weights
 
@@ -31,6 +31,31 @@ def write_bundle(
     data = serialise_weights(weights, half_kernels=half_kernels)
     parse_weights(data, source=f"{folder / WEIGHTS_FILE}")
     manifest = draft.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
+    _write_files(folder, {WEIGHTS_FILE: data, MANIFEST_FILE: _encode(manifest), **(beside or {})})
+    return manifest
+
+
+def rewrite_bundle(source: Path, folder: Path, manifest: Manifest) -> None:
+    """Write the weights of the bundle `source`, byte for byte, into a new folder with another manifest.
+
+    Raises UsageError as `write_bundle`, ModelError if the weights are not those that the manifest promises.
+    """
+    path = source / WEIGHTS_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != manifest.weights_sha256:
+        raise ModelError(f"{path}: SHA-256 is {sha256}, the manifest promises {manifest.weights_sha256}")
+    _write_files(folder, {WEIGHTS_FILE: data, MANIFEST_FILE: _encode(manifest)})
+
+
+def _encode(manifest: Manifest) -> bytes:
+    return (manifest.model_dump_json(indent=2) + "\n").encode()
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -38,13 +63,10 @@ def write_bundle(
         raise UsageError(f"cannot write into {folder.parent}: {error.strerror}") from error
     try:
         unfinished.chmod(0o755)
-        (unfinished / WEIGHTS_FILE).write_bytes(data)
-        (unfinished / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        for name, content in (beside or {}).items():
-            (unfinished / name).write_bytes(content)
+        for name, data in files.items():
+            (unfinished / name).write_bytes(data)
         if folder.exists():
             raise UsageError(f"{folder} exists; name a new folder")
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return manifest

@@ -19,7 +19,7 @@ def load_network(bundle: Bundle) -> keras.Sequential:
     Raises SettingsError where Keras is set to another backend or channel order.
     """
     network = build_network(bundle.recipe.input_size_px)
-    assign_weights(network, bundle.weights)
+    assign_weights(network, bundle.scaled_weights)
     return network
 
 

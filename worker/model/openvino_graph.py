@@ -28,7 +28,7 @@ def build_openvino_graph(bundle: Bundle) -> openvino.Model:
     for parameter in (images, white):
         parameter.get_output_tensor(0).set_names({parameter.friendly_name})
     scaled = ops.add(ops.multiply(images, ops.divide(ops.constant(high - low), white)), ops.constant(low))
-    features = _find_features(ops.transpose(scaled, ops.constant([0, 3, 1, 2])), bundle.weights)
+    features = _find_features(ops.transpose(scaled, ops.constant([0, 3, 1, 2])), bundle.scaled_weights)
     return openvino.Model(_grade_and_explain(features, bundle), [images, white], bundle.name)
 
 
@@ -39,10 +39,10 @@ def _grade_and_explain(features: openvino.Node, bundle: Bundle) -> list[openvino
     what is positive in it the closed form of `worker.model.gradcam`. As a convolution it also ends what OpenVINO keeps
     in float32 towards the results; else that would be the whole last block (6% slower).
     """
-    kernel = np.ascontiguousarray(bundle.weights[f"{HEAD}/kernel"].T)[..., None, None]
+    kernel = np.ascontiguousarray(bundle.scaled_weights[f"{HEAD}/kernel"].T)[..., None, None]
     evidence = ops.convolution(features, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
     means = ops.reduce_mean(evidence, ops.constant([_HEIGHT, _WIDTH]))
-    logits = ops.add(means, ops.constant(bundle.weights[f"{HEAD}/bias"]))
+    logits = ops.add(means, ops.constant(bundle.scaled_weights[f"{HEAD}/bias"]))
     probabilities = ops.sigmoid(logits)
     passed = ops.greater(probabilities, ops.constant(np.array(bundle.thresholds, np.float32)))
     outputs = ops.constant(np.arange(OUTPUTS, dtype=np.int32))

@@ -1,6 +1,7 @@
 """Weights drawn at random, mild enough that activations neither vanish nor overflow through 121 layers."""
 
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ def random_weights(seed: int = 0) -> dict[str, NDArray[np.float32]]:
     return {name: draw_weight(name, shape, rng) for name, shape in weight_shapes().items()}
 
 
-def make_manifest(*, side: int = SIDE, target_layer: str = "relu") -> Manifest:
+def make_manifest(*, side: int = SIDE, target_layer: str = "relu", **others: Any) -> Manifest:
     recipe = Recipe(input_size_px=side, input_range=(-1.0, 1.0), crop="none", enhancement="none")
     return Manifest(
         name="random",
@@ -38,8 +39,11 @@ def make_manifest(*, side: int = SIDE, target_layer: str = "relu") -> Manifest:
         training_data="none",
         licence="CC0",
         weights_sha256="0" * 64,
+        **others,
     )
 
 
-def make_bundle(weights: dict[str, NDArray[np.float32]], *, side: int = SIDE, target_layer: str = "relu") -> Bundle:
-    return Bundle(make_manifest(side=side, target_layer=target_layer), MappingProxyType(weights))
+def make_bundle(
+    weights: dict[str, NDArray[np.float32]], *, side: int = SIDE, target_layer: str = "relu", **others: Any
+) -> Bundle:
+    return Bundle(make_manifest(side=side, target_layer=target_layer, **others), MappingProxyType(weights))

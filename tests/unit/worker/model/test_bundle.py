@@ -93,6 +93,22 @@ def test_model_id_does_not_depend_on_how_the_file_is_written(folder: Path) -> No
     assert load_bundle(folder).model_id != before
 
 
+def test_temperature_counts_for_the_id_only_where_it_changes_something(folder: Path) -> None:
+    before = load_bundle(folder).model_id
+    rewrite_manifest(folder, temperature=1.0)
+    assert load_bundle(folder).model_id == before
+    rewrite_manifest(folder, temperature=1.5)
+    assert load_bundle(folder).model_id != before
+
+
+def test_temperature_is_in_the_head_that_engines_run(folder: Path, weights: Weights) -> None:
+    rewrite_manifest(folder, temperature=2)
+    scaled = load_bundle(folder).scaled_weights
+    np.testing.assert_array_equal(scaled["head/kernel"], weights["head/kernel"] / 2)
+    np.testing.assert_array_equal(scaled["head/bias"], weights["head/bias"] / 2)
+    np.testing.assert_array_equal(scaled["conv1_conv/kernel"], weights["conv1_conv/kernel"])
+
+
 def test_missing_files_are_named(folder: Path) -> None:
     (folder / "weights.safetensors").unlink()
     with pytest.raises(ModelError, match=r"weights\.safetensors: No such file"):

@@ -39,6 +39,17 @@ def test_outputs_and_maps_are_those_of_tensorflow(engine: OpenVinoEngine) -> Non
         assert one.probabilities.dtype == one.saliency.dtype == np.float32
 
 
+def test_temperature_and_thresholds_are_those_of_tensorflow() -> None:
+    images = pictures(3)
+    scaled = TensorFlowEngine(make_bundle(random_weights(), temperature=3.0)).predict(images)
+    thresholds = tuple(float(np.mean([one.probabilities[k] for one in scaled])) for k in range(5))
+    bundle = make_bundle(random_weights(), temperature=3.0, thresholds=thresholds)
+    ours, theirs = OpenVinoEngine(bundle, "f32").predict(images), TensorFlowEngine(bundle).predict(images)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+        np.testing.assert_allclose(one.saliency, other.saliency, atol=1e-4)
+
+
 def test_full_batch_of_bytes_and_any_other_are_answered_alike(engine: OpenVinoEngine) -> None:
     images = pictures(4)
     fractions = [image.astype(np.float32) / 255 for image in images]

@@ -72,6 +72,17 @@ def test_image_is_predicted_alike_alone_and_in_any_batch(engine: Engine) -> None
     assert_close(engine.predict(images[::-1])[::-1], together)
 
 
+@pytest.mark.parametrize("layer", ["relu", "conv4_block24_concat"])
+def test_temperature_divides_the_logits_and_leaves_the_map(layer: str) -> None:
+    weights = random_weights()
+    plain = TensorFlowEngine(make_bundle(weights, target_layer=layer)).predict(pictures(2))
+    scaled = TensorFlowEngine(make_bundle(weights, target_layer=layer, temperature=2.0)).predict(pictures(2))
+    for one, other in zip(plain, scaled, strict=True):
+        logits = np.log(one.probabilities / (1 - one.probabilities))
+        np.testing.assert_allclose(other.probabilities, 1 / (1 + np.exp(-logits / 2)), atol=1e-5)
+        np.testing.assert_allclose(other.saliency, one.saliency, atol=1e-4)
+
+
 def test_no_images_give_no_predictions(engine: Engine) -> None:
     assert engine.predict([]) == []
 

@@ -1,0 +1,105 @@
+"""`fundus model calibrate` on a run in a real ledger, with the shipped bundle."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from producer.cli import app
+from producer.sources.reference import Reference
+from tests.unit.producer.ledger_rows import NOON, grade, make_run
+from worker.contract.database import connect, writing
+from worker.contract.schema import OUTPUTS, models, runs
+from worker.contract.settings import parse_settings
+from worker.contract.vocabulary import Eye, Grade
+from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, load_bundle, read_manifest
+
+IMAGES = 120
+
+
+@pytest.fixture
+def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A run of 120 eyes whose grades were drawn from chances that the model says with twice their logits."""
+    monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    engine = connect(parse_settings())
+    manifest = read_manifest(find_bundle(DEFAULT_BUNDLE))
+    row = {"model_id": manifest.model_id, "name": manifest.name, "registered_at": NOON}
+    with writing(engine) as connection:
+        connection.execute(models.insert().values(**row, document=manifest.model_dump(mode="json")))
+    random = np.random.default_rng(1)
+    logits = random.normal(0, 2.5, IMAGES)[:, None] - np.array([-9.0, -0.5, 0.5, 2.5, 3.5])
+    reference = (random.random(IMAGES)[:, None] < expit(logits[:, 1:])).sum(axis=1)
+    names = [f"i{number:03}" for number in range(IMAGES)]
+    photographs = [
+        Reference(f"file:///{name}.jpg", name, None, Eye.UNKNOWN, Grade(given))
+        for name, given in zip(names, reference.tolist(), strict=True)
+    ]
+    run = make_run(engine, "july", photographs)
+    for name, chances in zip(names, expit(2 * logits), strict=True):
+        outputs = dict(zip(OUTPUTS, chances.tolist(), strict=True))
+        grade(engine, run, name, int((chances > 0.5).sum()) - 1, model_id=manifest.model_id, **outputs)
+    with writing(engine) as connection:
+        connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(model_id=manifest.model_id))
+    return engine
+
+
+def fundus(*arguments: str, status: int = 0) -> str:
+    outcome = CliRunner().invoke(app, ["model", "calibrate", *arguments])
+    assert outcome.exit_code == status, outcome.output
+    return outcome.output
+
+
+def test_new_bundle_has_the_weights_and_another_id(ledger: Engine) -> None:
+    found = json.loads(fundus("july", "--sensitivity", "0.9", "--out", "new", "--resamples", "100", "--json"))
+    old, new = load_bundle(DEFAULT_BUNDLE), load_bundle("./new")
+    assert (new.name, new.model_id) == ("new", found["model_id"])
+    assert new.model_id != old.model_id
+    assert new.manifest.weights_sha256 == old.manifest.weights_sha256
+    assert new.manifest.temperature == found["temperature"] == pytest.approx(2, rel=0.3)
+    assert list(new.thresholds) == found["thresholds"]
+    assert new.thresholds[4] == 0.5
+    assert "sensitivity 0.9 for grade 2 or worse, chosen on the 120 graded images of run july" in new.manifest.notes
+    assert found["after"]["referable_sensitivity"]["value"] >= 0.9 > found["before"]["referable_sensitivity"]["value"]
+    assert found["cross_entropy"]["after"] < found["cross_entropy"]["before"]
+
+
+def test_figures_before_and_after_are_printed(ledger: Engine) -> None:
+    shown = fundus("july", "--specificity", "0.95", "--out", "new", "--resamples", "100")
+    for words in ("before", "after", "held out (5 folds)", "referable calibration error", "temperature", "new: new ("):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ([], "give either --sensitivity or --specificity"),
+        (["--sensitivity=0.9", "--specificity=0.9"], "give either --sensitivity or --specificity"),
+        (["--sensitivity=1"], "--sensitivity 1 is not between 0 and 1"),
+        (["--sensitivity=0.9", "--name=No Name"], "model bundle: name: String should match pattern"),
+        (["--sensitivity=0.9", "--model=./nothing"], "no model bundle './nothing'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(ledger: Engine, options: list[str], sentence: str) -> None:
+    shown = fundus("july", "--out", "new", "--resamples", "100", *options, status=1 if "bundle '" in sentence else 2)
+    assert sentence in shown
+    assert not Path("new").exists()
+
+
+def test_folder_that_exists_is_left_alone(ledger: Engine) -> None:
+    Path("new").mkdir()
+    shown = fundus("july", "--sensitivity", "0.9", "--out", "new", "--resamples", "100", status=2)
+    assert "new exists; name a new folder" in shown
+    assert list(Path("new").iterdir()) == []
+
+
+def test_bundle_that_did_not_grade_the_run_is_refused(ledger: Engine) -> None:
+    fundus("july", "--sensitivity", "0.9", "--out", "new", "--resamples", "100")
+    shown = fundus("july", "--sensitivity", "0.9", "--out", "newer", "--model", "./new", status=2)
+    assert "run july was graded by densenet121-aptos" in shown
+    assert "give --model" in shown
