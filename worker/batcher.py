@@ -13,12 +13,8 @@ from worker.contract.errors import AcceleratorMemoryError, ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from worker.items import Enhanced, Prediction
 
-    from worker.items import Prediction
-
-    Enhanced = NDArray[np.uint8] | NDArray[np.float32]
     _Waiting = tuple[Enhanced, "Pending"]
 
 URGENT_WAIT_S = 0.02

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from worker.contract.vocabulary import Flag, Grade, Status
+
+Enhanced: TypeAlias = "NDArray[np.uint8] | NDArray[np.float32] | tuple[NDArray[np.uint8] | NDArray[np.float32], ...]"
+"""A picture (S, S, 3) for the network, or one for each recipe of a model that has several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,19 @@ class Prepared:
     canvas: uint8 (C, C, 3) RGB, the field of the colour photograph, centred on black; C is the overlay's size.
     inside: bool (C, C), true within the field.
     box: top, bottom, left, right of the model's crop on the canvas, ends exclusive: where the saliency belongs.
+    further: as `enhanced`, for each further recipe of a model that has several.
     """
 
     enhanced: NDArray[np.uint8] | NDArray[np.float32]
     canvas: NDArray[np.uint8]
     inside: NDArray[np.bool_]
     box: tuple[int, int, int, int]
+    further: tuple[NDArray[np.uint8], ...] = ()
+
+    @property
+    def for_model(self) -> Enhanced:
+        """What the model takes of this image."""
+        return (self.enhanced, *self.further) if self.further else self.enhanced
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +77,12 @@ class Prediction:
 
     probabilities: float32 (5,), each in [0, 1], output k is P(grade >= k), as they came.
     saliency: float32 (h, w) in [0, 1], maximum 1, or all zero where nothing speaks for the grade.
+    disagreement: standard deviation of the expected grades of an ensemble's members; None for one network.
     """
 
     probabilities: NDArray[np.float32]
     saliency: NDArray[np.float32]
+    disagreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from worker.contract.errors import ImageError, ModelError, ServiceError, Ungradable
+from worker.contract.errors import ImageError, ImageFormatError, ModelError, ServiceError, Ungradable
 from worker.contract.patience import persist
 from worker.contract.vocabulary import Status
 from worker.isolation import Isolation
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from worker.items import Decision, Prediction, Prepared
     from worker.ledger import LeasedImage
     from worker.metrics import Metrics
-    from worker.model.bundle import Bundle
+    from worker.model.ensemble_bundle import Model
     from worker.watchdog import Progress
 
 SETTLE_PATIENCE_LEASES = 2
@@ -64,7 +64,7 @@ class Pipeline:
         settings: Settings,
         database: Engine,
         storage: Storage,
-        bundle: Bundle,
+        bundle: Model,
         decoders: DecoderPool,
         batcher: Batcher,
         progress: Progress,
@@ -231,6 +231,10 @@ class Pipeline:
         return data
 
     def _prepare_stack_entry(self, image: LeasedImage) -> Prepared:
+        if self._bundle.further_recipes:
+            raise ImageFormatError(
+                f"entry is prepared in one way, and {self._bundle.name} needs {1 + len(self._bundle.further_recipes)}"
+            )
         limit = self._settings.max_image_bytes
         with self._metrics.stage(Stage.FETCH):
             entry = self._patiently(lambda: fetch_stack_entry(self._storage, image.uri, max_bytes=limit))
@@ -241,7 +245,7 @@ class Pipeline:
             )
 
     async def _predict(self, prepared: Prepared, *, urgent: bool) -> Prediction:
-        pending = self._batcher.submit(prepared.enhanced, urgent=urgent)
+        pending = self._batcher.submit(prepared.for_model, urgent=urgent)
         prediction = await asyncio.wrap_future(pending)
         self._metrics.spent(Stage.WAIT, pending.came_at, pending.left_at)
         self._metrics.spent(Stage.INFER, pending.left_at, monotonic())

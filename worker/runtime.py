@@ -16,8 +16,8 @@ from worker.contract.storage import Storage
 from worker.decoding.pool import DecoderPool
 from worker.ledger import register_model
 from worker.metrics import Metrics
-from worker.model.bundle import load_bundle
 from worker.model.engines import make_engine
+from worker.model.ensemble_bundle import load_model
 from worker.periodic import Periodic
 from worker.pipeline import Pipeline
 from worker.reconciler import reconcile
@@ -45,9 +45,9 @@ class Runtime:
         self._stop_serving = metrics.serve(settings.metrics_host, settings.metrics_port)
         database = connect(settings, pool_size=settings.concurrency + 2)
         require_current(database)
-        bundle = load_bundle(settings.model)
+        bundle = load_model(settings.model)
         register_model(database, bundle.model_id, bundle.name, bundle.manifest.model_dump(mode="json"))
-        self._decoders = DecoderPool(bundle.recipe, settings)
+        self._decoders = DecoderPool(bundle.recipe, settings, further=bundle.further_recipes)
         engine = make_engine(settings.engine, bundle)
         engine.warm_up(settings.max_batch_size)
         self._batcher = Batcher(

@@ -14,9 +14,9 @@ TIMEOUT_S = 180
 _PROBE = """
 import json, sys
 from worker.contract.errors import FundusError
-from worker.model.bundle import load_bundle
+from worker.model.ensemble_bundle import load_model
 try:
-    bundle = load_bundle(sys.argv[1])
+    bundle = load_model(sys.argv[1])
     from worker.model.engines import make_engine
     engine = make_engine(sys.argv[2], bundle)
     engine.warm_up(1)

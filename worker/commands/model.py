@@ -1,4 +1,4 @@
-"""`fundus model`: list, show, import, fit, judge and calibrate model bundles."""
+"""`fundus model`: list, show, import, fit, judge, calibrate and combine model bundles."""
 
 import json
 from pathlib import Path
@@ -12,19 +12,20 @@ from rich.table import Table
 from worker.commands.card import card
 from worker.commands.fit import fit
 from worker.commands.model_calibrate import calibrate
+from worker.commands.model_ensemble import ensemble
 from worker.contract.errors import UsageError
 from worker.model.bundle import (
     DEFAULT_BUNDLE,
-    Manifest,
     describe_invalid,
     find_bundle,
     list_shipped,
-    load_bundle,
-    read_manifest,
 )
+from worker.model.ensemble_bundle import AnyManifest, EnsembleManifest, load_model, read_any_manifest
 from worker.model.recipe import Recipe
 
-app = typer.Typer(help="List, show, import, fit, judge and calibrate bundles: weights and their preprocessing's recipe.")
+app = typer.Typer(
+    help="List, show, import, fit, judge, calibrate and combine bundles: weights with the recipe of their preprocessing."
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,7 +40,7 @@ def list_bundles(*, as_json: AsJson = False) -> None:
 
         fundus model list --json
     """
-    manifests = [read_manifest(find_bundle(name)) for name in list_shipped()]
+    manifests = [read_any_manifest(find_bundle(name)) for name in list_shipped()]
     if as_json:
         typer.echo(json.dumps([_summarise(manifest) for manifest in manifests]))
         return
@@ -67,7 +68,7 @@ def show(
 
         fundus model show ./my-model --json
     """
-    _print_manifest(load_bundle(bundle).manifest, as_json=as_json)
+    _print_manifest(load_model(bundle).manifest, as_json=as_json)
 
 
 @app.command("import")
@@ -128,6 +129,7 @@ def import_bundle(
 app.command()(fit)
 app.command()(card)
 app.command()(calibrate)
+app.command()(ensemble)
 
 
 def _make_recipe(
@@ -154,11 +156,11 @@ def _make_recipe(
         raise UsageError(f"recipe: {describe_invalid(error)}") from error
 
 
-def _summarise(manifest: Manifest) -> dict[str, Any]:
+def _summarise(manifest: AnyManifest) -> dict[str, Any]:
     return {"model_id": manifest.model_id, **manifest.model_dump(mode="json")}
 
 
-def _print_manifest(manifest: Manifest, *, as_json: bool) -> None:
+def _print_manifest(manifest: AnyManifest, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_summarise(manifest)))
         return
@@ -166,6 +168,13 @@ def _print_manifest(manifest: Manifest, *, as_json: bool) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in _summarise(manifest).items():
+        if isinstance(manifest, EnsembleManifest) and key == "members":
+            for member in manifest.members:
+                seen = ", ".join(member.views)
+                table.add_row(
+                    "member", f"{member.manifest.name} ({member.manifest.model_id}) x {member.weight:g}: {seen}"
+                )
+            continue
         inner = value.items() if isinstance(value, dict) else [("", value)]
         for field, content in inner:
             table.add_row(f"{key}.{field}" if field else key, str(content))

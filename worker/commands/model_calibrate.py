@@ -15,8 +15,9 @@ from worker.contract.errors import UsageError
 from worker.contract.migrate import require_current
 from worker.contract.settings import read_settings
 from worker.contract.vocabulary import REFERABLE_FROM, Grade
-from worker.model.bundle import Manifest, describe_invalid, find_bundle, read_manifest
+from worker.model.bundle import describe_invalid, find_bundle
 from worker.model.bundle_writer import rewrite_bundle
+from worker.model.ensemble_bundle import AnyManifest, parse_manifest, read_any_manifest
 
 if TYPE_CHECKING:
     from worker.evaluation.calibration import Calibration
@@ -71,7 +72,7 @@ def calibrate(
     require_current(engine)
     found = find_graded_run(engine, run)
     source = find_bundle(model or settings.model)
-    manifest = read_manifest(source)
+    manifest = read_any_manifest(source)
     if manifest.model_id != found.model_id:
         graded = f"{found.model_name} ({found.model_id})"
         raise UsageError(f"run {run} was graded by {graded}, not {manifest.name} ({manifest.model_id}): give --model")
@@ -113,7 +114,7 @@ def _wanted_figure(
     return value, figure
 
 
-def _move(manifest: Manifest, found: "Calibration", name: str) -> Manifest:
+def _move(manifest: AnyManifest, found: "Calibration", name: str) -> AnyManifest:
     """The manifest at the new operating point, with a note of where that comes from."""
     note = f"Operating point: {found.wanted}, chosen on the {found.images} graded images of run {found.run}."
     changes = {
@@ -123,6 +124,6 @@ def _move(manifest: Manifest, found: "Calibration", name: str) -> Manifest:
         "notes": f"{manifest.notes} {note}".strip(),
     }
     try:
-        return Manifest.model_validate(manifest.model_dump() | changes)
+        return parse_manifest(manifest.model_dump() | changes)
     except ValidationError as error:
         raise UsageError(f"model bundle: {describe_invalid(error)}") from error

@@ -64,12 +64,12 @@ class DecoderChild:
         Raises the picture's ImageError or Ungradable, and ImageDecoderCrashError if the process died of it.
         """
         self.images += 1
-        sizes = {"input_size_px": self._job.recipe.input_size_px, "overlay_size_px": self._job.overlay_size_px}
+        sizes_px = [recipe.input_size_px for recipe in (self._job.recipe, *self._job.further)]
         timed_out = threading.Event()
         try:
             with self._killed_after(timeout_s, timed_out):
                 write_request(self._requests, data)
-                return read_answer(self._answers, **sizes)
+                return read_answer(self._answers, input_sizes_px=sizes_px, overlay_size_px=self._job.overlay_size_px)
         except (EOFError, OSError) as error:
             self.close()  # Its pipes end a moment before it does; only then is it known what it died of.
             reason = f"gave no answer within {timeout_s:g} s" if timed_out.is_set() else self._last_words()

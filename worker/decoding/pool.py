@@ -37,18 +37,21 @@ class DecoderPool:
         recipe: Recipe,
         settings: Settings,
         *,
+        further: Sequence[Recipe] = (),
         program: Sequence[str] = PROGRAM,
         images_per_process: int = IMAGES_PER_PROCESS,
     ) -> None:
         """Returns when all processes are ready. Raises ServiceError if one does not come up.
 
-        `program` is what the interpreter runs in a process; it has to call `decoding.process.serve`.
+        further: recipes of a model that has several. `program` is what the interpreter runs in a process; it has to
+        call `decoding.process.serve`.
         """
         self._program = program
         self._images_per_process = images_per_process
         self._timeout_s = settings.decode_timeout_s
         self._job = Job(
             recipe=recipe,
+            further=tuple(further),
             overlay_size_px=settings.overlay_size_px,
             max_image_bytes=settings.max_image_bytes,
             max_image_pixels=settings.max_image_pixels,

@@ -31,6 +31,8 @@ class Job(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
+    further: tuple[Recipe, ...] = ()
+    """Of a model that has several recipes."""
     overlay_size_px: int
     max_image_bytes: int
     max_image_pixels: int
@@ -90,7 +92,8 @@ def main() -> None:
     """Serve the job of the first argument."""
     job = Job.model_validate_json(sys.argv[1])
     limits = Limits(job.max_image_bytes, job.max_image_pixels)
-    serve(job, partial(prepare, recipe=job.recipe, overlay_size_px=job.overlay_size_px, limits=limits))
+    work = partial(prepare, recipe=job.recipe, further=job.further, overlay_size_px=job.overlay_size_px, limits=limits)
+    serve(job, work)
 
 
 if __name__ == "__main__":

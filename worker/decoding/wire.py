@@ -17,6 +17,7 @@ from worker.contract.errors import FundusError, ImageDecoderCrashError, ImageErr
 from worker.items import Prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import IO
 
 READY = b"ready\n"
@@ -50,7 +51,7 @@ def read_request(stream: IO[bytes]) -> bytes | None:
 def write_prepared(stream: IO[bytes], prepared: Prepared) -> None:
     """Answer with a prepared photograph."""
     _write_head(stream, {"box": prepared.box})
-    arrays = (prepared.enhanced, prepared.canvas, prepared.inside)
+    arrays = (prepared.enhanced, *prepared.further, prepared.canvas, prepared.inside)
     stream.writelines(np.ascontiguousarray(array).data for array in arrays)
     stream.flush()
 
@@ -62,9 +63,10 @@ def write_error(stream: IO[bytes], error: ImageError | Ungradable) -> None:
     stream.flush()
 
 
-def read_answer(stream: IO[bytes], *, input_size_px: int, overlay_size_px: int) -> Prepared:
-    """The prepared photograph: `enhanced` uint8, all arrays read-only.
+def read_answer(stream: IO[bytes], *, input_sizes_px: Sequence[int], overlay_size_px: int) -> Prepared:
+    """The prepared photograph, pictures for the network uint8, all arrays read-only.
 
+    input_sizes_px: of each recipe of the model, in their order.
     Raises the ImageError or Ungradable that was answered, ImageDecoderCrashError for what is no answer, EOFError when
     the stream ends first.
     """
@@ -75,12 +77,16 @@ def read_answer(stream: IO[bytes], *, input_size_px: int, overlay_size_px: int) 
     if "error" in head:
         raise _rebuild_error(head)
     box = _parse_box(head.get("box"), overlay_size_px)
-    picture, canvas = (input_size_px, input_size_px, 3), (overlay_size_px, overlay_size_px, 3)
+    canvas = (overlay_size_px, overlay_size_px, 3)
+    enhanced, *further = (
+        np.frombuffer(_read(stream, side**2 * 3), np.uint8).reshape(side, side, 3) for side in input_sizes_px
+    )
     return Prepared(
-        enhanced=np.frombuffer(_read(stream, input_size_px**2 * 3), np.uint8).reshape(picture),
+        enhanced=enhanced,
         canvas=np.frombuffer(_read(stream, overlay_size_px**2 * 3), np.uint8).reshape(canvas),
         inside=np.frombuffer(_read(stream, overlay_size_px**2), np.uint8).reshape(canvas[:2]) != 0,
         box=box,
+        further=tuple(further),
     )
 
 

@@ -20,7 +20,7 @@ from worker.contract.storage import Storage
 from worker.contract.vocabulary import Grade
 from worker.decoding.pool import DecoderPool
 from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
-from worker.model.bundle import Manifest
+from worker.model.ensemble_bundle import parse_manifest
 from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.steps.prepare import prepare_stack_entry
 
@@ -51,7 +51,7 @@ def draw_galleries(
     """
     files = []
     storage = Storage(settings)
-    recipe = Manifest.model_validate(run.manifest).recipe
+    recipe = parse_manifest(run.manifest).recipe
     pool = DecoderPool(recipe, settings)
     try:
         for grade in Grade:
@@ -98,7 +98,7 @@ def _fetch(
         try:
             if is_stack_entry(place.uri):
                 entry = fetch_stack_entry(storage, place.uri, max_bytes=settings.max_image_bytes)
-                recipe = Manifest.model_validate(run.manifest).recipe
+                recipe = parse_manifest(run.manifest).recipe
                 prepared = prepare_stack_entry(entry, recipe=recipe, overlay_size_px=settings.overlay_size_px)
             else:
                 data = fetch_photograph(storage, place.uri, max_bytes=settings.max_image_bytes, sha256=place.sha256)

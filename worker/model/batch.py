@@ -6,14 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.contract.errors import ModelError
-from worker.items import Prediction
+from worker.items import Enhanced, Prediction
 
 Images = Sequence[NDArray[np.uint8] | NDArray[np.float32]]
 
 
-def check_images(enhanced: Images, side: int) -> None:
-    """Raises ValueError, naming the image, for another shape, type or range than an engine takes."""
-    for index, image in enumerate(enhanced):
+def check_images(enhanced: Sequence[Enhanced], side: int) -> Images:
+    """The images, one picture each, of a shape, type and range that an engine takes.
+
+    Raises ValueError, naming the image, for others.
+    """
+    images = [one for one in enhanced if not isinstance(one, tuple)]
+    if len(images) < len(enhanced):
+        raise ValueError("an image is several pictures, and this model takes one")
+    for index, image in enumerate(images):
         if image.shape != (side, side, 3) or image.dtype not in (np.uint8, np.float32):
             raise ValueError(
                 f"image {index} is {image.dtype} {image.shape}, uint8 or float32 {(side, side, 3)} is needed"
@@ -21,18 +27,19 @@ def check_images(enhanced: Images, side: int) -> None:
         # Written so that NaN fails.
         if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):
             raise ValueError(f"image {index} spans {image.min()} to {image.max()}, fractions in [0, 1] are needed")
+    return images
 
 
-def are_bytes(enhanced: Images) -> bool:
+def are_bytes(images: Images) -> bool:
     """Whether all of them are uint8, and so can travel as bytes."""
-    return all(image.dtype == np.uint8 for image in enhanced)
+    return all(image.dtype == np.uint8 for image in images)
 
 
-def stack_images(enhanced: Images) -> tuple[NDArray[np.uint8 | np.float32], float]:
+def stack_images(images: Images) -> tuple[NDArray[np.uint8 | np.float32], float]:
     """Checked images as one array, uint8 where all are bytes, and the value that stands for white in it."""
-    if are_bytes(enhanced):
-        return np.stack(enhanced), 255.0
-    return np.stack([_as_fractions(image) for image in enhanced]), 1.0
+    if are_bytes(images):
+        return np.stack(images), 255.0
+    return np.stack([_as_fractions(image) for image in images]), 1.0
 
 
 def to_predictions(

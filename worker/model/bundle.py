@@ -25,7 +25,7 @@ WEIGHTS_FILE = "weights.safetensors"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 _SHIPPED = Path(__file__).parent / "bundles"
-_MAX_MANIFEST_BYTES = 64 * 1024
+MAX_MANIFEST_BYTES = 64 * 1024
 _MAX_WEIGHTS_BYTES = 64 * 1024 * 1024
 
 Threshold = Annotated[float, Field(gt=0, lt=1)]
@@ -100,6 +100,11 @@ class Bundle:
         return self.manifest.recipe
 
     @property
+    def further_recipes(self) -> tuple[Recipe, ...]:
+        """None: one network sees one picture."""
+        return ()
+
+    @property
     def thresholds(self) -> tuple[float, float, float, float, float]:
         """One per cumulative output."""
         return self.manifest.thresholds
@@ -118,8 +123,12 @@ def load_bundle(ref: str | Path) -> Bundle:
     """
     folder = find_bundle(ref)
     manifest = read_manifest(folder)
-    path = folder / WEIGHTS_FILE
-    data = _read_bounded(path, _MAX_WEIGHTS_BYTES)
+    return read_weights(folder / WEIGHTS_FILE, manifest)
+
+
+def read_weights(path: Path, manifest: Manifest) -> Bundle:
+    """The bundle of a manifest and its file of weights. Raises ModelError as `load_bundle`."""
+    data = read_bounded(path, _MAX_WEIGHTS_BYTES)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != manifest.weights_sha256:
         raise ModelError(f"{path}: SHA-256 is {sha256}, {MANIFEST_FILE} promises {manifest.weights_sha256}")
@@ -140,7 +149,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check `model.json` alone. Raises ModelError naming the file and the field."""
     path = folder / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(_read_bounded(path, _MAX_MANIFEST_BYTES))
+        return Manifest.model_validate_json(read_bounded(path, MAX_MANIFEST_BYTES))
     except ValidationError as error:
         raise ModelError(f"{path}: {describe_invalid(error)}") from error
 
@@ -151,7 +160,8 @@ def describe_invalid(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
 
 
-def _read_bounded(path: Path, limit_bytes: int) -> bytes:
+def read_bounded(path: Path, limit_bytes: int) -> bytes:
+    """A file's content. Raises ModelError when it cannot be read or has more bytes than that."""
     try:
         with path.open("rb") as file:
             data = file.read(limit_bytes + 1)

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from worker.contract.errors import ModelError, UsageError
 from worker.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from worker.model.ensemble_bundle import AnyManifest, EnsembleManifest
 from worker.model.weights import parse_weights, serialise_weights
 
 
@@ -35,12 +36,26 @@ def write_bundle(
     return manifest
 
 
-def rewrite_bundle(source: Path, folder: Path, manifest: Manifest) -> None:
+def rewrite_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
     """Write the weights of the bundle `source`, byte for byte, into a new folder with another manifest.
 
     Raises UsageError as `write_bundle`, ModelError if the weights are not those that the manifest promises.
     """
-    path = source / WEIGHTS_FILE
+    if isinstance(manifest, EnsembleManifest):
+        write_ensemble(folder, manifest, [source / name for name in manifest.weights_files])
+    else:
+        weights = _copy_weights(source / WEIGHTS_FILE, manifest)
+        _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest)})
+
+
+def write_ensemble(folder: Path, manifest: EnsembleManifest, weights_files: Sequence[Path]) -> None:
+    """Write an ensemble into a new folder, the members' weights byte for byte. Raises as `rewrite_bundle`."""
+    members = zip(manifest.weights_files, weights_files, manifest.members, strict=True)
+    files = {name: _copy_weights(path, member.manifest) for name, path, member in members}
+    _write_files(folder, {**files, MANIFEST_FILE: _encode(manifest)})
+
+
+def _copy_weights(path: Path, manifest: Manifest) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -48,10 +63,10 @@ def rewrite_bundle(source: Path, folder: Path, manifest: Manifest) -> None:
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != manifest.weights_sha256:
         raise ModelError(f"{path}: SHA-256 is {sha256}, the manifest promises {manifest.weights_sha256}")
-    _write_files(folder, {WEIGHTS_FILE: data, MANIFEST_FILE: _encode(manifest)})
+    return data
 
 
-def _encode(manifest: Manifest) -> bytes:
+def _encode(manifest: AnyManifest) -> bytes:
     return (manifest.model_dump_json(indent=2) + "\n").encode()
 
 

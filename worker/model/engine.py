@@ -6,15 +6,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.items import Prediction
+from worker.items import Enhanced, Prediction
 from worker.model.bundle import Bundle
+from worker.model.ensemble_bundle import Model
+from worker.model.evidence import Evidence
 
 
 class Engine(Protocol):
     """A model on a device. One thread at a time calls it."""
 
     @property
-    def bundle(self) -> Bundle:
+    def bundle(self) -> Model:
         """The model that it runs."""
 
     @property
@@ -27,11 +29,33 @@ class Engine(Protocol):
         Raises as `predict` does.
         """
 
-    def predict(self, enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> list[Prediction]:
+    def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
         """Cumulative probabilities and Grad-CAM saliency of a batch, in one forward pass.
 
-        enhanced: N >= 0 images (S, S, 3), uint8 or float32 in [0, 1], mixed or not; S is the recipe's input size.
+        enhanced: N >= 0 images (S, S, 3), uint8 or float32 in [0, 1], mixed or not; S is the recipe's input size. For a
+        model of several recipes each is a tuple, one picture for each recipe.
         Returns N predictions in order; the explained output is the highest one above its threshold.
         Raises ValueError for another shape, type or range, ModelError if the network yields a value that is not finite,
         AcceleratorMemoryError if the batch does not fit the device.
+        """
+
+
+class MemberEngine(Protocol):
+    """A network of an ensemble on a device: it weighs, and the ensemble decides what is explained."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The network that it runs."""
+
+    @property
+    def device(self) -> str:
+        """See `Engine.device`."""
+
+    def warm_up(self, batch_size: int) -> None:
+        """See `Engine.warm_up`."""
+
+    def weigh(self, enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> Evidence:
+        """Logits and signed maps of all outputs, of N >= 1 images, in one forward pass.
+
+        Raises ValueError and AcceleratorMemoryError as `Engine.predict` does; values may be not finite.
         """

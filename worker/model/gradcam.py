@@ -32,6 +32,14 @@ def explain_closed_form(features: tf.Tensor, head_kernel: tf.Tensor, explained: 
     return _rectify(features, channel_weights)
 
 
+def weigh_closed_form(features: tf.Tensor, head_kernel: tf.Tensor) -> tf.Tensor:
+    """Signed maps float32 (N, 5, h, w) of all outputs: the mean of each is its logit less the bias.
+
+    features: float32 (N, h, w, C), the last feature map. head_kernel: (C, 5).
+    """
+    return tf.einsum("nhwc,ck->nkhw", features, head_kernel)
+
+
 def explain_by_tape(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Saliency float32 (N, h, w) from any feature map and the gradients of each image's own logit there.
 

@@ -1,6 +1,7 @@
 """The one graph that grades and explains: a batch of enhanced images -> logits, probabilities, saliency."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -8,10 +9,13 @@ import tensorflow as tf
 from worker.model import gradcam
 from worker.model.bundle import Manifest
 from worker.model.layout import ARCHITECTURE, HEAD, LAST_FEATURE_LAYER
+from worker.model.recipe import Recipe
 
 Explained = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 """Logits (N, 5), probabilities (N, 5) and saliency (N, h, w), float32."""
 Graph = Callable[[tf.Tensor, tf.Tensor], Explained]
+EvidenceGraph = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""To logits (N, 5) and signed maps of all outputs (N, 5, h, w), float32."""
 
 
 def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
@@ -20,22 +24,25 @@ def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
     Its input is float32 (N, S, S, 3) in [0, white] and the float32 scalar `white`: 255 for bytes, 1 for fractions. The
     saliency has the height and width of the manifest's target layer. Raises ModelError when there is no such layer.
     """
-    side = manifest.recipe.input_size_px
-    low, high = manifest.recipe.input_range
     if manifest.target_layer == LAST_FEATURE_LAYER:
         explain = explain_last(network, manifest.thresholds)
     else:
         explain = explain_layer(network, manifest.target_layer, manifest.thresholds)
 
-    def grade_and_explain(images: tf.Tensor, white: tf.Tensor) -> Explained:
-        return explain(images * ((high - low) / white) + low)
+    graph: Graph = _trace(explain, manifest.recipe)
+    return graph
 
-    graph: Graph = tf.function(
-        grade_and_explain,
-        # There is no Python control flow to convert, and the conversion leaves files in the temporary folder.
-        autograph=False,
-        input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32), tf.TensorSpec((), tf.float32)],
-    )
+
+def build_evidence_graph(network: keras.Sequential, recipe: Recipe) -> EvidenceGraph:
+    """As `build_graph`, for a network that an ensemble averages: nothing is decided and nothing rectified."""
+    backbone = network.get_layer(ARCHITECTURE)
+
+    def weigh(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features = backbone(images, training=False)
+        maps = gradcam.weigh_closed_form(features, network.get_layer(HEAD).kernel.value)
+        return gradcam.logits_of(features, network), maps
+
+    graph: EvidenceGraph = _trace(weigh, recipe)
     return graph
 
 
@@ -76,3 +83,15 @@ def explain_layer(
         return logits, probabilities, gradcam.explain_by_tape(features, gradients)
 
     return explain
+
+
+def _trace(look: Callable[[tf.Tensor], Any], recipe: Recipe) -> Any:
+    """A graph of a function of the network's input, which takes pictures in [0, white] and puts them in its range."""
+    side = recipe.input_size_px
+    low, high = recipe.input_range
+    return tf.function(
+        lambda images, white: look(images * ((high - low) / white) + low),
+        # There is no Python control flow to convert, and the conversion leaves files in the temporary folder.
+        autograph=False,
+        input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32), tf.TensorSpec((), tf.float32)],
+    )

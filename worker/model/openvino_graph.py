@@ -21,6 +21,19 @@ _HEIGHT, _WIDTH = 2, 3
 
 def build_openvino_graph(bundle: Bundle) -> openvino.Model:
     """Inputs and outputs are those of `worker.model.graph.build_graph`, with the saliency of the last feature map."""
+    inputs, features = _look(bundle)
+    return openvino.Model(_grade_and_explain(features, bundle), inputs, bundle.name)
+
+
+def build_openvino_evidence_graph(bundle: Bundle) -> openvino.Model:
+    """Inputs and outputs are those of `worker.model.graph.build_evidence_graph`."""
+    inputs, features = _look(bundle)
+    evidence, logits = _weigh(features, bundle)
+    return openvino.Model([logits, evidence], inputs, bundle.name)
+
+
+def _look(bundle: Bundle) -> tuple[list[openvino.Node], openvino.Node]:
+    """The inputs, and the last feature map (N, C, h, w)."""
     side = bundle.recipe.input_size_px
     low, high = (np.float32(value) for value in bundle.recipe.input_range)
     images = ops.parameter([-1, side, side, 3], np.float32, name=IMAGES_INPUT)
@@ -28,21 +41,12 @@ def build_openvino_graph(bundle: Bundle) -> openvino.Model:
     for parameter in (images, white):
         parameter.get_output_tensor(0).set_names({parameter.friendly_name})
     scaled = ops.add(ops.multiply(images, ops.divide(ops.constant(high - low), white)), ops.constant(low))
-    features = _find_features(ops.transpose(scaled, ops.constant([0, 3, 1, 2])), bundle.scaled_weights)
-    return openvino.Model(_grade_and_explain(features, bundle), [images, white], bundle.name)
+    return [images, white], _find_features(ops.transpose(scaled, ops.constant([0, 3, 1, 2])), bundle.scaled_weights)
 
 
 def _grade_and_explain(features: openvino.Node, bundle: Bundle) -> list[openvino.Node]:
-    """Logits (N, 5), probabilities (N, 5) and saliency (N, h, w) from the last feature map (N, C, h, w).
-
-    The evidence for an output at a place is the head's weights times the features there: its mean is the logit, and
-    what is positive in it the closed form of `worker.model.gradcam`. As a convolution it also ends what OpenVINO keeps
-    in float32 towards the results; else that would be the whole last block (6% slower).
-    """
-    kernel = np.ascontiguousarray(bundle.scaled_weights[f"{HEAD}/kernel"].T)[..., None, None]
-    evidence = ops.convolution(features, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
-    means = ops.reduce_mean(evidence, ops.constant([_HEIGHT, _WIDTH]))
-    logits = ops.add(means, ops.constant(bundle.scaled_weights[f"{HEAD}/bias"]))
+    """Logits (N, 5), probabilities (N, 5) and saliency (N, h, w) from the last feature map (N, C, h, w)."""
+    evidence, logits = _weigh(features, bundle)
     probabilities = ops.sigmoid(logits)
     passed = ops.greater(probabilities, ops.constant(np.array(bundle.thresholds, np.float32)))
     outputs = ops.constant(np.arange(OUTPUTS, dtype=np.int32))
@@ -54,6 +58,20 @@ def _grade_and_explain(features: openvino.Node, bundle: Bundle) -> list[openvino
     nothing = ops.equal(most, ops.constant(np.float32(0)))
     saliency = ops.divide(positive, ops.select(nothing, ops.constant(np.float32(1)), most))
     return [logits, probabilities, saliency]
+
+
+def _weigh(features: openvino.Node, bundle: Bundle) -> tuple[openvino.Node, openvino.Node]:
+    """Evidence (N, 5, h, w) and logits (N, 5) from the last feature map (N, C, h, w).
+
+    The evidence for an output at a place is the head's weights times the features there: its mean is the logit, and
+    what is positive in it the closed form of `worker.model.gradcam`. As a convolution it also ends what OpenVINO keeps
+    in float32 towards the results; else that would be the whole last block (6% slower).
+    """
+    kernel = np.ascontiguousarray(bundle.scaled_weights[f"{HEAD}/kernel"].T)[..., None, None]
+    evidence = ops.convolution(features, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
+    means = ops.reduce_mean(evidence, ops.constant([_HEIGHT, _WIDTH]))
+    logits = ops.add(means, ops.constant(bundle.scaled_weights[f"{HEAD}/bias"]))
+    return evidence, logits
 
 
 def _find_features(images: openvino.Node, weights: Weights) -> openvino.Node:

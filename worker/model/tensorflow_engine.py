@@ -9,11 +9,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.contract.errors import AcceleratorMemoryError
-from worker.items import Prediction
+from worker.items import Enhanced, Prediction
 from worker.model.batch import check_images, stack_images, to_predictions
 from worker.model.bundle import Bundle
 from worker.model.densenet import load_network
-from worker.model.graph import build_graph
+from worker.model.evidence import Evidence
+from worker.model.graph import build_evidence_graph, build_graph
 
 
 class TensorFlowEngine:
@@ -29,16 +30,36 @@ class TensorFlowEngine:
         side = self.bundle.recipe.input_size_px
         self.predict([np.zeros((side, side, 3), np.uint8)] * batch_size)
 
-    def predict(self, enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> list[Prediction]:
+    def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
         """See `Engine.predict`."""
         if not enhanced:
             return []
-        check_images(enhanced, self.bundle.recipe.input_size_px)
-        images, white = stack_images(enhanced)
+        images, white = stack_images(check_images(enhanced, self.bundle.recipe.input_size_px))
         with translate_memory_errors(len(enhanced)):
             outputs = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
             logits, probabilities, saliency = (output.numpy() for output in outputs)
         return to_predictions(logits, probabilities, saliency, self.bundle.model_id)
+
+
+class TensorFlowMember:
+    """A `MemberEngine` of one graph, traced once for any batch size."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.device = _claim_device()
+        self._graph = build_evidence_graph(load_network(bundle), bundle.recipe)
+
+    def warm_up(self, batch_size: int) -> None:
+        """See `Engine.warm_up`."""
+        side = self.bundle.recipe.input_size_px
+        self.weigh([np.zeros((side, side, 3), np.uint8)] * batch_size)
+
+    def weigh(self, enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> Evidence:
+        """See `MemberEngine.weigh`."""
+        images, white = stack_images(check_images(enhanced, self.bundle.recipe.input_size_px))
+        with translate_memory_errors(len(enhanced)):
+            logits, maps = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
+            return Evidence(logits.numpy(), maps.numpy())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from worker.contract.database import reading
 from worker.contract.errors import RunError
 from worker.contract.schema import gradings, models, runs
 from worker.contract.vocabulary import REFERABLE_FROM, Grade, Status
-from worker.model.bundle import Manifest
+from worker.model.ensemble_bundle import AnyManifest, parse_manifest
 from worker.report.patients import Patient
 from worker.report.rows import Row
 
@@ -36,7 +36,7 @@ class ReportedRun:
     created_at: datetime
     finished_at: datetime | None
     model_id: str
-    manifest: Manifest
+    manifest: AnyManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def find_reported(engine: Engine, name: str) -> ReportedRun:
         raise RunError(f"no run {name!r}; `fundus status` lists them")
     if row.model_id is None:
         raise RunError(f"run {name} has no graded image yet")
-    return ReportedRun(**row._asdict() | {"manifest": Manifest.model_validate(row.manifest)})
+    return ReportedRun(**row._asdict() | {"manifest": parse_manifest(row.manifest)})
 
 
 def count_grades(engine: Engine, run_id: int) -> dict[Grade, float]:

@@ -4,6 +4,8 @@ The only step that calls others: what it composes runs in one decoding process, 
 boundary as a few hundred kilobytes and not as its pixels.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +22,17 @@ from worker.steps.gradability import assess_gradability
 Box = tuple[int, int, int, int]
 
 
-def prepare(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits) -> Prepared:
+def prepare(
+    data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits, further: Sequence[Recipe] = ()
+) -> Prepared:
     """A photograph's bytes, decoded no larger than the model and the overlay need, ready for both.
 
+    further: recipes of a model that has several; they agree with the first on the field.
     The canvas shows the field's box with its true aspect: its long side fills the canvas, black is above and below.
     Raises ImageError for bytes that are no sound picture, Ungradable for a picture that shows no gradable retina.
     """
-    photograph = decode_photograph(data, cover_px=max(recipe.input_size_px, overlay_size_px), limits=limits)
+    sizes_px = (one.input_size_px for one in (recipe, *further))
+    photograph = decode_photograph(data, cover_px=max(overlay_size_px, *sizes_px), limits=limits)
     field = find_field(photograph, recipe)
     assess_gradability(photograph, field)
     crop = photograph.rgb[field.top : field.bottom, field.left : field.right]
@@ -36,6 +42,7 @@ def prepare(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits
         canvas=_draw_canvas(crop, box, overlay_size_px),
         inside=_within_border(field, box, overlay_size_px),
         box=box,
+        further=tuple(enhance(photograph, field, one) for one in further),
     )
 
 

@@ -11,7 +11,7 @@ from worker.contract.errors import ImageDecodeError, ImageDecoderCrashError, Ung
 from worker.decoding.wire import read_answer, read_request, write_error, write_prepared, write_request
 from worker.items import Prepared
 
-SIZES = {"input_size_px": 4, "overlay_size_px": 6}
+SIZES = {"input_sizes_px": [4], "overlay_size_px": 6}
 BODY = bytes(4 * 4 * 3 + 6 * 6 * 3 + 6 * 6)
 
 
@@ -44,6 +44,17 @@ def test_prepared_image_comes_back_as_it_was() -> None:
     assert np.array_equal(found.canvas, sent.canvas)
     assert np.array_equal(found.inside, sent.inside)
     assert found.box == sent.box
+
+
+def test_pictures_of_further_recipes_come_in_their_order() -> None:
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 256, (side, side, 3), np.uint8) for side in (4, 5, 3)]
+    canvas, inside = np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6), bool)
+    stream = io.BytesIO()
+    write_prepared(stream, Prepared(pictures[0], canvas, inside, (0, 6, 0, 6), tuple(pictures[1:])))
+    stream.seek(0)
+    found = read_answer(stream, input_sizes_px=[4, 5, 3], overlay_size_px=6)
+    assert all(np.array_equal(one, other) for one, other in zip(found.for_model, pictures, strict=True))
 
 
 @pytest.mark.parametrize("error", [ImageDecodeError("PNG broke"), Ungradable("12 of 25", code="too_dark")])

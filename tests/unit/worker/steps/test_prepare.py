@@ -29,7 +29,9 @@ def textured_disc(height: int, width: int, x: int, y: int, radius: int) -> bytes
     """A lit disc with enough fine detail to be gradable, as PNG."""
     noise = np.random.default_rng(0).integers(90, 150, (height, width, 3), np.uint8)
     mask = cv2.circle(np.zeros((height, width), np.uint8), (x, y), radius, 1, -1)
-    return cv2.imencode(".png", noise * mask[..., None])[1].tobytes()
+    # The channels come as blue, green, red.
+    reddish = (noise * (0.4, 0.7, 1.0)).astype(np.uint8)
+    return cv2.imencode(".png", reddish * mask[..., None])[1].tobytes()
 
 
 def test_whole_field_fills_the_canvas() -> None:
@@ -82,6 +84,15 @@ def test_reduced_decoding_stays_close_to_what_the_model_was_trained_on() -> None
     whole = prepare(data, recipe=RECIPE, overlay_size_px=2000, limits=Limits())
     difference = np.abs(reduced.enhanced.astype(int) - whole.enhanced.astype(int))
     assert difference.mean() < 4
+
+
+def test_further_recipes_see_the_same_field_in_their_own_way() -> None:
+    data = (SAMPLES / "IDRiD_138.jpg").read_bytes()
+    plain = RECIPE.model_copy(update={"input_size_px": 300, "enhancement": "none"})
+    both = prepare(data, recipe=RECIPE, further=(plain,), overlay_size_px=512, limits=Limits())
+    for found, recipe in zip((both.enhanced, *both.further), (RECIPE, plain), strict=True):
+        alone = prepare(data, recipe=recipe, overlay_size_px=512, limits=Limits())
+        assert np.array_equal(found, alone.enhanced)
 
 
 def test_black_frame_is_ungradable_and_text_is_no_picture() -> None:

@@ -1,0 +1,94 @@
+"""What an ensemble gains and costs: agreement with reference grades, and images a second, beside its members.
+
+    python -m tests.benchmarks.ensembles FOLDER --labels CSV BUNDLE [BUNDLE ...]
+
+Each bundle, shipped or a folder, of one network or of several, grades the same photographs.
+"""
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
+
+from worker.contract.errors import Ungradable
+from worker.contract.settings import parse_settings
+from worker.decoding.pool import DecoderPool
+from worker.items import Enhanced, Prediction
+from worker.model.engines import make_engine
+from worker.model.ensemble_bundle import Model, load_model
+from worker.model.ordinal import decode_outputs
+
+Grades = NDArray[np.int64]
+IDS, GRADES = ("id_code", "image", "image_id"), ("diagnosis", "dr_grade", "reference_grade")
+
+
+def main() -> None:
+    """Print one line for each bundle."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("bundles", nargs="+")
+    options = parser.parse_args()
+    reference = read_labels(options.labels)
+    paths = [path for path in sorted(options.folder.iterdir()) if path.stem in reference and path.suffix != ".csv"]
+    paths = paths[: options.limit]
+    heads = ("passes", "images", "kappa", "AUC")
+    print(f"{'bundle':24}", *(f"{head:>6}" for head in heads), " images/s proc. ms  kappa by disagreement")
+    for ref in options.bundles:
+        grade_all(load_model(ref), paths, np.array([reference[path.stem] for path in paths]))
+
+
+def read_labels(file: Path) -> dict[str, int]:
+    """Reference grade by image, from a file of APTOS's or IDRiD's columns."""
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    name, grade = (next(column for column in columns if column in rows[0]) for columns in (IDS, GRADES))
+    return {row[name]: int(row[grade]) for row in rows}
+
+
+def grade_all(model: Model, paths: list[Path], reference: Grades) -> None:
+    """Prepare, then time the engine alone, then compare."""
+    settings = parse_settings()
+    pool = DecoderPool(model.recipe, settings, further=model.further_recipes)
+    prepared: list[Enhanced | None] = []
+    for future in [pool.submit(path.read_bytes()) for path in paths]:
+        try:
+            prepared.append(future.result().for_model)
+        except Ungradable:
+            prepared.append(None)
+    pool.close()
+    reference = reference[[one is not None for one in prepared]]
+    pictures = [one for one in prepared if one is not None]
+    engine = make_engine(settings.engine, model)
+    size = settings.max_batch_size
+    engine.warm_up(size)
+    predictions: list[Prediction] = []
+    started, worked = time.monotonic(), time.process_time()
+    for start in range(0, len(pictures), size):
+        predictions += engine.predict(pictures[start : start + size])
+    pace = len(pictures) / (time.monotonic() - started)
+    processor_ms = 1000 * (time.process_time() - worked) / len(pictures)
+    grades = np.array([decode_outputs(one.probabilities, model.thresholds).grade for one in predictions])
+    auc = roc_auc_score(reference >= 2, [one.probabilities[2] for one in predictions])
+    passes = sum(len(member.views) for member in getattr(model.manifest, "members", ())) or 1
+    line = f"{model.name:24} {passes:6} {len(grades):6} {kappa(reference, grades):6.3f} {auc:6.3f}"
+    line += f" {pace:9.1f} {processor_ms:8.1f}"
+    if predictions[0].disagreement is not None:
+        order = np.argsort([one.disagreement for one in predictions])
+        thirds = [f"{kappa(reference[third], grades[third]):.3f}" for third in np.array_split(order, 3)]
+        line += f"  least {thirds[0]}, middle {thirds[1]}, most {thirds[2]}"
+    print(line, flush=True)
+
+
+def kappa(reference: Grades, grades: Grades) -> float:
+    """Quadratic weighted."""
+    return float(cohen_kappa_score(reference, grades, weights="quadratic"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Signed maps of what speaks for and against each output, and what they say of the one to explain; NumPy only.
+
+At the last feature map A (h, w, C) the logit of output k is the mean over the pixels of the map sum_c W[c, k] A_c, plus
+a bias. Averages of logits are therefore means of averaged maps, and the rectified map of the average is its Grad-CAM.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Of N images: logits (N, 5) and maps (N, 5, h, w), float32; a map's mean is its logit less the head's bias."""
+
+    logits: Array
+    maps: Array
+
+
+def explain(evidence: Evidence, thresholds: Sequence[float]) -> tuple[Array, Array]:
+    """Probabilities (N, 5), and saliency (N, h, w) in [0, 1] of each image's highest output above its threshold.
+
+    The saliency's maximum is 1, or it is zero everywhere where nothing speaks for the output.
+    """
+    probabilities = to_probabilities(evidence.logits)
+    passed = probabilities > np.asarray(thresholds, np.float32)
+    explained = np.where(passed, np.arange(passed.shape[1]), 0).max(axis=1)
+    positive = np.maximum(evidence.maps[np.arange(len(explained)), explained], 0)
+    most = positive.max(axis=(1, 2), keepdims=True)
+    return probabilities, positive / np.where(most > 0, most, 1)
+
+
+def to_probabilities(logits: Array) -> Array:
+    """The sigmoid, which overflows nowhere in this form."""
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
+
+
+def enlarge(maps: Array, height: int, width: int) -> Array:
+    """Maps (N, 5, h, w) on a finer grid, bilinearly between the middles of the pixels."""
+    if maps.shape[2:] == (height, width):
+        return maps
+    down, across = _interpolation(maps.shape[2], height), _interpolation(maps.shape[3], width)
+    return np.asarray(np.einsum("yh,nkhw,xw->nkyx", down, maps, across, optimize=True), np.float32)
+
+
+def _interpolation(size: int, wanted: int) -> Array:
+    """(wanted, size): the weights of the two nearest pixels; beyond the outermost middles, of that one alone."""
+    places = np.clip((np.arange(wanted) + 0.5) * size / wanted - 0.5, 0, size - 1)
+    return np.asarray(np.maximum(1 - np.abs(places[:, None] - np.arange(size)), 0), np.float32)
