@@ -28,7 +28,7 @@ COMMANDS = (
     Listed("serve", "worker.console.commands.serve", "Serve the review console.", "Console"),
     Listed("user", "worker.console.commands.user", "Say who may use the review console.", "Console"),
     Listed("worker", "worker.commands.worker", "Grade what the queues hold.", "Worker"),
-    Listed("model", "worker.commands.model", "List, show and import models.", "Worker"),
+    Listed("model", "worker.commands.model", "Bring, combine, calibrate and judge models.", "Worker"),
     Listed("demo", "producer.commands.demo", "Grade the sample photographs on this machine alone.", "Set-up"),
     Listed(
         "doctor", "producer.commands.doctor", "Check settings, services and model, and say how to mend them.", "Set-up"

@@ -1,4 +1,4 @@
-"""`fundus model`: list, show, import, fit, judge, calibrate and combine model bundles."""
+"""`fundus model`: list, show, import, fit, calibrate, combine and judge model bundles."""
 
 import json
 from pathlib import Path
@@ -13,6 +13,7 @@ from worker.commands.card import card
 from worker.commands.fit import fit
 from worker.commands.model_calibrate import calibrate
 from worker.commands.model_ensemble import ensemble
+from worker.commands.model_pointing import pointing
 from worker.contract.errors import UsageError
 from worker.model.bundle import (
     DEFAULT_BUNDLE,
@@ -24,7 +25,7 @@ from worker.model.ensemble_bundle import AnyManifest, EnsembleManifest, load_mod
 from worker.model.recipe import Recipe
 
 app = typer.Typer(
-    help="List, show, import, fit, judge, calibrate and combine bundles: weights with the recipe of their preprocessing."
+    help="Bring, fit, combine, calibrate and judge bundles: weights with the recipe of their preprocessing."
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -130,6 +131,7 @@ app.command()(fit)
 app.command()(card)
 app.command()(calibrate)
 app.command()(ensemble)
+app.command()(pointing)
 
 
 def _make_recipe(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.evaluation.agreement import Weights, measure
 from worker.evaluation.labelled import Labelled
@@ -40,6 +41,14 @@ def estimate(
             draws[name].append(value)
         step()
     return {name: _figure(value, draws[name]) for name, value in values.items()}
+
+
+def estimate_mean(values: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = SEED) -> Figure:
+    """The mean of one value per image, (N,), with its interval; None of both where N is 0."""
+    if not len(values):
+        return Figure(None, None, None)
+    drawn = np.random.default_rng(seed).choice(values, (resamples, len(values))).mean(axis=1)
+    return _figure(float(values.mean()), drawn.tolist())
 
 
 def _draw(images: Labelled, resamples: int, seed: int) -> Iterator[Weights]:

@@ -1,0 +1,125 @@
+"""The pointing game on pictures whose lesions and maps are known."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.unit.worker.model.networks import make_bundle, random_weights
+from worker.contract.errors import UsageError
+from worker.contract.vocabulary import Grade
+from worker.evaluation.pointing import Marked, Pointed, find_place, judge, play
+from worker.evaluation.pointing_view import count
+from worker.items import Decision, Ellipse, Field, Photograph, Prediction
+from worker.model.openvino_engine import OpenVinoEngine
+
+FIELD = Field(0, 512, 0, 512, Ellipse(255.5, 255.5, 256.0, 256.0))
+DECISION = Decision(Grade.MODERATE, True, np.zeros(5, np.float32))  # noqa: FBT003 - a dataclass
+
+
+def marked(*lesions: tuple[int, int], field: Field = FIELD) -> Marked:
+    """Lesions of one pixel at (x, y) in a picture of 512 x 512."""
+    mask = np.zeros((512, 512), bool)
+    for x, y in lesions:
+        mask[y, x] = True
+    return Marked("eye", Photograph(np.zeros((512, 512, 3), np.uint8)), field, mask)
+
+
+def pointing_at(row: int, column: int) -> Prediction:
+    saliency = np.full((8, 8), 0.2, np.float32)
+    saliency[row, column] = 1
+    return Prediction(np.zeros(5, np.float32), saliency)
+
+
+def test_place_is_the_middle_of_the_brightest_cell() -> None:
+    # Cells of 64 pixels: the fourth column reaches from 192 to 255.
+    assert find_place(pointing_at(1, 3).saliency, FIELD) == (223.5, 95.5)
+    assert find_place(np.zeros((8, 8), np.float32), FIELD) is None
+    cropped = Field(100, 500, 40, 440, FIELD.border)
+    assert find_place(pointing_at(0, 7).saliency, cropped) == (40 + 375 - 0.5, 100 + 25 - 0.5)
+
+
+@pytest.mark.parametrize(("away", "hit"), [(0, 1.0), (15, 1.0), (16, 0.0)])
+def test_lesion_within_15_pixels_of_512_is_hit(away: int, hit: float) -> None:
+    # The place at (223.5, 95.5) is looked up at the pixel (224, 96).
+    assert judge(marked((224 + away, 96)), pointing_at(1, 3), DECISION).hit == hit
+
+
+def test_baselines_are_the_centre_and_the_share_of_the_field() -> None:
+    central = judge(marked((256, 256)), pointing_at(0, 0), DECISION)
+    assert (central.hit, central.centre) == (0.0, 1.0)
+    # A disc of radius 15 in a field of radius 256.
+    assert central.chance == pytest.approx((15 / 256) ** 2, rel=0.02)
+    outer = judge(marked((10, 256)), pointing_at(0, 0), DECISION)
+    assert outer.centre == 0.0
+
+
+def test_map_without_evidence_misses() -> None:
+    nothing = Prediction(np.zeros(5, np.float32), np.zeros((8, 8), np.float32))
+    found = judge(marked((256, 256)), nothing, DECISION)
+    assert (found.place, found.hit) == (None, 0.0)
+
+
+def test_scores_are_means_with_intervals_in_all_and_by_grade() -> None:
+    pointed = [
+        Pointed(str(number), Grade(2 + number % 2), (0, 0), hit=float(number < 3), centre=0.0, chance=0.25)
+        for number in range(4)
+    ]
+    game = count(pointed, model="m", model_id="i", resamples=500, seed=0)
+    assert (game.whole.map.value, game.whole.chance.value, game.whole.chance.low) == (0.75, 0.25, 0.25)
+    assert game.whole.map.low is not None
+    assert 0 <= game.whole.map.low < 0.75 < (game.whole.map.high or 0)
+    assert {grade: score.map.value for grade, score in game.by_grade.items()} == {2: 1.0, 3: 0.5}
+    assert game.misses == ["3"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A lit disc with a mask in which only the optic disc and one lesion are marked."""
+    rgb = np.zeros((96, 96, 3), np.uint8)
+    cv2.circle(rgb, (48, 48), 46, (60, 90, 170), -1)
+    cv2.imwrite(str(tmp_path / "a.png"), rgb)
+    mask = np.zeros((96, 96), np.uint8)
+    mask[20:30, 20:30] = 16
+    mask[60, 60] = 2
+    cv2.imwrite(str(tmp_path / "a_lesions.png"), mask)
+    return tmp_path
+
+
+def test_folder_is_played_with_a_real_network(folder: Path) -> None:
+    mask = cv2.imread(str(folder / "a_lesions.png"), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(folder / "b_lesions.png"), mask & 16)
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes())
+    remarks: list[str] = []
+    pointed = play(engine(), folder, remark=remarks.append, step=lambda: None)
+    assert [one.name for one in pointed] == ["a"]
+    assert pointed[0].place is not None
+    # One pixel, and what is within 15/512 of 93 pixels of it: 21 pixels of a field of 6,648.
+    assert pointed[0].chance == pytest.approx(21 / 6648, rel=0.2)
+    assert remarks == ["b_lesions.png is left out: it marks no lesion"]
+
+
+def test_folders_that_cannot_be_played_are_named(folder: Path) -> None:
+    network = engine()
+
+    def complaint() -> str:
+        with pytest.raises(UsageError) as caught:
+            play(network, folder, remark=print, step=lambda: None)
+        return caught.value.detail
+
+    cv2.imwrite(str(folder / "a_lesions.png"), np.zeros((40, 40), np.uint8))
+    assert "a_lesions.png is (40, 40), its photograph (96, 96, 3)" in complaint()
+    (folder / "a_lesions.png").write_bytes(b"no picture")
+    assert "cannot read" in complaint()
+    (folder / "a.png").unlink()
+    assert "has 0 photographs named a beside it" in complaint()
+    (folder / "a_lesions.png").unlink()
+    assert "no _lesions.png in" in complaint()
+
+
+def engine() -> OpenVinoEngine:
+    weights: dict[str, NDArray[np.float32]] = random_weights()
+    # Of one sign, for a map that is not empty.
+    return OpenVinoEngine(make_bundle(weights | {"head/kernel": np.abs(weights["head/kernel"])}), "f32")
