@@ -1,7 +1,9 @@
 """The pointing game: does the brightest place of a map lie on a lesion? (Zhang et al. 2018, arXiv 1608.00507)
 
-A place counts as on a lesion when it is no further from one than TOLERANCE of the field; a map of 7 x 7 could not
-point more finely. Beside it: what the centre of the field scores, and a place drawn at random from the field.
+A place counts as on a lesion when it is no further from one than TOLERANCE of the field. The map is taken as the
+overlay shows it, within the field; where several pixels are the brightest, which is the rule at the map's edge, the
+score is the share of them that are on a lesion. Beside it: what the centre of the field scores, and a place drawn at
+random from it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ from worker.contract.vocabulary import Grade
 from worker.items import Decision, Enhanced, Field, Photograph, Prediction
 from worker.model.engine import Engine
 from worker.model.ensemble_bundle import Model
+from worker.model.evidence import enlarge
 from worker.steps.enhance import enhance
 from worker.steps.field import find_field
 from worker.steps.grade import decide_grade
@@ -42,14 +45,13 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Pointed:
-    """One image of the game. place: x and y in pixels of the photograph, None where nothing speaks for the grade.
+    """One image of the game, each figure in [0, 1].
 
-    hit, centre: 1 or 0. chance: the share of the field that counts as on a lesion.
+    hit: the share of the map's brightest pixels that are on a lesion. centre: 1 or 0. chance: the share of the field.
     """
 
     name: str
     grade: Grade
-    place: tuple[float, float] | None
     hit: float
     centre: float
     chance: float
@@ -83,40 +85,48 @@ def play(engine: Engine, folder: Path, *, remark: Callable[[str], object], step:
     return pointed + _point(engine, waiting, step)
 
 
-def find_place(saliency: NDArray[np.float32], field: Field) -> tuple[float, float] | None:
-    """Where the map (h, w) is brightest, as x and y in pixels of the photograph: the middle of a cell of the map.
-
-    Bilinear enlargement, as in the overlay, has its maximum there, too.
-    """
-    if not saliency.any():
-        return None
-    row, column = np.unravel_index(int(saliency.argmax()), saliency.shape)
-    height, width = saliency.shape
-    return (
-        field.left + (float(column) + 0.5) * (field.right - field.left) / width - 0.5,
-        field.top + (float(row) + 0.5) * (field.bottom - field.top) / height - 0.5,
-    )
-
-
 def judge(marked: Marked, prediction: Prediction, decision: Decision) -> Pointed:
     """One image's game. A map without evidence points nowhere, which is a miss."""
-    field, border = marked.field, marked.field.border
+    field = marked.field
     reach = TOLERANCE * max(field.bottom - field.top, field.right - field.left)
     near = distance_transform_edt(~marked.lesions) <= reach
-    height, width = near.shape
-    y, x = np.ogrid[:height, :width]
-    across, down = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
-    inside = across**2 + down**2 <= 1
-    inside[: field.top] = inside[field.bottom :] = inside[:, : field.left] = inside[:, field.right :] = False
-    place = find_place(prediction.saliency, field)
+    inside = _within(field, near.shape)
     return Pointed(
         marked.name,
         decision.grade,
-        place,
-        hit=0.0 if place is None else _at(near, *place),
-        centre=_at(near, border.centre_x, border.centre_y),
-        chance=float(near[inside].mean()),
+        hit=_share(near, find_brightest(prediction.saliency, field, inside)),
+        centre=_at(near, field.border.centre_x, field.border.centre_y),
+        chance=_share(near, inside),
     )
+
+
+def find_brightest(saliency: NDArray[np.float32], field: Field, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where the map (h, w) is brightest in the field, bool (H, W): enlarged over the box as in the overlay.
+
+    inside: the field, (H, W). Several pixels may be; those of a cell at the map's edge reach to the edge. None are
+    where the map is empty.
+    """
+    brightest = np.zeros(inside.shape, bool)
+    if saliency.any():
+        box = (slice(field.top, field.bottom), slice(field.left, field.right))
+        size = (field.bottom - field.top, field.right - field.left)
+        shown = np.where(inside[box], enlarge(saliency[None, None], *size)[0, 0], -1)
+        brightest[box] = shown >= shown.max() * (1 - 1e-6)
+    return brightest
+
+
+def _within(field: Field, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Pixels within both the border and the box."""
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    border = field.border
+    across, down = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
+    inside = np.asarray(across**2 + down**2 <= 1)
+    inside[: field.top] = inside[field.bottom :] = inside[:, : field.left] = inside[:, field.right :] = False
+    return inside
+
+
+def _share(near: NDArray[np.bool_], places: NDArray[np.bool_]) -> float:
+    return float(near[places].mean()) if places.any() else 0.0
 
 
 def _at(near: NDArray[np.bool_], x: float, y: float) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import make_bundle, random_weights
 from worker.contract.errors import UsageError
 from worker.contract.vocabulary import Grade
-from worker.evaluation.pointing import Marked, Pointed, find_place, judge, play
+from worker.evaluation.pointing import Marked, Pointed, _within, find_brightest, judge, play
 from worker.evaluation.pointing_view import count
 from worker.items import Decision, Ellipse, Field, Photograph, Prediction
 from worker.model.openvino_engine import OpenVinoEngine
@@ -33,17 +33,27 @@ def pointing_at(row: int, column: int) -> Prediction:
     return Prediction(np.zeros(5, np.float32), saliency)
 
 
-def test_place_is_the_middle_of_the_brightest_cell() -> None:
+def test_brightest_pixels_are_those_around_the_middle_of_a_cell() -> None:
     # Cells of 64 pixels: the fourth column reaches from 192 to 255.
-    assert find_place(pointing_at(1, 3).saliency, FIELD) == (223.5, 95.5)
-    assert find_place(np.zeros((8, 8), np.float32), FIELD) is None
-    cropped = Field(100, 500, 40, 440, FIELD.border)
-    assert find_place(pointing_at(0, 7).saliency, cropped) == (40 + 375 - 0.5, 100 + 25 - 0.5)
+    inside = np.ones((512, 512), bool)
+    rows, columns = np.nonzero(find_brightest(pointing_at(1, 3).saliency, FIELD, inside))
+    assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(95, 223), (95, 224), (96, 223), (96, 224)]
+    assert not find_brightest(np.zeros((8, 8), np.float32), FIELD, inside).any()
 
 
-@pytest.mark.parametrize(("away", "hit"), [(0, 1.0), (15, 1.0), (16, 0.0)])
+def test_cell_at_the_edge_reaches_to_the_edge_and_not_beyond_the_field() -> None:
+    # Row 3 has its middle at 223.5, where the field begins at column 2; column 0 is level up to 31.
+    brightest = find_brightest(pointing_at(3, 0).saliency, FIELD, _within(FIELD, (512, 512)))
+    rows, columns = np.nonzero(brightest)
+    assert set(rows.tolist()) == {223, 224}
+    assert (columns.min(), columns.max(), len(columns)) == (2, 31, 60)
+    # Of them, columns 2 to 19 are within 15 pixels of a lesion in the lower row, and 2 to 18 in the upper one.
+    assert judge(marked((4, 224)), pointing_at(3, 0), DECISION).hit == pytest.approx(35 / 60)
+
+
+@pytest.mark.parametrize(("away", "hit"), [(0, 1.0), (14, 0.75), (17, 0.0)])
 def test_lesion_within_15_pixels_of_512_is_hit(away: int, hit: float) -> None:
-    # The place at (223.5, 95.5) is looked up at the pixel (224, 96).
+    # The map is brightest at columns 223 and 224 of rows 95 and 96.
     assert judge(marked((224 + away, 96)), pointing_at(1, 3), DECISION).hit == hit
 
 
@@ -59,12 +69,12 @@ def test_baselines_are_the_centre_and_the_share_of_the_field() -> None:
 def test_map_without_evidence_misses() -> None:
     nothing = Prediction(np.zeros(5, np.float32), np.zeros((8, 8), np.float32))
     found = judge(marked((256, 256)), nothing, DECISION)
-    assert (found.place, found.hit) == (None, 0.0)
+    assert found.hit == 0.0
 
 
 def test_scores_are_means_with_intervals_in_all_and_by_grade() -> None:
     pointed = [
-        Pointed(str(number), Grade(2 + number % 2), (0, 0), hit=float(number < 3), centre=0.0, chance=0.25)
+        Pointed(str(number), Grade(2 + number % 2), hit=float(number < 3), centre=0.0, chance=0.25)
         for number in range(4)
     ]
     game = count(pointed, model="m", model_id="i", resamples=500, seed=0)
@@ -95,7 +105,7 @@ def test_folder_is_played_with_a_real_network(folder: Path) -> None:
     remarks: list[str] = []
     pointed = play(engine(), folder, remark=remarks.append, step=lambda: None)
     assert [one.name for one in pointed] == ["a"]
-    assert pointed[0].place is not None
+    assert 0 <= pointed[0].hit <= 1
     # One pixel, and what is within 15/512 of 93 pixels of it: 21 pixels of a field of 6,648.
     assert pointed[0].chance == pytest.approx(21 / 6648, rel=0.2)
     assert remarks == ["b_lesions.png is left out: it marks no lesion"]
