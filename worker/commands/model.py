@@ -74,7 +74,7 @@ def show(
 
 @app.command("import")
 def import_bundle(
-    file: Annotated[Path, typer.Argument(help="Keras weights: .h5, .weights.h5 or .keras.")],
+    file: Annotated[Path, typer.Argument(help="Keras weights: .h5, .weights.h5, .keras or a SavedModel's folder.")],
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
     *,
     name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's unless given.")] = None,

@@ -21,6 +21,7 @@ from worker.model.weights import parse_weights
 
 READ_TIMEOUT_S = 120.0
 """A file of 28 MB takes half a second."""
+SAVED_MODEL_WEIGHTS = Path("variables", "variables.data-00000-of-00001")
 _MAX_DETAIL = 1000
 _PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """The rest of the environment may hold passwords, which a process that reads hostile bytes has no use for."""
@@ -39,12 +40,13 @@ def import_weights(
     notes: str = "",
     half_kernels: bool = False,
 ) -> Manifest:
-    """Write the bundle of a weights file into the new folder `out_dir`; the recipe must be that of its training.
+    """Write the bundle of a weights file or SavedModel into the new folder `out_dir`, with the recipe of its training.
 
     half_kernels: store kernels as float16. Raises ModelError for a file that is damaged, too large, or not of this
     network, naming the layer; UsageError for a name or text that no manifest takes, or if `out_dir` exists.
     """
-    data = _read_file(file)
+    folder = file if file.is_dir() else None
+    data = _read_file(file if folder is None else folder / SAVED_MODEL_WEIGHTS)
     origin = f"Imported from weights with SHA-256 {hashlib.sha256(data).hexdigest()}."
     try:
         draft = Manifest(
@@ -59,18 +61,22 @@ def import_weights(
         )
     except ValidationError as error:
         raise UsageError(f"model bundle: {describe_invalid(error)}") from error
-    weights = read_in_process(data, source=str(file))
+    weights = read_in_process(data if folder is None else b"", source=str(file), folder=folder)
     return write_bundle(out_dir, draft, weights, half_kernels=half_kernels)
 
 
-def read_in_process(data: bytes, *, source: str, timeout_s: float = READ_TIMEOUT_S) -> dict[str, NDArray[np.float32]]:
-    """The network's weights by name out of the content of a Keras file, read by a process of its own.
+def read_in_process(
+    data: bytes, *, source: str, folder: Path | None = None, timeout_s: float = READ_TIMEOUT_S
+) -> dict[str, NDArray[np.float32]]:
+    """The network's weights by name out of the content of a Keras file, or of a SavedModel's folder.
 
-    The HDF5 library dies of some damaged files; then only that process does. Raises ModelError as `import_weights`.
+    A process of its own reads them: the libraries die of some damaged files, and then only that process does. Raises
+    ModelError as `import_weights`.
     """
+    arguments = [source] if folder is None else [source, str(folder)]
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and program
-            [sys.executable, "-P", "-m", "worker.model.keras_process", source],
+            [sys.executable, "-P", "-m", "worker.model.keras_process", *arguments],
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,10 +1,15 @@
 """The program that reads one Keras file: it comes in on standard input, its weights go out as safetensors.
 
-A process of its own, since damaged HDF5 can kill the library that reads it.
+A SavedModel is a folder, which the second argument names. A process of its own, since damaged files can kill the
+libraries that read them.
 """
 
 import resource
 import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from worker.contract.errors import ModelError
 from worker.model.keras_file import read_keras_weights
@@ -20,12 +25,21 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        weights = read_keras_weights(sys.stdin.buffer.read(), source=sys.argv[1])
+        weights = _read(*sys.argv[1:])
     except ModelError as error:
         sys.stdout.buffer.write(error.detail.encode(errors="replace"))
         return REFUSED
     sys.stdout.buffer.write(serialise_weights(weights, half_kernels=False))
     return 0
+
+
+def _read(source: str, folder: str | None = None) -> dict[str, NDArray[np.float32]]:
+    if folder is None:
+        return read_keras_weights(sys.stdin.buffer.read(), source=source)
+    # TensorFlow takes seconds to load, and no other format needs it.
+    from worker.model.saved_model import read_saved_model
+
+    return read_saved_model(Path(folder), source=source)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.unit.worker.model.networks import draw_weight, make_manifest, random_
 from worker.contract.errors import ModelError, UsageError
 from worker.model.bundle import load_bundle
 from worker.model.densenet import assign_weights, build_network
-from worker.model.imports import import_weights, read_in_process
+from worker.model.imports import SAVED_MODEL_WEIGHTS, import_weights, read_in_process
 from worker.model.keras_file import read_keras_weights
 from worker.model.keras_layouts import name_keras2, name_keras3
 from worker.model.layout import weight_shapes
@@ -308,3 +309,44 @@ def test_two_datasets_of_one_name_are_refused() -> None:
 def test_layer_that_keras_3_numbers_beyond_the_network_is_refused(path: str) -> None:
     with pytest.raises(ModelError, match="belongs to no layer of this network"):
         name_keras3([path], source="f.h5")
+
+
+@pytest.fixture(scope="module")
+def saved_model(old_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Saved as TensorFlow did before there were `.keras` files, with the state of its optimizer."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    old_network.save(folder, save_format="tf")
+    return folder
+
+
+@pytest.mark.slow
+def test_saved_model_gives_every_weight_back(saved_model: Path, old_weights_file: Path, tmp_path: Path) -> None:
+    manifest = import_weights(saved_model, tmp_path / "b", recipe=RECIPE, name="b")
+    expected = read(old_weights_file)
+    found = load_bundle(tmp_path / "b").weights
+    assert list(found) == list(expected)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert "Imported from weights with SHA-256" in manifest.notes
+
+
+@pytest.mark.slow
+def test_damaged_saved_model_is_refused(saved_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved_model, tmp_path / "cut")
+    weights = tmp_path / "cut" / SAVED_MODEL_WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:1_000_000])
+    with pytest.raises(ModelError, match="cut: damaged"):
+        import_weights(tmp_path / "cut", tmp_path / "b", recipe=RECIPE, name="b")
+    (tmp_path / "cut" / "variables" / "variables.index").unlink()
+    with pytest.raises(ModelError, match="cut: damaged"):
+        import_weights(tmp_path / "cut", tmp_path / "b", recipe=RECIPE, name="b")
+    weights.unlink()
+    with pytest.raises(ModelError, match="No such file"):
+        import_weights(tmp_path / "cut", tmp_path / "b", recipe=RECIPE, name="b")
+
+
+@pytest.mark.slow
+def test_saved_model_of_another_network_is_refused(tmp_path: Path) -> None:
+    network = tf_keras.Sequential([tf_keras.layers.Dense(5, input_shape=(3,), activation="sigmoid")])
+    network.save(tmp_path / "other", save_format="tf")
+    with pytest.raises(ModelError, match=r"other: dense(_\d+)?/kernel has the shape \(3, 5\), \(1024, 5\) is needed"):
+        import_weights(tmp_path / "other", tmp_path / "b", recipe=RECIPE, name="b")
