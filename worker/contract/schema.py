@@ -129,6 +129,8 @@ gradings = Table(
     *(Column(name, REAL, nullable=True) for name in OUTPUTS),
     Column("referable", Boolean, nullable=True),
     Column("flags", String(128), nullable=True),
+    # Of an ensemble: standard deviation of its members' expected grades, 0 to 2.
+    Column("disagreement", REAL, nullable=True),
     # float16, row by row; 7 x 7 for a 224 px DenseNet-121.
     Column("saliency", LargeBinary, nullable=True),
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
