@@ -61,6 +61,7 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
             *(gradings.c[name] for name in _OUTPUTS),
             gradings.c.referable,
             gradings.c.flags,
+            gradings.c.disagreement,
             gradings.c.model_id,
             gradings.c.overlay_key,
             gradings.c.error_code,
@@ -92,7 +93,7 @@ def _between(first: str, last: str) -> ColumnElement[bool]:
 def _exported(row: Any, overlays: ObjectStore, decided: Sequence[Decision]) -> dict[str, Any]:
     cells: dict[str, Any] = row._asdict()
     key, settled_at = cells.pop("overlay_key"), cells.pop("settled_at")
-    cells |= {name: _shortest(cells[name]) for name in _OUTPUTS}
+    cells |= {name: _shortest(cells[name]) for name in (*_OUTPUTS, "disagreement")}
     cells["overlay_uri"] = None if key is None else overlays.uri(key)
     cells["decisions"] = tell_decisions(decided) or None
     cells["graded_at"] = settled_at if row.status == Status.GRADED else None

@@ -13,7 +13,7 @@ from worker.contract.errors import UsageError
 
 COLUMNS = (
     "image_id", "uri", "patient_id", "eye", "status", "grade", "p_ge1", "p_ge2", "p_ge3", "p_ge4", "referable", "flags",
-    "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
+    "disagreement", "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
     "review", "final_grade", "decided_by", "decided_at", "decisions",
 )  # fmt: skip
 """Of every format, in this order."""
@@ -66,7 +66,7 @@ def _parquet(path: Path) -> Iterator[Write]:
         ) from error
     kinds = {
         "grade": pa.int8(),
-        **dict.fromkeys(("p_ge1", "p_ge2", "p_ge3", "p_ge4"), pa.float32()),
+        **dict.fromkeys(("p_ge1", "p_ge2", "p_ge3", "p_ge4", "disagreement"), pa.float32()),
         "referable": pa.bool_(),
         "attempts": pa.int16(),
         "reference_grade": pa.int8(),

@@ -222,7 +222,7 @@ def _releasing(lease: Lease, retry_after_s: float) -> Any:
 
 
 _SETTLED_COLUMNS = (
-    "status", "grade", *OUTPUTS, "referable", "flags", "saliency", "model_id", "overlay_key",
+    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id", "overlay_key",
     "error_code", "error_detail", "settled_at",
 )  # fmt: skip
 
@@ -242,6 +242,7 @@ def _settled_row(outcome: Outcome, model_id: str) -> dict[str, Any]:
             "grade": int(outcome.decision.grade),
             "referable": outcome.decision.referable,
             "flags": ",".join(outcome.decision.flags),
+            "disagreement": outcome.prediction.disagreement,
             "saliency": outcome.prediction.saliency.astype(np.float16).tobytes(),
             "overlay_key": outcome.overlay_key,
         }

@@ -18,8 +18,9 @@ from worker.contract.vocabulary import Eye, Grade, Status
 
 STORE = FolderStore(Path("/store"))
 HEADER = (
-    "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,flags,model_id,overlay_uri,"
-    "error_code,error_detail,attempts,reference_grade,graded_at,review,final_grade,decided_by,decided_at,decisions"
+    "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,flags,disagreement,model_id,"
+    "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
+    "review,final_grade,decided_by,decided_at,decisions"
 )
 
 
@@ -28,7 +29,7 @@ def run(engine: Engine) -> Run:
     add_model(engine)
     graded = Reference("s3://clinic/a%2C1.jpg", "b", 'Doe, "J"', Eye.LEFT, Grade.SEVERE)
     run = make_run(engine, "night", [graded, *references("a", "c")])
-    grade(engine, run, "b", 2, attempts=1, p_ge3=0.1234567, flags="not_monotone,no_evidence")
+    grade(engine, run, "b", 2, attempts=1, p_ge3=0.1234567, flags="not_monotone,no_evidence", disagreement=0.3)
     fail(engine, run, "a", "field_dark", Status.UNGRADABLE)
     return run
 
@@ -38,10 +39,10 @@ def test_csv_is_exact(engine: Engine, run: Run, tmp_path: Path) -> None:
 
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         HEADER,
-        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,field_dark,why,1,,,unread,,,,",
-        'b,s3://clinic/a%2C1.jpg,"Doe, ""J""",left,graded,2,0.9,0.9,0.1234567,0.1,true,"not_monotone,no_evidence",'
+        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,",
+        'b,s3://clinic/a%2C1.jpg,"Doe, ""J""",left,graded,2,0.9,0.9,0.1234567,0.1,true,"not_monotone,no_evidence",0.3,'
         f"{MODEL},file:///store/night/{MODEL}/b.png,,,1,3,2026-11-22T12:00:00+00:00,unread,2,,,",
-        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,0,,,unread,,,,",
+        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,",
     ]
 
 
@@ -52,7 +53,7 @@ def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Pat
     assert [line["image_id"] for line in lines] == ["a", "b", "c"]
     assert list(lines[1].values()) == [
         "b", "s3://clinic/a%2C1.jpg", 'Doe, "J"', "left", "graded", 2, 0.9, 0.9, 0.1234567, 0.1, True,
-        "not_monotone,no_evidence", MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
+        "not_monotone,no_evidence", 0.3, MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
         "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None,
     ]  # fmt: skip
     assert ",".join(lines[1]) == HEADER

@@ -1,5 +1,7 @@
 """Leases exclude, settles are written once, and services' failures cost no attempt. On both databases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sqlalchemy import Engine
@@ -89,6 +91,15 @@ def test_settled_row_holds_every_value(engine: Engine, night: int) -> None:
     assert (a.model_id, a.overlay_key, a.lease_token, a.error_code) == (MODEL, "night/a.png", None, None)
     assert a.settled_at.tzinfo is not None
     assert (b.status, b.error_code, b.error_detail, b.grade) == ("failed", "image_damaged", "JPEG ends at byte 7", None)
+    assert (a.disagreement, b.disagreement) == (None, None)
+
+
+def test_disagreement_of_an_ensemble_is_kept(engine: Engine, night: int) -> None:
+    held = lease(engine, night, "a")
+    outcome = graded("a")
+    assert outcome.prediction is not None
+    settle(engine, held, [replace(outcome, prediction=replace(outcome.prediction, disagreement=0.75))])
+    assert row(engine, "a").disagreement == 0.75
 
 
 def test_settling_twice_changes_nothing(engine: Engine, night: int) -> None:
