@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from worker.card.grading import Judged
-from worker.card.pointing import TOLERANCE, Pointing
 from worker.contract.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
-from worker.evaluation.intervals import Figure
+from worker.evaluation.pointing_view import PointingGame, Score
 from worker.evaluation.view import say, tell
 from worker.model.bundle import Bundle
 from worker.model.fit_record import FitRecord
@@ -22,7 +21,7 @@ LIMITS = (
 
 
 def write_card(
-    bundle: Bundle, judged: Sequence[Judged], pointing: Pointing | None, plots: Sequence[str], command: str
+    bundle: Bundle, judged: Sequence[Judged], pointing: PointingGame | None, plots: Sequence[str], command: str
 ) -> str:
     """All of it. plots: paths of pictures, relative to the card. command: what made it."""
     manifest, recipe = bundle.manifest, bundle.recipe
@@ -114,20 +113,18 @@ def _independence(judged: Judged) -> str:
     return f"None of them was ever learnt from: no pixel hash of them is among the training part of `split.csv`{left}."
 
 
-def _tell_pointing(pointing: Pointing) -> str:
-    rows = [("all", str(pointing.images), _percent(pointing.share))]
-    rows += [
-        (f"explained grade {grade}", str(count), _percent(share)) for grade, (count, share) in pointing.by_grade.items()
-    ]
-    rows += [
-        ("the crop's middle, no model", str(pointing.images), f"{pointing.centre:.2f}"),
-        ("a place at random", str(pointing.images), f"{pointing.chance:.2f}"),
-    ]
+def _tell_pointing(game: PointingGame) -> str:
+    scores = {"all": game.whole} | {f"explained grade {grade}": score for grade, score in game.by_grade.items()}
     text = (
-        "## Where it looks\n\nShare of photographs with lesion masks on which the maximum of the map lies on a lesion, "
-        f"or within {TOLERANCE:.3f} of the field's side of one.\n"
+        "## Where it looks\n\nHow much of the brightest part of a map lies on a lesion, or within "
+        f"{game.tolerance:.3f} of the field's side of one, in photographs with lesion masks.\n"
     )
-    return "\n".join([text, _table(("maps", "photographs", "on a lesion"), rows)])
+    header = ("maps", "photographs", "on a lesion", "the field's middle, no model", "a place at random")
+    return "\n".join([text, _table(header, [_tell_score(name, score) for name, score in scores.items()])])
+
+
+def _tell_score(name: str, score: Score) -> tuple[str, ...]:
+    return (name, str(score.images), *(tell(figure) for figure in (score.map, score.centre, score.chance)))
 
 
 def _tell_limits(notes: str, judged: Sequence[Judged]) -> str:
@@ -148,10 +145,6 @@ def _by_grade(counts: Sequence[int]) -> str:
 
 def _list(*values: object) -> str:
     return ", ".join(map(str, values))
-
-
-def _percent(figure: Figure) -> str:
-    return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,11 +11,13 @@ from rich.text import Text
 
 from worker.contract.errors import UsageError
 from worker.contract.files import write_whole
-from worker.contract.settings import Settings, read_settings
+from worker.contract.settings import read_settings
 from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
 
 if TYPE_CHECKING:
-    from worker.card.pointing import Pointing
+    from collections.abc import Callable
+
+    from worker.evaluation.pointing_view import PointingGame
     from worker.model.engine import Engine
 
 
@@ -73,7 +75,7 @@ def card(
             )
             for name, path in given.items()
         ]
-        pointing = None if lesions is None else _point(engine, lesions, settings)
+        pointing = None if lesions is None else _point(engine, lesions, remark)
     try:
         plots = []
         for each in judged:
@@ -92,21 +94,9 @@ def card(
     typer.echo(out / "MODEL_CARD.md")
 
 
-def _point(engine: "Engine", folder: Path, settings: Settings) -> "Pointing":
-    import numpy as np
+def _point(engine: "Engine", folder: Path, remark: "Callable[[str], None]") -> "PointingGame":
+    from worker.evaluation.pointing import play
+    from worker.evaluation.pointing_view import count
 
-    from worker.card.grading import predict_all
-    from worker.card.pointing import play, read_annotated
-    from worker.decoding.pool import DecoderPool
-    from worker.model.ordinal import decode_outputs
-
-    annotated = read_annotated(folder, engine.bundle.recipe)
-    pool = DecoderPool(engine.bundle.recipe, settings)
-    try:
-        waiting = [pool.submit(each.path.read_bytes()) for each in annotated]
-        enhanced = np.stack([future.result().enhanced for future in waiting]).astype(np.uint8, copy=False)
-    finally:
-        pool.close()
-    predictions = predict_all(engine, enhanced, lambda: None)
-    grades = [decode_outputs(each.probabilities, engine.bundle.thresholds).grade for each in predictions]
-    return play(annotated, [each.saliency for each in predictions], grades)
+    pointed = play(engine, folder, remark=remark, step=lambda: None)
+    return count(pointed, model=engine.bundle.name, model_id=engine.bundle.model_id, resamples=1000, seed=0)

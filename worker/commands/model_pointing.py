@@ -7,7 +7,6 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from worker.contract.errors import UsageError
 from worker.contract.settings import read_settings
 from worker.model.engines import make_engine
 from worker.model.ensemble_bundle import load_model
@@ -45,8 +44,6 @@ def pointing(
     with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
         task = progress.add_task("pointing", total=None)
         pointed = play(engine, lesions, remark=messages.print, step=lambda: progress.advance(task))
-    if not pointed:
-        raise UsageError(f"no photograph of {lesions} can be judged")
     game = count(pointed, model=model.name, model_id=model.model_id, resamples=resamples, seed=seed)
     if as_json:
         typer.echo(game.model_dump_json())

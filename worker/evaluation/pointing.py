@@ -61,8 +61,8 @@ def play(engine: Engine, folder: Path, *, remark: Callable[[str], object], step:
     """All photographs of a folder that have a mask with a lesion beside them (`NAME.jpg`, `NAME_lesions.png`).
 
     A photograph that cannot be judged is left out, with a remark. `step` is called after each image.
-    The folder is one's own: its pictures are read in this process. Raises UsageError where there is no mask, or one
-    does not fit its photograph.
+    The folder is one's own: its pictures are read in this process. Raises UsageError where there is no mask, one
+    does not fit its photograph, or none is left.
     """
     pointed: list[Pointed] = []
     waiting: list[Marked] = []
@@ -82,7 +82,10 @@ def play(engine: Engine, folder: Path, *, remark: Callable[[str], object], step:
         if len(waiting) == BATCH:
             pointed += _point(engine, waiting, step)
             waiting = []
-    return pointed + _point(engine, waiting, step)
+    pointed += _point(engine, waiting, step) if waiting else []
+    if not pointed:
+        raise UsageError(f"no photograph of {folder} can be judged")
+    return pointed
 
 
 def judge(marked: Marked, prediction: Prediction, decision: Decision) -> Pointed:

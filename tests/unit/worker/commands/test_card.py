@@ -1,9 +1,11 @@
 """`fundus model card` tells what is on record, and judges by nothing that was learnt from."""
 
+import re
 import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -83,3 +85,15 @@ def test_manifest_that_was_all_learnt_from_is_refused(folder: Path, fitted: Path
 def test_card_without_anything_to_judge_by_is_refused() -> None:
     with pytest.raises(UsageError, match="give --validation, --external or --lesions"):
         run("card")
+
+
+def test_card_tells_where_the_maps_point(tmp_path: Path) -> None:
+    picture = np.zeros((256, 256, 3), np.uint8)
+    cv2.circle(picture, (128, 128), 126, (60, 90, 170), -1)
+    cv2.imwrite(str(tmp_path / "eye.jpg"), picture)
+    cv2.imwrite(str(tmp_path / "eye_lesions.png"), np.full((256, 256), 2, np.uint8))
+    run("card", "--lesions", str(tmp_path), "--out", str(tmp_path / "card"))
+    text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
+    assert "or within 0.029 of the field's side of one" in text
+    # Everything is a lesion, and so are the middle and any place; a map without evidence misses.
+    assert re.search(r"\| all \| 1 \| [01]\.000 .*\| 1\.000 .*\| 1\.000 .*\|", text), text
