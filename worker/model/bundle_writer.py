@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from worker.contract.errors import ModelError, UsageError
 from worker.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Manifest
 from worker.model.ensemble_bundle import AnyManifest, EnsembleManifest
+from worker.model.fit_record import SPLIT_FILE
 from worker.model.weights import parse_weights, serialise_weights
 
 
@@ -45,7 +46,10 @@ def rewrite_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
         write_ensemble(folder, manifest, [source / name for name in manifest.weights_files])
     else:
         weights = _copy_weights(source / WEIGHTS_FILE, manifest)
-        _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest)})
+        # The record of a fit is read with the weights: a card needs it to leave out what was learnt from.
+        split = source / SPLIT_FILE
+        beside = {SPLIT_FILE: split.read_bytes()} if manifest.fit is not None and split.is_file() else {}
+        _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **beside})
 
 
 def write_ensemble(folder: Path, manifest: EnsembleManifest, weights_files: Sequence[Path]) -> None:

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+SPLIT_FILE = "split.csv"
+
 ByGrade = tuple[int, int, int, int, int]
 
 

@@ -6,9 +6,8 @@ from typing import Literal
 
 from worker.contract.errors import ModelError
 from worker.model.bundle import Bundle, find_bundle
+from worker.model.fit_record import SPLIT_FILE
 from worker.training.split import HASH_DIGITS, read_trained_on
-
-SPLIT_FILE = "split.csv"
 
 
 @dataclass(frozen=True, slots=True)

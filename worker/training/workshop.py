@@ -19,8 +19,8 @@ from worker.contract.settings import Settings
 from worker.contract.vocabulary import Grade
 from worker.model.bundle import Bundle, Manifest, describe_invalid
 from worker.model.bundle_writer import write_bundle
-from worker.model.fit_record import ByGrade, FitRecord
-from worker.training.ancestry import SPLIT_FILE, Ancestry
+from worker.model.fit_record import SPLIT_FILE, ByGrade, FitRecord
+from worker.training.ancestry import Ancestry
 from worker.training.examples import Example
 from worker.training.fit import KAPPA, Row, Watch, find_best, fit
 from worker.training.pictures import INDEX_FILE, LeftOut, Pictures, prepare_pictures, read_pictures

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import make_manifest, random_weights
 from worker.contract.errors import ModelError, UsageError
 from worker.model.bundle import DEFAULT_BUNDLE, Manifest, find_bundle, list_shipped, load_bundle
-from worker.model.bundle_writer import write_bundle
+from worker.model.bundle_writer import rewrite_bundle, write_bundle
+from worker.model.fit_record import FitRecord
 from worker.model.weights import serialise_weights
 
 Weights = dict[str, NDArray[np.float32]]
@@ -264,3 +265,18 @@ def test_manifest_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         make_manifest().name = "other"  # type: ignore[misc]
     assert isinstance(make_manifest(), Manifest)
+
+
+def test_rewritten_bundle_keeps_what_it_learnt_from(tmp_path: Path, weights: Weights) -> None:
+    split = b"pixels,part\n"
+    record = FitRecord(
+        manifest_sha256="0" * 64, split_sha256=hashlib.sha256(split).hexdigest(), training=(1, 0, 0, 0, 0),
+        validation=(1, 0, 0, 0, 0), left_out=0, initial_model_id=None, ancestry="known", validation_seen="no", seed=0,
+        epochs=1, best_epoch=1, batch_size=1, learning_rate=0.1, weight_decay=0, averaging=0, balance=0,
+        precision="float32", versions={}, figures={},
+    )  # fmt: skip
+    draft = make_manifest().model_copy(update={"fit": record})
+    manifest = write_bundle(tmp_path / "fitted", draft, weights, beside={"split.csv": split})
+    rewrite_bundle(tmp_path / "fitted", tmp_path / "new", manifest.model_copy(update={"temperature": 2.0}))
+    assert (tmp_path / "new" / "split.csv").read_bytes() == split
+    assert load_bundle(tmp_path / "new").manifest.fit == record
