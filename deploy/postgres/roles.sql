@@ -5,7 +5,8 @@
 -- Then give each program a login of its own:
 --     CREATE ROLE clinic_worker LOGIN PASSWORD '...' IN ROLE fundus_worker;
 -- A worker that takes beat's tasks needs fundus_producer beside fundus_worker for the night, and fundus_keeper for
--- morning and retention; with cron, each command has a login of its own.
+-- morning and retention; with cron, each command has a login of its own. One that writes reports (FUNDUS_REPORTS) tells
+-- whose eyes it graded, and needs fundus_reader.
 
 DO $$
 DECLARE
@@ -31,7 +32,7 @@ GRANT INSERT ON audit TO fundus_producer, fundus_worker, fundus_reader, fundus_k
 GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 
 -- enqueue, nightly, resend, cancel, hold, status.
-GRANT SELECT, INSERT, UPDATE ON runs, images, gradings, nights, sightings, locks TO fundus_producer;
+GRANT SELECT, INSERT, UPDATE ON runs, images, gradings, nights, sightings, locks, reports TO fundus_producer;
 GRANT SELECT ON models TO fundus_producer;
 GRANT USAGE ON SEQUENCE runs_run_id_seq TO fundus_producer;
 
@@ -45,10 +46,10 @@ GRANT UPDATE (
     disagreement, saliency, model_id, overlay_key, error_code, error_detail, settled_at
 ) ON gradings TO fundus_worker;
 GRANT SELECT (model_id), INSERT ON models TO fundus_worker;
-GRANT SELECT, INSERT, UPDATE ON locks TO fundus_worker;
+GRANT SELECT, INSERT, UPDATE ON locks, reports TO fundus_worker;
 
 -- status, export, audit, report, evaluate, drift.
-GRANT SELECT ON runs, images, gradings, models, nights, audit TO fundus_reader;
+GRANT SELECT ON runs, images, gradings, models, nights, reports, audit TO fundus_reader;
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_reader;
 
 -- serve. It adds decisions and changes none; whom it lets in, only the owner decides (`fundus user`).

@@ -221,6 +221,23 @@ locks = Table(
     Column("until", Float(53), nullable=False),
 )
 
+# One row for each run that owes a report or has one; see `reports`.
+reports = Table(
+    "reports",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    # In the store; named before the first object is written there.
+    Column("prefix", Text, nullable=True),
+    # Seconds since 1970 on the database's clock: end of the lease, or when the report may be sent for again; null when
+    # none is owed.
+    Column("due_at", Float(53), nullable=True),
+    Column("lease_token", String(36), nullable=True),
+    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    Column("written_at", UtcDateTime, nullable=True),
+    CheckConstraint("attempts >= 0", name="attempts_range"),
+    CheckConstraint("written_at IS NULL OR prefix IS NOT NULL", name="written_has_place"),
+)
+
 # What its triggers refuse, no code of ours asks for: see the migration that made it.
 audit = Table(
     "audit",
