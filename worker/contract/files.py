@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from secrets import token_hex
@@ -46,6 +47,22 @@ def write_renamed(target: Path, data: bytes) -> None:
             _fill(descriptor, data)
         finally:
             os.close(descriptor)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def copy_whole(target: Path, source: Path) -> None:
+    """As `write_renamed`, of a file that need not fit into memory."""
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as copy, source.open("rb") as original:
+            shutil.copyfileobj(original, copy)
+            copy.flush()
+            os.fchmod(copy.fileno(), MODE)
+            os.fsync(copy.fileno())
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from worker.contract.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, StorageError
-from worker.contract.files import write_whole
+from worker.contract.files import copy_whole, write_whole
 from worker.contract.references import file_path, object_place, scheme_of
 from worker.contract.roots import Roots
 from worker.contract.settings import Settings
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
 
 CACHE_CONTROL = "private, max-age=31536000, immutable"
+"""Of what has one content for ever under its key."""
+CHANGES = "private, no-cache"
+"""Of what may be written anew."""
 READ_ATTEMPTS = 3
 NOT_THERE = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 NEVER_A_FILE = {errno.ENAMETOOLONG, errno.ELOOP}
@@ -34,8 +38,13 @@ CONNECT_TIMEOUT_S = 5
 class ObjectStore(Protocol):
     """Where overlays are kept. Every method raises StorageError when the store does not do its part."""
 
-    def put(self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str]) -> None:
+    def put(
+        self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str], cache: str = CACHE_CONTROL
+    ) -> None:
         """Write one object whole, or not at all; writing it again is harmless."""
+
+    def put_file(self, key: str, file: Path, *, content_type: str) -> None:
+        """The same of a file, which need not fit into memory and may be written anew."""
 
     def get(self, key: str) -> bytes:
         """The object's bytes. Raises KeyError when there is none."""
@@ -46,6 +55,9 @@ class ObjectStore(Protocol):
     def uri(self, key: str) -> str:
         """The address of an object for people and other programs."""
 
+    def link(self, key: str, *, seconds: int) -> str:
+        """An address that a browser without credentials opens for so long."""
+
 
 class FolderStore:
     """Objects as files under one folder."""
@@ -53,12 +65,29 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def put(self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str]) -> None:  # noqa: ARG002 - files keep none
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str,  # noqa: ARG002 - files keep none
+        metadata: Mapping[str, str],  # noqa: ARG002
+        cache: str = CACHE_CONTROL,  # noqa: ARG002
+    ) -> None:
         """Write one file, whole."""
         target = self._path(key)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, data)
+        except OSError as error:
+            raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+
+    def put_file(self, key: str, file: Path, *, content_type: str) -> None:  # noqa: ARG002 - files keep none
+        """Copy one file, whole."""
+        target = self._path(key)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_whole(target, file)
         except OSError as error:
             raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
 
@@ -82,6 +111,10 @@ class FolderStore:
         """A `file://` address."""
         return self._path(key).as_uri()
 
+    def link(self, key: str, *, seconds: int) -> str:  # noqa: ARG002 - a file's does not end
+        """A `file://` address."""
+        return self.uri(key)
+
     def _path(self, key: str) -> Path:
         if key.startswith("/") or ".." in key.split("/"):
             raise ValueError(f"object key {key!r} leaves the store")
@@ -96,7 +129,9 @@ class BucketStore:
         self._bucket = bucket
         self._prefix = prefix.strip("/")
 
-    def put(self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str]) -> None:
+    def put(
+        self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str], cache: str = CACHE_CONTROL
+    ) -> None:
         """One PUT; boto3 retries it and the store checks its checksum."""
         try:
             self._client.put_object(
@@ -104,10 +139,18 @@ class BucketStore:
                 Key=self._full(key),
                 Body=data,
                 ContentType=content_type,
-                CacheControl=CACHE_CONTROL,
+                CacheControl=cache,
                 Metadata=dict(metadata),
             )
         except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot write {self.uri(key)}: {_reason(error)}") from error
+
+    def put_file(self, key: str, file: Path, *, content_type: str) -> None:
+        """One PUT, or of a large file several parts."""
+        extra = {"ContentType": content_type, "CacheControl": CHANGES}
+        try:
+            self._client.upload_file(str(file), self._bucket, self._full(key), ExtraArgs=extra)
+        except (ClientError, BotoCoreError, S3UploadFailedError) as error:
             raise StorageError(f"cannot write {self.uri(key)}: {_reason(error)}") from error
 
     def get(self, key: str) -> bytes:
@@ -127,6 +170,15 @@ class BucketStore:
     def uri(self, key: str) -> str:
         """An `s3://` address."""
         return object_uri(self._bucket, self._full(key))
+
+    def link(self, key: str, *, seconds: int) -> str:
+        """A presigned address. Raises StorageError without credentials."""
+        try:
+            return self._client.generate_presigned_url(
+                "get_object", Params={"Bucket": self._bucket, "Key": self._full(key)}, ExpiresIn=seconds
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot sign {self.uri(key)}: {_reason(error)}") from error
 
     def _full(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -16,7 +17,7 @@ from worker.contract.errors import (
     StorageError,
 )
 from worker.contract.settings import parse_settings
-from worker.contract.storage import CACHE_CONTROL, ObjectStore, Storage, file_uri, object_uri
+from worker.contract.storage import CACHE_CONTROL, CHANGES, ObjectStore, Storage, file_uri, object_uri
 
 PNG = {"content_type": "image/png", "metadata": {}}
 LARGE = bytes(range(256)) * 4096
@@ -55,6 +56,18 @@ def proxy(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProx
         monkeypatch.setenv("FUNDUS_S3_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("FUNDUS_S3_TIMEOUT_S", "0.5")
         yield proxy
+
+
+def test_file_is_put_as_it_is_and_a_link_opens_it(store: ObjectStore, tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_bytes(LARGE)
+    for _ in range(2):
+        store.put_file("run/report/table.csv", file, content_type="text/csv")
+    assert store.get("run/report/table.csv") == LARGE
+    with urlopen(store.link("run/report/table.csv", seconds=60)) as answer:
+        assert answer.read() == LARGE
+        if answer.url.startswith("http"):
+            assert (answer.headers["Content-Type"], answer.headers["Cache-Control"]) == ("text/csv", CHANGES)
 
 
 def test_what_was_put_is_got(store: ObjectStore) -> None:
