@@ -12,7 +12,7 @@ COMMANDS = (
     Listed("enqueue", "producer.commands.enqueue", "Add the photographs of a source to a run.", "Runs"),
     Listed("status", "producer.commands.status", "Show where runs stand.", "Runs"),
     Listed("export", "producer.commands.export", "Write one row per photograph to a file.", "Runs"),
-    Listed("report", "worker.commands.report", "Write a run as pages for the browser.", "Runs"),
+    Listed("report", "worker.commands.report", "Write a run as a page for the browser.", "Runs"),
     Listed("evaluate", "worker.commands.evaluate", "Hold a run against reference grades.", "Runs"),
     Listed("compare", "worker.commands.compare", "Hold two runs against each other.", "Runs"),
     Listed("drift", "worker.commands.drift", "Has what comes in changed?", "Runs"),
@@ -29,6 +29,7 @@ COMMANDS = (
     Listed("user", "worker.console.commands.user", "Say who may use the review console.", "Console"),
     Listed("worker", "worker.commands.worker", "Grade what the queues hold.", "Worker"),
     Listed("model", "worker.commands.model", "Bring, combine, calibrate and judge models.", "Worker"),
+    Listed("panel", "worker.commands.panel", "Draw photographs beside their overlays.", "Worker"),
     Listed("demo", "producer.commands.demo", "Grade the sample photographs on this machine alone.", "Set-up"),
     Listed(
         "doctor", "producer.commands.doctor", "Check settings, services and model, and say how to mend them.", "Set-up"

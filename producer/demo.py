@@ -23,13 +23,14 @@ from worker.contract.database import connect, reading
 from worker.contract.errors import ServiceError
 from worker.contract.migrate import upgrade
 from worker.contract.queues import make_celery
-from worker.contract.schema import gradings, images
+from worker.contract.schema import gradings, images, reports, runs
 from worker.contract.settings import PREFIX, Settings, parse_settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import RunState, Status
 
 SAMPLES = Path(__file__).parent / "samples" / "manifest.csv"
 POLL_S = 0.25
+REPORT_WITHIN_S = 60
 LOG_TAIL_LINES = 15
 
 Progress = Callable[[int, int], None]
@@ -51,7 +52,7 @@ class DemoImage:
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo did and where it left it."""
+    """What the demo did and where it left it; `seconds` until the last image was settled."""
 
     run: str
     images: tuple[DemoImage, ...]
@@ -59,6 +60,7 @@ class DemoResult:
     database: Path
     store: Path
     log: Path
+    report: Path | None
 
     def count(self, status: Status) -> int:
         """How many images ended so."""
@@ -88,10 +90,12 @@ def run_demo(out: Path, source: str, progress: Progress) -> DemoResult:
             with _worker(addresses, out / "worker.log") as worker:
                 run = _enqueue(engine, settings, source)
                 _wait(engine, run, worker, out / "worker.log", progress)
+                seconds = time.monotonic() - started
+                report = _wait_for_report(engine, run, worker, out / "store")
             rows = _rows(engine, run, out / "store")
         finally:
             engine.dispose()
-    return DemoResult(run, rows, time.monotonic() - started, out / "fundus.db", out / "store", out / "worker.log")
+    return DemoResult(run, rows, seconds, out / "fundus.db", out / "store", out / "worker.log", report)
 
 
 def _enqueue(engine: Engine, settings: Settings, source: str) -> str:
@@ -137,6 +141,19 @@ def _wait(engine: Engine, run: str, worker: subprocess.Popen[bytes], log: Path, 
                 f"the worker ended with {worker.returncode}; the end of {log}:\n{tail}", code="worker_died"
             )
         time.sleep(POLL_S)
+
+
+def _wait_for_report(engine: Engine, run: str, worker: subprocess.Popen[bytes], store: Path) -> Path | None:
+    """Its page, or None when it does not come: the overlays are there without it."""
+    written = select(reports.c.prefix).join(runs).where(runs.c.name == run, reports.c.written_at.is_not(None))
+    deadline = time.monotonic() + REPORT_WITHIN_S
+    while worker.poll() is None and time.monotonic() < deadline:
+        with reading(engine) as connection:
+            prefix: str | None = connection.execute(written).scalar()
+        if prefix is not None:
+            return store / prefix / "index.html"
+        time.sleep(POLL_S)
+    return None
 
 
 def _rows(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:

@@ -70,7 +70,8 @@ def enqueue(
             progress(found, new)
             batch = list(islice(references, BATCH_IMAGES))
         messages += sending.result() if sending else 0
-    state = seal_run(engine, run, found=found, new=new, messages=messages)
+    # Images may all be settled by now; the reconciler sends for the report of a run that finishes here.
+    state = seal_run(engine, run, report=settings.reports, found=found, new=new, messages=messages)
     return Enqueued(run.name, state, found, new, messages, time.monotonic() - started)
 
 

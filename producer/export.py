@@ -34,18 +34,24 @@ def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, out
         # Before the first row leaves: an export that breaks off has shown some.
         record(connection, Action.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    rows = 0
     try:
         try:
-            with open_writer(fmt, part) as write:
-                for page in _pages(engine, overlays, run):
-                    write(page)
-                    rows += len(page)
+            rows = write_rows(engine, overlays, run, fmt, part)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
+    return rows
+
+
+def write_rows(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, file: Path) -> int:
+    """Write the run's images to a new file; the number of rows. Raises OSError, UsageError and DatabaseError."""
+    rows = 0
+    with open_writer(fmt, file) as write:
+        for page in _pages(engine, overlays, run):
+            write(page)
+            rows += len(page)
     return rows
 
 

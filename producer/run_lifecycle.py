@@ -104,10 +104,10 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
     return run, 0 if last is None else last + 1
 
 
-def seal_run(engine: Engine, run: Run, **counts: int) -> RunState:
+def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -> RunState:
     """All images are registered: let the run finish, at once if none is queued. Returns the state it is in then.
 
-    counts: what the enqueue did, for the audit trail.
+    report: whether a run that finishes here owes a report. counts: what the enqueue did, for the audit trail.
     """
     with writing(engine) as connection:
         connection.execute(
@@ -117,7 +117,7 @@ def seal_run(engine: Engine, run: Run, **counts: int) -> RunState:
         )
         record(connection, Action.SEAL, run=run.name, **counts)
     with writing(engine) as connection:
-        finish_if_settled(connection, run.run_id)
+        finish_if_settled(connection, run.run_id, report=report)
         state = connection.execute(select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar_one()
     return RunState(state)
 

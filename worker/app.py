@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from celery.concurrency import ALIASES
 from celery.exceptions import Ignore
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from structlog.contextvars import bound_contextvars
 
 from worker.contract.errors import FundusError, MessageError, ServiceError
-from worker.contract.messages import TRACE_HEADER, GradeChunk
-from worker.contract.queues import GRADE_CHUNK, MORNING, NIGHTLY, RETENTION, make_celery
+from worker.contract.messages import TRACE_HEADER, GradeChunk, WriteReport
+from worker.contract.queues import GRADE_CHUNK, MORNING, NIGHTLY, RETENTION, WRITE_REPORT, make_celery
 from worker.contract.settings import read_settings
 from worker.contract.vocabulary import Queue
 from worker.live_lane import LiveLane
@@ -59,6 +59,15 @@ def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
         except MessageError as error:
             log.error("message_refused", task=GRADE_CHUNK, code=error.code, detail=error.detail)  # noqa: TRY400 - one line
             raise Ignore from error
+
+
+@app.task(name=WRITE_REPORT, Strategy=GUARDED, throws=(FundusError,))
+def write_report(message: dict[str, Any]) -> bool:
+    """Write the report of a finished run into the store; false when none is owed, or another worker has it."""
+    run_id = WriteReport.decode(message).run_id
+    if _runtime is None:
+        raise ServiceError("the worker is not running: reports are written between its start and its stop")
+    return _runtime.write_report(run_id)
 
 
 @app.task(name=NIGHTLY, Strategy=GUARDED, throws=(FundusError,))
@@ -123,6 +132,12 @@ def _finish_chunks_on_quit(**_: object) -> None:
     # Celery's cold shutdown wants to kill the pool's jobs, which threads do not let it: it would end in a traceback.
     if threading.current_thread() is threading.main_thread():  # a program that embeds a worker keeps its own signals
         signal.signal(signal.SIGQUIT, signal.getsignal(signal.SIGTERM))
+
+
+@worker_shutting_down.connect
+def _leave_reports(**_: object) -> None:
+    if _runtime is not None:
+        _runtime.stop_reports()
 
 
 @worker_shutdown.connect

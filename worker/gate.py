@@ -14,14 +14,17 @@ from celery.worker.strategy import default
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from worker.contract.errors import MessageError
-from worker.contract.messages import TASK_ID_PATTERN, TRACE_HEADER, TRACE_PATTERN, GradeChunk
-from worker.contract.queues import GRADE_CHUNK
+from worker.contract.messages import TASK_ID_PATTERN, TRACE_HEADER, TRACE_PATTERN, GradeChunk, Message, WriteReport
+from worker.contract.queues import GRADE_CHUNK, WRITE_REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_BODY_BYTES = 64 * 1024
 """The longest chunk, 256 ids of 128 characters, takes 34 kB."""
+
+MESSAGES: dict[str, type[Message]] = {GRADE_CHUNK: GradeChunk, WRITE_REPORT: WriteReport}
+"""Of the tasks that take one."""
 
 log = structlog.get_logger(__name__)
 
@@ -55,10 +58,10 @@ def check_message(task: str, message: Any) -> None:
         raise MessageError(f"a body of type {message.content_type!r} cannot be read: {error}") from error
     match payload:
         case [[], {**keywords}, {**embedded}] if not any(embedded.values()):
-            if task == GRADE_CHUNK and keywords.keys() == {"message"}:
-                GradeChunk.decode(keywords["message"])
+            if task in MESSAGES and keywords.keys() == {"message"}:
+                MESSAGES[task].decode(keywords["message"])
                 return
-            if task != GRADE_CHUNK and not keywords:
+            if task not in MESSAGES and not keywords:
                 return
     raise MessageError("asks for more than its task, or with other arguments")
 

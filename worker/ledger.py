@@ -133,13 +133,13 @@ def settle_chunk(
     return written
 
 
-def finish_run(engine: Engine, run_id: int) -> bool:
-    """Finish the run if this was its last chunk; true for the one caller that did."""
+def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
+    """Finish the run if this was its last chunk; true for the one caller that did. See `finish_if_settled`."""
     with reading(engine) as connection:
         if run_id not in settled_runs(connection):
             return False
     with writing(engine) as connection:
-        return finish_if_settled(connection, run_id)
+        return finish_if_settled(connection, run_id, report=report)
 
 
 def _pin_model(connection: Connection, chunk: GradeChunk, model_id: str) -> Any:

@@ -15,14 +15,15 @@ from sqlalchemy import func, select, update
 
 from worker.contract.alarms import Alarms
 from worker.contract.database import connect, reading, writing
-from worker.contract.errors import FundusError, RunError, ServiceError
+from worker.contract.errors import FundusError, RunError, ServiceError, StorageError
 from worker.contract.files import write_whole
 from worker.contract.locks import locked
 from worker.contract.migrate import require_current
 from worker.contract.schema import gradings, nights, runs
 from worker.contract.vocabulary import RunState, Status
-from worker.report.pages import Choices, write_report
-from worker.report.patients import NEXT_STEPS
+from worker.report.links import INDEX
+from worker.report.place import folder_place
+from worker.report.writing import Choices, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +104,7 @@ def _read_unclosed(engine: Engine) -> list[Night]:
 
 
 def _close(engine: Engine, settings: Settings, night: Night, alive: Callable[..., None]) -> Closed:
-    folder = settings.reports_dir / night.run
+    folder = settings.reports_dir.absolute() / night.run
     findings: list[str] = []
     by_status = _count(engine, night)
     drift = _measure_drift(engine, settings, night, findings)
@@ -177,24 +178,26 @@ def _write_report(
     """The first page's path; None for a night of which no image was begun, or when it cannot be written."""
     if night.model_id is None:
         return None
-    choices = Choices(baseline=None if drift is None else drift.baseline, next_steps=NEXT_STEPS)
+    choices = Choices(baseline=None if drift is None else drift.baseline)
 
     def remark(sentence: str) -> None:
         log.info("report_remark", run=night.run, remark=sentence)
         alive()
 
     try:
-        page = write_report(engine, settings, night.run, folder, choices, remark=remark, step=alive)
+        write_report(engine, settings, night.run, folder_place(folder), choices, remark=remark, step=alive)
         if drift is not None:
             write_whole(folder / "drift.json", drift.model_dump_json(indent=2).encode())
-    except ServiceError:
-        raise
     except (FundusError, OSError) as error:
-        reason = error.code if isinstance(error, FundusError) else error.strerror or type(error).__name__
+        # A StorageError is of the folder: the pictures' sources tell theirs by remarks.
+        if isinstance(error, ServiceError) and not isinstance(error, StorageError):
+            raise
+        fault = error.__cause__ if isinstance(error, StorageError) else error
+        reason = (fault.strerror if isinstance(fault, OSError) else None) or getattr(error, "code", "unexpected")
         findings.append(f"the report was not written ({reason}): `fundus report {night.run}` tries again")
         log.error("report_failed", run=night.run, detail=str(error))  # noqa: TRY400 - one line
         return None
-    return str(page)
+    return str(folder / INDEX)
 
 
 def _tell(engine: Engine, alarms: Alarms) -> None:

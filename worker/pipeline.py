@@ -30,6 +30,7 @@ from worker.metrics import Stage
 from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.steps.grade import decide_grade
 from worker.steps.overlay import encode_overlay, render_overlay
+from worker.steps.panel import draw_panel
 from worker.steps.prepare import prepare_stack_entry
 from worker.steps.publish import publish_overlay
 from worker.turnstile import Turnstile
@@ -69,7 +70,10 @@ class Pipeline:
         batcher: Batcher,
         progress: Progress,
         metrics: Metrics,
+        *,
+        send_for_report: Callable[[int, str], object],
     ) -> None:
+        """`send_for_report` takes the number and the name of a run that finished here and owes a report."""
         self._settings = settings
         self._database = database
         self._storage = storage
@@ -78,6 +82,7 @@ class Pipeline:
         self._batcher = batcher
         self._progress = progress
         self._metrics = metrics
+        self._send_for_report = send_for_report
         self._isolation = Isolation()
         self._leases: dict[str, Lease] = {}
         # Photographs whose bytes are here, or on their way, and wait for a decoder: what bounds their memory.
@@ -130,7 +135,7 @@ class Pipeline:
                 self._settle(lease, outcomes, released)
             finally:
                 del self._leases[lease.token]
-        self._patiently(partial(finish_run, self._database, lease.run_id))
+        self._finish_run(lease)
         return dict(Counter(str(o.status) for o in outcomes) + Counter({str(Status.QUEUED): len(released)}))
 
     def _lease(self, chunk: GradeChunk) -> Lease:
@@ -169,6 +174,15 @@ class Pipeline:
         else:
             self._metrics.lost(len(lease.images) - written)
             log.warning("lease_lost", images=len(lease.images), written=written)
+
+    def _finish_run(self, lease: Lease) -> None:
+        reports = self._settings.reports
+        if self._patiently(partial(finish_run, self._database, lease.run_id, report=reports)) and reports:
+            try:
+                self._send_for_report(lease.run_id, lease.run_name)
+            except ServiceError as error:
+                # It is owed in the ledger: the reconciler sends for it again.
+                log.warning("report_not_sent", code=error.code, detail=error.detail)
 
     async def _grade(self, lease: Lease, *, urgent: bool) -> tuple[list[Outcome], dict[str, ServiceError]]:
         self._batcher.expect(len(lease.images))
@@ -256,14 +270,17 @@ class Pipeline:
     ) -> Outcome:
         decision = decide_grade(prediction, self._bundle.thresholds)
         async with self._drawing.passing(urgent=urgent):
-            encoded = await self._in_thread(partial(self._draw, prepared, prediction))
+            encoded = await self._in_thread(partial(self._draw, image, prepared, prediction, decision))
         key = await self._transfer(partial(self._upload, lease, image, encoded, decision), urgent=urgent)
         return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
 
-    def _draw(self, prepared: Prepared, prediction: Prediction) -> bytes:
+    def _draw(self, image: LeasedImage, prepared: Prepared, prediction: Prediction, decision: Decision) -> bytes:
         settings = self._settings
         with self._metrics.stage(Stage.DRAW):
             overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
+            if settings.overlay_panels:
+                titles = (image.image_id, f"graded {decision.grade:d}")
+                overlay = draw_panel(prepared, overlay, titles, settings.overlay_size_px)
             return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
 
     def _upload(self, lease: Lease, image: LeasedImage, encoded: bytes, decision: Decision) -> str:

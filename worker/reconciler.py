@@ -1,4 +1,4 @@
-"""Send again what was lost, quarantine what kills workers, finish what nobody finished.
+"""Send again what was lost, quarantine what kills workers, finish what nobody finished, send for reports that are owed.
 
 Every worker runs this; a lock row in the ledger lets one at a time do it. The decisions are committed before a
 message is sent: a crash in between leaves rows that fall due again.
@@ -18,7 +18,8 @@ from worker.contract.completion import finish_if_settled, settled_runs
 from worker.contract.database import epoch_now, reading, writing
 from worker.contract.locks import Lock, take_lock
 from worker.contract.messages import GradeChunk
-from worker.contract.queues import send_chunk, split, waiting
+from worker.contract.queues import send_chunk, send_report, split, waiting
+from worker.contract.reports import claim_owed_reports
 from worker.contract.schema import RECONCILER_LOCK, gradings, runs
 from worker.contract.vocabulary import Queue, RunState, Status
 
@@ -37,13 +38,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What one pass did, in images; `finished` in runs."""
+    """What one pass did, in images; `finished` and `reports` in runs."""
 
     quarantined: int = 0
     cancelled: int = 0
     sent_alone: int = 0
     sent_again: int = 0
     finished: int = 0
+    reports: int = 0
 
 
 def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -> Reconciled | None:
@@ -65,7 +67,10 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
         again = _claim(connection, _lost(empty), settings.resend_after_s)
     _send(engine, app, alone, alone=True)
     _send(engine, app, again, alone=False)
-    done = Reconciled(quarantined, cancelled, len(alone), len(again), _finish_runs(engine))
+    finished = _finish_runs(engine, report=settings.reports)
+    # While bulk waits, so may the message of an earlier turn.
+    reports = _send_for_reports(engine, app, settings) if settings.reports and Queue.BULK in empty else 0
+    done = Reconciled(quarantined, cancelled, len(alone), len(again), finished, reports)
     if done != Reconciled():
         log.info("reconciled", **{name: getattr(done, name) for name in Reconciled.__slots__})
     return done
@@ -141,11 +146,21 @@ def _send(engine: Engine, app: Celery, claimed: list[tuple[int, str]], *, alone:
             send_chunk(app, chunk, queue=Queue(run.queue), run_name=run.name)
 
 
-def _finish_runs(engine: Engine) -> int:
+def _send_for_reports(engine: Engine, app: Celery, settings: Settings) -> int:
+    with writing(engine) as connection:
+        owed = claim_owed_reports(
+            connection, resend_after_s=settings.resend_after_s, max_attempts=settings.max_attempts
+        )
+    for run_id, run_name in owed:
+        send_report(app, run_id, run_name=run_name)
+    return len(owed)
+
+
+def _finish_runs(engine: Engine, *, report: bool) -> int:
     with reading(engine) as connection:
         settled = settled_runs(connection)
     finished = 0
     for run_id in settled:
         with writing(engine) as connection:
-            finished += finish_if_settled(connection, run_id)
+            finished += finish_if_settled(connection, run_id, report=report)
     return finished

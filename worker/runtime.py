@@ -11,7 +11,7 @@ from worker.batcher import Batcher
 from worker.contract.database import connect
 from worker.contract.heartbeat import BEAT_EVERY_S, end_beating
 from worker.contract.migrate import require_current
-from worker.contract.queues import waiting
+from worker.contract.queues import send_report, waiting
 from worker.contract.storage import Storage
 from worker.decoding.pool import DecoderPool
 from worker.ledger import register_model
@@ -21,6 +21,7 @@ from worker.model.ensemble_bundle import load_model
 from worker.periodic import Periodic
 from worker.pipeline import Pipeline
 from worker.reconciler import reconcile
+from worker.report.duty import ReportDuty
 from worker.steps.overlay import colour_table, draw_in_one_thread
 from worker.watchdog import Progress, Watchdog, end_process
 
@@ -54,7 +55,18 @@ class Runtime:
             metrics.timed(engine.predict), max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
         )
         storage = Storage(settings, connections=settings.transfer_threads)
-        self._pipeline = Pipeline(settings, database, storage, bundle, self._decoders, self._batcher, progress, metrics)
+        self._pipeline = Pipeline(
+            settings,
+            database,
+            storage,
+            bundle,
+            self._decoders,
+            self._batcher,
+            progress,
+            metrics,
+            send_for_report=lambda run_id, run_name: send_report(app, run_id, run_name=run_name),
+        )
+        self._reports = ReportDuty(database, settings)
         watchdog = Watchdog(
             progress,
             lambda: sum(waiting(app, queue) for queue in settings.queue_names),
@@ -85,6 +97,14 @@ class Runtime:
     def grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
         """See `Pipeline.grade_chunk`."""
         return self._pipeline.grade_chunk(chunk, urgent=urgent)
+
+    def write_report(self, run_id: int) -> bool:
+        """See `ReportDuty.write`."""
+        return self._reports.write(run_id)
+
+    def stop_reports(self) -> None:
+        """A report under way is left to another worker: no shutdown waits for it."""
+        self._reports.stop()
 
     def close(self) -> None:
         """Stop in the order in which work flows. After a warm shutdown no chunk is in flight any more."""

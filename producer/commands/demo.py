@@ -64,6 +64,7 @@ def _summary(result: DemoResult) -> dict[str, object]:
         "seconds": round(result.seconds, 1),
         "database": str(result.database),
         "store": str(result.store),
+        "report": None if result.report is None else str(result.report),
     }
 
 
@@ -82,7 +83,8 @@ def _show(result: DemoResult) -> None:
     counts = ", ".join(f"{result.count(status)} {status}" for status in Status if result.count(status))
     console.print(f"{len(result.images)} images in {result.seconds:.1f} s: {counts}. Referable means grade 2 or worse.")
     overlays = next((image.overlay.parent for image in result.images if image.overlay), result.store)
-    for name, path in (("overlays", overlays), ("ledger", result.database), ("worker's log", result.log)):
+    report = [] if result.report is None else [("report", result.report)]
+    for name, path in (*report, ("overlays", overlays), ("ledger", result.database), ("worker's log", result.log)):
         console.print(f"{name + ':':14}{os.path.relpath(path)}", soft_wrap=True, highlight=False)
     console.print("Not a medical device: no grade here may decide about a patient.", style="dim")
 

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 PROGRAM = "tests.faults.worker_program"
 Stage = Literal[
-    "leased", "fetching", "decoding", "inferring", "uploading", "uploaded", "before_commit", "committing", "committed"
-]
+    "leased", "fetching", "decoding", "inferring", "uploading", "uploaded", "before_commit", "committing", "committed",
+    "reporting",
+]  # fmt: skip
 
 
 class Hooks(BaseModel):

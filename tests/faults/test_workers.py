@@ -1,5 +1,6 @@
 """Workers that die, at random and at every stage of a chunk, and workers that are told to stop."""
 
+import json
 import signal
 from pathlib import Path
 from typing import get_args
@@ -22,6 +23,24 @@ def test_kill_between_commit_and_acknowledgement_settles_nothing_twice(
         run.until_killed(1)
         conclude("worker killed: committed (SQLite, folder)", run)
         assert run.supervisor.exits == [-signal.SIGKILL]
+
+
+@pytest.mark.slow
+def test_report_of_a_worker_that_died_over_it_is_written_by_another(
+    light: Site, small_bundle: Path, conclude: Record
+) -> None:
+    hooks = Hooks(folder=light.folder, kill_at="reporting")
+    with trial(light, small_bundle, images=20, hooks=hooks) as run:
+        run.until_killed(1)
+        left = [key for key in sorted(light.keys()) if key.startswith("trial/report/")]
+        assert left
+        assert "trial/report/index.html" not in left
+        assert light.rows("SELECT prefix, written_at FROM reports") == [("trial/report/", None)]
+        run.until(lambda: light.rows("SELECT 1 FROM reports WHERE written_at IS NULL") == [])
+        conclude("worker killed: writing the report", run)
+        files = json.loads(light.read("trial/report/summary.json"))["files"]
+        written = [key.removeprefix("trial/report/") for key in sorted(light.keys()) if key.startswith("trial/report/")]
+        assert sorted(written) == sorted(files)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from tests.faults.hooks import Hooks
 from worker import pipeline
 from worker.contract.errors import AcceleratorMemoryError
 from worker.decoding.pool import DecoderPool
+from worker.report.place import Place
 
 ROGUE_DECODER = (str(Path(__file__).parents[1] / "unit" / "worker" / "decoding" / "rogue_decoder.py"),)
 
@@ -145,6 +146,7 @@ pipeline.fetch_photograph = fetch
 pipeline.settle_chunk = settle
 pipeline.lease_chunk = around(pipeline.lease_chunk, after="leased")
 pipeline.publish_overlay = around(pipeline.publish_overlay, before="uploading", after="uploaded")
+Place.write = around(Place.write, after="reporting")  # type: ignore[method-assign]
 DecoderPool.submit = around(DecoderPool.submit, after="decoding")  # type: ignore[method-assign]
 botocore.auth.get_current_datetime = run_late(botocore.auth.get_current_datetime, hooks.signs_late)
 event.listen(Engine, "commit", commit)

@@ -38,6 +38,12 @@ def test_overlays_open_and_show_saliency_on_the_eye_alone(demo: dict[str, object
         assert (blue + green + red)[:5, :5].max() == 0
 
 
+def test_report_is_there(demo: dict[str, object]) -> None:
+    page = Path(str(demo["report"])).read_text()
+    assert page.count('"pictures":[') == 11
+    assert '"graded": 11' in Path(str(demo["report"])).with_name("summary.json").read_text()
+
+
 def test_ledger_agrees_with_the_summary(demo: dict[str, object]) -> None:
     with sqlite3.connect(str(demo["database"])) as connection:
         rows = dict(connection.execute("SELECT status, count(*) FROM gradings GROUP BY status"))

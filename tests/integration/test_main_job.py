@@ -7,6 +7,7 @@ import csv
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -117,10 +118,23 @@ def check_nothing_is_loose(place: Place) -> None:
     rows = place.rows("SELECT status, lease_token, overlay_key FROM gradings")
     assert [r for r in rows if r[0] == "queued" or r[1] is not None] == []
     keys = sorted(key for status, _, key in rows if status == "graded")
-    assert place.keys() == keys
+    prefixes = tuple(prefix for (prefix,) in place.rows("SELECT prefix FROM reports WHERE prefix IS NOT NULL"))
+    assert [key for key in sorted(place.keys()) if not key.startswith(prefixes)] == keys
     for key in keys:
         overlay = cv2.imdecode(np.frombuffer(place.read_object(key), np.uint8), cv2.IMREAD_COLOR)
         assert overlay.shape == (512, 512, 3)
+
+
+def check_report_comes(place: Place, run: str) -> None:
+    """The worker that finished the run writes its report beside the overlays, and the row says where."""
+    deadline = time.monotonic() + 60
+    while not (rows := place.rows("SELECT prefix FROM reports WHERE written_at IS NOT NULL")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert rows == [(f"{run}/report/",)]
+    files = sorted(key.removeprefix(rows[0][0]) for key in list(place.keys()) if key.startswith(rows[0][0]))
+    assert files == ["index.html", "results.csv", "results.parquet", "summary.json"]
+    assert place.read_object(f"{run}/report/index.html").count(b'"pictures":[') == 11
 
 
 def test_samples_are_graded_on_sqlite_and_a_folder(broker_url: str, tmp_path: Path) -> None:
@@ -145,6 +159,7 @@ def grade_samples(place: Place, tmp_path: Path) -> None:
     assert counts["found"] == 13
     with worker(place.env, tmp_path / "worker.log"):
         status = wait_until_finished("samples", place.env)
+        check_report_comes(place, "samples")
     assert (status["total"], status["graded"], status["ungradable"], status["failed"]) == (13, 11, 1, 1)
     check_nothing_is_loose(place)
     assert place.rows("SELECT image_id, status, error_code FROM gradings WHERE status <> 'graded' ORDER BY 1") == [

@@ -1,4 +1,4 @@
-"""`fundus report`: a run as HTML pages."""
+"""`fundus report`: a run as a page for the browser."""
 
 import webbrowser
 from pathlib import Path
@@ -7,21 +7,34 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from sqlalchemy import Engine
 
-from worker.contract.database import connect
-from worker.contract.errors import UsageError
+from worker.contract.audit import record
+from worker.contract.database import connect, writing
+from worker.contract.errors import StorageError, UsageError
+from worker.contract.keys import report_prefix
 from worker.contract.migrate import require_current
-from worker.contract.settings import read_settings
-from worker.report.pages import Choices, write_report
+from worker.contract.reports import ask_for_report
+from worker.contract.settings import Settings, read_settings
+from worker.contract.storage import Storage
+from worker.contract.vocabulary import Action
+from worker.report.content import find_reported
+from worker.report.duty import write_under_lease
+from worker.report.links import link_report
 from worker.report.patients import read_next_steps
+from worker.report.place import Place, folder_place
+from worker.report.writing import Choices, write_report
 
 app = typer.Typer()
+OPEN_S = 3600
 
 
 @app.command()
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the pages; report-RUN unless given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write it to; beside the run's overlays unless given.")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="Another run, whose grades are shown beside.")] = None,
     next_steps: Annotated[
         Path | None, typer.Option(help="JSON object: a sentence for `0` to `4` and `attention`.")
@@ -31,39 +44,63 @@ def report(
     all_pictures: Annotated[
         bool, typer.Option("--all-pictures", help="Also of images that are not referable, in a run of over 2,000.")
     ] = False,
-    open_it: Annotated[bool, typer.Option("--open", help="Open the first page in a browser.")] = False,
+    link: Annotated[
+        int | None,
+        typer.Option(min=1, max=168, help="Write nothing: give a link to the stored report, for so many hours."),
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
-    """Write what a run found: patients, the most urgent first, and galleries by grade. Needs no network to be read.
+    """Write what a run found: patients, the most urgent first, galleries by grade, tables. Needs no network to be read.
+
+    Workers write one beside the overlays when a run finishes; this writes it anew, or of a run that still goes on.
 
     Examples:
-    $ fundus report night-1
+    $ fundus report night-1 --open
+    $ fundus report night-1 --link 12
     $ fundus report night-1 --out /srv/reports/night-1 --baseline night-0 --next-steps steps.json
     """
     settings = read_settings()
     engine = connect(settings)
     require_current(engine)
+    stored = Place(Storage(settings).overlays, report_prefix(run))
+    if link is not None:
+        find_reported(engine, run)
+        with writing(engine) as connection:
+            record(connection, Action.EXPORT, run=run, format="report", link_hours=link)
+        address = link_report(stored, seconds=link * 3600)
+        Console(highlight=False).print(address, soft_wrap=True, markup=False)
+        return
     choices = Choices(
-        baseline=baseline,
-        next_steps=read_next_steps(next_steps),
+        baseline=baseline or settings.report_baseline,
+        next_steps=read_next_steps(next_steps or settings.report_next_steps),
         all_pictures=all_pictures,
         pictures=pictures,
     )
-    folder = out or Path(f"report-{run}")
+    address = _write(engine, settings, run, out, choices)
+    Console(highlight=False).print(address, soft_wrap=True, markup=False)
+    if open_it:
+        webbrowser.open(link_report(stored, seconds=OPEN_S) if address.startswith("s3:") else address)
+
+
+def _write(engine: Engine, settings: Settings, run: str, out: Path | None, choices: Choices) -> str:
     messages = Console(stderr=True, highlight=False)
     with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
-        task = progress.add_task("pictures", total=None)
+        task = progress.add_task("images", total=None)
+
+        def remark(sentence: str) -> None:
+            messages.print(sentence, soft_wrap=True, markup=False)
+
+        def step(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        if out is None:
+            lease = ask_for_report(engine, run, lease_s=settings.lease_s)
+            return write_under_lease(engine, settings, lease, choices, remark=remark, step=step)
+        with writing(engine) as connection:
+            # Before the first row leaves: a report that breaks off has shown some.
+            record(connection, Action.EXPORT, run=run, format="report", out=str(out.absolute()))
         try:
-            index = write_report(
-                engine,
-                settings,
-                run,
-                folder,
-                choices,
-                remark=lambda sentence: messages.print(sentence, soft_wrap=True, markup=False),
-                step=lambda done, total: progress.update(task, completed=done, total=total),
-            )
-        except OSError as error:
-            raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
-    Console(highlight=False).print(str(index), soft_wrap=True, markup=False)
-    if open_it:
-        webbrowser.open(index.absolute().as_uri())
+            return write_report(engine, settings, run, folder_place(out.absolute()), choices, remark=remark, step=step)
+        except StorageError as error:
+            # The store of pictures' sources tells its faults by remarks; this is the folder.
+            raise UsageError(error.detail) from error

@@ -11,12 +11,13 @@ from kombu.transport import TRANSPORT_ALIASES
 from redis import RedisError
 
 from worker.contract.errors import BrokerError
-from worker.contract.messages import GradeChunk
+from worker.contract.messages import GradeChunk, Message, WriteReport
 from worker.contract.settings import Settings
 from worker.contract.tracing import Tracing
 from worker.contract.vocabulary import Queue
 
 GRADE_CHUNK = "fundus.grade_chunk"
+WRITE_REPORT = "fundus.write_report"
 NIGHTLY = "fundus.nightly"
 MORNING = "fundus.morning"
 RETENTION = "fundus.retention"
@@ -83,25 +84,20 @@ def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -
     """Put one chunk on a queue. Raises BrokerError after a few tries; the rows stay queued in the ledger."""
     try:
         with app.tracing.sending(run=run_name, images=len(chunk.image_ids), queue=str(queue)) as headers:
-            app.send_task(
-                GRADE_CHUNK,
-                kwargs={"message": chunk.encode()},
-                headers=headers,
-                # By name, only the queues that this process consumes would be known.
-                queue=broker_queue(app, queue),
-                # Of RabbitMQ: taken, and onto a queue.
-                confirm_timeout=SOCKET_TIMEOUT_S,
-                mandatory=True,
-                # What Flower and the worker's log show.
-                argsrepr="()",
-                kwargsrepr=f"run={run_name}, images={len(chunk.image_ids)}",
-                retry=True,
-                retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
-            )
+            _send(app, GRADE_CHUNK, chunk, queue, f"run={run_name}, images={len(chunk.image_ids)}", headers)
     except _FAULTS as error:
         raise BrokerError(
             f"cannot send {len(chunk.image_ids)} images of run {run_name} to queue {queue}: {_reason(error)}"
         ) from error
+
+
+def send_report(app: Celery, run_id: int, *, run_name: str) -> None:
+    """Ask for the report of a run, behind the bulk: no clinic waits for it. Raises BrokerError; it stays owed then."""
+    try:
+        with app.tracing.sending("report", run=run_name, queue=str(Queue.BULK)) as headers:
+            _send(app, WRITE_REPORT, WriteReport(run_id=run_id), Queue.BULK, f"run={run_name}", headers)
+    except _FAULTS as error:
+        raise BrokerError(f"cannot send for the report of run {run_name}: {_reason(error)}") from error
 
 
 def waiting(app: Celery, queue: Queue) -> int:
@@ -125,6 +121,24 @@ def _is_amqp(settings: Settings) -> bool:
 def _declared(queue: Queue, *, amqp: bool) -> KombuQueue:
     arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT} if amqp else None
     return KombuQueue(queue, queue_arguments=arguments)
+
+
+def _send(app: Celery, task: str, message: Message, queue: Queue, shown: str, headers: dict[str, str]) -> None:
+    app.send_task(
+        task,
+        kwargs={"message": message.encode()},
+        headers=headers,
+        # By name, only the queues that this process consumes would be known.
+        queue=broker_queue(app, queue),
+        # Of RabbitMQ: taken, and onto a queue.
+        confirm_timeout=SOCKET_TIMEOUT_S,
+        mandatory=True,
+        # What Flower and the worker's log show.
+        argsrepr="()",
+        kwargsrepr=shown,
+        retry=True,
+        retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
+    )
 
 
 def _transport_options(settings: Settings) -> dict[str, object]:

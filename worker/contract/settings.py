@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     overlay_colours: str = "notebook"
     """`notebook` (magenta low, cyan high) or a colour map of OpenCV by name, such as `turbo` or `viridis`."""
 
+    overlay_panels: bool = False
+    """Upload photograph, preprocessed image and overlay side by side in place of the overlay alone."""
+
     chunk_size: Annotated[int, Field(ge=1, le=256)] = 32
     """Images in one message."""
     lease_s: Seconds = 60.0
@@ -100,6 +103,13 @@ class Settings(BaseSettings):
     """How long one image waits for storage or database before it goes back to the queue."""
     visibility_timeout_s: Seconds = 900.0
     """After this the broker delivers an unacknowledged message again; far longer than a chunk takes."""
+
+    reports: bool = True
+    """Write a report beside the overlays when a run finishes: patients, galleries, tables."""
+    report_next_steps: Path | None = None
+    """JSON object: what to do next after grade `0` to `4`, and `attention` for an eye that could not be graded."""
+    report_baseline: str | None = None
+    """A run whose grades each report shows beside its own."""
 
     nightly_source: str | None = None
     """Folder, bucket prefix or manifest that beat enqueues every night."""

@@ -40,8 +40,8 @@ class Tracing:
             raise SettingsError("FUNDUS_OTLP_URL: install the extra `tracing`, or leave it out")
 
     @contextmanager
-    def sending(self, **about: str | int) -> Iterator[dict[str, str]]:
-        """A span, the first of its trace, around the sending of a chunk: the headers that take it along."""
+    def sending(self, what: str = "chunk", **about: str | int) -> Iterator[dict[str, str]]:
+        """A span, the first of its trace, around the sending of a message: the headers that take it along."""
         headers: dict[str, str] = {}
         if not self.on:
             yield headers
@@ -49,7 +49,7 @@ class Tracing:
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        with self._span("send chunk", SpanKind.PRODUCER, None, about):
+        with self._span(f"send {what}", SpanKind.PRODUCER, None, about):
             TraceContextTextMapPropagator().inject(headers)
             yield headers
 

@@ -1,9 +1,8 @@
-"""What the first page of a report says, counted from the rows."""
+"""What the first page of a report says: which run, and its counts."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Engine, func, select
 
@@ -12,36 +11,35 @@ from worker.contract.errors import RunError
 from worker.contract.schema import gradings, models, runs
 from worker.contract.vocabulary import REFERABLE_FROM, Grade, Status
 from worker.model.ensemble_bundle import AnyManifest, parse_manifest
-from worker.report.patients import Patient
-from worker.report.rows import Row
+from worker.report.spool import Spool
 
-WORDS = {
-    Grade.NO_DR: "No DR",
-    Grade.MILD: "Mild",
-    Grade.MODERATE: "Moderate",
-    Grade.SEVERE: "Severe",
-    Grade.PROLIFERATIVE: "Proliferative",
-}
 PACE_BINS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedRun:
-    """A run that a worker has begun."""
+    """A run; `model_id` and `manifest` are None where no worker has begun it."""
 
     run_id: int
     name: str
+    kind: str
     state: str
+    queue: str
     source: str
+    chunk_size: int
     created_at: datetime
     finished_at: datetime | None
-    model_id: str
-    manifest: AnyManifest
+    model_id: str | None
+    manifest: AnyManifest | None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Counts of a run; `shares` are fractions of the graded images, `pace` images settled in each of equal spans."""
+    """Counts of a run.
+
+    `shares` are fractions of the graded images; `errors` counts by status and code; `confusion` by reference and grade,
+    None for what has no grade; `pace` images settled in each of equal spans from `began` to `ended`.
+    """
 
     images: int
     by_status: dict[str, int]
@@ -49,6 +47,7 @@ class Summary:
     shares: dict[Grade, float]
     referable: int
     errors: dict[tuple[str, str], int]
+    confusion: dict[tuple[int, int | None], int]
     patients: int
     patients_referable: int
     patients_attention: int
@@ -58,22 +57,21 @@ class Summary:
 
 
 def find_reported(engine: Engine, name: str) -> ReportedRun:
-    """Raises RunError when there is no such run, or no worker has begun it."""
+    """Raises RunError when there is no such run."""
+    columns = [
+        "run_id", "name", "kind", "state", "queue", "source", "chunk_size", "created_at", "finished_at", "model_id",
+    ]  # fmt: skip
     query = (
-        select(
-            runs.c.run_id, runs.c.name, runs.c.state, runs.c.source, runs.c.created_at, runs.c.finished_at,
-            runs.c.model_id, models.c.document.label("manifest"),
-        )
+        select(*(runs.c[column] for column in columns), models.c.document.label("manifest"))
         .outerjoin(models, models.c.model_id == runs.c.model_id)
         .where(runs.c.name == name)
-    )  # fmt: skip
+    )
     with reading(engine) as connection:
         row = connection.execute(query).first()
     if row is None:
         raise RunError(f"no run {name!r}; `fundus status` lists them")
-    if row.model_id is None:
-        raise RunError(f"run {name} has no graded image yet")
-    return ReportedRun(**row._asdict() | {"manifest": parse_manifest(row.manifest)})
+    manifest = None if row.manifest is None else parse_manifest(row.manifest)
+    return ReportedRun(**row._asdict() | {"manifest": manifest})
 
 
 def count_grades(engine: Engine, run_id: int) -> dict[Grade, float]:
@@ -84,46 +82,65 @@ def count_grades(engine: Engine, run_id: int) -> dict[Grade, float]:
     return _shares({grade: counts.get(grade, 0) for grade in Grade})
 
 
-def summarise(rows: Sequence[Row], patients: Sequence[Patient]) -> Summary:
+def summarise(spool: Spool) -> Summary:
     """Count everything once."""
-    by_grade = Counter(row.grade for row in rows if row.grade is not None)
-    grades = {grade: by_grade[grade] for grade in Grade}
-    times = sorted(row.settled_at for row in rows if row.settled_at is not None)
-    named = [patient for patient in patients if patient.patient_id is not None]
+    by_grade = dict(spool.ask("SELECT grade, count(*) FROM images WHERE grade IS NOT NULL GROUP BY grade"))
+    grades = {grade: by_grade.get(grade, 0) for grade in Grade}
+    ((began, ended),) = spool.ask("SELECT min(settled_at), max(settled_at) FROM images")
+    named = "who LIKE 'patient %'"
     return Summary(
-        images=len(rows),
-        by_status=dict(Counter(str(row.status) for row in rows)),
+        images=spool.count("SELECT count(*) FROM images"),
+        by_status=dict(spool.ask("SELECT status, count(*) FROM images GROUP BY status ORDER BY min(rank)")),
         by_grade=grades,
         shares=_shares(grades),
         referable=sum(count for grade, count in grades.items() if grade >= REFERABLE_FROM),
-        errors=dict(
-            Counter(
-                (str(row.status), row.error_code)
-                for row in rows
-                if row.error_code is not None and row.status is not Status.QUEUED
-            ).most_common()
+        errors={
+            (status, code): count
+            for status, code, count in spool.ask(
+                "SELECT status, error_code, count(*) AS images FROM images WHERE error_code IS NOT NULL AND status <> ?"
+                " GROUP BY status, error_code ORDER BY images DESC, error_code",
+                Status.QUEUED,
+            )
+        },
+        confusion={
+            (reference, grade): count
+            for reference, grade, count in spool.ask(
+                "SELECT reference_grade, grade, count(*) FROM images WHERE reference_grade IS NOT NULL"
+                " GROUP BY reference_grade, grade"
+            )
+        },
+        patients=spool.count(f"SELECT count(*) FROM patients WHERE {named}"),  # noqa: S608 - words of our own
+        patients_referable=spool.count(
+            f"SELECT count(*) FROM patients WHERE {named} AND grade >= ?",  # noqa: S608
+            int(REFERABLE_FROM),
         ),
-        patients=len(named),
-        patients_referable=sum(patient.grade is not None and patient.grade >= REFERABLE_FROM for patient in named),
-        patients_attention=sum(patient.needs_attention for patient in named),
-        began=times[0] if times else None,
-        ended=times[-1] if times else None,
-        pace=_pace(times),
+        patients_attention=spool.count(f"SELECT count(*) FROM patients WHERE {named} AND attention"),  # noqa: S608
+        began=_moment(began),
+        ended=_moment(ended),
+        pace=_pace(spool, began, ended),
     )
 
 
-def _shares(counts: dict[Grade, int]) -> dict[Grade, float]:
+def _shares(counts: Mapping[Grade, int]) -> dict[Grade, float]:
     total = sum(counts.values())
     return {grade: count / total if total else 0.0 for grade, count in counts.items()}
 
 
-def _pace(times: Sequence[datetime]) -> tuple[int, ...]:
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _pace(spool: Spool, began: float | None, ended: float | None) -> tuple[int, ...]:
     """Of at most PACE_BINS spans of equal length."""
-    if not times:
+    if began is None or ended is None:
         return ()
-    length = (times[-1] - times[0]).total_seconds()
+    length = ended - began
     bins = min(PACE_BINS, max(1, int(length)))
-    counts = Counter(
-        min(int((at - times[0]).total_seconds() / length * bins), bins - 1) if length else 0 for at in times
-    )
-    return tuple(counts[number] for number in range(bins))
+    counts = dict(
+        spool.ask(
+            "SELECT min(CAST((settled_at - ?) / ? * ? AS INTEGER), ? - 1) AS bin, count(*) FROM images"
+            " WHERE settled_at IS NOT NULL GROUP BY bin",
+            began, length or 1.0, bins, bins,
+        )
+    )  # fmt: skip
+    return tuple(counts.get(number, 0) for number in range(bins))

@@ -5,16 +5,16 @@ photograph makes the patient need attention, whatever the other eye shows.
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from worker.contract.errors import UsageError
-from worker.contract.vocabulary import Eye, Grade, Status
-from worker.report.rows import Row
+from worker.contract.vocabulary import Eye, Status
+from worker.report.spool import Spool
 
 ATTENTION = "attention"
 NEXT_STEPS = {
@@ -32,11 +32,13 @@ _STEPS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 
 @dataclass(frozen=True, slots=True)
 class EyeOutcome:
-    """`worst`: the image that decides. `grade`: None where no photograph of the eye could be graded."""
+    """`rank`, `file` and `status` are of the image that decides; `grade`: None where none could be graded."""
 
     eye: Eye
     grade: int | None
-    worst: Row
+    status: Status
+    rank: int
+    file: str
     photographs: int
 
 
@@ -55,25 +57,25 @@ class Patient:
         grade = () if self.grade is None else (str(self.grade),)
         return (*grade, *((ATTENTION,) if self.needs_attention else ()))
 
-    @property
-    def urgency(self) -> tuple[float, ...]:
-        """Sorts referable patients first, then those who need attention, then the others."""
-        referable = self.grade is not None and self.grade >= Grade.MODERATE
-        group = 0.0 if referable else 1.0 if self.needs_attention else 2.0
-        return (group, *min(outcome.worst.urgency for outcome in self.eyes))
 
+def read_patients(spool: Spool, first: int, last: int) -> Iterator[Patient]:
+    """Those of these numbers, both included: the referable first, then those who need attention, then the others.
 
-def judge_patients(rows: Iterable[Row]) -> list[Patient]:
-    """The most urgent first. Images that are not settled, or were cancelled, tell nothing and are left out."""
-    eyes: dict[tuple[str, Eye], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.status not in (Status.QUEUED, Status.CANCELLED):
-            # The \0 keeps an image's id from being a patient's.
-            eyes[row.patient_id or f"\0{row.image_id}", row.eye].append(row)
-    outcomes: dict[str, list[EyeOutcome]] = defaultdict(list)
-    for (patient, eye), photographs in eyes.items():
-        outcomes[patient].append(_judge_eye(eye, photographs))
-    return sorted(map(_judge_patient, outcomes.values()), key=lambda patient: patient.urgency)
+    Images that are not settled, or were cancelled, tell nothing and are left out.
+    """
+    found = spool.ask(
+        "SELECT number, patients.grade, attention, patient_id, eyes.eye, images.grade, status, rank, uri, photographs"
+        " FROM patients JOIN eyes USING (who) JOIN images ON rank = worst WHERE number BETWEEN ? AND ? ORDER BY number",
+        first,
+        last,
+    )
+    for (_, grade, attention), rows in groupby(found, key=lambda row: row[:3]):
+        eyes = []
+        for _, _, _, patient_id, eye, eye_grade, status, rank, uri, photographs in rows:
+            who = patient_id or None
+            eyes.append(EyeOutcome(Eye(eye), eye_grade, Status(status), rank, uri.rpartition("/")[2], photographs))
+        eyes.sort(key=lambda outcome: list(Eye).index(outcome.eye))
+        yield Patient(who, tuple(eyes), grade, bool(attention))
 
 
 def read_next_steps(file: Path | None) -> Mapping[str, str]:
@@ -90,19 +92,3 @@ def read_next_steps(file: Path | None) -> Mapping[str, str]:
     if unknown := steps.keys() - NEXT_STEPS.keys():
         raise UsageError(f"{file}: {', '.join(sorted(unknown))}: keys are {', '.join(NEXT_STEPS)}")
     return {**NEXT_STEPS, **steps}
-
-
-def _judge_eye(eye: Eye, photographs: list[Row]) -> EyeOutcome:
-    graded = [row for row in photographs if row.grade is not None]
-    worst = min(graded or photographs, key=lambda row: row.urgency)
-    return EyeOutcome(eye, worst.grade, worst, len(photographs))
-
-
-def _judge_patient(eyes: list[EyeOutcome]) -> Patient:
-    grades = [outcome.grade for outcome in eyes if outcome.grade is not None]
-    return Patient(
-        patient_id=eyes[0].worst.patient_id,
-        eyes=tuple(sorted(eyes, key=lambda outcome: list(Eye).index(outcome.eye))),
-        grade=max(grades, default=None),
-        needs_attention=len(grades) < len(eyes),
-    )

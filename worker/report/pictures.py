@@ -1,12 +1,12 @@
-"""The small pictures of a report: photograph, what the network saw, and overlay, from the sources once more."""
+"""The small pictures of a report, made from the sources once more: photograph, network's input, colours."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.contract.errors import ImageError, ServiceError, Ungradable
 from worker.contract.settings import Settings
@@ -16,73 +16,88 @@ from worker.items import Prepared
 from worker.model.recipe import Recipe
 from worker.report.rows import Row
 from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
-from worker.steps.overlay import encode_overlay, render_overlay
+from worker.steps.overlay import render_colours
 from worker.steps.prepare import prepare_stack_entry
+from worker.steps.thumbnail import encode_thumbnail
 
-SIDE_PX = 384
-QUALITY = 82
-AHEAD = 32
-"""Images in work at once: bounds the memory."""
+PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY = 448, 60
+ENHANCED_PX, ENHANCED_QUALITY = 160, 40
+COLOURS_PX, COLOURS_QUALITY = 48, 60
+"""The colours are smooth: a browser draws them over the photograph as large as it is."""
+SERVICE_FAULTS = 20
+"""In a row; then the source is taken to be away, and the rest of the report goes without pictures."""
 
 Remark = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """File names of one image's JPEGs, beside the pages."""
+    """WebP files of one image; `colours` is None where nothing in the photograph speaks for the grade."""
 
-    photograph: str
-    enhanced: str
-    overlay: str
-
-
-def draw_pictures(
-    rows: Iterable[tuple[int, Row]], recipe: Recipe, settings: Settings, folder: Path, remark: Remark
-) -> Iterator[tuple[int, Pictures]]:
-    """Write the pictures of graded images into `folder`, by number; one that can't be had any more gets a remark."""
-    small = settings.model_copy(update={"overlay_size_px": SIDE_PX})
-    storage = Storage(settings, connections=AHEAD)
-    pool = DecoderPool(recipe, small)
-    waiting = iter(rows)
-    try:
-        with ThreadPoolExecutor(settings.transfer_threads) as threads:
-            while batch := list(islice(waiting, AHEAD)):
-                started = [
-                    (number, row, threads.submit(_prepare, row, storage, pool, recipe, small)) for number, row in batch
-                ]
-                for number, row, prepared in started:
-                    if pictures := _write(number, row, prepared, small, folder, remark):
-                        yield number, pictures
-    finally:
-        pool.close()
+    photograph: bytes
+    enhanced: bytes
+    colours: bytes | None
 
 
-def _prepare(row: Row, storage: Storage, pool: DecoderPool, recipe: Recipe, settings: Settings) -> Prepared:
-    if is_stack_entry(row.uri):
-        entry = fetch_stack_entry(storage, row.uri, max_bytes=settings.max_image_bytes)
-        return prepare_stack_entry(entry, recipe=recipe, overlay_size_px=settings.overlay_size_px)
-    return pool.submit(
-        fetch_photograph(storage, row.uri, max_bytes=settings.max_image_bytes, sha256=row.sha256)
-    ).result()
+class PictureMaker:
+    """Draws the images of one part at a time, so that memory holds no more than these."""
+
+    def __init__(self, recipe: Recipe, settings: Settings, remark: Remark) -> None:
+        self._recipe = recipe
+        self._settings = settings.model_copy(update={"overlay_size_px": PHOTOGRAPH_PX})
+        self._remark = remark
+        self._storage = Storage(settings, connections=settings.transfer_threads)
+        self._threads = ThreadPoolExecutor(settings.transfer_threads, thread_name_prefix="report")
+        self._pool: DecoderPool | None = None
+        self._faults = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown()
+        if self._pool is not None:
+            self._pool.close()
+
+    def draw(self, rows: Iterable[Row]) -> dict[int, Pictures]:
+        """By rank; one that can't be had any more gets a remark. Raises ServiceError when no decoder comes up."""
+        if self._pool is None:
+            self._pool = DecoderPool(self._recipe, self._settings)
+        started = [(row, self._threads.submit(self._prepare, row, self._pool)) for row in rows]
+        drawn = {row.rank: self._encode(row, prepared) for row, prepared in started}
+        return {rank: pictures for rank, pictures in drawn.items() if pictures is not None}
+
+    def _prepare(self, row: Row, pool: DecoderPool) -> Prepared:
+        settings = self._settings
+        if self._faults >= SERVICE_FAULTS:
+            raise ServiceError(f"the source was away {SERVICE_FAULTS} times in a row")
+        if is_stack_entry(row.uri):
+            entry = fetch_stack_entry(self._storage, row.uri, max_bytes=settings.max_image_bytes)
+            return prepare_stack_entry(entry, recipe=self._recipe, overlay_size_px=settings.overlay_size_px)
+        return pool.submit(
+            fetch_photograph(self._storage, row.uri, max_bytes=settings.max_image_bytes, sha256=row.sha256)
+        ).result()
+
+    def _encode(self, row: Row, prepared: Future[Prepared]) -> Pictures | None:
+        try:
+            made = prepared.result()
+        except (ImageError, Ungradable, ServiceError) as error:
+            if isinstance(error, ServiceError):
+                self._faults += 1
+            self._remark(f"{row.image_id} has no picture in the report: {error.detail}")
+            return None
+        self._faults = 0
+        saliency = read_saliency(row)
+        enhanced = made.enhanced if made.enhanced.dtype == np.uint8 else np.rint(made.enhanced * 255)
+        colours = render_colours(made, saliency, self._settings.overlay_colours) if saliency.any() else None
+        return Pictures(
+            encode_thumbnail(made.canvas, PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY),
+            encode_thumbnail(np.asarray(enhanced, np.uint8), ENHANCED_PX, ENHANCED_QUALITY),
+            None if colours is None else encode_thumbnail(colours, COLOURS_PX, COLOURS_QUALITY),
+        )
 
 
-def _write(
-    number: int, row: Row, prepared: Future[Prepared], settings: Settings, folder: Path, remark: Remark
-) -> Pictures | None:
-    try:
-        made = prepared.result()
-    except (ImageError, Ungradable, ServiceError) as error:
-        remark(f"{row.image_id} has no picture in the report: {error.detail}")
-        return None
-    overlay = render_overlay(made, read_saliency(row), settings.overlay_colours)
-    enhanced = made.enhanced if made.enhanced.dtype == np.uint8 else np.rint(made.enhanced * 255).astype(np.uint8)
-    names = Pictures(*(f"{number:06}-{kind}.jpg" for kind in ("photograph", "enhanced", "overlay")))
-    for name, picture in ((names.photograph, made.canvas), (names.enhanced, enhanced), (names.overlay, overlay)):
-        (folder / name).write_bytes(encode_overlay(np.asarray(picture, np.uint8), "jpeg", QUALITY))
-    return names
-
-
-def read_saliency(row: Row) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def read_saliency(row: Row) -> NDArray[np.float32]:
     """float32 (h, w), square as every shipped network's is; zero everywhere where the row has none."""
     flat = np.frombuffer(row.saliency or bytes(2), np.float16).astype(np.float32)
     side = int(np.sqrt(flat.size))

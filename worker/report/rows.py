@@ -1,7 +1,8 @@
 """Read a run as its report tells of it: one row per image, in flat pages of the ledger."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Engine, select
 
@@ -10,12 +11,20 @@ from worker.contract.schema import OUTPUTS, gradings, images
 from worker.contract.vocabulary import Eye, Status
 
 PAGE_ROWS = 5000
+COLUMNS = (
+    "image_id", "uri", "sha256", "patient_id", "eye", "reference_grade", "status", "grade", "flags", "error_code",
+    "error_detail", "saliency", "settled_at", *OUTPUTS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image of a run. `outputs` are P(grade >= 0) to P(grade >= 4), None where the image is not graded."""
+    """One image of a run. `rank` is its place in the report, from 1, the most urgent first.
 
+    `outputs` are P(grade >= 0) to P(grade >= 4), None where the image is not graded.
+    """
+
+    rank: int
     image_id: str
     uri: str
     sha256: str | None
@@ -27,69 +36,31 @@ class Row:
     flags: str
     error_code: str | None
     error_detail: str | None
-    overlay_key: str | None
     saliency: bytes | None
-    settled_at: datetime | None
     outputs: tuple[float, ...] | None
 
     @property
-    def urgency(self) -> tuple[float, ...]:
-        """Sorts the most urgent first: the grade, then the chances of the worst grades."""
-        if self.grade is None or self.outputs is None:
-            return (0.0,)
-        return (-float(self.grade), *(-chance for chance in reversed(self.outputs)))
+    def file(self) -> str:
+        """The last part of the reference."""
+        return self.uri.rpartition("/")[2]
 
 
-def read_rows(engine: Engine, run_id: int) -> list[Row]:
-    """In the order of the image ids. Raises DatabaseError."""
+def read_pages(engine: Engine, run_id: int) -> Iterator[list[dict[str, Any]]]:
+    """Rows of COLUMNS in the order of the image ids, `settled_at` in seconds since 1970. Raises DatabaseError."""
     query = (
-        select(
-            gradings.c.image_id,
-            images.c.uri,
-            images.c.sha256,
-            images.c.patient_id,
-            images.c.eye,
-            images.c.reference_grade,
-            gradings.c.status,
-            gradings.c.grade,
-            gradings.c.flags,
-            gradings.c.error_code,
-            gradings.c.error_detail,
-            gradings.c.overlay_key,
-            gradings.c.saliency,
-            gradings.c.settled_at,
-            *(gradings.c[name] for name in OUTPUTS),
-        )
+        select(*(images.c[name] if name in images.c and name != "image_id" else gradings.c[name] for name in COLUMNS))
         .join(images, images.c.image_id == gradings.c.image_id)
         .where(gradings.c.run_id == run_id)
         .order_by(gradings.c.image_id)
         .limit(PAGE_ROWS)
     )
-    rows: list[Row] = []
+    after = ""
     while True:
-        after = rows[-1].image_id if rows else ""
         with reading(engine) as connection:
-            page = connection.execute(query.where(gradings.c.image_id > after)).all()
+            page = connection.execute(query.where(gradings.c.image_id > after)).mappings().all()
         if not page:
-            return rows
-        for image_id, uri, sha256, patient, eye, reference, status, grade, flags, *rest in page:
-            code, detail, key, saliency, settled_at, *outputs = rest
-            rows.append(
-                Row(
-                    image_id=image_id,
-                    uri=uri,
-                    sha256=sha256,
-                    patient_id=patient,
-                    eye=Eye(eye),
-                    reference=reference,
-                    status=Status(status),
-                    grade=grade,
-                    flags=flags or "",
-                    error_code=code,
-                    error_detail=detail,
-                    overlay_key=key,
-                    saliency=saliency,
-                    settled_at=settled_at,
-                    outputs=None if grade is None else tuple(outputs),
-                )
-            )
+            return
+        yield [
+            {**row, "settled_at": None if row["settled_at"] is None else row["settled_at"].timestamp()} for row in page
+        ]
+        after = page[-1]["image_id"]

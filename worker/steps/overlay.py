@@ -38,6 +38,17 @@ def render_overlay(
     return np.asarray(cv2.bitwise_and(picture, picture, mask=prepared.inside.view(np.uint8)), np.uint8)
 
 
+def render_colours(
+    prepared: Prepared, saliency: NDArray[np.float32], colours: str = NOTEBOOK_COLOURS
+) -> NDArray[np.uint8]:
+    """The saliency's colours alone, uint8 (C, C, 4) RGBA, opaque within the field: laid over the canvas at an opacity
+    of one half they are the overlay. Arguments and errors as of `render_overlay`.
+    """
+    levels = _place_on_canvas(saliency, prepared)
+    coloured = cv2.LUT(cv2.merge([levels] * 3), colour_table(colours)[:, None])
+    return np.asarray(np.dstack([coloured, np.where(prepared.inside, 255, 0)]), np.uint8)
+
+
 @cache
 def colour_table(colours: str) -> NDArray[np.uint8]:
     """Colours of the levels 0 to 255, uint8 (256, 3) RGB. Raises SettingsError naming the colour maps there are.

@@ -6,7 +6,7 @@ import pytest
 
 from worker.contract.errors import MessageError
 from worker.contract.messages import MAX_CHUNK, GradeChunk
-from worker.contract.queues import GRADE_CHUNK, NIGHTLY, make_celery, send_chunk
+from worker.contract.queues import GRADE_CHUNK, NIGHTLY, WRITE_REPORT, make_celery, send_chunk, send_report
 from worker.contract.settings import parse_settings
 from worker.contract.vocabulary import Queue
 from worker.gate import MAX_BODY_BYTES, check_message
@@ -32,6 +32,14 @@ def test_longest_chunk_passes(broker_url: str) -> None:
 
 def test_nightly_task_passes(broker_url: str) -> None:
     check_message(NIGHTLY, arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk")))
+
+
+def test_report_passes_as_itself_alone(broker_url: str) -> None:
+    message = arrived(broker_url, lambda app: send_report(app, 7, run_name="night"))
+    check_message(WRITE_REPORT, message)
+    for task in (GRADE_CHUNK, NIGHTLY):
+        with pytest.raises(MessageError):
+            check_message(task, message)
 
 
 def test_chunk_is_no_nightly_task(broker_url: str) -> None:

@@ -137,10 +137,10 @@ def test_grade_after_a_release_forgets_the_error(engine: Engine, night: int) -> 
 def test_run_finishes_with_its_last_image_and_once(engine: Engine, night: int) -> None:
     first, second = lease(engine, night, "a", "b"), lease(engine, night, "c")
     settle(engine, first, [graded("a"), failed("b")])
-    assert not finish_run(engine, night)
+    assert not finish_run(engine, night, report=True)
     settle(engine, second, [graded("c")])
-    assert finish_run(engine, night)
-    assert not finish_run(engine, night)
+    assert finish_run(engine, night, report=True)
+    assert not finish_run(engine, night, report=True)
     assert run_row(engine, night).state == "finished"
 
 
@@ -148,7 +148,7 @@ def test_open_run_does_not_finish(engine: Engine) -> None:
     add_model(engine)
     run_id = add_run(engine, ["a"], state="open")
     settle(engine, lease(engine, run_id, "a"), [graded("a")])
-    assert not finish_run(engine, run_id)
+    assert not finish_run(engine, run_id, report=True)
     assert run_row(engine, run_id).state == "open"
 
 

@@ -15,8 +15,8 @@ from tests.unit.worker.ledger_rows import MODEL, add_model, add_run, change, gra
 from worker.contract.database import epoch_now, writing
 from worker.contract.errors import StorageError
 from worker.contract.messages import GradeChunk
-from worker.contract.queues import make_celery, send_chunk
-from worker.contract.schema import locks
+from worker.contract.queues import make_celery, send_chunk, waiting
+from worker.contract.schema import locks, reports
 from worker.contract.settings import Settings, parse_settings
 from worker.contract.vocabulary import Queue
 from worker.ledger import renew_lease, settle_chunk
@@ -205,3 +205,21 @@ def test_crash_between_commit_and_sending_is_healed_at_the_next_turn(
     change(engine, "a", due_at=epoch_now() - 1)
     assert look(engine, app, settings) == Reconciled(sent_again=1)
     assert sent() == [["a"]]
+
+
+def test_report_that_nobody_sent_for_is_sent_for_when_bulk_is_empty(
+    engine: Engine, app: Celery, settings: Settings, sent: Any
+) -> None:
+    add_model(engine)
+    run_id = add_run(engine, [])
+    assert look(engine, app, settings) == Reconciled(finished=1)
+    with writing(engine) as connection:
+        connection.execute(update(reports).values(due_at=epoch_now() - 1))
+    send_chunk(app, GradeChunk(run_id=run_id, image_ids=("x",)), queue=Queue.BULK, run_name="night")
+    assert look(engine, app, settings) == Reconciled()
+    assert sent() == [["x"]]
+    off = settings.model_copy(update={"reports": False})
+    assert look(engine, app, off) == Reconciled()
+    assert look(engine, app, settings) == Reconciled(reports=1)
+    assert waiting(app, Queue.BULK) == 1
+    assert look(engine, app, settings) == Reconciled()

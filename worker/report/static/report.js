@@ -1,32 +1,310 @@
-// Blend photograph and overlay, and enlarge them. Without this script every picture is still there.
 "use strict";
+(() => {
+const about = JSON.parse(document.getElementById("about").textContent);
+const addresses = JSON.parse(document.getElementById("addresses").textContent);
+const columns = about.columns;
+const IMAGES_PER_PAGE = 24, PATIENTS_PER_PAGE = 100;
+const MOST_PARTS = 32;  // about 40 MB: those used last stay in memory
 
-function blend(slider, over) {
-  const show = () => { over.style.opacity = slider.value / 100; };
-  slider.addEventListener("input", show);
-  show();
+// --- parts: what the page itself does not hold, loaded when it is shown ---
+
+const parts = new Map(), asked = new Map();
+
+window.fundusPart = (name, generation, rows) => {
+  const part = asked.get(name);
+  asked.delete(name);
+  if (part && generation === about.generation) part.resolve(rows);
+  else if (part) part.reject(new Error("The report has been written anew: load this page again."));
+};
+
+function loadPart(kind, number) {
+  const name = `${kind}-${number}`;
+  const part = parts.get(name) ?? readPart(name);
+  parts.delete(name);
+  parts.set(name, part);
+  if (parts.size > MOST_PARTS) parts.delete(parts.keys().next().value);
+  part.catch(() => parts.delete(name));
+  return part;
 }
 
-for (const card of document.querySelectorAll("article")) {
-  const slider = card.querySelector("input[type=range]");
-  if (slider) blend(slider, card.querySelector(".blend .over"));
+function readPart(name) {
+  const held = document.getElementById(name);
+  if (held) return Promise.resolve(JSON.parse(held.textContent));
+  const file = `${name}.js`;
+  return new Promise((resolve, reject) => {
+    asked.set(name, { resolve, reject });
+    const missing = () => {
+      if (asked.delete(name)) reject(new Error(`${file} is not to be had beside this page, or the link has run out.`));
+    };
+    const script = make("script", { src: addresses[file] ?? file });
+    script.addEventListener("load", () => { script.remove(); missing(); });
+    script.addEventListener("error", () => { script.remove(); missing(); });
+    document.head.append(script);
+  });
 }
 
-const dialog = document.querySelector("dialog");
-if (dialog) {
-  const slider = dialog.querySelector("input");
-  const [photograph, over] = dialog.querySelectorAll("img");
-  blend(slider, over);
-  for (const button of document.querySelectorAll(".blend button")) {
-    button.addEventListener("click", () => {
-      const [small, smallOver] = button.querySelectorAll("img");
-      photograph.src = small.src;
-      over.src = smallOver.src;
-      slider.value = button.closest("article").querySelector("input[type=range]").value;
-      slider.dispatchEvent(new Event("input"));
-      dialog.showModal();
-      slider.focus();
-    });
+// --- pieces ---
+
+function make(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) element.setAttribute(name, value);
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+const number = (value) => value.toLocaleString("en");
+const picture = (data, name) => make("img", { src: `data:image/webp;base64,${data}`, alt: "", class: name });
+const badge = (grade) =>
+  make("span", { class: `badge grade-${grade}` }, `${grade} `, make("span", { class: "word" }, about.words[grade]));
+const attention = (words) => make("span", { class: "badge attention" }, words);
+
+function address(view, query, changes) {
+  const changed = new URLSearchParams(query);
+  for (const [name, value] of Object.entries(changes)) value ? changed.set(name, value) : changed.delete(name);
+  return `#${view}${changed.size ? `?${changed}` : ""}`;
+}
+
+function fillPager(pager, view, query, page, pages) {
+  pager.replaceChildren();
+  if (pages < 2) return;
+  const link = (words, target, rel) => page === target ? make("span", { class: "quiet" }, words)
+    : make("a", { href: address(view, query, { page: target, at: "" }), rel }, words);
+  const box = make("input", { type: "number", min: 1, max: pages, value: page, "aria-label": `Page, 1 to ${pages}` });
+  box.addEventListener("change", () => {
+    const wanted = Math.min(pages, Math.max(1, Math.round(Number(box.value)) || 1));
+    location.hash = address(view, query, { page: wanted, at: "" });
+  });
+  pager.append(link("First", 1, "first"), link("Previous", Math.max(1, page - 1), "prev"),
+    make("span", {}, "Page ", box, ` of ${number(pages)}`),
+    link("Next", Math.min(pages, page + 1), "next"), link("Last", pages, "last"));
+}
+
+function tellFound(view, what, found, first, shown) {
+  view.querySelector(".found").textContent = found === 0 ? `No ${what}.`
+    : shown === found ? `${number(found)} ${what}.` : `${what[0].toUpperCase()}${what.slice(1)} ${number(first)} to ${number(first + shown - 1)} of ${number(found)}.`;
+}
+
+function setForm(form, query) {
+  for (const control of form.elements) {
+    if (control.type === "checkbox") control.checked = query.has(control.name);
+    else if ([...control.options].some((option) => option.value === (query.get(control.name) ?? "")))
+      control.value = query.get(control.name) ?? "";
+    else control.value = "";
   }
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 }
+
+const pageOf = (query, pages) => Math.min(pages, Math.max(1, parseInt(query.get("page"), 10) || 1));
+
+// --- patients ---
+
+const patientTests = {
+  urgent: (grade, needs) => grade >= about.referableFrom || needs,
+  referable: (grade) => grade >= about.referableFrom,
+  attention: (grade, needs) => needs,
+};
+
+function findPatients(query) {
+  const test = patientTests[query.get("show")] ?? (() => true);
+  const found = [];
+  for (let place = 0; place < about.patients.grade.length; place++) {
+    const grade = about.patients.grade[place];
+    if (test(grade === "-" ? -1 : Number(grade), about.patients.attention[place] === "1")) found.push(place);
+  }
+  return found;
+}
+
+async function showPatients(view, query, isCurrent) {
+  setForm(view.querySelector("form"), query);
+  const found = findPatients(query);
+  const pages = Math.max(1, Math.ceil(found.length / PATIENTS_PER_PAGE)), page = pageOf(query, pages);
+  const shown = found.slice((page - 1) * PATIENTS_PER_PAGE, page * PATIENTS_PER_PAGE);
+  tellFound(view, "patients", found.length, (page - 1) * PATIENTS_PER_PAGE + 1, shown.length);
+  fillPager(view.querySelector(".pager"), "patients", query, page, pages);
+  const body = view.querySelector("tbody");
+  body.replaceChildren();
+  const wanted = shown.map((place) => [Math.floor(place / about.patientsPerPart), place % about.patientsPerPart]);
+  try {
+    const rows = await Promise.all(wanted.map(async ([part, row]) => (await loadPart("patients", part + 1))[row]));
+    if (isCurrent()) body.replaceChildren(...rows.map(patientRow));
+  } catch (error) {
+    if (isCurrent()) view.querySelector(".found").textContent = error.message;
+  }
+}
+
+function patientRow(patient) {
+  const name = patient.id === null
+    ? make("th", { scope: "row" }, make("span", { class: "quiet" }, "not named: "), patient.eyes[0].file)
+    : make("th", { scope: "row" }, patient.id);
+  const outcome = make("td", {}, patient.grade === null ? null : badge(patient.grade), " ",
+    patient.attention ? attention("needs attention") : null);
+  const eyes = Object.keys(about.eyes).map((eye) => make("td", {}, ...patient.eyes.filter((one) => one.eye === eye)
+    .flatMap((one) => [
+      make("a", { href: `#images?at=${one.rank}` }, one.grade === null ? one.status : `${one.grade} ${about.words[one.grade]}`),
+      one.photographs > 1 ? make("span", { class: "quiet" }, ` worst of ${one.photographs}`) : null,
+    ])));
+  return make("tr", {}, name, outcome, ...eyes, make("td", {}, patient.steps.map((key) => about.nextSteps[key]).join(" ")));
+}
+
+// --- images ---
+
+function imageTests(query) {
+  const tests = [], outcome = query.get("outcome"), code = query.get("code");
+  if (outcome === "referable") tests.push((place) => columns.outcome[place] >= "2" && columns.outcome[place] <= "4");
+  else if (outcome === "none") tests.push((place) => columns.outcome[place] > "9");
+  else if (outcome) tests.push((place) => columns.outcome[place] === outcome);
+  if (code) {
+    const sign = columns.codes.indexOf(code);
+    tests.push((place) => sign >= 0 && columns.code[place] === String.fromCharCode(48 + sign));
+  }
+  if (query.get("eye")) tests.push((place) => columns.eye[place] === query.get("eye")[0]);
+  if (query.get("reference")) tests.push((place) => columns.reference[place] === query.get("reference"));
+  if (query.has("differs")) tests.push((place) => columns.reference[place] !== "-" && columns.outcome[place] <= "4"
+    && columns.outcome[place] !== columns.reference[place]);
+  if (query.has("unsure")) tests.push((place) => columns.unsure[place] === "1");
+  return tests;
+}
+
+function findImages(query) {
+  const tests = imageTests(query), found = [];
+  for (let place = 0; place < columns.outcome.length; place++)
+    if (tests.every((test) => test(place))) found.push(place);
+  return found;
+}
+
+let cards = [];  // of the images that are shown and have pictures
+
+async function showImages(view, query, isCurrent) {
+  setForm(view.querySelector("form"), query);
+  const found = findImages(query), at = found.indexOf(Number(query.get("at")) - 1);
+  const pages = Math.max(1, Math.ceil(found.length / IMAGES_PER_PAGE));
+  const page = at >= 0 ? Math.floor(at / IMAGES_PER_PAGE) + 1 : pageOf(query, pages);
+  const shown = found.slice((page - 1) * IMAGES_PER_PAGE, page * IMAGES_PER_PAGE);
+  tellFound(view, "images", found.length, (page - 1) * IMAGES_PER_PAGE + 1, shown.length);
+  for (const pager of view.querySelectorAll(".pager")) fillPager(pager, "images", query, page, pages);
+  cards = [];
+  const places = shown.map((place) => make("article", { id: `image-${place + 1}`, "aria-busy": "true", tabindex: "-1" }));
+  view.querySelector(".cards").replaceChildren(...places);
+  await Promise.all(shown.map(async (place, order) => {
+    try {
+      const part = await loadPart("images", Math.floor(place / about.imagesPerPart) + 1);
+      if (isCurrent()) fillCard(places[order], part[place % about.imagesPerPart], order);
+    } catch (error) {
+      if (isCurrent()) places[order].replaceChildren(make("p", {}, error.message));
+    }
+    places[order].removeAttribute("aria-busy");
+  }));
+  const target = at >= 0 && isCurrent() && places[at % IMAGES_PER_PAGE];
+  if (target) {
+    target.classList.add("target");
+    target.scrollIntoView({ block: "center" });
+    target.focus({ preventScroll: true });
+  }
+}
+
+function fillCard(card, image, order) {
+  const wrong = image.grade !== null && image.reference !== null && image.grade !== image.reference;
+  const facts = make("p", { class: "line" },
+    image.grade === null ? attention(image.status) : badge(image.grade),
+    image.patient === null ? null : make("span", {}, `patient ${image.patient}`),
+    image.eye === "unknown" ? null : make("span", {}, `${image.eye} eye`),
+    image.reference === null ? null : make("span", wrong ? { class: "wrong" } : {}, `reference ${image.reference}${wrong ? ", differs" : ""}`));
+  card.setAttribute("aria-labelledby", `name-${image.rank}`);
+  card.replaceChildren(make("h2", { id: `name-${image.rank}` }, image.file), facts);
+  if (image.pictures) card.append(panels(image, order));
+  if (image.chances) card.append(chances(image));
+  if (image.code) card.append(make("p", {}, make("code", {}, image.code), ` ${image.detail ?? ""}`));
+  for (const flag of image.flags) card.append(make("p", { class: "quiet" }, about.remarks[flag] ?? flag));
+  card.append(make("p", { class: "quiet" }, image.id));
+}
+
+function panels(image, order) {
+  const [photograph, enhanced, colours] = image.pictures;
+  const panel = (words, ...pictures) => make("span", { class: "panel" },
+    make("span", { class: "stack" }, ...pictures), make("span", { class: "words" }, words));
+  const button = make("button", { type: "button", class: "panels", "aria-label": `Enlarge ${image.file}` },
+    panel("photograph", picture(photograph, "photograph")), panel("preprocessed", picture(enhanced, "enhanced")),
+    panel("overlay", picture(photograph, "photograph"), colours && picture(colours, "colours")));
+  cards[order] = image;
+  button.addEventListener("click", () => enlarge(order));
+  return button;
+}
+
+function chances(image) {
+  const table = make("table", { class: "chances" }, make("caption", { class: "skip" }, "Chances"));
+  image.chances.forEach((chance, place) => {
+    const filled = make("span", {});
+    filled.style.width = `${chance}%`;
+    table.append(make("tr", {}, make("th", { scope: "row" }, place < 3 ? `grade ${place + 1} or worse` : "grade 4"),
+      make("td", { class: "number" }, `${chance.toFixed(0)} %`),
+      make("td", { class: "meter", "aria-hidden": "true" }, filled)));
+  });
+  return table;
+}
+
+// --- enlarged ---
+
+const dialog = document.querySelector("dialog"), slider = dialog.querySelector("input");
+const large = dialog.querySelector(".photograph"), over = dialog.querySelector(".colours");
+let enlarged = 0;
+
+function enlarge(order) {
+  const image = cards[order], [photograph, , colours] = image.pictures;
+  enlarged = order;
+  dialog.querySelector("h2").textContent = `${image.file}: grade ${image.grade} ${about.words[image.grade]}`
+    + (image.reference === null ? "" : `, reference ${image.reference}`);
+  large.src = `data:image/webp;base64,${photograph}`;
+  over.hidden = slider.disabled = colours === null;
+  if (colours !== null) over.src = `data:image/webp;base64,${colours}`;
+  dialog.querySelector(".previous").disabled = neighbour(-1) === undefined;
+  dialog.querySelector(".next").disabled = neighbour(1) === undefined;
+  if (!dialog.open) dialog.showModal();
+}
+
+function neighbour(direction) {
+  for (let order = enlarged + direction; order >= 0 && order < cards.length; order += direction)
+    if (cards[order]) return order;
+  return undefined;
+}
+
+slider.addEventListener("input", () => { over.style.opacity = slider.value / 100; });
+dialog.querySelector(".previous").addEventListener("click", () => enlarge(neighbour(-1)));
+dialog.querySelector(".next").addEventListener("click", () => enlarge(neighbour(1)));
+dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+dialog.addEventListener("close", () => document.querySelector(`#image-${cards[enlarged]?.rank} button`)?.focus());
+
+// --- views ---
+
+const views = { overview: async () => {}, patients: showPatients, images: showImages };
+let turn = 0, current = "overview";
+
+function show() {
+  const [name, query] = location.hash.slice(1).split("?");
+  if (!(name in views)) return;  // a place within the view, such as what the skip link leads to
+  const mine = ++turn, view = document.getElementById(`view-${name}`);
+  for (const other of document.querySelectorAll(".view")) other.hidden = other !== view;
+  for (const link of document.querySelectorAll("header nav a")) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (name !== current) {
+    window.scrollTo(0, 0);
+    view.querySelector("h1").focus({ preventScroll: true });
+  }
+  current = name;
+  if (dialog.open) dialog.close();
+  views[name](view, new URLSearchParams(query), () => mine === turn);
+}
+
+for (const [view, id] of [["patients", "patient-filters"], ["images", "image-filters"]]) {
+  const form = document.getElementById(id);
+  form.addEventListener("change", () => {
+    const given = [...new FormData(form)].filter(([, value]) => value !== "");
+    location.hash = address(view, new URLSearchParams(given), {});
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+}
+for (const link of document.querySelectorAll("a[data-file]")) link.href = addresses[link.dataset.file] ?? link.dataset.file;
+window.addEventListener("hashchange", show);
+show();
+})();

@@ -1,11 +1,13 @@
-"""Rows of a report without a ledger."""
+"""A report's rows without a ledger."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
+from worker.contract.schema import OUTPUTS
 from worker.contract.vocabulary import Eye, Status
-from worker.report.rows import Row
+from worker.report.spool import Spool
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -19,23 +21,29 @@ def row(
     status: Status | None = None,
     seconds: float = 0,
     worst: float = 0.1,
-) -> Row:
-    """Graded, or ungradable without a grade; `worst` is the chance of grade 4."""
+    **values: Any,
+) -> dict[str, Any]:
+    """Graded, or ungradable without a grade; `worst` is the chance of grade 4. `values`: of the columns."""
     graded = grade is not None
-    return Row(
-        image_id=image_id,
-        uri=f"file:///eyes/{image_id}.jpg",
-        sha256=None,
-        patient_id=patient,
-        eye=eye,
-        reference=None,
-        status=status or (Status.GRADED if graded else Status.UNGRADABLE),
-        grade=grade,
-        flags="",
-        error_code=None if graded else "blurred",
-        error_detail=None if graded else "why",
-        overlay_key=None,
-        saliency=np.ones((7, 7), np.float16).tobytes() if graded else None,
-        settled_at=NOON + timedelta(seconds=seconds),
-        outputs=(1.0, 0.9, 0.8, 0.5, worst) if graded else None,
-    )
+    outputs = (1.0, 0.9, 0.8, 0.7, worst) if graded else (None,) * 5
+    return {
+        "image_id": image_id,
+        "uri": f"file:///eyes/{image_id}.jpg",
+        "sha256": None,
+        "patient_id": patient,
+        "eye": eye,
+        "reference_grade": None,
+        "status": status or (Status.GRADED if graded else Status.UNGRADABLE),
+        "grade": grade,
+        "flags": "" if graded else None,
+        "error_code": None if graded else "blurred",
+        "error_detail": None if graded else "why",
+        "saliency": np.ones((7, 7), np.float16).tobytes() if graded else None,
+        "settled_at": NOON.timestamp() + seconds,
+        **dict(zip(OUTPUTS, outputs, strict=True)),
+        **values,
+    }
+
+
+def spool(*rows: dict[str, Any]) -> Spool:
+    return Spool([list(rows)])

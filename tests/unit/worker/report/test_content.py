@@ -1,36 +1,42 @@
-from tests.unit.worker.report.report_rows import NOON, row
+from tests.unit.worker.report.report_rows import NOON, row, spool
 from worker.contract.vocabulary import Grade, Status
 from worker.report.content import summarise
-from worker.report.patients import judge_patients
 
 
 def test_everything_is_counted_once() -> None:
-    rows = [
-        row("a", 0, patient="p", seconds=0),
-        row("b", 2, patient="p", seconds=30),
-        row("c", 4, seconds=119),
-        row("d", None, patient="q", seconds=120),
-        row("e", None, status=Status.QUEUED),
-    ]
-    found = summarise(rows, judge_patients(rows))
+    with spool(
+        row("a", 0, patient="p", reference_grade=0),
+        row("b", 2, patient="p", seconds=30, reference_grade=0),
+        row("c", 4, seconds=119, reference_grade=4),
+        row("d", None, patient="q", seconds=120, reference_grade=1),
+        row("e", None, status=Status.QUEUED, settled_at=None),
+    ) as rows:
+        found = summarise(rows)
     assert found.images == 5
     assert found.by_status == {"graded": 3, "ungradable": 1, "queued": 1}
     assert found.by_grade == {Grade(0): 1, Grade(1): 0, Grade(2): 1, Grade(3): 0, Grade(4): 1}
     assert found.shares[Grade(2)] == 1 / 3
     assert found.referable == 2
     assert found.errors == {("ungradable", "blurred"): 1}
+    assert found.confusion == {(0, 0): 1, (0, 2): 1, (4, 4): 1, (1, None): 1}
     assert (found.patients, found.patients_referable, found.patients_attention) == (2, 1, 1)
     assert found.began == NOON
 
 
 def test_pace_is_images_in_spans_of_equal_length() -> None:
-    rows = [row(str(number), seconds=number) for number in range(121)]
-    pace = summarise(rows, []).pace
+    with spool(*(row(str(number), seconds=number) for number in range(121))) as rows:
+        pace = summarise(rows).pace
     assert len(pace) == 60
     assert pace == (2,) * 59 + (3,)
 
 
+def test_run_whose_images_were_settled_at_once_has_one_span() -> None:
+    with spool(row("a"), row("b")) as rows:
+        assert summarise(rows).pace == (2,)
+
+
 def test_run_without_images_is_a_report_too() -> None:
-    found = summarise([], [])
+    with spool() as rows:
+        found = summarise(rows)
     assert (found.images, found.referable, found.pace, found.began) == (0, 0, (), None)
     assert set(found.shares.values()) == {0.0}

@@ -1,65 +1,68 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.unit.worker.report.report_rows import row
+from tests.unit.worker.report.report_rows import row, spool
 from worker.contract.errors import UsageError
 from worker.contract.vocabulary import Eye, Status
-from worker.report.patients import ATTENTION, NEXT_STEPS, judge_patients, read_next_steps
+from worker.report.patients import ATTENTION, NEXT_STEPS, Patient, read_next_steps, read_patients
 
 RIGHT, LEFT = Eye.RIGHT, Eye.LEFT
 
 
+def judge(*rows: dict[str, Any]) -> list[Patient]:
+    with spool(*rows) as spooled:
+        return list(read_patients(spooled, 1, 100))
+
+
 def test_eye_is_as_bad_as_its_worst_photograph_and_patient_as_the_worse_eye() -> None:
-    (patient,) = judge_patients(
-        [
-            row("a", 0, patient="p", eye=RIGHT),
-            row("b", 2, patient="p", eye=RIGHT),
-            row("c", 1, patient="p", eye=LEFT),
-        ]
+    (patient,) = judge(
+        row("a", 0, patient="p", eye=RIGHT),
+        row("b", 2, patient="p", eye=RIGHT),
+        row("c", 1, patient="p", eye=LEFT),
     )
-    assert [(eye.eye, eye.grade, eye.worst.image_id, eye.photographs) for eye in patient.eyes] == [
-        (RIGHT, 2, "b", 2),
-        (LEFT, 1, "c", 1),
+    assert [(eye.eye, eye.grade, eye.file, eye.rank, eye.photographs) for eye in patient.eyes] == [
+        (RIGHT, 2, "b.jpg", 1, 2),
+        (LEFT, 1, "c.jpg", 2, 1),
     ]
     assert (patient.grade, patient.needs_attention, patient.outcomes) == (2, False, ("2",))
 
 
 def test_ungradable_photograph_does_not_hide_a_gradable_one_of_the_eye() -> None:
-    (patient,) = judge_patients([row("a", None, patient="p", eye=RIGHT), row("b", 0, patient="p", eye=RIGHT)])
-    assert (patient.grade, patient.needs_attention, patient.eyes[0].worst.image_id) == (0, False, "b")
+    (patient,) = judge(row("a", None, patient="p", eye=RIGHT), row("b", 0, patient="p", eye=RIGHT))
+    assert (patient.grade, patient.needs_attention, patient.eyes[0].file) == (0, False, "b.jpg")
 
 
 @pytest.mark.parametrize("status", [Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED])
 def test_eye_without_a_gradable_photograph_needs_attention_beside_a_healthy_one(status: Status) -> None:
-    (patient,) = judge_patients(
-        [row("a", None, patient="p", eye=RIGHT, status=status), row("b", 0, patient="p", eye=LEFT)]
-    )
+    (patient,) = judge(row("a", None, patient="p", eye=RIGHT, status=status), row("b", 0, patient="p", eye=LEFT))
     assert (patient.grade, patient.needs_attention, patient.outcomes) == (0, True, ("0", ATTENTION))
 
 
 def test_most_urgent_patient_comes_first() -> None:
-    patients = judge_patients(
-        [
-            row("healthy", 0, patient="1"),
-            row("unseen", None, patient="2"),
-            row("moderate", 2, patient="3"),
-            row("severe", 3, patient="4", worst=0.2),
-            row("nearly-4", 3, patient="5", worst=0.45),
-            row("mild", 1, patient="6"),
-        ]
+    patients = judge(
+        row("healthy", 0, patient="1"),
+        row("unseen", None, patient="2"),
+        row("moderate", 2, patient="3"),
+        row("severe", 3, patient="4", worst=0.2),
+        row("nearly-4", 3, patient="5", worst=0.45),
+        row("mild", 1, patient="6"),
+        row("mild and unseen", 1, patient="7", eye=RIGHT),
+        row("unseen too", None, patient="7", eye=LEFT),
     )
-    assert [patient.patient_id for patient in patients] == ["5", "4", "3", "2", "6", "1"]
+    assert [patient.patient_id for patient in patients] == ["5", "4", "3", "7", "2", "6", "1"]
 
 
 def test_images_that_name_no_patient_stand_alone() -> None:
-    patients = judge_patients([row("a", 2), row("b", 2), row("c", 1, patient="a")])
-    assert [(patient.patient_id, len(patient.eyes)) for patient in patients] == [(None, 1), (None, 1), ("a", 1)]
+    patients = judge(row("a", 2), row("b", 2), row("c", 1, patient="a"), row("d", 0, patient=""))
+    found = [(patient.patient_id, len(patient.eyes)) for patient in patients]
+    assert found == [(None, 1), (None, 1), ("a", 1), (None, 1)]
 
 
 def test_images_that_are_not_settled_tell_nothing() -> None:
-    assert judge_patients([row("a", None, status=Status.QUEUED), row("b", None, status=Status.CANCELLED)]) == []
+    assert judge(row("a", None, status=Status.QUEUED), row("b", None, status=Status.CANCELLED)) == []
 
 
 def test_sentences_of_the_programme_replace_the_shipped_ones(tmp_path: Path) -> None:

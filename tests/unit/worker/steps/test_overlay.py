@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from worker.contract.errors import SettingsError
 from worker.items import Prepared
-from worker.steps.overlay import colour_table, encode_overlay, list_colour_maps, render_overlay
+from worker.steps.overlay import colour_table, encode_overlay, list_colour_maps, render_colours, render_overlay
 
 MAGENTA, CYAN = (255, 0, 255), (0, 255, 255)
 
@@ -126,3 +126,18 @@ def test_jpeg_keeps_colours_in_their_channels_and_shrinks_with_quality() -> None
 def test_picture_too_wide_for_jpeg_is_an_error_and_not_empty() -> None:
     with pytest.raises(ValueError, match=r"a picture of \(1, 65501, 3\) cannot be a jpeg"):
         encode_overlay(np.zeros((1, 65_501, 3), np.uint8), "jpeg", 90)
+
+
+def test_colours_laid_half_over_the_canvas_are_the_overlay() -> None:
+    prepared = prepare(grey(8), box=(2, 8, 0, 8))
+    saliency = np.linspace(0, 1, 49, dtype=np.float32).reshape(7, 7)
+    colours = render_colours(prepared, saliency).astype(int)
+    assert (colours[0, :, 3] == 0).all()
+    assert (colours[1:, :, 3] == 255).all()
+    laid = (prepared.canvas.astype(int) + colours[..., :3]) / 2
+    assert np.abs(laid[1:] - render_overlay(prepared, saliency)[1:]).max() <= 0.5
+
+
+def test_legend_rises_in_brightness_for_those_who_do_not_see_its_colours() -> None:
+    red, green, blue = colour_table("notebook").astype(float).T
+    assert (np.diff(0.2126 * red + 0.7152 * green + 0.0722 * blue) > 0).all()

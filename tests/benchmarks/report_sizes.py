@@ -1,0 +1,129 @@
+"""How large reports are, how long they take to write and to open in a browser, and what memory writing takes.
+
+python -m tests.benchmarks.report_sizes 0 1 1000 100000 [--out FOLDER]
+
+Each run is that of a screening programme: 7 in 100 images without a grade or referable. Its photographs are the shipped
+samples, made 768 pixels wide. Times of the browser are of a fresh window that opens the report's folder.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from tests.browser.ledgers import fill_ledger
+from worker.contract.database import connect
+from worker.contract.migrate import upgrade
+from worker.contract.settings import parse_settings
+from worker.report.place import folder_place
+from worker.report.writing import Choices, write_report
+
+SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+WIDTH_PX = 768
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("counts", type=int, nargs="*", default=[0, 1, 1000, 100_000])
+    parser.add_argument("--out", type=Path, help="Keep the reports here.")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        out = arguments.out or Path(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        make_photographs(out)
+        print(f"{'images':>8}{'written':>10}{'peak RSS':>10}{'page':>10}{'files':>7}{'in all':>10}"
+              f"{'opened':>9}{'gallery':>9}{'last page':>11}{'filter':>8}{'loaded':>10}{'heap':>8}")  # fmt: skip
+        for count in arguments.counts:
+            command = [sys.executable, "-m", "tests.benchmarks.report_sizes_one", str(count), str(out)]
+            written = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            report = out / f"n{count}"
+            files = [path for path in report.iterdir() if path.suffix in (".html", ".js")]
+            seen = open_in_browser(report / "index.html")
+            print(
+                f"{count:8,}{written['seconds']:8.1f} s{written['peak_mb']:7.0f} MB"
+                f"{kb((report / 'index.html').stat().st_size)}{len(files):7,}{kb(sum(f.stat().st_size for f in files))}"
+                f"{seen['opened']:7.2f} s{seen['gallery']:7.2f} s{seen['last']:9.2f} s{seen['filter']:6.2f} s"
+                f"{kb(seen['loaded'])}{seen['heap_mb']:5.0f} MB",
+                flush=True,
+            )
+
+
+def kb(size: float) -> str:
+    """In ten characters."""
+    return f"{size / 1e6:7.1f} MB" if size >= 1e6 else f"{size / 1e3:7.1f} kB"
+
+
+def make_photographs(out: Path) -> None:
+    """The samples, smaller: decoding large ones would be all that is measured."""
+    folder = out / "photographs"
+    folder.mkdir(exist_ok=True)
+    for sample in sorted(SAMPLES.glob("IDRiD_*.jpg")):
+        picture = cv2.imread(str(sample))
+        height = round(WIDTH_PX * picture.shape[0] / picture.shape[1])
+        cv2.imwrite(str(folder / sample.name), cv2.resize(picture, (WIDTH_PX, height), interpolation=cv2.INTER_AREA))
+
+
+def write_one(count: int, out: Path) -> dict[str, float]:
+    """Make the ledger, write its report, and tell how; `peak_mb` is of this process alone."""
+    ledger = out / f"n{count}.db"
+    ledger.unlink(missing_ok=True)
+    settings = parse_settings(database_url=f"sqlite:///{ledger}", storage_url=(out / "store").as_uri())
+    engine = connect(settings)
+    upgrade(engine)
+    fill_ledger(engine, f"n{count}", count, [path.as_uri() for path in sorted((out / "photographs").iterdir())])
+    started = time.monotonic()
+    write_report(engine, settings, f"n{count}", folder_place(out / f"n{count}"), Choices(), remark=lambda _: None)
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": time.monotonic() - started, "peak_mb": peak_kb / 1024}
+
+
+def open_in_browser(index: Path) -> dict[str, Any]:
+    """Seconds until the page is there, the first gallery with its pictures, the last page, a filter; bytes loaded."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser.conftest import CHROMIUM
+
+    whole = "!document.querySelector('article[aria-busy]') && [...document.images].every((image) => image.complete)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-precise-memory-info"]
+        )
+        page = browser.new_page()
+        loaded: list[str] = []
+        page.on("request", lambda request: loaded.append(request.url))
+        times = {}
+
+        def timed(name: str, go: Any) -> None:
+            started = time.monotonic()
+            go()
+            page.wait_for_function(whole)
+            times[name] = time.monotonic() - started
+
+        def turn_to(place: str) -> Any:
+            return lambda: page.evaluate(
+                "place => new Promise((done) => { addEventListener('hashchange', () => setTimeout(done), {once: true});"
+                " location.hash = place; })",
+                place,
+            )
+
+        timed("opened", lambda: page.goto(index.as_uri()))
+        timed("gallery", turn_to("#images"))
+        timed("last", turn_to("#images?page=1000000"))
+        timed("filter", turn_to("#images?eye=left&unsure=1"))
+        heap = page.evaluate("performance.memory.usedJSHeapSize")
+        browser.close()
+    files = {url for url in loaded if url.startswith("file:")}
+    size = sum(Path(url.removeprefix("file://")).stat().st_size for url in files)
+    return times | {"loaded": size, "heap_mb": heap / 1e6}
+
+
+if __name__ == "__main__":
+    main()

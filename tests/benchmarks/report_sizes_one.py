@@ -1,0 +1,10 @@
+"""One report of `report_sizes`, in a process of its own so that its memory is its own."""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.benchmarks.report_sizes import write_one
+
+if __name__ == "__main__":
+    print(json.dumps(write_one(int(sys.argv[1]), Path(sys.argv[2]))))

@@ -1,0 +1,83 @@
+"""A real Chromium, and what every test of a page wants to know of a visit."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@dataclass
+class Visit:
+    """One page in a window of its own; `complaints` are errors and warnings of its console and its scripts."""
+
+    page: "Page"
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def overflow_px(self) -> int:
+        """How far the page can be scrolled sideways."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+    def violations(self) -> list[str]:
+        """What axe-core finds wrong with what is shown now."""
+        axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+        self.page.evaluate(f"() => {{ {axe} }}")
+        found: dict[str, Any] = self.page.evaluate(
+            "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", AXE_TAGS
+        )
+        return [
+            f"{rule['id']}: {rule['help']}: {[node['html'][:120] for node in rule['nodes'][:3]]}"
+            for rule in found["violations"]
+        ]
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Debian's Chromium; the test is skipped where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make .venv/.dev")
+    with sync_api.sync_playwright() as playwright:
+        # Chromium's own sandbox does not run as root.
+        arguments = ["--no-sandbox"] if os.getuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*arguments, "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: "Browser") -> Iterator[Callable[..., Visit]]:
+    """Opens an address: `visit(address, width=1280, dark=False, scripts=True)`."""
+    contexts = []
+
+    def open_address(address: str, *, width: int = 1280, dark: bool = False, scripts: bool = True) -> Visit:
+        context = browser.new_context(
+            viewport={"width": width, "height": 800},
+            color_scheme="dark" if dark else "light",
+            java_script_enabled=scripts,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        visit = Visit(context.new_page())
+        visit.page.on(
+            "console", lambda said: visit.complaints.append(said.text) if said.type in ("error", "warning") else None
+        )
+        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        visit.page.on("request", lambda request: visit.requests.append(request.url))
+        visit.page.goto(address)
+        return visit
+
+    yield open_address
+    for context in contexts:
+        context.close()

@@ -1,0 +1,104 @@
+"""Runs of any size, as a night leaves them, written straight into the ledger's tables."""
+
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine, insert
+
+from worker.contract.database import writing
+from worker.contract.schema import gradings, images, models, runs
+from worker.contract.vocabulary import Status
+from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+
+MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
+EVENING = datetime(2026, 11, 22, 20, tzinfo=UTC)
+SCREENING = (0.745, 0.155, 0.06, 0.012, 0.008)
+"""Shares of grades 0 to 4 in a screening programme; the rest has no grade."""
+REASONS = ("blurred", "too_dark", "no_field", "over_exposed")
+FAILURES = ("image_missing", "image_damaged")
+
+Rows = tuple[dict[str, Any], dict[str, Any]]
+
+
+def fill_ledger(
+    engine: Engine,
+    name: str,
+    count: int,
+    photographs: Sequence[str],
+    *,
+    shares: Sequence[float] = SCREENING,
+    seed: int = 7,
+) -> int:
+    """A finished run of `count` images, two of each patient, that show the `photographs` in turn; its number."""
+    with writing(engine) as connection:
+        document = MANIFEST.model_dump(mode="json")
+        model = {"model_id": MANIFEST.model_id, "name": MANIFEST.name, "document": document, "registered_at": EVENING}
+        if connection.execute(models.select()).first() is None:
+            connection.execute(insert(models).values(model))
+        run = {"name": name, "kind": "nightly", "state": "finished", "queue": "bulk", "chunk_size": 32}
+        run |= {"source": "s3://screening/2026-11-22/", "model_id": MANIFEST.model_id, "created_at": EVENING}
+        run_id = connection.execute(
+            insert(runs).values(**run, finished_at=EVENING + timedelta(hours=6)).returning(runs.c.run_id)
+        ).scalar_one()
+    rows = _make_rows(name, run_id, count, photographs, shares, random.Random(seed))
+    while page := list(islice(rows, 5000)):
+        with writing(engine) as connection:
+            connection.execute(insert(images), [image for image, _ in page])
+            connection.execute(insert(gradings), [grading for _, grading in page])
+    return int(run_id)
+
+
+def _make_rows(
+    name: str, run_id: int, count: int, photographs: Sequence[str], shares: Sequence[float], chance: random.Random
+) -> Iterator[Rows]:
+    for number in range(count):
+        image_id = f"{name}-{number:06}"
+        place = chance.random()
+        grade = next((grade for grade in range(5) if place < sum(shares[: grade + 1])), None)
+        known = None if number % 3 == 0 else max(0, min(4, (grade or 0) + chance.choice((-1, 0, 0, 0, 0, 1))))
+        image = {
+            "image_id": image_id,
+            "uri": photographs[number % len(photographs)],
+            "patient_id": f"P{number // 2:06}",
+            "eye": "right" if number % 2 == 0 else "left",
+            "reference_grade": known,
+            "registered_at": EVENING,
+        }
+        settled = EVENING + timedelta(seconds=60 + 4 * number / max(1, count) * 3600 * (0.8 + 0.2 * chance.random()))
+        common = {"run_id": run_id, "image_id": image_id, "position": number, "due_at": 0.0, "settled_at": settled}
+        yield image, common | (_ungraded(chance) if grade is None else _graded(name, image_id, grade, chance))
+
+
+def _graded(name: str, image_id: str, grade: int, chance: random.Random) -> dict[str, Any]:
+    above = sorted((0.5 + 0.5 * chance.random() ** 0.5 for _ in range(grade)), reverse=True)
+    below = sorted((0.5 * chance.random() ** 2 for _ in range(4 - grade)), reverse=True)
+    outputs = [1.0, *above, *below]
+    saliency = np.array([chance.random() for _ in range(49)], np.float16)
+    return {
+        "status": Status.GRADED,
+        "grade": grade,
+        **{f"p_ge{k}": output for k, output in enumerate(outputs)},
+        "referable": grade >= 2,
+        "flags": "no_evidence" if chance.random() < 0.01 else "",
+        "saliency": (saliency / saliency.max()).tobytes(),
+        "model_id": MANIFEST.model_id,
+        "overlay_key": f"{name}/{MANIFEST.model_id}/{image_id}.png",
+        "error_code": None,
+        "error_detail": None,
+    }
+
+
+def _ungraded(chance: random.Random) -> dict[str, Any]:
+    failed = chance.random() < 0.3
+    empty = dict.fromkeys(
+        ("grade", *(f"p_ge{k}" for k in range(5)), "referable", "flags", "saliency", "model_id", "overlay_key")
+    )
+    return empty | {
+        "status": Status.FAILED if failed else Status.UNGRADABLE,
+        "error_code": chance.choice(FAILURES if failed else REASONS),
+        "error_detail": "why",
+    }

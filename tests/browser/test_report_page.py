@@ -1,0 +1,345 @@
+"""The report of a run in a real browser: what it shows, whom it leaves out, what strangers' words do to it."""
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from sqlalchemy import update
+
+from tests.browser.conftest import Visit
+from tests.browser.ledgers import fill_ledger
+from tests.services.seaweedfs import Bucket
+from worker.contract.database import connect, writing
+from worker.contract.schema import gradings, images, runs
+from worker.contract.settings import Settings, parse_settings
+from worker.contract.storage import Storage
+from worker.report import writing as report_writing
+from worker.report.links import link_report
+from worker.report.place import Place, folder_place
+from worker.report.writing import Choices, write_report
+
+SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+IMAGES = 210
+SHARES = (0.55, 0.17, 0.1, 0.08, 0.03)
+ORDER = "status DESC, grade DESC, p_ge4 DESC, p_ge3 DESC, p_ge2 DESC, p_ge1 DESC, image_id"
+NIGHT = "gradings JOIN images USING (image_id) WHERE image_id LIKE 'night-%'"
+HOSTILE = '<img src=x onerror="window.harmed=1"></script><script>window.harmed=1</script>'
+HOSTILE_FILE = "%3Cscript%3Ewindow.harmed=1%3C/script%3E<svg onload=window.harmed=1>.jpg"
+
+Open = Callable[..., Visit]
+
+
+@dataclass(frozen=True)
+class Reports:
+    """A run in parts beside its page, one of strangers' words in one file, and one without an image."""
+
+    ledger: Path
+    parts: str
+    hostile: str
+    empty: str
+
+    def ask(self, query: str, *values: object) -> list[Any]:
+        with sqlite3.connect(self.ledger) as connection:
+            return connection.execute(query, values).fetchall()
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory, _migrated_file: Path) -> Iterator[Reports]:
+    folder = tmp_path_factory.mktemp("reports")
+    photographs = _shrink_samples(folder)
+    ledger = folder / "ledger.db"
+    ledger.write_bytes(_migrated_file.read_bytes())
+    settings = parse_settings(database_url=f"sqlite:///{ledger}", storage_url=(folder / "store").as_uri())
+    engine = connect(settings)
+    fill_ledger(engine, "night", IMAGES, photographs, shares=SHARES)
+    fill_ledger(engine, "hostile", 6, photographs, shares=(0, 0, 0, 1, 0), seed=1)
+    fill_ledger(engine, "empty", 0, photographs)
+    with writing(engine) as connection:
+        connection.execute(update(runs).where(runs.c.name == "hostile").values(source=HOSTILE))
+        ours = images.c.image_id.like("hostile-%")
+        connection.execute(update(images).where(ours).values(patient_id=HOSTILE[:128], uri=f"file:///{HOSTILE_FILE}"))
+        last = {"status": "failed", "error_code": HOSTILE[:64], "error_detail": HOSTILE}
+        last |= dict.fromkeys(("grade", "referable", "saliency", "model_id", "overlay_key"))
+        last |= dict.fromkeys(f"p_ge{k}" for k in range(5))
+        connection.execute(update(gradings).where(gradings.c.image_id == "hostile-000005").values(last))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_writing, "ALL_PICTURES_UP_TO", 100)
+        patch.setattr(report_writing, "PATIENTS_PER_PART", 50)
+        addresses = {name: _write(engine, settings, name, folder) for name in ("hostile", "empty")}
+        patch.setattr(report_writing, "WITHIN_PAGE_BYTES", 0)
+        addresses["night"] = _write(engine, settings, "night", folder)
+    yield Reports(ledger, addresses["night"], addresses["hostile"], addresses["empty"])
+    engine.dispose()
+
+
+def _shrink_samples(folder: Path) -> list[str]:
+    uris = []
+    for sample in sorted(SAMPLES.glob("IDRiD_*.jpg"))[:6]:
+        picture = cv2.imread(str(sample))
+        small = cv2.resize(
+            picture, None, fx=420 / picture.shape[1], fy=420 / picture.shape[1], interpolation=cv2.INTER_AREA
+        )
+        cv2.imwrite(str(folder / sample.name), small)
+        uris.append((folder / sample.name).as_uri())
+    return uris
+
+
+def _write(engine: Any, settings: Settings, run: str, folder: Path) -> str:
+    steps = {**Choices().next_steps, "3": HOSTILE}
+    choices = Choices(next_steps=steps) if run == "hostile" else Choices(baseline="hostile" if run == "night" else None)
+    return write_report(engine, settings, run, folder_place(folder / run), choices, remark=lambda _: None)
+
+
+def open_images(visit: Visit, query: str = "") -> None:
+    visit.page.evaluate("hash => { location.hash = hash }", f"#images{query}")
+    visit.page.wait_for_selector("#view-images:not([hidden])")
+    settle(visit)
+
+
+def settle(visit: Visit) -> None:
+    visit.page.wait_for_function("!document.querySelector('article[aria-busy]')")
+
+
+def shown_ids(visit: Visit) -> list[str]:
+    return visit.page.locator("article > p:last-child").all_text_contents()
+
+
+@pytest.mark.parametrize(("width", "dark"), [(320, False), (1280, True)], ids=["phone-light", "desk-dark"])
+def test_page_is_quiet_fits_and_is_accessible(reports: Reports, visit: Open, width: int, *, dark: bool) -> None:
+    seen = visit(reports.parts, width=width, dark=dark)
+    for view in ("#overview", "#patients?show=attention", "#images?outcome=4"):
+        seen.page.evaluate("view => { location.hash = view }", view)
+        seen.page.wait_for_selector(f"#view-{view[1:].partition('?')[0]}:not([hidden])")
+        settle(seen)
+        for other in (1920, 768, 320, width):
+            seen.page.set_viewport_size({"width": other, "height": 800})
+            assert seen.overflow_px() == 0, (view, other)
+        assert seen.violations() == [], view
+    seen.page.locator("button.panels").first.click()
+    seen.page.wait_for_selector("dialog[open]")
+    assert seen.violations() == []
+    assert seen.overflow_px() == 0
+    assert seen.complaints == []
+
+
+def test_no_request_leaves_the_folder_and_parts_come_when_they_are_needed(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.parts)
+    assert [Path(url).name for url in seen.requests] == ["index.html"]
+    open_images(seen)
+    seen.page.evaluate("location.hash = '#patients'")
+    seen.page.wait_for_selector("#view-patients tbody tr")
+    fetched = [url for url in seen.requests if not url.startswith("data:")]
+    folder = reports.parts.rpartition("/")[0]
+    assert {url.rpartition("/")[0] for url in fetched} == {folder}
+    assert [Path(url).name for url in fetched] == ["index.html", "images-1.js", "patients-1.js", "patients-2.js"]
+
+
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [
+        ("", "1"),
+        ("?outcome=referable", "grade >= 2"),
+        ("?outcome=3", "grade = 3"),
+        ("?outcome=none", "grade IS NULL"),
+        ("?outcome=u&code=blurred", "status = 'ungradable' AND error_code = 'blurred'"),
+        ("?eye=left&outcome=0", "eye = 'left' AND grade = 0"),
+        ("?reference=2", "reference_grade = 2"),
+        ("?differs=1", "reference_grade <> grade"),
+        ("?unsure=1&eye=right", "eye = 'right' AND grade IS NOT NULL AND (flags <> '' OR abs(p_ge1 - 0.5) < 0.1"
+         " OR abs(p_ge2 - 0.5) < 0.1 OR abs(p_ge3 - 0.5) < 0.1 OR abs(p_ge4 - 0.5) < 0.1)"),
+    ],
+)  # fmt: skip
+def test_filters_and_pages_show_what_sql_finds(reports: Reports, visit: Open, query: str, where: str) -> None:
+    order = ORDER.replace("status DESC", "CASE status WHEN 'graded' THEN 0 WHEN 'ungradable' THEN 1 ELSE 2 END")
+    expected = [image_id for (image_id,) in reports.ask(f"SELECT image_id FROM {NIGHT} AND ({where}) ORDER BY {order}")]
+    assert len(expected) > 1
+    seen = visit(reports.parts)
+    open_images(seen, query)
+    found = shown_ids(seen)
+    while (following := seen.page.locator("#view-images .pager >> nth=0 >> a[rel=next]")).count():
+        following.click()
+        seen.page.wait_for_function(
+            "n => document.querySelector('.found:not(:empty)') && location.hash.includes('page=')", arg=0
+        )
+        settle(seen)
+        found += shown_ids(seen)
+    assert found == expected
+    assert seen.complaints == []
+
+
+def test_form_sets_the_filter_and_a_shared_address_sets_the_form(reports: Reports, visit: Open) -> None:
+    seen = visit(f"{reports.parts}#images?outcome=2&eye=left")
+    settle(seen)
+    assert seen.page.locator("[name=outcome]").input_value() == "2"
+    seen.page.locator("[name=eye]").select_option("right")
+    seen.page.wait_for_function("location.hash === '#images?outcome=2&eye=right'")
+    settle(seen)
+    ((count,),) = reports.ask(f"SELECT count(*) FROM {NIGHT} AND grade = 2 AND eye = 'right'")
+    assert re.search(rf"(of )?{count}( images)?\.", seen.page.locator("#view-images .found").inner_text())
+
+
+def test_cell_of_the_confusion_matrix_opens_its_gallery(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.parts)
+    cell = seen.page.get_by_role("link", name=re.compile("images of reference 2 graded 3"))
+    count = int(cell.inner_text())
+    assert [(count,)] == reports.ask(f"SELECT count(*) FROM {NIGHT} AND reference_grade = 2 AND grade = 3")
+    cell.click()
+    seen.page.wait_for_selector("article:not([aria-busy])")
+    settle(seen)
+    assert seen.page.locator("article").count() == min(24, count)
+    assert seen.page.locator("article .wrong").first.inner_text() == "reference 2, differs"
+
+
+def test_patients_are_those_that_sql_finds_and_lead_to_their_worst_image(reports: Reports, visit: Open) -> None:
+    seen = visit(f"{reports.parts}#patients?show=attention")
+    seen.page.wait_for_selector("#view-patients tbody tr")
+    eyes = f"SELECT patient_id, eye, max(grade) AS grade FROM {NIGHT} GROUP BY 1, 2"
+    expected = {patient for (patient,) in reports.ask(f"SELECT DISTINCT patient_id FROM ({eyes}) WHERE grade IS NULL")}
+    assert set(seen.page.locator("#view-patients tbody th").all_inner_texts()) == expected
+    seen.page.evaluate("location.hash = '#patients'")
+    seen.page.wait_for_selector("#view-patients .pager a[rel=next]")
+    seen.page.wait_for_selector("#view-patients tbody tr:nth-child(100)")
+    seen.page.locator("#view-patients tbody tr").first.get_by_role("link").first.click()
+    seen.page.wait_for_selector("article.target")
+    ((worst,),) = reports.ask(f"SELECT image_id FROM {NIGHT} AND status = 'graded' ORDER BY {ORDER} LIMIT 1")
+    assert seen.page.locator("article.target > p:last-child").inner_text() == worst
+
+
+def test_slider_goes_from_the_photograph_to_the_colours(reports: Reports, visit: Open) -> None:
+    seen = visit(f"{reports.parts}#images")
+    settle(seen)
+    seen.page.locator("button.panels").first.click()
+    pictures = {}
+    for percent in (0, 50, 100):
+        seen.page.locator("dialog input").fill(str(percent))
+        shot = seen.page.locator("dialog .stack").screenshot()
+        pictures[percent] = cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    middle = tuple(slice(size // 2 - 40, size // 2 + 40) for size in pictures[0].shape[:2])
+    photograph, half, colours = (pictures[percent][middle] for percent in (0, 50, 100))
+    assert np.abs(colours - photograph).mean() > 30
+    assert np.abs(half - (photograph + colours) / 2).mean() < 3
+    # Magenta to cyan is full of blue, a photograph of a retina has hardly any.
+    assert photograph[..., 0].mean() < 120 < 250 < colours[..., 0].mean()
+
+
+def test_keyboard_alone_is_enough(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.parts)
+    keys, focused = seen.page.keyboard, seen.page.locator(":focus")
+    keys.press("Tab")
+    assert focused.inner_text() == "Skip to the content"
+    for words in ("Overview", "Patients", "Images"):
+        keys.press("Tab")
+        assert focused.inner_text().startswith(words)
+    keys.press("Enter")
+    seen.page.wait_for_selector("#view-images:not([hidden])")
+    settle(seen)
+    assert focused.inner_text() == "Images"
+    for _ in range(30):
+        keys.press("Tab")
+        if "panels" in (focused.get_attribute("class") or ""):
+            break
+    opener = focused.get_attribute("aria-label")
+    keys.press("Enter")
+    seen.page.wait_for_selector("dialog[open]")
+    before = seen.page.locator("dialog .colours").evaluate("image => getComputedStyle(image).opacity")
+    while focused.get_attribute("type") != "range":
+        keys.press("Tab")
+    keys.press("ArrowRight")
+    after = seen.page.locator("dialog .colours").evaluate("image => getComputedStyle(image).opacity")
+    assert float(after) > float(before)
+    keys.press("Escape")
+    assert seen.page.locator("dialog[open]").count() == 0
+    assert focused.get_attribute("aria-label") == opener
+
+
+def test_words_of_strangers_stay_words(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.hostile)
+    assert HOSTILE in seen.page.locator(".facts").inner_text()
+    seen.page.evaluate("location.hash = '#patients'")
+    seen.page.wait_for_selector("#view-patients tbody tr")
+    open_images(seen)
+    assert HOSTILE_FILE.rpartition("/")[2] in seen.page.locator("article h2").first.inner_text()
+    assert seen.page.evaluate("window.harmed") is None
+    assert seen.page.locator("article img[src=x], article svg, article script").count() == 0
+    assert seen.complaints == []
+    assert [url for url in seen.requests if not url.startswith(("file:", "data:"))] == []
+
+
+def test_policy_of_the_page_stops_what_would_slip_through(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.hostile)
+    seen.page.evaluate(
+        "document.querySelector('main').insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.harmed=1\">')"
+    )
+    seen.page.evaluate("fetch('https://example.invalid/').catch(() => {})")
+    seen.page.wait_for_timeout(200)
+    assert seen.page.evaluate("window.harmed") is None
+    assert len(seen.complaints) >= 2
+    assert "example.invalid" not in str(seen.requests)
+
+
+def test_printed_it_has_pages_and_no_controls(reports: Reports, visit: Open) -> None:
+    seen = visit(f"{reports.parts}#images?outcome=3")
+    settle(seen)
+    pages = len(re.findall(rb"/Type\s*/Page\b", seen.page.pdf(format="A4")))
+    assert 2 <= pages <= 12
+    seen.page.emulate_media(media="print")
+    assert not seen.page.locator("#image-filters").is_visible()
+    overview = visit(reports.parts)
+    assert len(re.findall(rb"/Type\s*/Page\b", overview.page.pdf(format="A4"))) >= 2
+
+
+def test_without_scripts_the_overview_and_the_most_urgent_are_there(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.parts, scripts=False)
+    assert seen.page.locator("#view-overview tbody").first.locator("tr").count() == 20
+    assert "need JavaScript" in seen.page.locator("noscript").inner_text()
+
+
+def test_run_without_images_says_so(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.empty)
+    assert "This run has no images." in seen.page.locator("#view-overview").inner_text()
+    open_images(seen)
+    assert seen.page.locator("#view-images .found").inner_text() == "No images."
+    assert seen.violations() == []
+    assert seen.complaints == []
+
+
+def test_part_that_is_not_there_is_named(reports: Reports, visit: Open, tmp_path: Path) -> None:
+    alone = tmp_path / "index.html"
+    alone.write_bytes(Path(reports.parts.removeprefix("file://")).read_bytes())
+    seen = visit(f"{alone.as_uri()}#images")
+    settle(seen)
+    assert (
+        seen.page.locator("article").first.inner_text()
+        == "images-1.js is not to be had beside this page, or the link has run out."
+    )
+
+
+def test_part_of_another_report_is_not_shown(reports: Reports, visit: Open, tmp_path: Path) -> None:
+    for name in ("index.html", "images-1.js"):
+        text = (Path(reports.parts.removeprefix("file://")).parent / name).read_text()
+        (tmp_path / name).write_text(re.sub(r'^(fundusPart\("images-1",)"\w+"', r'\1"0000000000000000"', text))
+    seen = visit(f"{(tmp_path / 'index.html').as_uri()}#images")
+    settle(seen)
+    assert seen.page.locator("article").first.inner_text().startswith("The report has been written anew")
+
+
+def test_signed_link_opens_a_report_in_a_closed_bucket(reports: Reports, visit: Open, bucket: Bucket) -> None:
+    folder = Path(reports.parts.removeprefix("file://")).parent
+    place = Place(Storage(parse_settings()).overlays, "night/report/")
+    for file in folder.iterdir():
+        place.write(file.name, file.read_bytes())
+    address = link_report(place, seconds=60)
+    seen = visit(f"{address}#images")
+    settle(seen)
+    assert seen.page.locator("article img").count() > 24
+    assert {url.partition("/night/")[0] for url in seen.requests if not url.startswith("data:")} == {
+        address.partition("/night/")[0]
+    }
+    closed = visit(address.partition("?")[0])
+    assert "AccessDenied" in closed.page.content()

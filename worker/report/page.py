@@ -1,0 +1,138 @@
+"""The one page of a report: what it says at once, and what its script needs for the rest."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from worker import __version__
+from worker.contract.settings import Settings
+from worker.contract.vocabulary import REFERABLE_FROM, Eye, Flag, Grade, Status
+from worker.report.columns import NEAR, Columns
+from worker.report.content import ReportedRun, Summary
+from worker.report.patients import ATTENTION, Patient
+from worker.report.ways_out import way_out
+from worker.steps.overlay import colour_table
+
+WORDS = {
+    Grade.NO_DR: "No DR",
+    Grade.MILD: "Mild",
+    Grade.MODERATE: "Moderate",
+    Grade.SEVERE: "Severe",
+    Grade.PROLIFERATIVE: "Proliferative",
+}
+EYES = {Eye.RIGHT: "Right eye", Eye.LEFT: "Left eye", Eye.UNKNOWN: "Eye not named"}
+REMARKS = {
+    Flag.NO_OUTPUT_PASSED: "No output passed its threshold.",
+    Flag.NOT_MONOTONE: "The chances do not fall from grade to grade: look twice.",
+    Flag.NO_EVIDENCE: "Nothing in the photograph speaks for the grade: look twice.",
+}
+SCALE_STEPS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class PageContent:
+    """All that the page says; `baseline` is the other run's name and its shares of the grades."""
+
+    run: ReportedRun
+    summary: Summary
+    baseline: tuple[str, Mapping[Grade, float]] | None
+    urgent: Sequence[Patient]
+    urgent_count: int
+    patients: int
+    columns: Columns
+    patient_columns: tuple[str, str]
+    next_steps: Mapping[str, str]
+    generation: str
+    images_per_part: int
+    patients_per_part: int
+    pictures: int
+
+
+def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[str, str]]) -> bytes:
+    """The page, UTF-8. `parts`: those that it has to hold, name and JSON without `<`."""
+    static = files("worker.report") / "static"
+    style = (static / "report.css").read_text(encoding="utf-8") + _scale(settings.overlay_colours)
+    script = (static / "report.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=PackageLoader("worker.report"),
+        # The template is HTML: file names, patient ids and errors come from strangers.
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["moment"] = lambda at: f"{at:%Y-%m-%d %H:%M} UTC"
+    environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["percent"] = lambda fraction: f"{100 * fraction:.1f}"
+    environment.filters["rate"] = _rate
+    text = environment.get_template("index.html").render(
+        **{field: getattr(content, field) for field in content.__dataclass_fields__},
+        about=_embedded(_about(content)),
+        parts=[(name, Markup(text)) for name, text in parts],  # noqa: S704 - escaped where it was made
+        style=Markup(style),  # noqa: S704 - our own
+        script=Markup(script),  # noqa: S704 - our own
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        version=__version__,
+        settings=settings,
+        words={int(grade): word for grade, word in WORDS.items()},
+        eyes=_eyes(content.columns),
+        referable_from=int(REFERABLE_FROM),
+        attention=ATTENTION,
+        way_out=way_out,
+        near=NEAR,
+        ungradable=str(Status.UNGRADABLE),
+    )
+    return text.encode()
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.1f} images/s" if per_second >= 1 else f"{60 * per_second:.1f} images/min"
+
+
+def _about(content: PageContent) -> dict[str, Any]:
+    grades, attention = content.patient_columns
+    return {
+        "generation": content.generation,
+        "columns": asdict(content.columns),
+        "patients": {"grade": grades, "attention": attention},
+        "imagesPerPart": content.images_per_part,
+        "patientsPerPart": content.patients_per_part,
+        "words": {str(int(grade)): word for grade, word in WORDS.items()},
+        "eyes": _eyes(content.columns),
+        "remarks": REMARKS,
+        "nextSteps": dict(content.next_steps),
+        "referableFrom": int(REFERABLE_FROM),
+    }
+
+
+def _eyes(columns: Columns) -> dict[str, str]:
+    """Headings of the eyes that the run has, by their words."""
+    present = set(columns.eye)
+    return {str(eye): words for eye, words in EYES.items() if eye[0] in present}
+
+
+def _embedded(value: Any) -> Markup:
+    """JSON that can stand in a script element: no `<` in it could end that."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704 - just escaped
+
+
+def _hash(text: str) -> str:
+    """As a Content-Security-Policy names what it lets through."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def _scale(colours: str) -> str:
+    """The legend's colours, from little to much."""
+    stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in colour_table(colours)[:: 255 // SCALE_STEPS].tolist())
+    return f".scale {{ background: linear-gradient(to right, {stops}); }}\n"

@@ -1,0 +1,51 @@
+"""What a part of the report says of one image, and of one patient."""
+
+from base64 import b64encode
+from typing import Any
+
+from worker.report.columns import Thresholds, is_unsure
+from worker.report.patients import Patient
+from worker.report.pictures import Pictures
+from worker.report.rows import Row
+
+
+def image_record(row: Row, pictures: Pictures | None, thresholds: Thresholds) -> dict[str, Any]:
+    """JSON types; `chances` are P(grade >= 1) to P(grade >= 4) in percent, `pictures` photograph, enhanced, colours."""
+    shown = None if pictures is None else [pictures.photograph, pictures.enhanced, pictures.colours]
+    return {
+        "rank": row.rank,
+        "id": row.image_id,
+        "file": row.file,
+        "patient": row.patient_id,
+        "eye": row.eye,
+        "reference": row.reference,
+        "status": row.status,
+        "grade": row.grade,
+        "chances": None if row.outputs is None else [round(100 * output, 1) for output in row.outputs[1:]],
+        "unsure": is_unsure(row, thresholds),
+        "flags": row.flags.split(",") if row.flags else [],
+        "code": row.error_code if row.grade is None else None,
+        "detail": row.error_detail if row.grade is None else None,
+        "pictures": shown and [None if picture is None else b64encode(picture).decode() for picture in shown],
+    }
+
+
+def patient_record(patient: Patient) -> dict[str, Any]:
+    """JSON types."""
+    return {
+        "id": patient.patient_id,
+        "grade": patient.grade,
+        "attention": patient.needs_attention,
+        "steps": patient.outcomes,
+        "eyes": [
+            {
+                "eye": outcome.eye,
+                "grade": outcome.grade,
+                "status": outcome.status,
+                "rank": outcome.rank,
+                "file": outcome.file,
+                "photographs": outcome.photographs,
+            }
+            for outcome in patient.eyes
+        ],
+    }

@@ -1,0 +1,26 @@
+"""`results.csv` and `results.parquet` of a report: the tables that `fundus export` writes."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy import Engine
+
+from producer.export import write_rows
+from producer.export_formats import Format
+from producer.runs import find_run
+from worker.contract.storage import ObjectStore
+from worker.report.place import Place
+
+
+def write_tables(engine: Engine, run_name: str, overlays: ObjectStore, place: Place) -> list[str]:
+    """The names written, one row an image each. Raises DatabaseError and StorageError."""
+    run = find_run(engine, run_name)
+    names = []
+    with TemporaryDirectory(prefix="fundus-report-") as folder:
+        for fmt in (Format.CSV, Format.PARQUET):
+            name = f"results.{fmt}"
+            file = Path(folder) / name
+            write_rows(engine, overlays, run, fmt, file)
+            place.write_file(name, file)
+            names.append(name)
+    return names
