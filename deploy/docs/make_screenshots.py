@@ -43,7 +43,7 @@ def _photograph_report(address: str) -> None:
         page.goto(address)
         _shoot(page, "report-overview")
         page.goto(f"{address}#images")
-        page.wait_for_function("!document.querySelector('article[aria-busy]')")
+        page.wait_for_selector("body:not(:has([aria-busy]))", state="attached")
         _shoot(page, "report-images")
         page.emulate_media(color_scheme="dark")
         page.locator("button.panels").first.click()

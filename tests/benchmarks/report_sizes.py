@@ -96,7 +96,7 @@ def open_in_browser(index: Path) -> dict[str, Any]:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--enable-precise-memory-info"]
         )
-        page = browser.new_page()
+        page = browser.new_page(bypass_csp=True)  # Playwright polls by eval
         loaded: list[str] = []
         page.on("request", lambda request: loaded.append(request.url))
         times = {}
