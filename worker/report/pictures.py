@@ -20,7 +20,7 @@ from worker.steps.overlay import render_colours
 from worker.steps.prepare import prepare_stack_entry
 from worker.steps.thumbnail import encode_thumbnail
 
-PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY = 448, 60
+PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY = 448, 56
 ENHANCED_PX, ENHANCED_QUALITY = 160, 40
 COLOURS_PX, COLOURS_QUALITY = 48, 60
 """The colours are smooth: a browser draws them over the photograph as large as it is."""

@@ -47,7 +47,7 @@ def render_panel(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str], s
 
 
 def _draw_title(title: str, side_px: int, title_px: int) -> NDArray[np.uint8]:
-    size = cv2.getFontScaleFromHeight(_FONT, max(7, title_px // 3))
+    size = cv2.getFontScaleFromHeight(_FONT, max(7, round(0.42 * title_px)))
     shown, kept = title, len(title)
     while (width_px := cv2.getTextSize(shown, _FONT, size, 1)[0][0]) > side_px and kept:
         kept -= 1
