@@ -118,7 +118,7 @@ def fill_night(
         watermark = Watermark(None if since is None else parse_since(since, last_watermark))
         door = make_door(settings, request.allow_columns)
         opened = open_source(request.source, storage=Storage(settings), door=door, remark=remark)
-        sealed = _seal_broken_off(engine, night)
+        sealed = _seal_broken_off(engine, night, report=settings.reports)
 
         def progress(_found: int, _new: int) -> None:
             lock.require()
@@ -141,7 +141,7 @@ def _look_back(engine: Engine, night: Night) -> tuple[int, datetime | None]:
     return 0 if last is None else (night.date - last).days - 1, watermark
 
 
-def _seal_broken_off(engine: Engine, night: Night) -> tuple[str, ...]:
+def _seal_broken_off(engine: Engine, night: Night, *, report: bool) -> tuple[str, ...]:
     open_nights = (
         select(runs)
         .join(nights, nights.c.run_id == runs.c.run_id)
@@ -151,7 +151,7 @@ def _seal_broken_off(engine: Engine, night: Night) -> tuple[str, ...]:
     with reading(engine) as connection:
         broken_off = [run_of(row) for row in connection.execute(open_nights)]
     for run in broken_off:
-        seal_run(engine, run, broken_off=1)
+        seal_run(engine, run, report=report, broken_off=1)
     return tuple(run.name for run in broken_off)
 
 

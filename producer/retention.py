@@ -2,7 +2,8 @@
 
 The order is: the row gives up its overlay, the object is deleted, the row forgets the key, the row is deleted. At no
 moment does a row claim an overlay that is gone, or an object lie in the store that no row knows; killed anywhere, the
-next pass goes on. Runs themselves and the audit trail stay.
+next pass goes on. A run's report goes before its overlays; one that is being written puts the run off. Runs themselves
+and the audit trail stay.
 """
 
 import shutil
@@ -31,7 +32,8 @@ from worker.contract.database import writing
 from worker.contract.errors import DatabaseError, StorageError
 from worker.contract.locks import HeldLock, locked
 from worker.contract.patience import persist
-from worker.contract.schema import gradings, images, runs
+from worker.contract.reports import is_being_written
+from worker.contract.schema import gradings, images, reports, runs
 from worker.contract.settings import Settings
 from worker.contract.storage import ObjectStore, Storage
 from worker.contract.vocabulary import Action
@@ -88,6 +90,9 @@ class Retention:
         due, held = read_due_runs(self._engine, self._cutoffs)
         overlays = rows = forgotten = 0
         for run in due:
+            if is_being_written(self._engine, run.run_id):
+                log.info("left_for_later", run=run.name, reason="its report is being written")
+                continue
             self._each_page(run, self._delete_report)
             # First those that an earlier pass was killed over.
             left, _ = self._each_page(run, self._delete_objects)
@@ -114,8 +119,12 @@ class Retention:
             self._step()
         return rows, forgotten
 
-    def _delete_report(self, _connection: Connection, run: DueRun) -> _Page:
-        """The pages that a morning wrote: they show photographs and overlays."""
+    def _delete_report(self, connection: Connection, run: DueRun) -> _Page:
+        """The pages in the store with their row, and those that a morning wrote: they show photographs and overlays."""
+        # First the row, which whoever wants to write there waits for; it is gone when its objects are.
+        prefix = connection.scalar(delete(reports).where(reports.c.run_id == run.run_id).returning(reports.c.prefix))
+        if prefix is not None:
+            self._store.delete_under(prefix)
         try:
             shutil.rmtree(self._settings.reports_dir / run.name)
         except FileNotFoundError:

@@ -66,4 +66,5 @@ GRANT SELECT ON runs, images, gradings, models, nights TO fundus_keeper;
 GRANT UPDATE (closed_at, verdict, findings, told_at) ON nights TO fundus_keeper;
 GRANT UPDATE (overlay_key, retired_key, overlay_retired_at) ON gradings TO fundus_keeper;
 GRANT DELETE ON gradings, images TO fundus_keeper;
+GRANT SELECT, DELETE ON reports TO fundus_keeper;
 GRANT SELECT, INSERT, UPDATE ON locks TO fundus_keeper;

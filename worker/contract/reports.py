@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, insert, or_, select, update
 
 from worker.contract.audit import record
-from worker.contract.database import epoch_now, writing
+from worker.contract.database import epoch_now, reading, writing
 from worker.contract.errors import RunError
 from worker.contract.keys import report_prefix
 from worker.contract.schema import reports, runs
@@ -70,6 +70,12 @@ def take_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease |
     return ReportLease(token, run_id, name, report_prefix(name)) if taken.rowcount == 1 else None
 
 
+def is_being_written(engine: Engine, run_id: int) -> bool:
+    """Whether a writer holds the report's lease now."""
+    with reading(engine) as connection:
+        return connection.execute(_held_now(run_id)).first() is not None
+
+
 def ask_for_report(engine: Engine, run_name: str, *, lease_s: float) -> ReportLease:
     """Lease a report that a person wants now, also of a run that has one.
 
@@ -81,10 +87,7 @@ def ask_for_report(engine: Engine, run_name: str, *, lease_s: float) -> ReportLe
             raise RunError(f"no run {run_name!r}; `fundus status` lists them")
         if run.state != RunState.FINISHED:
             raise RunError(f"run {run_name} is {run.state}: --out DIR writes what it has so far")
-        held = select(reports.c.run_id).where(
-            reports.c.run_id == run.run_id, reports.c.lease_token.is_not(None), reports.c.due_at > epoch_now()
-        )
-        if connection.execute(held).first() is None:
+        if connection.execute(_held_now(run.run_id)).first() is None:
             owe_report(connection, run.run_id)
     lease = take_report(engine, run.run_id, lease_s=lease_s)
     if lease is None:
@@ -129,6 +132,12 @@ def claim_owed_reports(connection: Connection, *, resend_after_s: float, max_att
     )
     names = connection.execute(select(runs.c.run_id, runs.c.name).where(runs.c.run_id.in_(claimed))).all()
     return [(row.run_id, row.name) for row in names]
+
+
+def _held_now(run_id: int) -> Select[tuple[int]]:
+    return select(reports.c.run_id).where(
+        reports.c.run_id == run_id, reports.c.lease_token.is_not(None), reports.c.due_at > epoch_now()
+    )
 
 
 def _change(engine: Engine, lease: ReportLease, **values: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -51,6 +52,9 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove one object; none there is no error."""
+
+    def delete_under(self, prefix: str) -> None:
+        """Delete whatever lies under a prefix, which ends with a slash. Raises StorageError."""
 
     def uri(self, key: str) -> str:
         """The address of an object for people and other programs."""
@@ -106,6 +110,15 @@ class FolderStore:
             self._path(key).unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"cannot delete {self._path(key)}: {error.strerror or error}") from error
+
+    def delete_under(self, prefix: str) -> None:
+        """Remove one folder."""
+        try:
+            shutil.rmtree(self._path(prefix))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StorageError(f"cannot delete {self._path(prefix)}: {error.strerror or error}") from error
 
     def uri(self, key: str) -> str:
         """A `file://` address."""
@@ -166,6 +179,16 @@ class BucketStore:
             self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
         except (ClientError, BotoCoreError) as error:
             raise StorageError(f"cannot delete {self.uri(key)}: {_reason(error)}") from error
+
+    def delete_under(self, prefix: str) -> None:
+        """A listing, and one DELETE for each object."""
+        full = self._full(prefix)
+        try:
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=full):
+                for item in page.get("Contents", ()):
+                    self._client.delete_object(Bucket=self._bucket, Key=item["Key"])
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot delete {self.uri(prefix)}: {_reason(error)}") from error
 
     def uri(self, key: str) -> str:
         """An `s3://` address."""

@@ -19,7 +19,8 @@ from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_
 from worker.contract.database import reading, writing
 from worker.contract.errors import DatabaseError, FundusError, OverlapError, StorageError
 from worker.contract.locks import locked
-from worker.contract.schema import images, locks
+from worker.contract.reports import ReportLease, ask_for_report, finish_report, return_report
+from worker.contract.schema import images, locks, reports
 from worker.contract.settings import Settings
 from worker.contract.storage import FolderStore, ObjectStore
 from worker.contract.vocabulary import RunState, Status
@@ -263,6 +264,63 @@ def test_report_goes_with_the_overlays(engine: Engine, old: Run, folder_store: O
     (settings.reports_dir / "other").mkdir()
     let_go(engine, folder_store, settings, OVERLAYS)
     assert [path.name for path in settings.reports_dir.iterdir()] == ["other"]
+
+
+def keys_of(store: ObjectStore) -> list[str]:
+    assert isinstance(store, FolderStore)
+    return sorted(str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file())
+
+
+def write_pages(engine: Engine, store: ObjectStore, run: Run) -> ReportLease:
+    lease = ask_for_report(engine, run.name, lease_s=60)
+    for name in ("index.html", "images-1.js"):
+        store.put(lease.prefix + name, b"pages", content_type="text/html", metadata={})
+    return lease
+
+
+def test_report_in_the_store_goes_with_its_row(engine: Engine, store: ObjectStore, settings: Settings) -> None:
+    add_model(engine)
+    old = make_graded(engine, store, "old", "a", at=OLD)
+    new = make_graded(engine, store, "old-2", "a", at=NEW)
+    for run in (old, new):
+        finish_report(engine, write_pages(engine, store, run), out="there")
+    let_go(engine, store, settings, OVERLAYS)
+    with reading(engine) as connection:
+        assert connection.scalars(select(reports.c.run_id)).all() == [new.run_id]
+    with pytest.raises(KeyError):
+        store.get("old/report/images-1.js")
+    assert store.get("old-2/report/images-1.js") == b"pages"
+
+
+def test_run_whose_report_is_being_written_waits(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
+    lease = write_pages(engine, folder_store, old)
+    before = keys_of(folder_store)
+    assert let_go(engine, folder_store, settings, OVERLAYS) == Retired(0, 0, 0, ())
+    assert keys_of(folder_store) == before
+    return_report(engine, lease, again_after_s=0, counted=True)
+    assert let_go(engine, folder_store, settings, OVERLAYS).overlays == 2
+    assert keys_of(folder_store) == []
+
+
+def test_store_that_keeps_a_report_keeps_its_row(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish_report(engine, write_pages(engine, folder_store, old), out="there")
+
+    def refuse(_store: FolderStore, _prefix: str) -> None:
+        raise StorageError("no right to delete")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "delete_under", refuse)
+        with pytest.raises(StorageError):
+            let_go(engine, folder_store, settings, OVERLAYS)
+    with reading(engine) as connection:
+        assert connection.scalars(select(reports.c.prefix)).all() == ["old/report/"]
+    assert len(keys_of(folder_store)) == 4
+    let_go(engine, folder_store, settings, OVERLAYS)
+    assert keys_of(folder_store) == []
 
 
 def test_overlays_never_outlive_their_rows(make_settings: Callable[..., Settings]) -> None:

@@ -91,6 +91,17 @@ def test_missing_object_is_a_missing_key(store: ObjectStore) -> None:
         store.get("nowhere.png")
 
 
+def test_all_under_a_prefix_goes_and_nothing_beside_it(store: ObjectStore) -> None:
+    for key in ("run/report/a.js", "run/report/b.js", "run/report2/a.js", "run/image.png"):
+        store.put(key, b"x", content_type="text/javascript", metadata={})
+    store.delete_under("run/report/")
+    store.delete_under("run/report/")
+    for key in ("run/report/a.js", "run/report/b.js"):
+        with pytest.raises(KeyError):
+            store.get(key)
+    assert [store.get(key) for key in ("run/report2/a.js", "run/image.png")] == [b"x", b"x"]
+
+
 def test_deleted_object_is_gone_and_may_be_deleted_again(store: ObjectStore) -> None:
     store.put("run/image.png", b"x", **PNG)
     store.delete("run/image.png")
