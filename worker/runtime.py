@@ -66,7 +66,7 @@ class Runtime:
             metrics,
             send_for_report=lambda run_id, run_name: send_report(app, run_id, run_name=run_name),
         )
-        self._reports = ReportDuty(database, settings)
+        self._reports = ReportDuty(database, settings, progress.step)
         watchdog = Watchdog(
             progress,
             lambda: sum(waiting(app, queue) for queue in settings.queue_names),
@@ -99,8 +99,9 @@ class Runtime:
         return self._pipeline.grade_chunk(chunk, urgent=urgent)
 
     def write_report(self, run_id: int) -> bool:
-        """See `ReportDuty.write`."""
-        return self._reports.write(run_id)
+        """See `ReportDuty.write`. It is work: the watchdog lets it take its time as long as it goes on."""
+        with self.progress.chunk():
+            return self._reports.write(run_id)
 
     def stop_reports(self) -> None:
         """A report under way is left to another worker: no shutdown waits for it."""

@@ -32,6 +32,8 @@ OPTIONS = {
     # Half a gigabyte by default.
     "s3.cacheCapacityMB": "16",
     "s3.readerCacheSizeMB": "32",
+    # Every test has a bucket, and every bucket some volumes: else they run out before the tests do on a small disk.
+    "volume.max": "10000",
 }
 
 FRUGAL = "200MiB"

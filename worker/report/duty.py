@@ -23,13 +23,14 @@ log = structlog.get_logger(__name__)
 class ReportDuty:
     """What a worker does about reports; `stop` ends one under way before its next part."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        """Raises UsageError for sentences that cannot be read."""
+    def __init__(self, engine: Engine, settings: Settings, step: Callable[[], object] = lambda: None) -> None:
+        """`step` is called before each part. Raises UsageError for sentences that cannot be read."""
         self._engine = engine
         # One process decodes for the report: the others go on for what is graded.
         self._settings = settings.model_copy(update={"decode_processes": 1, "transfer_threads": 2})
         self._next_steps = read_next_steps(settings.report_next_steps)
         self._stopping = Event()
+        self._step = step
 
     def stop(self) -> None:
         """Leave what is under way to another worker."""
@@ -50,7 +51,7 @@ class ReportDuty:
                 lease,
                 Choices(baseline=self._find_baseline(), next_steps=self._next_steps),
                 remark=lambda sentence: log.info("report_remark", run=lease.run_name, remark=sentence),
-                goes_on=lambda: not self._stopping.is_set(),
+                goes_on=self._goes_on,
             )
         except ServiceError as error:
             log.warning("report_put_off", run=lease.run_name, code=error.code, detail=error.detail)
@@ -61,6 +62,10 @@ class ReportDuty:
             return False
         log.info("report_written", run=lease.run_name, at=address)
         return True
+
+    def _goes_on(self) -> bool:
+        self._step()
+        return not self._stopping.is_set()
 
     def _find_baseline(self) -> str | None:
         name = self._settings.report_baseline
