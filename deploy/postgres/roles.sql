@@ -63,6 +63,8 @@ GRANT USAGE ON SEQUENCE decisions_decision_id_seq, sign_in_attempts_attempt_id_s
 
 -- morning, retention. It alone deletes, and can neither hold nor release a run.
 GRANT SELECT ON runs, images, gradings, models, nights TO fundus_keeper;
+-- The report of a night tells the final grades.
+GRANT SELECT ON reviews, decisions, reading_rules TO fundus_keeper;
 GRANT UPDATE (closed_at, verdict, findings, told_at) ON nights TO fundus_keeper;
 GRANT UPDATE (overlay_key, retired_key, overlay_retired_at) ON gradings TO fundus_keeper;
 GRANT DELETE ON gradings, images TO fundus_keeper;

@@ -19,6 +19,10 @@ def test_live_image_overtakes_the_chunk_that_fills_the_worker(tmp_path: Path, sq
         "FUNDUS_BROKER_URL": broker_url,
         "FUNDUS_STORAGE_URL": (tmp_path / "store").as_uri(),
         "FUNDUS_CONCURRENCY": "1",
+        # Drawing takes its time, so that bulk is still busy when the live image comes.
+        "FUNDUS_OVERLAY_SIZE_PX": "2048",
+        "FUNDUS_OVERLAY_FORMAT": "png",
+        "FUNDUS_REPORTS": "false",
     }
     for name in [f"bulk/{number:03}.jpg" for number in range(BULK)] + ["live/patient.jpg"]:
         target = tmp_path / name

@@ -197,7 +197,7 @@ def test_odd_pictures_end_in_clear_codes_and_cost_their_neighbours_nothing(
         GRADABLE[1]: ("graded", None),
         "alpha.png": ("graded", None),
         "sixteen-bit.png": ("graded", None),
-        "grey.jpg": ("graded", None),
+        "grey.jpg": ("ungradable", "not_a_fundus"),
         "truncated.jpg": ("failed", "image_damaged"),
         "text.jpg": ("failed", "image_format"),
         "missing.jpg": ("failed", "image_missing"),

@@ -54,6 +54,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Told:
         "FUNDUS_STORAGE_URL": (folder / "store").as_uri(),
         "FUNDUS_METRICS_PORT": str(port),
         "FUNDUS_LOG_FORMAT": "json",
+        "FUNDUS_REPORTS": "false",
         "FUNDUS_CHUNK_SIZE": str(CHUNK),
     }
     with Redis.from_url(valkey) as client:
