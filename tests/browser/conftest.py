@@ -4,10 +4,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.browser.looks import Looks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -15,32 +16,15 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REFUSED_PORTS = "1719,1720,1723,2049,3659,4045,4190,5060,5061,6000,6566,6665,6666,6667,6668,6669,6679,6697,10080"
 """Chromium opens none of these, and a test's server may have got one."""
-AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 @dataclass
-class Visit:
+class Visit(Looks):
     """One page in a window of its own; `complaints` are errors and warnings of its console and its scripts."""
 
     page: "Page"
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
-
-    def overflow_px(self) -> int:
-        """How far the page can be scrolled sideways."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
-
-    def violations(self) -> list[str]:
-        """What axe-core finds wrong with what is shown now."""
-        axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-        self.page.evaluate(f"() => {{ {axe} }}")
-        found: dict[str, Any] = self.page.evaluate(
-            "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", AXE_TAGS
-        )
-        return [
-            f"{rule['id']}: {rule['help']}: {[node['html'][:120] for node in rule['nodes'][:3]]}"
-            for rule in found["violations"]
-        ]
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,10 @@
 """The console in a real browser: what it shows, how it is worked, and what an attacker's page can do to it."""
 
-import os
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,42 +13,19 @@ import numpy as np
 import pytest
 
 from tests.browser.console_site import Site, let_two_read, running_site, write_as_a_stranger
+from tests.browser.looks import Looks
 from tests.unit.worker.console.rows import PASSWORD
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 WIDTHS = (320, 768, 1920)
 IMAGES = 120
 GRADES: list[int | None] = [(number * 7) % 5 if number % 11 else None for number in range(IMAGES)]
 
 
-@pytest.fixture(scope="module")
-def chromium(request: pytest.FixtureRequest) -> "Iterator[Browser]":
-    """Started here unless the folder's other tests share one; skipped where there is none."""
-    try:
-        shared = request.getfixturevalue("browser")
-    except pytest.FixtureLookupError:
-        shared = None
-    if shared is not None:
-        yield shared
-        return
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make .venv/.dev")
-    with sync_api.sync_playwright() as playwright:
-        # Chromium's own sandbox does not run as root.
-        arguments = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*arguments, *QUIET])
-        yield browser
-        browser.close()
-
-
 @dataclass
-class Visit:
+class Visit(Looks):
     """One window; `complaints` are the errors of its console and its scripts, `foreign` requests that left the site."""
 
     page: "Page"
@@ -68,21 +42,6 @@ class Visit:
         self.page.fill("input[name=password]", PASSWORD)
         self.page.press("input[name=password]", "Enter")
         self.page.wait_for_url("**/runs")
-
-    def overflow_px(self) -> int:
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
-
-    def violations(self) -> list[str]:
-        """What axe-core finds wrong with what is shown now."""
-        axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-        self.page.evaluate(f"() => {{ {axe} }}")
-        found: dict[str, Any] = self.page.evaluate(
-            "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", AXE_TAGS
-        )
-        return [
-            f"{rule['id']}: {rule['help']}: {[node['html'][:120] for node in rule['nodes'][:3]]}"
-            for rule in found["violations"]
-        ]
 
     def pixels(self, selector: str) -> "np.ndarray[Any, Any]":
         picture = cv2.imdecode(np.frombuffer(self.page.locator(selector).screenshot(), np.uint8), cv2.IMREAD_COLOR)
@@ -108,11 +67,11 @@ def fresh(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def visit(chromium: "Browser") -> Iterator[Open]:
+def visit(browser: "Browser") -> Iterator[Open]:
     contexts = []
 
     def enter(site: Site, name: str | None = None, *, width: int = 1280, dark: bool = False) -> Visit:
-        context = chromium.new_context(
+        context = browser.new_context(
             viewport={"width": width, "height": 800},
             color_scheme="dark" if dark else "light",
             reduced_motion="reduce",
