@@ -27,9 +27,12 @@ class Visit(Looks):
     requests: list[str] = field(default_factory=list)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """Debian's Chromium; the test is skipped where there is none."""
+    """Debian's Chromium; the test is skipped where there is none.
+
+    Not for the session: while Playwright is open no test after it may start an event loop.
+    """
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make .venv/.dev")
