@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.contract.vocabulary import Flag, Grade, Status
+    from worker.model.recipe import Recipe
 
 Enhanced: TypeAlias = "NDArray[np.uint8] | NDArray[np.float32] | tuple[NDArray[np.uint8] | NDArray[np.float32], ...]"
 """A picture (S, S, 3) for the network, or one for each recipe of a model that has several."""
@@ -47,6 +48,19 @@ class Field:
     right: int
     border: Ellipse
 
+    def window(self, recipe: Recipe) -> tuple[int, int, int, int]:
+        """Top, bottom, left, right, ends exclusive, of what becomes the network's square.
+
+        It is the box, or with the crop `field` the box about the border, which may reach past the picture.
+        """
+        if recipe.crop != "field":
+            return self.top, self.bottom, self.left, self.right
+        border = self.border
+        # Pixel i reaches from i - 0.5 to i + 0.5.
+        top, bottom = (round(border.centre_y + 0.5 + side * border.radius_y_px) for side in (-1, 1))
+        left, right = (round(border.centre_x + 0.5 + side * border.radius_x_px) for side in (-1, 1))
+        return top, bottom, left, right
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -55,7 +69,8 @@ class Prepared:
     enhanced: (S, S, 3), uint8 or float32 in [0, 1], RGB, as the model was trained on; S is the model's input size.
     canvas: uint8 (C, C, 3) RGB, the field of the colour photograph, centred on black; C is the overlay's size.
     inside: bool (C, C), true within the field.
-    box: top, bottom, left, right of the model's crop on the canvas, ends exclusive: where the saliency belongs.
+    box: top, bottom, left, right of the model's crop on the canvas, ends exclusive: where the saliency belongs. It may
+    reach past the canvas.
     further: as `enhanced`, for each further recipe of a model that has several.
     """
 

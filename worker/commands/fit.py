@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -38,6 +38,10 @@ def fit(
     ] = None,
     circle: Annotated[
         float | None, typer.Option(help="Radius of the field that is kept, of 1; 0.93, or that of --init.")
+    ] = None,
+    crop: Annotated[
+        Literal["lit_box", "field", "none"] | None,
+        typer.Option(help="field: the border becomes a circle, cut off or squashed; lit_box, or that of --init."),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, max=1000, help="Most epochs.")] = 30,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better kappa that end the fit.")] = 10,
@@ -81,7 +85,7 @@ def fit(
     try:
         plan = Plan(
             manifest_sha256=hash_file(manifest),
-            recipe=_make_recipe(initial, size, sigma, circle),
+            recipe=_make_recipe(initial, size, sigma, circle, crop),
             initial_model_id=None if initial is None else initial.model_id,
             seed=seed,
             validation_share=validation_share,
@@ -138,10 +142,12 @@ def fit(
         typer.echo(f"{out / 'bundle'}: {made.name}, model_id {made.model_id}")
 
 
-def _make_recipe(initial: Bundle | None, size: int | None, sigma: float | None, circle: float | None) -> Recipe:
+def _make_recipe(
+    initial: Bundle | None, size: int | None, sigma: float | None, circle: float | None, crop: str | None
+) -> Recipe:
     base = DEFAULT_RECIPE if initial is None else initial.recipe
     side = size or base.input_size_px
-    given = {"sigma_fraction": None if sigma is None else sigma / side, "circle_share": circle}
+    given = {"sigma_fraction": None if sigma is None else sigma / side, "circle_share": circle, "crop": crop}
     changed = {name: value for name, value in given.items() if value is not None}
     return Recipe.model_validate({**base.model_dump(), "input_size_px": side, **changed})
 

@@ -89,7 +89,8 @@ def import_bundle(
         ),
     ] = None,
     crop: Annotated[
-        Literal["lit_box", "none"] | None, typer.Option(help="Crop to the lit field, or not; set by --preprocess.")
+        Literal["lit_box", "field", "none"] | None,
+        typer.Option(help="To the lit rows and columns, to the round border, or not at all; set by --preprocess."),
     ] = None,
     sigma: Annotated[
         float | None, typer.Option(help="Standard deviation of graham's blur in pixels of the input; size / 30.")

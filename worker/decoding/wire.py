@@ -123,6 +123,8 @@ def _rebuild_error(head: dict[str, object]) -> FundusError:
 def _parse_box(box: object, size_px: int) -> tuple[int, int, int, int]:
     if isinstance(box, list) and len(box) == 4 and all(type(side) is int for side in box):
         top, bottom, left, right = box
-        if 0 <= top < bottom <= size_px and 0 <= left < right <= size_px:
+        # A border may reach past the canvas, and a field of which so little is seen is ungradable.
+        reach, sides = 4 * size_px, ((top, bottom), (left, right))
+        if all(-reach <= start < stop <= reach and start < size_px and stop > 0 for start, stop in sides):
             return top, bottom, left, right
     raise ImageDecoderCrashError(f"the decoder's answer has the box {box!r}")

@@ -16,8 +16,10 @@ class Recipe(BaseModel):
     """Side of the square input."""
     input_range: tuple[float, float]
     """What 0 and 255 (or 0.0 and 1.0) of the enhanced picture become at the network's input."""
-    crop: Literal["lit_box", "none"]
-    """`lit_box`: the rows and columns of which more than `lit_share` of the pixels are lit, squashed to a square."""
+    crop: Literal["lit_box", "field", "none"]
+    """`lit_box`: the rows and columns of which more than `lit_share` of the pixels are lit, squashed to a square.
+    `field`: the box about the fitted border, which becomes a circle, also where the camera cut it off or the
+    photograph was squashed; what lies beyond the picture is `outside`."""
     lit_floor: int = Field(default=10, ge=0, le=255)
     """A pixel is lit when its largest channel is above this and above `lit_fraction` of the brightest."""
     lit_fraction: Fraction = 0.06

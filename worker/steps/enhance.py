@@ -9,22 +9,42 @@ from worker.model.recipe import Recipe
 
 
 def enhance(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.uint8]:
-    """The field's box squashed to a square, its background subtracted, cut to the round field: as the recipe says.
+    """The field's window squashed to a square, its background subtracted, cut to the round field: as the recipe says.
 
     Returns uint8 (S, S, 3) RGB, S = recipe.input_size_px.
     Source: Graham 2015, "Kaggle Diabetic Retinopathy Detection competition report".
     """
-    crop = photograph.rgb[field.top : field.bottom, field.left : field.right]
-    picture = _resize(crop, recipe.input_size_px)
+    top, bottom, left, right = field.window(recipe)
+    height, width = photograph.rgb.shape[:2]
+    rows, rows_seen = _visible(top, bottom, height, recipe.input_size_px)
+    columns, columns_seen = _visible(left, right, width, recipe.input_size_px)
+    picture = _resize(photograph.rgb[rows, columns], _length(rows_seen), _length(columns_seen))
     if recipe.enhancement == "graham":
+        # Before the padding, whose edge would be a step.
         picture = _subtract_background(picture, recipe)
+    if picture.shape[:2] != (recipe.input_size_px, recipe.input_size_px):
+        square = np.full((recipe.input_size_px, recipe.input_size_px, 3), recipe.outside, np.uint8)
+        square[rows_seen, columns_seen] = picture
+        picture = square
     return _cut_to_circle(picture, recipe) if recipe.cut_to_circle else picture
 
 
-def _resize(crop: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+def _visible(start: int, stop: int, length: int, size_px: int) -> tuple[slice, slice]:
+    """What of a window from `start` to `stop` lies in a picture of this length, and where it comes to lie in the square."""
+    first, last = max(start, 0), min(stop, length)
+    scale = size_px / (stop - start)
+    to = round((first - start) * scale)
+    return slice(first, last), slice(to, max(round((last - start) * scale), to + 1))
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
+def _resize(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     # The height alone decides, as it did for the training pictures.
-    interpolation = cv2.INTER_AREA if crop.shape[0] > size_px else cv2.INTER_LINEAR
-    return cv2.resize(crop, (size_px, size_px), interpolation=interpolation).astype(np.uint8, copy=False)
+    interpolation = cv2.INTER_AREA if crop.shape[0] > height else cv2.INTER_LINEAR
+    return cv2.resize(crop, (width, height), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def _subtract_background(picture: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:

@@ -91,6 +91,8 @@ def _place_on_canvas(saliency: NDArray[np.float32], prepared: Prepared) -> NDArr
     """Levels 0 to 255 of each pixel of the canvas, uint8 (C, C): the saliency resized to the box, 0 beyond it."""
     top, bottom, left, right = prepared.box
     smooth = cv2.resize(saliency, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    shown = smooth[max(-top, 0) :, max(-left, 0) :]
     levels = np.zeros(prepared.canvas.shape[:2], np.uint8)
-    levels[top:bottom, left:right] = np.rint(np.clip(smooth, 0, 1) * 255)
+    place = levels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    place[:] = np.rint(np.clip(shown[: place.shape[0], : place.shape[1]], 0, 1) * 255)
     return levels

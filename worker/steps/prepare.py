@@ -41,7 +41,7 @@ def prepare(
         enhanced=enhance(photograph, field, recipe),
         canvas=_draw_canvas(crop, box, overlay_size_px),
         inside=_within_border(field, box, overlay_size_px),
-        box=box,
+        box=_place_window(field, recipe, box),
         further=tuple(enhance(photograph, field, one) for one in further),
     )
 
@@ -104,6 +104,16 @@ def _centre_box(height: int, width: int, size_px: int) -> Box:
     tall, wide = max(1, round(height * size_px / longer)), max(1, round(width * size_px / longer))
     top, left = (size_px - tall) // 2, (size_px - wide) // 2
     return top, top + tall, left, left + wide
+
+
+def _place_window(field: Field, recipe: Recipe, box: Box) -> Box:
+    """Where the model's window lies on a canvas that shows the field's box at `box`."""
+    top, bottom, left, right = field.window(recipe)
+    down, across = (box[1] - box[0]) / (field.bottom - field.top), (box[3] - box[2]) / (field.right - field.left)
+    return (
+        *(box[0] + round((row - field.top) * down) for row in (top, bottom)),
+        *(box[2] + round((column - field.left) * across) for column in (left, right)),
+    )
 
 
 def _draw_canvas(crop: NDArray[np.uint8], box: Box, size_px: int) -> NDArray[np.uint8]:

@@ -34,7 +34,7 @@ def test_prepared_image_comes_back_as_it_was() -> None:
         enhanced=random.integers(0, 256, (4, 4, 3), np.uint8),
         canvas=random.integers(0, 256, (6, 6, 3), np.uint8),
         inside=random.random((6, 6)) < 0.5,
-        box=(0, 6, 1, 5),
+        box=(-2, 9, 1, 5),
     )
     stream = io.BytesIO()
     write_prepared(stream, sent)
@@ -85,7 +85,10 @@ def test_long_detail_is_cut_to_500_characters() -> None:
         (answer([1, 2]), "answer is a list"),
         (answer({"error": "SystemExit", "code": "x", "detail": "y"}), "names the error 'SystemExit'"),
         (answer({"error": "ImageDecodeError", "code": 7, "detail": "y"}), "names the error 'ImageDecodeError'"),
-        (answer({"box": [0, 7, 0, 6]}, BODY), r"box \[0, 7, 0, 6\]"),
+        (answer({"box": [0, 25, 0, 6]}, BODY), r"box \[0, 25, 0, 6\]"),
+        (answer({"box": [-25, 6, 0, 6]}, BODY), r"box \[-25, 6, 0, 6\]"),
+        (answer({"box": [6, 9, 0, 6]}, BODY), r"box \[6, 9, 0, 6\]"),
+        (answer({"box": [0, 6, -3, 0]}, BODY), r"box \[0, 6, -3, 0\]"),
         (answer({"box": [3, 3, 0, 6]}, BODY), r"box \[3, 3, 0, 6\]"),
         (answer({"box": [0, 6, 0, True]}, BODY), r"box \[0, 6, 0, True\]"),
         (answer({}, BODY), "box None"),

@@ -84,3 +84,54 @@ def test_only_the_box_is_used() -> None:
     rgb[10:42, 20:52] = 77
     enhanced = enhance(Photograph(rgb), Field(10, 42, 20, 52, ANY_BORDER), PLAIN)
     assert (enhanced == 77).all()
+
+
+ROUND = PLAIN.model_copy(update={"input_size_px": 100, "crop": "field", "outside": 9})
+
+
+def lit(height: int, width: int, border: Ellipse) -> Photograph:
+    """200 within the border, 0 beyond."""
+    y, x = np.mgrid[:height, :width]
+    across, down = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
+    return Photograph(np.repeat(np.where(across**2 + down**2 <= 1, 200, 0)[..., None], 3, axis=2).astype(np.uint8))
+
+
+def test_squashed_field_becomes_round() -> None:
+    border = Ellipse(180.0, 150.0, 100.0, 60.0)
+    enhanced = enhance(lit(300, 400, border), Field(92, 209, 82, 279, border), ROUND)[..., 0]
+    y, x = np.mgrid[:100, :100] - 49.5
+    distance = np.hypot(y, x)
+    assert (enhanced[distance < 48.5] == 200).all()
+    assert (enhanced[distance > 51.5] == 0).all()
+
+
+def test_field_that_is_cut_off_is_padded_and_not_stretched() -> None:
+    # A circle of radius 100 in a picture of which rows 0 to 149 are there, its middle in row 74: the window's rows -26
+    # to 173 become 100, and so rows 13 to 87 are seen.
+    border = Ellipse(149.5, 74.0, 100.0, 100.0)
+    enhanced = enhance(lit(150, 300, border), Field(0, 150, 51, 248, border), ROUND)[..., 0]
+    assert (enhanced[:13] == 9).all()
+    assert (enhanced[88:] == 9).all()
+    y, x = np.mgrid[:100, :100] - 49.5
+    seen = np.abs(y + 0.5) < 36
+    assert (enhanced[seen & (np.hypot(y, x) < 48.5)] == 200).all()
+    assert (enhanced[seen & (np.hypot(y, x) > 51.5)] == 0).all()
+
+
+def test_padding_leaves_no_rim_at_the_cut() -> None:
+    border = Ellipse(149.5, 74.0, 100.0, 100.0)
+    graham = ROUND.model_copy(update={"enhancement": "graham", "cut_to_circle": True, "circle_share": 0.5})
+    enhanced = enhance(lit(150, 300, border), Field(0, 150, 51, 248, border), graham)
+    y, x = np.mgrid[:100, :100] - 50
+    # Within half the radius all is even, and what lies before the cut is as even as the rest.
+    even = (np.hypot(y, x) < 22) & (y > -36) & (y < 36)
+    assert (enhanced[even] == 128).all()
+    assert (enhanced[:13] == 9).all()
+
+
+def test_whole_round_field_is_its_own_box() -> None:
+    border = Ellipse(99.5, 99.5, 100.0, 100.0)
+    field = Field(0, 200, 0, 200, border)
+    rgb = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    as_box = enhance(Photograph(rgb), field, RECIPE)
+    assert np.array_equal(enhance(Photograph(rgb), field, RECIPE.model_copy(update={"crop": "field"})), as_box)

@@ -51,6 +51,17 @@ def test_saliency_fills_the_box_and_is_low_beyond_it() -> None:
     np.testing.assert_array_equal(overlay, expected)
 
 
+def test_saliency_that_reaches_past_the_canvas_is_cut() -> None:
+    # A box of 4 x 4 about the last pixel of the first column: of its cells, one a pixel, the lower left is seen.
+    saliency = np.zeros((4, 4), np.float32)
+    saliency[2, 1] = 1
+    overlay = render_overlay(prepare(grey(4, 0), box=(1, 5, -1, 3)), saliency, opacity=1.0)
+    expected = np.full((4, 4, 3), MAGENTA)
+    expected[0] = 0
+    expected[3, 0] = CYAN
+    np.testing.assert_array_equal(overlay, expected)
+
+
 def test_outside_the_field_is_black() -> None:
     overlay = render_overlay(prepare(grey(3)), np.ones((7, 7), np.float32))
     assert not overlay[0].any()

@@ -61,6 +61,18 @@ def test_field_cut_at_top_and_bottom_keeps_its_aspect_and_lies_in_the_middle() -
     assert prepared.inside[49].sum() == pytest.approx(223.6, abs=4)
 
 
+def test_window_about_a_cut_off_field_reaches_past_the_canvas() -> None:
+    # The canvas is that of the box; one pixel of the picture is one of the canvas. The circle of radius 150 reaches 50
+    # past the picture's top and bottom, which are at 49 and 249.
+    recipe = RECIPE.model_copy(update={"crop": "field"})
+    data = textured_disc(200, 400, 200, 100, 150)
+    prepared = prepare(data, recipe=recipe, overlay_size_px=299, limits=Limits())
+    assert prepared.box == pytest.approx((-1, 300, 0, 299), abs=2)
+    in_box = prepare_bytes(data, overlay_size_px=299)
+    assert np.array_equal(prepared.canvas, in_box.canvas)
+    assert np.array_equal(prepared.inside, in_box.inside)
+
+
 def test_photograph_with_exact_pixels_on_its_canvas() -> None:
     recipe = RECIPE.model_copy(update={"crop": "none"})
     data = textured_disc(256, 256, 128, 128, 120)
