@@ -11,9 +11,9 @@ from rich.table import Table
 
 from worker.commands.card import card
 from worker.commands.fit import fit
+from worker.commands.model_audit import audit
 from worker.commands.model_calibrate import calibrate
 from worker.commands.model_ensemble import ensemble
-from worker.commands.model_pointing import pointing
 from worker.contract.errors import UsageError
 from worker.model.bundle import (
     DEFAULT_BUNDLE,
@@ -132,7 +132,7 @@ app.command()(fit)
 app.command()(card)
 app.command()(calibrate)
 app.command()(ensemble)
-app.command()(pointing)
+app.command()(audit)
 
 
 def _make_recipe(

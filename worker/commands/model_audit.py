@@ -1,5 +1,6 @@
-"""`fundus model pointing`: do the maps point at lesions?"""
+"""`fundus model audit`: can the maps be trusted?"""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -7,45 +8,76 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from worker.contract.errors import UsageError
+from worker.contract.files import write_whole
 from worker.contract.settings import read_settings
-from worker.model.engines import make_engine
 from worker.model.ensemble_bundle import load_model
 
+PAGE_FILE, PLOT_FILE, DOCUMENT_FILE = "AUDIT.md", "audit.png", "audit.json"
 
-def pointing(
+
+def audit(
     bundle: Annotated[str | None, typer.Argument(help="A shipped name or a folder; FUNDUS_MODEL unless given.")] = None,
     *,
     lesions: Annotated[
         Path, typer.Option(help="Folder with photographs NAME.jpg and masks NAME_lesions.png of the same size.")
     ],
+    out: Annotated[Path | None, typer.Option(help="Folder for AUDIT.md with plots, and audit.json.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only where the maps point and where their energy is: a minute, not several.")
+    ] = False,
     resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Of the bootstrap.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show how often the brightest place of a map lies on a lesion, beside the field's centre and chance.
+    """Put the maps to the trial: do they point at lesions, and hang on the picture and on what the model has learnt?
 
+    Pointing game and energy on lesions beside the field's centre, chance and models that learnt nothing; deletion and
+    insertion; layers redrawn from the last to the first; energy beyond the field; small turns of the photograph.
     A mask has one byte a pixel, whose bits are 1 microaneurysms, 2 haemorrhages, 4 hard exudates, 8 soft exudates;
     others do not count. A map without evidence points nowhere and misses.
 
     Examples:
 
-        fundus model pointing --lesions idrid_lesions
+        fundus model audit --lesions idrid_lesions --out audit
 
-        fundus model pointing ./mine --lesions idrid_lesions --json
+        fundus model audit ./mine --lesions idrid_lesions --quick --json
     """
-    # SciPy and matplotlib are loaded only by the command that needs them.
-    from worker.evaluation.pointing import play
-    from worker.evaluation.pointing_view import count, draw_game
+    # SciPy and Matplotlib are loaded only by the command that needs them.
+    from worker.audit.auditing import audit as put_to_trial
+    from worker.audit.document import write_document
+    from worker.audit.page import write_page
+    from worker.audit.plots import draw_audit
+    from worker.audit.view import draw_findings
 
     settings = read_settings()
     model = load_model(bundle or settings.model)
-    engine = make_engine(settings.engine, model)
     messages = Console(stderr=True, highlight=False)
     with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
-        task = progress.add_task("pointing", total=None)
-        pointed = play(engine, lesions, remark=messages.print, step=lambda: progress.advance(task))
-    game = count(pointed, model=model.name, model_id=model.model_id, resamples=resamples, seed=seed)
+        tasks = {}
+
+        def step(trial: str) -> None:
+            if trial not in tasks:
+                tasks[trial] = progress.add_task(trial, total=None)
+            progress.advance(tasks[trial])
+
+        findings = put_to_trial(
+            settings.engine, model, lesions, quick=quick, remark=messages.print, step=step
+        )
+    document = write_document(findings, model=model.name, model_id=model.model_id, resamples=resamples, seed=seed)
+    if out is not None:
+        words = ["fundus", "model", "audit", bundle or settings.model, "--lesions", str(lesions), "--out", str(out)]
+        command = shlex.join([*words, *(["--quick"] if quick else [])])
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_whole(out / DOCUMENT_FILE, (document.model_dump_json(indent=2) + "\n").encode())
+            write_whole(out / PLOT_FILE, draw_audit(document))
+            write_whole(out / PAGE_FILE, write_page(document, PLOT_FILE, command).encode())
+        except OSError as error:
+            raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     if as_json:
-        typer.echo(game.model_dump_json())
+        typer.echo(document.model_dump_json())
     else:
-        Console(highlight=False).print(draw_game(game))
+        Console(highlight=False).print(draw_findings(document))
+        if out is not None:
+            typer.echo(out / PAGE_FILE)

@@ -1,6 +1,6 @@
 """A pointing game as one document for programs and for people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +18,12 @@ MISS_BELOW = 0.5
 
 
 class Score(BaseModel):
-    """Of some images: how often the map, the field's centre and a random place of the field are on a lesion."""
+    """Of some images: how often the map, the field's centre and a random place of the field are on a lesion.
+
+    energy: the share of the map's energy on lesions; an even map's is `chance`. centre_energy: of a Gaussian about the
+    centre. outside: the share of the map's energy beyond the field; outside_area: of what the model sees.
+    over_centre: the mean difference of map and centre on the same images.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,6 +31,11 @@ class Score(BaseModel):
     map: Figure
     centre: Figure
     chance: Figure
+    over_centre: Figure
+    energy: Figure
+    centre_energy: Figure
+    outside: Figure
+    outside_area: Figure
 
 
 class PointingGame(BaseModel):
@@ -45,35 +55,55 @@ class PointingGame(BaseModel):
 
 def count(pointed: Sequence[Pointed], *, model: str, model_id: str, resamples: int, seed: int) -> PointingGame:
     """The scores with their intervals, from resampled images."""
-
-    def score(some: Sequence[Pointed]) -> Score:
-        figures = {
-            name: estimate_mean(np.array([getattr(one, field) for one in some]), resamples=resamples, seed=seed)
-            for name, field in (("map", "hit"), ("centre", "centre"), ("chance", "chance"))
-        }
-        return Score(images=len(some), **figures)
-
-    grades = sorted({one.grade for one in pointed})
     return PointingGame(
         model=model,
         model_id=model_id,
         tolerance=TOLERANCE,
-        whole=score(pointed),
-        by_grade={int(grade): score([one for one in pointed if one.grade == grade]) for grade in grades},
+        whole=score(pointed, resamples=resamples, seed=seed),
+        by_grade=score_by_grade(pointed, resamples=resamples, seed=seed),
         misses=[one.name for one in pointed if one.hit < MISS_BELOW],
         resamples=resamples,
         seed=seed,
     )
 
 
+def score_by_grade(pointed: Sequence[Pointed], *, resamples: int, seed: int) -> dict[int, Score]:
+    """A score for each grade that the model gave."""
+    grades = sorted({one.grade for one in pointed})
+    return {
+        int(grade): score([one for one in pointed if one.grade == grade], resamples=resamples, seed=seed)
+        for grade in grades
+    }
+
+
+def score(pointed: Sequence[Pointed], *, resamples: int, seed: int) -> Score:
+    """One score of all these images."""
+
+    def mean(of: Callable[[Pointed], float]) -> Figure:
+        return estimate_mean(np.array([of(one) for one in pointed]), resamples=resamples, seed=seed)
+
+    return Score(
+        images=len(pointed),
+        map=mean(lambda one: one.hit),
+        centre=mean(lambda one: one.centre),
+        chance=mean(lambda one: one.chance),
+        over_centre=mean(lambda one: one.hit - one.centre),
+        energy=mean(lambda one: one.energy),
+        centre_energy=mean(lambda one: one.centre_energy),
+        outside=mean(lambda one: one.outside),
+        outside_area=mean(lambda one: one.outside_area),
+    )
+
+
 def draw_game(game: PointingGame) -> RenderableType:
     """The scores, in all and by the model's grade."""
-    table = Table("graded", "images", "map", "field's centre", "chance")
-    rows = {"any": game.whole} | {str(grade): score for grade, score in game.by_grade.items()}
-    for name, score in rows.items():
-        table.add_row(name, str(score.images), *(tell(one) for one in (score.map, score.centre, score.chance)))
+    table = Table("graded", "images", "map", "field's centre", "chance", "energy", "centre's energy")
+    rows = {"any": game.whole} | {str(grade): one for grade, one in game.by_grade.items()}
+    for name, one in rows.items():
+        figures = (one.map, one.centre, one.chance, one.energy, one.centre_energy)
+        table.add_row(name, str(one.images), *(tell(figure) for figure in figures))
     foot = (
-        f"On a lesion: within {game.tolerance:.3f} of the field. In brackets: 95% intervals from"
-        f" {game.resamples:,} resamples of images."
+        f"On a lesion: within {game.tolerance:.3f} of the field. Energy: the share of the map's that is on lesions; of"
+        f" an even map it is chance. In brackets: 95% intervals from {game.resamples:,} resamples of images."
     )
     return Stack(Text(f"{game.model} ({game.model_id})"), table, Text(foot, style="dim"))

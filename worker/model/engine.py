@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from worker.items import Enhanced, Prediction
 from worker.model.bundle import Bundle
 from worker.model.ensemble_bundle import Model
@@ -40,6 +37,13 @@ class Engine(Protocol):
         """
 
 
+class Weigher(Protocol):
+    """A model on a device that tells of all its outputs, not of the explained one alone."""
+
+    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
+        """Logits and signed maps of all outputs, of N >= 1 images. Raises as `MemberEngine.weigh` does."""
+
+
 class MemberEngine(Protocol):
     """A network of an ensemble on a device: it weighs, and the ensemble decides what is explained."""
 
@@ -54,7 +58,7 @@ class MemberEngine(Protocol):
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`."""
 
-    def weigh(self, enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> Evidence:
+    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
         """Logits and signed maps of all outputs, of N >= 1 images, in one forward pass.
 
         Raises ValueError and AcceleratorMemoryError as `Engine.predict` does; values may be not finite.

@@ -36,15 +36,20 @@ class EnsembleEngine:
         """See `Engine.predict`. An image is a tuple, one picture for each recipe, or bare where there is one recipe."""
         if not enhanced:
             return []
-        looks = self._look([one if isinstance(one, tuple) else (one,) for one in enhanced])
+        looks = self._look(enhanced)
         average = _average(looks, self._shares, self.bundle.manifest.temperature)
         probabilities, saliency = explain(average, self.bundle.thresholds)
         predictions = to_predictions(average.logits, probabilities, saliency, self.bundle.model_id)
         doubts = measure_disagreement([look.logits for look in looks], self._shares)
         return [replace(one, disagreement=float(doubt)) for one, doubt in zip(predictions, doubts, strict=True)]
 
-    def _look(self, enhanced: Sequence[tuple[Picture, ...]]) -> list[Evidence]:
+    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
+        """Averaged logits and signed maps of all outputs, of N >= 1 images."""
+        return _average(self._look(enhanced), self._shares, self.bundle.manifest.temperature)
+
+    def _look(self, images: Sequence[Enhanced]) -> list[Evidence]:
         """What each member finds in each of its views, the maps turned back."""
+        enhanced = [one if isinstance(one, tuple) else (one,) for one in images]
         recipes = len(self.bundle.manifest.recipes)
         for index, pictures in enumerate(enhanced):
             if len(pictures) != recipes:

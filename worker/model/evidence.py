@@ -27,11 +27,20 @@ def explain(evidence: Evidence, thresholds: Sequence[float]) -> tuple[Array, Arr
     The saliency's maximum is 1, or it is zero everywhere where nothing speaks for the output.
     """
     probabilities = to_probabilities(evidence.logits)
+    return probabilities, rectify(evidence.maps, find_explained(probabilities, thresholds))
+
+
+def find_explained(probabilities: Array, thresholds: Sequence[float]) -> NDArray[np.int64]:
+    """Of each row (N, 5) the highest output above its threshold, 0 where none is."""
     passed = probabilities > np.asarray(thresholds, np.float32)
-    explained = np.where(passed, np.arange(passed.shape[1]), 0).max(axis=1)
-    positive = np.maximum(evidence.maps[np.arange(len(explained)), explained], 0)
+    return np.asarray(np.where(passed, np.arange(passed.shape[1]), 0).max(axis=1), np.int64)
+
+
+def rectify(maps: Array, outputs: NDArray[np.int64]) -> Array:
+    """What speaks for each image's output, (N, h, w) in [0, 1], of signed maps (N, 5, h, w)."""
+    positive = np.maximum(maps[np.arange(len(outputs)), outputs], 0)
     most = positive.max(axis=(1, 2), keepdims=True)
-    return probabilities, positive / np.where(most > 0, most, 1)
+    return np.asarray(positive / np.where(most > 0, most, 1), np.float32)
 
 
 def to_probabilities(logits: Array) -> Array:

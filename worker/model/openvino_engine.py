@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from worker.items import Enhanced, Prediction
 from worker.model.batch import to_predictions
 from worker.model.bundle import Bundle
@@ -45,7 +42,7 @@ class OpenVinoMember:
         """See `Engine.warm_up`. `batch_size` is the full batch from now on."""
         self._program.warm_up(batch_size)
 
-    def weigh(self, enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> Evidence:
+    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
         """See `MemberEngine.weigh`."""
         logits, maps = self._program.run(enhanced)
         return Evidence(logits, maps)

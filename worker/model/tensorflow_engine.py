@@ -54,7 +54,7 @@ class TensorFlowMember:
         side = self.bundle.recipe.input_size_px
         self.weigh([np.zeros((side, side, 3), np.uint8)] * batch_size)
 
-    def weigh(self, enhanced: Sequence[NDArray[np.uint8] | NDArray[np.float32]]) -> Evidence:
+    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
         """See `MemberEngine.weigh`."""
         images, white = stack_images(check_images(enhanced, self.bundle.recipe.input_size_px))
         with translate_memory_errors(len(enhanced)):

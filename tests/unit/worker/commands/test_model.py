@@ -113,7 +113,7 @@ def test_import_without_a_whole_recipe_says_which_options_to_give(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["list", "show", "import", "calibrate", "ensemble", "pointing"])
+@pytest.mark.parametrize("command", ["list", "show", "import", "calibrate", "ensemble", "audit"])
 def test_help_gives_examples(command: str) -> None:
     text = run(command, "--help")
     assert "Examples:" in text

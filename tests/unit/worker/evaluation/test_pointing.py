@@ -10,77 +10,109 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import make_bundle, random_weights
 from worker.contract.errors import UsageError
 from worker.contract.vocabulary import Grade
-from worker.evaluation.pointing import Marked, Pointed, _within, find_brightest, judge, play
+from worker.evaluation.lesions import Marked
+from worker.evaluation.pointing import Pointed, find_brightest, judge, play, survey
 from worker.evaluation.pointing_view import count
-from worker.items import Decision, Ellipse, Field, Photograph, Prediction
+from worker.items import Ellipse, Field, Photograph
 from worker.model.openvino_engine import OpenVinoEngine
 
 FIELD = Field(0, 512, 0, 512, Ellipse(255.5, 255.5, 256.0, 256.0))
-DECISION = Decision(Grade.MODERATE, True, np.zeros(5, np.float32))  # noqa: FBT003 - a dataclass
+WHOLE = (0, 512, 0, 512)
 
 
-def marked(*lesions: tuple[int, int], field: Field = FIELD) -> Marked:
+def marked(*lesions: tuple[int, int], window: tuple[int, int, int, int] = WHOLE) -> Marked:
     """Lesions of one pixel at (x, y) in a picture of 512 x 512."""
     mask = np.zeros((512, 512), bool)
     for x, y in lesions:
         mask[y, x] = True
-    return Marked("eye", Photograph(np.zeros((512, 512, 3), np.uint8)), field, mask)
+    return Marked("eye", Photograph(np.zeros((512, 512, 3), np.uint8)), FIELD, window, mask)
 
 
-def pointing_at(row: int, column: int) -> Prediction:
+def pointing_at(row: int, column: int) -> NDArray[np.float32]:
     saliency = np.full((8, 8), 0.2, np.float32)
     saliency[row, column] = 1
-    return Prediction(np.zeros(5, np.float32), saliency)
+    return saliency
+
+
+def play_one(of: Marked, saliency: NDArray[np.float32]) -> Pointed:
+    return judge(of, survey(of), saliency, Grade.MODERATE)
 
 
 def test_brightest_pixels_are_those_around_the_middle_of_a_cell() -> None:
     # Cells of 64 pixels: the fourth column reaches from 192 to 255.
     inside = np.ones((512, 512), bool)
-    rows, columns = np.nonzero(find_brightest(pointing_at(1, 3).saliency, FIELD, inside))
+    rows, columns = np.nonzero(find_brightest(marked().lay(pointing_at(1, 3)), inside))
     assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(95, 223), (95, 224), (96, 223), (96, 224)]
-    assert not find_brightest(np.zeros((8, 8), np.float32), FIELD, inside).any()
+    assert not find_brightest(marked().lay(np.zeros((8, 8), np.float32)), inside).any()
 
 
 def test_cell_at_the_edge_reaches_to_the_edge_and_not_beyond_the_field() -> None:
     # Row 3 has its middle at 223.5, where the field begins at column 2; column 0 is level up to 31.
-    brightest = find_brightest(pointing_at(3, 0).saliency, FIELD, _within(FIELD, (512, 512)))
+    brightest = find_brightest(marked().lay(pointing_at(3, 0)), marked().inside)
     rows, columns = np.nonzero(brightest)
     assert set(rows.tolist()) == {223, 224}
     assert (columns.min(), columns.max(), len(columns)) == (2, 31, 60)
     # Of them, columns 2 to 19 are within 15 pixels of a lesion in the lower row, and 2 to 18 in the upper one.
-    assert judge(marked((4, 224)), pointing_at(3, 0), DECISION).hit == pytest.approx(35 / 60)
+    assert play_one(marked((4, 224)), pointing_at(3, 0)).hit == pytest.approx(35 / 60)
 
 
 @pytest.mark.parametrize(("away", "hit"), [(0, 1.0), (14, 0.75), (17, 0.0)])
 def test_lesion_within_15_pixels_of_512_is_hit(away: int, hit: float) -> None:
     # The map is brightest at columns 223 and 224 of rows 95 and 96.
-    assert judge(marked((224 + away, 96)), pointing_at(1, 3), DECISION).hit == hit
+    assert play_one(marked((224 + away, 96)), pointing_at(1, 3)).hit == hit
 
 
 def test_baselines_are_the_centre_and_the_share_of_the_field() -> None:
-    central = judge(marked((256, 256)), pointing_at(0, 0), DECISION)
+    central = play_one(marked((256, 256)), pointing_at(0, 0))
     assert (central.hit, central.centre) == (0.0, 1.0)
     # A disc of radius 15 in a field of radius 256.
     assert central.chance == pytest.approx((15 / 256) ** 2, rel=0.02)
-    outer = judge(marked((10, 256)), pointing_at(0, 0), DECISION)
+    outer = play_one(marked((10, 256)), pointing_at(0, 0))
     assert outer.centre == 0.0
 
 
 def test_map_without_evidence_misses() -> None:
-    nothing = Prediction(np.zeros(5, np.float32), np.zeros((8, 8), np.float32))
-    found = judge(marked((256, 256)), nothing, DECISION)
-    assert found.hit == 0.0
+    found = play_one(marked((256, 256)), np.zeros((8, 8), np.float32))
+    assert (found.hit, found.energy, found.outside) == (0.0, 0.0, 0.0)
+
+
+def test_energy_of_an_even_map_is_the_share_of_the_area() -> None:
+    found = play_one(marked((256, 256)), np.ones((8, 8), np.float32))
+    assert found.energy == pytest.approx(found.chance)
+    assert (found.outside, found.outside_area) == pytest.approx((1 - np.pi / 4, 1 - np.pi / 4), abs=0.002)
+    # Of a Gaussian with a deviation of half the radius, cut at the radius: 1 - exp(-r²/2s²) within r, in radii.
+    within = (1 - np.exp(-2 * (15 / 256) ** 2)) / (1 - np.exp(-2))
+    assert found.centre_energy == pytest.approx(within, rel=0.03)
+
+
+def test_energy_is_that_of_the_map_on_lesions() -> None:
+    # One cell of 64 pixels alone, from 256 to 319 in both directions: a tent of 128 pixels, 15 around its middle.
+    saliency = np.zeros((8, 8), np.float32)
+    saliency[4, 4] = 1
+    found = play_one(marked((287, 287)), saliency)
+    away = np.abs(np.arange(512) - 287.5) / 64
+    tent = np.maximum(1 - away, 0)[:, None] * np.maximum(1 - away, 0)[None, :]
+    y, x = np.mgrid[:512, :512]
+    assert found.energy == pytest.approx(tent[np.hypot(y - 287, x - 287) <= 15].sum() / tent.sum(), rel=1e-3)
+
+
+def test_map_of_a_window_that_reaches_past_the_picture_is_cut() -> None:
+    # Cells of 128 pixels: that of row 2 and column 2 begins at -256 + 2 * 128 = 0, and its middle is at 63.5.
+    laid = marked(window=(-256, 768, -256, 768)).lay(pointing_at(2, 2))
+    rows, columns = np.nonzero(laid == laid.max())
+    assert (sorted(set(rows.tolist())), sorted(set(columns.tolist()))) == ([63, 64], [63, 64])
 
 
 def test_scores_are_means_with_intervals_in_all_and_by_grade() -> None:
     pointed = [
-        Pointed(str(number), Grade(2 + number % 2), hit=float(number < 3), centre=0.0, chance=0.25)
+        Pointed(str(number), Grade(2 + number % 2), float(number < 3), 0.0, 0.25, 0.5, 0.3, 0.1, 0.2)
         for number in range(4)
     ]
     game = count(pointed, model="m", model_id="i", resamples=500, seed=0)
     assert (game.whole.map.value, game.whole.chance.value, game.whole.chance.low) == (0.75, 0.25, 0.25)
     assert game.whole.map.low is not None
     assert 0 <= game.whole.map.low < 0.75 < (game.whole.map.high or 0)
+    assert (game.whole.over_centre.value, game.whole.energy.value) == (0.75, 0.5)
     assert {grade: score.map.value for grade, score in game.by_grade.items()} == {2: 1.0, 3: 0.5}
     assert game.misses == ["3"]
 

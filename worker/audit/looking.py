@@ -1,0 +1,76 @@
+"""Ask a model for the maps of outputs that are named, so that maps of one picture can be held against each other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.contract.errors import ModelError
+from worker.items import Enhanced
+from worker.model.engines import EngineName, is_closed_form, make_engine, make_weigher
+from worker.model.ensemble_bundle import Model
+from worker.model.evidence import find_explained, rectify, to_probabilities
+
+BATCH = 16
+
+Outputs = NDArray[np.int64]
+Answer = tuple[NDArray[np.float32], Outputs, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Of N pictures: probabilities (N, 5), the highest output that each passes (N,), the one that its map explains (N,),
+    saliency (N, h, w) in [0, 1]."""
+
+    probabilities: NDArray[np.float32]
+    passed: Outputs
+    explained: Outputs
+    saliency: NDArray[np.float32]
+
+
+class Looker:
+    """A model on a device, as the worker has it."""
+
+    def __init__(self, engine: EngineName, model: Model) -> None:
+        self.model = model
+        self._ask = _by_weighing(engine, model) if is_closed_form(model) else _by_predicting(engine, model)
+
+    def look(self, pictures: Sequence[Enhanced], outputs: Outputs | None = None) -> Looks:
+        """Each picture's map of its own output of `outputs`, or of the highest that it passes where none are given.
+
+        A model that is explained before its last feature map, by a backward pass, tells of the highest alone.
+        N >= 1. Raises ModelError for values that are not finite.
+        """
+        answers = [
+            self._ask(pictures[at : at + BATCH], None if outputs is None else outputs[at : at + BATCH])
+            for at in range(0, len(pictures), BATCH)
+        ]
+        probabilities, explained, saliency = (np.concatenate(part) for part in zip(*answers, strict=True))
+        return Looks(probabilities, find_explained(probabilities, self.model.thresholds), explained, saliency)
+
+
+def _by_weighing(engine: EngineName, model: Model) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
+    weigher = make_weigher(engine, model)
+
+    def ask(pictures: Sequence[Enhanced], outputs: Outputs | None) -> Answer:
+        evidence = weigher.weigh(pictures)
+        if not (np.isfinite(evidence.logits).all() and np.isfinite(evidence.maps).all()):
+            raise ModelError(f"model {model.model_id} yields a value that is not finite")
+        probabilities = to_probabilities(evidence.logits)
+        explained = find_explained(probabilities, model.thresholds) if outputs is None else outputs
+        return probabilities, explained, rectify(evidence.maps, explained)
+
+    return ask
+
+
+def _by_predicting(engine: EngineName, model: Model) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
+    made = make_engine(engine, model)
+
+    def ask(pictures: Sequence[Enhanced], _outputs: Outputs | None) -> Answer:
+        found = made.predict(pictures)
+        probabilities = np.stack([one.probabilities for one in found])
+        explained = find_explained(probabilities, model.thresholds)
+        return probabilities, explained, np.stack([one.saliency for one in found])
+
+    return ask
