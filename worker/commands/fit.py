@@ -17,6 +17,7 @@ from worker.model.recipe import Recipe
 from worker.training.ancestry import trace_ancestry
 from worker.training.examples import hash_file, read_examples
 from worker.training.plan import DEFAULT_RECIPE, Plan
+from worker.training.precision import choose_precision
 
 CHECKPOINT_EVERY_S = 120.0
 
@@ -52,7 +53,10 @@ def fit(
         float, typer.Option(min=0, max=1, help="1: grades as they come; 0: each drawn as often as the others.")
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
-    float32: Annotated[bool, typer.Option("--float32", help="Compute in float32, not in bfloat16.")] = False,
+    precision: Annotated[
+        Literal["auto", "bfloat16", "float32"],
+        typer.Option(help="auto: bfloat16 where the hardware has it, several times as quick there."),
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all cores unless given.")] = None,
     name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's unless given.")] = None,
     training_data: Annotated[str, typer.Option(help="Where the photographs come from, for the bundle.")] = "",
@@ -94,7 +98,7 @@ def fit(
             batch_size=batch_size,
             learning_rate=learning_rate,
             balance=balance,
-            precision="float32" if float32 else "bfloat16",
+            precision=choose_precision() if precision == "auto" else precision,
             threads=threads,
         )
         words = Words(name or out.resolve().name.lower(), training_data, licence)

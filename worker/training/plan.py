@@ -1,10 +1,11 @@
 """What a fit is asked to do: everything that decides its weights, so that the same plan gives the same weights."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.model.recipe import Recipe
+from worker.training.precision import Precision
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -46,7 +47,7 @@ class Plan(BaseModel):
     """Decay of the moving average of the weights, which is what is judged and kept."""
     balance: Share = 0.5
     """Each grade is drawn in proportion to its count to this power: 1 as they come, 0 all grades alike."""
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Precision = "bfloat16"
     threads: int | None = Field(default=None, ge=1)
     """Of one operation; sums run in another order with another number."""
 

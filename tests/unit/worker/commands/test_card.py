@@ -14,7 +14,7 @@ from worker.commands.model import app
 from worker.contract.errors import UsageError
 from worker.training.pictures import read_pictures
 
-QUICK = ("--size=32", "--epochs=1", "--batch-size=4", "--validation-share=0.4", "--float32")
+QUICK = ("--size=32", "--epochs=1", "--batch-size=4", "--validation-share=0.4", "--precision=float32")
 
 
 def run(*arguments: str) -> str:

@@ -22,7 +22,7 @@ from worker.model.bundle import load_bundle
 from worker.training.pictures import read_pictures
 from worker.training.split import HASH_DIGITS
 
-QUICK = ("--size=32", "--epochs=2", "--batch-size=4", "--validation-share=0.4", "--float32")
+QUICK = ("--size=32", "--epochs=2", "--batch-size=4", "--validation-share=0.4", "--precision=float32")
 
 
 def run(*arguments: str) -> Any:
