@@ -15,9 +15,9 @@ def enhance(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.
     Source: Graham 2015, "Kaggle Diabetic Retinopathy Detection competition report".
     """
     top, bottom, left, right = field.window(recipe)
-    height, width = photograph.rgb.shape[:2]
-    rows, rows_seen = _visible(top, bottom, height, recipe.input_size_px)
-    columns, columns_seen = _visible(left, right, width, recipe.input_size_px)
+    # No further than the lit box: where the camera cut the field off, the dark beyond it would pass for a step.
+    rows, rows_seen = _visible(top, bottom, (field.top, field.bottom), recipe.input_size_px)
+    columns, columns_seen = _visible(left, right, (field.left, field.right), recipe.input_size_px)
     picture = _resize(photograph.rgb[rows, columns], _length(rows_seen), _length(columns_seen))
     if recipe.enhancement == "graham":
         # Before the padding, whose edge would be a step.
@@ -29,9 +29,9 @@ def enhance(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.
     return _cut_to_circle(picture, recipe) if recipe.cut_to_circle else picture
 
 
-def _visible(start: int, stop: int, length: int, size_px: int) -> tuple[slice, slice]:
-    """What of a window from `start` to `stop` lies in a picture of this length, and where it comes to lie in the square."""
-    first, last = max(start, 0), min(stop, length)
+def _visible(start: int, stop: int, lit: tuple[int, int], size_px: int) -> tuple[slice, slice]:
+    """What of a window from `start` to `stop` lies in the lit lines, and where it comes to lie in the square."""
+    first, last = max(start, lit[0]), min(stop, lit[1])
     scale = size_px / (stop - start)
     to = round((first - start) * scale)
     return slice(first, last), slice(to, max(round((last - start) * scale), to + 1))
