@@ -55,7 +55,10 @@ def main() -> None:
 
 
 def configure(stack: Stack) -> None:
-    """Point the environment at the servers, migrated and with an empty bucket."""
+    """Point the environment at the servers, migrated and with an empty bucket.
+
+    Without reports: a worker writes one when a run is over, and whatever is timed next would pay for it.
+    """
     assert stack.broker_url is not None
     assert stack.postgres is not None
     assert stack.seaweedfs is not None
@@ -68,6 +71,7 @@ def configure(stack: Stack) -> None:
         "FUNDUS_STORAGE_URL": bucket.storage_url,
         "FUNDUS_S3_ENDPOINT_URL": bucket.endpoint_url,
         "FUNDUS_LOG_LEVEL": "warning",
+        "FUNDUS_REPORTS": "false",
         "AWS_ACCESS_KEY_ID": bucket.access_key,
         "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
     }
