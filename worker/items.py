@@ -18,10 +18,14 @@ Enhanced: TypeAlias = "NDArray[np.uint8] | NDArray[np.float32] | tuple[NDArray[n
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A decoded fundus photograph: `rgb` uint8 (H, W, 3); `scale` is its size over the size as received, in (0, 1]."""
+    """A decoded fundus photograph: `rgb` uint8 (H, W, 3); `scale` is its size over the size as received, in (0, 1].
+
+    `resized` is what `resize_part` has made of it.
+    """
 
     rgb: NDArray[np.uint8]
     scale: float = 1.0
+    resized: dict[tuple[int, ...], NDArray[np.uint8]] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ from worker.items import Photograph
 _DAMAGE = re.compile(r"Corrupt JPEG data: .*|Premature end of .*|Inconsistent progression .*|Invalid SOS .*")
 _NO_MEMORY = re.compile(r"Insufficient memory|Failed to allocate|[Oo]ut of memory")
 _ERROR_LINE = re.compile(r".*(?:error|Error|warning|Warning).*")
+# The reduced scales have a flag with grey and one with BGR; with RGB they are combined.
 _REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
 
 
@@ -38,7 +39,8 @@ def decode_photograph(data: bytes, *, cover_px: int, limits: Limits) -> Photogra
     expected = sorted(-(-side // reduction) for side in (header.height, header.width))
     if sorted(pixels.shape[:2]) != expected:
         raise ImageDecodeError(f"{header.format} decodes to {pixels.shape[:2]}, its header promises {expected}")
-    return Photograph(_to_rgb(pixels), scale=1 / reduction)
+    rgb = _flatten(pixels) if header.has_alpha else _to_8_bits(pixels)
+    return Photograph(rgb, scale=1 / reduction)
 
 
 def choose_reduction(header: Header, cover_px: int) -> int:
@@ -73,11 +75,16 @@ def _translate(header: Header, complaint: str) -> ImageError:
     return ImageDecodeError(f"{size} cannot be decoded: {line.group().strip() if line else 'no reason given'}")
 
 
-def _to_rgb(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    upper = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)
+def _flatten(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Grey, BGR or BGR with transparency, as the codec had it, to RGB over black."""
+    upper = _to_8_bits(pixels)
     if upper.ndim == 2:
         return np.repeat(upper[..., None], 3, axis=2)
     if upper.shape[2] == 4:
         opaque = upper[..., 3:].astype(np.uint16)
         upper = ((upper[..., :3] * opaque + 127) // 255).astype(np.uint8)
     return np.asarray(cv2.cvtColor(upper, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _to_8_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)

@@ -1,11 +1,15 @@
 """Turn the field into the picture that the model was trained on."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.items import Field, Photograph
 from worker.model.recipe import Recipe
+from worker.steps.blur import blur
+from worker.steps.resize import resize_part
 
 
 def enhance(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.uint8]:
@@ -18,7 +22,12 @@ def enhance(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.
     # No further than the lit box: where the camera cut the field off, the dark beyond it would pass for a step.
     rows, rows_seen = _visible(top, bottom, (field.top, field.bottom), recipe.input_size_px)
     columns, columns_seen = _visible(left, right, (field.left, field.right), recipe.input_size_px)
-    picture = _resize(photograph.rgb[rows, columns], _length(rows_seen), _length(columns_seen))
+    height = _length(rows_seen)
+    # The height alone decides, as it did for the training pictures.
+    interpolation = cv2.INTER_AREA if _length(rows) > height else cv2.INTER_LINEAR
+    picture = resize_part(
+        photograph, rows, columns, height=height, width=_length(columns_seen), interpolation=interpolation
+    )
     if recipe.enhancement == "graham":
         # Before the padding, whose edge would be a step.
         picture = _subtract_background(picture, recipe)
@@ -41,20 +50,21 @@ def _length(part: slice) -> int:
     return int(part.stop - part.start)
 
 
-def _resize(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    # The height alone decides, as it did for the training pictures.
-    interpolation = cv2.INTER_AREA if crop.shape[0] > height else cv2.INTER_LINEAR
-    return cv2.resize(crop, (width, height), interpolation=interpolation).astype(np.uint8, copy=False)
-
-
 def _subtract_background(picture: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    background = cv2.GaussianBlur(picture, (0, 0), recipe.input_size_px * recipe.sigma_fraction)
+    background = blur(picture, recipe.input_size_px * recipe.sigma_fraction)
     enhanced = cv2.addWeighted(picture, recipe.gain, background, -recipe.gain, recipe.offset)
     return enhanced.astype(np.uint8, copy=False)
 
 
 def _cut_to_circle(picture: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    size_px = len(picture)
+    # A copy through a mask takes a tenth of the time of NumPy's `where`.
+    cut = np.full_like(picture, recipe.outside)
+    return np.asarray(cv2.copyTo(picture, _circle(len(picture), recipe.circle_radius_px), cut), np.uint8)
+
+
+@cache
+def _circle(size_px: int, radius_px: int) -> NDArray[np.uint8]:
     circle = np.zeros((size_px, size_px), np.uint8)
-    cv2.circle(circle, (size_px // 2, size_px // 2), recipe.circle_radius_px, 1, -1)
-    return np.where(circle[..., None] > 0, picture, np.uint8(recipe.outside))
+    cv2.circle(circle, (size_px // 2, size_px // 2), radius_px, 255, -1)
+    circle.setflags(write=False)
+    return circle

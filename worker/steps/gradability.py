@@ -6,6 +6,7 @@ many are refused, and how many of those that are ruined on purpose. Measured on 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from worker.contract.errors import Ungradable
 from worker.items import Field, Photograph
+from worker.steps.resize import resize_part
 
 _SIZE_PX = 224
 _INNER = 0.9
@@ -96,8 +98,8 @@ def assess_gradability(photograph: Photograph, field: Field) -> None:
 
 def measure_field(photograph: Photograph, field: Field) -> Measures:
     """Raises Ungradable(no_field) where the border lies outside the box."""
-    crop = photograph.rgb[field.top : field.bottom, field.left : field.right]
-    picture = np.asarray(cv2.resize(crop, (_SIZE_PX, _SIZE_PX), interpolation=cv2.INTER_AREA), np.uint8)
+    rows, columns = slice(field.top, field.bottom), slice(field.left, field.right)
+    picture = resize_part(photograph, rows, columns, height=_SIZE_PX, width=_SIZE_PX, interpolation=cv2.INTER_AREA)
     x, y = _places_in_border(field)
     inner = np.asarray(x**2 + y**2 < _INNER**2)
     if not inner.any():
@@ -107,9 +109,9 @@ def measure_field(photograph: Photograph, field: Field) -> Measures:
     green = middle.astype(np.float32)
     fine = green - cv2.GaussianBlur(green, (0, 0), _DETAIL_SIGMA_PX)
     coarse = (green - cv2.GaussianBlur(green, (0, 0), _BACKGROUND_SIGMA_PX))[inner]
-    low, high = np.quantile(coarse, (0.1, 0.9))
+    ordered = np.sort(coarse)
     across, down = _slopes(np.asarray(cv2.GaussianBlur(green, (0, 0), _EDGE_SIGMA_PX), np.float32))
-    reddish, colour_spread = _measure_colours(picture[inner][::_EVERY].astype(np.float32))
+    reddish, colour_spread = _measure_colours(picture.reshape(-1, 3)[np.flatnonzero(inner)[::_EVERY]])
     return Measures(
         visible=_visible_share(field),
         brightness=float(np.median(brightest)),
@@ -117,7 +119,7 @@ def measure_field(photograph: Photograph, field: Field) -> Measures:
         reddish=reddish,
         colour_spread=colour_spread,
         edges=float((across**2 + down**2 > _EDGE**2)[inner].mean()),
-        contrast=float(high - low) / 2.563,
+        contrast=(_quantile(ordered, 0.9) - _quantile(ordered, 0.1)) / 2.563,
         detail=_least_slope(*(slope[inner] for slope in _slopes(fine))),
     )
 
@@ -138,11 +140,21 @@ def _visible_share(field: Field) -> float:
     return min(1.0, float((x**2 + y**2 <= 1).sum()) * across * down / np.pi)
 
 
-def _measure_colours(pixels: NDArray[np.float32]) -> tuple[float, float]:
+def _measure_colours(pixels: NDArray[np.uint8]) -> tuple[float, float]:
     """`reddish` and `colour_spread` of pixels (N, 3)."""
-    shares = pixels / np.maximum(pixels.sum(axis=1, keepdims=True), 1)
-    apart = np.abs(shares - np.median(shares, axis=0)).sum(axis=1)
-    return float((pixels[:, 0] > pixels[:, 1]).mean()), float(np.quantile(apart, 0.9))
+    channels = np.ascontiguousarray(pixels.T).astype(np.float32)
+    shares = channels / np.maximum(channels.sum(axis=0), 1)
+    usual = [_quantile(np.sort(share), 0.5) for share in shares]
+    apart = np.abs(shares - np.array(usual, np.float32)[:, None]).sum(axis=0)
+    return float((channels[0] > channels[1]).mean()), _quantile(np.sort(apart), 0.9)
+
+
+def _quantile(ordered: NDArray[np.floating[Any]], share: float) -> float:
+    """As NumPy's, which takes four times as long as its sort; ordered: (N,), N >= 1."""
+    place = share * (len(ordered) - 1)
+    before = int(place)
+    low, high = float(ordered[before]), float(ordered[min(before + 1, len(ordered) - 1)])
+    return low + (place - before) * (high - low)
 
 
 def _slopes(picture: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -31,9 +31,8 @@ def render_overlay(
     table = colour_table(colours)
     picture = prepared.canvas
     if saliency.any():
-        # OpenCV throughout: 0.7 ms for 512 x 512 pixels, where NumPy's indexing and `where` take 3.6.
-        levels = cv2.merge([_place_on_canvas(saliency, prepared)] * 3)
-        coloured = cv2.LUT(levels, table[:, None])
+        # OpenCV throughout: a fifth of the time of NumPy's indexing and `where`.
+        coloured = cv2.applyColorMap(_place_on_canvas(saliency, prepared), table[:, None])
         picture = np.asarray(cv2.addWeighted(picture, 1 - opacity, coloured, opacity, 0), np.uint8)
     return np.asarray(cv2.bitwise_and(picture, picture, mask=prepared.inside.view(np.uint8)), np.uint8)
 
@@ -44,8 +43,7 @@ def render_colours(
     """The saliency's colours alone, uint8 (C, C, 4) RGBA, opaque within the field: laid over the canvas at an opacity
     of one half they are the overlay. Arguments and errors as of `render_overlay`.
     """
-    levels = _place_on_canvas(saliency, prepared)
-    coloured = cv2.LUT(cv2.merge([levels] * 3), colour_table(colours)[:, None])
+    coloured = cv2.applyColorMap(_place_on_canvas(saliency, prepared), colour_table(colours)[:, None])
     return np.asarray(np.dstack([coloured, np.where(prepared.inside, 255, 0)]), np.uint8)
 
 
@@ -61,7 +59,7 @@ def colour_table(colours: str) -> NDArray[np.uint8]:
         raise SettingsError(f"no colour map {colours!r}; there are {', '.join(list_colour_maps())}")
     levels = np.arange(256, dtype=np.uint8)[:, None]
     as_opencv_orders = np.asarray(cv2.applyColorMap(levels, code), np.uint8)[:, 0]
-    table = as_opencv_orders if colours == NOTEBOOK_COLOURS else as_opencv_orders[:, ::-1]
+    table = np.ascontiguousarray(as_opencv_orders if colours == NOTEBOOK_COLOURS else as_opencv_orders[:, ::-1])
     table.setflags(write=False)
     return table
 
@@ -94,5 +92,5 @@ def _place_on_canvas(saliency: NDArray[np.float32], prepared: Prepared) -> NDArr
     shown = smooth[max(-top, 0) :, max(-left, 0) :]
     levels = np.zeros(prepared.canvas.shape[:2], np.uint8)
     place = levels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    place[:] = np.rint(np.clip(shown[: place.shape[0], : place.shape[1]], 0, 1) * 255)
+    place[:] = cv2.convertScaleAbs(shown[: place.shape[0], : place.shape[1]], alpha=255)
     return levels
