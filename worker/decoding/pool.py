@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from worker.contract.errors import ServiceError
 from worker.decoding.child import DecoderChild
 from worker.decoding.process import Job
+from worker.decoding.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,7 @@ class DecoderPool:
             memory_mb=settings.decode_memory_mb,
             parent=os.getpid(),
         )
+        self._timekeeper = Timekeeper()
         count = settings.decode_processes
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoder")
         self._idle: SimpleQueue[DecoderChild | None] = SimpleQueue()
@@ -82,12 +84,13 @@ class DecoderPool:
             child = self._idle.get()
             if child is not None:
                 child.close()
+        self._timekeeper.stop()
 
     def _start_one(self) -> None:
         self._idle.get()
         child = None
         try:
-            child = DecoderChild(self._program, self._job)
+            child = DecoderChild(self._program, self._job, self._timekeeper)
         finally:
             self._idle.put(child)
 
@@ -104,4 +107,4 @@ class DecoderPool:
             return child
         if child is not None:
             child.close()
-        return DecoderChild(self._program, self._job)
+        return DecoderChild(self._program, self._job, self._timekeeper)

@@ -1,4 +1,4 @@
-"""The program of a decoding process: pictures come in on standard input, prepared images go out on standard output.
+"""The program of a decoding process: requests come in on standard input, answers go out on standard output.
 
 It holds no secret and no connection, may use so much memory and no more, and ends with the worker that started it.
 """
@@ -16,6 +16,7 @@ import cv2
 from pydantic import BaseModel, ConfigDict
 
 from worker.contract.errors import ImageError, ImageTooLargeError, Ungradable
+from worker.decoding.region import open_region
 from worker.decoding.wire import READY, read_request, write_error, write_prepared
 from worker.formats.header import Limits
 from worker.items import Prepared
@@ -43,21 +44,24 @@ class Job(BaseModel):
 
 
 def serve(job: Job, prepare_picture: Callable[[bytes], Prepared]) -> None:
-    """Answer requests until standard input ends. An error that is nobody's to expect ends the process."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    """Answer requests until standard input ends. An error that is nobody's to expect ends the process.
+
+    The second argument of the program is the descriptor of the memory that it shares with the worker.
+    """
+    requests, answers, region = sys.stdin.buffer, os.fdopen(os.dup(1), "wb"), open_region(int(sys.argv[2]))
     os.dup2(2, 1)  # What a library prints must not pass for an answer.
     cv2.setNumThreads(1)
     _end_with_parent(job.parent)
     _limit_memory(job.memory_mb)
     answers.write(READY)
     answers.flush()
-    while (data := read_request(requests)) is not None:
+    while (data := read_request(requests, region)) is not None:
         try:
             prepared = _within_memory(prepare_picture, data)
         except (ImageError, Ungradable) as error:
             write_error(answers, error)
         else:
-            write_prepared(answers, prepared)
+            write_prepared(answers, region, prepared)
 
 
 def _within_memory(prepare_picture: Callable[[bytes], Prepared], data: bytes) -> Prepared:

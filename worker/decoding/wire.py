@@ -1,7 +1,8 @@
-"""What a worker and its decoding processes say to each other: lengths, JSON and pixels, and never a pickle.
+"""What a worker and its decoding processes say to each other: lengths and JSON through pipes, and never a pickle.
 
-A decoding process has read hostile bytes, so its answers are hostile, too: every length is checked before it is
-believed, and nothing in an answer can name code to run.
+The bytes of pictures lie in memory that both share; what a pipe says is that they are there. A decoding process has
+read hostile bytes, so its answers are hostile, too: every length is checked before it is believed, nothing in an answer
+can name code to run, and what lies in the shared memory is copied before it is looked at.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from worker.items import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from mmap import mmap
     from typing import IO
+
+    from numpy.typing import NDArray
 
 READY = b"ready\n"
 MAX_HEAD_BYTES = 4096
@@ -33,26 +37,33 @@ _RAISABLE: dict[str, type[FundusError]] = {
 }
 
 
-def write_request(stream: IO[bytes], data: bytes) -> None:
-    """Send one picture's bytes."""
+def answer_bytes(*, input_sizes_px: Sequence[int], overlay_size_px: int) -> int:
+    """What a prepared photograph takes of the shared memory."""
+    return sum(side**2 * 3 for side in input_sizes_px) + overlay_size_px**2 * 3 + -(-(overlay_size_px**2) // 8)
+
+
+def write_request(stream: IO[bytes], region: mmap, data: bytes) -> None:
+    """Send one picture's bytes, which have to fit the region."""
+    region[: len(data)] = data
     stream.write(_LENGTH.pack(len(data)))
-    stream.write(data)
     stream.flush()
 
 
-def read_request(stream: IO[bytes]) -> bytes | None:
+def read_request(stream: IO[bytes], region: mmap) -> bytes | None:
     """One picture's bytes; None at the end of the stream, which is how a worker says goodbye."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
-    return _read(stream, _LENGTH.unpack(head)[0])
+    return region[: _LENGTH.unpack(head)[0]]
 
 
-def write_prepared(stream: IO[bytes], prepared: Prepared) -> None:
+def write_prepared(stream: IO[bytes], region: mmap, prepared: Prepared) -> None:
     """Answer with a prepared photograph."""
+    start = 0
+    for array in (prepared.enhanced, *prepared.further, prepared.canvas, np.packbits(prepared.inside)):
+        region[start : start + array.nbytes] = np.ascontiguousarray(array).data.cast("B")
+        start += array.nbytes
     _write_head(stream, {"box": prepared.box})
-    arrays = (prepared.enhanced, *prepared.further, prepared.canvas, prepared.inside)
-    stream.writelines(np.ascontiguousarray(array).data for array in arrays)
     stream.flush()
 
 
@@ -63,7 +74,7 @@ def write_error(stream: IO[bytes], error: ImageError | Ungradable) -> None:
     stream.flush()
 
 
-def read_answer(stream: IO[bytes], *, input_sizes_px: Sequence[int], overlay_size_px: int) -> Prepared:
+def read_answer(stream: IO[bytes], region: mmap, *, input_sizes_px: Sequence[int], overlay_size_px: int) -> Prepared:
     """The prepared photograph, pictures for the network uint8, all arrays read-only.
 
     input_sizes_px: of each recipe of the model, in their order.
@@ -77,17 +88,18 @@ def read_answer(stream: IO[bytes], *, input_sizes_px: Sequence[int], overlay_siz
     if "error" in head:
         raise _rebuild_error(head)
     box = _parse_box(head.get("box"), overlay_size_px)
-    canvas = (overlay_size_px, overlay_size_px, 3)
-    enhanced, *further = (
-        np.frombuffer(_read(stream, side**2 * 3), np.uint8).reshape(side, side, 3) for side in input_sizes_px
-    )
-    return Prepared(
-        enhanced=enhanced,
-        canvas=np.frombuffer(_read(stream, overlay_size_px**2 * 3), np.uint8).reshape(canvas),
-        inside=np.frombuffer(_read(stream, overlay_size_px**2), np.uint8).reshape(canvas[:2]) != 0,
-        box=box,
-        further=tuple(further),
-    )
+    start = 0
+
+    def take(count: int) -> NDArray[np.uint8]:
+        nonlocal start
+        start += count
+        return np.frombuffer(region[start - count : start], np.uint8)
+
+    square = (overlay_size_px, overlay_size_px)
+    enhanced, *further = (take(side**2 * 3).reshape(side, side, 3) for side in input_sizes_px)
+    canvas = take(overlay_size_px**2 * 3).reshape(*square, 3)
+    inside = np.unpackbits(take(-(-(overlay_size_px**2) // 8)), count=overlay_size_px**2)
+    return Prepared(enhanced, canvas, inside.reshape(square).view(bool), box, tuple(further))
 
 
 def _write_head(stream: IO[bytes], head: dict[str, object]) -> None:

@@ -141,5 +141,5 @@ def _within_border(field: Field, box: Box, size_px: int) -> NDArray[np.bool_]:
     y = field.top + (np.arange(bottom - top) + 0.5) * (field.bottom - field.top) / (bottom - top) - 0.5
     across, down = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
     inside = np.zeros((size_px, size_px), bool)
-    inside[top:bottom, left:right] = (across**2)[None, :] + (down**2)[:, None] <= 1
+    np.less_equal((across**2)[None, :], (1 - down**2)[:, None], out=inside[top:bottom, left:right])
     return inside
