@@ -23,6 +23,7 @@ from structlog.contextvars import bind_contextvars
 from worker.contract.errors import ImageError, ImageFormatError, ModelError, ServiceError, Ungradable
 from worker.contract.patience import persist
 from worker.contract.vocabulary import Status
+from worker.deliveries import Deliveries
 from worker.isolation import Isolation
 from worker.items import Outcome
 from worker.ledger import Lease, finish_run, is_suspect, lease_chunk, renew_lease, settle_chunk
@@ -92,6 +93,7 @@ class Pipeline:
         self._transferring = Turnstile(settings.transfer_threads)
         self._threads = ThreadPoolExecutor(settings.transfer_threads + cores, thread_name_prefix="transfer")
         self._loop = asyncio.new_event_loop()
+        self._deliveries = Deliveries(self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="pipeline", daemon=True)
         self._thread.start()
 
@@ -233,7 +235,7 @@ class Pipeline:
             data = await self._transfer(partial(self._fetch, image), urgent=urgent)
             async with self._decoding.passing(urgent=urgent):
                 with self._metrics.stage(Stage.PREPARE):
-                    return await asyncio.wrap_future(self._decoders.submit(data))
+                    return await self._deliveries.wait(self._decoders.submit(data))
 
     def _fetch(self, image: LeasedImage) -> bytes:
         limit = self._settings.max_image_bytes
@@ -260,7 +262,7 @@ class Pipeline:
 
     async def _predict(self, prepared: Prepared, *, urgent: bool) -> Prediction:
         pending = self._batcher.submit(prepared.for_model, urgent=urgent)
-        prediction = await asyncio.wrap_future(pending)
+        prediction = await self._deliveries.wait(pending)
         self._metrics.spent(Stage.WAIT, pending.came_at, pending.left_at)
         self._metrics.spent(Stage.INFER, pending.left_at, monotonic())
         return prediction
@@ -304,7 +306,7 @@ class Pipeline:
             return await self._in_thread(work)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await self._loop.run_in_executor(self._threads, copy_context().run, work)
+        return await self._deliveries.wait(self._threads.submit(copy_context().run, work))
 
     def _patiently(self, work: Callable[[], T]) -> T:
         return persist(work, patience_s=self._settings.service_patience_s)
