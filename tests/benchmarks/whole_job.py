@@ -3,7 +3,8 @@
     python -m tests.benchmarks.whole_job [--images N] [--rounds N] [--no-peers]
 
 Rounds are interleaved. The bound is the processor time that the stages of one image cost when they are called one after
-the other, the servers' share included, divided by the cores.
+the other, the servers' share included, divided by the cores. It is taken twice: with the rest of the machine idle, and
+with every core at it, as in the job: cores share caches, memory and power, and the same work costs more there.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -53,7 +55,7 @@ class Timed:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=640)
+    parser.add_argument("--images", type=int, default=960)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
@@ -118,31 +120,50 @@ def timed(work: Round, count: int) -> Timed:
 
 
 def stage_costs(uris: list[str]) -> dict[str, dict[str, float]]:
-    """Seconds of processor time per image by stage: `worker_s` and `servers_s`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.stage_costs", *map(str, server_pids())],
-        input="\n".join(uris),
-        text=True,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    parsed: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
-    return parsed
+    """Seconds of processor time per image by stage: `alone_s` and `worker_s` of the worker on an idle machine and with
+    every core at it, `servers_s` of the servers."""
+    (alone,) = _run_stages(uris, 1)
+    crowded = _run_stages(uris, CORES)
+    stages = alone["worker_s"]
+    return {
+        "alone_s": stages,
+        "worker_s": {stage: sum(one["worker_s"][stage] for one in crowded) / CORES for stage in stages},
+        "servers_s": alone["servers_s"],
+    }
+
+
+def _run_stages(uris: list[str], times: int) -> list[dict[str, dict[str, float]]]:
+    """So many at once."""
+    program = [sys.executable, "-m", "tests.benchmarks.stage_costs", *map(str, server_pids())]
+    children = [
+        subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(times)
+    ]
+    with ThreadPoolExecutor(times) as threads:
+        answers = list(threads.map(lambda child: child.communicate("\n".join(uris))[0], children))
+    assert not any(child.returncode for child in children)
+    return [json.loads(answer.splitlines()[-1]) for answer in answers]
 
 
 def report(costs: list[dict[str, dict[str, float]]], rounds: dict[str, list[Timed]], counts: dict[str, int]) -> str:
     """The tables, which are written to RESULTS.md as well."""
-    bounds = [CORES / (sum(cost["worker_s"].values()) + sum(cost["servers_s"].values())) for cost in costs]
+    bounds, idle_bounds = (
+        [CORES / (sum(cost[part].values()) + sum(cost["servers_s"].values())) for cost in costs]
+        for part in ("worker_s", "alone_s")
+    )
     body = "\n\n".join(
         [
             "## Whole job",
             f"Photographs of 4288 x 2848 in S3 to overlays in S3 and rows in PostgreSQL, {len(costs)} interleaved "
             "rounds; median, least and greatest. The bound is the processor time of all stages, called one after the "
             "other, that of the servers included while a stage talks to them, over the cores: "
-            f"{spread(bounds)} images/s.",
+            f"{spread(idle_bounds)} images/s of stages on an idle machine, {spread(bounds)} of stages with every core "
+            "at them, as in the job: cores share caches, memory and power.",
             f"Command: `python -m tests.benchmarks.whole_job`. Machine: {describe_machine()}.\n"
             f"Versions: {versions_of(PACKAGES)}.",
-            as_table(("stage, ms of processor time per image", "worker", "servers"), cost_rows(costs)),
+            as_table(
+                ("stage, ms of processor time per image", "worker, idle machine", "worker, every core", "servers"),
+                cost_rows(costs),
+            ),
             as_table(
                 ("", "images a round", "images/s", "processor time taken by strangers, %"),
                 [
@@ -155,7 +176,7 @@ def report(costs: list[dict[str, dict[str, float]]], rounds: dict[str, list[Time
                     for name, several in rounds.items()
                 ],
             ),
-            as_table(("ours against", "ratio", "target"), ratio_rows(bounds, rounds)),
+            as_table(("ours against", "ratio", "target"), ratio_rows(idle_bounds, bounds, rounds)),
         ]
     )
     write_section("whole job", body)
@@ -164,7 +185,7 @@ def report(costs: list[dict[str, dict[str, float]]], rounds: dict[str, list[Time
 
 def cost_rows(costs: list[dict[str, dict[str, float]]]) -> list[tuple[str, ...]]:
     """Stages and their sum, in milliseconds."""
-    parts = ("worker_s", "servers_s")
+    parts = ("alone_s", "worker_s", "servers_s")
     stages = [
         (stage, *(spread([1000 * cost[part][stage] for cost in costs], 1) for part in parts))
         for stage in costs[0]["worker_s"]
@@ -172,14 +193,16 @@ def cost_rows(costs: list[dict[str, dict[str, float]]]) -> list[tuple[str, ...]]
     return [*stages, ("all", *(spread([1000 * sum(cost[part].values()) for cost in costs], 1) for part in parts))]
 
 
-def ratio_rows(bounds: list[float], rounds: dict[str, list[Timed]]) -> list[tuple[str, ...]]:
+def ratio_rows(idle_bounds: list[float], bounds: list[float], rounds: dict[str, list[Timed]]) -> list[tuple[str, ...]]:
     """Within a round each."""
     ours = rounds["ours"]
-    measured = [one.rate / bound for one, bound in zip(ours, bounds, strict=True)]
-    undisturbed = [one.rate / (1 - one.elsewhere) / bound for one, bound in zip(ours, bounds, strict=True)]
+
+    def against(several: list[float]) -> str:
+        return spread([one.rate / bound for one, bound in zip(ours, several, strict=True)])
+
     rows = [
-        ("the bound", spread(measured), ">= 0.85"),
-        ("the bound, of what strangers left", spread(undisturbed), ">= 0.85"),
+        ("the bound of stages on an idle machine", against(idle_bounds), ">= 0.85"),
+        ("the bound of stages with every core at them", against(bounds), ">= 0.85"),
     ]
     for name, target in TARGETS.items():
         if name in rounds:
