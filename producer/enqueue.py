@@ -22,7 +22,7 @@ from worker.contract.vocabulary import RunState
 if TYPE_CHECKING:
     from celery import Celery
 
-BATCH_IMAGES = 2048
+BATCH_IMAGES = 4096
 
 Progress = Callable[[int, int], None]
 """Takes the images found so far and those of them that were new."""
@@ -54,21 +54,29 @@ def enqueue(
     Raises SourceError, RunError, DatabaseError or BrokerError; the run stays open then, and the same call goes on.
     """
     started = time.monotonic()
-    batch = list(islice(references, BATCH_IMAGES))  # before the run is made: an unreadable source makes none
+
+    def take() -> list[Reference]:
+        return list(islice(references, BATCH_IMAGES))
+
+    batch = take()  # before the run is made: an unreadable source makes none
     run, position = open_run(engine, request, default_chunk_size=settings.chunk_size)
     found = new = messages = 0
-    with ThreadPoolExecutor(1, thread_name_prefix="sender") as sender:
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="sender") as sender,
+        ThreadPoolExecutor(1, thread_name_prefix="reader") as reader,
+    ):
         sending: Future[int] | None = None
         while batch:
+            coming = reader.submit(take)
             added = _register(engine, run, batch, position, settings)
             position += len(added)
             found += len(batch)
             new += len(added)
             messages += sending.result() if sending else 0
-            # While the broker takes these, the database takes the next.
+            # While the database takes a batch, the broker takes the one before and the source gives the next.
             sending = sender.submit(send_images, app, run, added, run.chunk_size)
             progress(found, new)
-            batch = list(islice(references, BATCH_IMAGES))
+            batch = coming.result()
         messages += sending.result() if sending else 0
     # Images may all be settled by now; the reconciler sends for the report of a run that finishes here.
     state = seal_run(engine, run, report=settings.reports, found=found, new=new, messages=messages)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Connection, String, Table, cast, column, func, literal, select
@@ -18,29 +17,25 @@ def insert_new(connection: Connection, table: Table) -> postgresql.Insert | sqli
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
-def insert_new_rows(connection: Connection, key: Column[str], rows: Rows) -> set[str]:
+def insert_new_rows(connection: Connection, key: Column[str], rows: Rows, **same: object) -> set[str]:
     """Insert the rows, all with the same columns, whose keys are not taken in the table of `key`; the keys of those.
 
-    On PostgreSQL all rows are one JSON parameter: with one for each value, most of the time goes into the statement's
-    text.
+    same: columns that have one value in all rows. On PostgreSQL all rows are one JSON parameter: with one for each
+    value, most of the time goes into the statement's text.
     """
     if not rows:
         return set()
     table = key.table
     assert isinstance(table, Table)  # noqa: S101 - a column of the schema's
     if connection.dialect.name == "sqlite":
-        return set(connection.scalars(insert_new(connection, table).returning(key), list(rows)))
+        whole = [{**row, **same} for row in rows]
+        return set(connection.scalars(insert_new(connection, table).returning(key), whole))
     names = list(rows[0])
-    document = json.dumps(rows, default=_as_text, separators=(",", ":"))
+    document = json.dumps(rows, separators=(",", ":"))
     recordset = func.json_to_recordset(cast(literal(document, String), postgresql.JSON)).table_valued(
         *(column(name, table.c[name].type) for name in names)
     )
-    given = select(*recordset.render_derived(with_types=True).c)
-    insert = insert_new(connection, table).from_select(names, given)
+    constants = [literal(value, table.c[name].type) for name, value in same.items()]
+    given = select(*recordset.render_derived(with_types=True).c, *constants)
+    insert = insert_new(connection, table).from_select([*names, *same], given)
     return set(connection.scalars(insert.returning(key)))
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"a {type(value).__name__} is no value of the ledger")

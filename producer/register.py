@@ -111,7 +111,6 @@ def _hold_open(connection: Connection, run: Run) -> None:
 
 
 def _insert_images(connection: Connection, batch: Mapping[str, Reference]) -> set[str]:
-    now = datetime.now(UTC)
     # In the order of the key: two producers that insert the same images wait for each other, and never in a circle.
     rows = [
         {
@@ -121,11 +120,10 @@ def _insert_images(connection: Connection, batch: Mapping[str, Reference]) -> se
             "eye": reference.eye,
             "reference_grade": reference.reference_grade,
             "sha256": reference.sha256,
-            "registered_at": now,
         }
         for image_id, reference in sorted(batch.items())
     ]
-    return insert_new_rows(connection, images.c.image_id, rows)
+    return insert_new_rows(connection, images.c.image_id, rows, registered_at=datetime.now(UTC))
 
 
 def _update_images(connection: Connection, batch: Mapping[str, Reference], known: Mapping[str, KnownImage]) -> None:
@@ -149,16 +147,13 @@ def _insert_gradings(
     connection: Connection, run: Run, image_ids: Sequence[str], position: int, resend_after_s: float
 ) -> tuple[str, ...]:
     due_at = connection.scalar(select(epoch_now() + resend_after_s))
-    rows = [
-        {
-            "run_id": run.run_id,
-            "image_id": image_id,
-            "position": place,
-            "status": Status.QUEUED,
-            "attempts": 0,
-            "due_at": due_at,
-        }
-        for place, image_id in enumerate(image_ids, start=position)
-    ]
-    new = insert_new_rows(connection, gradings.c.image_id, rows)
+    new = insert_new_rows(
+        connection,
+        gradings.c.image_id,
+        [{"image_id": image_id, "position": place} for place, image_id in enumerate(image_ids, start=position)],
+        run_id=run.run_id,
+        status=Status.QUEUED,
+        attempts=0,
+        due_at=due_at,
+    )
     return tuple(image_id for image_id in image_ids if image_id in new)

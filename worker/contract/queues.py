@@ -53,7 +53,6 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
         task_acks_late=True,
         # A chunk that raises is acknowledged: its rows stay queued and the reconciler sends them again.
         task_acks_on_failure_or_timeout=True,
-        task_send_sent_event=True,
         worker_send_task_events=True,
         worker_prefetch_multiplier=1,
         worker_pool="threads",
