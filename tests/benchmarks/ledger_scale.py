@@ -10,7 +10,6 @@ import argparse
 import os
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +23,9 @@ from producer.status import read_progress
 from tests.benchmarks.contender import versions_of
 from tests.benchmarks.processor_time import server_pids, used_s
 from tests.benchmarks.results import as_table, describe_machine, write_section
+from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
-from tests.benchmarks.whole_run import configure
 from tests.integration.processes import FUNDUS
-from tests.services.seaweedfs import AMPLE
-from tests.services.stack import running
 from worker.contract.database import connect, reading
 from worker.contract.messages import GradeChunk
 from worker.contract.settings import parse_settings
@@ -58,13 +55,8 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=1_000_000)
     parser.add_argument("--chunks", type=int, default=200)
     options = parser.parse_args()
-    with (
-        running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE) as stack,
-        tempfile.TemporaryDirectory() as scratch,
-    ):
-        configure(stack)
-        bucket = os.environ["FUNDUS_STORAGE_URL"].rpartition("/")[0]
-        manifest = write_manifest(Path(scratch) / "manifest.csv", options.references, bucket)
+    with open_site() as site:
+        manifest = write_manifest(site.scratch / "manifest.csv", options.references, f"s3://{site.bucket}")
         done = enqueue(manifest)
         engine = connect(parse_settings())
         with reading(engine) as connection:

@@ -6,26 +6,18 @@ Rounds with and without live images in turn. A batch time is the time in which t
 """
 
 import argparse
-import os
-import tempfile
 import threading
 import time
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from tests.benchmarks.contender import versions_of
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.sending import Producer
+from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
-from tests.benchmarks.whole_job import upload_photographs
-from tests.benchmarks.whole_run import configure
 from tests.integration.processes import worker
-from tests.services.seaweedfs import AMPLE
-from tests.services.stack import running
 from worker.contract.settings import parse_settings
-from worker.contract.storage import object_uri
 from worker.contract.vocabulary import Queue
 
 BATCH_TIMES = 3
@@ -39,13 +31,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--every", type=float, default=2.0)
     options = parser.parse_args()
-    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
-    with servers as stack, tempfile.TemporaryDirectory() as scratch:
-        configure(stack)
-        bucket = urlsplit(os.environ["FUNDUS_STORAGE_URL"]).netloc
-        uris = [object_uri(bucket, key) for key in upload_photographs(bucket, options.images)]
+    with open_site() as site:
+        uris = site.upload_photographs(options.images)
         producer = Producer()
-        with worker({"FUNDUS_LOG_LEVEL": "info"}, Path(scratch) / "worker.log"):
+        with worker({"FUNDUS_LOG_LEVEL": "info"}, site.scratch / "worker.log"):
             producer.grade(uris[:64])
             alone, beside, waits = [], [], []
             for _ in range(options.rounds):

@@ -7,12 +7,9 @@ The images are the shipped samples, over and over, each under a name of its own.
 
 import argparse
 import itertools
-import os
-import tempfile
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
@@ -21,14 +18,10 @@ from matplotlib.figure import Figure
 from tests.benchmarks.contender import versions_of
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.sending import Producer
-from tests.benchmarks.whole_run import configure
+from tests.benchmarks.site import open_site
 from tests.integration.processes import FUNDUS, worker
-from tests.services.seaweedfs import AMPLE
-from tests.services.stack import running
-from worker.contract.settings import parse_settings
-from worker.contract.storage import Storage, object_uri
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = sorted((Path(__file__).parents[2] / "producer" / "samples").glob("IDRiD*.jpg"))
 PLOT = Path(__file__).with_name("memory.png")
 LOOK_EVERY_S = 1.0
 MARGIN = 0.05
@@ -39,13 +32,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20_000)
     options = parser.parse_args()
-    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
-    with servers as stack, tempfile.TemporaryDirectory() as scratch:
-        configure(stack)
-        bucket = urlsplit(os.environ["FUNDUS_STORAGE_URL"]).netloc
-        uris = upload_samples(bucket)
+    with open_site() as site:
+        uris = [site.upload(sample.name, sample.read_bytes()) for sample in SAMPLES]
         producer = Producer()
-        with worker({"FUNDUS_LOG_LEVEL": "info"}, Path(scratch) / "worker.log"):
+        with worker({"FUNDUS_LOG_LEVEL": "info"}, site.scratch / "worker.log"):
             looks: list[tuple[float, float]] = []
             over = threading.Event()
             watching = threading.Thread(target=watch, args=(looks, over))
@@ -54,16 +44,6 @@ def main() -> None:
             over.set()
             watching.join()
         print(report(looks, options.images, options.images / seconds))
-
-
-def upload_samples(bucket: str) -> list[str]:
-    """Addresses of the samples that can be graded, which are in the bucket then."""
-    client = Storage(parse_settings()).client
-    uris = []
-    for sample in sorted(SAMPLES.glob("IDRiD*.jpg")):
-        client.put_object(Bucket=bucket, Key=sample.name, Body=sample.read_bytes())
-        uris.append(object_uri(bucket, sample.name))
-    return uris
 
 
 def watch(looks: list[tuple[float, float]], over: threading.Event) -> None:

@@ -9,22 +9,16 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 
 from tests.benchmarks.contenders import our_worker
 from tests.benchmarks.results import as_table, describe_machine, write_section
-from tests.benchmarks.whole_job import upload_photographs
-from tests.benchmarks.whole_run import configure
+from tests.benchmarks.site import open_site
 from tests.integration.processes import FUNDUS
-from tests.services.seaweedfs import AMPLE
-from tests.services.stack import running
-from worker.contract.storage import object_uri
 
 SAMPLES_PER_S = 50
 LISTED = 12
@@ -36,19 +30,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--title", default="Profile")
     options = parser.parse_args()
-    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
-    with servers as stack, tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        configure(stack)
-        bucket = urlsplit(os.environ["FUNDUS_STORAGE_URL"]).netloc
-        uris = [object_uri(bucket, key) for key in upload_photographs(bucket, options.images)]
-        with our_worker(uris, scratch / "worker.log") as work:
+    with open_site() as site:
+        uris = site.upload_photographs(options.images)
+        with our_worker(uris, site.scratch / "worker.log") as work:
             work(options.images // 10)
             before, began = processor_s(), time.perf_counter()
             seconds = work(options.images)
             wall_s = time.perf_counter() - began
             after = processor_s()
-            functions = sampled(work, options.images, scratch / "stacks")
+            functions = sampled(work, options.images, site.scratch / "stacks")
         costs = {name: (after[name] - before.get(name, 0.0)) / options.images * 1000 for name in after}
         print(report(options.title, options.images, options.images / seconds, wall_s, costs, functions))
 

@@ -7,12 +7,8 @@ Each turn enqueues a run, lets the worker grade a window of it and cancels the r
 
 import argparse
 import itertools
-import os
-import tempfile
 import time
 from collections import defaultdict
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 from redis import Redis
@@ -21,15 +17,11 @@ from producer.cancel import cancel
 from tests.benchmarks.contender import versions_of
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.sending import Producer
+from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
-from tests.benchmarks.whole_job import upload_photographs
-from tests.benchmarks.whole_run import configure
 from tests.integration.processes import worker
-from tests.services.seaweedfs import AMPLE
-from tests.services.stack import running
 from worker.contract.database import connect
 from worker.contract.settings import parse_settings
-from worker.contract.storage import object_uri
 
 PHOTOGRAPHS = 40
 MARGIN = 0.05
@@ -42,14 +34,11 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=640)
     parser.add_argument("--depths", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     options = parser.parse_args()
-    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
-    with servers as stack, tempfile.TemporaryDirectory() as scratch:
-        configure(stack)
-        bucket = urlsplit(os.environ["FUNDUS_STORAGE_URL"]).netloc
-        uris = [object_uri(bucket, key) for key in upload_photographs(bucket, PHOTOGRAPHS)]
+    with open_site() as site:
+        uris = site.upload_photographs(PHOTOGRAPHS)
         producer = Producer()
         rates: dict[int, list[float]] = defaultdict(list)
-        with worker({"FUNDUS_LOG_LEVEL": "info"}, Path(scratch) / "worker.log"):
+        with worker({"FUNDUS_LOG_LEVEL": "info"}, site.scratch / "worker.log"):
             producer.grade(uris)
             for _ in range(options.rounds):
                 for depth in options.depths:

@@ -9,11 +9,9 @@ time that an image costs, over the stub's rate.
 
 import argparse
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,9 +21,7 @@ from tests.benchmarks.contender import versions_of
 from tests.benchmarks.processor_time import server_pids, used_s
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.sending import Producer
-from tests.benchmarks.whole_run import configure
-from tests.services.seaweedfs import AMPLE
-from tests.services.stack import running
+from tests.benchmarks.site import open_site
 from worker.contract.settings import parse_settings
 from worker.contract.storage import file_uri
 from worker.items import Prediction
@@ -62,10 +58,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=2000.0)
     options = parser.parse_args()
-    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
-    with servers as stack, tempfile.TemporaryDirectory() as scratch:
-        configure(stack)
-        stack_file = Path(scratch) / "stack.npy"
+    with open_site() as site:
+        stack_file = site.scratch / "stack.npy"
         pictures = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3), dtype=np.uint8)
         np.save(stack_file, np.concatenate([pictures] * -(-options.images // len(pictures))))
         uris = [f"{file_uri(stack_file)}#{number}" for number in range(options.images)]

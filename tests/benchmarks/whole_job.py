@@ -12,30 +12,24 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 
 from tests.benchmarks.contender import versions_of
 from tests.benchmarks.contenders import Round, celery_peer, our_worker, ray_peer
 from tests.benchmarks.peers.services import TABLE
-from tests.benchmarks.photographs import full_size_jpegs
 from tests.benchmarks.processor_time import machine_busy_s, server_pids, used_s
 from tests.benchmarks.results import as_table, describe_machine, write_section
+from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
-from tests.benchmarks.whole_run import configure
-from tests.services.seaweedfs import AMPLE
-from tests.services.stack import running
+from worker.contract.references import object_place
 from worker.contract.settings import parse_settings
-from worker.contract.storage import Storage, object_uri
 
 CORES = os.cpu_count() or 1
 COSTED_IMAGES = 64
@@ -60,19 +54,16 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     with ExitStack() as cleanup:
-        stack = cleanup.enter_context(running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE))
-        scratch = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
-        configure(stack)
-        bucket = urlsplit(os.environ["FUNDUS_STORAGE_URL"]).netloc
-        keys = upload_photographs(bucket, options.images)
-        uris = [object_uri(bucket, key) for key in keys]
-        arrange_peers(bucket)
-        contenders = {"ours": cleanup.enter_context(our_worker(uris, scratch / "ours.log"))}
+        site = cleanup.enter_context(open_site())
+        uris = site.upload_photographs(options.images)
+        keys = [object_place(uri)[1] for uri in uris]
+        arrange_peers(site.bucket)
+        contenders = {"ours": cleanup.enter_context(our_worker(uris, site.scratch / "ours.log"))}
         if not options.no_peers:
             for name in ("celery_batched", "celery_notebook"):
-                contenders[name] = cleanup.enter_context(celery_peer(name, keys, scratch / f"{name}.log"))
+                contenders[name] = cleanup.enter_context(celery_peer(name, keys, site.scratch / f"{name}.log"))
             if find_spec("ray"):
-                contenders["ray_data"] = cleanup.enter_context(ray_peer(keys, scratch / "ray.log"))
+                contenders["ray_data"] = cleanup.enter_context(ray_peer(keys, site.scratch / "ray.log"))
         counts = {name: max(CORES, round(options.images * SHARES[name])) for name in contenders}
         for name, work in contenders.items():
             print(f"{name}: warm after {work(max(CORES, counts[name] // 4)):.1f} s", flush=True)
@@ -84,15 +75,6 @@ def main() -> None:
                 rounds[name].append(timed(work, counts[name]))
                 print(name, rounds[name][-1], flush=True)
         print(report(costs, rounds, counts))
-
-
-def upload_photographs(bucket: str, count: int) -> list[str]:
-    """Keys of the photographs, which are in the bucket then."""
-    client = Storage(parse_settings()).client
-    keys = [f"photographs/{number:05}.jpg" for number in range(count)]
-    for key, data in zip(keys, full_size_jpegs(count), strict=True):
-        client.put_object(Bucket=bucket, Key=key, Body=data)
-    return keys
 
 
 def arrange_peers(bucket: str) -> None:

@@ -8,10 +8,8 @@ size, in the same process.
 
 import argparse
 import csv
-import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -22,10 +20,8 @@ import numpy as np
 from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 from sqlalchemy import func, select
 
-from tests.services.seaweedfs import AMPLE
-from tests.services.stack import Stack, running
+from tests.benchmarks.site import open_site
 from worker.contract.database import connect, reading
-from worker.contract.migrate import upgrade
 from worker.contract.schema import gradings
 from worker.contract.settings import parse_settings
 from worker.contract.vocabulary import Status
@@ -42,42 +38,14 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--limit", type=int)
     options = parser.parse_args()
-    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
-    with servers as stack, tempfile.TemporaryDirectory() as scratch:
-        configure(stack)
+    with open_site() as site:
         limit = ["--limit", str(options.limit)] if options.limit else []
         fundus("enqueue", str(options.folder), "--labels", str(options.labels), "--run", RUN, *limit)
         images_per_s, forward_per_s = grade()
         fundus("status", RUN)
-        exported = Path(scratch) / "run.csv"
+        exported = site.scratch / "run.csv"
         fundus("export", RUN, "--format", "csv", "--out", str(exported))
         report(exported, images_per_s, forward_per_s)
-
-
-def configure(stack: Stack) -> None:
-    """Point the environment at the servers, migrated and with an empty bucket.
-
-    Without reports: a worker writes one when a run is over, and whatever is timed next would pay for it.
-    """
-    assert stack.broker_url is not None
-    assert stack.postgres is not None
-    assert stack.seaweedfs is not None
-    stack.postgres.wait()
-    stack.seaweedfs.wait()
-    bucket = stack.seaweedfs.create()
-    os.environ |= {
-        "FUNDUS_DATABASE_URL": stack.postgres.url(stack.postgres.create("template0")),
-        "FUNDUS_BROKER_URL": stack.broker_url,
-        "FUNDUS_STORAGE_URL": bucket.storage_url,
-        "FUNDUS_S3_ENDPOINT_URL": bucket.endpoint_url,
-        "FUNDUS_LOG_LEVEL": "warning",
-        "FUNDUS_REPORTS": "false",
-        "AWS_ACCESS_KEY_ID": bucket.access_key,
-        "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
-    }
-    engine = connect(parse_settings())
-    upgrade(engine)
-    engine.dispose()
 
 
 def grade() -> tuple[float, float]:

@@ -1,0 +1,68 @@
+"""Real servers for a benchmark, with a ledger, an empty bucket, and full-size photographs to put into it."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.photographs import full_size_jpegs
+from tests.services.seaweedfs import AMPLE
+from tests.services.stack import Stack, running
+from worker.contract.database import connect
+from worker.contract.migrate import upgrade
+from worker.contract.settings import parse_settings
+from worker.contract.storage import Storage, object_uri
+
+
+@dataclass(frozen=True)
+class Site:
+    """The environment names its servers; `scratch` is a folder that goes with them."""
+
+    bucket: str
+    scratch: Path
+
+    def upload_photographs(self, count: int) -> list[str]:
+        """Addresses of so many full-size photographs, which are in the bucket then."""
+        return [self.upload(f"photographs/{number:05}.jpg", data) for number, data in enumerate(full_size_jpegs(count))]
+
+    def upload(self, key: str, data: bytes) -> str:
+        """The address of an object, which is there then."""
+        Storage(parse_settings()).client.put_object(Bucket=self.bucket, Key=key, Body=data)
+        return object_uri(self.bucket, key)
+
+
+@contextmanager
+def open_site() -> Iterator[Site]:
+    """Valkey, PostgreSQL and SeaweedFS until the block ends."""
+    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
+    with servers as stack, tempfile.TemporaryDirectory() as scratch:
+        yield Site(_configure(stack), Path(scratch))
+
+
+def _configure(stack: Stack) -> str:
+    """Point the environment at the servers; the name of the bucket.
+
+    Without reports: a worker writes one when a run is over, and whatever is timed next would pay for it.
+    """
+    assert stack.broker_url is not None
+    assert stack.postgres is not None
+    assert stack.seaweedfs is not None
+    stack.postgres.wait()
+    stack.seaweedfs.wait()
+    bucket = stack.seaweedfs.create()
+    os.environ |= {
+        "FUNDUS_DATABASE_URL": stack.postgres.url(stack.postgres.create("template0")),
+        "FUNDUS_BROKER_URL": stack.broker_url,
+        "FUNDUS_STORAGE_URL": bucket.storage_url,
+        "FUNDUS_S3_ENDPOINT_URL": bucket.endpoint_url,
+        "FUNDUS_LOG_LEVEL": "warning",
+        "FUNDUS_REPORTS": "false",
+        "AWS_ACCESS_KEY_ID": bucket.access_key,
+        "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
+    }
+    engine = connect(parse_settings())
+    upgrade(engine)
+    engine.dispose()
+    return bucket.storage_url.removeprefix("s3://").partition("/")[0]
