@@ -11,6 +11,11 @@ from worker.items import Enhanced, Prediction
 Images = Sequence[NDArray[np.uint8] | NDArray[np.float32]]
 
 
+def blank_images(side: int, count: int) -> list[NDArray[np.uint8]]:
+    """Black pictures uint8 (side, side, 3), to warm up on."""
+    return [np.zeros((side, side, 3), np.uint8)] * count
+
+
 def check_images(enhanced: Sequence[Enhanced], side: int) -> Images:
     """The images, one picture each, of a shape, type and range that an engine takes.
 

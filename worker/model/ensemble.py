@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.items import Enhanced, Prediction
-from worker.model.batch import to_predictions
+from worker.model.batch import blank_images, to_predictions
 from worker.model.engine import MemberEngine
 from worker.model.ensemble_bundle import Ensemble, View
 from worker.model.evidence import Evidence, enlarge, explain, to_probabilities
@@ -31,6 +31,9 @@ class EnsembleEngine:
         """See `Engine.warm_up`."""
         for member in self._members:
             member.warm_up(batch_size)
+        # Members tell of values that are not finite only together.
+        recipes = self.bundle.manifest.recipes
+        self.predict([tuple(blank_images(recipe.input_size_px, 1)[0] for recipe in recipes)])
 
     def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
         """See `Engine.predict`. An image is a tuple, one picture for each recipe, or bare where there is one recipe."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from worker.items import Enhanced, Prediction
-from worker.model.batch import to_predictions
+from worker.model.batch import blank_images, to_predictions
 from worker.model.bundle import Bundle
 from worker.model.evidence import Evidence
 from worker.model.openvino_graph import build_openvino_evidence_graph, build_openvino_graph
@@ -20,7 +20,8 @@ class OpenVinoEngine:
 
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`. `batch_size` is the full batch from now on."""
-        self._program.warm_up(batch_size)
+        self._program.prepare(batch_size)
+        self.predict(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
     def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
         """See `Engine.predict`."""
@@ -40,7 +41,8 @@ class OpenVinoMember:
 
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`. `batch_size` is the full batch from now on."""
-        self._program.warm_up(batch_size)
+        self._program.prepare(batch_size)
+        self.weigh(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
     def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
         """See `MemberEngine.weigh`."""

@@ -47,13 +47,12 @@ class OpenVinoProgram:
         self._full_part: list[_FullPart] = []
         self._full_size = 0
 
-    def warm_up(self, batch_size: int) -> None:
-        """Compile for this full batch, and run it once on blank images."""
+    def prepare(self, batch_size: int) -> None:
+        """Compile for this full batch."""
         side = self._side
         self._full_size = -(-batch_size // len(self._any_part))
         fixed = self._compile(_fix_batch(self._graph, self._full_size, side))
         self._full_part = [_FullPart(request, (self._full_size, side, side, 3)) for request in fixed]
-        self.run([np.zeros((side, side, 3), np.uint8)] * batch_size)
 
     def run(self, enhanced: Sequence[Enhanced]) -> list[NDArray[np.float32]]:
         """The graph's outputs for N >= 1 images. Raises ValueError as `check_images` does."""

@@ -4,13 +4,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from worker.contract.errors import AcceleratorMemoryError
 from worker.items import Enhanced, Prediction
-from worker.model.batch import check_images, stack_images, to_predictions
+from worker.model.batch import blank_images, check_images, stack_images, to_predictions
 from worker.model.bundle import Bundle
 from worker.model.densenet import load_network
 from worker.model.evidence import Evidence
@@ -27,8 +25,7 @@ class TensorFlowEngine:
 
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`."""
-        side = self.bundle.recipe.input_size_px
-        self.predict([np.zeros((side, side, 3), np.uint8)] * batch_size)
+        self.predict(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
     def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
         """See `Engine.predict`."""
@@ -51,8 +48,7 @@ class TensorFlowMember:
 
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`."""
-        side = self.bundle.recipe.input_size_px
-        self.weigh([np.zeros((side, side, 3), np.uint8)] * batch_size)
+        self.weigh(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
     def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
         """See `MemberEngine.weigh`."""

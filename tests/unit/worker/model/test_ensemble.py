@@ -210,3 +210,5 @@ def test_value_that_is_not_finite_names_its_image(first: Bundle) -> None:
     engine = run(join([make_bundle(weights), first], [1, 1]))
     with pytest.raises(ModelError, match="image 0 of 2 yields a value that is not finite"):
         engine.predict(pictures(2))
+    with pytest.raises(ModelError, match="yields a value that is not finite"):
+        engine.warm_up(2)

@@ -88,8 +88,11 @@ def test_value_that_is_not_finite_names_its_image() -> None:
     weights = random_weights()
     weights["head/bias"] = np.full(5, np.float32(3e38))
     weights["head/kernel"] = np.full_like(weights["head/kernel"], 3e38)
+    engine = OpenVinoEngine(make_bundle(weights), "f32")
     with pytest.raises(ModelError, match="image 0 of 2 yields a value that is not finite"):
-        OpenVinoEngine(make_bundle(weights), "f32").predict(pictures(2))
+        engine.predict(pictures(2))
+    with pytest.raises(ModelError, match="image 0 of 3 yields a value that is not finite"):
+        engine.warm_up(3)
 
 
 def test_start_needs_no_tensorflow() -> None:
