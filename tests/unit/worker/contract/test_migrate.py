@@ -18,7 +18,7 @@ from worker.contract.schema import metadata
 TABLES = {
     "models", "runs", "images", "gradings", "locks", "audit",
     "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews",
-    "nights", "sightings", "reports",
+    "nights", "sightings", "reports", "compatibility",
 }  # fmt: skip
 assert reading_schema.users.name in TABLES
 MIGRATE = """
