@@ -176,7 +176,7 @@ def test_prometheus_asks_exporter_and_workers_and_reads_the_alarms(project: Any)
     folder = ROOT / "deploy" / "prometheus"
     config = yaml.safe_load((folder / "prometheus.yml").read_text())
     command = project["services"]["exporter"]["command"]
-    assert command[:3] == ["exporter", "--host", "0.0.0.0"]
+    assert command == ["exporter", "--host", "0.0.0.0", "--disk", "engine=/"]
     ledger, workers = config["scrape_configs"]
     assert ledger["static_configs"] == [{"targets": ["exporter:9808"]}]
     environment = project["services"]["worker"]["environment"]
