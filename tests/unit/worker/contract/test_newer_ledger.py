@@ -1,6 +1,7 @@
 """A program meets a ledger that a later version has upgraded."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from producer.cli import app
 from producer.doctor.check import Verdict
 from producer.doctor.database import check_database
 from tests.unit.producer.ledger_rows import add_model, grade, make_run, references, rows_of
-from tests.unit.worker.contract.later_migrations import CONTRACTED, EXPANDED, migrate_to
+from tests.unit.worker.contract.later_migrations import CONTRACTED, EXPANDED, migrate_to, write_later
 from worker.contract.database import reading, writing
 from worker.contract.errors import UsageError
-from worker.contract.migrate import read_levels, require_current, upgrade
+from worker.contract.migrate import MIGRATIONS, read_levels, require_current, upgrade
 from worker.contract.settings import Settings
+
+FIRST_TO_SAY = "0008"
+TAKES_AWAY = re.compile(r"drop_(table|column)|rename_table|alter_column|DROP (TABLE|COLUMN)|RENAME|SET NOT NULL")
 
 
 def address_of(engine: Engine) -> str:
@@ -85,3 +89,14 @@ def test_commands_say_whether_the_ledger_serves_them(
     assert f"at level {level}" in check.detail
     assert own in check.detail
     assert CliRunner().invoke(app, ["status"]).exit_code == (0 if served else 2)
+
+
+def test_migration_that_takes_something_away_says_whom_the_ledger_serves(tmp_path: Path) -> None:
+    write_later(tmp_path)
+    written = [path for path in (MIGRATIONS / "versions").glob("0*.py") if path.name[:4] > FIRST_TO_SAY]
+    found = {}
+    for path in (*written, *tmp_path.glob("*.py")):
+        upgrade = path.read_text().partition("def upgrade()")[2].partition("def downgrade()")[0]
+        found[path.name[:4]] = (TAKES_AWAY.search(upgrade) is not None, "serve_from(" in upgrade)
+    assert (found[EXPANDED], found[CONTRACTED]) == ((False, False), (True, True))
+    assert [level for level, (takes_away, says) in found.items() if takes_away and not says] == []
