@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, Engine, func, or_, select
+from sqlalchemy import Connection, Engine, func, or_, select, text
 
+from producer.night_gauges import tell_nights
 from worker.contract.database import epoch_now, reading
 from worker.contract.errors import FundusError
 from worker.contract.schema import RECONCILER_LOCK, gradings, locks, runs
-from worker.contract.vocabulary import Grade, Queue, RunKind, RunState, Status
+from worker.contract.vocabulary import Grade, Queue, RunState, Status
 
 GOING_ON = (RunState.OPEN, RunState.RUNNING)
 MOST_ATTEMPTS_TOLD = 9
@@ -58,7 +59,13 @@ class LedgerCollector(Collector):
     def _ledger(self) -> list[Metric]:
         now = datetime.now(UTC)
         with reading(self._engine) as connection:
-            return [*_runs(connection, now), *_images(connection, now), *_workers(connection), *_night(connection)]
+            return [
+                *_runs(connection, now),
+                *_images(connection, now),
+                *_workers(connection),
+                *tell_nights(connection, now - RECENT),
+                _size(connection),
+            ]
 
     def _broker(self) -> list[Metric]:
         metric = GaugeMetricFamily("fundus_queue_messages", "Messages that no worker holds.", labels=["queue"])
@@ -155,10 +162,12 @@ def _workers(connection: Connection) -> Iterator[Metric]:
     yield _gauge("fundus_ledger_tended", "Whether any worker tends the ledger.", connection.scalar(held) or 0)
 
 
-def _night(connection: Connection) -> Iterator[Metric]:
-    latest = connection.scalar(select(func.max(runs.c.created_at)).where(runs.c.kind == RunKind.NIGHTLY))
-    seconds = latest.timestamp() if latest is not None else 0.0
-    yield _gauge("fundus_last_night_timestamp_seconds", "When the last nightly run was enqueued; 0: never.", seconds)
+def _size(connection: Connection) -> Metric:
+    size = {
+        "postgresql": "SELECT pg_database_size(current_database())",
+        "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    }[connection.dialect.name]
+    return _gauge("fundus_ledger_bytes", "Size of the ledger.", float(connection.scalar(text(size)) or 0))
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

@@ -8,7 +8,7 @@ from worker.contract.settings import Settings
 
 
 def open_ledger(settings: Settings) -> Engine:
-    """A connection to a ledger of this code's level. Raises UsageError for another level, DatabaseError."""
+    """A connection to a ledger that serves this code. Raises UsageError for one that does not, DatabaseError."""
     engine = connect(settings)
     require_current(engine)
     return engine

@@ -99,6 +99,7 @@ def describe_counts(run: Run, counts: Counts) -> dict[str, Any]:
         "model_id": run.model_id,
         "created_at": run.created_at.isoformat(),
         "finished_at": None if run.finished_at is None else run.finished_at.isoformat(),
+        "held": run.held,
     }
 
 

@@ -48,7 +48,7 @@ def draw_overview(runs: Sequence[tuple[Run, Counts]]) -> RenderableType:
         not_graded = sum(counts.by_status[status] for status in FAILURES)
         table.add_row(
             run.name,
-            Text(run.state, STATE_STYLES[run.state]),
+            _state(run),
             f"{counts.total:,}",
             _percent(counts),
             f"{counts.by_status[Status.GRADED]:,}",
@@ -60,7 +60,12 @@ def draw_overview(runs: Sequence[tuple[Run, Counts]]) -> RenderableType:
 
 def _heading(run: Run) -> Text:
     model = f"model {run.model_id}" if run.model_id else "no model yet"
-    return Text.assemble((run.name, "bold"), "  ", (run.state, STATE_STYLES[run.state]), f"  {run.queue}  {model}")
+    return Text.assemble((run.name, "bold"), "  ", _state(run), f"  {run.queue}  {model}")
+
+
+def _state(run: Run) -> Text:
+    """Whether it goes on, and whether a legal hold keeps it."""
+    return Text.assemble((run.state, STATE_STYLES[run.state]), (", held" if run.held else "", "magenta"))
 
 
 def _bar(progress: Progress) -> RenderableType:

@@ -27,7 +27,7 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public
 GRANT USAGE ON SCHEMA public TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 
 -- Every program checks the level of the schema, and tells what it did.
-GRANT SELECT ON alembic_version TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
+GRANT SELECT ON alembic_version, compatibility TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 GRANT INSERT ON audit TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 

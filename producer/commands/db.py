@@ -6,7 +6,7 @@ import typer
 
 from producer.screen import answers, print_json
 from worker.contract.database import connect
-from worker.contract.migrate import levels, upgrade
+from worker.contract.migrate import read_levels, upgrade
 from worker.contract.settings import read_settings
 
 app = typer.Typer(help="Bring the database to this version's level.", no_args_is_help=True)
@@ -23,9 +23,9 @@ def upgrade_database(*, json: Json = False) -> None:
     $ FUNDUS_DATABASE_URL=postgresql://fundus@db/fundus fundus db upgrade
     """
     engine = connect(read_settings())
-    before, _ = levels(engine)
+    before = read_levels(engine).ledger
     upgrade(engine)
-    _, level = levels(engine)
+    level = read_levels(engine).ledger
     if json:
         print_json({"before": before, "level": level})
     else:
@@ -34,15 +34,18 @@ def upgrade_database(*, json: Json = False) -> None:
 
 @app.command()
 def current(*, json: Json = False) -> None:
-    """Show the database's level and the level that this version needs. Exit 1 when they differ.
+    """Show the database's level and this version's. Exit 1 when this version may not use the database.
+
+    It may use one that a newer version has upgraded, unless that took away what this one needs.
 
     Examples:
     $ fundus db current
     """
-    level, needed = levels(connect(read_settings()))
+    levels = read_levels(connect(read_settings()))
     if json:
-        print_json({"level": level, "needed": needed})
+        print_json({"level": levels.ledger, "needed": levels.program, "served": levels.is_served})
     else:
-        answers().print(f"level {level or 'empty'}, this version needs {needed}")
-    if level != needed:
+        open_to_it = "newer and open to it, " if levels.is_newer and levels.is_served else ""
+        answers().print(f"level {levels.ledger or 'empty'}, {open_to_it}this version needs {levels.program}")
+    if not levels.is_served:
         raise typer.Exit(1)

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 from prometheus_client import CollectorRegistry, start_http_server
 
+from producer.disks import DiskCollector, parse_disks
 from producer.exporter import LedgerCollector
 from producer.ledger import open_ledger
 from producer.screen import print_error, print_note
-from worker.contract.errors import UsageError
+from worker.contract.errors import FundusError, UsageError
 from worker.contract.queues import make_celery, waiting
 from worker.contract.settings import read_settings
 
@@ -21,23 +22,28 @@ app = typer.Typer()
 def exporter(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 9808,
     host: Annotated[str, typer.Option(help="The address; 0.0.0.0 for all.")] = "127.0.0.1",
+    disk: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="A disk to measure, by a folder on it; may be repeated."),
+    ] = None,
 ) -> None:
     """Serve metrics until told to stop. They name no run, image or person.
 
     Examples:
     $ fundus exporter
+    $ fundus exporter --disk ledger=/var/lib/postgresql --disk store=/srv/fundus
     $ fundus exporter --host 0.0.0.0 --port 9808
     """
     settings = read_settings()
+    disks = parse_disks(disk or ())
     celery = make_celery(settings)
     registry = CollectorRegistry()
-    registry.register(
-        LedgerCollector(
-            open_ledger(settings),
-            lambda queue: waiting(celery, queue),
-            complain=lambda error: print_error(error.code, error.detail),
-        )
-    )
+
+    def complain(error: FundusError) -> None:
+        print_error(error.code, error.detail)
+
+    registry.register(LedgerCollector(open_ledger(settings), lambda queue: waiting(celery, queue), complain))
+    registry.register(DiskCollector(disks, complain))
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())

@@ -1,9 +1,9 @@
-"""Check the database: it answers, and its schema is at this version's level."""
+"""Check the database: it answers, and its schema serves this version."""
 
 from producer.doctor.check import Check, Verdict, masked
 from worker.contract.database import connect
 from worker.contract.errors import FundusError
-from worker.contract.migrate import levels
+from worker.contract.migrate import read_levels
 from worker.contract.settings import Settings
 
 
@@ -12,12 +12,12 @@ def check_database(settings: Settings) -> list[Check]:
     address = masked(settings.database_url.get_secret_value())
     try:
         engine = connect(settings)
-        level, needed = levels(engine)
+        levels = read_levels(engine)
         engine.dispose()
     except FundusError as error:
         remedy = "start the database, or mend FUNDUS_DATABASE_URL"
         return [Check("database", Verdict.FAILED, masked(f"{address}: {error.detail}"), remedy)]
-    if level != needed:
-        detail = f"{address} is at level {level or 'none'}, this version needs {needed}"
-        return [Check("database", Verdict.FAILED, detail, "run `fundus db upgrade`, or install the version it is for")]
-    return [Check("database", Verdict.OK, f"{address} at level {level}")]
+    if not levels.is_served:
+        return [Check("database", Verdict.FAILED, f"{address}: {levels.fault}", levels.remedy)]
+    newer = f", newer than this version's {levels.program} and open to it" if levels.is_newer else ""
+    return [Check("database", Verdict.OK, f"{address} at level {levels.ledger}{newer}")]

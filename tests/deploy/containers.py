@@ -99,7 +99,7 @@ class Machine:
 
     def __init__(self, project: Any, folder: Path, network: int) -> None:
         self._project = project
-        self._folder = folder
+        self.folder = folder
         self._network = network
         self._hosts = "127.0.0.1 localhost " + " ".join(project["services"])
 
@@ -109,7 +109,7 @@ class Machine:
         command = [*(service.get("entrypoint") or image.entrypoint)]
         command += arguments or service.get("command") or image.command
         environment = {**image.environment, **(service.get("environment") or {})}
-        own = self._folder / f"{name}-{len(list(self._folder.glob(f'{name}-*')))}"
+        own = self.folder / f"{name}-{len(list(self.folder.glob(f'{name}-*')))}"
         (own / "bin").mkdir(parents=True)
         for program, content in image.programs.items():
             if isinstance(content, Path):
@@ -120,6 +120,8 @@ class Machine:
         script = "\n".join([*self._make_root(service, own), _enter(service, image, command)])
         outer = ["nsenter", f"--target={self._network}", "--net", "unshare", "--mount", "/bin/sh", "-c", script]
         server = start(outer, own / f"{name}.log", environment=environment, inherits=False)
+        while server.process.poll() is None and not _has_root_of_its_own(server.process.pid):
+            time.sleep(0.01)
         check = service.get("healthcheck") or {}
         health = () if check.get("disable") else check.get("test") or image.health
         return Container(name, command, server, environment, health)
@@ -143,7 +145,7 @@ class Machine:
         for volume in service.get("volumes", ()):
             source = Path(volume["source"])
             if volume["type"] == "volume":
-                source = self._folder / "volumes" / volume["source"]
+                source = self.folder / "volumes" / volume["source"]
                 source.mkdir(parents=True, exist_ok=True)
             target = volume["target"]
             yield f"show {shlex.quote(str(source))} {target}"
@@ -183,3 +185,10 @@ def _enter(service: Any, image: Image, command: Sequence[str]) -> str:
     inside = ["/bin/sh", "-c", f'cd {image.folder}; exec "$@"', "-", "setpriv", *given_up, *command]
     close = "mount -o remount,ro root" if service.get("read_only") else ""
     return f"folder {image.folder}\n{close}\nexec {shlex.join([*door, *inside])}"
+
+
+def _has_root_of_its_own(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/root").readlink() != Path("/")
+    except FileNotFoundError:  # it has just ended
+        return True

@@ -24,7 +24,8 @@ ENVIRONMENT = "/opt/fundus"
 VALKEY_CLI = f"""#!{sys.executable}
 import os, sys
 from redis import Redis
-print("PONG" if Redis(password=os.environ["VALKEYCLI_AUTH"]).execute_command(*sys.argv[1:]) else "")
+answer = Redis(password=os.environ["VALKEYCLI_AUTH"]).execute_command(*sys.argv[1:])
+print("PONG" if answer is True else answer)
 """
 POSTGRES = """#!/bin/sh
 set -e

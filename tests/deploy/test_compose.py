@@ -24,6 +24,7 @@ SECRETS = (
 )
 OWN_IMAGES = {f"fundus-{target}:{__version__}" for target in ("worker", "producer", "console", "flower")}
 OWN_IMAGES |= {f"fundus-worker:{__version__}-gpu"}
+KEEP_REPORTS = ("worker", "worker-gpu", "fundus")
 OWN_SERVICES = ["migrate", "worker", "worker-gpu", "beat", "flower", "console", "exporter", "fundus"]
 
 
@@ -126,8 +127,15 @@ def test_own_service_can_write_nowhere_but_its_volume(name: str, project: Any) -
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     writable = [volume["target"] for volume in service.get("volumes", []) if not volume.get("read_only")]
-    own = {"beat": ["/var/lib/fundus/beat"]} | {key: ["/var/lib/fundus/reports"] for key in ("worker", "worker-gpu")}
+    own = {"beat": ["/var/lib/fundus/beat"]} | {key: ["/var/lib/fundus/reports"] for key in KEEP_REPORTS}
     assert writable == own.get(name, [])
+
+
+def test_reports_are_written_and_deleted_in_one_volume(project: Any) -> None:
+    for name in KEEP_REPORTS:
+        service = project["services"][name]
+        (volume,) = [volume for volume in service["volumes"] if not volume.get("read_only")]
+        assert (volume["source"], volume["target"]) == ("reports", service["environment"]["FUNDUS_REPORTS_DIR"])
 
 
 def test_what_may_be_written_belongs_to_the_programs_user(project: Any) -> None:
@@ -168,7 +176,7 @@ def test_prometheus_asks_exporter_and_workers_and_reads_the_alarms(project: Any)
     folder = ROOT / "deploy" / "prometheus"
     config = yaml.safe_load((folder / "prometheus.yml").read_text())
     command = project["services"]["exporter"]["command"]
-    assert command[:3] == ["exporter", "--host", "0.0.0.0"]
+    assert command == ["exporter", "--host", "0.0.0.0", "--disk", "engine=/"]
     ledger, workers = config["scrape_configs"]
     assert ledger["static_configs"] == [{"targets": ["exporter:9808"]}]
     environment = project["services"]["worker"]["environment"]
@@ -205,9 +213,12 @@ def test_worker_on_a_gpu_is_the_worker_with_a_gpu_of_its_own(project: Any) -> No
 
 
 def test_photographs_are_the_samples_until_others_are_named(project: Any) -> None:
-    (images,) = project["services"]["fundus"]["volumes"]
-    assert (Path(images["source"]) / "manifest.csv").is_file()
-    assert images["source"] == project["services"]["worker"]["volumes"][0]["source"]
+    services = project["services"].values()
+    volumes = [volume for service in services for volume in service.get("volumes", ()) if volume["target"] == "/images"]
+    assert len(volumes) == 4
+    (source,) = {volume["source"] for volume in volumes}
+    assert (Path(source) / "manifest.csv").is_file()
+    assert all(volume["read_only"] for volume in volumes)
 
 
 def test_grafana_reads_its_dashboards_and_asks_prometheus(project: Any) -> None:

@@ -11,6 +11,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from producer.disks import DiskCollector
 from producer.exporter import LedgerCollector
 from tests.unit.producer.ledger_rows import add_model, fail, grade, make_run, references
 
@@ -43,6 +44,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[st
     fail(engine, run, "b", "image_missing")
     registry = CollectorRegistry()
     registry.register(LedgerCollector(engine, lambda _: 1, complain=print))
+    registry.register(DiskCollector({"machine": Path("/")}, complain=print))
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:

@@ -1,5 +1,6 @@
 """What would be applied to a cluster: accepted by Kubernetes' own schemas, and true to what runs in it."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,15 +11,20 @@ import kubernetes_validate
 import psycopg
 import pytest
 import yaml
+from celery.schedules import crontab
 from redis import Redis
 from sqlalchemy import create_engine
 
+from producer.cli import COMMANDS
 from tests.unit.producer.ledger_rows import make_run, references
+from tests.unit.test_architecture import HEAVY, loaded_by
 from worker import __version__
+from worker.console.headers import HEALTH
 from worker.contract.messages import GradeChunk
 from worker.contract.queues import make_celery, send_chunk
 from worker.contract.settings import PREFIX, Settings, parse_settings
 from worker.contract.vocabulary import Queue
+from worker.nightly import schedule
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -28,6 +34,21 @@ VERSION = "1.34"
 """Of Kubernetes, whose schemas judge; those of KEDA are its own and not among them."""
 SLOWEST_STEP_S = 110
 """See `worker.watchdog`."""
+LEDGER_ROLES = {
+    "fundus-migrate": "owner",
+    "fundus-worker": "worker",
+    "fundus-reconcile": "worker",
+    "fundus-nightly": "producer",
+    "fundus-morning": "keeper",
+    "fundus-retention": "keeper",
+    "fundus-exporter": "reader",
+    "fundus-console": "console",
+    "fundus-flower": None,
+}
+KEEPERS = ("fundus-morning", "fundus-retention")
+REPORTS = "/var/lib/fundus/reports"
+PLAIN = {"FLOWER_READ_ONLY", "FUNDUS_METRICS_HOST", "FUNDUS_METRICS_PORT"}
+"""Variables that are no secrets."""
 SETTINGS = dict(line.split("=", 1) for line in (BASE / "settings.env").read_text().splitlines())
 
 
@@ -94,7 +115,7 @@ def test_overlay_is_what_kubernetes_accepts(overlay: tuple[str, list[Any]]) -> N
     assert {each["metadata"]["namespace"] for each in objects if each["kind"] != "Namespace"} == {"fundus"}
     images = {container["image"] for pod in pods(objects).values() for container in pod["spec"]["containers"]}
     worker = f"fundus-worker:{__version__}" + ("-gpu" if name == "gpu" else "")
-    assert images == {worker, f"fundus-producer:{__version__}", f"fundus-flower:{__version__}"}
+    assert images == {worker, *(f"fundus-{name}:{__version__}" for name in ("producer", "flower", "console"))}
 
 
 def test_overlay_gives_a_worker_what_it_runs_on(overlay: tuple[str, list[Any]]) -> None:
@@ -109,8 +130,8 @@ def test_overlay_gives_a_worker_what_it_runs_on(overlay: tuple[str, list[Any]]) 
 
 
 def test_every_program_is_an_ordinary_user_that_writes_nowhere() -> None:
-    assert set(PODS) == {"fundus-worker", "fundus-migrate", "fundus-nightly", "fundus-exporter", "fundus-flower"}
-    for pod in PODS.values():
+    assert set(PODS) == set(LEDGER_ROLES)
+    for name, pod in PODS.items():
         spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False
         assert spec["securityContext"]["runAsNonRoot"] is True
@@ -121,7 +142,8 @@ def test_every_program_is_an_ordinary_user_that_writes_nowhere() -> None:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
+        reports = [REPORTS] if name in KEEPERS else []
+        assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp", *reports]
 
 
 def test_settings_are_settings_and_secrets_are_named_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,8 +154,10 @@ def test_settings_are_settings_and_secrets_are_named_only(monkeypatch: pytest.Mo
         (container,) = pod["spec"]["containers"]
         for variable in container["env"]:
             assert variable["name"] in known or variable["name"].startswith(("AWS_", "FLOWER_"))
-            secret = not variable["name"].endswith("READ_ONLY")
+            secret = variable["name"] not in PLAIN
             assert ("secretKeyRef" in variable.get("valueFrom", {})) is secret
+            optional = variable["name"] == "FUNDUS_ALARM_URLS"
+            assert variable.get("valueFrom", {}).get("secretKeyRef", {}).get("optional", False) is optional
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     parse_settings()
@@ -148,17 +172,89 @@ def test_each_program_has_the_ledger_role_that_it_needs_and_no_other() -> None:
         ]
         for name, pod in PODS.items()
     }
-    assert roles == {
-        "fundus-migrate": ["fundus-ledger-owner"],
-        "fundus-worker": ["fundus-ledger-worker"],
-        "fundus-nightly": ["fundus-ledger-producer"],
-        "fundus-exporter": ["fundus-ledger-reader"],
-        "fundus-flower": [],
-    }
+    assert roles == {name: [f"fundus-ledger-{role}"] if role else [] for name, role in LEDGER_ROLES.items()}
+    written = set(re.findall(r"\bfundus_(\w+)", ROLES.read_text()))
+    assert {role for role in LEDGER_ROLES.values() if role} - {"owner"} <= written
+
+
+def test_reports_of_nights_are_kept_where_the_settings_say() -> None:
+    (claim,) = of_kind("PersistentVolumeClaim", BASE_OBJECTS)
+    assert SETTINGS["FUNDUS_REPORTS_DIR"] == REPORTS
+    for name in KEEPERS:
+        spec = PODS[name]["spec"]
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        assert volumes["reports"]["persistentVolumeClaim"]["claimName"] == claim
+        # Or the volume would belong to root.
+        assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"]
+
+
+def test_hours_are_those_of_beat_and_no_job_overlaps_itself() -> None:
+    jobs = of_kind("CronJob", BASE_OBJECTS)
+    settings = parse_settings(nightly_source="s3://fundus/inbox/", retain_rows_days=1)
+    for name, entry in schedule(settings).items():
+        assert crontab.from_string(jobs[f"fundus-{name}"]["spec"]["schedule"]) == entry["schedule"]
+    for job in jobs.values():
+        assert job["spec"]["concurrencyPolicy"] == "Forbid"
+        assert job["spec"]["timeZone"] == "Etc/UTC"
+
+
+def test_image_of_a_pod_can_run_what_it_is_told_to() -> None:
+    """A producer's has no OpenCV, no Jinja and no SciPy."""
+    modules = {command.name: command.module for command in COMMANDS}
+    for name, pod in PODS.items():
+        (container,) = pod["spec"]["containers"]
+        if container["image"] == "fundus-producer":
+            assert loaded_by(modules[container["args"][0]]) & (HEAVY | {"jinja2", "scipy"}) == set(), name
+    (morning,) = PODS["fundus-morning"]["spec"]["containers"]
+    assert (morning["image"], morning["args"]) == ("fundus-worker", ["morning"])
+
+
+def test_prometheus_may_ask_the_workers_and_an_ingress_the_console() -> None:
+    (worker,) = PODS["fundus-worker"]["spec"]["containers"]
+    given = {variable["name"]: variable.get("value") for variable in worker["env"]}
+    (port,) = worker["ports"]
+    assert (given["FUNDUS_METRICS_HOST"], given["FUNDUS_METRICS_PORT"]) == ("0.0.0.0", str(port["containerPort"]))
+    for name in ("fundus-worker", "fundus-exporter"):
+        annotations = PODS[name]["metadata"]["annotations"]
+        (port,) = PODS[name]["spec"]["containers"][0]["ports"]
+        assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": str(port["containerPort"])}
+        assert let_in(name) == {"monitoring": {9808, 9809}}
+    service = of_kind("Service", BASE_OBJECTS)["fundus-console"]["spec"]
+    assert service["selector"].items() <= PODS["fundus-console"]["metadata"]["labels"].items()
+    assert let_in("fundus-console") == {"ingress-nginx": {8080}}
+    for name in set(PODS) - {"fundus-worker", "fundus-exporter", "fundus-console"}:
+        assert let_in(name) == {}
+
+
+def let_in(pod: str) -> dict[str, set[int]]:
+    """The ports of a pod that each namespace may reach."""
+    found: dict[str, set[int]] = {}
+    for policy in of_kind("NetworkPolicy", BASE_OBJECTS).values():
+        selector = policy["spec"]["podSelector"]
+        names = {selector.get("matchLabels", {}).get("app.kubernetes.io/name")}
+        names |= {name for each in selector.get("matchExpressions", ()) for name in each["values"]}
+        for rule in policy["spec"].get("ingress", ()) if pod in names else ():
+            for source in rule["from"]:
+                namespace = source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+                found.setdefault(namespace, set()).update(port["port"] for port in rule["ports"])
+    return found
+
+
+def test_console_is_probed_where_it_answers_to_its_number() -> None:
+    (console,) = PODS["fundus-console"]["spec"]["containers"]
+    assert console["readinessProbe"]["httpGet"]["path"] == HEALTH
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    assert f"EXPOSE {console['ports'][0]['containerPort']}" in dockerfile
+    assert "args" not in console, "it has those of the image"
 
 
 def test_network_lets_a_program_reach_what_it_has_an_address_of_and_no_more() -> None:
-    services = {"FUNDUS_BROKER_URL": "broker", "FUNDUS_DATABASE_URL": "database", "AWS_ACCESS_KEY_ID": "storage"}
+    services = {
+        "FUNDUS_BROKER_URL": "broker",
+        "FUNDUS_DATABASE_URL": "database",
+        "AWS_ACCESS_KEY_ID": "storage",
+        "FUNDUS_ALARM_URLS": "alarms",
+    }
     for name, pod in PODS.items():
         given = {variable["name"] for variable in pod["spec"]["containers"][0]["env"]}
         reached = {label.removeprefix("fundus/reaches-") for label in pod["metadata"]["labels"] if "reaches" in label}

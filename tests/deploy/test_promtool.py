@@ -23,6 +23,11 @@ def test_configuration_and_alarms_are_accepted(tmp_path: Path) -> None:
     assert "1 rule files found" in done.stdout
 
 
+def test_alarms_of_drift_and_disks_ring_when_they_should() -> None:
+    done = promtool("test", "rules", Path(__file__).with_name("alarms_test.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_an_alarm_that_makes_no_sense_would_be_found(tmp_path: Path) -> None:
     rules = tmp_path / "alerts.yml"
     rules.write_text(

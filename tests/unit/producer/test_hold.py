@@ -45,4 +45,6 @@ def test_command_holds_and_releases(sqlite_url: str, monkeypatch: pytest.MonkeyP
     for extra, held in (([], True), (["--release"], False)):
         done = CliRunner().invoke(app, ["hold", "night", "--json", *extra])
         assert json.loads(done.stdout) == {"run": "night", "held": held, "images": 1, "overlays_gone": 0}
+        assert json.loads(CliRunner().invoke(app, ["status", "night", "--json"]).stdout)["held"] == held
     assert CliRunner().invoke(app, ["hold", "night"]).stdout == "night is held: 1 images\n"
+    assert CliRunner().invoke(app, ["status", "night"]).stdout.startswith("night  running, held  bulk")

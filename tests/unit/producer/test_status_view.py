@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -57,6 +58,16 @@ def test_finished_run_shows_how_long_it_took() -> None:
     lines = drawn(draw_progress(Progress(finished, counts(grades=(2, 0, 0, 0, 0)), {}, Pace(11.0, None))))
 
     assert lines[2].split("  ") == ["2 of 2", "100.0 %", "11.0 images/s", "took 4 min 30 s"]
+
+
+def test_hold_is_shown_beside_the_state() -> None:
+    held = replace(run(RunState.FINISHED, NOON), held=True)
+
+    lines = drawn(draw_progress(Progress(held, counts(grades=(2, 0, 0, 0, 0)), {}, Pace(None, None))))
+    listed = drawn(draw_overview([(held, counts(grades=(2, 0, 0, 0, 0)))]))
+
+    assert lines[0] == "night-1  finished, held  bulk  model 0123456789abcdef"
+    assert listed[1].split("  ")[:2] == ["night-1", "finished, held"]
 
 
 def test_percentage_is_full_only_when_nothing_is_left() -> None:

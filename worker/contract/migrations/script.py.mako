@@ -11,7 +11,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it."""
+    """Expand the schema; the version before this one must still run on it.
+
+    If it cannot: release it later than the last program that needs what goes, and end with `serve_from(revision)`.
+    """
     ${upgrades if upgrades else "pass"}
 
 

@@ -41,7 +41,7 @@ def test_blank_database_needs_an_upgrade(blank_engine: Engine, make_settings: Ma
     (check,) = check_database(make_settings(database_url=address_of(blank_engine)))
 
     assert check.verdict == Verdict.FAILED
-    assert "is at level none, this version needs" in check.detail
+    assert "the database is at level none, this version needs" in check.detail
     assert "fundus db upgrade" in str(check.remedy)
 
 

@@ -12,13 +12,13 @@ from sqlalchemy import Connection, Engine, inspect
 from worker.contract import migrate, reading_schema
 from worker.contract.database import reading, writing
 from worker.contract.errors import UsageError
-from worker.contract.migrate import levels, require_current, upgrade
+from worker.contract.migrate import read_levels, require_current, upgrade
 from worker.contract.schema import metadata
 
 TABLES = {
     "models", "runs", "images", "gradings", "locks", "audit",
     "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews",
-    "nights", "sightings", "reports",
+    "nights", "sightings", "reports", "compatibility",
 }  # fmt: skip
 assert reading_schema.users.name in TABLES
 MIGRATE = """
@@ -60,10 +60,10 @@ def describe(connection: Connection) -> dict[str, Any]:
 
 
 def test_empty_database_has_no_level(blank_engine: Engine) -> None:
-    current, head = levels(blank_engine)
-    assert current is None
+    levels = read_levels(blank_engine)
+    assert levels.ledger is None
     with pytest.raises(
-        UsageError, match=rf"at level none, this version needs {head}: run `fundus db upgrade`"
+        UsageError, match=rf"at level none, this version needs {levels.program}: run `fundus db upgrade`"
     ) as caught:
         require_current(blank_engine)
     assert caught.value.code == "schema_level"
@@ -72,8 +72,8 @@ def test_empty_database_has_no_level(blank_engine: Engine) -> None:
 def test_upgrade_reaches_the_level_of_the_code_and_may_be_repeated(blank_engine: Engine) -> None:
     for _ in range(2):
         upgrade(blank_engine)
-        current, head = levels(blank_engine)
-        assert current == head
+        levels = read_levels(blank_engine)
+        assert levels.ledger == levels.program
         require_current(blank_engine)
 
 
@@ -112,7 +112,7 @@ def test_failed_migration_leaves_nothing(blank_engine: Engine) -> None:
         connection.exec_driver_sql("CREATE INDEX ix_gradings_settled ON gradings (run_id)")
     with pytest.raises(Exception, match="ix_gradings_settled"):
         upgrade(blank_engine)
-    assert levels(blank_engine)[0] == "0001"
+    assert read_levels(blank_engine).ledger == "0001"
 
 
 def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:

@@ -1,0 +1,80 @@
+"""`fundus plan`: how many workers a night needs."""
+
+from datetime import time
+from typing import Annotated
+
+import typer
+
+from producer.ledger import open_ledger
+from producer.screen import answers, print_json
+from producer.sizing import Measured, Sizing, read_rate, size_night
+from worker.contract.errors import UsageError
+from worker.contract.settings import read_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    images: Annotated[int, typer.Option(min=1, help="Photographs of the night.")],
+    by: Annotated[str, typer.Option(metavar="HH:MM", help="When the last must be graded, in UTC.")],
+    *,
+    begin: Annotated[
+        str | None, typer.Option("--from", metavar="HH:MM", help="When it begins; without it, FUNDUS_NIGHTLY_AT.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Run to take the pace from; without it, the latest long one.")
+    ] = None,
+    shared_by: Annotated[int, typer.Option(min=1, metavar="WORKERS", help="How many workers graded that run.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, metavar="IMAGES_PER_S", help="Pace of one worker, in place of a run's.")
+    ] = None,
+    spare: Annotated[int, typer.Option(min=0, max=90, metavar="PERCENT", help="Time to keep free.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say how many workers, one to a GPU, are needed for a night's images, by the pace of a run in this ledger.
+
+    What is to spare covers restarts, slow stores and services that are away.
+
+    Examples:
+    $ fundus plan --images 20000 --by 06:00
+    $ fundus plan --images 20000 --by 06:00 --from 22:00 --like night-1 --shared-by 2
+    $ fundus plan --images 20000 --by 06:00 --rate 12.5 --json
+    """
+    if rate is not None and like is not None:
+        raise UsageError("--rate and --like exclude each other")
+    settings = read_settings()
+    first = _time("--from", begin or settings.nightly_at)
+    last = _time("--by", by)
+    measured = Measured(rate) if rate is not None else read_rate(open_ledger(settings), like, shared_by)
+    sized = size_night(images, first, last, measured, spare / 100)
+    if json:
+        print_json(_describe(sized))
+        return
+    console = answers()
+    console.print(f"{images:,} images from {first:%H:%M} to {last:%H:%M} UTC: {sized.needed:,.2f} images/s are needed")
+    seen = f", as in {measured.run} ({measured.images:,} images)" if measured.run else ""
+    console.print(f"one worker does {measured.rate:,.2f} images/s{seen}", soft_wrap=True)
+    workers = "1 worker is" if sized.workers == 1 else f"{sized.workers:,} workers are"
+    console.print(f"{workers} needed, with {spare} % to spare: done at {sized.done:%H:%M} if nothing goes wrong")
+
+
+def _time(option: str, words: str) -> time:
+    try:
+        return time.fromisoformat(words if len(words) == 5 else "")
+    except ValueError:
+        raise UsageError(f"{option} {words!r}: expected a time of day in UTC as HH:MM") from None
+
+
+def _describe(sized: Sizing) -> dict[str, object]:
+    return {
+        "images": sized.images,
+        "from": f"{sized.begin:%H:%M}",
+        "by": f"{sized.by:%H:%M}",
+        "images_per_s_needed": sized.needed,
+        "images_per_s_of_a_worker": sized.measured.rate,
+        "measured_in": sized.measured.run,
+        "spare": sized.spare,
+        "workers": sized.workers,
+        "done_at": f"{sized.done:%H:%M}",
+    }

@@ -1,0 +1,110 @@
+"""The ledger is upgraded under a worker that works, and workers of both versions share one queue: nothing is lost.
+
+The new version is this one's own files in another folder, with a migration more and what that adds in its schema.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.faults.pictures import write_photographs
+from tests.integration.processes import fundus, wait_until_finished, worker
+from tests.integration.stub_devices import PROGRAM, images_of, settings_for, until_each_has
+from tests.services.seaweedfs import Bucket
+from tests.unit.worker.contract.later_migrations import CONTRACTED, EXPANDED, write_later
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
+IMAGES = 160
+INTERPRETER, *STUB = PROGRAM
+
+
+def replace_once(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, path
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def later(tmp_path: Path) -> Path:
+    """The folder of a later version, at the level that only expands the schema."""
+    folder = tmp_path / "later"
+    for package in ("worker", "producer"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    versions = folder / "worker" / "contract" / "migrations" / "versions"
+    write_later(versions)
+    (versions / "9002_contract.py").unlink()
+    column = 'Column("settled_at", UtcDateTime, nullable=True),\n'
+    looks = 'Column("looks", SmallInteger, nullable=False, server_default=text("1")),\n'
+    replace_once(folder / "worker" / "contract" / "schema.py", column, f"{column}    {looks}")
+    replace_once(folder / "worker" / "__init__.py", '__version__ = "', '__version__ = "9.')
+    return folder
+
+
+def test_old_and_new_workers_finish_a_run_that_the_upgrade_came_into(
+    postgres_url: str, broker_url: str, bucket: Bucket, later: Path, tmp_path: Path
+) -> None:
+    write_photographs(tmp_path / "photographs", IMAGES)
+    env = settings_for(postgres_url, broker_url, bucket, tmp_path)
+    new_env = env | {"PYTHONPATH": f"{later}{os.pathsep}{ROOT}"}
+
+    def new(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [INTERPRETER, "-P", "-m", "producer", *arguments]
+        return subprocess.run(command, env={**os.environ, **new_env}, capture_output=True, text=True, check=False)
+
+    def start(stack: ExitStack, device: int, settings: dict[str, str], *program: str) -> None:
+        own = settings | {"CUDA_VISIBLE_DEVICES": str(device)}
+        stack.enter_context(worker(own, tmp_path / f"worker-{device}.log", *program, "--name", f"gpu-{device}"))
+
+    with ExitStack() as first, ExitStack() as others:
+        start(first, 0, env, INTERPRETER, *STUB)
+        fundus("enqueue", str(tmp_path / "photographs"), "--run", "night", env=env)
+        until_each_has(8, 1, tmp_path)
+
+        upgraded = new("db", "upgrade")
+        assert upgraded.returncode == 0, upgraded.stderr
+        assert upgraded.stdout.startswith(f"level {EXPANDED} (before: ")
+
+        start(others, 1, new_env, INTERPRETER, "-P", *STUB)
+        start(others, 2, env, INTERPRETER, *STUB)  # an old one that comes back, as after a crash
+        until_each_has(8, 3, tmp_path)
+        first.close()
+        status = wait_until_finished("night", env)
+    assert (status["total"], status["graded"]) == (IMAGES, IMAGES)
+    had = images_of(tmp_path)
+    print(f"images by device: {had}; 0 and 2 are old, 1 is new")  # noqa: T201 - for `pytest -s`
+    assert sum(had.values()) == IMAGES, "an image was graded twice"
+    assert json.loads(new("db", "current", "--json").stdout)["needed"] == EXPANDED
+    assert ledger(postgres_url) == [(IMAGES, IMAGES, 0)]
+
+
+def test_old_version_says_that_a_contracted_ledger_is_not_for_it(
+    postgres_url: str, broker_url: str, bucket: Bucket, later: Path, tmp_path: Path
+) -> None:
+    write_later(later / "worker" / "contract" / "migrations" / "versions")
+    env = settings_for(postgres_url, broker_url, bucket, tmp_path)
+    command = [INTERPRETER, "-P", "-m", "producer", "db", "upgrade"]
+    later_env = {**os.environ, **env, "PYTHONPATH": f"{later}{os.pathsep}{ROOT}"}
+    subprocess.run(command, env=later_env, capture_output=True, check=True)
+    refused = fundus("worker", env=env, check=False)
+    assert refused.returncode == 1
+    assert f"the database is at level {CONTRACTED} and serves programs from level {EXPANDED} on" in refused.stderr
+    assert "install a newer version" in refused.stderr
+
+
+def ledger(url: str) -> list[tuple[Any, ...]]:
+    """Rows, rows that are graded with their overlay, rows that hold a lease."""
+    query = (
+        "SELECT count(*), count(*) FILTER (WHERE status = 'graded' AND overlay_key IS NOT NULL AND looks = 1),"
+        " count(lease_token) FROM gradings"
+    )
+    with psycopg.connect(url) as connection:
+        return connection.execute(query).fetchall()
