@@ -13,6 +13,7 @@ from rich.text import Text
 from worker.contract.errors import UsageError
 from worker.contract.settings import read_settings
 from worker.model.bundle import Bundle, Manifest, describe_invalid, load_bundle
+from worker.model.layout import ARCHITECTURE
 from worker.model.recipe import Recipe
 from worker.training.ancestry import trace_ancestry
 from worker.training.examples import hash_file, read_examples
@@ -30,6 +31,10 @@ def fit(
     *,
     init: Annotated[
         str | None, typer.Option(metavar="BUNDLE", help="Begin with these weights and their recipe, not random ones.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="A network of keras.applications, such as MobileNetV2; DenseNet121, or that of --init."),
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Side of the square input in pixels; 224, or that of --init.")
@@ -86,10 +91,12 @@ def fit(
     settings = read_settings()
     messages = Console(stderr=True, highlight=False)
     initial = None if init is None else load_bundle(init)
+    architecture = _choose_backbone(initial, backbone)
     try:
         plan = Plan(
             manifest_sha256=hash_file(manifest),
-            recipe=_make_recipe(initial, size, sigma, circle, crop),
+            architecture=architecture,
+            recipe=_make_recipe(initial, architecture, {"size": size, "sigma": sigma, "circle": circle, "crop": crop}),
             initial_model_id=None if initial is None else initial.model_id,
             seed=seed,
             validation_share=validation_share,
@@ -102,7 +109,14 @@ def fit(
             threads=threads,
         )
         words = Words(name or out.resolve().name.lower(), training_data, licence)
-        Manifest(name=words.name, recipe=plan.recipe, training_data="", licence=licence, weights_sha256="0" * 64)
+        Manifest(
+            name=words.name,
+            architecture=architecture,
+            recipe=plan.recipe,
+            training_data="",
+            licence=licence,
+            weights_sha256="0" * 64,
+        )
     except ValidationError as error:
         raise UsageError(describe_invalid(error)) from error
     ancestry = trace_ancestry(init, initial)
@@ -146,14 +160,35 @@ def fit(
         typer.echo(f"{out / 'bundle'}: {made.name}, model_id {made.model_id}")
 
 
-def _make_recipe(
-    initial: Bundle | None, size: int | None, sigma: float | None, circle: float | None, crop: str | None
-) -> Recipe:
-    base = DEFAULT_RECIPE if initial is None else initial.recipe
-    side = size or base.input_size_px
-    given = {"sigma_fraction": None if sigma is None else sigma / side, "circle_share": circle, "crop": crop}
-    changed = {name: value for name, value in given.items() if value is not None}
+def _choose_backbone(initial: Bundle | None, backbone: str | None) -> str:
+    if initial is None:
+        return ARCHITECTURE if backbone is None else backbone.lower()
+    known = initial.manifest.architecture
+    if backbone is not None and backbone.lower() != known:
+        raise UsageError(f"{initial.name} is {known}: its weights are none for --backbone {backbone}")
+    return known
+
+
+def _make_recipe(initial: Bundle | None, architecture: str, given: dict[str, Any]) -> Recipe:
+    """The recipe of the first weights, or the usual one, with what is given in place of its own."""
+    base = _usual_recipe(architecture) if initial is None else initial.recipe
+    side, sigma = given["size"] or base.input_size_px, given["sigma"]
+    changes = {
+        "sigma_fraction": None if sigma is None else sigma / side,
+        "circle_share": given["circle"],
+        "crop": given["crop"],
+    }
+    changed = {name: value for name, value in changes.items() if value is not None}
     return Recipe.model_validate({**base.model_dump(), "input_size_px": side, **changed})
+
+
+def _usual_recipe(architecture: str) -> Recipe:
+    if architecture == ARCHITECTURE:
+        return DEFAULT_RECIPE
+    from worker.model.network import BYTES_RANGE, build_network, scales_itself
+
+    network = build_network(DEFAULT_RECIPE.input_size_px, architecture)
+    return DEFAULT_RECIPE.model_copy(update={"input_range": BYTES_RANGE}) if scales_itself(network) else DEFAULT_RECIPE
 
 
 def _tell(row: dict[str, Any]) -> str:

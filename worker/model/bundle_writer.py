@@ -31,7 +31,7 @@ def write_bundle(
     not be read back, such as a value past float16.
     """
     data = serialise_weights(weights, half_kernels=half_kernels)
-    parse_weights(data, source=f"{folder / WEIGHTS_FILE}")
+    parse_weights(data, source=f"{folder / WEIGHTS_FILE}", architecture=draft.architecture)
     manifest = draft.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
     _write_files(folder, {WEIGHTS_FILE: data, MANIFEST_FILE: _encode(manifest), **(beside or {})})
     return manifest

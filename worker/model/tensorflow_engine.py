@@ -6,15 +6,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from worker.contract.errors import AcceleratorMemoryError
 from worker.items import Enhanced, Prediction
 from worker.model.batch import check_images, stack_images, to_predictions
 from worker.model.bundle import Bundle
-from worker.model.densenet import load_network
 from worker.model.evidence import Evidence
 from worker.model.graph import build_evidence_graph, build_graph
+from worker.model.network import load_network
 
 
 class TensorFlowEngine:

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.densenet import DROPOUT_RATE, assign_weights, build_network, read_weights
-from worker.model.layout import ARCHITECTURE, HEAD, OUTPUTS
+from worker.model.layout import HEAD, OUTPUTS
+from worker.model.network import DROPOUT_RATE, assign_weights, backbone_of, build_network, read_weights
 from worker.training.plan import Plan
 
 JUDGED_AT_ONCE = 32
@@ -111,7 +111,7 @@ def _build(plan: Plan) -> keras.Sequential:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if plan.precision == "bfloat16" else "float32")
     try:
-        return build_network(plan.recipe.input_size_px)
+        return build_network(plan.recipe.input_size_px, plan.architecture)
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -133,7 +133,7 @@ def _to_input(pictures: tf.Tensor, plan: Plan) -> tf.Tensor:
 
 
 def _pool(network: keras.Sequential, images: tf.Tensor, *, training: bool) -> tf.Tensor:
-    features = network.get_layer(ARCHITECTURE)(images, training=training)
+    features = backbone_of(network)(images, training=training)
     return tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2))
 
 
