@@ -162,7 +162,7 @@ def _tell_pointing(game: PointingGame) -> str:
     scores = {"all": game.whole} | {f"explained grade {grade}": score for grade, score in game.by_grade.items()}
     text = (
         "## Where it looks\n\nHow much of the brightest part of a map lies on a lesion, or within "
-        f"{game.tolerance:.3f} of the field's side of one, in photographs with lesion masks; and how much of the energy."
+        f"{game.tolerance:.3f} of the field's side of one, in photographs with lesion masks; and of its energy."
         " `fundus model audit` puts the maps to more trials.\n"
     )
     header = ("maps", "photographs", "on a lesion", "the field's middle, no model", "a place at random", "energy")

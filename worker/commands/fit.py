@@ -12,12 +12,10 @@ from rich.text import Text
 
 from worker.contract.errors import UsageError
 from worker.contract.settings import read_settings
-from worker.model.bundle import Bundle, Manifest, describe_invalid, load_bundle
-from worker.model.layout import ARCHITECTURE
-from worker.model.recipe import Recipe
+from worker.model.bundle import Manifest, describe_invalid, load_bundle
 from worker.training.ancestry import trace_ancestry
 from worker.training.examples import hash_file, read_examples
-from worker.training.plan import DEFAULT_RECIPE, Plan
+from worker.training.plan import Plan
 from worker.training.precision import choose_precision
 
 CHECKPOINT_EVERY_S = 120.0
@@ -85,18 +83,21 @@ def fit(
         fundus model fit --manifest eyes.csv --out fit-2 --init fit-1/bundle --size 320 --learning-rate 2e-4
     """
     # TensorFlow, scikit-learn and Matplotlib are loaded by this command alone.
+    from worker.training.beginning import choose_backbone, make_recipe
     from worker.training.fit import Watch
+    from worker.training.learner import limit_threads
     from worker.training.workshop import Words, gather_pictures, make_bundle, open_folder, set_apart
 
     settings = read_settings()
     messages = Console(stderr=True, highlight=False)
     initial = None if init is None else load_bundle(init)
-    architecture = _choose_backbone(initial, backbone)
+    architecture = choose_backbone(initial, backbone)
+    limit_threads(threads)
     try:
         plan = Plan(
             manifest_sha256=hash_file(manifest),
             architecture=architecture,
-            recipe=_make_recipe(initial, architecture, {"size": size, "sigma": sigma, "circle": circle, "crop": crop}),
+            recipe=make_recipe(initial, architecture, size=size, sigma=sigma, circle=circle, crop=crop),
             initial_model_id=None if initial is None else initial.model_id,
             seed=seed,
             validation_share=validation_share,
@@ -158,37 +159,6 @@ def fit(
         typer.echo(json.dumps({"model_id": made.model_id, **made.model_dump(mode="json")}))
     else:
         typer.echo(f"{out / 'bundle'}: {made.name}, model_id {made.model_id}")
-
-
-def _choose_backbone(initial: Bundle | None, backbone: str | None) -> str:
-    if initial is None:
-        return ARCHITECTURE if backbone is None else backbone.lower()
-    known = initial.manifest.architecture
-    if backbone is not None and backbone.lower() != known:
-        raise UsageError(f"{initial.name} is {known}: its weights are none for --backbone {backbone}")
-    return known
-
-
-def _make_recipe(initial: Bundle | None, architecture: str, given: dict[str, Any]) -> Recipe:
-    """The recipe of the first weights, or the usual one, with what is given in place of its own."""
-    base = _usual_recipe(architecture) if initial is None else initial.recipe
-    side, sigma = given["size"] or base.input_size_px, given["sigma"]
-    changes = {
-        "sigma_fraction": None if sigma is None else sigma / side,
-        "circle_share": given["circle"],
-        "crop": given["crop"],
-    }
-    changed = {name: value for name, value in changes.items() if value is not None}
-    return Recipe.model_validate({**base.model_dump(), "input_size_px": side, **changed})
-
-
-def _usual_recipe(architecture: str) -> Recipe:
-    if architecture == ARCHITECTURE:
-        return DEFAULT_RECIPE
-    from worker.model.network import BYTES_RANGE, build_network, scales_itself
-
-    network = build_network(DEFAULT_RECIPE.input_size_px, architecture)
-    return DEFAULT_RECIPE.model_copy(update={"input_range": BYTES_RANGE}) if scales_itself(network) else DEFAULT_RECIPE
 
 
 def _tell(row: dict[str, Any]) -> str:

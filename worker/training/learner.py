@@ -19,10 +19,7 @@ class Learner:
 
     def __init__(self, plan: Plan, total_steps: int, initial: Mapping[str, NDArray[np.float32]] | None) -> None:
         """initial: the weights to begin with; None draws them."""
-        if plan.threads is not None:
-            # Before TensorFlow's first operation; later it refuses.
-            tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+        limit_threads(plan.threads)
         keras.utils.set_random_seed(plan.seed)
         tf.config.experimental.enable_op_determinism()
         self._plan = plan
@@ -104,6 +101,13 @@ class Learner:
     def _judge_batch(self, pictures: tf.Tensor) -> tf.Tensor:
         pooled = _pool(self._average, _to_input(pictures, self._plan), training=False)
         return tf.sigmoid(_logits(self._average, pooled))
+
+
+def limit_threads(threads: int | None) -> None:
+    """Of one operation; None leaves it to TensorFlow. To be called before its first operation: later it refuses."""
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _build(plan: Plan) -> keras.Sequential:

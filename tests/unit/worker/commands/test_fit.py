@@ -132,7 +132,10 @@ def test_weights_of_unknown_training_prove_nothing(eyes: Path, tmp_path: Path) -
 def test_backbone_and_crop_are_chosen_by_name_and_kept(eyes: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     quick = ("--manifest", str(eyes), *QUICK, "--size=64", "--epochs=1")
-    made = run(*quick, "--out", str(first), "--backbone=EfficientNetB0", "--crop=field")
+    # In a process of its own, whose threads can still be limited.
+    options = ("--out", str(first), "--backbone=EfficientNetB0", "--crop=field", "--threads=1", "--json")
+    command = [sys.executable, "-m", "producer", "model", "fit", *quick, *options]
+    made = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert (made["architecture"], made["target_layer"]) == ("efficientnetb0", "last")
     assert (made["recipe"]["crop"], made["recipe"]["input_range"]) == ("field", [0.0, 255.0])
     init = f"--init={first / 'bundle'}"
