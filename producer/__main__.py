@@ -1,6 +1,8 @@
 """`python -m producer` is `fundus`."""
 
+import sys
+
 from producer.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
