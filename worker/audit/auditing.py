@@ -61,7 +61,7 @@ def audit(
     Raises and remarks as `read_marked`.
     """
     looker = Looker(engine, model)
-    random = [Looker(engine, redraw(model, 1.0, seed)) for seed in RANDOM_SEEDS]
+    random = [Looker(engine, redraw(model, 1.0, seed), either_sign=True) for seed in RANDOM_SEEDS]
     played = _play(looker, random, folder, remark, lambda: step("pointing"))
     game, *by_chance = played.games
     if quick:
@@ -70,17 +70,16 @@ def audit(
     maps = [spread(one) for one in looks.saliency]
     redrawn = {}
     for name, share in list_stages(model).items():
-        changed = Looker(engine, redraw(model, share, RANDOM_SEEDS[0])).look(played.pictures, looks.explained)
-        redrawn[name] = np.array(
-            [compare(one, spread(other)) for one, other in zip(maps, changed.saliency, strict=True)]
-        )
+        changed = Looker(engine, redraw(model, share, RANDOM_SEEDS[0]), either_sign=True)
+        found = changed.look(played.pictures, looks.explained).saliency
+        redrawn[name] = _compare_all(maps, [spread(one) for one in found])
         step("redrawing")
     turned = []
     for degrees in ANGLES:
         turned.append(turn_all(looker, played.pictures, looks, degrees))
         step("turning")
     erased = erase(looker, played.names, played.pictures, looks.saliency, looks.explained, step=lambda: step("erasing"))
-    others = np.array([compare(one, other) for one, other in zip(maps, maps[1:] + maps[:1], strict=True)])
+    others = _compare_all(maps, maps[1:] + maps[:1])
     return Findings(game, by_chance, erased, redrawn, turned, others)
 
 
@@ -107,6 +106,10 @@ def _play(
         played.pictures.extend(pictures)
         played.looks.append(looks)
     return played
+
+
+def _compare_all(maps: Sequence[NDArray[np.float32]], others: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    return np.array([compare(one, other) for one, other in zip(maps, others, strict=True)])
 
 
 def _join(looks: Sequence[Looks]) -> Looks:
