@@ -1,6 +1,6 @@
 """How quickly a fit learns in each precision: images a second, the first steps left out.
 
-    python -m tests.benchmarks.fit_speed [--size 224] [--batch-size 32] [--steps 20] [--threads 2]
+python -m tests.benchmarks.fit_speed [--size 224] [--batch-size 32] [--steps 20] [--threads 2]
 """
 
 import argparse

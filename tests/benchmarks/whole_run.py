@@ -80,7 +80,7 @@ def forward_alone(model: str, batch_size: int) -> float:
     import tensorflow as tf
 
     from worker.model.bundle import load_bundle
-    from worker.model.densenet import load_network
+    from worker.model.network import load_network
 
     bundle = load_bundle(model)
     network = load_network(bundle)

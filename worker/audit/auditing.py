@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from worker.audit.erasing import Erased, erase
 from worker.audit.likeness import compare, spread
 from worker.audit.looking import BATCH, Looker, Looks
-from worker.audit.redrawing import STAGES, redraw
+from worker.audit.redrawing import list_stages, redraw
 from worker.audit.turning import ANGLES, Turned, turn_all
 from worker.contract.vocabulary import Grade
 from worker.evaluation.lesions import enhance_for, read_marked
@@ -27,7 +27,7 @@ RANDOM_SEEDS = (0, 1, 2)
 @dataclass(frozen=True, slots=True)
 class Findings:
     """pointed: the model's game. by_chance: for each of RANDOM_SEEDS the game of a model whose layers are all redrawn,
-    explaining the same outputs. redrawn: likeness of each map with that of the model redrawn to each of STAGES. others:
+    explaining the same outputs. redrawn: likeness of each map with that of the model redrawn to each stage. others:
     likeness of each map with the next photograph's.
     """
 
@@ -61,7 +61,7 @@ def audit(
     Raises and remarks as `read_marked`.
     """
     looker = Looker(engine, model)
-    random = [Looker(engine, redraw(model, 1.0, seed)) for seed in RANDOM_SEEDS]
+    random = [Looker(engine, redraw(model, 1.0, seed), either_sign=True) for seed in RANDOM_SEEDS]
     played = _play(looker, random, folder, remark, lambda: step("pointing"))
     game, *by_chance = played.games
     if quick:
@@ -69,18 +69,17 @@ def audit(
     looks = _join(played.looks)
     maps = [spread(one) for one in looks.saliency]
     redrawn = {}
-    for name, share in STAGES.items():
-        changed = Looker(engine, redraw(model, share, RANDOM_SEEDS[0])).look(played.pictures, looks.explained)
-        redrawn[name] = np.array([compare(one, spread(other)) for one, other in zip(maps, changed.saliency, strict=True)])
+    for name, share in list_stages(model).items():
+        changed = Looker(engine, redraw(model, share, RANDOM_SEEDS[0]), either_sign=True)
+        found = changed.look(played.pictures, looks.explained).saliency
+        redrawn[name] = _compare_all(maps, [spread(one) for one in found])
         step("redrawing")
     turned = []
     for degrees in ANGLES:
         turned.append(turn_all(looker, played.pictures, looks, degrees))
         step("turning")
-    erased = erase(
-        looker, played.names, played.pictures, looks.saliency, looks.explained, step=lambda: step("erasing")
-    )
-    others = np.array([compare(one, other) for one, other in zip(maps, maps[1:] + maps[:1], strict=True)])
+    erased = erase(looker, played.names, played.pictures, looks.saliency, looks.explained, step=lambda: step("erasing"))
+    others = _compare_all(maps, maps[1:] + maps[:1])
     return Findings(game, by_chance, erased, redrawn, turned, others)
 
 
@@ -107,6 +106,10 @@ def _play(
         played.pictures.extend(pictures)
         played.looks.append(looks)
     return played
+
+
+def _compare_all(maps: Sequence[NDArray[np.float32]], others: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    return np.array([compare(one, other) for one, other in zip(maps, others, strict=True)])
 
 
 def _join(looks: Sequence[Looks]) -> Looks:

@@ -18,7 +18,7 @@ class _Frozen(BaseModel):
 
 
 class Control(_Frozen):
-    """Models that have learnt nothing, explaining the same outputs; over_control: how much more the audited one hits."""
+    """Models that have learnt nothing, explaining the same outputs. over_control: how much more the audited hits."""
 
     models: int
     whole: Score
@@ -36,8 +36,8 @@ class Curves(_Frozen):
 
 
 class Erasing(_Frozen):
-    """In the order of the map, from the centre outwards, and at random. sooner: how much smaller the area of deletion by
-    the map is than at random; later: how much larger that of insertion."""
+    """In the order of the map, from the centre outwards, and at random. sooner: how much smaller the area of deletion
+    by the map is than at random; later: how much larger that of insertion."""
 
     images: int
     shares: list[float]
@@ -56,8 +56,8 @@ class Turn(_Frozen):
 
 
 class Audit(_Frozen):
-    """All of it. redrawn, others: likeness, from -1 to 1; see `worker.audit.auditing.Findings`. What a quick audit leaves
-    out is None or empty."""
+    """All of it. redrawn, others: likeness, from -1 to 1; see `worker.audit.auditing.Findings`. What a quick audit
+    leaves out is None or empty."""
 
     game: PointingGame
     control: Control
@@ -91,7 +91,9 @@ def write_document(findings: Findings, *, model: str, model_id: str, resamples: 
     )
 
 
-def _control(pointed: Sequence[Pointed], by_chance: Sequence[Sequence[Pointed]], *, resamples: int, seed: int) -> Control:
+def _control(
+    pointed: Sequence[Pointed], by_chance: Sequence[Sequence[Pointed]], *, resamples: int, seed: int
+) -> Control:
     """Each image's figures are averaged over the models first: images are what is resampled."""
     averaged = [_average(games) for games in zip(*by_chance, strict=True)]
     better = np.array([one.hit - other.hit for one, other in zip(pointed, averaged, strict=True)])

@@ -110,7 +110,8 @@ def _rank(order: Order, saliency: NDArray[np.float32], side: int, seed: int) -> 
 
 def _blur(picture: Picture) -> Picture:
     sigma = BLUR * len(picture)
-    return gaussian_filter(picture.astype(np.float32), (sigma, sigma, 0)).astype(picture.dtype)
+    blurred: Picture = gaussian_filter(picture.astype(np.float32), (sigma, sigma, 0)).astype(picture.dtype)
+    return blurred
 
 
 def _mix(there: Sequence[Picture], elsewhere: Sequence[Picture], places: Sequence[NDArray[np.bool_]]) -> Enhanced:

@@ -14,7 +14,7 @@ FIELD = 0.9
 
 def spread(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
     """A map (h, w) on the grid, (GRID, GRID)."""
-    return enlarge(saliency[None, None], GRID, GRID)[0, 0]
+    return np.asarray(enlarge(saliency[None, None], GRID, GRID)[0, 0], np.float32)
 
 
 def compare(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

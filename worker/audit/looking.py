@@ -20,8 +20,8 @@ Answer = tuple[NDArray[np.float32], Outputs, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Of N pictures: probabilities (N, 5), the highest output that each passes (N,), the one that its map explains (N,),
-    saliency (N, h, w) in [0, 1]."""
+    """Of N pictures: probabilities (N, 5), the highest output that each passes (N,), the one that its map explains
+    (N,), saliency (N, h, w) in [0, 1]."""
 
     probabilities: NDArray[np.float32]
     passed: Outputs
@@ -32,9 +32,15 @@ class Looks:
 class Looker:
     """A model on a device, as the worker has it."""
 
-    def __init__(self, engine: EngineName, model: Model) -> None:
+    def __init__(self, engine: EngineName, model: Model, *, either_sign: bool = False) -> None:
+        """either_sign: what speaks against an output is its map where that is more, as it would be with a head of the
+        other sign; of a head that was drawn at random, one is as good as the other.
+        """
         self.model = model
-        self._ask = _by_weighing(engine, model) if is_closed_form(model) else _by_predicting(engine, model)
+        by_weighing = is_closed_form(model)
+        self._ask = (
+            _by_weighing(engine, model, either_sign=either_sign) if by_weighing else _by_predicting(engine, model)
+        )
 
     def look(self, pictures: Sequence[Enhanced], outputs: Outputs | None = None) -> Looks:
         """Each picture's map of its own output of `outputs`, or of the highest that it passes where none are given.
@@ -50,7 +56,9 @@ class Looker:
         return Looks(probabilities, find_explained(probabilities, self.model.thresholds), explained, saliency)
 
 
-def _by_weighing(engine: EngineName, model: Model) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
+def _by_weighing(
+    engine: EngineName, model: Model, *, either_sign: bool
+) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
     weigher = make_weigher(engine, model)
 
     def ask(pictures: Sequence[Enhanced], outputs: Outputs | None) -> Answer:
@@ -59,7 +67,10 @@ def _by_weighing(engine: EngineName, model: Model) -> Callable[[Sequence[Enhance
             raise ModelError(f"model {model.model_id} yields a value that is not finite")
         probabilities = to_probabilities(evidence.logits)
         explained = find_explained(probabilities, model.thresholds) if outputs is None else outputs
-        return probabilities, explained, rectify(evidence.maps, explained)
+        maps = evidence.maps
+        if either_sign:
+            maps = maps * np.where(maps.mean(axis=(2, 3), keepdims=True) < 0, np.float32(-1), np.float32(1))
+        return probabilities, explained, rectify(maps, explained)
 
     return ask
 

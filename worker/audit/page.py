@@ -1,5 +1,7 @@
 """Write an audit as one page of Markdown."""
 
+from collections.abc import Sequence
+
 from worker.audit.document import Audit, Control, Erasing, Turn
 from worker.evaluation.intervals import Figure
 from worker.evaluation.pointing_view import PointingGame, Score
@@ -57,7 +59,7 @@ def _tell_energy(whole: Score, control: Score) -> str:
         ("models that learnt nothing", tell(control.energy), tell(control.outside)),
         ("an even map", tell(whole.chance), tell(whole.outside_area)),
     ]
-    text = "## Where is its energy?\n\nOf the map's sum within the field, on lesions; and of all of it, beyond the field.\n"
+    text = "## Where is its energy?\n\nOf the map's sum in the field, on lesions; and of all of it, beyond the field.\n"
     return "\n".join([text, _table(("map", "on lesions", "beyond the field"), rows)])
 
 
@@ -91,8 +93,8 @@ def _tell_redrawn(audit: Audit) -> str:
 def _tell_turned(turned: list[Turn], others: Figure) -> str:
     rows = [(f"{one.degrees:+g}", tell(one.likeness), tell(one.same_grade), tell(one.change)) for one in turned]
     text = (
-        "## Does it turn with the photograph?\n\nRank correlation of the map, turned back, with the upright one (another"
-        f" photograph's map has {tell(others)}); how many keep their grade; by how much the explained output's"
+        "## Does it turn with the photograph?\n\nRank correlation of the map, turned back, with the upright one"
+        f" (another photograph's map has {tell(others)}); how many keep their grade; by how much the explained output's"
         " probability changes.\n"
     )
     return "\n".join([text, _table(("degrees", "correlation", "same grade", "change of probability"), rows)])
@@ -105,6 +107,6 @@ def _tell_change(figure: Figure) -> str:
     return f"{figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [header, ("---",) * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

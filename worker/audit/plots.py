@@ -24,8 +24,8 @@ def draw_audit(audit: Audit) -> bytes:
     _pointing(places[0], audit)
     _energy(places[1], audit)
     if whole:
-        _erasing(places[2], audit, "deletion", "pixels blurred, the map's highest first")
-        _erasing(places[5], audit, "insertion", "pixels brought back, the map's highest first")
+        _erasing(places[2], audit, "deletion", "pixels blurred")
+        _erasing(places[5], audit, "insertion", "pixels brought back")
         _redrawn(places[3], audit)
         _turned(places[4], audit)
     buffer = io.BytesIO()

@@ -10,17 +10,26 @@ from numpy.typing import NDArray
 
 from worker.model.bundle import Bundle
 from worker.model.ensemble_bundle import Ensemble, Model
-from worker.model.layout import HEAD
+from worker.model.layout import ARCHITECTURE, HEAD
 
+HEAD_STAGE, WHOLE_STAGE = "head", "all layers"
 STAGES = {
-    "head": 0.0,
+    HEAD_STAGE: 0.0,
     "last fifth": 0.2,
     "last two fifths": 0.4,
     "last three fifths": 0.6,
     "last four fifths": 0.8,
-    "all layers": 1.0,
+    WHOLE_STAGE: 1.0,
 }
 """Shares of the backbone's layers, from the last; the head is always redrawn."""
+
+
+def list_stages(model: Model) -> dict[str, float]:
+    """Those of STAGES for which the order of the model's layers is known: of other backbones only the two ends."""
+    networks = model.networks if isinstance(model, Ensemble) else (model,)
+    if all(network.manifest.architecture == ARCHITECTURE for network in networks):
+        return STAGES
+    return {name: STAGES[name] for name in (HEAD_STAGE, WHOLE_STAGE)}
 
 
 def redraw(model: Model, share: float, seed: int) -> Model:

@@ -20,8 +20,8 @@ ANGLES = (-15.0, -10.0, -5.0, 5.0, 10.0, 15.0)
 class Turned:
     """What each of N pictures became, turned by an angle.
 
-    likeness: of the map, turned back, with the upright picture's. change: of the explained output's probability, without its
-    sign. same_grade: whether the highest output that is passed stayed.
+    likeness: of the map, turned back, with the upright picture's. change: of the explained output's probability,
+    without its sign. same_grade: whether the highest output that is passed stayed.
     """
 
     degrees: float

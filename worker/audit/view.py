@@ -13,13 +13,17 @@ def draw_findings(audit: Audit) -> RenderableType:
     """The pointing game, and one line for each other trial."""
     table = Table("trial", "found", "beside")
     control = audit.control
-    table.add_row("brightest place on a lesion", tell(audit.game.whole.map), f"learnt nothing: {tell(control.whole.map)}")
+    table.add_row(
+        "brightest place on a lesion", tell(audit.game.whole.map), f"learnt nothing: {tell(control.whole.map)}"
+    )
     table.add_row("energy on lesions", tell(audit.game.whole.energy), f"learnt nothing: {tell(control.whole.energy)}")
     area = tell(audit.game.whole.outside_area)
     table.add_row("energy beyond the field", tell(audit.game.whole.outside), f"an even map: {area}")
     if audit.erasing is not None:
         of_map, at_random = audit.erasing.orders["map"], audit.erasing.orders["random"]
-        table.add_row("deletion, smaller is better", tell(of_map.deletion_area), f"random: {tell(at_random.deletion_area)}")
+        table.add_row(
+            "deletion, smaller is better", tell(of_map.deletion_area), f"random: {tell(at_random.deletion_area)}"
+        )
         table.add_row(
             "insertion, larger is better", tell(of_map.insertion_area), f"random: {tell(at_random.insertion_area)}"
         )

@@ -1,24 +1,22 @@
 """Grade a manifest with a bundle, and tell which of its photographs the bundle has never learnt from."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worker.contract.errors import UsageError
 from worker.contract.settings import Settings
 from worker.contract.vocabulary import Status
 from worker.evaluation.document import Evaluation, evaluate
 from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
-from worker.items import Prediction
+from worker.items import Enhanced, Prediction
 from worker.model.engine import Engine
 from worker.model.ordinal import decode_outputs
 from worker.training.ancestry import Ancestry
 from worker.training.examples import Example, hash_file, read_examples
-from worker.training.pictures import Pictures, prepare_pictures
+from worker.training.pictures import LeftOut, hash_pixels, prepare_each
 from worker.training.split import HASH_DIGITS
 
 BATCH = 16
@@ -54,57 +52,60 @@ def judge_manifest(
     Raises SourceError as `fundus enqueue` does for the same manifest, UsageError where nothing remains.
     """
     examples = read_examples(manifest, settings, remark)
-    sha256 = hash_file(manifest)
-    recipe = engine.bundle.recipe
-    with tempfile.TemporaryDirectory(prefix="fundus-card-") as folder:
-        pictures = prepare_pictures(
-            examples, Path(folder), recipe=recipe, manifest_sha256=sha256, settings=settings, step=step
+    model = engine.bundle
+    waiting: list[tuple[Example, Enhanced]] = []
+    graded: list[tuple[Example, Prediction]] = []
+    refused: list[tuple[Example, LeftOut]] = []
+    known = 0
+    for example, prepared in prepare_each(examples, model.recipe, further=model.further_recipes, settings=settings):
+        if isinstance(prepared, LeftOut):
+            refused.append((example, prepared))
+        elif _is_known(hash_pixels(prepared), ancestry):
+            known += 1
+        else:
+            waiting.append((example, prepared.for_model))
+        if len(waiting) == BATCH:
+            graded += _grade(engine, waiting)
+            waiting = []
+        step()
+    graded += _grade(engine, waiting)
+    if not graded:
+        raise UsageError(
+            f"{manifest}: the bundle has learnt from all of its {known:,} photographs"
+            if known
+            else f"{manifest}: none of its {len(refused):,} photographs can be graded; the first: {refused[0][1].code}"
         )
-        new = np.array([not _is_known(pixels, ancestry) for pixels in pictures.index.pixel_hashes], bool)
-        if not new.any():
-            raise UsageError(f"{manifest}: the bundle has learnt from all of its {len(new):,} photographs")
-        predictions = predict_all(engine, pictures.enhanced[new], step)
-    images = _label(examples, pictures, new, predictions, engine.bundle.thresholds)
-    bundle = engine.bundle
-    run = Run(0, name, "finished", bundle.model_id, bundle.name, {})
+    images = _label(graded, refused, model.thresholds)
+    run = Run(0, name, "finished", model.model_id, model.name, {})
     return Judged(
         name=name,
-        manifest_sha256=sha256,
-        learnt_from=None if ancestry.trained_on is None else int((~new).sum()),
+        manifest_sha256=hash_file(manifest),
+        learnt_from=None if ancestry.trained_on is None else known,
         images=images,
         evaluation=evaluate(run, images, {}, resamples=1000, seed=0, step=lambda: None),
     )
 
 
-def predict_all(engine: Engine, enhanced: NDArray[np.uint8], step: Callable[[], object]) -> list[Prediction]:
-    """A prediction for each picture, uint8 (N, S, S, 3)."""
-    predictions: list[Prediction] = []
-    for start in range(0, len(enhanced), BATCH):
-        predictions += engine.predict(list(enhanced[start : start + BATCH]))
-        step()
-    return predictions
+def _grade(engine: Engine, some: Sequence[tuple[Example, Enhanced]]) -> list[tuple[Example, Prediction]]:
+    predictions = engine.predict([enhanced for _, enhanced in some])
+    return [(example, prediction) for (example, _), prediction in zip(some, predictions, strict=True)]
 
 
 def _label(
-    examples: Sequence[Example],
-    pictures: Pictures,
-    new: NDArray[np.bool_],
-    predictions: Sequence[Prediction],
+    graded: Sequence[tuple[Example, Prediction]],
+    refused: Sequence[tuple[Example, LeftOut]],
     thresholds: Sequence[float],
 ) -> Labelled:
     """The new pictures as graded, and those that no worker would have graded as what they would have become."""
-    index, of_image = pictures.index, {example.image_id: example for example in examples}
-    ids = [image_id for image_id, is_new in zip(index.image_ids, new.tolist(), strict=True) if is_new]
-    refused = index.left_out
-    probabilities = np.full((len(ids) + len(refused), 5), np.nan)
-    grades = np.full(len(probabilities), NOT_GRADED, np.int64)
-    for row, prediction in enumerate(predictions):
+    everyone = [example for example, _ in (*graded, *refused)]
+    probabilities = np.full((len(everyone), 5), np.nan)
+    grades = np.full(len(everyone), NOT_GRADED, np.int64)
+    for row, (_, prediction) in enumerate(graded):
         probabilities[row] = prediction.probabilities
         grades[row] = decode_outputs(prediction.probabilities, thresholds).grade
-    statuses = [Status.GRADED] * len(ids) + [
-        Status.UNGRADABLE if entry.ungradable else Status.FAILED for entry in refused
+    statuses = [Status.GRADED] * len(graded) + [
+        Status.UNGRADABLE if entry.ungradable else Status.FAILED for _, entry in refused
     ]
-    everyone = [of_image[image_id] for image_id in (*ids, *(entry.image_id for entry in refused))]
     return Labelled(
         ids=np.array([example.image_id for example in everyone]),
         eyes=np.full(len(everyone), ""),

@@ -8,6 +8,7 @@ from worker.evaluation.agreement import CUTS
 from worker.evaluation.pointing_view import PointingGame, Score
 from worker.evaluation.view import say, tell
 from worker.model.bundle import Bundle
+from worker.model.ensemble_bundle import Ensemble, Model
 from worker.model.fit_record import FitRecord
 
 LIMITS = (
@@ -21,29 +22,73 @@ LIMITS = (
 
 
 def write_card(
-    bundle: Bundle, judged: Sequence[Judged], pointing: PointingGame | None, plots: Sequence[str], command: str
+    model: Model, judged: Sequence[Judged], pointing: PointingGame | None, plots: Sequence[str], command: str
 ) -> str:
     """All of it. plots: paths of pictures, relative to the card. command: what made it."""
-    manifest, recipe = bundle.manifest, bundle.recipe
     parts = [
-        f"# {manifest.name}\n",
-        f"Model {bundle.model_id}, {manifest.architecture}, {recipe.input_size_px} x {recipe.input_size_px} pixels. "
-        f"Weights SHA-256 {manifest.weights_sha256}. Licence: {manifest.licence}\n",
+        f"# {model.name}\n",
+        _tell_network(model) if isinstance(model, Bundle) else _tell_ensemble(model),
         "It grades diabetic retinopathy, 0 to 4, in colour photographs of the retina, and shows where it looked. "
         "Five cumulative outputs, each the chance of that grade or worse; Grad-CAM of the highest one passed.\n",
-        f"## Learnt from\n\n{manifest.training_data}.\n",
-        _tell_fit(manifest.fit),
-        "## Preprocessing\n",
-        _table(("of the recipe", "value"), [(name, str(value)) for name, value in recipe.model_dump().items()]),
+        *(_tell_learning(model, "##") if isinstance(model, Bundle) else _tell_members(model)),
         *(_tell_set(each) for each in judged),
     ]
     if pointing is not None:
         parts.append(_tell_pointing(pointing))
-    parts += [_tell_limits(manifest.notes, judged), *(f"![{path}]({path})\n" for path in plots)]
+    parts += [_tell_limits(model.manifest.notes, judged), *(f"![{path}]({path})\n" for path in plots)]
     parts.append(
         f"## Made by\n\n    {command}\n\nIntervals are 95%: resampled patients, or images where no patient is known.\n"
     )
     return "\n".join(parts)
+
+
+def _tell_network(bundle: Bundle) -> str:
+    manifest, side = bundle.manifest, bundle.recipe.input_size_px
+    return (
+        f"Model {bundle.model_id}, {manifest.architecture}, {side} x {side} pixels. "
+        f"Weights SHA-256 {manifest.weights_sha256}. Licence: {manifest.licence}\n"
+    )
+
+
+def _tell_ensemble(ensemble: Ensemble) -> str:
+    members = ensemble.manifest.members
+    total = sum(member.weight for member in members)
+    rows = [
+        (
+            member.manifest.name,
+            member.manifest.model_id,
+            member.manifest.architecture,
+            str(member.manifest.recipe.input_size_px),
+            f"{member.weight / total:.3g}",
+            ", ".join(member.views),
+        )
+        for member in members
+    ]
+    passes = sum(len(member.views) for member in members)
+    text = (
+        f"Model {ensemble.model_id}, an ensemble: the members' logits are averaged, and their maps in the same shares,"
+        f" which gives the exact map of the averaged logit. {passes} forward passes an image.\n"
+    )
+    return "\n".join([text, _table(("member", "model", "backbone", "pixels", "share", "looks"), rows)])
+
+
+def _tell_members(ensemble: Ensemble) -> list[str]:
+    told = []
+    for number, network in enumerate(ensemble.networks, start=1):
+        told += [f"## Member {number}: {network.name}\n", _tell_network(network), *_tell_learning(network, "###")]
+    return told
+
+
+def _tell_learning(bundle: Bundle, level: str) -> list[str]:
+    """What a network has learnt from and how its pictures are made, under headings of this level."""
+    manifest = bundle.manifest
+    recipe = [(name, str(value)) for name, value in bundle.recipe.model_dump().items()]
+    return [
+        f"{level} Learnt from\n\n{manifest.training_data}.\n",
+        _tell_fit(manifest.fit),
+        f"{level} Preprocessing\n",
+        _table(("of the recipe", "value"), recipe),
+    ]
 
 
 def _tell_fit(record: FitRecord | None) -> str:
@@ -117,14 +162,16 @@ def _tell_pointing(game: PointingGame) -> str:
     scores = {"all": game.whole} | {f"explained grade {grade}": score for grade, score in game.by_grade.items()}
     text = (
         "## Where it looks\n\nHow much of the brightest part of a map lies on a lesion, or within "
-        f"{game.tolerance:.3f} of the field's side of one, in photographs with lesion masks.\n"
+        f"{game.tolerance:.3f} of the field's side of one, in photographs with lesion masks; and of its energy."
+        " `fundus model audit` puts the maps to more trials.\n"
     )
-    header = ("maps", "photographs", "on a lesion", "the field's middle, no model", "a place at random")
+    header = ("maps", "photographs", "on a lesion", "the field's middle, no model", "a place at random", "energy")
     return "\n".join([text, _table(header, [_tell_score(name, score) for name, score in scores.items()])])
 
 
 def _tell_score(name: str, score: Score) -> tuple[str, ...]:
-    return (name, str(score.images), *(tell(figure) for figure in (score.map, score.centre, score.chance)))
+    figures = (score.map, score.centre, score.chance, score.energy)
+    return (name, str(score.images), *(tell(figure) for figure in figures))
 
 
 def _tell_limits(notes: str, judged: Sequence[Judged]) -> str:

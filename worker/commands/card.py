@@ -12,7 +12,8 @@ from rich.text import Text
 from worker.contract.errors import UsageError
 from worker.contract.files import write_whole
 from worker.contract.settings import read_settings
-from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
+from worker.model.bundle import DEFAULT_BUNDLE
+from worker.model.ensemble_bundle import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def card(
     from worker.training.ancestry import trace_ancestry
 
     settings, messages = read_settings(), Console(stderr=True, highlight=False)
-    loaded = load_bundle(bundle)
+    loaded = load_model(bundle)
     ancestry = trace_ancestry(bundle, loaded)
     engine = make_engine(settings.engine, loaded)
     manifests = {"Validation": validation, "External": external}

@@ -12,11 +12,10 @@ from rich.text import Text
 
 from worker.contract.errors import UsageError
 from worker.contract.settings import read_settings
-from worker.model.bundle import Bundle, Manifest, describe_invalid, load_bundle
-from worker.model.recipe import Recipe
+from worker.model.bundle import Manifest, describe_invalid, load_bundle
 from worker.training.ancestry import trace_ancestry
 from worker.training.examples import hash_file, read_examples
-from worker.training.plan import DEFAULT_RECIPE, Plan
+from worker.training.plan import Plan
 from worker.training.precision import choose_precision
 
 CHECKPOINT_EVERY_S = 120.0
@@ -30,6 +29,10 @@ def fit(
     *,
     init: Annotated[
         str | None, typer.Option(metavar="BUNDLE", help="Begin with these weights and their recipe, not random ones.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="A network of keras.applications, such as MobileNetV2; DenseNet121, or that of --init."),
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Side of the square input in pixels; 224, or that of --init.")
@@ -80,16 +83,21 @@ def fit(
         fundus model fit --manifest eyes.csv --out fit-2 --init fit-1/bundle --size 320 --learning-rate 2e-4
     """
     # TensorFlow, scikit-learn and Matplotlib are loaded by this command alone.
+    from worker.training.beginning import choose_backbone, make_recipe
     from worker.training.fit import Watch
+    from worker.training.learner import limit_threads
     from worker.training.workshop import Words, gather_pictures, make_bundle, open_folder, set_apart
 
     settings = read_settings()
     messages = Console(stderr=True, highlight=False)
     initial = None if init is None else load_bundle(init)
+    architecture = choose_backbone(initial, backbone)
+    limit_threads(threads)
     try:
         plan = Plan(
             manifest_sha256=hash_file(manifest),
-            recipe=_make_recipe(initial, size, sigma, circle, crop),
+            architecture=architecture,
+            recipe=make_recipe(initial, architecture, size=size, sigma=sigma, circle=circle, crop=crop),
             initial_model_id=None if initial is None else initial.model_id,
             seed=seed,
             validation_share=validation_share,
@@ -102,7 +110,14 @@ def fit(
             threads=threads,
         )
         words = Words(name or out.resolve().name.lower(), training_data, licence)
-        Manifest(name=words.name, recipe=plan.recipe, training_data="", licence=licence, weights_sha256="0" * 64)
+        Manifest(
+            name=words.name,
+            architecture=architecture,
+            recipe=plan.recipe,
+            training_data="",
+            licence=licence,
+            weights_sha256="0" * 64,
+        )
     except ValidationError as error:
         raise UsageError(describe_invalid(error)) from error
     ancestry = trace_ancestry(init, initial)
@@ -144,16 +159,6 @@ def fit(
         typer.echo(json.dumps({"model_id": made.model_id, **made.model_dump(mode="json")}))
     else:
         typer.echo(f"{out / 'bundle'}: {made.name}, model_id {made.model_id}")
-
-
-def _make_recipe(
-    initial: Bundle | None, size: int | None, sigma: float | None, circle: float | None, crop: str | None
-) -> Recipe:
-    base = DEFAULT_RECIPE if initial is None else initial.recipe
-    side = size or base.input_size_px
-    given = {"sigma_fraction": None if sigma is None else sigma / side, "circle_share": circle, "crop": crop}
-    changed = {name: value for name, value in given.items() if value is not None}
-    return Recipe.model_validate({**base.model_dump(), "input_size_px": side, **changed})
 
 
 def _tell(row: dict[str, Any]) -> str:

@@ -78,6 +78,9 @@ def import_bundle(
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
     *,
     name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's unless given.")] = None,
+    backbone: Annotated[
+        str, typer.Option(help="A network of keras.applications, below average pooling and five sigmoids.")
+    ] = "DenseNet121",
     size: Annotated[int | None, typer.Option(help="Side of the square input in pixels.")] = None,
     input_range: Annotated[
         str | None, typer.Option(metavar="LOW,HIGH", help="What black and white become at the network's input.")
@@ -119,6 +122,7 @@ def import_bundle(
         file,
         out,
         recipe=recipe,
+        architecture=backbone.lower(),
         name=name or out.resolve().name,
         training_data=training_data,
         licence=licence,

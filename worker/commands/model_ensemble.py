@@ -13,6 +13,7 @@ from worker.contract.errors import UsageError
 from worker.model.bundle import WEIGHTS_FILE, Bundle, describe_invalid, find_bundle
 from worker.model.bundle_writer import write_ensemble
 from worker.model.ensemble_bundle import EnsembleManifest, Member, View, load_model
+from worker.model.fit_record import SPLIT_FILE
 
 
 class Looks(StrEnum):
@@ -74,7 +75,8 @@ def ensemble(
         )
     except ValidationError as error:
         raise UsageError(f"ensemble: {describe_invalid(error)}") from error
-    write_ensemble(out, manifest, [find_bundle(ref) / WEIGHTS_FILE for ref in bundles])
+    folders = [find_bundle(ref) for ref in bundles]
+    write_ensemble(out, manifest, [(folder / WEIGHTS_FILE, folder / SPLIT_FILE) for folder in folders])
     if as_json:
         typer.echo(json.dumps({"model_id": manifest.model_id, **manifest.model_dump(mode="json")}))
         return

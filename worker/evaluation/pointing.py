@@ -7,7 +7,7 @@ score is the share of them that are on a lesion. Beside it: what a map would sco
 the field whatever the photograph, and one that is even.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path

@@ -26,7 +26,7 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 _SHIPPED = Path(__file__).parent / "bundles"
 MAX_MANIFEST_BYTES = 64 * 1024
-_MAX_WEIGHTS_BYTES = 64 * 1024 * 1024
+_MAX_WEIGHTS_BYTES = 512 * 1024 * 1024
 
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
@@ -38,9 +38,12 @@ class Manifest(BaseModel):
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
-    architecture: Literal["densenet121"] = "densenet121"
+    architecture: str = Field(default=layout.ARCHITECTURE, pattern=r"^[a-z][a-z0-9_]{1,39}$")
+    """The backbone, by its name in keras.applications in small letters."""
     recipe: Recipe
-    target_layer: str = layout.LAST_FEATURE_LAYER
+    target_layer: str = Field(
+        default_factory=lambda known: layout.last_layer(known.get("architecture", layout.ARCHITECTURE)), max_length=200
+    )
     """The feature map that Grad-CAM explains; at the last one it costs no backward pass."""
     thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = (0.5, 0.5, 0.5, 0.5, 0.5)
     """One per cumulative output; an output passes when it is above its own."""
@@ -55,9 +58,16 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _target_layer_exists(self) -> Self:
-        if self.target_layer not in layout.feature_layers():
+        if self.architecture == "ensemble":
+            raise ValueError("an ensemble is no backbone")
+        if self.architecture == layout.ARCHITECTURE and self.target_layer not in layout.feature_layers():
             raise ValueError(f"target_layer {self.target_layer!r} is no feature map of {self.architecture}")
         return self
+
+    @property
+    def is_closed_form(self) -> bool:
+        """Whether the maps are those of the last feature map, and so known without a backward pass."""
+        return self.target_layer == layout.last_layer(self.architecture)
 
     @property
     def model_id(self) -> str:
@@ -132,7 +142,8 @@ def read_weights(path: Path, manifest: Manifest) -> Bundle:
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != manifest.weights_sha256:
         raise ModelError(f"{path}: SHA-256 is {sha256}, {MANIFEST_FILE} promises {manifest.weights_sha256}")
-    return Bundle(manifest, MappingProxyType(parse_weights(data, source=str(path))))
+    weights = parse_weights(data, source=str(path), architecture=manifest.architecture)
+    return Bundle(manifest, MappingProxyType(weights))
 
 
 def find_bundle(ref: str | Path) -> Path:

@@ -31,7 +31,7 @@ def write_bundle(
     not be read back, such as a value past float16.
     """
     data = serialise_weights(weights, half_kernels=half_kernels)
-    parse_weights(data, source=f"{folder / WEIGHTS_FILE}")
+    parse_weights(data, source=f"{folder / WEIGHTS_FILE}", architecture=draft.architecture)
     manifest = draft.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
     _write_files(folder, {WEIGHTS_FILE: data, MANIFEST_FILE: _encode(manifest), **(beside or {})})
     return manifest
@@ -43,19 +43,24 @@ def rewrite_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
     Raises UsageError as `write_bundle`, ModelError if the weights are not those that the manifest promises.
     """
     if isinstance(manifest, EnsembleManifest):
-        write_ensemble(folder, manifest, [source / name for name in manifest.weights_files])
+        parts = zip(manifest.weights_files, manifest.split_files, strict=True)
+        write_ensemble(folder, manifest, [(source / weights, source / split) for weights, split in parts])
     else:
         weights = _copy_weights(source / WEIGHTS_FILE, manifest)
-        # The record of a fit is read with the weights: a card needs it to leave out what was learnt from.
-        split = source / SPLIT_FILE
-        beside = {SPLIT_FILE: split.read_bytes()} if manifest.fit is not None and split.is_file() else {}
-        _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **beside})
+        split = _copy_split(source / SPLIT_FILE, SPLIT_FILE, manifest)
+        _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **split})
 
 
-def write_ensemble(folder: Path, manifest: EnsembleManifest, weights_files: Sequence[Path]) -> None:
-    """Write an ensemble into a new folder, the members' weights byte for byte. Raises as `rewrite_bundle`."""
-    members = zip(manifest.weights_files, weights_files, manifest.members, strict=True)
-    files = {name: _copy_weights(path, member.manifest) for name, path, member in members}
+def write_ensemble(folder: Path, manifest: EnsembleManifest, parts: Sequence[tuple[Path, Path]]) -> None:
+    """Write an ensemble into a new folder, the members' weights byte for byte. Raises as `rewrite_bundle`.
+
+    parts: of each member the file of its weights, and where its split is if it has one.
+    """
+    files: dict[str, bytes] = {}
+    names = zip(manifest.weights_files, manifest.split_files, strict=True)
+    for (weights_name, split_name), (weights, split), member in zip(names, parts, manifest.members, strict=True):
+        files[weights_name] = _copy_weights(weights, member.manifest)
+        files |= _copy_split(split, split_name, member.manifest)
     _write_files(folder, {**files, MANIFEST_FILE: _encode(manifest)})
 
 
@@ -68,6 +73,12 @@ def _copy_weights(path: Path, manifest: Manifest) -> bytes:
     if sha256 != manifest.weights_sha256:
         raise ModelError(f"{path}: SHA-256 is {sha256}, the manifest promises {manifest.weights_sha256}")
     return data
+
+
+def _copy_split(path: Path, name: str, manifest: Manifest) -> dict[str, bytes]:
+    """Nothing where there is none. The record of a fit is read with it: a card needs it to leave out what was learnt
+    from."""
+    return {name: path.read_bytes()} if manifest.fit is not None and path.is_file() else {}
 
 
 def _encode(manifest: AnyManifest) -> bytes:

@@ -9,7 +9,7 @@ from worker.model.bundle import Bundle
 from worker.model.engine import Engine, MemberEngine, Weigher
 from worker.model.ensemble_bundle import Ensemble, Model
 from worker.model.gate import passed_gate
-from worker.model.layout import LAST_FEATURE_LAYER
+from worker.model.layout import ARCHITECTURE
 
 EngineName = Literal["auto", "tensorflow", "openvino"]
 NVIDIA_DEVICE = Path("/dev/nvidia0")
@@ -25,14 +25,10 @@ def make_engine(name: EngineName, model: Model) -> Engine:
     """
     if isinstance(model, Ensemble):
         return _make_ensemble(name, model)
-    closed_form = is_closed_form(model)
-    if _choose(name, closed_form=closed_form) == "tensorflow":
+    if _choose(name, model) == "tensorflow":
         from worker.model.tensorflow_engine import TensorFlowEngine
 
         return TensorFlowEngine(model)
-    if not closed_form:
-        layer = model.manifest.target_layer
-        raise SettingsError(f"FUNDUS_ENGINE: openvino has no gradients, which {layer!r} of {model.name} needs")
     from worker.model.openvino_engine import OpenVinoEngine
 
     return OpenVinoEngine(model)
@@ -42,28 +38,40 @@ def make_weigher(name: EngineName, model: Model) -> Weigher:
     """As `make_engine`, of a model for which `is_closed_form` holds."""
     if isinstance(model, Ensemble):
         return _make_ensemble(name, model)
-    return _make_member(_choose(name, closed_form=True), model)
+    return _make_member(_choose(name, model), model)
 
 
 def is_closed_form(model: Model) -> bool:
     """Whether its maps are those of the last feature map, and so known of all outputs in one forward pass."""
     # Every member of an ensemble is explained there.
-    return isinstance(model, Ensemble) or model.manifest.target_layer == LAST_FEATURE_LAYER
+    return isinstance(model, Ensemble) or model.manifest.is_closed_form
 
 
 def _make_ensemble(name: EngineName, model: Ensemble) -> "EnsembleEngine":
     from worker.model.ensemble import EnsembleEngine
 
-    library = _choose(name, closed_form=True)
-    return EnsembleEngine(model, [_make_member(library, network) for network in model.networks])
+    return EnsembleEngine(model, [_make_member(_choose(name, network), network) for network in model.networks])
 
 
-def _choose(name: EngineName, *, closed_form: bool) -> Literal["tensorflow", "openvino"]:
+def _choose(name: EngineName, network: Bundle) -> Literal["tensorflow", "openvino"]:
+    obstacle = _why_not_openvino(network)
     if name == "auto":
-        return "openvino" if closed_form and _openvino_is_best() else "tensorflow"
-    if name == "openvino" and find_spec("openvino") is None:
-        raise SettingsError("FUNDUS_ENGINE: openvino needs the extra `cpu`: pip install 'fundus-grading[cpu]'")
+        return "openvino" if obstacle is None and _openvino_is_best() else "tensorflow"
+    if name == "openvino":
+        if find_spec("openvino") is None:
+            raise SettingsError("FUNDUS_ENGINE: openvino needs the extra `cpu`: pip install 'fundus-grading[cpu]'")
+        if obstacle is not None:
+            raise SettingsError(f"FUNDUS_ENGINE: {obstacle}")
     return name
+
+
+def _why_not_openvino(network: Bundle) -> str | None:
+    manifest = network.manifest
+    if manifest.architecture != ARCHITECTURE:
+        return f"openvino runs {ARCHITECTURE} alone, and {manifest.name} is {manifest.architecture}"
+    if not manifest.is_closed_form:
+        return f"openvino has no gradients, which {manifest.target_layer!r} of {manifest.name} needs"
+    return None
 
 
 def _openvino_is_best() -> bool:

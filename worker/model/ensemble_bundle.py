@@ -28,7 +28,7 @@ from worker.model.bundle import (
     read_manifest,
     read_weights,
 )
-from worker.model.layout import LAST_FEATURE_LAYER
+from worker.model.layout import last_layer
 from worker.model.recipe import Recipe
 
 MAX_MEMBERS = 8
@@ -62,10 +62,10 @@ class Member(BaseModel):
     def _can_be_averaged(self) -> Self:
         if len(set(self.views)) < len(self.views):
             raise ValueError(f"a view of {self.manifest.name} is named twice")
-        if self.manifest.target_layer != LAST_FEATURE_LAYER:
+        if not self.manifest.is_closed_form:
             raise ValueError(
                 f"{self.manifest.name} is explained at {self.manifest.target_layer!r}; only maps of the last feature"
-                f" map, {LAST_FEATURE_LAYER!r}, add up to that of the averaged logit"
+                f" map, {last_layer(self.manifest.architecture)!r}, add up to that of the averaged logit"
             )
         return self
 
@@ -120,6 +120,11 @@ class EnsembleManifest(BaseModel):
     def weights_files(self) -> tuple[str, ...]:
         """One for each member."""
         return tuple(f"weights-{number}.safetensors" for number in range(len(self.members)))
+
+    @property
+    def split_files(self) -> tuple[str, ...]:
+        """One for each member; there only for those that `fundus model fit` made."""
+        return tuple(f"split-{number}.csv" for number in range(len(self.members)))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 
 from worker.contract.errors import ModelError
-from worker.model.layout import ARCHITECTURE, HEAD
+from worker.model.layout import HEAD
+from worker.model.network import backbone_of
 
 
 def find_explained(probabilities: tf.Tensor, thresholds: tuple[float, ...]) -> tf.Tensor:
@@ -53,7 +54,7 @@ def split_at(network: keras.Sequential, layer: str) -> keras.Model:
 
     Raises ModelError when the backbone has no such layer, or its output is no feature map.
     """
-    backbone = network.get_layer(ARCHITECTURE)
+    backbone = backbone_of(network)
     try:
         feature_map = backbone.get_layer(layer).output
     except ValueError as error:

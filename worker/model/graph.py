@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from worker.model import gradcam
 from worker.model.bundle import Manifest
-from worker.model.layout import ARCHITECTURE, HEAD, LAST_FEATURE_LAYER
+from worker.model.layout import HEAD
+from worker.model.network import backbone_of
 from worker.model.recipe import Recipe
 
 Explained = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
@@ -24,7 +25,7 @@ def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
     Its input is float32 (N, S, S, 3) in [0, white] and the float32 scalar `white`: 255 for bytes, 1 for fractions. The
     saliency has the height and width of the manifest's target layer. Raises ModelError when there is no such layer.
     """
-    if manifest.target_layer == LAST_FEATURE_LAYER:
+    if manifest.is_closed_form:
         explain = explain_last(network, manifest.thresholds)
     else:
         explain = explain_layer(network, manifest.target_layer, manifest.thresholds)
@@ -35,7 +36,7 @@ def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
 
 def build_evidence_graph(network: keras.Sequential, recipe: Recipe) -> EvidenceGraph:
     """As `build_graph`, for a network that an ensemble averages: nothing is decided and nothing rectified."""
-    backbone = network.get_layer(ARCHITECTURE)
+    backbone = backbone_of(network)
 
     def weigh(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = backbone(images, training=False)
@@ -48,7 +49,7 @@ def build_evidence_graph(network: keras.Sequential, recipe: Recipe) -> EvidenceG
 
 def explain_last(network: keras.Sequential, thresholds: tuple[float, ...]) -> Callable[[tf.Tensor], Explained]:
     """The network's input, float32 (N, S, S, 3), to outputs and saliency at the last feature map; no backward pass."""
-    backbone = network.get_layer(ARCHITECTURE)
+    backbone = backbone_of(network)
 
     def explain(images: tf.Tensor) -> Explained:
         features = backbone(images, training=False)

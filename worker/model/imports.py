@@ -15,7 +15,7 @@ from worker.model.bundle import Manifest, describe_invalid
 from worker.model.bundle_writer import write_bundle
 from worker.model.keras_file import MAX_FILE_BYTES
 from worker.model.keras_process import REFUSED
-from worker.model.layout import LAST_FEATURE_LAYER
+from worker.model.layout import ARCHITECTURE, last_layer
 from worker.model.recipe import Recipe
 from worker.model.weights import parse_weights
 
@@ -34,7 +34,8 @@ def import_weights(
     recipe: Recipe,
     name: str,
     thresholds: tuple[float, float, float, float, float] = (0.5, 0.5, 0.5, 0.5, 0.5),
-    target_layer: str = LAST_FEATURE_LAYER,
+    architecture: str = ARCHITECTURE,
+    target_layer: str | None = None,
     training_data: str = "not stated",
     licence: str = "not stated",
     notes: str = "",
@@ -51,8 +52,9 @@ def import_weights(
     try:
         draft = Manifest(
             name=name,
+            architecture=architecture,
             recipe=recipe,
-            target_layer=target_layer,
+            target_layer=target_layer or last_layer(architecture),
             thresholds=thresholds,
             training_data=training_data,
             licence=licence,
@@ -61,19 +63,31 @@ def import_weights(
         )
     except ValidationError as error:
         raise UsageError(f"model bundle: {describe_invalid(error)}") from error
-    weights = read_in_process(data if folder is None else b"", source=str(file), folder=folder)
+    weights = read_in_process(
+        data if folder is None else b"",
+        source=str(file),
+        folder=folder,
+        architecture=architecture,
+        input_size_px=recipe.input_size_px,
+    )
     return write_bundle(out_dir, draft, weights, half_kernels=half_kernels)
 
 
 def read_in_process(
-    data: bytes, *, source: str, folder: Path | None = None, timeout_s: float = READ_TIMEOUT_S
+    data: bytes,
+    *,
+    source: str,
+    folder: Path | None = None,
+    architecture: str = ARCHITECTURE,
+    input_size_px: int = 224,
+    timeout_s: float = READ_TIMEOUT_S,
 ) -> dict[str, NDArray[np.float32]]:
     """The network's weights by name out of the content of a Keras file, or of a SavedModel's folder.
 
     A process of its own reads them: the libraries die of some damaged files, and then only that process does. Raises
     ModelError as `import_weights`.
     """
-    arguments = [source] if folder is None else [source, str(folder)]
+    arguments = [source, architecture, str(input_size_px), *([] if folder is None else [str(folder)])]
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and program
             [sys.executable, "-P", "-m", "worker.model.keras_process", *arguments],
@@ -92,7 +106,7 @@ def read_in_process(
         raise ModelError("".join(letter if letter.isprintable() else "?" for letter in detail))
     if done.returncode != 0:
         raise ModelError(f"{source}: damaged: the process that read it ended with status {done.returncode}")
-    return parse_weights(done.stdout, source=source)
+    return parse_weights(done.stdout, source=source, architecture=architecture)
 
 
 def _read_file(file: Path) -> bytes:

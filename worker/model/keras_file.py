@@ -6,6 +6,7 @@ Weights are read as numbers and the description beside them as text; no object o
 import io
 import zipfile
 import zlib
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +23,19 @@ _ZIP_START = b"PK\x03\x04"
 _HDF5_START = b"\x89HDF\r\n\x1a\n"
 
 
+class Check(Protocol):
+    """Refuses a description, which is JSON, with a ModelError."""
+
+    def __call__(self, config: bytes, *, source: str) -> None:
+        """source: names the file in errors."""
+
+
 def read_keras_weights(data: bytes, *, source: str) -> dict[str, NDArray[np.float32]]:
     """The network's weights by name out of the content of a Keras file, its format told by its first bytes.
 
     Raises ModelError for content that is damaged, too large, or not of this network, naming the layer.
     """
-    if data.startswith(_ZIP_START):
-        data = _read_archive(data, source=source)
-    if not data.startswith(_HDF5_START):
-        raise ModelError(f"{source}: neither HDF5 nor a .keras archive")
-    with open_hdf5(data, source=source) as file:
+    with open_hdf5(unpack_hdf5(data, source=source, check=check_config), source=source) as file:
         if "model_config" in file.attrs:
             check_config(_text(file.attrs["model_config"], source=source), source=source)
         datasets = list_datasets(file, source=source)
@@ -43,6 +47,18 @@ def read_keras_weights(data: bytes, *, source: str) -> dict[str, NDArray[np.floa
     return check_weights(arrays, source=source)
 
 
+def unpack_hdf5(data: bytes, *, source: str, check: Check | None = None) -> bytes:
+    """The HDF5 file that the content is, or that a `.keras` archive holds. check: what its description is put to.
+
+    Raises ModelError for content that is neither.
+    """
+    if data.startswith(_ZIP_START):
+        data = _read_archive(data, source=source, check=check)
+    if not data.startswith(_HDF5_START):
+        raise ModelError(f"{source}: neither HDF5 nor a .keras archive")
+    return data
+
+
 def _shape_of(name: str, *, source: str) -> tuple[int, ...]:
     shape = weight_shapes().get(name)
     if shape is None:
@@ -50,11 +66,12 @@ def _shape_of(name: str, *, source: str) -> tuple[int, ...]:
     return shape
 
 
-def _read_archive(data: bytes, *, source: str) -> bytes:
-    """The weights of a `.keras` archive, its description checked; no other member is read."""
+def _read_archive(data: bytes, *, source: str, check: Check | None) -> bytes:
+    """The weights of a `.keras` archive; no other member is read but the description, where it is checked."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            check_config(_read_member(archive, "config.json", source=source), source=source)
+            if check is not None:
+                check(_read_member(archive, "config.json", source=source), source=source)
             return _read_member(archive, "model.weights.h5", source=source)
     # RuntimeError is what an encrypted member raises.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:

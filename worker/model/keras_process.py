@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from worker.contract.errors import ModelError
 from worker.model.keras_file import read_keras_weights
+from worker.model.layout import ARCHITECTURE
 from worker.model.weights import serialise_weights
 
 REFUSED = 3
@@ -21,7 +22,7 @@ _MAX_MEMORY_BYTES = 4 * 1024 * 1024 * 1024
 
 
 def main() -> int:
-    """Read the file whose name is the first argument; it serves for errors alone."""
+    """Arguments: the file's name, for errors alone, architecture, input size and, of a SavedModel, its folder."""
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
@@ -33,7 +34,16 @@ def main() -> int:
     return 0
 
 
-def _read(source: str, folder: str | None = None) -> dict[str, NDArray[np.float32]]:
+def _read(
+    source: str, architecture: str, input_size_px: str, folder: str | None = None
+) -> dict[str, NDArray[np.float32]]:
+    if architecture != ARCHITECTURE:
+        if folder is not None:
+            raise ModelError(f"{source}: of a SavedModel only {ARCHITECTURE} is read; save its weights as .h5")
+        from worker.model.backbone_file import read_backbone_weights
+
+        data = sys.stdin.buffer.read()
+        return read_backbone_weights(data, architecture=architecture, input_size_px=int(input_size_px), source=source)
     if folder is None:
         return read_keras_weights(sys.stdin.buffer.read(), source=source)
     # TensorFlow takes seconds to load, and no other format needs it.

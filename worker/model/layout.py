@@ -13,12 +13,19 @@ OUTPUTS = 5
 HEAD = "head"
 LAST_FEATURE_LAYER = "relu"
 """Its map is what the global average pooling before the head sees."""
+LAST = "last"
+"""The same of any other backbone, whatever its layer is called: it is found when the network is built."""
 
 BLOCKS = (6, 12, 24, 16)
 _GROWTH = 32
 _BOTTLENECK = 4 * _GROWTH
 _STEM_FILTERS = 64
 _NORMALISATION = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def last_layer(architecture: str) -> str:
+    """The name of the feature map that the head averages."""
+    return LAST_FEATURE_LAYER if architecture == ARCHITECTURE else LAST
 
 
 @cache

@@ -10,9 +10,9 @@ from worker.contract.errors import AcceleratorMemoryError
 from worker.items import Enhanced, Prediction
 from worker.model.batch import blank_images, check_images, stack_images, to_predictions
 from worker.model.bundle import Bundle
-from worker.model.densenet import load_network
 from worker.model.evidence import Evidence
 from worker.model.graph import build_evidence_graph, build_graph
+from worker.model.network import load_network
 
 
 class TensorFlowEngine:

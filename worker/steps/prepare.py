@@ -110,10 +110,9 @@ def _place_window(field: Field, recipe: Recipe, box: Box) -> Box:
     """Where the model's window lies on a canvas that shows the field's box at `box`."""
     top, bottom, left, right = field.window(recipe)
     down, across = (box[1] - box[0]) / (field.bottom - field.top), (box[3] - box[2]) / (field.right - field.left)
-    return (
-        *(box[0] + round((row - field.top) * down) for row in (top, bottom)),
-        *(box[2] + round((column - field.left) * across) for column in (left, right)),
-    )
+    top, bottom = (box[0] + round((row - field.top) * down) for row in (top, bottom))
+    left, right = (box[2] + round((column - field.left) * across) for column in (left, right))
+    return top, bottom, left, right
 
 
 def _draw_canvas(crop: NDArray[np.uint8], box: Box, size_px: int) -> NDArray[np.uint8]:

@@ -2,10 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from worker.contract.errors import ModelError
 from worker.model.bundle import Bundle, find_bundle
+from worker.model.ensemble_bundle import Model
 from worker.model.fit_record import SPLIT_FILE
 from worker.training.split import HASH_DIGITS, read_trained_on
 
@@ -23,17 +25,30 @@ class Ancestry:
         return "yes" if any(pixels[:HASH_DIGITS] in self.trained_on for pixels in validation) else "no"
 
 
-def trace_ancestry(ref: str | None, bundle: Bundle | None) -> Ancestry:
+def trace_ancestry(ref: str | None, model: Model | None) -> Ancestry:
     """Of a bundle that `find_bundle` finds by `ref`; of random weights, which have seen nothing, where there is none.
 
-    Raises ModelError when its split is not the one that its manifest promises.
+    What any member of an ensemble has learnt from, the ensemble has. Raises ModelError when a split is not the one that
+    its manifest promises.
     """
-    if ref is None or bundle is None:
+    if ref is None or model is None:
         return Ancestry(frozenset())
-    record = bundle.manifest.fit
+    folder = find_bundle(ref)
+    if isinstance(model, Bundle):
+        return Ancestry(_read(folder / SPLIT_FILE, model))
+    known: set[str] = set()
+    for network, name in zip(model.networks, model.manifest.split_files, strict=True):
+        learnt = _read(folder / name, network)
+        if learnt is None:
+            return Ancestry(None)
+        known |= learnt
+    return Ancestry(frozenset(known))
+
+
+def _read(path: Path, network: Bundle) -> frozenset[str] | None:
+    record = network.manifest.fit
     if record is None or record.ancestry == "unknown":
-        return Ancestry(None)
-    path = find_bundle(ref) / SPLIT_FILE
+        return None
     try:
         split = path.read_bytes()
     except OSError as error:
@@ -41,4 +56,4 @@ def trace_ancestry(ref: str | None, bundle: Bundle | None) -> Ancestry:
     sha256 = hashlib.sha256(split).hexdigest()
     if sha256 != record.split_sha256:
         raise ModelError(f"{path}: SHA-256 is {sha256}, model.json promises {record.split_sha256}")
-    return Ancestry(read_trained_on(split))
+    return read_trained_on(split)

@@ -85,7 +85,7 @@ def fit(
         write_whole(folder / CURVES_FILE, draw_curves(done.history, find_best(done.history)))
         watch.epoch(done.history[-1])
     best = folder / BEST_FILE
-    return parse_weights(best.read_bytes(), source=str(best)), done.history
+    return parse_weights(best.read_bytes(), source=str(best), architecture=plan.architecture), done.history
 
 
 def find_best(history: list[Row]) -> int:

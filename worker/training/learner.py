@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.densenet import DROPOUT_RATE, assign_weights, build_network, read_weights
-from worker.model.layout import ARCHITECTURE, HEAD, OUTPUTS
+from worker.model.layout import HEAD, OUTPUTS
+from worker.model.network import DROPOUT_RATE, assign_weights, backbone_of, build_network, read_weights
 from worker.training.plan import Plan
 
 JUDGED_AT_ONCE = 32
@@ -19,10 +19,7 @@ class Learner:
 
     def __init__(self, plan: Plan, total_steps: int, initial: Mapping[str, NDArray[np.float32]] | None) -> None:
         """initial: the weights to begin with; None draws them."""
-        if plan.threads is not None:
-            # Before TensorFlow's first operation; later it refuses.
-            tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+        limit_threads(plan.threads)
         keras.utils.set_random_seed(plan.seed)
         tf.config.experimental.enable_op_determinism()
         self._plan = plan
@@ -106,12 +103,19 @@ class Learner:
         return tf.sigmoid(_logits(self._average, pooled))
 
 
+def limit_threads(threads: int | None) -> None:
+    """Of one operation; None leaves it to TensorFlow. To be called before its first operation: later it refuses."""
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def _build(plan: Plan) -> keras.Sequential:
     """Variables stay float32; with bfloat16 what flows between the layers is half as wide."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if plan.precision == "bfloat16" else "float32")
     try:
-        return build_network(plan.recipe.input_size_px)
+        return build_network(plan.recipe.input_size_px, plan.architecture)
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -133,7 +137,7 @@ def _to_input(pictures: tf.Tensor, plan: Plan) -> tf.Tensor:
 
 
 def _pool(network: keras.Sequential, images: tf.Tensor, *, training: bool) -> tf.Tensor:
-    features = network.get_layer(ARCHITECTURE)(images, training=training)
+    features = backbone_of(network)(images, training=training)
     return tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2))
 
 

@@ -1,7 +1,7 @@
 """Prepare the photographs of a fit once, in the worker's own decoding processes, and keep them as bytes."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,23 +83,14 @@ def prepare_pictures(
     kept: list[Example] = []
     hashes: list[str] = []
     left_out: list[LeftOut] = []
-    pool = DecoderPool(recipe, settings.model_copy(update={"overlay_size_px": CANVAS_PX}))
-    try:
-        for start in range(0, len(examples), AHEAD):
-            some = examples[start : start + AHEAD]
-            waiting = [pool.submit(_read(example, settings.max_image_bytes)) for example in some]
-            for example, future in zip(some, waiting, strict=True):
-                try:
-                    prepared = future.result()
-                except (ImageError, Ungradable) as error:
-                    left_out.append(_leave_out(example, error))
-                else:
-                    pixels[len(kept)] = prepared.enhanced
-                    kept.append(example)
-                    hashes.append(_hash_pixels(prepared))
-                step()
-    finally:
-        pool.close()
+    for example, prepared in prepare_each(examples, recipe, settings=settings):
+        if isinstance(prepared, LeftOut):
+            left_out.append(prepared)
+        else:
+            pixels[len(kept)] = prepared.enhanced
+            kept.append(example)
+            hashes.append(hash_pixels(prepared))
+        step()
     pixels.flush()
     del pixels
     if not kept:
@@ -116,6 +107,29 @@ def prepare_pictures(
     part.rename(folder / PIXELS_FILE)
     write_whole(folder / INDEX_FILE, index.model_dump_json().encode())
     return read_pictures(folder)
+
+
+def prepare_each(
+    examples: Sequence[Example], recipe: Recipe, *, further: Sequence[Recipe] = (), settings: Settings
+) -> Iterator[tuple[Example, Prepared | LeftOut]]:
+    """Each example as the worker would show it to a model of these recipes, or why it would not."""
+    pool = DecoderPool(recipe, settings.model_copy(update={"overlay_size_px": CANVAS_PX}), further=further)
+    try:
+        for start in range(0, len(examples), AHEAD):
+            some = examples[start : start + AHEAD]
+            waiting = [pool.submit(_read(example, settings.max_image_bytes)) for example in some]
+            for example, future in zip(some, waiting, strict=True):
+                try:
+                    yield example, future.result()
+                except (ImageError, Ungradable) as error:
+                    yield example, _leave_out(example, error)
+    finally:
+        pool.close()
+
+
+def hash_pixels(prepared: Prepared) -> str:
+    """SHA-256 of the field, whatever the model's recipe makes of it."""
+    return hashlib.sha256(prepared.canvas.tobytes()).hexdigest()
 
 
 def read_pictures(folder: Path) -> Pictures:
@@ -140,7 +154,3 @@ def _read(example: Example, limit_bytes: int) -> bytes:
 def _leave_out(example: Example, error: ImageError | Ungradable) -> LeftOut:
     ungradable = isinstance(error, Ungradable)
     return LeftOut(image_id=example.image_id, ungradable=ungradable, code=error.code, detail=error.detail)
-
-
-def _hash_pixels(prepared: Prepared) -> str:
-    return hashlib.sha256(prepared.canvas.tobytes()).hexdigest()

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.model.layout import ARCHITECTURE
 from worker.model.recipe import Recipe
 from worker.training.precision import Precision
 
@@ -28,6 +29,8 @@ class Plan(BaseModel):
     manifest_sha256: str
     """Of the file that names photographs and reference grades."""
     recipe: Recipe
+    architecture: str = ARCHITECTURE
+    """The backbone, by its name in keras.applications in small letters."""
     initial_model_id: str | None = None
     """The bundle whose weights are the first; None for random ones."""
     seed: int = Field(default=0, ge=0, lt=2**31)

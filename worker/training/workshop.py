@@ -130,6 +130,7 @@ def make_bundle(
     record = _record(plan, pictures, validation, split, history, seen=ancestry.has_seen(judges), ancestry=ancestry)
     draft = Manifest(
         name=words.name,
+        architecture=plan.architecture,
         recipe=plan.recipe,
         training_data=words.training_data or f"{sum(record.training):,} photographs with reference grades",
         licence=words.licence,

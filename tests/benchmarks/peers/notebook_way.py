@@ -7,8 +7,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
-from worker.model.densenet import load_network
 from worker.model.layout import ARCHITECTURE
+from worker.model.network import load_network
 
 LAST_CONVOLUTION = "conv5_block16_2_conv"
 SIZE_PX = 224

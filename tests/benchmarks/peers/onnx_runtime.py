@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tests.benchmarks.contender import Answer
 from tests.benchmarks.peers.inputs import as_network_input
 from worker.model.bundle import Bundle
-from worker.model.densenet import load_network
 from worker.model.graph import explain_last
+from worker.model.network import load_network
 
 OPSET = 18
 

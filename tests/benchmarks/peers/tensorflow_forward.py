@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tests.benchmarks.contender import Answer
 from tests.benchmarks.peers.inputs import as_network_input
 from worker.model.bundle import Bundle
-from worker.model.densenet import load_network
+from worker.model.network import load_network
 
 
 def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:

@@ -38,9 +38,8 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def run_main(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from producer.cli import main; sys.exit(main())"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-m", "producer", *arguments],
         capture_output=True,
         text=True,
         timeout=60,

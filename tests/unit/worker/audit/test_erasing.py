@@ -19,7 +19,7 @@ PATCH = (slice(8 * ROW, 8 * ROW + 8), slice(8 * COLUMN, 8 * COLUMN + 8))
 class PatchModel:
     """P(grade >= 1) is the patch's mean brightness."""
 
-    def look(self, pictures: Sequence[Any], outputs: NDArray[np.int64] | None = None) -> Looks:
+    def look(self, pictures: Sequence[Any]) -> Looks:
         values = np.array([picture[PATCH].mean() / 255 for picture in pictures], np.float32)
         probabilities = np.repeat(values[:, None], 5, axis=1)
         return Looks(probabilities, np.ones(len(values), int), np.ones(len(values), int), np.zeros((len(values), 8, 8)))

@@ -69,6 +69,37 @@ def test_card_of_weights_without_a_record_says_what_is_not_known(folder: Path, t
 
 
 @pytest.mark.slow
+def test_card_of_an_ensemble_tells_of_each_member_and_leaves_out_what_any_has_learnt_from(
+    folder: Path, fitted: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    arguments = ("--manifest", str(folder / "others.csv"), "--out", str(second), *QUICK, "--size=64")
+    run("fit", *arguments)
+    both = tmp_path / "both"
+    run("ensemble", str(fitted), str(second / "bundle"), "--out", str(both), "--weight", "1", "--weight", "3")
+    learnt = [(bundle / "split.csv").read_text().count(",training") for bundle in (fitted, second / "bundle")]
+    out = tmp_path / "card"
+    manifests = ("--validation", str(folder / "eyes.csv"), "--external", str(folder / "others.csv"))
+    run("card", str(both), *manifests, "--out", str(out))
+    text = (out / "MODEL_CARD.md").read_text()
+    for count in learnt:
+        assert f"({count} others of the manifest were learnt from and are left out)" in text
+    assert "| 0.25 | as_is |" in text
+    assert "| 0.75 | as_is |" in text
+    assert text.count("| begun with | random weights |") == 2
+    assert "## Member 2: second" in text
+
+
+def test_ensemble_with_a_member_without_a_record_says_so(folder: Path, tmp_path: Path) -> None:
+    both = tmp_path / "twice"
+    run("ensemble", "densenet121-aptos", "--looks", "mirrored", "--out", str(both))
+    run("card", str(both), "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
+    text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
+    assert "2 forward passes an image" in text
+    assert "is not on record" in text
+
+
+@pytest.mark.slow
 def test_manifest_that_was_all_learnt_from_is_refused(folder: Path, fitted: Path, tmp_path: Path) -> None:
     split = (fitted / "split.csv").read_text()
     learnt = {line.partition(",")[0] for line in split.splitlines() if line.endswith(",training")}

@@ -19,6 +19,7 @@ from tests.unit.worker.training.eyes import write_eyes
 from worker.commands.model import app
 from worker.contract.errors import ModelError, SourceError, UsageError
 from worker.model.bundle import load_bundle
+from worker.model.engines import make_engine
 from worker.training.pictures import read_pictures
 from worker.training.split import HASH_DIGITS
 
@@ -127,6 +128,36 @@ def test_weights_of_unknown_training_prove_nothing(eyes: Path, tmp_path: Path) -
     assert (shown["fit"]["ancestry"], shown["fit"]["validation_seen"]) == ("unknown", "unknown")
 
 
+@pytest.mark.slow
+def test_backbone_and_crop_are_chosen_by_name_and_kept(eyes: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    quick = ("--manifest", str(eyes), *QUICK, "--size=64", "--epochs=1")
+    # In a process of its own, whose threads can still be limited.
+    options = ("--out", str(first), "--backbone=EfficientNetB0", "--crop=field", "--threads=1", "--json")
+    command = [sys.executable, "-m", "producer", "model", "fit", *quick, *options]
+    made = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (made["architecture"], made["target_layer"]) == ("efficientnetb0", "last")
+    assert (made["recipe"]["crop"], made["recipe"]["input_range"]) == ("field", [0.0, 255.0])
+    init = f"--init={first / 'bundle'}"
+    again = run(*quick, "--out", str(second), init)
+    assert (again["architecture"], again["recipe"], again["fit"]["validation_seen"]) == (
+        "efficientnetb0",
+        made["recipe"],
+        "no",
+    )
+    engine = make_engine("auto", load_bundle(second / "bundle"))
+    (prediction,) = engine.predict([np.zeros((64, 64, 3), np.uint8)])
+    assert prediction.saliency.shape == (2, 2)
+    with pytest.raises(UsageError, match="is efficientnetb0: its weights are none for --backbone MobileNetV2"):
+        run(*quick, "--out", str(tmp_path / "third"), init, "--backbone=MobileNetV2")
+
+
+def test_backbone_that_keras_has_not_is_refused(eyes: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"keras\.applications has no 'densenet122'"):
+        run("--manifest", str(eyes), "--out", str(tmp_path / "out"), *QUICK, "--backbone=DenseNet122")
+    assert not (tmp_path / "out").exists()
+
+
 def test_changed_split_of_the_first_weights_is_refused(eyes: Path, fitted: tuple[Path, Any], tmp_path: Path) -> None:
     changed = shutil.copytree(fitted[0] / "bundle", tmp_path / "changed")
     (changed / "split.csv").write_text("pixel_sha256,part\n")
@@ -173,6 +204,7 @@ def test_too_few_photographs_for_a_split_are_refused_with_the_numbers(tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_fit_killed_in_the_middle_goes_on_to_the_same_weights(eyes: Path, tmp_path: Path) -> None:
     """Bit-equal to a fit that was never stopped, though it was killed within an epoch."""
 

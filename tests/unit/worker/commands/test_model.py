@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from worker.commands.model import app
 from worker.contract.errors import ModelError, UsageError
 from worker.model.bundle import DEFAULT_BUNDLE, load_bundle, read_manifest
-from worker.model.densenet import build_network
+from worker.model.network import build_network
 
 
 def run(*arguments: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.unit.worker.model.networks import make_bundle, random_weights
+from worker.audit.redrawing import STAGES
 from worker.commands.model import app
 from worker.contract.errors import UsageError
 from worker.model.bundle_writer import write_bundle
@@ -77,7 +78,7 @@ def test_whole_audit_is_one_page_with_plots(lesions: Path, bundle: Path, tmp_pat
     assert plots is not None
     assert plots.shape[1] > 1500
     found = json.loads((out / "audit.json").read_text())
-    assert list(found["redrawn"]) == ["head", "last fifth", "last two fifths", "last three fifths", "last four fifths", "all layers"]
+    assert list(found["redrawn"]) == list(STAGES)
     assert found["redrawn"]["all layers"]["value"] < 0.7
     assert [turn["degrees"] for turn in found["turned"]] == [-15, -10, -5, 5, 10, 15]
     nearest, farthest = (found["turned"][place]["likeness"]["value"] for place in (3, 5))
@@ -89,5 +90,5 @@ def test_whole_audit_is_one_page_with_plots(lesions: Path, bundle: Path, tmp_pat
 
 
 def test_folder_without_masks_is_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no _lesions.png in"):
+    with pytest.raises(UsageError, match=r"no _lesions\.png in"):
         run(str(bundle), "--lesions", str(tmp_path), "--quick")

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.contract.errors import ModelError
 from worker.model.bundle import Bundle
-from worker.model.densenet import load_network
 from worker.model.engine import Engine
 from worker.model.engines import make_engine
 from worker.model.ensemble import EnsembleEngine, measure_disagreement, turn, turn_back
 from worker.model.ensemble_bundle import Ensemble, EnsembleManifest, Member, View
 from worker.model.gradcam import logits_of
 from worker.model.layout import ARCHITECTURE, HEAD
+from worker.model.network import load_network
 from worker.model.openvino_engine import OpenVinoEngine, OpenVinoMember
 from worker.model.tensorflow_engine import TensorFlowMember
 

@@ -19,7 +19,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = write_bundle(base / "a", make_manifest(side=64), random_weights(0))
     large = write_bundle(base / "b", make_manifest(side=96), random_weights(1), half_kernels=True)
     manifest = EnsembleManifest(name="both", members=(Member(manifest=small), Member(manifest=large, weight=2.0)))
-    write_ensemble(base / "both", manifest, [base / name / "weights.safetensors" for name in ("a", "b")])
+    parts = [(base / name / "weights.safetensors", base / name / "split.csv") for name in ("a", "b")]
+    write_ensemble(base / "both", manifest, parts)
     return base / "both"
 
 

@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.contract.errors import ModelError
-from worker.model.densenet import load_network
 from worker.model.gradcam import explain_closed_form, find_explained, logits_of, split_at
 from worker.model.graph import explain_last, explain_layer
 from worker.model.layout import ARCHITECTURE
+from worker.model.network import load_network
 
 HALF = (0.5,) * 5
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import draw_weight, make_manifest, random_weights
 from worker.contract.errors import ModelError, UsageError
 from worker.model.bundle import load_bundle
-from worker.model.densenet import assign_weights, build_network
 from worker.model.imports import SAVED_MODEL_WEIGHTS, import_weights, read_in_process
 from worker.model.keras_file import read_keras_weights
 from worker.model.keras_layouts import name_keras2, name_keras3
 from worker.model.layout import weight_shapes
+from worker.model.network import assign_weights, build_network
 from worker.model.tensorflow_engine import TensorFlowEngine
 
 DATA = Path(__file__).parents[3] / "data" / "model"

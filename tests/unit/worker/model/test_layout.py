@@ -2,8 +2,8 @@ import keras
 import pytest
 
 from worker.contract.errors import SettingsError
-from worker.model.densenet import build_network
 from worker.model.layout import ARCHITECTURE, LAST_FEATURE_LAYER, OUTPUTS, feature_layers, weight_shapes
+from worker.model.network import build_network
 
 
 def test_names_and_shapes_are_those_of_the_network_that_keras_builds() -> None:

@@ -11,8 +11,8 @@ from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.contract.errors import AcceleratorMemoryError, ModelError
 from worker.items import Prediction
 from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
-from worker.model.densenet import load_network
 from worker.model.engine import Engine
+from worker.model.network import load_network
 from worker.model.ordinal import decode_outputs
 from worker.model.tensorflow_engine import TensorFlowEngine, translate_memory_errors
 

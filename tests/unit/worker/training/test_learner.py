@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.densenet import assign_weights, build_network
 from worker.model.layout import ARCHITECTURE, HEAD
+from worker.model.network import assign_weights, build_network
 from worker.training.learner import Learner
 from worker.training.plan import DEFAULT_RECIPE, Plan
 
