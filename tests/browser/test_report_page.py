@@ -339,6 +339,19 @@ def test_what_people_decided_stands_above_what_the_model_said(reports: Reports, 
     assert seen.complaints == []
 
 
+def test_photograph_without_a_grade_is_shown_without_an_overlay(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.read)
+    open_images(seen, "?outcome=u")
+    panels = seen.page.locator("article button.panels").first
+    assert panels.locator("img").count() == 1
+    assert "no overlay: the model could not grade it" in panels.inner_text()
+    panels.click()
+    seen.page.wait_for_selector("dialog[open]")
+    assert seen.page.locator("dialog h2").inner_text().endswith(": ungradable")
+    assert seen.page.locator("dialog input").is_disabled()
+    assert not seen.page.locator("dialog .colours").is_visible()
+
+
 def test_run_without_images_says_so(reports: Reports, visit: Open) -> None:
     seen = visit(reports.empty)
     assert "This run has no images." in seen.page.locator("#view-overview").inner_text()

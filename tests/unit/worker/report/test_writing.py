@@ -182,6 +182,18 @@ def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(
     }
 
 
+def test_photograph_that_cannot_be_graded_is_shown_without_an_overlay(ledger: Ledger, out: Path) -> None:
+    run = ledger.fill("july", [Reference((SAMPLES / "black-frame.jpg").as_uri(), "dark"), *references("gone")], {})
+    for name in ("dark", "gone"):
+        fail(ledger.engine, run, name, "too_dark", Status.UNGRADABLE)
+    report(ledger, "july", out)
+    dark, gone = held(out, "images-1")
+    photograph, enhanced, colours = dark["pictures"]
+    assert (pixels(photograph).shape, enhanced, colours) == ((448, 448, 3), None, None)
+    assert (dark["missing"], gone["pictures"]) == (None, None)
+    assert gone["missing"] == "no file at /gone.jpg"
+
+
 def test_tables_are_those_of_the_export(ledger: Ledger, out: Path) -> None:
     ledger.fill("july", references("a", "b"), {"a": 3})
     report(ledger, "july", out)
