@@ -21,7 +21,6 @@ START, END = "<!-- settings -->", "<!-- end of settings -->"
 COMPUTED = {
     "storage_url": "`fundus-store` in the working folder",
     "decode_processes": "one for each core, at most 8",
-    "reports_dir": "`fundus-reports` in the working folder",
 }
 
 
