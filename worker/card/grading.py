@@ -58,7 +58,7 @@ def judge_manifest(
     recipe = engine.bundle.recipe
     with tempfile.TemporaryDirectory(prefix="fundus-card-") as folder:
         pictures = prepare_pictures(
-            examples, Path(folder), recipe=recipe, manifest_sha256=sha256, settings=settings, step=step
+            examples, Path(folder), recipe=recipe, manifest_sha256=sha256, settings=settings, step=lambda _: step()
         )
         new = np.array([not _is_known(pixels, ancestry) for pixels in pictures.index.pixel_hashes], bool)
         if not new.any():
