@@ -26,9 +26,12 @@ def levels(engine: Engine) -> tuple[str | None, str]:
     """The ledger's level (none when empty) and the level this code needs."""
     with reading(engine) as connection:
         current = MigrationContext.configure(connection).get_current_revision()
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None, "the package ships at least one migration"  # noqa: S101
-    return current, head
+    return current, _head()
+
+
+def describe_level() -> str:
+    """The level this code needs, for people."""
+    return f"level {_head()}"
 
 
 def require_current(engine: Engine) -> None:
@@ -39,6 +42,12 @@ def require_current(engine: Engine) -> None:
             f"the database is at level {current or 'none'}, this version needs {head}: run `fundus db upgrade`",
             code="schema_level",
         )
+
+
+def _head() -> str:
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "the package ships at least one migration"  # noqa: S101
+    return head
 
 
 def _config() -> Config:
