@@ -109,6 +109,26 @@ def test_shell_is_shown_what_to_install_for_completion() -> None:
     assert "_FUNDUS_COMPLETE=complete_bash" in run_main("--show-completion", "bash").stdout
 
 
+@pytest.mark.parametrize(("fmt", "line"), [("json", '{"level": "warning", '), ("human", "level='warning' event='x'")])
+def test_commands_log_in_the_form_of_the_settings(fmt: str, line: str) -> None:
+    code = """
+import structlog
+from producer.screen import log_to_stderr
+log_to_stderr()
+structlog.get_logger().info("quiet")
+structlog.get_logger().warning("x")
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"FUNDUS_LOG_FORMAT": fmt},
+    )
+    assert told.stderr.startswith(line)
+    assert told.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
