@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-deps --require-hashes
 
-.PHONY: help demo test test-slow faults soak fuzz bench check env lock clean
+.PHONY: help demo console test test-slow faults soak fuzz bench check env lock clean
 .DELETE_ON_ERROR:
 
 help:  ## Show these commands
@@ -14,6 +14,8 @@ help:  ## Show these commands
 
 demo: $(VENV)/.worker  ## Grade the sample photographs on embedded servers
 	$(BIN)/fundus demo $(DEMO)
+
+console: $(VENV)/.console  ## Make the environment with the review console in it
 
 test: $(VENV)/.dev  ## Run the tests on real servers (about 8 minutes on 2 cores)
 	$(BIN)/pytest -m "not slow" $(TESTS)
@@ -57,6 +59,10 @@ $(BIN)/python:
 $(VENV)/.worker: deploy/locks/worker.txt deploy/locks/build.txt pyproject.toml | $(BIN)/python
 	$(INSTALL) -r deploy/locks/build.txt -r deploy/locks/worker.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.console: deploy/locks/console.txt $(VENV)/.worker
+	$(INSTALL) -r deploy/locks/console.txt
 	touch $@
 
 $(VENV)/.dev: deploy/locks/dev.txt $(VENV)/.worker

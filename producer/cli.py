@@ -1,5 +1,6 @@
 """The command line `fundus`: the list of commands and what they have in common."""
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -38,6 +39,12 @@ COMMANDS = (
     Listed("db", "producer.commands.db", "Bring the database to this version's level.", "Set-up"),
 )
 
+VERSIONS = (
+    ("model", "worker.commands.version", "describe_model"),
+    ("ledger", "worker.contract.migrate", "describe_level"),
+)
+"""What else has a version: imported only when it is asked for, since a producer's machine may not have all of it."""
+
 app = typer.Typer(
     cls=lazy_group(COMMANDS),
     help="Grade retinal photographs for diabetic retinopathy, in bulk and every night. Not a medical device.",
@@ -51,6 +58,11 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the framework calls it with the option's value
     if wanted:
         typer.echo(f"fundus {__version__}")
+        for what, module, function in VERSIONS:
+            try:
+                typer.echo(f"{what:7}{getattr(import_module(module), function)()}")
+            except ModuleNotFoundError as error:
+                typer.echo(f"{what:7}unknown here: {error.name} is not installed")
         raise typer.Exit
 
 
@@ -58,7 +70,10 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the framework calls 
 def fundus(
     *,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Show the versions of program, model and ledger.", callback=_print_version, is_eager=True
+        ),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:

@@ -20,7 +20,7 @@ from producer.runs import find_run
 from producer.sources.door import make_door
 from producer.sources.opening import open_source
 from worker.contract.database import connect, reading
-from worker.contract.errors import ServiceError
+from worker.contract.errors import ServiceError, SourceError
 from worker.contract.migrate import upgrade
 from worker.contract.queues import make_celery
 from worker.contract.schema import gradings, images, reports, runs
@@ -33,8 +33,17 @@ POLL_S = 0.25
 REPORT_WITHIN_S = 60
 LOG_TAIL_LINES = 15
 
-Progress = Callable[[int, int], None]
-"""Takes the images settled so far and all of them."""
+Progress = Callable[[int, int, int], None]
+"""Takes the images settled so far, all of them, and those of the settled ones that have no grade."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSource:
+    """What to grade, where its reference grades are, and the run's name, of this moment unless given."""
+
+    text: str = str(SAMPLES)
+    labels: Path | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,9 @@ class DemoResult:
         return sum(image.status == status for image in self.images)
 
 
-def run_demo(out: Path, source: str, progress: Progress) -> DemoResult:
+def run_demo(
+    out: Path, source: DemoSource, progress: Progress, *, remark: Callable[[str], None] = lambda _: None
+) -> DemoResult:
     """Grade a source on servers that live under `out` and end with the call; what they wrote stays there.
 
     Raises UsageError for a source that cannot be read or a missing extra, ServiceError naming the log when the worker
@@ -88,7 +99,7 @@ def run_demo(out: Path, source: str, progress: Progress) -> DemoResult:
             upgrade(engine)
             # Beside the worker's start, the longest step.
             with _worker(addresses, out / "worker.log") as worker:
-                run = _enqueue(engine, settings, source)
+                run = _enqueue(engine, settings, source, remark)
                 _wait(engine, run, worker, out / "worker.log", progress)
                 seconds = time.monotonic() - started
                 report = _wait_for_report(engine, run, worker, out / "store")
@@ -98,12 +109,17 @@ def run_demo(out: Path, source: str, progress: Progress) -> DemoResult:
     return DemoResult(run, rows, seconds, out / "fundus.db", out / "store", out / "worker.log", report)
 
 
-def _enqueue(engine: Engine, settings: Settings, source: str) -> str:
-    name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-    opened = open_source(source, storage=Storage(settings), door=make_door(settings), remark=lambda _: None)
+def _enqueue(engine: Engine, settings: Settings, source: DemoSource, remark: Callable[[str], None]) -> str:
+    name = source.run or f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    opened = open_source(
+        source.text, storage=Storage(settings), door=make_door(settings), labels=source.labels, remark=remark
+    )
     # Small chunks: the first grades show early.
     request = RunRequest(name, opened.text, chunk_size=4)
-    return enqueue(engine, make_celery(settings), settings, request, opened.references, lambda *_: None).run
+    done = enqueue(engine, make_celery(settings), settings, request, opened.references, lambda *_: None)
+    if done.found == 0:
+        raise SourceError(f"no photographs in {opened.text}")
+    return done.run
 
 
 @contextmanager
@@ -132,7 +148,8 @@ def _wait(engine: Engine, run: str, worker: subprocess.Popen[bytes], log: Path, 
         finished = find_run(engine, run).state == RunState.FINISHED
         with reading(engine) as connection:
             found = connection.scalars(statuses).all()
-        progress(sum(status != Status.QUEUED for status in found), len(found))
+        settled = [status for status in found if status != Status.QUEUED]
+        progress(len(settled), len(found), sum(status != Status.GRADED for status in settled))
         if finished:
             return
         if worker.poll() is not None:

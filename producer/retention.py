@@ -125,6 +125,8 @@ class Retention:
         prefix = connection.scalar(delete(reports).where(reports.c.run_id == run.run_id).returning(reports.c.prefix))
         if prefix is not None:
             self._store.delete_under(prefix)
+        if self._settings.reports_dir is None:
+            return _NOTHING
         try:
             shutil.rmtree(self._settings.reports_dir / run.name)
         except FileNotFoundError:

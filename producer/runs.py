@@ -43,11 +43,18 @@ def find_run(engine: Engine, name: str) -> Run:
     return run
 
 
-def latest_runs(engine: Engine, count: int) -> list[Run]:
-    """At most `count` runs, the newest first."""
+def latest_runs(engine: Engine, count: int, *, before: int | None = None, after: int | None = None) -> list[Run]:
+    """At most `count` runs, the newest first: of all, of those before a number, or the next ones after a number."""
+    query = select(runs).limit(count)
+    if after is not None:
+        query = query.where(runs.c.run_id > after).order_by(runs.c.run_id)
+    else:
+        query = query.order_by(runs.c.run_id.desc())
+        if before is not None:
+            query = query.where(runs.c.run_id < before)
     with reading(engine) as connection:
-        rows = connection.execute(select(runs).order_by(runs.c.run_id.desc()).limit(count)).all()
-    return [run_of(row) for row in rows]
+        found = [run_of(row) for row in connection.execute(query)]
+    return found if after is None else found[::-1]
 
 
 def select_run(connection: Connection, name: str) -> Run | None:

@@ -44,11 +44,23 @@ def print_error(code: str, sentence: str) -> None:
 
 
 def log_to_stderr() -> None:
-    """What the libraries of a command log, from a warning on: one line each. A worker sets up a log of its own."""
+    """What the libraries of a command log, from a warning on: one line each, in the form of FUNDUS_LOG_FORMAT.
+
+    A worker and the console set up a log of their own.
+    """
     structlog.configure(
-        processors=[_only_warnings, structlog.processors.KeyValueRenderer(key_order=["level", "event"])],
+        processors=[_only_warnings, structlog.processors.TimeStamper(fmt="iso", utc=True), _render],
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
+
+
+def _render(logger: object, level: str, event: MutableMapping[str, Any]) -> Any:
+    # Only now, so that a bare `fundus --help` needs no settings.
+    from worker.contract.settings import read_settings
+
+    if read_settings().log_format == "json":
+        return structlog.processors.JSONRenderer()(logger, level, event)
+    return structlog.processors.KeyValueRenderer(key_order=["level", "event"])(logger, level, event)
 
 
 def _only_warnings(_logger: object, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

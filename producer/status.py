@@ -67,9 +67,11 @@ def read_progress(engine: Engine, name: str) -> Progress:
     return Progress(run, counts, errors, pace)
 
 
-def read_overview(engine: Engine, count: int) -> list[tuple[Run, Counts]]:
-    """The latest runs, the newest first."""
-    found = latest_runs(engine, count)
+def read_overview(
+    engine: Engine, count: int, *, before: int | None = None, after: int | None = None
+) -> list[tuple[Run, Counts]]:
+    """Runs, the newest first: the latest, or those next to a run's number."""
+    found = latest_runs(engine, count, before=before, after=after)
     with reading(engine) as connection:
         counts = _counts(connection, [run.run_id for run in found])
     return [(run, counts[run.run_id]) for run in found]

@@ -1,6 +1,7 @@
 """One log for the project and its libraries: lines for people, or JSON objects for a collector."""
 
 import logging
+import os
 import sys
 from typing import Literal
 
@@ -22,7 +23,9 @@ def configure_logs(fmt: Literal["human", "json"], level: str) -> None:
     else:
         # The default one, rich's, prints the values of local variables: addresses with passwords among them.
         plain = structlog.dev.plain_traceback
-        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        # https://no-color.org: set and not empty.
+        colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        renderers = [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

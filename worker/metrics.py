@@ -122,6 +122,11 @@ class Metrics:
         for error in released:
             self._released.labels(error.code).inc()
 
+    def outcomes(self) -> dict[Status, int]:
+        """What was written into the ledger since the worker's start."""
+        name = "fundus_worker_images_total"
+        return {status: int(self._registry.get_sample_value(name, {"status": str(status)}) or 0) for status in OUTCOMES}
+
     def lost(self, images: int) -> None:
         """The ledger did not want the outcomes of so many."""
         self._lost.inc(images)

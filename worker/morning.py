@@ -17,9 +17,11 @@ from worker.contract.alarms import Alarms
 from worker.contract.database import connect, reading, writing
 from worker.contract.errors import FundusError, RunError, ServiceError, StorageError
 from worker.contract.files import write_whole
+from worker.contract.keys import report_prefix
 from worker.contract.locks import locked
 from worker.contract.migrate import require_current
-from worker.contract.schema import gradings, nights, runs
+from worker.contract.schema import gradings, nights, reports, runs
+from worker.contract.storage import Storage
 from worker.contract.vocabulary import RunState, Status
 from worker.report.links import INDEX
 from worker.report.place import folder_place
@@ -57,7 +59,7 @@ class Night:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """What is said of a night. `verdict`: None where there was nothing to compare. `report`: the first page.
+    """What is said of a night. `verdict`: None where there was nothing to compare. `report`: its first page, if any.
 
     `findings`: sentences on what is not as it should be.
     """
@@ -104,11 +106,15 @@ def _read_unclosed(engine: Engine) -> list[Night]:
 
 
 def _close(engine: Engine, settings: Settings, night: Night, alive: Callable[..., None]) -> Closed:
-    folder = settings.reports_dir.absolute() / night.run
     findings: list[str] = []
     by_status = _count(engine, night)
     drift = _measure_drift(engine, settings, night, findings)
-    report = _write_report(engine, settings, night, folder, drift, findings, alive)
+    if settings.reports_dir is None:
+        report = _find_report(engine, settings, night, findings)
+    else:
+        report = _write_report(
+            engine, settings, night, settings.reports_dir.absolute() / night.run, drift, findings, alive
+        )
     findings = [*_faults(by_status), *findings]
     verdict = None if drift is None else str(drift.verdict)
     with writing(engine) as connection:
@@ -164,6 +170,20 @@ def _measure_drift(engine: Engine, settings: Settings, night: Night, findings: l
         moved = ", ".join(f"{f.name} {f.index:.2f}" for f in drift.features if f.verdict is Verdict.DRIFT)
         findings.append(f"what comes in has changed since {drift.baseline}: stability index of {moved}")
     return drift
+
+
+def _find_report(engine: Engine, settings: Settings, night: Night, findings: list[str]) -> str | None:
+    """Where the report that workers write beside the overlays is, or will be; None for a run that is owed none."""
+    with reading(engine) as connection:
+        row = connection.execute(
+            select(reports.c.written_at, reports.c.due_at).where(reports.c.run_id == night.run_id)
+        ).first()
+    if row is None:
+        return None
+    if row.written_at is None and row.due_at is None:
+        findings.append(f"no worker could write the report: `fundus report {night.run}` tries again")
+        return None
+    return Storage(settings).overlays.uri(report_prefix(night.run) + INDEX)
 
 
 def _write_report(

@@ -18,6 +18,7 @@ from worker.ledger import register_model
 from worker.metrics import Metrics
 from worker.model.engines import make_engine
 from worker.model.ensemble_bundle import load_model
+from worker.pace import TELL_EVERY_S, Pace
 from worker.periodic import Periodic
 from worker.pipeline import Pipeline
 from worker.reconciler import reconcile
@@ -82,6 +83,7 @@ class Runtime:
                 every_s=settings.reconcile_every_s,
             ),
             Periodic("watchdog", watchdog.look, every_s=BEAT_EVERY_S),
+            Periodic("pace", Pace(database, metrics.outcomes).tell, every_s=TELL_EVERY_S),
         ]
         self._database = database
         log.info(

@@ -59,6 +59,8 @@ GRANT SELECT, INSERT, UPDATE (seen_at), DELETE ON sessions TO fundus_console;
 GRANT SELECT, INSERT, DELETE ON sign_in_attempts TO fundus_console;
 GRANT SELECT, INSERT, UPDATE ON reading_rules, reviews TO fundus_console;
 GRANT INSERT ON decisions TO fundus_console;
+-- A decision puts the run's report out of date.
+GRANT SELECT (run_id, written_at, due_at), UPDATE (due_at, lease_token, attempts) ON reports TO fundus_console;
 GRANT USAGE ON SEQUENCE decisions_decision_id_seq, sign_in_attempts_attempt_id_seq TO fundus_console;
 
 -- morning, retention. It alone deletes, and can neither hold nor release a run.

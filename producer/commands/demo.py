@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from producer.demo import SAMPLES, DemoImage, DemoResult, run_demo
+from producer.demo import SAMPLES, DemoImage, DemoResult, DemoSource, run_demo
+from producer.progress_bar import progress_bar
+from producer.screen import messages, print_note
 from worker.contract.vocabulary import Status
 
+MOST_ROWS = 25
 STYLES = {Status.GRADED: "green", Status.UNGRADABLE: "yellow", Status.FAILED: "red", Status.QUARANTINED: "red"}
 
 app = typer.Typer()
@@ -22,32 +24,26 @@ app = typer.Typer()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the ledger, the overlays and the logs.")] = Path("demo-out"),
     images: Annotated[str, typer.Option(help="Folder, manifest or .npy stack instead of the samples.")] = str(SAMPLES),
+    labels: Annotated[Path | None, typer.Option(help="CSV with reference grades, by file name or in order.")] = None,
+    run: Annotated[str | None, typer.Option(help="Name of the run; of this moment unless given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object last.")] = False,  # noqa: FBT002 - typer's way
 ) -> None:
     """Grade sample photographs end to end on this machine: nothing else needs to run.
 
     Examples:
     $ fundus demo
-    $ fundus demo --images ~/photographs --out /tmp/demo
+    $ fundus demo --images ~/photographs --labels grades.csv --run first --out /tmp/demo
     """
     # The progress stays on the screen and the table in the pipe.
-    progress = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with progress:
-        task = progress.add_task("loading the model", total=None)
+    with progress_bar(messages()) as progress:
+        task = progress.add_task("loading the model", total=None, errors="")
 
-        def advance(settled: int, total: int) -> None:
-            description = "grading" if settled else "loading the model"
-            progress.update(task, description=description, completed=settled, total=total)
+        def advance(settled: int, total: int, not_graded: int) -> None:
+            description = "loading the model" if not settled else "grading" if settled < total else "writing the report"
+            errors = f"{not_graded:,} not graded" if not_graded else ""
+            progress.update(task, description=description, completed=settled, total=total, errors=errors)
 
-        result = run_demo(out, images, advance)
+        result = run_demo(out, DemoSource(images, labels, run), advance, remark=print_note)
     if as_json:
         typer.echo(json.dumps(_summary(result)))
     else:
@@ -71,15 +67,17 @@ def _summary(result: DemoResult) -> dict[str, object]:
 def _show(result: DemoResult) -> None:
     console = Console()
     table = Table(title=f"Run {result.run}", title_justify="left")
-    table.add_column("image")
+    table.add_column("image", overflow="fold")
     table.add_column("status")
     table.add_column("grade", justify="right")
     table.add_column("reference", justify="right")
     table.add_column("referable")
     table.add_column("overlay / reason")
-    for image in result.images:
+    for image in result.images[:MOST_ROWS]:
         table.add_row(*_cells(image))
     console.print(table)
+    if len(result.images) > MOST_ROWS:
+        console.print(f"... and {len(result.images) - MOST_ROWS:,} more: the report has them all", highlight=False)
     counts = ", ".join(f"{result.count(status)} {status}" for status in Status if result.count(status))
     console.print(f"{len(result.images)} images in {result.seconds:.1f} s: {counts}. Referable means grade 2 or worse.")
     overlays = next((image.overlay.parent for image in result.images if image.overlay), result.store)

@@ -91,12 +91,18 @@ def enqueue_source(
 
 @contextmanager
 def _shown() -> Iterator[Progress]:
-    """Counts on stderr while the source is read, on a terminal only."""
+    """Counts and pace on stderr while the source is read, on a terminal only. How much there is, nobody knows yet."""
     console = messages()
     columns = (SpinnerColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None, words="reading the source")
-        yield lambda found, new: bar.update(task, words=f"{found:,} found, {new:,} new")
+
+        def advance(found: int, new: int) -> None:
+            bar.update(task, completed=found)
+            pace = bar.tasks[0].speed
+            bar.update(task, words=f"{found:,} found, {new:,} new" + (f"  {pace:,.0f} images/s" if pace else ""))
+
+        yield advance
 
 
 def _print_enqueued(done: Enqueued) -> None:

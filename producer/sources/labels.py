@@ -12,14 +12,14 @@ from producer.sources.rows import Row, read_rows
 from worker.contract.errors import SourceError
 from worker.contract.vocabulary import Grade
 
-NAME_COLUMNS = ("id_code", "image", "image_id")
-GRADE_COLUMNS = ("diagnosis", "dr_grade", "reference_grade")
+NAME_COLUMNS = ("id_code", "image", "image_id", "Image name")
+GRADE_COLUMNS = ("diagnosis", "dr_grade", "reference_grade", "Retinopathy grade")
 
 _NAMED_AT_MOST = 3
 
 
 def read_labels_by_name(path: Path, allowed_columns: Collection[str] = ()) -> dict[str, Grade]:
-    """Grades by file stem, in the layouts of APTOS (`id_code,diagnosis`) and IDRiD (`image,dr_grade`).
+    """Grades by file stem, in the layouts of APTOS (`id_code,diagnosis`) and IDRiD (`Image name,Retinopathy grade`).
 
     Rows without a grade are left out. Raises SourceError, naming the line, for a wrong grade, a name with two grades,
     or a column that looks as if it named a person and is not allowed.

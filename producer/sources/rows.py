@@ -29,7 +29,8 @@ class Row:
 def read_rows(path: Path, *, needs: Sequence[Collection[str]]) -> Iterator[Row]:
     """The rows of a `.csv` with a header, or of a `.jsonl`; UTF-8, with or without a byte order mark.
 
-    needs: for each entry, one of these columns must be there. Empty lines are passed over.
+    needs: for each entry, one of these columns must be there. Empty lines are passed over, and so are the empty cells
+    at the end of a CSV's lines that spreadsheets leave there.
     Raises SourceError, naming file and line, for a file that cannot be read, is not UTF-8, or whose rows are malformed.
     """
     read = _read_json if path.suffix.lower() == ".jsonl" else _read_csv
@@ -51,17 +52,25 @@ def _read_csv(path: Path, file: IO[str], needs: Sequence[Collection[str]]) -> It
         where = f"{path}, line {reader.line_num}"
         if values is None:
             break
-        if not values:
-            continue
         cells = [value.strip() for value in values]
+        if not any(cells):
+            continue
         if header is None:
-            header = _checked_header(where, cells, needs)
-        elif len(cells) != len(header):
+            header = _checked_header(where, _without_empty_end(cells, keep=0), needs)
+        elif len(cells := _without_empty_end(cells, keep=len(header))) != len(header):
             raise SourceError(f"{where}: {len(cells)} cells, the header has {len(header)} columns")
         else:
             yield Row(where, dict(zip(header, cells, strict=True)))
     if header is None:
         raise SourceError(f"{path} is empty: the first line must name the columns")
+
+
+def _without_empty_end(cells: list[str], *, keep: int) -> list[str]:
+    """The cells without empty ones at the end, but at least `keep` of them where there are so many."""
+    kept = len(cells)
+    while kept > keep and not cells[kept - 1]:
+        kept -= 1
+    return cells[:kept]
 
 
 def _checked_header(where: str, columns: list[str], needs: Sequence[Collection[str]]) -> list[str]:

@@ -33,6 +33,7 @@ class Site:
 
     address: str
     engine: Engine
+    storage: Storage
 
     def ask(self, statement: str) -> list[Any]:
         with reading(self.engine) as connection:
@@ -59,9 +60,10 @@ def running_site(folder: Path, grades: list[int | None]) -> Iterator[Site]:
     upgrade(engine)
     add_people(engine, **PEOPLE)
     run = graded_run(engine, grades)
-    _dress(engine, Storage(settings), run, len(grades))
+    storage = Storage(settings)
+    _dress(engine, storage, run, len(grades))
     with serving(settings, engine) as address:
-        yield Site(address, engine)
+        yield Site(address, engine, storage)
     engine.dispose()
 
 
@@ -95,6 +97,20 @@ def write_as_a_stranger(engine: Engine, image_id: str) -> None:
             update(images).where(images.c.image_id == image_id).values(uri=uri, patient_id=HOSTILE[:128])
         )
         connection.execute(update(gradings).where(gradings.c.image_id == image_id).values(error_detail=HOSTILE))
+
+
+def move_photograph(engine: Engine, image_id: str) -> None:
+    """It is no longer where the ledger says."""
+    with writing(engine) as connection:
+        gone = (SAMPLES / "moved.jpg").as_uri()
+        connection.execute(update(images).where(images.c.image_id == image_id).values(uri=gone))
+
+
+def draw_panels_as_overlays(site: Site) -> None:
+    """As FUNDUS_OVERLAY_PANELS has a worker draw them: three times as wide as high."""
+    panels = np.full((256, 768, 3), (200, 60, 200), np.uint8)
+    encoded = cv2.imencode(".png", panels)[1].tobytes()
+    site.storage.overlays.put("night/overlay.png", encoded, content_type="image/png", metadata={})
 
 
 def let_two_read(engine: Engine) -> None:

@@ -1,17 +1,21 @@
 """Runs of any size, as a night leaves them, written straight into the ledger's tables."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, select
 
-from worker.contract.database import writing
+from worker.console.deciding import Verdict, decide
+from worker.console.image import read_image
+from worker.console.sessions import Person
+from worker.contract.database import reading, writing
+from worker.contract.reading_schema import users
 from worker.contract.schema import gradings, images, models, runs
-from worker.contract.vocabulary import Status
+from worker.contract.vocabulary import Role, Status
 from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
 MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
@@ -50,6 +54,33 @@ def fill_ledger(
             connection.execute(insert(images), [image for image, _ in page])
             connection.execute(insert(gradings), [grading for _, grading in page])
     return int(run_id)
+
+
+def read_by_people(engine: Engine, run: str, decided: Mapping[str, Sequence[int | None]]) -> None:
+    """Two people read each image of the run; `decided`: by image what anna, ben and, between them, cleo say."""
+    people = [Person(name, Role.GRADER, "") for name in ("anna", "ben", "cleo")]
+    with writing(engine) as connection:
+        if connection.execute(select(users)).first() is None:
+            rows = [
+                {"name": one.name, "role": one.role, "password_hash": "none", "created_at": EVENING} for one in people
+            ]
+            connection.execute(insert(users), rows)
+    for image_id, grades in decided.items():
+        last = 0
+        for person, grade in zip(people, grades, strict=False):
+            image = read_image(engine, run, image_id)
+            assert image is not None
+            # A second reader knows nothing of the first one, a third one of both.
+            verdict = Verdict(grade, "haemorrhages", image.shown, last if person.name == "cleo" else 0)
+            last = decide(engine, run, image_id, person, verdict, default_readers=2)
+
+
+def by_grade(engine: Engine, run_id: int, grade: int | None) -> list[str]:
+    """The graded images of a run that the model gave this grade, in the order of their ids; None: the ungradable."""
+    which = gradings.c.status == Status.UNGRADABLE if grade is None else gradings.c.grade == grade
+    query = select(gradings.c.image_id).where(gradings.c.run_id == run_id, which).order_by(gradings.c.image_id)
+    with reading(engine) as connection:
+        return list(connection.scalars(query))
 
 
 def _make_rows(

@@ -12,7 +12,14 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.browser.console_site import Site, let_two_read, running_site, write_as_a_stranger
+from tests.browser.console_site import (
+    Site,
+    draw_panels_as_overlays,
+    let_two_read,
+    move_photograph,
+    running_site,
+    write_as_a_stranger,
+)
 from tests.browser.looks import Looks
 from tests.unit.worker.console.rows import PASSWORD
 
@@ -172,6 +179,43 @@ def test_slider_and_magnifier_change_what_is_seen(site: Site, visit: Open) -> No
     assert window.page.locator("#zoom").get_attribute("aria-pressed") == "true"
     assert not np.array_equal(window.pixels(".frame"), photograph)
     assert window.complaints == []
+
+
+def test_photograph_that_is_gone_says_why_and_leaves_its_overlay(fresh: Site, visit: Open) -> None:
+    move_photograph(fresh.engine, "00000")
+    move_photograph(fresh.engine, "00002")
+    window = visit(fresh, "vera")
+    for image_id, overlays in (("00000", 1), ("00002", 0)):
+        window.go(f"/runs/night/images/{image_id}")
+        window.page.wait_for_selector("#no-picture >> text=(image_missing)")
+        assert not window.page.locator(".frame").is_visible()
+        assert window.page.locator(".alone img").count() == overlays
+        assert window.violations() == []
+    window.page.set_viewport_size({"width": 320, "height": 800})
+    assert window.overflow_px() <= 0
+
+
+def test_overlay_of_three_panels_stands_alone(fresh: Site, visit: Open) -> None:
+    draw_panels_as_overlays(fresh)
+    window = visit(fresh, "vera")
+    window.go("/runs/night/images/00000")
+    window.page.wait_for_selector(".alone img")
+    assert window.page.locator(".frame .photograph").is_visible()
+    assert window.page.locator(".frame .over").count() == 0
+    assert not window.page.locator("#opacity").is_visible()
+    for width in WIDTHS:
+        window.page.set_viewport_size({"width": width, "height": 800})
+        assert window.overflow_px() <= 0, width
+    assert window.violations() == []
+    assert window.complaints == []
+
+
+def test_ungradable_photograph_is_shown(fresh: Site, visit: Open) -> None:
+    window = visit(fresh, "vera")
+    window.go("/runs/night/images/00002")
+    window.page.wait_for_function("document.querySelector('.photograph').complete")
+    assert window.pixels(".frame").std() > 10
+    assert window.page.locator("#opacity").count() == 0
 
 
 def test_reader_needs_no_mouse(fresh: Site, visit: Open) -> None:

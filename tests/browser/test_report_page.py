@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.browser.conftest import Visit
-from tests.browser.ledgers import fill_ledger
+from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
 from tests.services.seaweedfs import Bucket
 from worker.contract.database import connect, writing
 from worker.contract.schema import gradings, images, runs
@@ -39,11 +39,12 @@ Open = Callable[..., Visit]
 
 @dataclass(frozen=True)
 class Reports:
-    """A run in parts beside its page, one of strangers' words in one file, and one without an image."""
+    """A run in parts beside its page, one of strangers' words, one that people have read, and one without an image."""
 
     ledger: Path
     parts: str
     hostile: str
+    read: str
     empty: str
 
     def ask(self, query: str, *values: object) -> list[Any]:
@@ -62,6 +63,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory, _migrated_file: Path) -> I
     fill_ledger(engine, "night", IMAGES, photographs, shares=SHARES)
     fill_ledger(engine, "hostile", 6, photographs, shares=(0, 0, 0, 1, 0), seed=1)
     fill_ledger(engine, "empty", 0, photographs)
+    read = fill_ledger(engine, "read", 40, photographs, shares=(0.5, 0.15, 0.1, 0.1, 0.05), seed=3)
+    worst, moderate, healthy = (by_grade(engine, read, grade) for grade in (4, 2, 0))
+    said = {worst[0]: (4, 4), moderate[0]: (1, 1), moderate[1]: (3,), healthy[0]: (2, 0), healthy[1]: (2, 0, 3)}
+    read_by_people(engine, "read", {**said, by_grade(engine, read, None)[0]: (None, None)})
     with writing(engine) as connection:
         connection.execute(update(runs).where(runs.c.name == "hostile").values(source=HOSTILE))
         ours = images.c.image_id.like("hostile-%")
@@ -73,10 +78,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory, _migrated_file: Path) -> I
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report_writing, "ALL_PICTURES_UP_TO", 100)
         patch.setattr(report_writing, "PATIENTS_PER_PART", 50)
-        addresses = {name: _write(engine, settings, name, folder) for name in ("hostile", "empty")}
+        addresses = {name: _write(engine, settings, name, folder) for name in ("hostile", "empty", "read")}
         patch.setattr(report_writing, "WITHIN_PAGE_BYTES", 0)
         addresses["night"] = _write(engine, settings, "night", folder)
-    yield Reports(ledger, addresses["night"], addresses["hostile"], addresses["empty"])
+    yield Reports(ledger, addresses["night"], addresses["hostile"], addresses["read"], addresses["empty"])
     engine.dispose()
 
 
@@ -298,6 +303,53 @@ def test_without_scripts_the_overview_and_the_most_urgent_are_there(reports: Rep
     seen = visit(reports.parts, scripts=False)
     assert seen.page.locator("#view-overview tbody").first.locator("tr").count() == 20
     assert "need JavaScript" in seen.page.locator("noscript").inner_text()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_what_people_decided_stands_above_what_the_model_said(reports: Reports, visit: Open, *, dark: bool) -> None:
+    seen = visit(reports.read, dark=dark, width=320 if dark else 1280)
+    overview = seen.page.locator("#view-overview").inner_text()
+    assert "4 decided, of which 2 otherwise than by the model" in overview
+    assert seen.page.locator("section[aria-labelledby=readings] li").all_inner_texts()[1:] == [
+        "1 read by one of two",
+        "1 where two readers differ, waiting for a third",
+    ]
+    assert seen.violations() == []
+    assert seen.overflow_px() == 0
+    seen.page.get_by_role("link", name="2 otherwise than by the model").click()
+    settle(seen)
+    cards = seen.page.locator("article")
+    assert [card.partition("\n")[0] for card in cards.locator(".read").all_inner_texts()] == [
+        "Changed; the model said 0 No DR.",
+        "Changed; the model said 2 Moderate.",
+    ]
+    assert cards.first.locator(".badge").inner_text() == "3 Severe"
+    assert [line.partition(",")[0] for line in cards.first.locator(".read .quiet").all_inner_texts()] == [
+        "anna: 2 Moderate", "ben: 0 No DR", "cleo arbitrates: 3 Severe",
+    ]  # fmt: skip
+    assert seen.violations() == []
+    for reading, words, names in (("h", "One of two has read it", 0), ("d", "Readers differ", 2)):
+        open_images(seen, f"?reading={reading}")
+        assert words in cards.locator(".read").inner_text()
+        assert cards.locator(".badge").first.inner_text() == "being read"
+        assert cards.locator(".read .quiet").count() == names
+    seen.page.evaluate("location.hash = '#patients?show=reading'")
+    seen.page.wait_for_selector("#view-patients tbody tr")
+    assert seen.page.locator("#view-patients tbody tr").count() == 2
+    assert seen.complaints == []
+
+
+def test_photograph_without_a_grade_is_shown_without_an_overlay(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.read)
+    open_images(seen, "?outcome=u")
+    panels = seen.page.locator("article button.panels").first
+    assert panels.locator("img").count() == 1
+    assert "no overlay: the model could not grade it" in panels.inner_text()
+    panels.click()
+    seen.page.wait_for_selector("dialog[open]")
+    assert seen.page.locator("dialog h2").inner_text().endswith(": ungradable")
+    assert seen.page.locator("dialog input").is_disabled()
+    assert not seen.page.locator("dialog .colours").is_visible()
 
 
 def test_run_without_images_says_so(reports: Reports, visit: Open) -> None:

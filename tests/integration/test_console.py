@@ -21,6 +21,7 @@ from producer.export_formats import Format
 from producer.runs import Run
 from tests.services.console import serving
 from tests.services.visitor import Visitor, token_in
+from tests.unit.producer.ledger_rows import make_run
 from tests.unit.worker.console.rows import PASSWORD, add_people, graded_run
 from worker.console.headers import CONTENT_SECURITY_POLICY
 from worker.contract.database import connect, reading, writing
@@ -499,3 +500,31 @@ def test_role_of_the_console_suffices_for_all_it_does(
     assert told == ["enqueue", "seal", "sign_in", "sign_in", "sign_in", "set_readers", "decide", "sign_out"]
     engine.dispose()
     owner.dispose()
+
+
+def test_every_run_is_reached_by_pages_forth_and_back(
+    address: str, visit: Callable[[str], Visitor], engine: Engine
+) -> None:
+    for number in range(44):
+        make_run(engine, f"more-{number:02d}", [])
+    vera = visit("vera")
+
+    def page(path: str) -> tuple[list[str], dict[str, str]]:
+        text = vera.get(path).text
+        return re.findall(r'<a href="/runs/([^"]+)" class="row-link"', text), dict(
+            re.findall(r'<a rel="(prev|next)" href="([^"]+)"', text)
+        )
+
+    expected = [f"more-{number:02d}" for number in reversed(range(44))] + ["night"]
+    first, links = page("/runs")
+    assert (first, list(links)) == (expected[:20], ["next"])
+    second, links = page(links["next"])
+    assert (second, list(links)) == (expected[20:40], ["prev", "next"])
+    back = links["prev"]
+    third, links = page(links["next"])
+    assert (third, list(links)) == (expected[40:], ["prev"])
+    assert page(links["prev"])[0] == expected[20:40]
+    assert page(back) == (first, {"next": page("/runs")[1]["next"]})
+    assert "The latest runs" in vera.get("/runs?before=1").text
+    for wrong in ("before=x", "after=-1", "before=" + "9" * 30, "after=%C2%B2"):
+        assert vera.get(f"/runs?{wrong}").status_code == 400

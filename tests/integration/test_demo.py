@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.integration.processes import fundus
 
+SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 COUNTS = {"images": 13, "graded": 11, "ungradable": 1, "failed": 1}
 
 
@@ -40,7 +42,7 @@ def test_overlays_open_and_show_saliency_on_the_eye_alone(demo: dict[str, object
 
 def test_report_is_there(demo: dict[str, object]) -> None:
     page = Path(str(demo["report"])).read_text()
-    assert page.count('"pictures":[') == 11
+    assert page.count('"pictures":[') == 12  # all that could be decoded
     assert '"graded": 11' in Path(str(demo["report"])).with_name("summary.json").read_text()
 
 
@@ -55,17 +57,56 @@ def test_nothing_is_left_running(demo: dict[str, object]) -> None:
     assert ours == []
 
 
-def test_table_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
-    one = tmp_path / "one"
-    one.mkdir()
-    (one / "note.jpg").write_text("no picture")
-    done = fundus("demo", "--out", str(tmp_path / "out"), "--images", str(one), env={"COLUMNS": "80"})
-    assert "image_format" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80 or os.path.relpath(tmp_path) in done.stdout
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A demo of two files with reference grades, whose overlays are panels; its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("named")
+    photographs = folder / "photographs"
+    photographs.mkdir()
+    (photographs / "note.jpg").write_text("no picture")
+    shutil.copy(SAMPLES / "IDRiD_008.jpg", photographs)
+    labels = folder / "labels.csv"
+    labels.write_text("image,dr_grade\nIDRiD_008,4\n")
+    done = fundus(
+        "demo", "--out", str(folder / "out"), "--images", str(photographs), "--labels", str(labels), "--run", "first",
+        env={"COLUMNS": "80", "FUNDUS_OVERLAY_PANELS": "true"},
+    )  # fmt: skip
+    return folder, done.stdout
 
 
-def test_source_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
-    done = fundus("demo", "--out", str(tmp_path / "out"), "--images", "/no/such/folder", env={}, check=False)
+def test_table_fits_a_terminal_of_80_columns(named: tuple[Path, str]) -> None:
+    folder, printed = named
+    assert "image_format" in printed
+    assert max(map(len, printed.splitlines())) <= 80 or os.path.relpath(folder) in printed
+
+
+def test_run_has_its_name_and_reference_grades(named: tuple[Path, str]) -> None:
+    folder, printed = named
+    assert "Run first" in printed
+    with sqlite3.connect(folder / "out" / "fundus.db") as connection:
+        rows = connection.execute("SELECT reference_grade FROM images WHERE uri LIKE '%IDRiD_008.jpg'").fetchall()
+    assert rows == [(4,)]
+
+
+def test_overlay_may_be_photograph_preprocessed_image_and_overlay_side_by_side(named: tuple[Path, str]) -> None:
+    (path,) = (named[0] / "out" / "store").rglob("*.jpg")
+    picture = cv2.imread(str(path)).astype(int)
+    height, width = picture.shape[:2]
+    assert 2.5 < width / height < 3
+    middle = [
+        picture[height // 2 - 40 : height // 2 + 40, width * (1 + 2 * place) // 6 - 40 :][:, :80] for place in range(3)
+    ]
+    photograph, preprocessed, overlay = (tile.reshape(-1, 3).mean(axis=0) for tile in middle)
+    assert photograph[2] > 2 * photograph[0]  # a retina is red
+    assert abs(preprocessed - 128).max() < 40  # the background is taken away from grey
+    assert overlay[0] > photograph[0] + 50  # magenta to cyan is blue
+
+
+@pytest.mark.parametrize("folder", ["/no/such/folder", "empty"])
+def test_source_without_a_photograph_is_one_clear_line(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    source = tmp_path / folder
+    done = fundus("demo", "--out", str(tmp_path / "out"), "--images", str(source), env={}, check=False)
     assert done.returncode == 2
-    assert "/no/such/folder" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert str(source) in done.stderr
+    assert done.stderr.count("\n") == 1

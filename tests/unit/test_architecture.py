@@ -74,7 +74,7 @@ def test_consoles_lock_holds_all_that_the_console_loads() -> None:
         "producer.cli",
         "worker.console.commands.serve",
         "worker.console.commands.user",
-        "worker.console.showing",
+        "worker.decoding.showing",
         "psycopg",
     )
     assert loaded & HEAVY == {"cv2"}

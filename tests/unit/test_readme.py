@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from deploy.docs.make_docs import PICTURE, README, readme_with_table
+from deploy.docs.make_docs import README, readme_with_table
 from tests.integration.processes import FUNDUS
 
 
@@ -26,6 +26,9 @@ def test_every_command_is_named_in_readme() -> None:
 
 
 def test_pictures_and_links_of_readme_are_there() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+    targets = re.findall(r"\]\(([^)#]+)\)", README.read_text())
+    for target in targets:
         assert (README.parent / target).exists(), target
-    assert PICTURE.exists()
+    pictures = [README.parent / target for target in targets if target.endswith((".webp", ".png"))]
+    assert len(pictures) >= 6
+    assert sum(picture.stat().st_size for picture in pictures) < 600_000

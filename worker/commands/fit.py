@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from producer.progress_bar import progress_bar
 from worker.contract.errors import UsageError
 from worker.contract.settings import read_settings
 from worker.model.bundle import Manifest, describe_invalid, load_bundle
@@ -128,18 +128,26 @@ def fit(
     def told(row: dict[str, Any]) -> None:
         messages.print(_tell(row), soft_wrap=True)
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as progress:
+    with progress_bar(messages) as progress:
         examples = read_examples(manifest, settings, remark)
         open_folder(out, plan, resume=resume)
-        preparing = progress.add_task("photographs", total=len(examples))
-        pictures = gather_pictures(examples, out, plan, settings, lambda: progress.advance(preparing))
+        preparing = progress.add_task("preparing", total=len(examples), errors="")
+
+        def prepared(left_out: int) -> None:
+            progress.update(preparing, advance=1, errors=f"{left_out:,} left out" if left_out else "")
+
+        pictures = gather_pictures(examples, out, plan, settings, prepared)
         if pictures.index.left_out:
             remark(
                 f"{len(pictures.index.left_out):,} photographs cannot be learnt from; {out / 'left_out.csv'} says why"
             )
         validation = set_apart(pictures, plan)
-        training = progress.add_task("pictures", total=None)
+        progress.remove_task(preparing)
+        training = progress.add_task("fitting", total=None, errors="")
+
+        def begun(done: int, most: int) -> None:
+            progress.reset(training, completed=done, total=most)
+
         made = make_bundle(
             plan,
             pictures,
@@ -151,7 +159,7 @@ def fit(
             resume=resume,
             half_kernels=half,
             checkpoint_every_s=checkpoint_every,
-            watch=Watch(step=lambda _loss: progress.advance(training, batch_size), epoch=told),
+            watch=Watch(begun, lambda _loss: progress.advance(training, batch_size), told),
         )
     if made.fit is not None and made.fit.validation_seen != "no":
         remark(f"the weights of {init} may have learnt from the validation pictures: the figures prove nothing")

@@ -18,11 +18,12 @@ def morning(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a night.")] = False,
 ) -> None:
-    """Close each night whose run is over: measure drift, write the report to FUNDUS_REPORTS_DIR, raise alarms.
+    """Close each night whose run is over: measure drift, tell where its report is, raise alarms.
 
+    Workers write a night's report beside its overlays; with FUNDUS_REPORTS_DIR, this writes one there, too.
     A night is closed once; one that got more images is closed again.
     Alarms go out when too many images failed or could not be graded,
-    on drift, and when the report could not be written.
+    on drift, and when there is no report.
     An alarm that was not taken ends it with status 1; the next call sends it again.
 
     Examples:

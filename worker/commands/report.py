@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from sqlalchemy import Engine
 
+from producer.progress_bar import progress_bar
 from worker.contract.audit import record
 from worker.contract.database import connect, writing
 from worker.contract.errors import StorageError, UsageError
@@ -37,7 +37,7 @@ def report(
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="Another run, whose grades are shown beside.")] = None,
     next_steps: Annotated[
-        Path | None, typer.Option(help="JSON object: a sentence for `0` to `4` and `attention`.")
+        Path | None, typer.Option(help="JSON object: a sentence for `0` to `4`, `attention`, `reading`.")
     ] = None,
     *,
     pictures: Annotated[bool, typer.Option(help="Show photographs and overlays.")] = True,
@@ -84,10 +84,14 @@ def report(
 
 def _write(engine: Engine, settings: Settings, run: str, out: Path | None, choices: Choices) -> str:
     messages = Console(stderr=True, highlight=False)
-    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
-        task = progress.add_task("images", total=None)
+    with progress_bar(messages) as progress:
+        task = progress.add_task("drawing", total=None, errors="")
+        remarks = 0
 
         def remark(sentence: str) -> None:
+            nonlocal remarks
+            remarks += 1
+            progress.update(task, errors=f"{remarks:,} remarks")
             messages.print(sentence, soft_wrap=True, markup=False)
 
         def step(done: int, total: int) -> None:

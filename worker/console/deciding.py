@@ -9,13 +9,14 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from producer.inserting import insert_new
 from worker import __version__
 from worker.console.image import ReadImage, select_image
-from worker.console.rules import pin_readers, store_standing
+from worker.console.rules import REPORT_AFTER_S, pin_readers, store_standing
 from worker.console.sessions import Person
 from worker.contract.audit import record
 from worker.contract.database import epoch_now, writing
 from worker.contract.errors import FundusError
 from worker.contract.final_grades import Decision, read_decisions
 from worker.contract.reading_schema import MAX_REASON_CHARS, decisions, reviews
+from worker.contract.reports import owe_report_again
 from worker.contract.vocabulary import Action, DecisionKind, Review, Role
 
 
@@ -76,6 +77,7 @@ def decide(engine: Engine, run: str, image_id: str, person: Person, verdict: Ver
         ).scalar_one()
         store_standing(connection, image.run_id, image_id, decisions_on(connection, image), readers)
         _let_go(connection, image, person)
+        owe_report_again(connection, image.run_id, after_s=REPORT_AFTER_S)
         record(connection, Action.DECIDE, person.name, run=run, decision=number, kind=kind)
     return int(number)
 

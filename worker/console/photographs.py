@@ -11,7 +11,7 @@ from worker.console.image import Source
 from worker.contract.errors import ImageError
 from worker.contract.settings import Settings
 from worker.contract.storage import Storage
-from worker.decoding.pool import DecoderPool
+from worker.decoding.pool import VIEW_PROGRAM, DecoderPool
 from worker.model.recipe import Recipe
 from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.steps.overlay import encode_overlay
@@ -28,7 +28,6 @@ KEPT = 64
 AT_ONCE = 4
 """Files in memory at the same time; each may have FUNDUS_MAX_IMAGE_BYTES."""
 PROCESSES = 2
-PROGRAM = ("-m", "worker.console.showing")
 SMALLEST_INPUT_PX = 32
 PLAIN = Recipe(input_size_px=SMALLEST_INPUT_PX, input_range=(0, 1), crop="lit_box", enhancement="none")
 """For an image that no model has seen yet."""
@@ -93,5 +92,5 @@ class Photographs:
         )
         with self._starting:
             if shared not in self._pools:
-                self._pools[shared] = DecoderPool(shared, self._settings, program=PROGRAM)
+                self._pools[shared] = DecoderPool(shared, self._settings, program=VIEW_PROGRAM)
             return self._pools[shared]

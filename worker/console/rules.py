@@ -10,7 +10,11 @@ from worker.contract.audit import record
 from worker.contract.database import writing
 from worker.contract.final_grades import Decision, judge, read_decisions
 from worker.contract.reading_schema import reading_rules, reviews
+from worker.contract.reports import owe_report_again
 from worker.contract.vocabulary import Action, Review
+
+REPORT_AFTER_S = 600
+"""A run's report is written anew once nobody has decided on its images for so long."""
 
 
 def readers_of(connection: Connection, run_id: int, default: int) -> int:
@@ -33,6 +37,7 @@ def set_readers(engine: Engine, run: Run, readers: int, by: str) -> None:
         connection.execute(update(reading_rules).where(reading_rules.c.run_id == run.run_id).values(readers=readers))
         for image_id, decided in read_decisions(connection, run.run_id, run.name, true()).items():
             store_standing(connection, run.run_id, image_id, decided, readers)
+        owe_report_again(connection, run.run_id, after_s=REPORT_AFTER_S)
         record(connection, Action.SET_READERS, by, run=run.name, readers=readers)
 
 

@@ -74,8 +74,7 @@ def upgrade(engine: Engine) -> None:
 def read_levels(engine: Engine) -> Levels:
     """Where the ledger and this code are."""
     scripts = ScriptDirectory.from_config(_config())
-    program = scripts.get_current_head()
-    assert program is not None, "the package ships at least one migration"  # noqa: S101
+    program = _head(scripts)
     known = frozenset(script.revision for script in scripts.walk_revisions())
     with reading(engine) as connection:
         ledger = MigrationContext.configure(connection).get_current_revision()
@@ -84,11 +83,22 @@ def read_levels(engine: Engine) -> Levels:
     return Levels(ledger, program, known, oldest)
 
 
+def describe_level() -> str:
+    """The level this code needs, for people."""
+    return f"level {_head(ScriptDirectory.from_config(_config()))}"
+
+
 def require_current(engine: Engine) -> None:
     """Raises UsageError when the ledger's level is neither this code's nor a newer one that serves it."""
     levels = read_levels(engine)
     if not levels.is_served:
         raise UsageError(f"{levels.fault}: {levels.remedy}", code="schema_level")
+
+
+def _head(scripts: ScriptDirectory) -> str:
+    head = scripts.get_current_head()
+    assert head is not None, "the package ships at least one migration"  # noqa: S101
+    return head
 
 
 def _config() -> Config:

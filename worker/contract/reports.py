@@ -40,6 +40,16 @@ def owe_report(connection: Connection, run_id: int) -> None:
         connection.execute(insert(reports).values(run_id=run_id, **owed))
 
 
+def owe_report_again(connection: Connection, run_id: int, *, after_s: float) -> None:
+    """What the run's report says is out of date: it is owed in `after_s` seconds, and each call puts that off anew.
+
+    A run that has no report, and owes none, gets none.
+    """
+    known = or_(reports.c.written_at.is_not(None), reports.c.due_at.is_not(None))
+    owed = {"due_at": epoch_now() + after_s, "lease_token": None, "attempts": 0}
+    connection.execute(update(reports).where(reports.c.run_id == run_id, known).values(owed))
+
+
 def take_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease | None:
     """Lease the report; None when none is owed or another writer has it.
 

@@ -119,8 +119,8 @@ class Settings(BaseSettings):
     """Whose nights these are: a run is PROGRAMME-YYYY-MM-DD, and each programme remembers what it has had."""
     nightly_since: str | None = None
     """Leave out what was modified before this: a date as in 2026-11-22, or `last`, a day before the newest known."""
-    reports_dir: Path = Field(default_factory=lambda: Path.cwd() / "fundus-reports")
-    """Folder that gets the report of each night that is over, under the run's name."""
+    reports_dir: Path | None = None
+    """Folder that gets each night's report as well, under the run's name; else it lies beside the overlays alone."""
     drift_baseline: str | None = None
     """Run that each night is held against; else the programme's last night that was well, under the same model."""
     alarm_urls: SecretStr | None = None
@@ -208,7 +208,13 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "nightly_since", "drift_baseline", "alarm_urls", "retain_overlays_days", "retain_rows_days", mode="before"
+        "nightly_since",
+        "reports_dir",
+        "drift_baseline",
+        "alarm_urls",
+        "retain_overlays_days",
+        "retain_rows_days",
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from worker.model.recipe import Recipe
 
 PROGRAM = ("-m", "worker.decoding.process")
+VIEW_PROGRAM = ("-m", "worker.decoding.showing")
+"""Draws what cannot be graded, too, and prepares nothing for a network."""
 IMAGES_PER_PROCESS = 1000
 """Then the process is replaced, which bounds what a codec can leak."""
 

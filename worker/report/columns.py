@@ -4,19 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from worker.contract.vocabulary import Grade, Status
-from worker.report.rows import Row
+from worker.contract.vocabulary import Grade, Review, Status
+from worker.report.rows import BEING_READ, Row
 from worker.report.spool import Spool
 
 NEAR = 0.1
 """An output so near to its threshold might as well be on the other side."""
 OUTCOMES = {
+    BEING_READ: "r",
     Status.UNGRADABLE: "u",
     Status.FAILED: "f",
     Status.QUARANTINED: "q",
     Status.QUEUED: "w",
     Status.CANCELLED: "c",
 }
+READINGS = {Review.UNREAD: "-", Review.HALF_READ: "h", Review.DISPUTED: "d", Review.READ: "s", Review.ARBITRATED: "s"}
+CHANGED = "c"
 NONE = "-"
 FIRST_CODE, MOST_CODES = ord("0"), 70
 
@@ -25,13 +28,18 @@ Thresholds = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Of all images in the order of their ranks. `code`: a character from `0` on for each of `codes`, `-` for none."""
+    """Of all images in the order of their ranks. `code`: a character from `0` on for each of `codes`, `-` for none.
+
+    `reading`: `h` read by one of two, `d` disputed, `s` the people say as the model, `c` otherwise, `-` unread; empty
+    where nobody has read any.
+    """
 
     outcome: str
     eye: str
     reference: str
     unsure: str
     code: str
+    reading: str
     codes: tuple[str, ...]
 
 
@@ -47,28 +55,31 @@ def read_columns(spool: Spool, thresholds: Thresholds) -> Columns:
         )
     )
     places = {code: chr(FIRST_CODE + number) for number, code in enumerate(codes)}
-    found = [StringIO() for _ in range(5)]
-    for status, grade, eye, reference, flags, code, *outputs in spool.ask(
-        "SELECT status, grade, eye, reference_grade, flags, error_code, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 FROM images"
-        " ORDER BY rank"
+    found = [StringIO() for _ in range(6)]
+    for status, grade, model_grade, review, eye, reference, flags, code, *outputs in spool.ask(
+        "SELECT status, grade, model_grade, review, eye, reference_grade, flags, error_code,"
+        " p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 FROM images ORDER BY rank"
     ):
-        unsure = grade is not None and (bool(flags) or is_near(outputs, thresholds))
+        decided = READINGS[review] == READINGS[Review.READ]
+        unsure = model_grade is not None and not decided and (bool(flags) or is_near(outputs, thresholds))
         signs = (
-            OUTCOMES[Status(status)] if grade is None else str(grade),
+            OUTCOMES[status] if grade is None else str(grade),
             eye[0],
             NONE if reference is None else str(reference),
             "1" if unsure else "0",
             places.get(code, NONE),
+            CHANGED if decided and grade != model_grade else READINGS[review],
         )
         for column, sign in zip(found, signs, strict=True):
             column.write(sign)
-    outcomes, eyes, references, unsures, reasons = (column.getvalue() for column in found)
-    return Columns(outcomes, eyes, references, unsures, reasons, codes)
+    outcomes, eyes, references, unsures, reasons, readings = (column.getvalue() for column in found)
+    return Columns(outcomes, eyes, references, unsures, reasons, readings if readings.strip(NONE) else "", codes)
 
 
 def is_unsure(row: Row, thresholds: Thresholds) -> bool:
-    """Whether a graded image asks to be looked at twice: flagged, or an output within NEAR of its threshold."""
-    return row.outputs is not None and (bool(row.flags) or is_near(row.outputs, thresholds))
+    """Whether an image asks for a person's word: flagged, or an output NEAR its threshold, and not decided."""
+    decided = READINGS[row.review] == READINGS[Review.READ]
+    return row.outputs is not None and not decided and (bool(row.flags) or is_near(row.outputs, thresholds))
 
 
 def is_near(outputs: Sequence[float], thresholds: Thresholds) -> bool:

@@ -8,8 +8,9 @@ from sqlalchemy import Engine, func, select
 
 from worker.contract.database import reading
 from worker.contract.errors import RunError
+from worker.contract.final_grades import with_final_grades
 from worker.contract.schema import gradings, models, runs
-from worker.contract.vocabulary import REFERABLE_FROM, Grade, Status
+from worker.contract.vocabulary import REFERABLE_FROM, Grade, Review, Status
 from worker.model.ensemble_bundle import AnyManifest, parse_manifest
 from worker.report.spool import Spool
 
@@ -35,22 +36,27 @@ class ReportedRun:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Counts of a run.
+    """Counts of a run. Statuses and grades are final, but for `by_model_grade`.
 
     `shares` are fractions of the graded images; `errors` counts by status and code; `confusion` by reference and grade,
-    None for what has no grade; `pace` images settled in each of equal spans from `began` to `ended`.
+    None for what has no grade; `readings` images that people have begun to read, of which `changed` ended otherwise
+    than the model said; `pace` images settled in each of equal spans from `began` to `ended`.
     """
 
     images: int
     by_status: dict[str, int]
     by_grade: dict[Grade, int]
+    by_model_grade: dict[Grade, int]
     shares: dict[Grade, float]
     referable: int
+    readings: dict[Review, int]
+    changed: int
     errors: dict[tuple[str, str], int]
     confusion: dict[tuple[int, int | None], int]
     patients: int
     patients_referable: int
     patients_attention: int
+    patients_being_read: int
     began: datetime | None
     ended: datetime | None
     pace: tuple[int, ...]
@@ -75,8 +81,9 @@ def find_reported(engine: Engine, name: str) -> ReportedRun:
 
 
 def count_grades(engine: Engine, run_id: int) -> dict[Grade, float]:
-    """Fractions of the graded images of another run, to lay beside this one's."""
-    query = select(gradings.c.grade, func.count()).where(gradings.c.run_id == run_id).group_by(gradings.c.grade)
+    """Fractions of the graded images of another run by their final grades, to lay beside this one's."""
+    final = with_final_grades(select(gradings.c.image_id).where(gradings.c.run_id == run_id)).subquery()
+    query = select(final.c.final_grade, func.count()).group_by(final.c.final_grade)
     with reading(engine) as connection:
         counts = {grade: count for grade, count in connection.execute(query) if grade is not None}
     return _shares({grade: counts.get(grade, 0) for grade in Grade})
@@ -84,16 +91,27 @@ def count_grades(engine: Engine, run_id: int) -> dict[Grade, float]:
 
 def summarise(spool: Spool) -> Summary:
     """Count everything once."""
-    by_grade = dict(spool.ask("SELECT grade, count(*) FROM images WHERE grade IS NOT NULL GROUP BY grade"))
-    grades = {grade: by_grade.get(grade, 0) for grade in Grade}
+    grades = _by_grade(spool, "grade")
     ((began, ended),) = spool.ask("SELECT min(settled_at), max(settled_at) FROM images")
     named = "who LIKE 'patient %'"
     return Summary(
         images=spool.count("SELECT count(*) FROM images"),
         by_status=dict(spool.ask("SELECT status, count(*) FROM images GROUP BY status ORDER BY min(rank)")),
         by_grade=grades,
+        by_model_grade=_by_grade(spool, "model_grade"),
         shares=_shares(grades),
         referable=sum(count for grade, count in grades.items() if grade >= REFERABLE_FROM),
+        readings={
+            Review(state): count
+            for state, count in spool.ask(
+                "SELECT review, count(*) FROM images WHERE review <> ? GROUP BY review", Review.UNREAD
+            )
+        },
+        changed=spool.count(
+            "SELECT count(*) FROM images WHERE review IN (?, ?) AND grade IS NOT model_grade",
+            Review.READ,
+            Review.ARBITRATED,
+        ),
         errors={
             (status, code): count
             for status, code, count in spool.ask(
@@ -115,10 +133,17 @@ def summarise(spool: Spool) -> Summary:
             int(REFERABLE_FROM),
         ),
         patients_attention=spool.count(f"SELECT count(*) FROM patients WHERE {named} AND attention"),  # noqa: S608
+        patients_being_read=spool.count(f"SELECT count(*) FROM patients WHERE {named} AND being_read"),  # noqa: S608
         began=_moment(began),
         ended=_moment(ended),
         pace=_pace(spool, began, ended),
     )
+
+
+def _by_grade(spool: Spool, column: str) -> dict[Grade, int]:
+    query = f"SELECT {column}, count(*) FROM images WHERE {column} IS NOT NULL GROUP BY {column}"  # noqa: S608 - of our own
+    counts = dict(spool.ask(query))
+    return {grade: counts.get(grade, 0) for grade in Grade}
 
 
 def _shares(counts: Mapping[Grade, int]) -> dict[Grade, float]:

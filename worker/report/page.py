@@ -13,10 +13,11 @@ from markupsafe import Markup
 
 from worker import __version__
 from worker.contract.settings import Settings
-from worker.contract.vocabulary import REFERABLE_FROM, Eye, Flag, Grade, Status
+from worker.contract.vocabulary import REFERABLE_FROM, Eye, Flag, Grade, Review, Status
 from worker.report.columns import NEAR, Columns
 from worker.report.content import ReportedRun, Summary
 from worker.report.patients import ATTENTION, Patient
+from worker.report.rows import BEING_READ
 from worker.report.ways_out import way_out
 from worker.steps.overlay import colour_table
 
@@ -47,12 +48,13 @@ class PageContent:
     urgent_count: int
     patients: int
     columns: Columns
-    patient_columns: tuple[str, str]
+    patient_columns: tuple[str, str, str]
     next_steps: Mapping[str, str]
     generation: str
     images_per_part: int
     patients_per_part: int
     pictures: int
+    few_pictures: bool
 
 
 def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[str, str]]) -> bytes:
@@ -89,6 +91,8 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         way_out=way_out,
         near=NEAR,
         ungradable=str(Status.UNGRADABLE),
+        being_read=BEING_READ,
+        finished=content.summary.readings.get(Review.READ, 0) + content.summary.readings.get(Review.ARBITRATED, 0),
     )
     return text.encode()
 
@@ -98,11 +102,11 @@ def _rate(per_second: float) -> str:
 
 
 def _about(content: PageContent) -> dict[str, Any]:
-    grades, attention = content.patient_columns
+    grades, attention, waits = content.patient_columns
     return {
         "generation": content.generation,
         "columns": asdict(content.columns),
-        "patients": {"grade": grades, "attention": attention},
+        "patients": {"grade": grades, "attention": attention, "waits": waits},
         "imagesPerPart": content.images_per_part,
         "patientsPerPart": content.patients_per_part,
         "words": {str(int(grade)): word for grade, word in WORDS.items()},

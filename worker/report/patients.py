@@ -1,7 +1,8 @@
 """What a run says of each eye and each patient, and what to do next.
 
 An eye is as bad as its worst gradable photograph, a patient as bad as the worse eye. An eye without a gradable
-photograph makes the patient need attention, whatever the other eye shows.
+photograph makes the patient need attention, whatever the other eye shows. Grades are the final ones; what people still
+read has none, and the patient waits for them.
 """
 
 import json
@@ -13,10 +14,11 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from worker.contract.errors import UsageError
-from worker.contract.vocabulary import Eye, Status
+from worker.contract.vocabulary import Eye
 from worker.report.spool import Spool
 
 ATTENTION = "attention"
+READING = "reading"
 NEXT_STEPS = {
     "0": "Screen again at the usual interval.",
     "1": "Screen again at the usual interval.",
@@ -24,6 +26,7 @@ NEXT_STEPS = {
     "3": "Refer to an ophthalmologist soon.",
     "4": "Refer to an ophthalmologist urgently.",
     ATTENTION: "Photograph the eye again, or have it seen by a person.",
+    READING: "Wait for the readers, who have not finished.",
 }
 """By a patient's outcome. A programme has its own; these name no interval on purpose."""
 
@@ -32,14 +35,18 @@ _STEPS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 
 @dataclass(frozen=True, slots=True)
 class EyeOutcome:
-    """`rank`, `file` and `status` are of the image that decides; `grade`: None where none could be graded."""
+    """`rank`, `file` and `status` are of the image that decides; `grade`: None where none could be graded.
+
+    `being_read`: people have begun to read a photograph of the eye, and have not finished.
+    """
 
     eye: Eye
     grade: int | None
-    status: Status
+    status: str
     rank: int
     file: str
     photographs: int
+    being_read: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +57,40 @@ class Patient:
     eyes: tuple[EyeOutcome, ...]
     grade: int | None
     needs_attention: bool
+    being_read: bool
 
     @property
     def outcomes(self) -> tuple[str, ...]:
         """The keys of what to do next."""
         grade = () if self.grade is None else (str(self.grade),)
-        return (*grade, *((ATTENTION,) if self.needs_attention else ()))
+        return (*grade, *((ATTENTION,) if self.needs_attention else ()), *((READING,) if self.being_read else ()))
 
 
 def read_patients(spool: Spool, first: int, last: int) -> Iterator[Patient]:
     """Those of these numbers, both included: the referable first, then those who need attention, then the others.
 
+    Who is referable by the model and waits for readers stands among the referable.
     Images that are not settled, or were cancelled, tell nothing and are left out.
     """
     found = spool.ask(
-        "SELECT number, patients.grade, attention, patient_id, eyes.eye, images.grade, status, rank, uri, photographs"
-        " FROM patients JOIN eyes USING (who) JOIN images ON rank = worst WHERE number BETWEEN ? AND ? ORDER BY number",
+        "SELECT number, patients.grade, attention, patients.being_read, patient_id, eyes.eye, images.grade, status,"
+        " rank, uri, photographs, eyes.being_read FROM patients JOIN eyes USING (who) JOIN images ON rank = worst"
+        " WHERE number BETWEEN ? AND ? ORDER BY number",
         first,
         last,
     )
-    for (_, grade, attention), rows in groupby(found, key=lambda row: row[:3]):
+    for (_, grade, attention, waits), rows in groupby(found, key=lambda row: row[:4]):
         eyes = []
-        for _, _, _, patient_id, eye, eye_grade, status, rank, uri, photographs in rows:
+        for patient_id, eye, eye_grade, status, rank, uri, photographs, being_read in (row[4:] for row in rows):
             who = patient_id or None
-            eyes.append(EyeOutcome(Eye(eye), eye_grade, Status(status), rank, uri.rpartition("/")[2], photographs))
+            file = uri.rpartition("/")[2]
+            eyes.append(EyeOutcome(Eye(eye), eye_grade, status, rank, file, photographs, bool(being_read)))
         eyes.sort(key=lambda outcome: list(Eye).index(outcome.eye))
-        yield Patient(who, tuple(eyes), grade, bool(attention))
+        yield Patient(who, tuple(eyes), grade, bool(attention), bool(waits))
 
 
 def read_next_steps(file: Path | None) -> Mapping[str, str]:
-    """The sentences of a JSON object, keys `0` to `4` and `attention`; the shipped one for a key that it leaves out.
+    """The sentences of a JSON object, keys `0` to `4`, `attention` and `reading`; the shipped ones for other keys.
 
     Raises UsageError for a file that cannot be read or holds something else.
     """

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from worker.contract.errors import ImageError, ServiceError, Ungradable
 from worker.contract.settings import Settings
 from worker.contract.storage import Storage
-from worker.decoding.pool import DecoderPool
+from worker.contract.vocabulary import Status
+from worker.decoding.pool import PROGRAM, VIEW_PROGRAM, DecoderPool
 from worker.items import Prepared
 from worker.model.recipe import Recipe
 from worker.report.rows import Row
@@ -32,10 +33,13 @@ Remark = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """WebP files of one image; `colours` is None where nothing in the photograph speaks for the grade."""
+    """WebP files of one image; `colours` is None where nothing in the photograph speaks for the grade.
+
+    `enhanced` is None where the network never saw the photograph: it could not be graded.
+    """
 
     photograph: bytes
-    enhanced: bytes
+    enhanced: bytes | None
     colours: bytes | None
 
 
@@ -48,7 +52,7 @@ class PictureMaker:
         self._remark = remark
         self._storage = Storage(settings, connections=settings.transfer_threads)
         self._threads = ThreadPoolExecutor(settings.transfer_threads, thread_name_prefix="report")
-        self._pool: DecoderPool | None = None
+        self._pools: dict[bool, DecoderPool] = {}
         self._faults = 0
 
     def __enter__(self) -> Self:
@@ -56,16 +60,24 @@ class PictureMaker:
 
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown()
-        if self._pool is not None:
-            self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
-    def draw(self, rows: Iterable[Row]) -> dict[int, Pictures]:
-        """By rank; one that can't be had any more gets a remark. Raises ServiceError when no decoder comes up."""
-        if self._pool is None:
-            self._pool = DecoderPool(self._recipe, self._settings)
-        started = [(row, self._threads.submit(self._prepare, row, self._pool)) for row in rows]
-        drawn = {row.rank: self._encode(row, prepared) for row, prepared in started}
-        return {rank: pictures for rank, pictures in drawn.items() if pictures is not None}
+    def draw(self, rows: Iterable[Row]) -> dict[int, Pictures | str]:
+        """By rank; for one that can't be had any more, a sentence that says why, which is a remark, too.
+
+        Raises ServiceError when no decoder comes up.
+        """
+        started = [(row, self._threads.submit(self._prepare, row, self._pool(row))) for row in rows]
+        return {row.rank: self._encode(row, prepared) for row, prepared in started}
+
+    def _pool(self, row: Row) -> DecoderPool:
+        """One that refuses what cannot be graded, or, for what was refused already, one that draws it for people."""
+        graded = row.model_status == Status.GRADED
+        if graded not in self._pools:
+            program = PROGRAM if graded else VIEW_PROGRAM
+            self._pools[graded] = DecoderPool(self._recipe, self._settings, program=program)
+        return self._pools[graded]
 
     def _prepare(self, row: Row, pool: DecoderPool) -> Prepared:
         settings = self._settings
@@ -78,20 +90,23 @@ class PictureMaker:
             fetch_photograph(self._storage, row.uri, max_bytes=settings.max_image_bytes, sha256=row.sha256)
         ).result()
 
-    def _encode(self, row: Row, prepared: Future[Prepared]) -> Pictures | None:
+    def _encode(self, row: Row, prepared: Future[Prepared]) -> Pictures | str:
         try:
             made = prepared.result()
         except (ImageError, Ungradable, ServiceError) as error:
             if isinstance(error, ServiceError):
                 self._faults += 1
             self._remark(f"{row.image_id} has no picture in the report: {error.detail}")
-            return None
+            return error.detail
         self._faults = 0
+        photograph = encode_thumbnail(made.canvas, PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY)
+        if row.model_status != Status.GRADED:
+            return Pictures(photograph, None, None)
         saliency = read_saliency(row)
         enhanced = made.enhanced if made.enhanced.dtype == np.uint8 else np.rint(made.enhanced * 255)
         colours = render_colours(made, saliency, self._settings.overlay_colours) if saliency.any() else None
         return Pictures(
-            encode_thumbnail(made.canvas, PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY),
+            photograph,
             encode_thumbnail(np.asarray(enhanced, np.uint8), ENHANCED_PX, ENHANCED_QUALITY),
             None if colours is None else encode_thumbnail(colours, COLOURS_PX, COLOURS_QUALITY),
         )

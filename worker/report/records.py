@@ -1,16 +1,25 @@
 """What a part of the report says of one image, and of one patient."""
 
 from base64 import b64encode
+from dataclasses import asdict
 from typing import Any
 
+from worker.contract.vocabulary import Review
 from worker.report.columns import Thresholds, is_unsure
 from worker.report.patients import Patient
 from worker.report.pictures import Pictures
 from worker.report.rows import Row
 
+Drawn = Pictures | str | None
+"""The pictures, or a sentence on why there are none, or None where none were asked for."""
 
-def image_record(row: Row, pictures: Pictures | None, thresholds: Thresholds) -> dict[str, Any]:
-    """JSON types; `chances` are P(grade >= 1) to P(grade >= 4) in percent, `pictures` photograph, enhanced, colours."""
+
+def image_record(row: Row, drawn: Drawn, thresholds: Thresholds) -> dict[str, Any]:
+    """JSON types; `chances` are P(grade >= 1) to P(grade >= 4) in percent, `pictures` photograph, enhanced, colours.
+
+    `reading`: what the model had said and who decided what, None where nobody has begun to read.
+    """
+    pictures = drawn if isinstance(drawn, Pictures) else None
     shown = None if pictures is None else [pictures.photograph, pictures.enhanced, pictures.colours]
     return {
         "rank": row.rank,
@@ -27,6 +36,16 @@ def image_record(row: Row, pictures: Pictures | None, thresholds: Thresholds) ->
         "code": row.error_code if row.grade is None else None,
         "detail": row.error_detail if row.grade is None else None,
         "pictures": shown and [None if picture is None else b64encode(picture).decode() for picture in shown],
+        "missing": drawn if isinstance(drawn, str) else None,
+        "reading": None if row.review is Review.UNREAD else _reading(row),
+    }
+
+
+def _reading(row: Row) -> dict[str, Any]:
+    return {
+        "state": row.review,
+        "model": row.model_status if row.model_grade is None else row.model_grade,
+        "decisions": [asdict(one) for one in row.decided],
     }
 
 
@@ -36,6 +55,7 @@ def patient_record(patient: Patient) -> dict[str, Any]:
         "id": patient.patient_id,
         "grade": patient.grade,
         "attention": patient.needs_attention,
+        "waits": patient.being_read,
         "steps": patient.outcomes,
         "eyes": [
             {
@@ -45,6 +65,7 @@ def patient_record(patient: Patient) -> dict[str, Any]:
                 "rank": outcome.rank,
                 "file": outcome.file,
                 "photographs": outcome.photographs,
+                "waits": outcome.being_read,
             }
             for outcome in patient.eyes
         ],

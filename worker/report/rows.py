@@ -1,27 +1,46 @@
 """Read a run as its report tells of it: one row per image, in flat pages of the ledger."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, RowMapping, select
 
 from worker.contract.database import reading
+from worker.contract.final_grades import Decision, read_decisions, with_final_grades
+from worker.contract.reading_schema import decisions
 from worker.contract.schema import OUTPUTS, gradings, images
-from worker.contract.vocabulary import Eye, Status
+from worker.contract.vocabulary import Eye, Review
 
 PAGE_ROWS = 5000
 COLUMNS = (
     "image_id", "uri", "sha256", "patient_id", "eye", "reference_grade", "status", "grade", "flags", "error_code",
-    "error_detail", "saliency", "settled_at", *OUTPUTS,
+    "error_detail", "saliency", "settled_at", *OUTPUTS, "review", "final_grade", "decisions", "worst_said",
 )  # fmt: skip
+BEING_READ = "being read"
+"""Stands where a status would: people have begun to read the image, and have not finished."""
+TOLD = (Review.DISPUTED, Review.READ, Review.ARBITRATED)
+"""Until both have read, a report must not tell the second reader what the first one said."""
+_STORED = tuple(name for name in COLUMNS if name not in ("review", "final_grade", "decisions", "worst_said"))
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What one person decided; `grade` None: it cannot be graded. `at`: to the minute, in UTC."""
+
+    reader: str
+    kind: str
+    grade: int | None
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One image of a run. `rank` is its place in the report, from 1, the most urgent first.
 
-    `outputs` are P(grade >= 0) to P(grade >= 4), None where the image is not graded.
+    `status` and `grade` are final: the people's where they have decided, BEING_READ and None while they have not
+    finished, else the model's. `outputs` are the model's P(grade >= 0) to P(grade >= 4), None where it gave no grade.
     """
 
     rank: int
@@ -31,8 +50,12 @@ class Row:
     patient_id: str | None
     eye: Eye
     reference: int | None
-    status: Status
+    status: str
     grade: int | None
+    model_status: str
+    model_grade: int | None
+    review: Review
+    decided: tuple[Decided, ...]
     flags: str
     error_code: str | None
     error_detail: str | None
@@ -45,10 +68,11 @@ class Row:
         return self.uri.rpartition("/")[2]
 
 
-def read_pages(engine: Engine, run_id: int) -> Iterator[list[dict[str, Any]]]:
+def read_pages(engine: Engine, run_id: int, run_name: str) -> Iterator[list[dict[str, Any]]]:
     """Rows of COLUMNS in the order of the image ids, `settled_at` in seconds since 1970. Raises DatabaseError."""
-    query = (
-        select(*(images.c[name] if name in images.c and name != "image_id" else gradings.c[name] for name in COLUMNS))
+    stored = [images.c[name] if name in images.c and name != "image_id" else gradings.c[name] for name in _STORED]
+    query = with_final_grades(
+        select(*stored)
         .join(images, images.c.image_id == gradings.c.image_id)
         .where(gradings.c.run_id == run_id)
         .order_by(gradings.c.image_id)
@@ -58,9 +82,28 @@ def read_pages(engine: Engine, run_id: int) -> Iterator[list[dict[str, Any]]]:
     while True:
         with reading(engine) as connection:
             page = connection.execute(query.where(gradings.c.image_id > after)).mappings().all()
-        if not page:
-            return
-        yield [
-            {**row, "settled_at": None if row["settled_at"] is None else row["settled_at"].timestamp()} for row in page
-        ]
+            if not page:
+                return
+            here = decisions.c.image_id.between(page[0]["image_id"], page[-1]["image_id"])
+            decided = read_decisions(connection, run_id, run_name, here)
+        yield [_loaded(row, decided.get(row["image_id"], ())) for row in page]
         after = page[-1]["image_id"]
+
+
+def parse_decisions(text: str | None) -> tuple[Decided, ...]:
+    """Back from the column `decisions`."""
+    return tuple(Decided(*one) for one in json.loads(text or "[]"))
+
+
+def _loaded(row: RowMapping, decided: Sequence[Decision]) -> dict[str, Any]:
+    told = decided if row["review"] in TOLD else ()
+    return {name: row[name] for name in (*_STORED, "review", "final_grade")} | {
+        "settled_at": None if row["settled_at"] is None else row["settled_at"].timestamp(),
+        "decisions": _told(told) if told else None,
+        "worst_said": max((one.grade for one in told if one.grade is not None), default=None),
+    }
+
+
+def _told(decided: Sequence[Decision]) -> str:
+    """Who, as what, what and when. Reasons stay in the console: they are free text, and a report is passed on."""
+    return json.dumps([[one.reader, one.kind, one.grade, f"{one.at:%Y-%m-%d %H:%M} UTC"] for one in decided])

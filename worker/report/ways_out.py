@@ -1,5 +1,7 @@
 """What an outcome without a grade means, and what can be done."""
 
+from worker.report.spool import BY_READER
+
 AGAIN = "then `fundus resend RUN --failed`"
 
 WAYS_OUT = {
@@ -8,6 +10,7 @@ WAYS_OUT = {
     "over_exposed": "Over-exposed: photograph the eye again, with less light.",
     "blurred": "Blurred: photograph the eye again; if it stays so, look for a cloudy lens.",
     "low_contrast": "Hardly any contrast: clean the lens and photograph the eye again; look for a cloudy lens.",
+    BY_READER: "A reader could not grade it: photograph the eye again, or see the patient.",
     "image_missing": f"Nothing lies where the reference points: put the file there, {AGAIN}.",
     "image_format": "Not a JPEG, PNG, TIFF, WebP or BMP: export the photograph again.",
     "image_damaged": "The file is damaged: copy it again from the camera.",

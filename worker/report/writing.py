@@ -12,7 +12,7 @@ from worker import __version__
 from worker.contract.errors import ServiceError
 from worker.contract.settings import Settings
 from worker.contract.storage import Storage
-from worker.contract.vocabulary import REFERABLE_FROM
+from worker.contract.vocabulary import REFERABLE_FROM, Status
 from worker.report.columns import NONE, read_columns
 from worker.report.content import ReportedRun, Summary, count_grades, find_reported, summarise
 from worker.report.links import INDEX, LINKED
@@ -21,7 +21,7 @@ from worker.report.parts import Parts
 from worker.report.patients import NEXT_STEPS, read_patients
 from worker.report.pictures import PictureMaker, Pictures, Remark
 from worker.report.place import SUMMARY, Place
-from worker.report.records import image_record, patient_record
+from worker.report.records import Drawn, image_record, patient_record
 from worker.report.rows import Row, read_pages
 from worker.report.spool import Spool
 from worker.report.tables import write_tables
@@ -71,7 +71,7 @@ def write_report(
     run = find_reported(engine, run_name)
     baseline = None if choices.baseline is None else find_reported(engine, choices.baseline)
     before = place.written_before()
-    with Spool(read_pages(engine, run.run_id)) as spool:
+    with Spool(read_pages(engine, run.run_id, run.name)) as spool:
         generation = spool.fingerprint(__version__, settings.overlay_colours, choices)
         parts = Parts(place, generation, within_page_bytes=WITHIN_PAGE_BYTES)
         pictures = _write_images(spool, run, settings, choices, parts, remark, step, goes_on)
@@ -90,6 +90,7 @@ def write_report(
             images_per_part=IMAGES_PER_PART,
             patients_per_part=PATIENTS_PER_PART,
             pictures=pictures,
+            few_pictures=choices.pictures and not _shows_all(spool, choices),
         )
         tables = write_tables(engine, run_name, Storage(settings).overlays, place)
     page = render_page(content, settings, parts.kept())
@@ -112,7 +113,7 @@ def _write_images(
 ) -> int:
     """The number of images that have pictures."""
     images = spool.count("SELECT count(*) FROM images")
-    every = choices.all_pictures or images <= ALL_PICTURES_UP_TO
+    every = _shows_all(spool, choices)
     thresholds = _thresholds(run)
     if choices.pictures and not every:
         remark(f"of a run of {images:,} images only the referable ones have pictures; all: --all-pictures")
@@ -130,11 +131,11 @@ def _write_images(
 
 
 def _write_part(
-    spool: Spool, number: int, drawn: Mapping[int, Pictures], parts: Parts, thresholds: tuple[float, ...]
+    spool: Spool, number: int, drawn: Mapping[int, Drawn], parts: Parts, thresholds: tuple[float, ...]
 ) -> int:
     rows = _part_rows(spool, number)
     parts.add("images", number, [image_record(row, drawn.get(row.rank), thresholds) for row in rows])
-    return len(drawn)
+    return sum(isinstance(one, Pictures) for one in drawn.values())
 
 
 def _part_rows(spool: Spool, number: int) -> list[Row]:
@@ -145,8 +146,15 @@ def _parts(images: int) -> int:
     return ceil(images / IMAGES_PER_PART)
 
 
+def _shows_all(spool: Spool, choices: Choices) -> bool:
+    return choices.all_pictures or spool.count("SELECT count(*) FROM images") <= ALL_PICTURES_UP_TO
+
+
 def _is_shown(row: Row, *, every: bool) -> bool:
-    return row.grade is not None and (every or row.grade >= REFERABLE_FROM)
+    """Whether the image gets pictures; of all that were read, or else of what is referable by model or people."""
+    if every:
+        return row.model_status in (Status.GRADED, Status.UNGRADABLE)
+    return any(grade is not None and grade >= REFERABLE_FROM for grade in (row.grade, row.model_grade))
 
 
 def _write_patients(spool: Spool, parts: Parts) -> None:
@@ -157,15 +165,16 @@ def _write_patients(spool: Spool, parts: Parts) -> None:
 
 
 def _count_urgent(spool: Spool) -> int:
-    return spool.count("SELECT count(*) FROM patients WHERE grade >= ? OR attention", int(REFERABLE_FROM))
+    return spool.count("SELECT count(*) FROM patients WHERE grade >= ? OR attention OR being_read", int(REFERABLE_FROM))
 
 
-def _patient_columns(spool: Spool) -> tuple[str, str]:
-    grades, attention = [], []
-    for grade, asked in spool.ask("SELECT grade, attention FROM patients ORDER BY number"):
-        grades.append(NONE if grade is None else str(grade))
-        attention.append(str(asked))
-    return "".join(grades), "".join(attention)
+def _patient_columns(spool: Spool) -> tuple[str, str, str]:
+    columns: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for grade, *signs in spool.ask("SELECT grade, attention, being_read FROM patients ORDER BY number"):
+        for column, sign in zip(columns, (NONE if grade is None else grade, *signs), strict=True):
+            column.append(str(sign))
+    grades, attention, waits = columns
+    return "".join(grades), "".join(attention), "".join(waits)
 
 
 def _thresholds(run: ReportedRun) -> tuple[float, ...]:
@@ -181,9 +190,13 @@ def _summary(run: ReportedRun, summary: Summary, files: list[str]) -> dict[str, 
         "images": summary.images,
         "by_status": summary.by_status,
         "by_grade": {str(int(grade)): count for grade, count in summary.by_grade.items()},
+        "by_model_grade": {str(int(grade)): count for grade, count in summary.by_model_grade.items()},
         "referable": summary.referable,
+        "readings": summary.readings,
+        "changed_by_readers": summary.changed,
         "patients": summary.patients,
         "patients_referable": summary.patients_referable,
         "patients_attention": summary.patients_attention,
+        "patients_being_read": summary.patients_being_read,
         "files": files,
     }

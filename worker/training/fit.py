@@ -28,8 +28,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What hears of a fit on its way: `step` after each batch with its loss, `epoch` with each row of figures."""
+    """What hears of a fit on its way.
 
+    `begin`: the pictures that were shown already and the most that will be; `step` after each batch with its loss;
+    `epoch` with each row of figures.
+    """
+
+    begin: Callable[[int, int], object] = lambda _done, _most: None
     step: Callable[[float], object] = lambda _loss: None
     epoch: Callable[[Row], object] = lambda _row: None
 
@@ -67,6 +72,7 @@ def fit(
         saved = read_checkpoint(folder / CHECKPOINT_FILE)
         learner.restore(saved.state)
         done.history, done.losses = saved.history, saved.losses
+    watch.begin(learner.steps * plan.batch_size, plan.epochs * steps_per_epoch * plan.batch_size)
     while len(done.history) < plan.epochs and not _is_over(done.history, plan.patience):
         epoch = len(done.history)
         order = training[_order(plan, grades[training], epoch)][learner.steps - epoch * steps_per_epoch :]

@@ -70,9 +70,9 @@ def prepare_pictures(
     recipe: Recipe,
     manifest_sha256: str,
     settings: Settings,
-    step: Callable[[], object],
+    step: Callable[[int], object],
 ) -> Pictures:
-    """All examples through the worker's steps, kept in `folder`; `step` is called after each.
+    """All examples through the worker's steps, kept in `folder`; `step` is called after each with the number left out.
 
     What a worker would fail or find ungradable is left out and listed. Raises SourceError where nothing remains.
     """
@@ -90,7 +90,7 @@ def prepare_pictures(
             pixels[len(kept)] = prepared.enhanced
             kept.append(example)
             hashes.append(hash_pixels(prepared))
-        step()
+        step(len(left_out))
     pixels.flush()
     del pixels
     if not kept:

@@ -70,7 +70,7 @@ def open_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
 
 
 def gather_pictures(
-    examples: list[Example], folder: Path, plan: Plan, settings: Settings, step: Callable[[], object]
+    examples: list[Example], folder: Path, plan: Plan, settings: Settings, step: Callable[[int], object]
 ) -> Pictures:
     """The pictures that an earlier start has prepared, or prepared now; `step` is called after each then."""
     if (folder / INDEX_FILE).exists():

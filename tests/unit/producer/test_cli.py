@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 
 from producer.cli import COMMANDS, app
 from worker import __version__
+from worker.contract.migrate import MIGRATIONS
+from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
 Fundus = Callable[..., Result]
 
@@ -76,8 +78,54 @@ print([name for name in ("tensorflow", "cv2") if name in sys.modules])
     assert not any("completion" in line for line in lines)
 
 
-def test_version_is_that_of_the_distribution() -> None:
-    assert run_main("--version").stdout == f"fundus {__version__}\n"
+def test_version_tells_program_model_and_ledger() -> None:
+    manifest = read_manifest(find_bundle(DEFAULT_BUNDLE))
+    told = run_main("--version")
+    assert (told.returncode, told.stdout.splitlines()) == (0, [
+        f"fundus {__version__}",
+        f"model  {DEFAULT_BUNDLE}, model_id {manifest.model_id}",
+        f"ledger level {max(path.name[:4] for path in (MIGRATIONS / 'versions').glob('0*.py'))}",
+    ])  # fmt: skip
+
+
+def test_version_is_told_with_a_model_that_is_not_there() -> None:
+    told = run_main("--version", FUNDUS_MODEL="/no/such/bundle")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.splitlines()[1].startswith("model  none: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "offered"),
+    [("fundus enq", 1, "enqueue"), ("fundus model ca", 2, "calibrate"), ("fundus enqueue --la", 2, "--labels"),
+     ("fundus enqueue x --queue l", 4, "live")],
+)  # fmt: skip
+def test_shell_completes_commands_options_and_choices(words: str, place: int, offered: str) -> None:
+    told = run_main(_FUNDUS_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(place))
+    assert offered in told.stdout.split()
+
+
+def test_shell_is_shown_what_to_install_for_completion() -> None:
+    assert "_FUNDUS_COMPLETE=complete_bash" in run_main("--show-completion", "bash").stdout
+
+
+@pytest.mark.parametrize(("fmt", "line"), [("json", '{"level": "warning", '), ("human", "level='warning' event='x'")])
+def test_commands_log_in_the_form_of_the_settings(fmt: str, line: str) -> None:
+    code = """
+import structlog
+from producer.screen import log_to_stderr
+log_to_stderr()
+structlog.get_logger().info("quiet")
+structlog.get_logger().warning("x")
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"FUNDUS_LOG_FORMAT": fmt},
+    )
+    assert told.stderr.startswith(line)
+    assert told.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.unit.producer.ledger_rows import NOON, fail, grade, lease, make_night
 from worker.contract.database import connect, reading, writing
 from worker.contract.errors import AlarmError, OverlapError
 from worker.contract.locks import Lock, take_lock
-from worker.contract.schema import models, nights, runs
+from worker.contract.schema import models, nights, reports, runs
 from worker.contract.settings import Settings
 from worker.contract.vocabulary import Status
 from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
@@ -162,6 +162,33 @@ def test_report_that_cannot_be_written_is_a_finding(clinic: Clinic, tmp_path: Pa
         "the report was not written (Not a directory): `fundus report nightly-2026-11-01` tries again",
     )
     assert clinic.states() == [(True, None, True)]
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (None, None),
+        ({"written_at": NOON, "due_at": None}, "nightly-2026-11-01/report/index.html"),
+        ({"written_at": None, "due_at": 1.0}, "nightly-2026-11-01/report/index.html"),
+        ({"written_at": None, "due_at": None}, None),
+    ],
+    ids=["none is owed", "written", "on its way", "given up"],
+)
+def test_report_beside_the_overlays_is_told_and_not_written_again(
+    clinic: Clinic, values: dict[str, Any] | None, found: str | None
+) -> None:
+    clinic.night(1, {0: 1})
+    with writing(clinic.engine) as connection:
+        connection.execute(reports.delete())
+        if values is not None:
+            prefix = "nightly-2026-11-01/report/"
+            connection.execute(reports.insert().values(run_id=1, prefix=prefix, **values))
+    (night,) = clinic.morning(reports_dir=None)
+    store = clinic.settings.storage_url
+    assert night.report == (None if found is None else f"{store}/{found}")
+    given_up = ("no worker could write the report: `fundus report nightly-2026-11-01` tries again",)
+    assert night.findings == (given_up if values and not any(values.values()) else ())
+    assert not Path(store.removeprefix("file://")).exists()
 
 
 def test_two_mornings_at_once_are_one_too_many(clinic: Clinic) -> None:

@@ -16,18 +16,33 @@ from worker.contract.errors import RunError
 from worker.contract.vocabulary import REFERABLE_FROM, Eye, Grade, Review, RunState, Status
 
 RUNS_SHOWN = 20
+MAX_DIGITS = 18
 STOP_POLLING = 286
 """htmx asks no more after this status."""
 
 
 def show_runs(call: Call) -> Response:
-    """The latest runs."""
+    """The latest runs, or up to RUNS_SHOWN before or after the one of a number."""
+    before, after = _number(call, "before"), _number(call, "after")
+    # One more than is shown says whether there is another page.
+    found = read_overview(call.console.engine, RUNS_SHOWN + 1, before=before, after=after)
+    more = len(found) > RUNS_SHOWN
+    found = found[-RUNS_SHOWN:] if after is not None else found[:RUNS_SHOWN]
+    newer, older = (more, bool(found)) if after is not None else (before is not None, more)
     overview = [
         (run, counts, sum(count for grade, count in counts.by_grade.items() if grade >= REFERABLE_FROM))
-        for run, counts in read_overview(call.console.engine, RUNS_SHOWN)
+        for run, counts in found
     ]
     goes_on = any(run.state in (RunState.OPEN, RunState.RUNNING) for run, _, _ in overview)
-    return call.render("runs.html", overview=overview, shown=RUNS_SHOWN, goes_on=goes_on)
+    return call.render(
+        "runs.html",
+        overview=overview,
+        shown=RUNS_SHOWN,
+        goes_on=goes_on,
+        newer=overview[0][0].run_id if newer and overview else None,
+        older=overview[-1][0].run_id if older else None,
+        is_first=before is None and after is None,
+    )
 
 
 def show_run(call: Call) -> Response:
@@ -80,6 +95,16 @@ def filter_of(call: Call) -> Filter:
         return parse_filter(call.request.query_params)
     except ValueError as error:
         raise RefusedError(400, f"This address asks for what there is not: {error}.") from None
+
+
+def _number(call: Call, name: str) -> int | None:
+    """A run's number of the address; None where it is not asked for. Raises RefusedError."""
+    text = call.request.query_params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < MAX_DIGITS):
+        raise RefusedError(400, f"This address asks for what there is not: {name} is the number of a run.")
+    return int(text)
 
 
 def _progress(call: Call, run: Run) -> dict[str, Any]:

@@ -26,10 +26,35 @@ function setUpView() {
   }
   const photograph = pick(".photograph");
   if (photograph) {
-    const missing = () => { frame.hidden = true; pick("#no-picture").hidden = false; pick(".tools").hidden = true; };
+    const missing = () => { frame.hidden = true; pick("#no-picture").hidden = false; pick(".tools").hidden = true; sayWhy(photograph); };
     photograph.addEventListener("error", missing);
     if (photograph.complete && photograph.naturalWidth === 0) missing();
   }
+  if (over) {
+    // Photograph, preprocessed image and overlay side by side cannot lie over the photograph.
+    const judge = () => { if (Math.abs(over.naturalWidth / over.naturalHeight - 1) > 0.1) showAlone(over); };
+    over.addEventListener("load", judge);
+    if (over.complete && over.naturalWidth) judge();
+  }
+}
+
+function showAlone(over) {
+  const place = pick(".alone");
+  over.removeAttribute("style");
+  over.alt = "Overlay";
+  place.append(over);
+  place.hidden = false;
+  pick(".slide").hidden = true;
+}
+
+// The server's sentence stands in the answer that was no picture.
+async function sayWhy(photograph) {
+  const over = pick(".over");
+  if (over) { showAlone(over); pick(".instead").hidden = false; }
+  const answer = await fetch(photograph.src);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const sentence = page.querySelector("main h1");
+  if (sentence) pick("#no-picture .why").textContent = sentence.textContent;
 }
 
 function setUpDialog() {

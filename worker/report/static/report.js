@@ -98,17 +98,19 @@ const pageOf = (query, pages) => Math.min(pages, Math.max(1, parseInt(query.get(
 // --- patients ---
 
 const patientTests = {
-  urgent: (grade, needs) => grade >= about.referableFrom || needs,
+  urgent: (grade, needs, waits) => grade >= about.referableFrom || needs || waits,
   referable: (grade) => grade >= about.referableFrom,
   attention: (grade, needs) => needs,
+  reading: (grade, needs, waits) => waits,
 };
 
 function findPatients(query) {
   const test = patientTests[query.get("show")] ?? (() => true);
   const found = [];
   for (let place = 0; place < about.patients.grade.length; place++) {
-    const grade = about.patients.grade[place];
-    if (test(grade === "-" ? -1 : Number(grade), about.patients.attention[place] === "1")) found.push(place);
+    const { grade, attention, waits } = about.patients;
+    if (test(grade[place] === "-" ? -1 : Number(grade[place]), attention[place] === "1", waits[place] === "1"))
+      found.push(place);
   }
   return found;
 }
@@ -136,10 +138,11 @@ function patientRow(patient) {
     ? make("th", { scope: "row" }, make("span", { class: "quiet" }, "not named: "), patient.eyes[0].file)
     : make("th", { scope: "row" }, patient.id);
   const outcome = make("td", {}, patient.grade === null ? null : badge(patient.grade), " ",
-    patient.attention ? attention("needs attention") : null);
+    patient.attention ? attention("needs attention") : null, " ", patient.waits ? attention("being read") : null);
   const eyes = Object.keys(about.eyes).map((eye) => make("td", {}, ...patient.eyes.filter((one) => one.eye === eye)
     .flatMap((one) => [
       make("a", { href: `#images?at=${one.rank}` }, one.grade === null ? one.status : `${one.grade} ${about.words[one.grade]}`),
+      one.waits && one.grade !== null ? make("span", { class: "quiet" }, " another being read") : null,
       one.photographs > 1 ? make("span", { class: "quiet" }, ` worst of ${one.photographs}`) : null,
     ])));
   return make("tr", {}, name, outcome, ...eyes, make("td", {}, patient.steps.map((key) => about.nextSteps[key]).join(" ")));
@@ -160,6 +163,9 @@ function imageTests(query) {
   if (query.get("reference")) tests.push((place) => columns.reference[place] === query.get("reference"));
   if (query.has("differs")) tests.push((place) => columns.reference[place] !== "-" && columns.outcome[place] <= "4"
     && columns.outcome[place] !== columns.reference[place]);
+  const reading = query.get("reading");
+  if (reading === "done") tests.push((place) => columns.reading[place] === "s" || columns.reading[place] === "c");
+  else if (reading) tests.push((place) => columns.reading[place] === reading);
   if (query.has("unsure")) tests.push((place) => columns.unsure[place] === "1");
   return tests;
 }
@@ -210,11 +216,26 @@ function fillCard(card, image, order) {
     image.reference === null ? null : make("span", wrong ? { class: "wrong" } : {}, `reference ${image.reference}${wrong ? ", differs" : ""}`));
   card.setAttribute("aria-labelledby", `name-${image.rank}`);
   card.replaceChildren(make("h2", { id: `name-${image.rank}` }, image.file), facts);
+  if (image.reading) card.append(reading(image));
   if (image.pictures) card.append(panels(image, order));
+  else if (image.missing) card.append(make("p", { class: "missing" }, `No picture: ${image.missing}`));
   if (image.chances) card.append(chances(image));
   if (image.code) card.append(make("p", {}, make("code", {}, image.code), ` ${image.detail ?? ""}`));
   for (const flag of image.flags) card.append(make("p", { class: "quiet" }, about.remarks[flag] ?? flag));
   card.append(make("p", { class: "quiet" }, image.id));
+}
+
+const inWords = (value) => value === null ? "ungradable" : about.words[value] ? `${value} ${about.words[value]}` : value;
+
+function reading(image) {
+  const { state, model, decisions } = image.reading;
+  const said = `the model said ${inWords(model)}`;
+  const words = state === "half_read" ? ["One of two has read it; ", said]
+    : state === "disputed" ? ["Readers differ; ", said]
+      : model === (image.grade ?? "ungradable") ? ["Confirmed"] : ["Changed; ", said];
+  return make("div", { class: "read" }, make("p", {}, ...words, "."),
+    ...decisions.map((one) => make("p", { class: "quiet" },
+      `${one.reader}${one.kind === "arbitration" ? " arbitrates" : ""}: ${inWords(one.grade)}, ${one.at}`)));
 }
 
 function panels(image, order) {
@@ -222,8 +243,10 @@ function panels(image, order) {
   const panel = (words, ...pictures) => make("span", { class: "panel" },
     make("span", { class: "stack" }, ...pictures), make("span", { class: "words" }, words));
   const button = make("button", { type: "button", class: "panels", "aria-label": `Enlarge ${image.file}` },
-    panel("photograph", picture(photograph, "photograph")), panel("preprocessed", picture(enhanced, "enhanced")),
+    panel("photograph", picture(photograph, "photograph")));
+  if (enhanced !== null) button.append(panel("preprocessed", picture(enhanced, "enhanced")),
     panel("overlay", picture(photograph, "photograph"), colours && picture(colours, "colours")));
+  else button.append(make("span", { class: "without" }, "no overlay: the model could not grade it"));
   cards[order] = image;
   button.addEventListener("click", () => enlarge(order));
   return button;
@@ -250,7 +273,7 @@ let enlarged = 0;
 function enlarge(order) {
   const image = cards[order], [photograph, , colours] = image.pictures;
   enlarged = order;
-  dialog.querySelector("h2").textContent = `${image.file}: grade ${image.grade} ${about.words[image.grade]}`
+  dialog.querySelector("h2").textContent = `${image.file}: ${image.grade === null ? image.status : `grade ${inWords(image.grade)}`}`
     + (image.reference === null ? "" : `, reference ${image.reference}`);
   large.src = `data:image/webp;base64,${photograph}`;
   over.hidden = slider.disabled = colours === null;

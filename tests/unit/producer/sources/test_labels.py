@@ -24,6 +24,8 @@ def references(*uris: str) -> Iterator[Reference]:
         "id_code,diagnosis\n000c1434d8d7,2\n001639a390f0,4\n",
         "image,dr_grade,dme_risk\n000c1434d8d7,2,1\n001639a390f0,4,0\n",
         "image_id,reference_grade\n000c1434d8d7.jpg,2\n001639a390f0.PNG,4\n",
+        # As IDRiD is published: the sheet's empty columns and rows are in it.
+        "\ufeffImage name,Retinopathy grade,Risk of macular edema ,,\n000c1434d8d7,2,1,,\n001639a390f0,4,0,,\n,,,,\n",
     ],
 )
 def test_layouts_are_recognised(tmp_path: Path, content: str) -> None:
@@ -71,6 +73,8 @@ def test_label_of_two_images_is_refused(tmp_path: Path) -> None:
         ("image,dr_grade\na,1\na,2\n", "labels.csv, line 3: 'a' has grade 2 here and 1 before"),
         ("image,level\na,1\n", "line 1: no column diagnosis or dr_grade or reference_grade"),
         ("name,diagnosis\na,1\n", "line 1: no column id_code or image or image_id"),
+        ("image,dr_grade,,\na,1,,\nb,1,,,x\n", "line 3: 5 cells, the header has 2 columns"),
+        ("image,,dr_grade,,\na,,x,,\n", "'x' is no grade"),
         ("image,dr_grade\na\x1b,1\n", "labels.csv, line 2: .*cannot be printed"),
     ],
 )

@@ -3,20 +3,20 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
-from sqlalchemy import Engine, select, true, update
+from sqlalchemy import Engine, insert, select, true, update
 
 from producer.audit import read_trail
 from producer.runs import Run
-from tests.unit.producer.ledger_rows import MODEL, grade
+from tests.unit.producer.ledger_rows import MODEL, NOON, grade
 from tests.unit.worker.console.rows import graded_run, person
 from worker.console.deciding import ConflictError, Verdict, decide, decisions_on, kind_for, visible_to
 from worker.console.image import ReadImage, read_image
-from worker.console.rules import set_readers
+from worker.console.rules import REPORT_AFTER_S, set_readers
 from worker.console.sessions import Person
 from worker.contract.database import epoch_now, reading, writing
 from worker.contract.final_grades import judge, read_decisions
 from worker.contract.reading_schema import reviews
-from worker.contract.schema import gradings
+from worker.contract.schema import gradings, reports
 from worker.contract.vocabulary import DecisionKind, Review, Role, Status
 
 IMAGE = "00000"
@@ -55,6 +55,16 @@ def test_confirmation_needs_no_reason_and_is_the_final_grade(
     (entry,) = [entry for entry in read_trail(engine, run="night", last=9) if entry["action"] == "decide"]
     assert entry["actor"].startswith("anna in ")
     assert entry["details"] == {"decision": 1, "kind": "reading"}
+
+
+def test_decision_puts_the_report_out_of_date(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    with writing(engine) as connection:
+        written = {"prefix": "night/report/", "written_at": NOON}
+        connection.execute(insert(reports).values(run_id=run.run_id, **written))
+    say(engine, people["anna"], 2, "")
+    with reading(engine) as connection:
+        (left,) = connection.execute(select(reports.c.due_at - epoch_now())).one()
+    assert REPORT_AFTER_S - 30 < left <= REPORT_AFTER_S
 
 
 @pytest.mark.parametrize("given", [0, 4, None])

@@ -12,6 +12,7 @@ from worker.contract.reports import (
     ask_for_report,
     claim_owed_reports,
     finish_report,
+    owe_report_again,
     renew_report,
     return_report,
     take_report,
@@ -143,3 +144,26 @@ def test_person_cannot_ask_for_a_run_that_is_not_there_or_not_finished(engine: E
         ask_for_report(engine, "dawn", lease_s=60)
     with pytest.raises(RunError, match="run night is running: --out DIR"):
         ask_for_report(engine, "night", lease_s=60)
+
+
+def owe_again(engine: Engine, run_id: int) -> None:
+    with writing(engine) as connection:
+        owe_report_again(connection, run_id, after_s=600)
+
+
+def test_report_that_is_out_of_date_is_owed_once_things_are_quiet(engine: Engine, run: int) -> None:
+    lease = take(engine, run)
+    owe_again(engine, run)
+    assert not renew_report(engine, lease, lease_s=60)  # what is being written would be out of date
+    finish_report(engine, lease, out="x")
+    assert claim(engine) == []
+    fall_due(engine)
+    assert claim(engine) == [(run, "night")]
+
+
+def test_run_without_a_report_gets_none_by_that(engine: Engine) -> None:
+    add_model(engine)
+    run_id = add_run(engine, ["a"])
+    owe_again(engine, run_id)
+    with reading(engine) as connection:
+        assert connection.execute(select(reports)).all() == []

@@ -41,8 +41,17 @@ def row(
         "saliency": np.ones((7, 7), np.float16).tobytes() if graded else None,
         "settled_at": NOON.timestamp() + seconds,
         **dict(zip(OUTPUTS, outputs, strict=True)),
+        "review": "unread",
+        "final_grade": grade,
+        "decisions": None,
+        "worst_said": None,
         **values,
     }
+
+
+def read(row: dict[str, Any], final: int | None, review: str = "read") -> dict[str, Any]:
+    """The same image after people have decided on it, or begun to."""
+    return row | {"review": review, "final_grade": final}
 
 
 def spool(*rows: dict[str, Any]) -> Spool:

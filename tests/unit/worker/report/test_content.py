@@ -1,5 +1,5 @@
-from tests.unit.worker.report.report_rows import NOON, row, spool
-from worker.contract.vocabulary import Grade, Status
+from tests.unit.worker.report.report_rows import NOON, read, row, spool
+from worker.contract.vocabulary import Grade, Review, Status
 from worker.report.content import summarise
 
 
@@ -21,6 +21,28 @@ def test_everything_is_counted_once() -> None:
     assert found.confusion == {(0, 0): 1, (0, 2): 1, (4, 4): 1, (1, None): 1}
     assert (found.patients, found.patients_referable, found.patients_attention) == (2, 1, 1)
     assert found.began == NOON
+
+
+def test_final_grades_are_counted_and_the_models_beside_them() -> None:
+    with spool(
+        read(row("a", 4, patient="p", reference_grade=4), 0),
+        read(row("b", 2, patient="q"), 2),
+        read(row("c", None, patient="r"), 3, "arbitrated"),
+        read(row("d", 1, patient="s"), None),
+        read(row("e", 3, patient="t"), None, "disputed"),
+        read(row("f", None, patient="u"), None, "half_read"),
+        row("g", 0, patient="v"),
+    ) as rows:
+        found = summarise(rows)
+    assert found.by_status == {"graded": 4, "being read": 2, "ungradable": 1}
+    assert found.by_grade == {Grade(0): 2, Grade(1): 0, Grade(2): 1, Grade(3): 1, Grade(4): 0}
+    assert found.by_model_grade == {Grade(number): 1 for number in range(5)}
+    assert found.errors == {("ungradable", "ungradable_by_reader"): 1}
+    assert found.confusion == {(4, 0): 1}
+    assert found.readings == {Review.READ: 3, Review.ARBITRATED: 1, Review.DISPUTED: 1, Review.HALF_READ: 1}
+    assert found.changed == 3
+    assert (found.referable, found.patients_referable) == (2, 2)
+    assert (found.patients_attention, found.patients_being_read) == (1, 2)
 
 
 def test_pace_is_images_in_spans_of_equal_length() -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.worker.report.report_rows import row, spool
+from tests.unit.worker.report.report_rows import read, row, spool
 from worker.contract.errors import UsageError
 from worker.contract.vocabulary import Eye, Status
-from worker.report.patients import ATTENTION, NEXT_STEPS, Patient, read_next_steps, read_patients
+from worker.report.patients import ATTENTION, NEXT_STEPS, READING, Patient, read_next_steps, read_patients
 
 RIGHT, LEFT = Eye.RIGHT, Eye.LEFT
 
@@ -53,6 +53,60 @@ def test_most_urgent_patient_comes_first() -> None:
         row("unseen too", None, patient="7", eye=LEFT),
     )
     assert [patient.patient_id for patient in patients] == ["5", "4", "3", "7", "2", "6", "1"]
+
+
+def test_word_of_a_person_decides_and_not_the_models() -> None:
+    patients = judge(
+        read(row("overcalled", 4, patient="1"), 0),
+        read(row("missed", 0, patient="2"), 3),
+        read(row("seen after all", None, patient="3"), 2),
+        read(row("too blurred", 2, patient="4"), None),
+    )
+    assert [(patient.patient_id, patient.grade, patient.outcomes) for patient in patients] == [
+        ("2", 3, ("3",)),
+        ("3", 2, ("2",)),
+        ("4", None, (ATTENTION,)),
+        ("1", 0, ("0",)),
+    ]
+    assert [patient.eyes[0].status for patient in patients] == ["graded", "graded", "ungradable", "graded"]
+
+
+@pytest.mark.parametrize("review", ["half_read", "disputed"])
+def test_image_that_people_still_read_has_no_grade_and_stands_where_the_models_puts_it(review: str) -> None:
+    patients = judge(
+        row("unseen", None, patient="1"),
+        read(row("severe", 3, patient="2"), None, review),
+        row("moderate", 2, patient="3"),
+        read(row("mild", 1, patient="4"), None, review),
+        row("healthy", 0, patient="5"),
+    )
+    assert [(patient.patient_id, patient.grade, patient.outcomes) for patient in patients] == [
+        ("2", None, (READING,)),
+        ("3", 2, ("2",)),
+        ("4", None, (READING,)),
+        ("1", None, (ATTENTION,)),
+        ("5", 0, ("0",)),
+    ]
+    assert patients[0].eyes[0].status == "being read"
+
+
+def test_image_on_which_readers_differ_is_as_urgent_as_the_worse_of_them() -> None:
+    patients = judge(
+        row("moderate", 2, patient="1"),
+        read(row("disputed", 0, patient="2", worst_said=3), None, "disputed"),
+        read(row("unseen", None, patient="3", worst_said=4), None, "disputed"),
+    )
+    assert [patient.patient_id for patient in patients] == ["3", "2", "1"]
+
+
+def test_photograph_being_read_does_not_hide_the_grade_of_another_of_the_eye() -> None:
+    (patient,) = judge(
+        read(row("a", 4, patient="p", eye=RIGHT), None, "disputed"),
+        row("b", 2, patient="p", eye=RIGHT),
+        row("c", 0, patient="p", eye=LEFT),
+    )
+    assert [(eye.grade, eye.file, eye.being_read) for eye in patient.eyes] == [(2, "b.jpg", True), (0, "c.jpg", False)]
+    assert (patient.grade, patient.outcomes) == (2, ("2", READING))
 
 
 def test_images_that_name_no_patient_stand_alone() -> None:

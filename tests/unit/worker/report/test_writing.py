@@ -18,6 +18,9 @@ from sqlalchemy import Engine
 from producer.runs import Run
 from producer.sources.reference import Reference
 from tests.unit.producer.ledger_rows import NOON, fail, grade, make_run, references
+from tests.unit.worker.console.rows import person
+from worker.console.deciding import Verdict, decide
+from worker.console.sessions import Person
 from worker.contract.database import connect, writing
 from worker.contract.errors import RunError
 from worker.contract.schema import models, runs
@@ -109,7 +112,10 @@ def test_patients_pictures_and_numbers_are_there(ledger: Ledger, out: Path) -> N
 
     remarks = report(ledger, "july", out, baseline="june")
 
-    assert [remark.partition(":")[0] for remark in remarks] == ["gone has no picture in the report"]
+    assert [remark.partition(":")[0] for remark in remarks] == [
+        "gone has no picture in the report",
+        "dark has no picture in the report",
+    ]
     index = (out / "index.html").read_text()
     for words in ("Patient 7", NEXT_STEPS["4"], "too_dark", "Too dark: photograph the eye again", "100.0 %"):
         assert words in index
@@ -128,6 +134,64 @@ def test_patients_pictures_and_numbers_are_there(ledger: Ledger, out: Path) -> N
         4,
         ["right", "left"],
     )
+
+
+def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(ledger: Ledger, out: Path) -> None:
+    uri = (SAMPLES / "IDRiD_138.jpg").as_uri()
+    eyes = [Reference(uri, name, f"P{name}", Eye.RIGHT) for name in ("over", "missed", "begun", "unread")]
+    ledger.fill("july", eyes, {"over": 4, "missed": 0, "begun": 3, "unread": 1})
+    anna, ben = (person(ledger.engine, name) for name in ("anna", "ben"))
+
+    def say(who: Person, image_id: str, given: int, shown: int, readers: int) -> None:
+        verdict = Verdict(given, "<b>why</b>", f"graded:{shown}:{MANIFEST.model_id}", 0)
+        decide(ledger.engine, "july", image_id, who, verdict, default_readers=readers)
+
+    for image_id, given, shown in (("over", 0, 4), ("missed", 2, 0)):
+        say(anna, image_id, given, shown, readers=2)
+        say(ben, image_id, given, shown, readers=2)
+    say(anna, "begun", 3, 3, readers=2)
+
+    report(ledger, "july", out)
+
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["by_grade"] == {"0": 1, "1": 1, "2": 1, "3": 0, "4": 0}
+    assert summary["by_model_grade"] == {"0": 1, "1": 1, "2": 0, "3": 1, "4": 1}
+    assert (summary["readings"], summary["changed_by_readers"]) == ({"half_read": 1, "read": 2}, 2)
+    assert (summary["referable"], summary["patients_referable"], summary["patients_being_read"]) == (1, 1, 1)
+    images = {image["id"]: image for image in held(out, "images-1")}
+    assert [(name, image["grade"], image["status"]) for name, image in images.items()] == [
+        ("begun", None, "being read"), ("missed", 2, "graded"), ("unread", 1, "graded"), ("over", 0, "graded"),
+    ]  # fmt: skip
+    decided = images["over"]["reading"]
+    assert (decided["state"], decided["model"]) == ("read", 4)
+    assert [(one["reader"], one["kind"], one["grade"]) for one in decided["decisions"]] == [
+        ("anna", "reading", 0), ("ben", "reading", 0),
+    ]  # fmt: skip
+    # What the first of two said would bias the second one, and reasons are free text.
+    assert images["begun"]["reading"] == {"state": "half_read", "model": 3, "decisions": []}
+    assert "why" not in (out / "index.html").read_text()
+    assert images["unread"]["reading"] is None
+    assert all(image["pictures"] is not None for image in images.values())
+    with (out / "results.csv").open(newline="") as file:
+        final = {row["image_id"]: (row["grade"], row["final_grade"], row["decided_by"]) for row in csv.DictReader(file)}
+    assert final == {
+        "over": ("4", "0", "anna, ben"),
+        "missed": ("0", "2", "anna, ben"),
+        "begun": ("3", "", ""),
+        "unread": ("1", "1", ""),
+    }
+
+
+def test_photograph_that_cannot_be_graded_is_shown_without_an_overlay(ledger: Ledger, out: Path) -> None:
+    run = ledger.fill("july", [Reference((SAMPLES / "black-frame.jpg").as_uri(), "dark"), *references("gone")], {})
+    for name in ("dark", "gone"):
+        fail(ledger.engine, run, name, "too_dark", Status.UNGRADABLE)
+    report(ledger, "july", out)
+    dark, gone = held(out, "images-1")
+    photograph, enhanced, colours = dark["pictures"]
+    assert (pixels(photograph).shape, enhanced, colours) == ((448, 448, 3), None, None)
+    assert (dark["missing"], gone["pictures"]) == (None, None)
+    assert gone["missing"] == "no file at /gone.jpg"
 
 
 def test_tables_are_those_of_the_export(ledger: Ledger, out: Path) -> None:

@@ -24,7 +24,7 @@ def test_pictures_are_those_of_the_workers_steps_in_the_manifests_order(tmp_path
         recipe=DEFAULT_RECIPE,
         manifest_sha256="0" * 64,
         settings=settings,
-        step=lambda: steps.append(1),
+        step=steps.append,
     )
     pictures = read_pictures(tmp_path)
     assert pictures.index.image_ids == ["p0000", "p0001", "p0003", "p0004"]

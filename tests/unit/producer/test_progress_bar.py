@@ -1,0 +1,49 @@
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from producer.progress_bar import progress_bar
+
+
+def console(*, terminal: bool) -> Console:
+    return Console(file=StringIO(), force_terminal=terminal, width=80, color_system=None, _environ={})
+
+
+def shown(of: Console) -> str:
+    assert isinstance(of.file, StringIO)
+    return of.file.getvalue()
+
+
+def test_line_has_pace_time_left_and_errors_within_80_columns() -> None:
+    seconds = [0.0]
+    on = console(terminal=True)
+    bar = progress_bar(on)
+    bar.get_time = lambda: seconds[-1]
+    task = bar.add_task("loading the model", total=3115, errors="")
+    for number in range(1, 11):
+        seconds.append(float(number))
+        bar.update(task, completed=12 * number, description="grading", errors="2 not graded")
+    on.print(bar.get_renderable())
+    (line,) = shown(on).splitlines()
+    assert len(line.rstrip()) <= 80
+    for words in ("grading", "120/3115", "12.0 images/s", "4 min 10 s left", "2 not graded"):
+        assert words in line
+
+
+def test_pipe_gets_nothing() -> None:
+    into = console(terminal=False)
+    with progress_bar(into) as bar:
+        task = bar.add_task("grading", total=2, errors="")
+        bar.update(task, completed=2, errors="1 not graded")
+    assert shown(into) == ""
+
+
+@pytest.mark.parametrize("total", [0, None])
+def test_work_of_nothing_or_of_unknown_size_has_a_line_too(total: int | None) -> None:
+    on = console(terminal=True)
+    bar = progress_bar(on)
+    bar.add_task("grading", total=total, errors="")
+    on.print(bar.get_renderable())
+    assert "grading" in shown(on)
+    assert "left" not in shown(on)
