@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.blur import blur
 from worker.items import Field, Photograph
 from worker.model.recipe import Recipe
-from worker.steps.blur import blur
-from worker.steps.resize import resize_part
+from worker.resize import resize_part
 
 
 def enhance(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from worker.contract.errors import Ungradable
 from worker.items import Field, Photograph
-from worker.steps.resize import resize_part
+from worker.resize import resize_part
 
 _SIZE_PX = 224
 _INNER = 0.9

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from worker.steps.blur import blur
+from worker.blur import blur
 
 
 @pytest.mark.parametrize("size_px", [33, 96, 224, 320, 512])
