@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 from sqlalchemy import Engine, select
 
@@ -48,9 +49,9 @@ class DemoSource:
 
 @dataclass(frozen=True, slots=True)
 class DemoImage:
-    """One row of the demo's table."""
+    """One row of the demo's table; `name`: the file's without its suffix, or an entry of a stack."""
 
-    image_id: str
+    name: str
     status: Status
     grade: int | None
     reference_grade: int | None
@@ -176,7 +177,7 @@ def _wait_for_report(engine: Engine, run: str, worker: subprocess.Popen[bytes], 
 def _rows(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:
     query = (
         select(
-            images.c.image_id,
+            images.c.uri,
             gradings.c.status,
             gradings.c.grade,
             images.c.reference_grade,
@@ -191,7 +192,7 @@ def _rows(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:
     with reading(engine) as connection:
         return tuple(
             DemoImage(
-                row.image_id,
+                _name(unquote(row.uri).rpartition("/")[2]),
                 Status(row.status),
                 row.grade,
                 row.reference_grade,
@@ -201,3 +202,7 @@ def _rows(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:
             )
             for row in connection.execute(query)
         )
+
+
+def _name(file: str) -> str:
+    return file if "#" in file else file.rpartition(".")[0] or file

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from producer.demo import SAMPLES, DemoImage, DemoResult, DemoSource, run_demo
 from producer.progress_bar import progress_bar
-from producer.screen import messages, print_note
+from producer.screen import messages, print_note, printable
 from worker.contract.vocabulary import Status
 
 MOST_ROWS = 25
@@ -79,7 +80,8 @@ def _show(result: DemoResult) -> None:
     if len(result.images) > MOST_ROWS:
         console.print(f"... and {len(result.images) - MOST_ROWS:,} more: the report has them all", highlight=False)
     counts = ", ".join(f"{result.count(status)} {status}" for status in Status if result.count(status))
-    console.print(f"{len(result.images)} images in {result.seconds:.1f} s: {counts}. Referable means grade 2 or worse.")
+    noun = "image" if len(result.images) == 1 else "images"
+    console.print(f"{len(result.images)} {noun} in {result.seconds:.1f} s: {counts}. Referable means grade 2 or worse.")
     overlays = next((image.overlay.parent for image in result.images if image.overlay), result.store)
     report = [] if result.report is None else [("report", result.report)]
     for name, path in (*report, ("overlays", overlays), ("ledger", result.database), ("worker's log", result.log)):
@@ -91,7 +93,7 @@ def _cells(image: DemoImage) -> tuple[str, ...]:
     style = STYLES.get(image.status, "")
     name = f"[link={image.overlay.as_uri()}]{image.overlay.name}[/link]" if image.overlay else image.error_code or ""
     return (
-        image.image_id,
+        escape(printable(image.name)),
         f"[{style}]{image.status}[/]" if style else str(image.status),
         "" if image.grade is None else str(image.grade),
         "" if image.reference_grade is None else str(image.reference_grade),

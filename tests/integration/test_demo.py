@@ -83,6 +83,10 @@ def test_table_fits_a_terminal_of_80_columns(named: tuple[Path, str]) -> None:
 def test_run_has_its_name_and_reference_grades(named: tuple[Path, str]) -> None:
     folder, printed = named
     assert "Run first" in printed
+    assert {line.split("│")[1].strip() for line in printed.splitlines() if line.startswith("│")} == {
+        "IDRiD_008",
+        "note",
+    }
     with sqlite3.connect(folder / "out" / "fundus.db") as connection:
         rows = connection.execute("SELECT reference_grade FROM images WHERE uri LIKE '%IDRiD_008.jpg'").fetchall()
     assert rows == [(4,)]
