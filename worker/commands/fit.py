@@ -58,7 +58,7 @@ def fit(
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     precision: Annotated[
         Literal["auto", "bfloat16", "float32"],
-        typer.Option(help="auto: bfloat16 where the hardware has it, several times as quick there."),
+        typer.Option(help="auto: bfloat16 where the hardware has it, float32 elsewhere."),
     ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all cores unless given.")] = None,
     name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's unless given.")] = None,

@@ -1,4 +1,4 @@
-"""Choose what a fit computes in: bfloat16 where the hardware has it, for elsewhere it is slower than float32."""
+"""Choose what a fit computes in: bfloat16 where the hardware has it, float32 elsewhere."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,7 +8,7 @@ from worker.model.engines import NVIDIA_DEVICE
 Precision = Literal["bfloat16", "float32"]
 CPUINFO = Path("/proc/cpuinfo")
 FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
-"""Of x86 and of ARM processors that multiply bfloat16; `python -m tests.benchmarks.fit_speed` says what it is worth."""
+"""Of processors that multiply bfloat16, x86 and ARM; `python -m tests.benchmarks.fit_speed` says what it is worth."""
 
 
 def choose_precision(cpuinfo: Path = CPUINFO, gpu: Path = NVIDIA_DEVICE) -> Precision:

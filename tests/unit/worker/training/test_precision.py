@@ -1,4 +1,4 @@
-"""bfloat16 is taken where it is quicker."""
+"""The hardware chooses the precision."""
 
 from pathlib import Path
 
