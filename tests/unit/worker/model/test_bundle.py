@@ -139,7 +139,7 @@ def test_a_name_means_the_shipped_bundle_and_a_path_the_folder(folder: Path, mon
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"architecture": "resnet50"}, "architecture: Input should be 'densenet121'"),
+        ({"architecture": "../resnet50"}, "architecture: String should match pattern"),
         ({"schema_version": 2}, "schema_version: Input should be 1"),
         ({"target_layer": "conv6"}, "target_layer 'conv6' is no feature map"),
         ({"thresholds": [0.5] * 4}, "thresholds"),
