@@ -24,8 +24,12 @@ def load_network(bundle: Bundle) -> keras.Sequential:
     Raises SettingsError where Keras is set to another backend or channel order, ModelError for an architecture that
     Keras has not or weights that are not its own.
     """
-    network = build_network(bundle.recipe.input_size_px, bundle.manifest.architecture)
-    assign_weights(network, bundle.scaled_weights)
+    architecture = bundle.manifest.architecture
+    network = build_network(bundle.recipe.input_size_px, architecture)
+    try:
+        assign_weights(network, bundle.scaled_weights)
+    except ModelError as error:
+        raise ModelError(f"architecture {architecture}: {error.detail}") from error
     return network
 
 
