@@ -34,6 +34,8 @@ RECIPE = make_manifest(side=SIDE).recipe
 @pytest.fixture(scope="module")
 def old_network() -> Any:
     """The notebook's model in the old library, no variable left at the value of a fresh network."""
+    # Its layers are named by a counter, which another module's networks have moved on.
+    tf_keras.backend.clear_session()
     network = tf_keras.Sequential(
         [
             tf_keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)),
