@@ -18,7 +18,7 @@ demo: $(VENV)/.worker  ## Grade the sample photographs on embedded servers
 console: $(VENV)/.console  ## Make the environment with the review console in it
 
 test: $(VENV)/.dev  ## Run the tests on real servers (about 8 minutes on 2 cores)
-	$(BIN)/pytest -m "not slow" $(TESTS)
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(TESTS)
 
 test-slow: $(VENV)/.dev  ## Run the long tests, too
 	$(BIN)/pytest $(TESTS)
