@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from worker.model.layout import HEAD, OUTPUTS
 from worker.model.network import DROPOUT_RATE, assign_weights, backbone_of, build_network, read_weights
+from worker.training.fused import fuse
 from worker.training.plan import Plan
 
 JUDGED_AT_ONCE = 32
@@ -115,7 +116,7 @@ def _build(plan: Plan) -> keras.Sequential:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if plan.precision == "bfloat16" else "float32")
     try:
-        return build_network(plan.recipe.input_size_px, plan.architecture)
+        return fuse(build_network(plan.recipe.input_size_px, plan.architecture))
     finally:
         keras.config.set_dtype_policy(before)
 
