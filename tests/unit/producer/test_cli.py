@@ -105,7 +105,10 @@ def test_shell_completes_commands_options_and_choices(words: str, place: int, of
 
 
 def test_shell_is_shown_what_to_install_for_completion() -> None:
-    assert "_FUNDUS_COMPLETE=complete_bash" in run_main("--show-completion", "bash").stdout
+    # Which shell it is follows from who started the command.
+    script = '"$0" -m producer --show-completion; exit $?'
+    told = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, text=True, timeout=60)
+    assert "_FUNDUS_COMPLETE=complete_bash" in told.stdout
 
 
 @pytest.mark.parametrize(("fmt", "line"), [("json", '{"level": "warning", '), ("human", "level='warning' event='x'")])
