@@ -59,7 +59,10 @@ def enqueue(
         return list(islice(references, BATCH_IMAGES))
 
     batch = take()  # before the run is made: an unreadable source makes none
-    run, position = open_run(engine, request, default_chunk_size=settings.chunk_size)
+    patience = settings.service_patience_s
+    run, position = persist(
+        lambda: open_run(engine, request, default_chunk_size=settings.chunk_size), patience_s=patience
+    )
     found = new = messages = 0
     with (
         ThreadPoolExecutor(1, thread_name_prefix="sender") as sender,
@@ -79,7 +82,10 @@ def enqueue(
             batch = coming.result()
         messages += sending.result() if sending else 0
     # Images may all be settled by now; the reconciler sends for the report of a run that finishes here.
-    state = seal_run(engine, run, report=settings.reports, found=found, new=new, messages=messages)
+    state = persist(
+        lambda: seal_run(engine, run, report=settings.reports, found=found, new=new, messages=messages),
+        patience_s=patience,
+    )
     return Enqueued(run.name, state, found, new, messages, time.monotonic() - started)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from celery import Celery
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from producer.cancel import cancel
 from producer.enqueue import BATCH_IMAGES, Enqueued, enqueue
@@ -182,6 +183,27 @@ def test_lifted_images_forget_their_outcome(engine: Engine, app: Celery, setting
     assert (killer.attempts, killer.error_code, killer.error_detail, killer.settled_at, killer.model_id) == (
         0, None, None, None, None,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "table", ["INSERT INTO runs", "INSERT INTO gradings", "UPDATE runs SET state", "INSERT INTO audit"]
+)
+def test_enqueue_persists_where_the_database_asks_to_try_again(
+    engine: Engine, enqueued: Enqueue, app: Celery, table: str
+) -> None:
+    hits: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def conflict(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith(table):
+            hits.append(statement)
+            if len(hits) == 1:
+                raise OperationalError(statement, {}, Exception("could not serialize access"))
+
+    done = enqueued(references("a", "b"))
+    assert len(hits) > 1
+    assert (done.found, done.new, done.state) == (2, 2, RunState.RUNNING)
+    assert taken(app) == [("a", "b")]
 
 
 def test_finished_run_runs_again_for_what_is_lifted(engine: Engine, app: Celery, settings: Settings) -> None:
