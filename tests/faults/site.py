@@ -115,6 +115,8 @@ def full_site(folder: Path, broker: str = "valkey") -> Iterator[Site]:
 
         def rows(query: str) -> list[tuple[Any, ...]]:
             with psycopg.connect(postgres_url(postgres.port), connect_timeout=5) as connection:
+                # What the test sees is to fail no transaction, and to be failed by none.
+                connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
                 return connection.execute(query).fetchall()  # type: ignore[arg-type]
 
         fundus("db", "upgrade", env=env)

@@ -105,7 +105,7 @@ def test_failed_serialisation_loses_no_image(full: Site, small_bundle: Path, con
             run.until_settled(0.1)
             run.strike()
             while run.settled() < 0.9 * len(run.image_ids):
-                with suppress(psycopg.errors.SerializationFailure):
+                with suppress(psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
                     rival.execute("UPDATE gradings SET due_at = due_at WHERE status = 'queued'")
                 run.wait(0.01)
             conclude("database: serialisation failures", run)
