@@ -26,9 +26,13 @@ def compose(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def read_project(env_file: Path, *files: Path) -> Any:
-    """The project as Compose understands it, every variable filled in."""
+    """The project as Compose understands it, every variable filled in; one that is not set is in no service."""
     named = [word for file in files for word in ("--file", str(file))]
     done = compose(env_file, *named, "config", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return json.loads(done.stdout)
+    project = json.loads(done.stdout)
+    for service in project["services"].values():
+        given = service.get("environment", {})
+        service["environment"] = {name: value for name, value in given.items() if value is not None}
+    return project

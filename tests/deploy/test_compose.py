@@ -11,6 +11,7 @@ from deploy.write_env import write_env
 from tests.deploy.compose import ROOT, compose, read_project
 from tests.services.flower import COLUMNS
 from worker import __version__
+from worker.contract.errors import SettingsError
 from worker.contract.settings import PREFIX, Settings, parse_settings
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
@@ -24,7 +25,7 @@ SECRETS = (
 )
 OWN_IMAGES = {f"fundus-{target}:{__version__}" for target in ("worker", "producer", "console", "flower")}
 OWN_IMAGES |= {f"fundus-worker:{__version__}-gpu"}
-KEEP_REPORTS = ("worker", "worker-gpu", "fundus")
+KEEP_REPORTS = ENQUEUE = ("worker", "worker-gpu", "fundus")
 OWN_SERVICES = ["migrate", "worker", "worker-gpu", "beat", "flower", "console", "exporter", "fundus"]
 
 
@@ -119,6 +120,19 @@ def test_addresses_carry_the_secrets(project: Any, secrets: dict[str, str], monk
     assert (database.host, database.password) == ("postgres", secrets["POSTGRES_PASSWORD"])
     broker = Redis.from_url(settings.broker_url.get_secret_value()).connection_pool.connection_kwargs
     assert (broker["host"], broker["password"]) == ("valkey", secrets["VALKEY_PASSWORD"])
+
+
+@pytest.mark.parametrize("key", [None, "", "k" * 32])
+def test_patients_key_goes_to_who_enqueues_and_to_nobody_else(key: str | None, env_file: Path, tmp_path: Path) -> None:
+    named = tmp_path / ".env"
+    named.write_text(env_file.read_text() + ("" if key is None else f"FUNDUS_PATIENT_KEY={key}\n"))
+    given = {name: s["environment"].get("FUNDUS_PATIENT_KEY") for name, s in read_project(named)["services"].items()}
+    assert given == dict.fromkeys(given) | dict.fromkeys(ENQUEUE, key)
+
+
+def test_an_empty_patients_key_does_not_switch_the_hashing_off() -> None:
+    with pytest.raises(SettingsError, match="FUNDUS_PATIENT_KEY: "):
+        parse_settings(patient_key="")
 
 
 @pytest.mark.parametrize("name", OWN_SERVICES)

@@ -49,6 +49,8 @@ KEEPERS = ("fundus-morning", "fundus-retention")
 REPORTS = "/var/lib/fundus/reports"
 PLAIN = {"FLOWER_READ_ONLY", "FUNDUS_METRICS_HOST", "FUNDUS_METRICS_PORT"}
 """Variables that are no secrets."""
+OPTIONAL = {"FUNDUS_ALARM_URLS", "FUNDUS_PATIENT_KEY"}
+"""Variables of secrets that a cluster may do without."""
 SETTINGS = dict(line.split("=", 1) for line in (BASE / "settings.env").read_text().splitlines())
 
 
@@ -156,7 +158,7 @@ def test_settings_are_settings_and_secrets_are_named_only(monkeypatch: pytest.Mo
             assert variable["name"] in known or variable["name"].startswith(("AWS_", "FLOWER_"))
             secret = variable["name"] not in PLAIN
             assert ("secretKeyRef" in variable.get("valueFrom", {})) is secret
-            optional = variable["name"] == "FUNDUS_ALARM_URLS"
+            optional = variable["name"] in OPTIONAL
             assert variable.get("valueFrom", {}).get("secretKeyRef", {}).get("optional", False) is optional
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
@@ -175,6 +177,16 @@ def test_each_program_has_the_ledger_role_that_it_needs_and_no_other() -> None:
     assert roles == {name: [f"fundus-ledger-{role}"] if role else [] for name, role in LEDGER_ROLES.items()}
     written = set(re.findall(r"\bfundus_(\w+)", ROLES.read_text()))
     assert {role for role in LEDGER_ROLES.values() if role} - {"owner"} <= written
+
+
+def test_patients_key_goes_to_who_enqueues_and_to_nobody_else() -> None:
+    given = {
+        name
+        for name, pod in PODS.items()
+        for variable in pod["spec"]["containers"][0]["env"]
+        if variable["name"] == "FUNDUS_PATIENT_KEY"
+    }
+    assert given == {"fundus-nightly"}
 
 
 def test_reports_of_nights_are_kept_where_the_settings_say() -> None:
