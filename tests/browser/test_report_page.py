@@ -216,6 +216,23 @@ def test_patients_are_those_that_sql_finds_and_lead_to_their_worst_image(reports
     assert seen.page.locator("article.target > p:last-child").inner_text() == worst
 
 
+def test_phone_shows_a_patient_whole(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.parts, width=320)
+    for view in ("overview", "patients"):
+        seen.page.evaluate("view => { location.hash = view }", view)
+        rows = seen.page.locator(f"#view-{view} table.patients tbody tr")
+        rows.first.wait_for()
+        hidden = rows.locator("th, td").evaluate_all("cells => cells.filter(c => c.scrollWidth > c.clientWidth).length")
+        table = seen.page.locator(f"#view-{view} .scroll:has(.patients)")
+        assert (hidden, table.evaluate("e => e.scrollWidth - e.clientWidth")) == (0, 0), view
+        cells = rows.first.locator("td").all_inner_texts()
+        assert cells[-1].startswith("Refer to an ophthalmologist")
+    labels = rows.first.locator("td[data-label]").evaluate_all(
+        "cells => cells.map(cell => getComputedStyle(cell, '::before').content)"
+    )
+    assert labels == ['"Right eye: "', '"Left eye: "']
+
+
 def test_slider_goes_from_the_photograph_to_the_colours(reports: Reports, visit: Open) -> None:
     seen = visit(f"{reports.parts}#images")
     settle(seen)
@@ -330,6 +347,7 @@ def test_what_people_decided_stands_above_what_the_model_said(reports: Reports, 
     assert seen.violations() == []
     for reading, words, names in (("h", "One of two has read it", 0), ("d", "Readers differ", 2)):
         open_images(seen, f"?reading={reading}")
+        assert seen.page.locator("#view-images .found").inner_text() == "1 image."
         assert words in cards.locator(".read").inner_text()
         assert cards.locator(".badge").first.inner_text() == "being read"
         assert cards.locator(".read .quiet").count() == names
@@ -357,6 +375,9 @@ def test_run_without_images_says_so(reports: Reports, visit: Open) -> None:
     assert "This run has no images." in seen.page.locator("#view-overview").inner_text()
     open_images(seen)
     assert seen.page.locator("#view-images .found").inner_text() == "No images."
+    seen.page.evaluate("location.hash = '#patients'")
+    seen.page.locator("#view-patients .found", has_text="No patients.").wait_for()
+    assert not seen.page.locator("#view-patients table").is_visible()
     assert seen.violations() == []
     assert seen.complaints == []
 

@@ -4,12 +4,13 @@ import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from worker import __version__
 from worker.contract.settings import Settings
@@ -71,6 +72,7 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         lstrip_blocks=True,
     )
     environment.filters["moment"] = lambda at: f"{at:%Y-%m-%d %H:%M} UTC"
+    environment.filters["commands"] = mark_commands
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["percent"] = lambda fraction: f"{100 * fraction:.1f}"
     environment.filters["rate"] = _rate
@@ -84,6 +86,7 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         script_hash=_hash(script),
         version=__version__,
         settings=settings,
+        span=say_span,
         words={int(grade): word for grade, word in WORDS.items()},
         eyes=_eyes(content.columns),
         referable_from=int(REFERABLE_FROM),
@@ -95,6 +98,19 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         finished=content.summary.readings.get(Review.READ, 0) + content.summary.readings.get(Review.ARBITRATED, 0),
     )
     return text.encode()
+
+
+def say_span(began: datetime, ended: datetime) -> str:
+    """Both moments, the day and the time once where they are the same."""
+    if f"{began:%F %R}" == f"{ended:%F %R}":
+        return f"{began:%F %R} UTC"
+    return f"{began:%F %R} to {ended:{'%R' if began.date() == ended.date() else '%F %R'}} UTC"
+
+
+def mark_commands(sentence: str) -> Markup:
+    """What stands between backticks as code."""
+    parts = [escape(part) for part in sentence.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def _rate(per_second: float) -> str:

@@ -2,10 +2,13 @@
 
 from worker.report.spool import BY_READER
 
-AGAIN = "then `fundus resend RUN --failed`"
+RUN = "RUN"
+AGAIN = f"then `fundus resend {RUN} --failed`"
 
 WAYS_OUT = {
     "no_field": "No round field of view was found: is this a fundus photograph?",
+    "field_cut_off": "Too much of the field is outside the picture: photograph the eye again, well centred.",
+    "not_a_fundus": "Not the colours or edges of a fundus photograph: is it another kind of picture?",
     "too_dark": "Too dark: photograph the eye again, with a wider pupil or more light.",
     "over_exposed": "Over-exposed: photograph the eye again, with less light.",
     "blurred": "Blurred: photograph the eye again; if it stays so, look for a cloudy lens.",
@@ -20,12 +23,12 @@ WAYS_OUT = {
     "reference_invalid": "The reference leads nowhere or out of FUNDUS_SOURCE_ROOTS: mend the manifest.",
     "model_invalid": "The network gave no usable value: `fundus doctor` checks the model.",
     "attempts_exhausted": "A worker died each time it held this image: have the file looked at, "
-    "then `fundus resend RUN --quarantined`.",
+    f"then `fundus resend {RUN} --quarantined`.",
     "unexpected": "A fault of the program: the worker's log has the traceback; please report it.",
 }
 DEFAULT = "See the worker's log."
 
 
-def way_out(code: str) -> str:
-    """One sentence for people."""
-    return WAYS_OUT.get(code, DEFAULT)
+def way_out(code: str, run: str) -> str:
+    """One sentence for people, with commands of that run between backticks."""
+    return WAYS_OUT.get(code, DEFAULT).replace(f" {RUN} ", f" {run} ")

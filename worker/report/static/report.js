@@ -81,7 +81,7 @@ function fillPager(pager, view, query, page, pages) {
 
 function tellFound(view, what, found, first, shown) {
   view.querySelector(".found").textContent = found === 0 ? `No ${what}.`
-    : shown === found ? `${number(found)} ${what}.` : `${what[0].toUpperCase()}${what.slice(1)} ${number(first)} to ${number(first + shown - 1)} of ${number(found)}.`;
+    : shown === found ? `${number(found)} ${found === 1 ? what.slice(0, -1) : what}.` : `${what[0].toUpperCase()}${what.slice(1)} ${number(first)} to ${number(first + shown - 1)} of ${number(found)}.`;
 }
 
 function setForm(form, query) {
@@ -124,6 +124,7 @@ async function showPatients(view, query, isCurrent) {
   fillPager(view.querySelector(".pager"), "patients", query, page, pages);
   const body = view.querySelector("tbody");
   body.replaceChildren();
+  view.querySelector(".scroll").hidden = found.length === 0;
   const wanted = shown.map((place) => [Math.floor(place / about.patientsPerPart), place % about.patientsPerPart]);
   try {
     const rows = await Promise.all(wanted.map(async ([part, row]) => (await loadPart("patients", part + 1))[row]));
@@ -139,7 +140,7 @@ function patientRow(patient) {
     : make("th", { scope: "row" }, patient.id);
   const outcome = make("td", {}, patient.grade === null ? null : badge(patient.grade), " ",
     patient.attention ? attention("needs attention") : null, " ", patient.waits ? attention("being read") : null);
-  const eyes = Object.keys(about.eyes).map((eye) => make("td", {}, ...patient.eyes.filter((one) => one.eye === eye)
+  const eyes = Object.entries(about.eyes).map(([eye, words]) => make("td", { "data-label": words }, ...patient.eyes.filter((one) => one.eye === eye)
     .flatMap((one) => [
       make("a", { href: `#images?at=${one.rank}` }, one.grade === null ? one.status : `${one.grade} ${about.words[one.grade]}`),
       one.waits && one.grade !== null ? make("span", { class: "quiet" }, " another being read") : null,
