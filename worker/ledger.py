@@ -16,6 +16,7 @@ from worker.contract.audit import record
 from worker.contract.completion import finish_if_settled, settled_runs
 from worker.contract.database import epoch_now, reading, writing
 from worker.contract.errors import MessageError, ModelError
+from worker.contract.reports import owes_report
 from worker.contract.schema import OUTPUTS, gradings, images, models, runs
 from worker.contract.vocabulary import Action, RunState, Status
 
@@ -134,12 +135,15 @@ def settle_chunk(
 
 
 def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
-    """Finish the run if this was its last chunk; true for the one caller that did. See `finish_if_settled`."""
+    """Finish the run if this was its last chunk; true for the one caller that did and has to send for its report.
+
+    See `finish_if_settled`.
+    """
     with reading(engine) as connection:
         if run_id not in settled_runs(connection):
             return False
     with writing(engine) as connection:
-        return finish_if_settled(connection, run_id, report=report)
+        return finish_if_settled(connection, run_id, report=report) and report and owes_report(connection, run_id)
 
 
 def _pin_model(connection: Connection, chunk: GradeChunk, model_id: str) -> Any:

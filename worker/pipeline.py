@@ -178,8 +178,7 @@ class Pipeline:
             log.warning("lease_lost", images=len(lease.images), written=written)
 
     def _finish_run(self, lease: Lease) -> None:
-        reports = self._settings.reports
-        if self._patiently(partial(finish_run, self._database, lease.run_id, report=reports)) and reports:
+        if self._patiently(partial(finish_run, self._database, lease.run_id, report=self._settings.reports)):
             try:
                 self._send_for_report(lease.run_id, lease.run_name)
             except ServiceError as error:

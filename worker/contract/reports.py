@@ -40,6 +40,14 @@ def owe_report(connection: Connection, run_id: int) -> None:
         connection.execute(insert(reports).values(run_id=run_id, **owed))
 
 
+def owes_report(connection: Connection, run_id: int) -> bool:
+    """Whether a report of the run is still to be written."""
+    return (
+        connection.scalar(select(reports.c.run_id).where(reports.c.run_id == run_id, reports.c.due_at.is_not(None)))
+        is not None
+    )
+
+
 def owe_report_again(connection: Connection, run_id: int, *, after_s: float) -> None:
     """What the run's report says is out of date: it is owed in `after_s` seconds, and each call puts that off anew.
 

@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     """After this the broker delivers an unacknowledged message again; far longer than a chunk takes."""
 
     reports: bool = True
-    """Write a report beside the overlays when a run finishes: patients, galleries, tables."""
+    """Write a report beside the overlays when a run finishes, unless it is one image in the queue `live`."""
     report_next_steps: Path | None = None
     """JSON object: what to do next after grade `0` to `4`, and `attention` for an eye that could not be graded."""
     report_baseline: str | None = None

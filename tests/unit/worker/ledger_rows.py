@@ -23,13 +23,21 @@ def add_model(engine: Engine, model_id: str = MODEL) -> None:
         )
 
 
-def add_run(engine: Engine, image_ids: list[str], *, name: str = "night", state: str = "running", **run: object) -> int:
+def add_run(
+    engine: Engine,
+    image_ids: list[str],
+    *,
+    name: str = "night",
+    state: str = "running",
+    queue: str = "bulk",
+    **run: object,
+) -> int:
     now = datetime.now(UTC)
     with writing(engine) as connection:
         run_id = connection.execute(
             insert(runs)
             .values(
-                name=name, kind="manual", state=state, queue="bulk", source="test", chunk_size=2, created_at=now, **run
+                name=name, kind="manual", state=state, queue=queue, source="test", chunk_size=2, created_at=now, **run
             )
             .returning(runs.c.run_id)
         ).scalar_one()

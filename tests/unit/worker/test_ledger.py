@@ -144,6 +144,14 @@ def test_run_finishes_with_its_last_image_and_once(engine: Engine, night: int) -
     assert run_row(engine, night).state == "finished"
 
 
+def test_run_that_owes_no_report_finishes_and_nobody_sends_for_one(engine: Engine) -> None:
+    add_model(engine)
+    run_id = add_run(engine, ["a"], queue="live")
+    settle(engine, lease(engine, run_id, "a"), [graded("a")])
+    assert not finish_run(engine, run_id, report=True)
+    assert run_row(engine, run_id).state == "finished"
+
+
 def test_open_run_does_not_finish(engine: Engine) -> None:
     add_model(engine)
     run_id = add_run(engine, ["a"], state="open")

@@ -13,6 +13,7 @@ from worker.contract.reports import (
     claim_owed_reports,
     finish_report,
     owe_report_again,
+    owes_report,
     renew_report,
     return_report,
     take_report,
@@ -61,6 +62,23 @@ def test_one_writer_takes_it_and_its_place_is_known_before_it_writes(engine: Eng
     assert (lease.run_name, lease.prefix) == ("night", "night/report/")
     assert (row(engine, run).prefix, row(engine, run).written_at) == ("night/report/", None)  # type: ignore[attr-defined]
     assert take_report(engine, run, lease_s=60) is None
+
+
+@pytest.mark.parametrize(
+    ("queue", "image_ids", "owed"),
+    [("live", ["b"], False), ("live", ["b", "c"], True), ("bulk", ["b"], True)],
+    ids=["a clinic's photograph", "a clinic's patient", "a small night"],
+)
+def test_one_live_image_owes_no_report(
+    engine: Engine, run: int, queue: str, image_ids: list[str], *, owed: bool
+) -> None:
+    clinic = add_run(engine, image_ids, name="clinic", queue=queue)
+    for image_id in image_ids:
+        change(engine, image_id, status="failed", error_code="image_missing", settled_at=func.now())
+    finish(engine, clinic)
+    with reading(engine) as connection:
+        assert (owes_report(connection, clinic), owes_report(connection, run)) == (owed, True)
+    assert ask_for_report(engine, "clinic", lease_s=60).run_id == clinic
 
 
 def test_written_report_is_owed_no_more_and_in_the_trail(engine: Engine, run: int) -> None:

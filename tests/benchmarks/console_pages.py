@@ -1,0 +1,133 @@
+"""How soon the console's pages open in a browser at 0 to 100,000 images, and how large they are.
+
+python -m tests.benchmarks.console_pages 0 1 1000 100000
+
+The run is that of a screening programme, one in fifty of its images read by people; the photographs are the shipped
+samples. Twenty more runs stand beside it. Times are of a window that is signed in, from the address to the last
+picture.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from sqlalchemy import Engine, update
+
+from tests.benchmarks.report_sizes import kb
+from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
+from tests.services.console import serving
+from tests.unit.worker.console.rows import PASSWORD, add_people
+from worker.contract.database import connect, writing
+from worker.contract.migrate import upgrade
+from worker.contract.schema import gradings
+from worker.contract.settings import Settings, parse_settings
+from worker.contract.storage import Storage
+from worker.contract.vocabulary import Role
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+OTHER_RUNS = 20
+READ_BY_PEOPLE = 20
+OVERLAY = "overlay.png"
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("counts", type=int, nargs="*", default=[0, 1, 1000, 100_000])
+    for number, count in enumerate(parser.parse_args().counts):
+        with TemporaryDirectory() as folder:
+            settings, engine = make_site(Path(folder), count)
+            with serving(settings, engine) as address:
+                measured = open_pages(address, count)
+            engine.dispose()
+        if number == 0:
+            print(f"{'images':>8}" + "".join(f"{name:>22}" for name in measured))
+        print(
+            f"{count:8,}" + "".join(f"{seconds:10.2f} s{kb(size)}" for seconds, size in measured.values()), flush=True
+        )
+
+
+def make_site(folder: Path, count: int) -> tuple[Settings, Engine]:
+    """A ledger with the run `big`, an account `anna`, and what its pages show."""
+    settings = parse_settings(
+        database_url=f"sqlite:///{folder / 'ledger.db'}",
+        storage_url=(folder / "store").as_uri(),
+        source_roots=str(SAMPLES),
+        decode_processes=1,
+    )
+    engine = connect(settings, pool_size=20)
+    upgrade(engine)
+    add_people(engine, anna=Role.GRADER, ben=Role.GRADER, cleo=Role.GRADER)
+    photographs = [path.as_uri() for path in sorted(SAMPLES.glob("IDRiD_*.jpg"))]
+    for number in range(OTHER_RUNS):
+        fill_ledger(engine, f"night-{number:02}", 20, photographs, seed=number)
+    run_id = fill_ledger(engine, "big", count, photographs)
+    read_by_people(engine, "big", dict.fromkeys(by_grade(engine, run_id, 2)[:READ_BY_PEOPLE], (3, 2)))
+    _draw_overlay(settings)
+    with writing(engine) as connection:
+        connection.execute(update(gradings).where(gradings.c.overlay_key.is_not(None)).values(overlay_key=OVERLAY))
+    return settings, engine
+
+
+def _draw_overlay(settings: Settings) -> None:
+    picture = np.zeros((512, 512, 3), np.uint8)
+    cv2.circle(picture, (256, 256), 252, (200, 60, 200), -1)
+    cv2.circle(picture, (300, 220), 60, (220, 220, 60), -1)
+    encoded = cv2.imencode(".png", picture)[1].tobytes()
+    Storage(settings).overlays.put(OVERLAY, encoded, content_type="image/png", metadata={})
+
+
+def open_pages(address: str, count: int) -> dict[str, tuple[float, int]]:
+    """By page: seconds, and bytes as the server sent them."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser.conftest import CHROMIUM
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        _sign_in(page, address)
+        measured = {}
+        for name, path in (
+            ("runs", "/runs"),
+            ("run", "/runs/big"),
+            ("filter", "/runs/big?grade=4&eye=left"),
+            ("last page", "/runs/big?before=~"),
+            ("image", f"/runs/big/images/big-{max(0, count // 2):06}"),
+        ):
+            measured[name] = _timed(page, lambda path=path: page.goto(f"{address}{path}"))
+        page.goto(f"{address}/runs/big")
+        measured["next to read"] = _timed(page, lambda: page.click("text=Read the next image"))
+        browser.close()
+    return measured
+
+
+def _sign_in(page: "Page", address: str) -> None:
+    page.goto(f"{address}/sign-in")
+    page.fill("input[name=name]", "anna")
+    page.fill("input[name=password]", PASSWORD)
+    page.press("input[name=password]", "Enter")
+    page.wait_for_url("**/runs")
+
+
+def _timed(page: "Page", go: Callable[[], Any]) -> tuple[float, int]:
+    sizes: list[int] = []
+    page.on("requestfinished", count := lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    started = time.monotonic()
+    go()
+    page.wait_for_load_state("load")
+    seconds = time.monotonic() - started
+    page.remove_listener("requestfinished", count)
+    return seconds, sum(sizes)
+
+
+if __name__ == "__main__":
+    main()
