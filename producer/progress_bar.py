@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from producer.screen import duration
+from producer.screen import BAR_STYLE, duration
 
 _BAR_COLUMNS = 14
 
@@ -17,7 +17,7 @@ def progress_bar(console: Console) -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(_BAR_COLUMNS),
+        BarColumn(_BAR_COLUMNS, complete_style=BAR_STYLE),
         MofNCompleteColumn(),
         _Pace(),
         _Left(),

@@ -11,6 +11,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+BAR_STYLE = "cyan"
+"""Of what is done. Rich's own is red, which is for what went wrong."""
+
 
 def answers() -> Console:
     """The console of results; without colours when piped or when NO_COLOR is set."""

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from producer.runs import Run
-from producer.screen import duration
+from producer.screen import BAR_STYLE, duration
 from producer.status import FAILURES, Counts, Progress
 from worker.contract.vocabulary import REFERABLE_FROM, Grade, RunState, Status
 
@@ -79,7 +79,12 @@ def _bar(progress: Progress) -> RenderableType:
     elif progress.run.finished_at is not None:
         words.append(f"took {duration((progress.run.finished_at - progress.run.created_at).total_seconds())}")
     # An empty run is complete, not at nothing of nothing.
-    bar = ProgressBar(total=counts.total or 1, completed=counts.settled if counts.total else 1, width=_BAR_COLUMNS)
+    bar = ProgressBar(
+        total=counts.total or 1,
+        completed=counts.settled if counts.total else 1,
+        width=_BAR_COLUMNS,
+        complete_style=BAR_STYLE,
+    )
     # A bar alone does not end its line.
     lines = Table.grid()
     lines.add_row(bar)

@@ -30,7 +30,7 @@ from worker.contract.storage import Storage
 from worker.contract.vocabulary import Role
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Request
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 OTHER_RUNS = 20
@@ -119,14 +119,22 @@ def _sign_in(page: "Page", address: str) -> None:
 
 
 def _timed(page: "Page", go: Callable[[], Any]) -> tuple[float, int]:
-    sizes: list[int] = []
-    page.on("requestfinished", count := lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    asked: list["Request"] = []
+    page.on("request", asked.append)
     started = time.monotonic()
     go()
     page.wait_for_load_state("load")
     seconds = time.monotonic() - started
-    page.remove_listener("requestfinished", count)
-    return seconds, sum(sizes)
+    page.remove_listener("request", asked.append)
+    return seconds, sum(_size(request) for request in asked)
+
+
+def _size(request: "Request") -> int:
+    answer = request.response()
+    if answer is None:
+        return 0
+    answer.finished()
+    return int(request.sizes()["responseBodySize"])
 
 
 if __name__ == "__main__":

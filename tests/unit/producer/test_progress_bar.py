@@ -1,4 +1,5 @@
 from io import StringIO
+from typing import Literal
 
 import pytest
 from rich.console import Console
@@ -6,8 +7,8 @@ from rich.console import Console
 from producer.progress_bar import progress_bar
 
 
-def console(*, terminal: bool) -> Console:
-    return Console(file=StringIO(), force_terminal=terminal, width=80, color_system=None, _environ={})
+def console(*, terminal: bool, colours: Literal["standard"] | None = None) -> Console:
+    return Console(file=StringIO(), force_terminal=terminal, width=80, color_system=colours, _environ={})
 
 
 def shown(of: Console) -> str:
@@ -29,6 +30,14 @@ def test_line_has_pace_time_left_and_errors_within_80_columns() -> None:
     assert len(line.rstrip()) <= 80
     for words in ("grading", "120/3115", "12.0 images/s", "4 min 10 s left", "2 not graded"):
         assert words in line
+
+
+def test_bar_of_work_that_goes_well_is_not_red() -> None:
+    on = console(terminal=True, colours="standard")
+    bar = progress_bar(on)
+    bar.add_task("grading", total=2, completed=1, errors="")
+    on.print(bar.get_renderable())
+    assert f"\x1b[36m{'━' * 7}" in shown(on)
 
 
 def test_pipe_gets_nothing() -> None:

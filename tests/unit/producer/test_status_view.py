@@ -52,6 +52,13 @@ def test_running_run_shows_pace_and_time_left() -> None:
     ]
 
 
+def test_bar_of_a_run_that_goes_well_is_not_red() -> None:
+    console = Console(width=80, file=StringIO(), force_terminal=True, color_system="standard", _environ={})
+    console.print(draw_progress(Progress(run(), counts(8, (56, 0, 0, 0, 0)), {}, Pace(11.0, 12.5))))
+    assert isinstance(console.file, StringIO)
+    assert f"\x1b[36m{'━' * 56}" in console.file.getvalue()
+
+
 def test_finished_run_shows_how_long_it_took() -> None:
     finished = run(RunState.FINISHED, NOON + timedelta(minutes=4, seconds=30))
 
