@@ -119,7 +119,7 @@ def _sign_in(page: "Page", address: str) -> None:
 
 
 def _timed(page: "Page", go: Callable[[], Any]) -> tuple[float, int]:
-    asked: list["Request"] = []
+    asked: list[Request] = []
     page.on("request", asked.append)
     started = time.monotonic()
     go()
