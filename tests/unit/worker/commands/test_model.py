@@ -33,12 +33,13 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_list_names_the_default_bundle_and_its_id() -> None:
-    manifest = load_bundle(DEFAULT_BUNDLE).manifest
+def test_list_names_each_shipped_bundle_with_its_id_and_the_default_one() -> None:
+    shipped = [load_bundle(name).manifest for name in (DEFAULT_BUNDLE, "densenet121-aptos-128")]
     text = run("list")
+    assert text.count("(default)") == 1
     assert f"{DEFAULT_BUNDLE} (default)" in text
-    assert manifest.model_id in text
-    assert [entry["model_id"] for entry in run_json("list")] == [manifest.model_id]
+    assert all(manifest.model_id in text for manifest in shipped)
+    assert [entry["model_id"] for entry in run_json("list")] == [manifest.model_id for manifest in shipped]
 
 
 def test_show_prints_the_whole_manifest_with_its_id() -> None:
