@@ -67,6 +67,21 @@ def test_unknown_columns_are_named_once(tmp_path: Path) -> None:
     assert remarks == [f"{path}, line 2: unknown columns are left out: camera, site"]
 
 
+def test_markup_of_a_manifest_stays_in_the_patients_id(tmp_path: Path) -> None:
+    """What a page shows of the rest are letters, digits and percent signs; the tests of the pages begin here."""
+    markup = "<img src=x onerror=alert(1)>"
+    path = write(tmp_path, f"uri,patient_id,{markup}\n{markup}.jpg,{markup},{markup}\n")
+
+    references, _ = read(path)
+
+    assert references == [
+        Reference(f"{tmp_path.as_uri()}/%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E.jpg", None, markup)
+    ]
+    for column in ("image_id", "eye", "reference_grade", "sha256"):
+        with pytest.raises(SourceError, match=f"column {column}: "):
+            read(write(tmp_path, f"uri,{column}\na.jpg,{markup}\n"))
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
