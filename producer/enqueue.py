@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -59,10 +60,8 @@ def enqueue(
         return list(islice(references, BATCH_IMAGES))
 
     batch = take()  # before the run is made: an unreadable source makes none
-    patience = settings.service_patience_s
-    run, position = persist(
-        lambda: open_run(engine, request, default_chunk_size=settings.chunk_size), patience_s=patience
-    )
+    patiently = partial(persist, patience_s=settings.service_patience_s)
+    run, position = patiently(partial(open_run, engine, request, default_chunk_size=settings.chunk_size))
     found = new = messages = 0
     with (
         ThreadPoolExecutor(1, thread_name_prefix="sender") as sender,
@@ -71,7 +70,9 @@ def enqueue(
         sending: Future[int] | None = None
         while batch:
             coming = reader.submit(take)
-            added = _register(engine, run, batch, position, settings)
+            added = patiently(
+                partial(register_batch, engine, run, batch, position=position, resend_after_s=settings.resend_after_s)
+            )
             position += len(added)
             found += len(batch)
             new += len(added)
@@ -82,10 +83,7 @@ def enqueue(
             batch = coming.result()
         messages += sending.result() if sending else 0
     # Images may all be settled by now; the reconciler sends for the report of a run that finishes here.
-    state = persist(
-        lambda: seal_run(engine, run, report=settings.reports, found=found, new=new, messages=messages),
-        patience_s=patience,
-    )
+    state = patiently(partial(seal_run, engine, run, report=settings.reports, found=found, new=new, messages=messages))
     return Enqueued(run.name, state, found, new, messages, time.monotonic() - started)
 
 
@@ -95,10 +93,3 @@ def send_images(app: "Celery", run: Run, image_ids: tuple[str, ...], chunk_size:
     for chunk in chunks:
         send_chunk(app, GradeChunk(run_id=run.run_id, image_ids=chunk), queue=run.queue, run_name=run.name)
     return len(chunks)
-
-
-def _register(engine: Engine, run: Run, batch: list[Reference], position: int, settings: Settings) -> tuple[str, ...]:
-    return persist(
-        lambda: register_batch(engine, run, batch, position=position, resend_after_s=settings.resend_after_s),
-        patience_s=settings.service_patience_s,
-    )

@@ -110,12 +110,14 @@ def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -
     report: whether a run that finishes here owes a report. counts: what the enqueue did, for the audit trail.
     """
     with writing(engine) as connection:
-        connection.execute(
+        sealed = connection.execute(
             update(runs)
             .where(runs.c.run_id == run.run_id, runs.c.state == RunState.OPEN)
             .values(state=RunState.RUNNING, sealed_at=datetime.now(UTC))
         )
-        record(connection, Action.SEAL, run=run.name, **counts)
+        # A caller that tries again after the second transaction failed has sealed it once.
+        if sealed.rowcount:
+            record(connection, Action.SEAL, run=run.name, **counts)
     with writing(engine) as connection:
         finish_if_settled(connection, run.run_id, report=report)
         state = connection.execute(select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar_one()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from celery import Celery
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 from sqlalchemy.exc import OperationalError
 
 from producer.cancel import cancel
@@ -23,11 +23,13 @@ from tests.unit.producer.ledger_rows import (
     references,
     rows_of,
 )
+from worker.contract.database import reading
 from worker.contract.errors import BrokerError, RunError, SourceError
 from worker.contract.messages import GradeChunk
 from worker.contract.queues import make_celery
+from worker.contract.schema import audit
 from worker.contract.settings import Settings
-from worker.contract.vocabulary import Queue, RunState, Status
+from worker.contract.vocabulary import Action, Queue, RunState, Status
 
 Enqueue = Callable[..., Enqueued]
 
@@ -186,16 +188,17 @@ def test_lifted_images_forget_their_outcome(engine: Engine, app: Celery, setting
 
 
 @pytest.mark.parametrize(
-    "table", ["INSERT INTO runs", "INSERT INTO gradings", "UPDATE runs SET state", "INSERT INTO audit"]
+    "start",
+    ["INSERT INTO runs", "INSERT INTO gradings", "UPDATE runs SET state", "INSERT INTO audit", "SELECT runs.state"],
 )
 def test_enqueue_persists_where_the_database_asks_to_try_again(
-    engine: Engine, enqueued: Enqueue, app: Celery, table: str
+    engine: Engine, enqueued: Enqueue, app: Celery, start: str
 ) -> None:
     hits: list[str] = []
 
     @event.listens_for(engine, "before_cursor_execute")
     def conflict(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith(table):
+        if statement.startswith(start):
             hits.append(statement)
             if len(hits) == 1:
                 raise OperationalError(statement, {}, Exception("could not serialize access"))
@@ -204,6 +207,9 @@ def test_enqueue_persists_where_the_database_asks_to_try_again(
     assert len(hits) > 1
     assert (done.found, done.new, done.state) == (2, 2, RunState.RUNNING)
     assert taken(app) == [("a", "b")]
+    with reading(engine) as connection:
+        actions = connection.scalars(select(audit.c.action).order_by(audit.c.audit_id)).all()
+    assert actions == [Action.ENQUEUE, Action.SEAL]
 
 
 def test_finished_run_runs_again_for_what_is_lifted(engine: Engine, app: Celery, settings: Settings) -> None:
