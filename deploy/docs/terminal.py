@@ -3,7 +3,6 @@
 import fcntl
 import os
 import pty
-import re
 import struct
 import subprocess
 import termios
@@ -28,11 +27,10 @@ body {{ margin: 0; background: #14171a; }}
 pre {{ display: inline-block; margin: 0; padding: 18px 22px; color: #e8eaed;
   font: 15px/1.3 "Liberation Mono", "DejaVu Sans Mono", monospace; }}
 {styles}</style><pre>{lines}</pre>"""
-_REDRAWN = re.compile(r"\r?\x1b\[(?:\d*[ABCDGHJKhl]|\?25[hl]|\d*K)")
 
 
-def run_on_terminal(command: Sequence[str], env: Mapping[str, str], *, stop_after_s: float | None = None) -> str:
-    """What the command writes to a terminal of COLUMNS, its escapes included; killed after so many seconds."""
+def run_on_terminal(command: Sequence[str], env: Mapping[str, str]) -> str:
+    """What the command writes to a terminal of COLUMNS, its escapes included."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     environment = {**os.environ, **env, "TERM": "xterm-256color"}
@@ -44,17 +42,12 @@ def run_on_terminal(command: Sequence[str], env: Mapping[str, str], *, stop_afte
     written = b""
     try:
         written = _read_all(ours)
-        process.wait(stop_after_s)
+        process.wait()
     finally:
         process.kill()
         process.wait()
         os.close(ours)
     return written.decode(errors="replace")
-
-
-def last_frame(written: str) -> str:
-    """Without what was drawn over."""
-    return _REDRAWN.split(written)[-1]
 
 
 def draw_terminal(browser: Browser, shown: Sequence[tuple[str, str]]) -> bytes:
