@@ -14,25 +14,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
 from sqlalchemy import Engine, update
 
 from tests.benchmarks.report_sizes import kb
+from tests.browser.console_site import PHOTOGRAPHS, draw_overlay, open_site
 from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
 from tests.services.console import serving
-from tests.unit.worker.console.rows import PASSWORD, add_people
-from worker.contract.database import connect, writing
-from worker.contract.migrate import upgrade
+from tests.unit.worker.console.rows import PASSWORD
+from worker.contract.database import writing
 from worker.contract.schema import gradings
-from worker.contract.settings import Settings, parse_settings
+from worker.contract.settings import Settings
 from worker.contract.storage import Storage
-from worker.contract.vocabulary import Role
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 OTHER_RUNS = 20
 READ_BY_PEOPLE = 20
 OVERLAY = "overlay.png"
@@ -57,32 +53,16 @@ def main() -> None:
 
 def make_site(folder: Path, count: int) -> tuple[Settings, Engine]:
     """A ledger with the run `big`, an account `anna`, and what its pages show."""
-    settings = parse_settings(
-        database_url=f"sqlite:///{folder / 'ledger.db'}",
-        storage_url=(folder / "store").as_uri(),
-        source_roots=str(SAMPLES),
-        decode_processes=1,
-    )
-    engine = connect(settings, pool_size=20)
-    upgrade(engine)
-    add_people(engine, anna=Role.GRADER, ben=Role.GRADER, cleo=Role.GRADER)
-    photographs = [path.as_uri() for path in sorted(SAMPLES.glob("IDRiD_*.jpg"))]
+    settings, engine = open_site(folder)
+    photographs = [path.as_uri() for path in PHOTOGRAPHS]
     for number in range(OTHER_RUNS):
         fill_ledger(engine, f"night-{number:02}", 20, photographs, seed=number)
     run_id = fill_ledger(engine, "big", count, photographs)
     read_by_people(engine, "big", dict.fromkeys(by_grade(engine, run_id, 2)[:READ_BY_PEOPLE], (3, 2)))
-    _draw_overlay(settings)
+    draw_overlay(Storage(settings), OVERLAY)
     with writing(engine) as connection:
         connection.execute(update(gradings).where(gradings.c.overlay_key.is_not(None)).values(overlay_key=OVERLAY))
     return settings, engine
-
-
-def _draw_overlay(settings: Settings) -> None:
-    picture = np.zeros((512, 512, 3), np.uint8)
-    cv2.circle(picture, (256, 256), 252, (200, 60, 200), -1)
-    cv2.circle(picture, (300, 220), 60, (220, 220, 60), -1)
-    encoded = cv2.imencode(".png", picture)[1].tobytes()
-    Storage(settings).overlays.put(OVERLAY, encoded, content_type="image/png", metadata={})
 
 
 def open_pages(address: str, count: int) -> dict[str, tuple[float, int]]:
@@ -120,12 +100,13 @@ def _sign_in(page: "Page", address: str) -> None:
 
 def _timed(page: "Page", go: Callable[[], Any]) -> tuple[float, int]:
     asked: list[Request] = []
-    page.on("request", asked.append)
+    # Playwright marks its handlers, which a builtin method does not suffer.
+    page.on("request", note := lambda request: asked.append(request))
     started = time.monotonic()
     go()
     page.wait_for_load_state("load")
     seconds = time.monotonic() - started
-    page.remove_listener("request", asked.append)
+    page.remove_listener("request", note)
     return seconds, sum(_size(request) for request in asked)
 
 

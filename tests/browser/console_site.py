@@ -17,7 +17,7 @@ from worker.contract.database import connect, reading, writing
 from worker.contract.migrate import upgrade
 from worker.contract.reading_schema import decisions, reading_rules
 from worker.contract.schema import gradings, images
-from worker.contract.settings import parse_settings
+from worker.contract.settings import Settings, parse_settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import Eye, Role
 
@@ -47,9 +47,8 @@ class Site:
             return [tuple(row) for row in connection.execute(query)]
 
 
-@contextmanager
-def running_site(folder: Path, grades: list[int | None]) -> Iterator[Site]:
-    """A run `night` of images with these grades; the photographs are the samples, again and again."""
+def open_site(folder: Path) -> tuple[Settings, Engine]:
+    """A ledger and a store of its own, which knows the samples and PEOPLE."""
     settings = parse_settings(
         database_url=f"sqlite:///{folder / 'ledger.db'}",
         storage_url=(folder / "store").as_uri(),
@@ -59,6 +58,13 @@ def running_site(folder: Path, grades: list[int | None]) -> Iterator[Site]:
     engine = connect(settings, pool_size=20)
     upgrade(engine)
     add_people(engine, **PEOPLE)
+    return settings, engine
+
+
+@contextmanager
+def running_site(folder: Path, grades: list[int | None]) -> Iterator[Site]:
+    """A run `night` of images with these grades; the photographs are the samples, again and again."""
+    settings, engine = open_site(folder)
     run = graded_run(engine, grades)
     storage = Storage(settings)
     _dress(engine, storage, run, len(grades))
@@ -67,13 +73,18 @@ def running_site(folder: Path, grades: list[int | None]) -> Iterator[Site]:
     engine.dispose()
 
 
-def _dress(engine: Engine, storage: Storage, run: Run, count: int) -> None:
-    """Photographs, patients and eyes; every overlay a plain colour with a lit disc, which is quick to draw."""
-    key = f"{run.name}/overlay.png"
+def draw_overlay(storage: Storage, key: str) -> None:
+    """A plain colour with a lit disc, which is quick to draw."""
     picture = np.zeros((256, 256, 3), np.uint8)
     cv2.circle(picture, (128, 128), 126, (200, 60, 200), -1)
     cv2.circle(picture, (150, 110), 30, (220, 220, 60), -1)
     storage.overlays.put(key, cv2.imencode(".png", picture)[1].tobytes(), content_type="image/png", metadata={})
+
+
+def _dress(engine: Engine, storage: Storage, run: Run, count: int) -> None:
+    """Photographs, patients and eyes; every overlay is the same one."""
+    key = f"{run.name}/overlay.png"
+    draw_overlay(storage, key)
     with writing(engine) as connection:
         for number in range(count):
             connection.execute(
