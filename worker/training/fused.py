@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from worker.model.network import backbone_of
+
 
 class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
     """As Keras's, to rounding, for feature maps (N, h, w, C); whatever else it is asked for, Keras's does."""
@@ -35,11 +37,11 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
         return len(inputs.shape) == 4 and self.axis in (-1, 3) and self.variable_dtype == "float32"
 
 
-def fuse(network: keras.Sequential) -> keras.Sequential:
-    """A network of the same layers and names with new weights, whose batch normalization is fused."""
-    return keras.models.clone_model(network, clone_function=_fuse_layer, recursive=True)
+def fuse(network: keras.Sequential) -> None:
+    """Let a network's batch normalization be fused; names, weights and all other layers stay.
 
-
-def _fuse_layer(layer: keras.Layer) -> keras.Layer:
-    kind = BatchNormalization if type(layer) is keras.layers.BatchNormalization else type(layer)
-    return kind.from_config(layer.get_config())
+    Not by Keras's clone: ConvNeXt's layers come out of it without their weights.
+    """
+    for layer in backbone_of(network).layers:
+        if type(layer) is keras.layers.BatchNormalization:
+            layer.__class__ = BatchNormalization

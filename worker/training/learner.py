@@ -25,6 +25,7 @@ class Learner:
         tf.config.experimental.enable_op_determinism()
         self._plan = plan
         self._network = _build(plan)
+        fuse(self._network)
         if initial is not None:
             assign_weights(self._network, initial)
         self._average = _build(plan)
@@ -96,7 +97,9 @@ class Learner:
         # At first the average follows closely: it must not remember random weights.
         decay = tf.minimum(self._plan.averaging, (1 + done) / (10 + done))
         for mean, variable in zip(self._average.weights, self._network.weights, strict=True):
-            mean.assign(mean + (1 - decay) * (variable - mean))
+            # EfficientNet's scaling keeps a count, too, which is nothing to average.
+            if tf.as_dtype(variable.dtype).is_floating:
+                mean.assign(mean + (1 - decay) * (variable - mean))
         return loss
 
     def _judge_batch(self, pictures: tf.Tensor) -> tf.Tensor:
@@ -116,7 +119,7 @@ def _build(plan: Plan) -> keras.Sequential:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if plan.precision == "bfloat16" else "float32")
     try:
-        return fuse(build_network(plan.recipe.input_size_px, plan.architecture))
+        return build_network(plan.recipe.input_size_px, plan.architecture)
     finally:
         keras.config.set_dtype_policy(before)
 

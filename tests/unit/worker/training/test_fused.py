@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.network import build_network, name_variables
+from worker.model.network import backbone_of, build_network, read_weights
 from worker.training.fused import BatchNormalization, fuse
 
 INPUTS = np.random.default_rng(0).normal(3.0, 2.0, (4, 5, 6, 8)).astype(np.float32)
@@ -64,13 +64,23 @@ def test_what_cannot_be_fused_is_left_to_keras() -> None:
     assert outputs == pytest.approx((flat - flat.mean(axis=0)) / flat.std(axis=0), abs=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["mobilenet", "inceptionv3"])
-def test_network_keeps_its_names_and_its_shapes(architecture: str) -> None:
+@pytest.mark.parametrize("architecture", ["mobilenet", "inceptionv3", "convnexttiny"])
+def test_network_keeps_its_weights_by_their_names(architecture: str) -> None:
     network = build_network(96, architecture)
-    fused = fuse(network)
-    shapes = {name: tuple(variable.shape) for name, variable in name_variables(network).items()}
-    assert {name: tuple(variable.shape) for name, variable in name_variables(fused).items()} == shapes
-    layers = fused.layers[0].layers
-    normalizing = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert normalizing
+    before = read_weights(network)
+    fuse(network)
+    after = read_weights(network)
+    assert after.keys() == before.keys()
+    assert all(after[name].tobytes() == weights.tobytes() for name, weights in before.items())
+    normalizing = [layer for layer in backbone_of(network).layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert all(isinstance(layer, BatchNormalization) for layer in normalizing)
+    assert len(normalizing) == {"mobilenet": 27, "inceptionv3": 94, "convnexttiny": 0}[architecture]
+
+
+def test_fused_network_trains_by_the_fused_operation() -> None:
+    network = build_network(32, "mobilenet")
+    fuse(network)
+    learn = tf.function(lambda inputs: backbone_of(network)(inputs, training=True))
+    graph = learn.get_concrete_function(tf.TensorSpec((2, 32, 32, 3))).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert kinds.count("FusedBatchNormV3") == 27

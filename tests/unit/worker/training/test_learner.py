@@ -90,8 +90,9 @@ def test_judged_is_the_averaged_network(step: Step) -> None:
 
 def test_same_plan_takes_the_same_step_and_another_seed_another() -> None:
     first, again, other = (take_step(make_plan(seed=seed)) for seed in (0, 0, 1))
+    same = again.learner.state()
     for name, array in first.learner.state().items():
-        assert array.tobytes() == again.learner.state()[name].tobytes(), name
+        assert array.tobytes() == same[name].tobytes(), name
     assert other.before["network/0"].tobytes() != first.before["network/0"].tobytes()
 
 
@@ -101,8 +102,9 @@ def test_restored_learner_goes_on_as_the_first_would_have() -> None:
     losses = [each.learn(tf.constant(PICTURES), tf.constant(GRADES)) for each in (first, restored)]
     assert losses[0] == losses[1]
     assert first.steps == restored.steps == 2
+    same = restored.state()
     for name, array in first.state().items():
-        assert array.tobytes() == restored.state()[name].tobytes(), name
+        assert array.tobytes() == same[name].tobytes(), name
 
 
 def test_kernels_decay_and_nothing_else_does() -> None:
