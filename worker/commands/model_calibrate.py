@@ -28,9 +28,14 @@ class Cut(StrEnum):
 
     REFERABLE = "referable"
     VISION_THREATENING = "vision_threatening"
+    PROLIFERATIVE = "proliferative"
 
 
-_GRADES = {Cut.REFERABLE: REFERABLE_FROM, Cut.VISION_THREATENING: Grade.SEVERE}
+_GRADES = {
+    Cut.REFERABLE: REFERABLE_FROM,
+    Cut.VISION_THREATENING: Grade.SEVERE,
+    Cut.PROLIFERATIVE: Grade.PROLIFERATIVE,
+}
 
 
 def calibrate(
@@ -40,7 +45,8 @@ def calibrate(
     sensitivity: Annotated[float | None, typer.Option(help="Wanted sensitivity, in (0, 1).")] = None,
     specificity: Annotated[float | None, typer.Option(help="Wanted specificity, in (0, 1).")] = None,
     cut: Annotated[
-        list[Cut], typer.Option(help="Of which call: referable (grade 2 or worse), vision_threatening (3 or worse).")
+        list[Cut],
+        typer.Option(help="Of which call: referable (from grade 2), vision_threatening (from 3), proliferative (4)."),
     ] = [Cut.REFERABLE],  # noqa: B006 - the framework copies it
     model: Annotated[
         str | None, typer.Option(help="The bundle that graded the run; FUNDUS_MODEL unless given.")

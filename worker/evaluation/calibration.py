@@ -25,6 +25,7 @@ from worker.evaluation.view import say, tell
 
 SHOWN = (
     *(f"{cut}_{figure}" for cut in CUTS for figure in ("sensitivity", "specificity", "calibration_error")),
+    *(f"recall_grade_{grade:d}" for grade in Grade),
     "quadratic_weighted_kappa",
     "accuracy",
 )

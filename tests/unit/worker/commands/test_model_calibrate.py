@@ -69,9 +69,18 @@ def test_new_bundle_has_the_weights_and_another_id(ledger: Engine) -> None:
     assert found["cross_entropy"]["after"] < found["cross_entropy"]["before"]
 
 
+def test_cut_of_proliferative_eyes_moves_its_threshold_alone(ledger: Engine) -> None:
+    wanted = ("--sensitivity", "0.9", "--cut", "proliferative")
+    found = json.loads(fundus("july", *wanted, "--out", "new", "--resamples", "100", "--json"))
+    assert found["thresholds"][:4] == [0.5] * 4
+    assert found["thresholds"][4] < 0.5
+    assert found["after"]["recall_grade_4"]["value"] >= 0.9 > found["before"]["recall_grade_4"]["value"]
+
+
 def test_figures_before_and_after_are_printed(ledger: Engine) -> None:
     shown = fundus("july", "--specificity", "0.95", "--out", "new", "--resamples", "100")
-    for words in ("before", "after", "held out (5 folds)", "referable calibration error", "temperature", "new: new ("):
+    expected = ("before", "after", "held out (5 folds)", "referable calibration error", "recall grade 4", "temperature")
+    for words in (*expected, "new: new ("):
         assert words in shown
 
 
