@@ -33,7 +33,7 @@ def serialise_weights(weights: Mapping[str, NDArray[np.float32]], *, half_kernel
     with np.errstate(over="ignore"):
         return save(
             {
-                name: np.ascontiguousarray(array.astype(np.float16 if half_kernels and array.ndim > 1 else np.float32))
+                name: np.asarray(array, np.float16 if half_kernels and array.ndim > 1 else np.float32, order="C")
                 for name, array in weights.items()
             }
         )

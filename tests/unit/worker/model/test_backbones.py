@@ -130,6 +130,14 @@ def test_bundle_of_another_backbone_is_written_and_read(mobile: Bundle, tmp_path
     assert np.array_equal(first.probabilities, again.probabilities)
 
 
+def test_count_that_scales_a_backbone_stays_one_number(tmp_path: Path) -> None:
+    bundle = make("efficientnetb0", (0.0, 255.0))
+    write_bundle(tmp_path / "efficient", bundle.manifest, bundle.weights)
+    read = load_bundle(tmp_path / "efficient").weights
+    assert read["normalization/count"].shape == ()
+    assign_weights(build_network(SIDE, "efficientnetb0"), read)
+
+
 def test_ensemble_of_two_backbones_averages_their_logits(mobile: Bundle) -> None:
     dense = make_bundle(random_weights(), side=SIDE)
     members = (Member(manifest=dense.manifest), Member(manifest=mobile.manifest, weight=3.0))
