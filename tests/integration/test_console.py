@@ -434,6 +434,15 @@ def test_photograph_and_overlay_come_through_the_server(
     assert anna.get("/runs/night/images/00002/overlay").status_code == 404
 
 
+def test_run_without_images_offers_nothing_to_do(visit: Callable[[str], Visitor], engine: Engine) -> None:
+    make_run(engine, "quiet", [])
+    shown = visit("anna").get("/runs/quiet").text
+    assert "This run is finished without an image." in shown
+    for needless in ("Read the next image", 'class="filters"', "0 images in the run"):
+        assert needless not in shown
+    assert "Read the next image" in visit("anna").get("/runs/night").text
+
+
 def test_run_in_progress_is_asked_for_again_and_a_finished_one_is_not(
     visit: Callable[[str], Visitor], engine: Engine
 ) -> None:
