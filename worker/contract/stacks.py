@@ -1,7 +1,6 @@
 """Map the file of a stack of preprocessed images into memory, whatever the file holds."""
 
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ def map_stack(path: Path) -> NDArray[np.uint8] | NDArray[np.float32]:
     try:
         with np.errstate(over="ignore"):
             stack: NDArray[Any] = open_memmap(path, mode="r")
-    except (OverflowError, TypeError, EOFError, TokenError) as error:
-        # What NumPy lets through of sizes that no file has and of headers that are no Python.
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
         raise ValueError(f"no sound header: {error}") from error
     known = stack.dtype in (np.dtype(np.uint8), np.dtype(np.float32))
     if not known or stack.ndim != 4 or stack.shape[3] != 3 or 0 in stack.shape[1:]:

@@ -35,6 +35,7 @@ def test_stack_is_mapped_as_it_was_saved(tmp_path: Path) -> None:
         (npy(header("(3336, -1, 2, 3)")), "no sound header: memory mapped length must be positive"),
         (npy(header("(1, 4294967296, 4294967296, 3)"), bytes(64)), "array is too big"),
         (npy("{'descr': '|u1', 'shape': (1,"), "no sound header: .*EOF in multi-line statement"),
+        (npy(header("(1, 4, 4, 3)", ", ")), "no sound header: invalid syntax"),
         (npy(header("(1, 0, 4, 3)", "<f4"), b"x"), r"it holds float32 \(1, 0, 4, 3\)"),
         (npy(header("(1, 2, 2, 3)", "<f8"), bytes(96)), "it holds float64"),
     ],
