@@ -9,19 +9,19 @@ from producer.screen import BAR_STYLE, duration
 _BAR_COLUMNS = 14
 
 
-def progress_bar(console: Console) -> Progress:
+def progress_bar(console: Console, *, unit: str = "images") -> Progress:
     """A bar that goes with the work; nothing at all where the console is no terminal, and one line of 80 columns.
 
-    A task's field `errors` is a sentence on what went wrong so far, empty where nothing did.
+    A task's field `errors` is a sentence on what went wrong so far. unit: what its pace counts.
     """
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(_BAR_COLUMNS, complete_style=BAR_STYLE),
+        BarColumn(_BAR_COLUMNS, complete_style=BAR_STYLE, pulse_style=BAR_STYLE),
         MofNCompleteColumn(),
-        _Pace(),
+        _Pace(unit),
         _Left(),
-        TextColumn("{task.fields[errors]}", style="yellow"),
+        _Errors(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -29,9 +29,13 @@ def progress_bar(console: Console) -> Progress:
 
 
 class _Pace(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
         rate = task.finished_speed or task.speed
-        return Text("" if not rate else f"{rate:,.1f} images/s")
+        return Text("" if not rate else f"{rate:,.1f} {self._unit}/s")
 
 
 class _Left(ProgressColumn):
@@ -40,3 +44,8 @@ class _Left(ProgressColumn):
     def render(self, task: Task) -> Text:
         seconds = None if task.finished else task.time_remaining
         return Text("" if seconds is None else f"{duration(seconds)} left")
+
+
+class _Errors(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("errors", ""), style="yellow")

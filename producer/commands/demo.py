@@ -37,7 +37,7 @@ def demo(
     """
     # The progress stays on the screen and the table in the pipe.
     with progress_bar(messages()) as progress:
-        task = progress.add_task("loading the model", total=None, errors="")
+        task = progress.add_task("loading the model", total=None)
 
         def advance(settled: int, total: int, not_graded: int) -> None:
             description = "loading the model" if not settled else "grading" if settled < total else "writing the report"

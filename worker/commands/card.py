@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.text import Text
 
+from producer.progress_bar import progress_bar
 from worker.contract.errors import UsageError
 from worker.contract.files import write_whole
 from worker.contract.settings import read_settings
@@ -62,7 +62,7 @@ def card(
     def remark(sentence: str) -> None:
         messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
 
-    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+    with progress_bar(messages) as progress:
         task = progress.add_task("grading", total=None)
         judged = [
             judge_manifest(

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
+from producer.progress_bar import progress_bar
 from worker.contract.database import connect
 from worker.contract.errors import UsageError
 from worker.contract.migrate import require_current
@@ -49,7 +49,7 @@ def evaluate(
     images = read_labelled(engine, found)
     columns = group_columns(images, groups)
     messages = Console(stderr=True, highlight=False)
-    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+    with progress_bar(messages, unit="resamples") as progress:
         task = progress.add_task("resampling", total=None)
         evaluation = evaluate_run(
             found, images, columns, resamples=resamples, seed=seed, step=lambda: progress.advance(task)

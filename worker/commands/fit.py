@@ -131,7 +131,7 @@ def fit(
     with progress_bar(messages) as progress:
         examples = read_examples(manifest, settings, remark)
         open_folder(out, plan, resume=resume)
-        preparing = progress.add_task("preparing", total=len(examples), errors="")
+        preparing = progress.add_task("preparing", total=len(examples))
 
         def prepared(left_out: int) -> None:
             progress.update(preparing, advance=1, errors=f"{left_out:,} left out" if left_out else "")
@@ -143,7 +143,7 @@ def fit(
             )
         validation = set_apart(pictures, plan)
         progress.remove_task(preparing)
-        training = progress.add_task("fitting", total=None, errors="")
+        training = progress.add_task("fitting", total=None)
 
         def begun(done: int, most: int) -> None:
             progress.reset(training, completed=done, total=most)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
+from producer.progress_bar import progress_bar
 from worker.contract.errors import UsageError
 from worker.contract.files import write_whole
 from worker.contract.settings import read_settings
@@ -54,7 +54,7 @@ def audit(
     settings = read_settings()
     model = load_model(bundle or settings.model)
     messages = Console(stderr=True, highlight=False)
-    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+    with progress_bar(messages, unit="pictures") as progress:
         tasks = {}
 
         def step(trial: str) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import Progress
 
+from producer.progress_bar import progress_bar
 from worker.contract.database import connect
 from worker.contract.errors import UsageError
 from worker.contract.migrate import require_current
@@ -86,7 +86,7 @@ def calibrate(
         raise UsageError(f"{out} exists; name a new folder")
     wanted = Wanted(figure, value, tuple(_GRADES[one] for one in dict.fromkeys(cut)))
     messages = Console(stderr=True)
-    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+    with progress_bar(messages, unit="resamples") as progress:
         task = progress.add_task("resampling", total=3 * resamples)
         calibration = calibrate_run(
             found,

@@ -85,7 +85,7 @@ def report(
 def _write(engine: Engine, settings: Settings, run: str, out: Path | None, choices: Choices) -> str:
     messages = Console(stderr=True, highlight=False)
     with progress_bar(messages) as progress:
-        task = progress.add_task("drawing", total=None, errors="")
+        task = progress.add_task("drawing", total=None)
         remarks = 0
 
         def remark(sentence: str) -> None:
