@@ -35,12 +35,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NightRequest:
-    """What is asked of a night; `programme` and `since` are the settings' own unless given."""
+    """What is asked of a night; `programme`, `since` and `model`, an id, are the settings' own unless given."""
 
     source: str
     date: date
     programme: str | None = None
     since: str | None = None
+    model: str | None = None
     allow_columns: Sequence[str] = ()
 
 
@@ -124,7 +125,8 @@ def fill_night(
             lock.require()
             step()
 
-        wanted = RunRequest(name=night.run_name, source=opened.text, kind=RunKind.NIGHTLY, night=night)
+        model = request.model or settings.nightly_model
+        wanted = RunRequest(night.run_name, opened.text, kind=RunKind.NIGHTLY, night=night, model_id=model)
         done = enqueue(engine, app, settings, wanted, watermark.over(opened.references), progress)
         if watermark.newest is not None:
             # A time in the future would hide what comes until then.

@@ -32,6 +32,10 @@ def nightly(
         str | None,
         typer.Option(metavar="WHEN", help="Leave out what is older: a date, or `last`, a day before the newest known."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The only model that may grade the night; without it, FUNDUS_NIGHTLY_MODEL."),
+    ] = None,
     allow_column: Annotated[
         list[str] | None, typer.Option(help="A column that looks personal and is not; may be repeated.")
     ] = None,
@@ -58,7 +62,7 @@ def nightly(
     if chosen is None:
         raise UsageError("name a source, or set FUNDUS_NIGHTLY_SOURCE")
     remarks: list[str] = []
-    request = NightRequest(chosen, datetime.now(UTC).date(), programme, since, tuple(allow_column or ()))
+    request = NightRequest(chosen, datetime.now(UTC).date(), programme, since, model, tuple(allow_column or ()))
     done = run_night(settings, request, remark=remarks.append)
     for remark in remarks:
         print_note(remark)

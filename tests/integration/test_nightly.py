@@ -26,7 +26,8 @@ from producer.runs import find_run
 from tests.integration.processes import FUNDUS, fundus, fundus_json
 from tests.services.seaweedfs import Bucket
 from tests.services.webhook import Webhook, listening
-from worker.contract.errors import OverlapError, SourceError, UsageError
+from tests.unit.producer.ledger_rows import add_model
+from worker.contract.errors import OverlapError, RunError, SourceError, UsageError
 from worker.contract.locks import locked
 from worker.contract.queues import make_celery
 from worker.contract.settings import Settings
@@ -184,6 +185,20 @@ def test_programme_has_its_own_runs_and_lock(night: Callable[..., NightDone], en
     assert (done.run, done.new) == ("north-2026-11-01", 1)
     with pytest.raises(UsageError, match="programme 'a b' must be"):
         night(1, programme="a b")
+
+
+def test_night_may_belong_to_one_model(night: Callable[..., NightDone], engine: Engine) -> None:
+    for model in ("old", "new"):
+        add_model(engine, model)
+    assert night(1, model="old").new == 1
+    assert night(1).new == 0
+    with pytest.raises(RunError, match="run nightly-2026-11-01 has model old, not new"):
+        night(1, model="new")
+    shadow = night(1, programme="shadow", model="new")
+    assert (shadow.run, shadow.new) == ("shadow-2026-11-01", 1)
+    assert [find_run(engine, name).model_id for name in ("nightly-2026-11-01", "shadow-2026-11-01")] == ["old", "new"]
+    with pytest.raises(RunError, match="no model 'newest'"):
+        night(2, model="newest")
 
 
 def test_unreadable_source_leaves_no_night_and_no_lock(night: Callable[..., NightDone], inbox: Path) -> None:

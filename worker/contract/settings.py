@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """Whose nights these are: a run is PROGRAMME-YYYY-MM-DD, and each programme remembers what it has had."""
     nightly_since: str | None = None
     """Leave out what was modified before this: a date as in 2026-11-22, or `last`, a day before the newest known."""
+    nightly_model: str | None = None
+    """Id of the only model that may grade the nights; else that of the worker which takes a night's first image."""
     reports_dir: Path | None = None
     """Folder that gets each night's report as well, under the run's name; else it lies beside the overlays alone."""
     drift_baseline: str | None = None
@@ -209,6 +211,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "nightly_since",
+        "nightly_model",
         "reports_dir",
         "drift_baseline",
         "alarm_urls",

@@ -51,6 +51,7 @@ WRONG = {
 ANYTHING_GOES = {
     "S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE", "ALLOWED_COLUMNS", "REPORTS_DIR",
     "DRIFT_BASELINE", "ALARM_URLS", "METRICS_HOST", "REPORT_NEXT_STEPS", "REPORT_BASELINE",
+    "NIGHTLY_MODEL",
 }  # fmt: skip
 
 
@@ -137,7 +138,8 @@ def test_given_value_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    "name", ["NIGHTLY_SINCE", "DRIFT_BASELINE", "ALARM_URLS", "RETAIN_OVERLAYS_DAYS", "RETAIN_ROWS_DAYS"]
+    "name",
+    ["NIGHTLY_SINCE", "NIGHTLY_MODEL", "DRIFT_BASELINE", "ALARM_URLS", "RETAIN_OVERLAYS_DAYS", "RETAIN_ROWS_DAYS"],
 )
 def test_empty_value_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, "")
