@@ -1,5 +1,6 @@
 """The command line `fundus`: the list of commands and what they have in common."""
 
+import os
 from importlib import import_module
 from typing import Annotated
 
@@ -45,6 +46,9 @@ VERSIONS = (
 )
 """What else has a version: imported only when it is asked for, since a producer's machine may not have all of it."""
 
+KEEP_TENSORFLOWS_WORDS = ("worker", "demo")
+"""Elsewhere what TensorFlow tells of itself would break the lines of people; here it stands in a log."""
+
 app = typer.Typer(
     cls=lazy_group(COMMANDS),
     help="Grade retinal photographs for diabetic retinopathy, in bulk and every night. Not a medical device.",
@@ -68,8 +72,9 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the framework calls 
 
 @app.callback()
 def fundus(
+    ctx: typer.Context,
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback prints
         bool,
         typer.Option(
             "--version", help="Show the versions of program, model and ledger.", callback=_print_version, is_eager=True
@@ -78,6 +83,8 @@ def fundus(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Common options."""
+    if not debug and ctx.invoked_subcommand not in KEEP_TENSORFLOWS_WORDS:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def main() -> int:

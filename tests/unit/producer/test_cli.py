@@ -169,6 +169,24 @@ def test_debug_adds_the_traceback() -> None:
     assert told.stderr.splitlines()[-1].startswith("error[settings_invalid]: ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        (["status", "none"], "3"),
+        (["--debug", "status", "none"], None),
+        (["worker", "--engine", "none"], None),
+    ],
+)
+def test_what_tensorflow_tells_of_itself_is_for_debugging_and_workers(
+    fundus: Fundus, monkeypatch: pytest.MonkeyPatch, arguments: list[str], level: str | None
+) -> None:
+    variable = "TF_CPP_MIN_LOG_LEVEL"
+    monkeypatch.setenv(variable, "")  # what is set from now on is taken back afterwards
+    monkeypatch.delenv(variable)
+    assert fundus(*arguments).exit_code != 0
+    assert os.environ.get(variable) == level
+
+
 def test_missing_extra_is_named() -> None:
     code = """
 import sys
