@@ -8,12 +8,14 @@
 import argparse
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.contract.errors import Ungradable
 from worker.contract.settings import parse_settings
 from worker.decoding.pool import DecoderPool
 from worker.items import Prediction
@@ -38,7 +40,10 @@ def main() -> int:
     bundle = load_bundle(settings.model)
     paths = sorted(options.folder.glob("*.jpg"))[: options.limit]
     pool = DecoderPool(bundle.recipe, settings)
-    enhanced = [future.result().enhanced for future in [pool.submit(path.read_bytes()) for path in paths]]
+    enhanced = []
+    for future in [pool.submit(path.read_bytes()) for path in paths]:
+        with suppress(Ungradable):
+            enhanced.append(future.result().enhanced)
     pool.close()
 
     from worker.model.openvino_engine import OpenVinoEngine
@@ -48,7 +53,7 @@ def main() -> int:
     for precision in PRECISIONS:
         reference, candidate = TensorFlowEngine(bundle), OpenVinoEngine(bundle, precision)
         expected, got, rates = interleaved(reference, candidate, enhanced)
-        print(f"{len(paths)} images, batches of {BATCH}, in turn")
+        print(f"{len(enhanced)} images of {len(paths)} gradable, batches of {BATCH}, in turn")
         print(f"{reference.device}: {rates[0]:.1f} images/s; {candidate.device}: {rates[1]:.1f} images/s")
         verdicts.append(judge(expected, got, bundle.thresholds, precision=precision, model_id=bundle.model_id))
     if options.write:

@@ -54,9 +54,9 @@ def ensemble(
 
     Examples:
 
-        fundus model ensemble densenet121-aptos ./mine --out both
+        fundus model ensemble densenet121-aptos-224 ./mine --out both
 
-        fundus model ensemble densenet121-aptos --looks mirrored --out twice
+        fundus model ensemble densenet121-aptos-224 --looks mirrored --out twice
     """
     members = [_load_network(ref) for ref in bundles]
     weights = weight or [1.0] * len(members)

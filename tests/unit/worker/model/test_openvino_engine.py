@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.contract.errors import ModelError, SettingsError
-from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
+from worker.model.bundle import load_bundle
 from worker.model.engines import make_engine
 from worker.model.openvino_engine import OpenVinoEngine
 from worker.model.ordinal import decode_outputs
@@ -64,7 +64,7 @@ def test_full_batch_of_bytes_and_any_other_are_answered_alike(engine: OpenVinoEn
 @pytest.mark.parametrize("full_batch", [True, False])
 @pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-3), (None, 0.02)])
 def test_shipped_bundle_is_reproduced(precision: str | None, tolerance: float, *, full_batch: bool) -> None:
-    bundle = load_bundle(DEFAULT_BUNDLE)
+    bundle = load_bundle("densenet121-aptos")
     reference = json.loads((DATA / "reference.json").read_text())
     enhanced = [cv2.imread(str(DATA / f"{name}_enhanced.png"), cv2.IMREAD_COLOR_RGB) for name in reference]
     engine = OpenVinoEngine(bundle, precision)

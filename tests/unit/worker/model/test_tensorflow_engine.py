@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.contract.errors import AcceleratorMemoryError, ModelError
 from worker.items import Prediction
-from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
+from worker.model.bundle import load_bundle
 from worker.model.engine import Engine
 from worker.model.network import load_network
 from worker.model.ordinal import decode_outputs
@@ -36,7 +36,7 @@ def assert_close(got: list[Prediction], expected: list[Prediction]) -> None:
 
 
 def test_shipped_bundle_reproduces_what_was_taken_down_when_it_was_trained() -> None:
-    bundle = load_bundle(DEFAULT_BUNDLE)
+    bundle = load_bundle("densenet121-aptos")
     reference = json.loads((DATA / "reference.json").read_text())
     enhanced = [cv2.imread(str(DATA / f"{name}_enhanced.png"), cv2.IMREAD_COLOR_RGB) for name in reference]
     predictions = TensorFlowEngine(bundle).predict(enhanced)
