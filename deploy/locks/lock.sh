@@ -16,7 +16,7 @@ silent="openvino-telemetry; python_version < '3'"
 lock producer.txt pyproject.toml --extra tracing --extra alarms
 lock worker.txt pyproject.toml --extra worker --extra cpu --extra evaluate --extra embedded --extra tracing --extra alarms \
     --override <(echo "$silent")
-lock gpu.txt pyproject.toml --extra gpu --extra evaluate --extra tracing --extra alarms
+lock gpu.txt pyproject.toml --extra gpu --extra evaluate --extra embedded --extra tracing --extra alarms
 lock console.txt pyproject.toml --extra console --extra tracing --extra alarms
 lock flower.txt pyproject.toml --extra flower --extra tracing --extra alarms
 # tf-keras asks for `tensorflow`, whose files would overwrite those of `tensorflow-cpu`.

@@ -14,6 +14,11 @@ def stage(name: str) -> str:
     return found
 
 
+def pins(lock: str) -> set[str]:
+    """The packages of one lock, as name==version."""
+    return set(re.findall(r"^\S+==\S+", LOCKS[lock], re.MULTILINE))
+
+
 def test_images_are_built_from_the_base_that_the_builder_names() -> None:
     sources = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
     names = {name for _, name in sources}
@@ -49,11 +54,13 @@ def test_console_has_the_producers_packages_and_its_own() -> None:
 
 
 def test_flower_has_the_producers_packages_and_its_own() -> None:
-    def pins(lock: str) -> set[str]:
-        return set(re.findall(r"^\S+==\S+", LOCKS[lock], re.MULTILINE))
-
     assert pins("producer") < pins("flower") <= pins("dev")
     assert "flower" in {pin.partition("==")[0] for pin in pins("flower") - pins("producer")}
+
+
+def test_worker_for_gpus_lacks_the_engines_of_processors_alone() -> None:
+    lacking = {pin.partition("==")[0] for pin in pins("worker") - pins("gpu")}
+    assert lacking == {"openvino", "tensorflow-cpu"}
 
 
 def test_hadolint_has_nothing_to_say() -> None:
