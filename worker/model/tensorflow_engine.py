@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
 import tensorflow as tf
 
 from worker.contract.errors import AcceleratorMemoryError
@@ -13,6 +14,8 @@ from worker.model.bundle import Bundle
 from worker.model.evidence import Evidence
 from worker.model.graph import build_evidence_graph, build_graph
 from worker.model.network import load_network
+
+log = structlog.get_logger(__name__)
 
 
 class TensorFlowEngine:
@@ -75,5 +78,7 @@ def _claim_device() -> str:
             tf.config.experimental.set_memory_growth(gpu, enable=True)
     if gpus:
         return f"GPU {tf.config.experimental.get_device_details(gpus[0]).get('device_name', gpus[0].name)}"
+    if tf.test.is_built_with_cuda():
+        log.warning("no_gpu", detail="TensorFlow is built for GPUs and sees none: the processor does their work")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return f"CPU ({cores} cores)"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.contract.errors import AcceleratorMemoryError, ModelError
@@ -160,3 +161,13 @@ def test_exhausted_memory_names_the_batch_size() -> None:
 
 def test_device_is_named(engine: Engine) -> None:
     assert engine.device.startswith(("CPU (", "GPU "))
+
+
+@pytest.mark.parametrize("built_for_gpus", [True, False])
+def test_gpu_that_is_not_seen_is_warned_of(monkeypatch: pytest.MonkeyPatch, *, built_for_gpus: bool) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: built_for_gpus)
+    with capture_logs() as log:
+        device = TensorFlowEngine(make_bundle(random_weights())).device
+    assert device.startswith("CPU (")
+    assert [line["event"] for line in log] == ["no_gpu"] * built_for_gpus
