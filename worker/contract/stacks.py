@@ -19,6 +19,7 @@ def map_stack(path: Path) -> NDArray[np.uint8] | NDArray[np.float32]:
     except (OSError, ValueError):
         raise
     except Exception as error:
+        # NumPy's parsers let through whatever a hostile header trips over.
         raise ValueError(f"no sound header: {error}") from error
     known = stack.dtype in (np.dtype(np.uint8), np.dtype(np.float32))
     if not known or stack.ndim != 4 or stack.shape[3] != 3 or 0 in stack.shape[1:]:
