@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from worker.contract.errors import Ungradable, UsageError
 from worker.items import Enhanced, Field, Photograph
 from worker.model.ensemble_bundle import Model
-from worker.model.evidence import enlarge
+from worker.model.evidence import show
 from worker.steps.enhance import enhance
 from worker.steps.field import find_field
 
@@ -47,7 +47,7 @@ class Marked:
     def lay(self, saliency: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map (h, w) over the photograph, (H, W), enlarged over the window as in the overlay; 0 beyond it."""
         top, bottom, left, right = self.window
-        shown = enlarge(saliency[None, None], bottom - top, right - left)[0, 0][max(-top, 0) :, max(-left, 0) :]
+        shown = show(saliency, bottom - top, right - left)[max(-top, 0) :, max(-left, 0) :]
         laid = np.zeros(self.lesions.shape, np.float32)
         place = laid[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
         place[:] = shown[: place.shape[0], : place.shape[1]]

@@ -2,8 +2,8 @@
 that is on lesions (Wang et al. 2020, arXiv 1910.01279).
 
 A place counts as on a lesion when it is no further from one than TOLERANCE of the field. The map is taken as the
-overlay shows it, within the field; where several pixels are the brightest, which is the rule at the map's edge, the
-score is the share of them that are on a lesion. Beside it: what a map would score that is brightest at the centre of
+overlay shows it, within the field; where several pixels are the brightest, the score is the share of them that are on
+a lesion. Beside it: what a map would score that is brightest at the centre of
 the field whatever the photograph, and one that is even.
 """
 
@@ -102,8 +102,7 @@ def judge(marked: Marked, ground: Ground, saliency: NDArray[np.float32], grade: 
 def find_brightest(laid: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where a map laid over the photograph is brightest in the field, bool (H, W).
 
-    inside: the field, (H, W). Several pixels may be; those of a cell at the map's edge reach to the edge. None are
-    where the map is empty.
+    inside: the field, (H, W). Several pixels may be; none are where the map is empty.
     """
     shown = np.where(inside, laid, -1)
     most = float(shown.max())

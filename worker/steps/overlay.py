@@ -86,11 +86,13 @@ def encode_overlay(rgb: NDArray[np.uint8], fmt: Literal["png", "jpeg"], quality:
 
 
 def _place_on_canvas(saliency: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
-    """Levels 0 to 255 of each pixel of the canvas, uint8 (C, C): the saliency resized to the box, 0 beyond it."""
+    """Levels 0 to 255 of each pixel of the canvas, uint8 (C, C): in the box the map as `show` has it, 0 beyond it."""
     top, bottom, left, right = prepared.box
-    smooth = cv2.resize(saliency, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    smooth = cv2.resize(saliency, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC)
+    _, smooth = cv2.threshold(smooth, 0, 0, cv2.THRESH_TOZERO)
+    _, highest, _, _ = cv2.minMaxLoc(smooth)
     shown = smooth[max(-top, 0) :, max(-left, 0) :]
     levels = np.zeros(prepared.canvas.shape[:2], np.uint8)
     place = levels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    place[:] = cv2.convertScaleAbs(shown[: place.shape[0], : place.shape[1]], alpha=255)
+    place[:] = cv2.convertScaleAbs(shown[: place.shape[0], : place.shape[1]], alpha=255 / (highest or 1))
     return levels

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from worker.contract.errors import SettingsError
 from worker.items import Prepared
+from worker.model.evidence import show
 from worker.steps.overlay import colour_table, encode_overlay, list_colour_maps, render_colours, render_overlay
 
 MAGENTA, CYAN = (255, 0, 255), (0, 255, 255)
@@ -31,16 +32,23 @@ def test_low_is_magenta_and_high_is_cyan_half_and_half() -> None:
 
 def test_saliency_between_is_a_mixture_of_the_end_colours() -> None:
     # 1/5 of 255 is level 51: red 255 - 51, green 51, blue 255.
-    saliency = np.full((1, 1), 0.2, np.float32)
+    saliency = np.array([[1, 1], [0.2, 0.2]], np.float32)
     overlay = render_overlay(prepare(grey(2)), saliency)
     np.testing.assert_array_equal(overlay[1], [[152, 76, 178]] * 2)
 
 
-def test_saliency_is_stretched_between_the_centres_of_its_cells() -> None:
-    # Two cells over four columns: their centres lie at 0.5 and 2.5, so the columns get 0, 1/4, 3/4 and 1.
+def test_saliency_runs_smoothly_between_the_centres_of_its_cells() -> None:
+    # Two cells over four columns: their centres lie at 0.5 and 2.5. The cubic is -0.105, 0.227, 0.773 and 1.105 there;
+    # what is negative is cut off, and the highest becomes 255.
     saliency = np.array([[0, 1]], np.float32)
     overlay = render_overlay(prepare(grey(4, 0)), saliency, opacity=1.0)
-    np.testing.assert_array_equal(overlay[1, :, 1], [0, 64, 191, 255])
+    np.testing.assert_array_equal(overlay[1, :, 1], [0, 52, 178, 255])
+
+
+def test_overlay_shows_the_map_that_the_pointing_game_judges() -> None:
+    saliency = np.random.default_rng(1).random((8, 8), np.float32)
+    levels = render_overlay(prepare(grey(100, 0)), saliency, opacity=1.0)[1:, :, 1]
+    np.testing.assert_allclose(levels, 255 * show(saliency, 100, 100)[1:], atol=0.51)
 
 
 def test_saliency_fills_the_box_and_is_low_beyond_it() -> None:
