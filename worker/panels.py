@@ -63,7 +63,7 @@ def _draw_row(
     engine: Engine, prepared: Prepared, name: str, reference: int | None, settings: Settings
 ) -> NDArray[np.uint8]:
     prediction = engine.predict([prepared.enhanced])[0]
-    decision = decide_grade(prediction, engine.bundle.thresholds)
+    decision = decide_grade(prediction, engine.bundle)
     overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
     known = "" if reference is None else f", reference {reference}"
     titles = (_in_ascii(name), f"graded {decision.grade:d}{known}")

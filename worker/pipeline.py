@@ -269,7 +269,7 @@ class Pipeline:
     async def _publish(
         self, lease: Lease, image: LeasedImage, prepared: Prepared, prediction: Prediction, *, urgent: bool
     ) -> Outcome:
-        decision = decide_grade(prediction, self._bundle.thresholds)
+        decision = decide_grade(prediction, self._bundle)
         async with self._drawing.passing(urgent=urgent):
             encoded = await self._in_thread(partial(self._draw, image, prepared, prediction, decision))
         key = await self._transfer(partial(self._upload, lease, image, encoded, decision), urgent=urgent)

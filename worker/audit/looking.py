@@ -10,7 +10,7 @@ from worker.contract.errors import ModelError
 from worker.items import Enhanced
 from worker.model.engines import EngineName, is_closed_form, make_engine, make_weigher
 from worker.model.ensemble_bundle import Model
-from worker.model.evidence import find_explained, rectify, to_probabilities
+from worker.model.evidence import find_explained, find_passed, rectify, to_probabilities
 
 BATCH = 16
 
@@ -43,9 +43,9 @@ class Looker:
         )
 
     def look(self, pictures: Sequence[Enhanced], outputs: Outputs | None = None) -> Looks:
-        """Each picture's map of its own output of `outputs`, or of the highest that it passes where none are given.
+        """Each picture's map of its own output of `outputs`, or of the one that a worker explains where none are given.
 
-        A model that is explained before its last feature map, by a backward pass, tells of the highest alone.
+        A model that is explained before its last feature map, by a backward pass, tells of that one alone.
         N >= 1. Raises ModelError for values that are not finite.
         """
         answers = [
@@ -53,7 +53,7 @@ class Looker:
             for at in range(0, len(pictures), BATCH)
         ]
         probabilities, explained, saliency = (np.concatenate(part) for part in zip(*answers, strict=True))
-        return Looks(probabilities, find_explained(probabilities, self.model.thresholds), explained, saliency)
+        return Looks(probabilities, find_passed(probabilities, self.model.thresholds), explained, saliency)
 
 
 def _by_weighing(
@@ -66,7 +66,7 @@ def _by_weighing(
         if not (np.isfinite(evidence.logits).all() and np.isfinite(evidence.maps).all()):
             raise ModelError(f"model {model.model_id} yields a value that is not finite")
         probabilities = to_probabilities(evidence.logits)
-        explained = find_explained(probabilities, model.thresholds) if outputs is None else outputs
+        explained = _find_explained(probabilities, model) if outputs is None else outputs
         maps = evidence.maps
         if either_sign:
             maps = maps * np.where(maps.mean(axis=(2, 3), keepdims=True) < 0, np.float32(-1), np.float32(1))
@@ -81,7 +81,11 @@ def _by_predicting(engine: EngineName, model: Model) -> Callable[[Sequence[Enhan
     def ask(pictures: Sequence[Enhanced], _outputs: Outputs | None) -> Answer:
         found = made.predict(pictures)
         probabilities = np.stack([one.probabilities for one in found])
-        explained = find_explained(probabilities, model.thresholds)
+        explained = _find_explained(probabilities, model)
         return probabilities, explained, np.stack([one.saliency for one in found])
 
     return ask
+
+
+def _find_explained(probabilities: NDArray[np.float32], model: Model) -> Outputs:
+    return find_explained(probabilities, model.thresholds, model.explained_outputs)

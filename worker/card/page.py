@@ -10,6 +10,7 @@ from worker.evaluation.view import say, tell
 from worker.model.bundle import Bundle
 from worker.model.ensemble_bundle import Ensemble, Model
 from worker.model.fit_record import FitRecord
+from worker.model.ordinal import tell_explained
 
 LIMITS = (
     "Not a medical device, and no decision about a patient may rest on it alone.",
@@ -17,7 +18,7 @@ LIMITS = (
     "A grade says nothing of other diseases: glaucoma, macular degeneration, occlusions, tumours.",
     "Reference grades are one grader's or one panel's; identical pictures with different grades are among them.",
     "Age, sex, ethnicity and camera are not recorded in these data: no figure tells how groups of people differ.",
-    "A map shows which part of the picture spoke for the grade, coarsely. It is no segmentation of lesions.",
+    "A map shows coarsely which part of the picture spoke. It is no segmentation of lesions.",
 )
 
 
@@ -29,7 +30,8 @@ def write_card(
         f"# {model.name}\n",
         _tell_network(model) if isinstance(model, Bundle) else _tell_ensemble(model),
         "It grades diabetic retinopathy, 0 to 4, in colour photographs of the retina, and shows where it looked. "
-        "Five cumulative outputs, each the chance of that grade or worse; Grad-CAM of the highest one passed.\n",
+        "Five cumulative outputs, each the chance of that grade or worse; the colours of a map show "
+        f"{tell_explained(model.explained_outputs)}, by Grad-CAM.\n",
         *(_tell_learning(model, "##") if isinstance(model, Bundle) else _tell_members(model)),
         *(_tell_set(each) for each in judged),
     ]
@@ -159,7 +161,7 @@ def _independence(judged: Judged) -> str:
 
 
 def _tell_pointing(game: PointingGame) -> str:
-    scores = {"all": game.whole} | {f"explained grade {grade}": score for grade, score in game.by_grade.items()}
+    scores = {"all": game.whole} | {f"graded {grade}": score for grade, score in game.by_grade.items()}
     text = (
         "## Where it looks\n\nHow much of the brightest part of a map lies on a lesion, or within "
         f"{game.tolerance:.3f} of the field's side of one, in photographs with lesion masks; and of its energy."

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.commands.card import card
+from worker.commands.explained import Explained, parse_explained
 from worker.commands.fit import fit
 from worker.commands.model_audit import audit
 from worker.commands.model_calibrate import calibrate
@@ -22,6 +23,7 @@ from worker.model.bundle import (
     list_shipped,
 )
 from worker.model.ensemble_bundle import AnyManifest, EnsembleManifest, load_model, read_any_manifest
+from worker.model.layout import EVERY_OUTPUT
 from worker.model.recipe import Recipe
 
 app = typer.Typer(
@@ -98,6 +100,7 @@ def import_bundle(
     sigma: Annotated[
         float | None, typer.Option(help="Standard deviation of graham's blur in pixels of the input; size / 30.")
     ] = None,
+    explain: Explained = None,
     training_data: Annotated[str, typer.Option(help="What the weights were trained on.")] = "not stated",
     licence: Annotated[str, typer.Option(help="On what terms they may be used.")] = "not stated",
     notes: Annotated[str, typer.Option(help="What else a user should know.")] = "",
@@ -124,6 +127,7 @@ def import_bundle(
         recipe=recipe,
         architecture=backbone.lower(),
         name=name or out.resolve().name,
+        explained_outputs=parse_explained(explain, otherwise=EVERY_OUTPUT),
         training_data=training_data,
         licence=licence,
         notes=notes,

@@ -9,11 +9,13 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from worker.commands.explained import Explained, parse_explained
 from worker.contract.errors import UsageError
 from worker.model.bundle import WEIGHTS_FILE, Bundle, describe_invalid, find_bundle
 from worker.model.bundle_writer import write_ensemble
 from worker.model.ensemble_bundle import EnsembleManifest, Member, View, load_model
 from worker.model.fit_record import SPLIT_FILE
+from worker.model.layout import EVERY_OUTPUT
 
 
 class Looks(StrEnum):
@@ -44,13 +46,15 @@ def ensemble(
         Looks,
         typer.Option(help="once; mirrored: twice; turned: at four quarter turns; all: eight times. Each costs a pass."),
     ] = Looks.ONCE,
+    explain: Explained = None,
     name: Annotated[str | None, typer.Option(help="The new bundle's name; the folder's unless given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Average the logits of several networks, and their maps with the same weights: the grade is still explained.
 
     Members may differ in size and enhancement, and have to crop the photograph alike. Every look costs as much as a
-    network by itself. Thresholds are the members' where they all have the same, and 0.5 otherwise.
+    network by itself. Thresholds are the members' where they all have the same, and 0.5 otherwise; likewise what is
+    explained, and all outputs otherwise.
 
     Examples:
 
@@ -63,7 +67,7 @@ def ensemble(
     if len(weights) != len(members):
         raise UsageError(f"{len(members)} bundles have {len(weights)} weights")
     thresholds = {network.thresholds for network in members}
-    shared = thresholds.pop() if len(thresholds) == 1 else (0.5, 0.5, 0.5, 0.5, 0.5)
+    explained = {network.explained_outputs for network in members}
     try:
         manifest = EnsembleManifest(
             name=name or out.resolve().name,
@@ -71,7 +75,10 @@ def ensemble(
                 Member(manifest=network.manifest, weight=share, views=_VIEWS[looks])
                 for network, share in zip(members, weights, strict=True)
             ),
-            thresholds=shared,
+            thresholds=thresholds.pop() if len(thresholds) == 1 else (0.5, 0.5, 0.5, 0.5, 0.5),
+            explained_outputs=parse_explained(
+                explain, otherwise=explained.pop() if len(explained) == 1 else EVERY_OUTPUT
+            ),
         )
     except ValidationError as error:
         raise UsageError(f"ensemble: {describe_invalid(error)}") from error

@@ -12,6 +12,9 @@ from worker.contract.database import reading
 from worker.contract.final_grades import with_final_grades
 from worker.contract.schema import OUTPUTS, gradings, images, models, runs
 from worker.contract.vocabulary import Eye, Review, Status
+from worker.model.ensemble_bundle import AnyManifest, parse_manifest
+from worker.model.layout import EVERY_OUTPUT
+from worker.model.ordinal import tell_explained
 from worker.model.recipe import Recipe
 
 OTHER_RUNS_SHOWN = 20
@@ -28,7 +31,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """One image of a run; `outputs` are P(grade >= 0) to P(grade >= 4), None where it is not graded."""
+    """One image of a run; `outputs` are P(grade >= 0) to P(grade >= 4), None where it is not graded.
+
+    explained: what the colours of its overlay show, for people.
+    """
 
     run_id: int
     run: str
@@ -47,6 +53,7 @@ class ReadImage:
     model_id: str | None
     model_name: str | None
     overlay_key: str | None
+    explained: str
     error_code: str | None
     error_detail: str | None
     attempts: int
@@ -90,13 +97,15 @@ def select_image(connection: Connection, run: str, image_id: str) -> ReadImage |
         return None
     cells: dict[str, Any] = row._asdict()
     outputs = tuple(cells.pop(name) for name in OUTPUTS)
-    source = Source(cells.pop("uri"), cells.pop("sha256"), _recipe(cells.pop("document")))
+    manifest = _manifest(cells.pop("document"))
+    source = Source(cells.pop("uri"), cells.pop("sha256"), None if manifest is None else manifest.recipe)
     cells |= {
         "eye": Eye(row.eye),
         "status": Status(row.status),
         "review": Review(row.review),
         "flags": tuple(word for word in (row.flags or "").split(",") if word),
         "unsure": bool(row.unsure),
+        "explained": tell_explained(EVERY_OUTPUT if manifest is None else manifest.explained_outputs),
     }
     return ReadImage(**cells, source=source, outputs=None if row.grade is None else outputs)
 
@@ -147,11 +156,9 @@ def _query() -> Select[Any]:
     )
 
 
-def _recipe(document: Any) -> Recipe | None:
-    """How the model's photographs are cropped; None for a document that says nothing of it."""
-    if not isinstance(document, dict) or "recipe" not in document:
-        return None
+def _manifest(document: Any) -> AnyManifest | None:
+    """None for a document that is no model's."""
     try:
-        return Recipe.model_validate(document["recipe"])
+        return parse_manifest(document)
     except ValidationError:
         return None

@@ -96,7 +96,7 @@ class Flag(StrEnum):
     NO_OUTPUT_PASSED = "no_output_passed"
     NOT_MONOTONE = "not_monotone"
     NO_EVIDENCE = "no_evidence"
-    """The saliency is zero everywhere: nothing in the photograph speaks for the grade."""
+    """The saliency is zero everywhere: nothing speaks for the output that is explained, though it is passed."""
 
 
 class Role(StrEnum):

@@ -66,7 +66,7 @@ def play(engine: Engine, folder: Path, *, remark: Callable[[str], object], step:
     marked = read_marked(folder, model, remark)
     while some := list(islice(marked, BATCH)):
         for one, prediction in zip(some, engine.predict([enhance_for(model, one) for one in some]), strict=True):
-            grade = decide_grade(prediction, model.thresholds).grade
+            grade = decide_grade(prediction, model).grade
             pointed.append(judge(one, survey(one), prediction.saliency, grade))
             step()
     return pointed

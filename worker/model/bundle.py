@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from worker.contract.errors import ModelError
 from worker.model import layout
@@ -29,6 +29,18 @@ MAX_MANIFEST_BYTES = 64 * 1024
 _MAX_WEIGHTS_BYTES = 512 * 1024 * 1024
 
 Threshold = Annotated[float, Field(gt=0, lt=1)]
+Output = Annotated[int, Field(ge=0, lt=layout.OUTPUTS)]
+
+
+def _must_rise(outputs: tuple[int, int]) -> tuple[int, int]:
+    lowest, highest = outputs
+    if lowest > highest:
+        raise ValueError(f"output {lowest} is above {highest}")
+    return outputs
+
+
+ExplainedOutputs = Annotated[tuple[Output, Output], AfterValidator(_must_rise)]
+"""The lowest and the highest output that a map may explain: the highest passed, brought within them."""
 
 
 class Manifest(BaseModel):
@@ -49,6 +61,8 @@ class Manifest(BaseModel):
     """One per cumulative output; an output passes when it is above its own."""
     temperature: float = Field(default=1.0, ge=0.01, le=100)
     """What the logits are divided by before the sigmoid (Guo et al. 2017, arXiv 1706.04599)."""
+    explained_outputs: ExplainedOutputs = layout.EVERY_OUTPUT
+    """(1, 2): why an eye is referred, and where it is not, what speaks for any retinopathy."""
     training_data: str = Field(max_length=2000)
     licence: str = Field(max_length=2000)
     notes: str = Field(default="", max_length=4000)
@@ -76,6 +90,8 @@ class Manifest(BaseModel):
         content = self.model_dump(mode="json", exclude_none=True)
         if self.temperature == 1:
             del content["temperature"]
+        if self.explained_outputs == layout.EVERY_OUTPUT:
+            del content["explained_outputs"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -118,6 +134,11 @@ class Bundle:
     def thresholds(self) -> tuple[float, float, float, float, float]:
         """One per cumulative output."""
         return self.manifest.thresholds
+
+    @property
+    def explained_outputs(self) -> tuple[int, int]:
+        """The lowest and the highest output that a map explains."""
+        return self.manifest.explained_outputs
 
 
 def list_shipped() -> list[str]:

@@ -31,7 +31,8 @@ class Engine(Protocol):
 
         enhanced: N >= 0 images (S, S, 3), uint8 or float32 in [0, 1], mixed or not; S is the recipe's input size. For a
         model of several recipes each is a tuple, one picture for each recipe.
-        Returns N predictions in order; the explained output is the highest one above its threshold.
+        Returns N predictions in order; the explained output is the highest one above its
+        threshold, brought within the model's `explained_outputs`.
         Raises ValueError for another shape, type or range, ModelError if the network yields a value that is not finite,
         AcceleratorMemoryError if the batch does not fit the device.
         """

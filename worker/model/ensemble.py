@@ -41,7 +41,7 @@ class EnsembleEngine:
             return []
         looks = self._look(enhanced)
         average = _average(looks, self._shares, self.bundle.manifest.temperature)
-        probabilities, saliency = explain(average, self.bundle.thresholds)
+        probabilities, saliency = explain(average, self.bundle.thresholds, self.bundle.explained_outputs)
         predictions = to_predictions(average.logits, probabilities, saliency, self.bundle.model_id)
         doubts = measure_disagreement([look.logits for look in looks], self._shares)
         return [replace(one, disagreement=float(doubt)) for one, doubt in zip(predictions, doubts, strict=True)]

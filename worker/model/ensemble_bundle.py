@@ -19,6 +19,7 @@ from worker.model.bundle import (
     MAX_MANIFEST_BYTES,
     NAME_PATTERN,
     Bundle,
+    ExplainedOutputs,
     Manifest,
     Threshold,
     describe_invalid,
@@ -28,7 +29,7 @@ from worker.model.bundle import (
     read_manifest,
     read_weights,
 )
-from worker.model.layout import last_layer
+from worker.model.layout import EVERY_OUTPUT, last_layer
 from worker.model.recipe import Recipe
 
 MAX_MEMBERS = 8
@@ -71,7 +72,7 @@ class Member(BaseModel):
 
 
 class EnsembleManifest(BaseModel):
-    """What `model.json` of an ensemble says; the members' own thresholds are not used."""
+    """What `model.json` of an ensemble says; the members' own thresholds and explained outputs are not used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -83,6 +84,8 @@ class EnsembleManifest(BaseModel):
     """One per cumulative output; an output passes when it is above its own."""
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     """What the averaged logits are divided by before the sigmoid."""
+    explained_outputs: ExplainedOutputs = EVERY_OUTPUT
+    """Of the averaged logits, as those of a single network."""
     notes: str = Field(default="", max_length=4000)
 
     @model_validator(mode="after")
@@ -103,7 +106,12 @@ class EnsembleManifest(BaseModel):
     @property
     def model_id(self) -> str:
         """As that of a single network; what the members are is part of the content."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        content = self.model_dump(mode="json")
+        for explaining in (content, *(member["manifest"] for member in content["members"])):
+            if explaining["explained_outputs"] == list(EVERY_OUTPUT):
+                # Ids outlive versions, as those of single networks do.
+                del explaining["explained_outputs"]
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
@@ -158,6 +166,11 @@ class Ensemble:
     def thresholds(self) -> tuple[float, float, float, float, float]:
         """One per cumulative output."""
         return self.manifest.thresholds
+
+    @property
+    def explained_outputs(self) -> tuple[int, int]:
+        """The lowest and the highest output that a map explains."""
+        return self.manifest.explained_outputs
 
 
 Model = Bundle | Ensemble

@@ -24,19 +24,24 @@ class Evidence:
     maps: Array
 
 
-def explain(evidence: Evidence, thresholds: Sequence[float]) -> tuple[Array, Array]:
-    """Probabilities (N, 5), and saliency (N, h, w) in [0, 1] of each image's highest output above its threshold.
+def explain(evidence: Evidence, thresholds: Sequence[float], within: tuple[int, int]) -> tuple[Array, Array]:
+    """Probabilities (N, 5), and saliency (N, h, w) in [0, 1] of the output that `find_explained` names for each image.
 
     The saliency's maximum is 1, or it is zero everywhere where nothing speaks for the output.
     """
     probabilities = to_probabilities(evidence.logits)
-    return probabilities, rectify(evidence.maps, find_explained(probabilities, thresholds))
+    return probabilities, rectify(evidence.maps, find_explained(probabilities, thresholds, within))
 
 
-def find_explained(probabilities: Array, thresholds: Sequence[float]) -> NDArray[np.int64]:
+def find_passed(probabilities: Array, thresholds: Sequence[float]) -> NDArray[np.int64]:
     """Of each row (N, 5) the highest output above its threshold, 0 where none is."""
     passed = probabilities > np.asarray(thresholds, np.float32)
     return np.asarray(np.where(passed, np.arange(passed.shape[1]), 0).max(axis=1), np.int64)
+
+
+def find_explained(probabilities: Array, thresholds: Sequence[float], within: tuple[int, int]) -> NDArray[np.int64]:
+    """The same brought within the lowest and the highest output that may be explained."""
+    return np.clip(find_passed(probabilities, thresholds), *within)
 
 
 def rectify(maps: Array, outputs: NDArray[np.int64]) -> Array:
@@ -59,10 +64,6 @@ def enlarge(maps: Array, height: int, width: int) -> Array:
     return np.asarray(np.einsum("yh,nkhw,xw->nkyx", down, maps, across, optimize=True), np.float32)
 
 
-def _interpolation(size: int, wanted: int) -> Array:
-    """(wanted, size): the weights of the two nearest pixels; beyond the outermost middles, of that one alone."""
-    places = np.clip((np.arange(wanted) + 0.5) * size / wanted - 0.5, 0, size - 1)
-    return np.asarray(np.maximum(1 - np.abs(places[:, None] - np.arange(size)), 0), np.float32)
 def show(saliency: Array, height: int, width: int) -> Array:
     """A map (h, w) as people see it, (height, width) in [0, 1]: by cubic convolution (Keys 1981, with OpenCV's -0.75).
 
@@ -86,3 +87,7 @@ def _cubic(size: int, wanted: int) -> Array:
     return weights
 
 
+def _interpolation(size: int, wanted: int) -> Array:
+    """(wanted, size): the weights of the two nearest pixels; beyond the outermost middles, of that one alone."""
+    places = np.clip((np.arange(wanted) + 0.5) * size / wanted - 0.5, 0, size - 1)
+    return np.asarray(np.maximum(1 - np.abs(places[:, None] - np.arange(size)), 0), np.float32)

@@ -14,13 +14,14 @@ from worker.model.layout import HEAD
 from worker.model.network import backbone_of
 
 
-def find_explained(probabilities: tf.Tensor, thresholds: tuple[float, ...]) -> tf.Tensor:
-    """The output to explain for each image, int32 (N,): the highest one above its threshold, 0 where none is.
+def find_explained(probabilities: tf.Tensor, thresholds: tuple[float, ...], within: tuple[int, int]) -> tf.Tensor:
+    """The output to explain for each image, int32 (N,): the highest one above its threshold, brought within two.
 
-    probabilities: float32 (N, 5).
+    probabilities: float32 (N, 5). within: the lowest and the highest output that may be explained.
     """
     outputs = tf.range(len(thresholds), dtype=tf.int32)
-    return tf.reduce_max(tf.where(probabilities > tf.constant(thresholds, tf.float32), outputs, 0), axis=1)
+    highest = tf.reduce_max(tf.where(probabilities > tf.constant(thresholds, tf.float32), outputs, 0), axis=1)
+    return tf.clip_by_value(highest, *within)
 
 
 def explain_closed_form(features: tf.Tensor, head_kernel: tf.Tensor, explained: tf.Tensor) -> tf.Tensor:

@@ -26,9 +26,9 @@ def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
     saliency has the height and width of the manifest's target layer. Raises ModelError when there is no such layer.
     """
     if manifest.is_closed_form:
-        explain = explain_last(network, manifest.thresholds)
+        explain = explain_last(network, manifest.thresholds, manifest.explained_outputs)
     else:
-        explain = explain_layer(network, manifest.target_layer, manifest.thresholds)
+        explain = explain_layer(network, manifest.target_layer, manifest.thresholds, manifest.explained_outputs)
 
     graph: Graph = _trace(explain, manifest.recipe)
     return graph
@@ -47,15 +47,20 @@ def build_evidence_graph(network: keras.Sequential, recipe: Recipe) -> EvidenceG
     return graph
 
 
-def explain_last(network: keras.Sequential, thresholds: tuple[float, ...]) -> Callable[[tf.Tensor], Explained]:
-    """The network's input, float32 (N, S, S, 3), to outputs and saliency at the last feature map; no backward pass."""
+def explain_last(
+    network: keras.Sequential, thresholds: tuple[float, ...], within: tuple[int, int]
+) -> Callable[[tf.Tensor], Explained]:
+    """The network's input, float32 (N, S, S, 3), to outputs and saliency at the last feature map; no backward pass.
+
+    within: as `gradcam.find_explained`.
+    """
     backbone = backbone_of(network)
 
     def explain(images: tf.Tensor) -> Explained:
         features = backbone(images, training=False)
         logits = gradcam.logits_of(features, network)
         probabilities = tf.sigmoid(logits)
-        explained = gradcam.find_explained(probabilities, thresholds)
+        explained = gradcam.find_explained(probabilities, thresholds, within)
         saliency = gradcam.explain_closed_form(features, network.get_layer(HEAD).kernel.value, explained)
         return logits, probabilities, saliency
 
@@ -63,11 +68,12 @@ def explain_last(network: keras.Sequential, thresholds: tuple[float, ...]) -> Ca
 
 
 def explain_layer(
-    network: keras.Sequential, layer: str, thresholds: tuple[float, ...]
+    network: keras.Sequential, layer: str, thresholds: tuple[float, ...], within: tuple[int, int]
 ) -> Callable[[tf.Tensor], Explained]:
     """The network's input to outputs and saliency at any named layer, by a backward pass to it.
 
-    Raises ModelError when the network has no such layer, or its output is no feature map.
+    within: as `gradcam.find_explained`. Raises ModelError when the network has no such layer, or its output is no
+    feature map.
     """
     split = gradcam.split_at(network, layer)
 
@@ -77,7 +83,7 @@ def explain_layer(
             tape.watch(features)
             logits = gradcam.logits_of(last_features, network)
             probabilities = tf.sigmoid(logits)
-            explained = gradcam.find_explained(probabilities, thresholds)
+            explained = gradcam.find_explained(probabilities, thresholds, within)
             # In inference the images of a batch do not see each other: the gradient of the sum is each one's own.
             explained_logits = tf.reduce_sum(tf.gather(logits, explained, batch_dims=1))
         gradients = tape.gradient(explained_logits, features)

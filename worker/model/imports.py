@@ -15,7 +15,7 @@ from worker.model.bundle import Manifest, describe_invalid
 from worker.model.bundle_writer import write_bundle
 from worker.model.keras_file import MAX_FILE_BYTES
 from worker.model.keras_process import REFUSED
-from worker.model.layout import ARCHITECTURE, last_layer
+from worker.model.layout import ARCHITECTURE, EVERY_OUTPUT, last_layer
 from worker.model.recipe import Recipe
 from worker.model.weights import parse_weights
 
@@ -36,6 +36,7 @@ def import_weights(
     thresholds: tuple[float, float, float, float, float] = (0.5, 0.5, 0.5, 0.5, 0.5),
     architecture: str = ARCHITECTURE,
     target_layer: str | None = None,
+    explained_outputs: tuple[int, int] = EVERY_OUTPUT,
     training_data: str = "not stated",
     licence: str = "not stated",
     notes: str = "",
@@ -56,6 +57,7 @@ def import_weights(
             recipe=recipe,
             target_layer=target_layer or last_layer(architecture),
             thresholds=thresholds,
+            explained_outputs=explained_outputs,
             training_data=training_data,
             licence=licence,
             notes=f"{notes} {origin}".strip(),

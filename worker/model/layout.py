@@ -10,6 +10,7 @@ from types import MappingProxyType
 ARCHITECTURE = "densenet121"
 OUTPUTS = 5
 """Output k answers "grade >= k?"."""
+EVERY_OUTPUT = (0, OUTPUTS - 1)
 HEAD = "head"
 LAST_FEATURE_LAYER = "relu"
 """Its map is what the global average pooling before the head sees."""

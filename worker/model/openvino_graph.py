@@ -51,7 +51,8 @@ def _grade_and_explain(features: openvino.Node, bundle: Bundle) -> list[openvino
     passed = ops.greater(probabilities, ops.constant(np.array(bundle.thresholds, np.float32)))
     outputs = ops.constant(np.arange(OUTPUTS, dtype=np.int32))
     highest = ops.reduce_max(ops.select(passed, outputs, ops.constant(np.int32(0))), ops.constant([1]), keep_dims=True)
-    explained = ops.squeeze(ops.gather(evidence, highest, ops.constant(1), batch_dims=1), ops.constant([1]))
+    within = ops.clamp(highest, *bundle.explained_outputs)
+    explained = ops.squeeze(ops.gather(evidence, within, ops.constant(1), batch_dims=1), ops.constant([1]))
     # The maximum is divided by, so the number of pixels need not be.
     positive = ops.relu(explained)
     most = ops.reduce_max(positive, ops.constant([1, 2]), keep_dims=True)

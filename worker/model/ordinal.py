@@ -1,4 +1,4 @@
-"""Decode the five cumulative outputs into a grade; NumPy only."""
+"""What the five cumulative outputs mean: a grade, and what a map of one of them shows; NumPy only."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from worker.contract.vocabulary import REFERABLE_FROM, Flag, Grade
 from worker.items import Decision
+from worker.model.layout import EVERY_OUTPUT
 
 
 def decode_outputs(probabilities: NDArray[np.float32], thresholds: Sequence[float]) -> Decision:
@@ -34,3 +35,15 @@ def class_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float3
     monotone = np.maximum.accumulate(probabilities[::-1].astype(np.float64))[::-1]
     monotone[0] = 1.0
     return -np.diff(monotone, append=0.0).astype(np.float32)
+
+
+def tell_explained(outputs: tuple[int, int]) -> str:
+    """What the maps of a model show, for people. outputs: the lowest and the highest that it explains."""
+    lowest, highest = outputs
+    if outputs == EVERY_OUTPUT:
+        return "what speaks for the model's grade"
+    if outputs == (Grade.MILD, REFERABLE_FROM):
+        return f"what speaks for retinopathy, from grade {REFERABLE_FROM} on for referral"
+    if lowest == highest:
+        return f"what speaks for grade {lowest} or worse"
+    return f"what speaks for the model's grade, taken as {lowest} at least and {highest} at most"

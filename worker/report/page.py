@@ -15,6 +15,8 @@ from markupsafe import Markup, escape
 from worker import __version__
 from worker.contract.settings import Settings
 from worker.contract.vocabulary import REFERABLE_FROM, Eye, Flag, Grade, Review, Status
+from worker.model.layout import EVERY_OUTPUT
+from worker.model.ordinal import tell_explained
 from worker.report.columns import NEAR, Columns
 from worker.report.content import ReportedRun, Summary
 from worker.report.patients import ATTENTION, Patient
@@ -92,6 +94,9 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         referable_from=int(REFERABLE_FROM),
         attention=ATTENTION,
         way_out=way_out,
+        explained=tell_explained(
+            EVERY_OUTPUT if content.run.manifest is None else content.run.manifest.explained_outputs
+        ),
         near=NEAR,
         ungradable=str(Status.UNGRADABLE),
         being_read=BEING_READ,

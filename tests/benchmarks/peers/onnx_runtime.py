@@ -21,7 +21,7 @@ OPSET = 18
 def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
     """Probabilities and saliency; graph optimisations on, one thread a core."""
     explain = tf.function(
-        explain_last(load_network(bundle), bundle.thresholds),
+        explain_last(load_network(bundle), bundle.thresholds, bundle.explained_outputs),
         autograph=False,
         input_signature=[tf.TensorSpec(pictures.shape, tf.float32, name="images")],
     )

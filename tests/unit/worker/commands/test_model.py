@@ -75,7 +75,9 @@ def test_import_records_the_recipe_that_the_options_say(tmp_path: Path, weights_
         "--input-range=-2,1.5",
         "--preprocess=graham",
         "--sigma=10",
+        "--explain=1,3",
     )
+    assert shown["explained_outputs"] == [1, 3]
     recipe = load_bundle(out).recipe
     assert shown["name"] == "mine"
     assert shown["model_id"] == read_manifest(out).model_id

@@ -14,7 +14,11 @@ from worker.model.ensemble_bundle import Ensemble, View, load_model
 def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    write_bundle(Path("a"), make_manifest(side=64, thresholds=(0.5, 0.5, 0.4, 0.5, 0.5)), random_weights(0))
+    write_bundle(
+        Path("a"),
+        make_manifest(side=64, thresholds=(0.5, 0.5, 0.4, 0.5, 0.5), explained_outputs=(1, 2)),
+        random_weights(0),
+    )
     write_bundle(Path("b"), make_manifest(side=96), random_weights(1))
 
 
@@ -31,6 +35,7 @@ def test_two_bundles_become_one_that_is_shown(bundles: None) -> None:
     assert (read.model_id, read.name) == (made["model_id"], "both")
     assert [member.weight for member in read.manifest.members] == [1, 3]
     assert read.thresholds == (0.5,) * 5
+    assert read.explained_outputs == (0, 4)
     shown = fundus("show", "./both")
     assert "x 3: as_is" in shown
     assert json.loads(fundus("show", "./both", "--json"))["model_id"] == read.model_id
@@ -42,6 +47,7 @@ def test_one_bundle_that_looks_again_keeps_its_thresholds(bundles: None) -> None
     assert isinstance(read, Ensemble)
     assert read.manifest.members[0].views == (View.AS_IS, View.MIRRORED)
     assert read.thresholds[2] == 0.4
+    assert read.explained_outputs == (1, 2)
     assert "./twice is an ensemble itself" in fundus("ensemble", "./twice", "./b", "--out", "more", status=2)
 
 
@@ -52,6 +58,9 @@ def test_one_bundle_that_looks_again_keeps_its_thresholds(bundles: None) -> None
         (["./a", "./b", "--weight", "1"], "2 bundles have 1 weights"),
         (["./a", "./b", "--weight", "1", "--weight", "0"], "Input should be greater than 0"),
         (["./a", "densenet121-aptos"], "random has the crop none, densenet121-aptos lit_box"),
+        (["./a", "./b", "--explain", "1"], "--explain 1 is not LOWEST,HIGHEST, such as 1,2"),
+        (["./a", "./b", "--explain", "2,1"], "explained_outputs: Value error, output 2 is above 1"),
+        (["./a", "./b", "--explain", "1,5"], "explained_outputs.1: Input should be less than 5"),
         (["./a", "./b", "--name", "No"], "ensemble: name: String should match pattern"),
     ],
 )

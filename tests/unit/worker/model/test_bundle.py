@@ -102,6 +102,15 @@ def test_temperature_counts_for_the_id_only_where_it_changes_something(folder: P
     assert load_bundle(folder).model_id != before
 
 
+def test_explained_outputs_count_for_the_id_only_where_they_are_not_all(folder: Path) -> None:
+    before = load_bundle(folder).model_id
+    rewrite_manifest(folder, explained_outputs=[0, 4])
+    assert load_bundle(folder).model_id == before
+    rewrite_manifest(folder, explained_outputs=[1, 2])
+    assert load_bundle(folder).model_id != before
+    assert load_bundle(folder).explained_outputs == (1, 2)
+
+
 def test_temperature_is_in_the_head_that_engines_run(folder: Path, weights: Weights) -> None:
     rewrite_manifest(folder, temperature=2)
     scaled = load_bundle(folder).scaled_weights

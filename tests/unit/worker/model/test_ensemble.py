@@ -212,3 +212,12 @@ def test_value_that_is_not_finite_names_its_image(first: Bundle) -> None:
         engine.predict(pictures(2))
     with pytest.raises(ModelError, match="yields a value that is not finite"):
         engine.warm_up(2)
+
+
+def test_explained_output_is_brought_within_two(first: Bundle, second: Bundle) -> None:
+    everything, capped = (run(join([first, second], [1, 1], explained_outputs=pair)) for pair in ((0, 4), (1, 2)))
+    evidence = everything.weigh(pictures(5))
+    for row, one in enumerate(capped.predict(pictures(5))):
+        output = min(max(max(np.flatnonzero(evidence.logits[row] > 0), default=0), 1), 2)
+        positive = np.maximum(evidence.maps[row, output], 0)
+        np.testing.assert_allclose(one.saliency, positive / max(positive.max(), 1e-9), atol=1e-5)

@@ -51,8 +51,9 @@ def test_every_part_of_the_content_counts_for_the_id(folder: Path) -> None:
         {"temperature": 1.1},
         {"thresholds": (0.5, 0.5, 0.4, 0.5, 0.5)},
     ]
+    changed.append({"explained_outputs": (1, 2)})
     ids = [manifest.model_copy(update=change).model_id for change in changed]
-    assert len({manifest.model_id, *ids}) == 6
+    assert len({manifest.model_id, *ids}) == 7
 
 
 def test_new_operating_point_takes_the_weights_along(folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.contract.errors import ModelError
 from worker.model.gradcam import explain_closed_form, find_explained, logits_of, split_at
 from worker.model.graph import explain_last, explain_layer
-from worker.model.layout import ARCHITECTURE
+from worker.model.layout import ARCHITECTURE, EVERY_OUTPUT
 from worker.model.network import load_network
 
 HALF = (0.5,) * 5
@@ -46,7 +46,7 @@ def tape_of_one(network: keras.Sequential, image: NDArray[np.float32], output: i
 
 
 def test_closed_form_equals_each_images_own_tape(network: keras.Sequential, images: NDArray[np.float32]) -> None:
-    _, probabilities, saliency = (part.numpy() for part in explain_last(network, HALF)(images))
+    _, probabilities, saliency = (part.numpy() for part in explain_last(network, HALF, EVERY_OUTPUT)(images))
     explained = [max(np.flatnonzero(row > 0.5), default=0) for row in probabilities]
     assert len(set(explained)) >= 3
     for image, output, got in zip(images, explained, saliency, strict=True):
@@ -55,15 +55,19 @@ def test_closed_form_equals_each_images_own_tape(network: keras.Sequential, imag
 
 
 def test_closed_form_equals_the_tape_at_the_last_layer(network: keras.Sequential, images: NDArray[np.float32]) -> None:
-    closed = explain_last(network, HALF)(images)
-    taped = explain_layer(network, "relu", HALF)(images)
+    closed = explain_last(network, HALF, EVERY_OUTPUT)(images)
+    taped = explain_layer(network, "relu", HALF, EVERY_OUTPUT)(images)
     for ours, oracle in zip(closed, taped, strict=True):
         assert np.abs(ours - oracle).max() < 1e-5
 
 
 @pytest.mark.parametrize("layer", ["relu", "conv4_block24_concat"])
 def test_map_in_a_batch_is_the_map_alone(network: keras.Sequential, images: NDArray[np.float32], layer: str) -> None:
-    explain = explain_last(network, HALF) if layer == "relu" else explain_layer(network, layer, HALF)
+    explain = (
+        explain_last(network, HALF, EVERY_OUTPUT)
+        if layer == "relu"
+        else explain_layer(network, layer, HALF, EVERY_OUTPUT)
+    )
     together = explain(images)[2].numpy()
     for index, image in enumerate(images):
         assert np.abs(together[index] - explain(image[None])[2].numpy()[0]).max() < 1e-5
@@ -83,7 +87,9 @@ def test_map_of_an_inner_layer_is_that_of_the_network_cut_in_two_there(
     backbone = network.get_layer(ARCHITECTURE)
     cut = backbone.get_layer("pool3_conv").output
     front, back = keras.Model(backbone.input, cut), keras.Model(cut, backbone.output)
-    _, probabilities, saliency = (part.numpy() for part in explain_layer(network, "pool3_conv", HALF)(images))
+    _, probabilities, saliency = (
+        part.numpy() for part in explain_layer(network, "pool3_conv", HALF, EVERY_OUTPUT)(images)
+    )
     assert saliency.shape == (8, SIDE // 8, SIDE // 8)
     assert (saliency.max(axis=(1, 2)) == 1).sum() >= 4
     for image, row, got in zip(images, probabilities, saliency, strict=True):
@@ -106,7 +112,9 @@ def test_saliency_by_hand() -> None:
 
 def test_explained_output_is_the_highest_one_passed() -> None:
     probabilities = tf.constant([[0.9, 0.4, 0.7, 0.1, 0.2], [0.4, 0.1, 0.1, 0.1, 0.1], [0.9, 0.9, 0.9, 0.9, 0.31]])
-    np.testing.assert_array_equal(find_explained(probabilities, (0.5, 0.5, 0.5, 0.5, 0.3)), [2, 0, 4])
+    thresholds = (0.5, 0.5, 0.5, 0.5, 0.3)
+    np.testing.assert_array_equal(find_explained(probabilities, thresholds, EVERY_OUTPUT), [2, 0, 4])
+    np.testing.assert_array_equal(find_explained(probabilities, thresholds, (1, 3)), [2, 1, 3])
 
 
 def test_unknown_layer_is_named(network: keras.Sequential) -> None:

@@ -28,14 +28,16 @@ def test_map_without_positive_evidence_is_zero_everywhere() -> None:
     np.testing.assert_array_equal(predict([0] * 5, -1).saliency, np.zeros((3, 3)))
 
 
+@pytest.mark.parametrize("within", [(0, 4), (1, 2), (3, 3)])
 @pytest.mark.parametrize("grade", range(5))
-def test_highest_output_passed_is_explained(grade: int) -> None:
+def test_highest_output_passed_is_explained_brought_within_two(grade: int, within: tuple[int, int]) -> None:
     weights = random_weights()
     # Output k looks at every fifth channel from k on, so the outputs' maps differ.
     weights["head/kernel"] = np.resize(np.eye(5, dtype=np.float32), (1024, 5)) * np.float32(1e-3)
     weights["head/bias"] = np.where(np.arange(5) <= grade, 9, -9).astype(np.float32)
-    explained = OpenVinoEngine(make_bundle(weights), "f32").predict([PICTURE])[0].saliency
-    weights["head/kernel"] = np.repeat(weights["head/kernel"][:, [grade]], 5, axis=1)
+    explained = OpenVinoEngine(make_bundle(weights, explained_outputs=within), "f32").predict([PICTURE])[0].saliency
+    output = min(max(grade, within[0]), within[1])
+    weights["head/kernel"] = np.repeat(weights["head/kernel"][:, [output]], 5, axis=1)
     alone = OpenVinoEngine(make_bundle(weights), "f32").predict([PICTURE])[0].saliency
     assert explained.max() == pytest.approx(1)
     np.testing.assert_array_equal(explained, alone)

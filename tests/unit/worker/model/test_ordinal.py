@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.contract.vocabulary import Flag, Grade
-from worker.model.ordinal import class_probabilities, decode_outputs
+from worker.model.ordinal import class_probabilities, decode_outputs, tell_explained
 
 HALF = (0.5,) * 5
 
@@ -71,3 +71,16 @@ def test_class_probabilities_sum_to_one(values: list[float]) -> None:
     assert probabilities.dtype == np.float32
     assert probabilities.min() >= 0
     assert probabilities.sum(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ((0, 4), "what speaks for the model's grade"),
+        ((1, 2), "what speaks for retinopathy, from grade 2 on for referral"),
+        ((2, 2), "what speaks for grade 2 or worse"),
+        ((1, 3), "what speaks for the model's grade, taken as 1 at least and 3 at most"),
+    ],
+)
+def test_maps_are_told_by_the_outputs_that_they_explain(outputs: tuple[int, int], words: str) -> None:
+    assert tell_explained(outputs) == words
