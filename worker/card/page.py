@@ -106,6 +106,7 @@ def _tell_fit(record: FitRecord | None) -> str:
         ("`split.csv` lists", f"{whole}; SHA-256 {record.split_sha256}"),
         ("manifest SHA-256", record.manifest_sha256),
         ("epochs, best", f"{record.epochs}, {record.best_epoch}"),
+        ("share of the weights that it began with", f"{record.initial_share or 0:g}"),
         (
             "seed, batch, learning rate, weight decay",
             _list(record.seed, record.batch_size, record.learning_rate, record.weight_decay),

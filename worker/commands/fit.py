@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from producer.progress_bar import progress_bar
+from worker.commands.explained import Explained, parse_explained
 from worker.contract.errors import UsageError
 from worker.contract.settings import read_settings
 from worker.model.bundle import Manifest, describe_invalid, load_bundle
@@ -19,6 +20,8 @@ from worker.training.plan import Plan
 from worker.training.precision import choose_precision
 
 CHECKPOINT_EVERY_S = 120.0
+REFERRAL = (1, 2)
+"""What the maps of a fitted model explain: of higher outputs they point at lesions less often."""
 
 
 def fit(
@@ -51,6 +54,9 @@ def fit(
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better kappa that end the fit.")] = 10,
     batch_size: Annotated[int, typer.Option(min=2, max=1024, help="Pictures in one step.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="The highest, after the warm-up.")] = 1e-3,
+    initial_share: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Of the weights of --init in the bundle's, beside the best epoch's.")
+    ] = 0.0,
     validation_share: Annotated[float, typer.Option(help="Share of the photographs that judge.")] = 0.16,
     balance: Annotated[
         float, typer.Option(min=0, max=1, help="1: grades as they come; 0: each drawn as often as the others.")
@@ -61,6 +67,7 @@ def fit(
         typer.Option(help="auto: bfloat16 where the hardware has it, float32 elsewhere."),
     ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all cores unless given.")] = None,
+    explain: Explained = None,
     name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's unless given.")] = None,
     training_data: Annotated[str, typer.Option(help="Where the photographs come from, for the bundle.")] = "",
     licence: Annotated[str, typer.Option(help="On what terms the weights may be used.")] = "not stated",
@@ -86,11 +93,13 @@ def fit(
     from worker.training.beginning import choose_backbone, make_recipe
     from worker.training.fit import Watch
     from worker.training.learner import limit_threads
-    from worker.training.workshop import Words, gather_pictures, make_bundle, open_folder, set_apart
+    from worker.training.workshop import gather_pictures, make_bundle, open_folder, set_apart
 
     settings = read_settings()
     messages = Console(stderr=True, highlight=False)
     initial = None if init is None else load_bundle(init)
+    if initial is None and initial_share > 0:
+        raise UsageError(f"--initial-share {initial_share:g} is of the weights of --init: give it")
     architecture = choose_backbone(initial, backbone)
     limit_threads(threads)
     try:
@@ -105,17 +114,19 @@ def fit(
             patience=patience,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            initial_share=initial_share,
             balance=balance,
             precision=choose_precision() if precision == "auto" else precision,
             threads=threads,
         )
-        words = Words(name or out.resolve().name.lower(), training_data, licence)
-        Manifest(
-            name=words.name,
+        draft = Manifest(
+            name=name or out.resolve().name.lower(),
             architecture=architecture,
             recipe=plan.recipe,
-            training_data="",
+            explained_outputs=parse_explained(explain, otherwise=REFERRAL),
+            training_data=training_data,
             licence=licence,
+            notes="Not a medical device.",
             weights_sha256="0" * 64,
         )
     except ValidationError as error:
@@ -153,7 +164,7 @@ def fit(
             pictures,
             validation,
             out,
-            words,
+            draft,
             initial=initial,
             ancestry=ancestry,
             resume=resume,

@@ -31,7 +31,9 @@ class FitRecord(BaseModel):
     seed: int
     epochs: int
     best_epoch: int
-    """The first epoch is 1; its averaged weights are the bundle's."""
+    """The first epoch is 1; its averaged weights are the bundle's, or their rest beside `initial_share`."""
+    initial_share: float | None = None
+    """Of the first weights in the bundle's, the rest of them those of the best epoch; None: nothing of them."""
     batch_size: int
     learning_rate: float
     weight_decay: float
@@ -41,4 +43,4 @@ class FitRecord(BaseModel):
     versions: dict[str, str]
     """Of the libraries that did the work."""
     figures: dict[str, float | None]
-    """On the validation pictures at the best epoch; it was chosen on them, so they flatter a little."""
+    """Of the bundle's weights on the validation pictures; these chose the epoch, so they flatter a little."""

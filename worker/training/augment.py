@@ -23,7 +23,7 @@ MAX_COLOUR = 0.12
 """Of the logarithm of each channel's contrast."""
 MAX_TINT = 8.0
 """Grey levels added to each channel."""
-BLUR = (-0.4, 1.0)
+BLUR = (-0.6, 0.5)
 """How much of the way to the blurred picture; less than nothing sharpens."""
 
 

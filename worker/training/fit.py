@@ -39,6 +39,15 @@ class Watch:
     epoch: Callable[[Row], object] = lambda _row: None
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The bundle's weights by name, a row of figures for each epoch, and the figures of the weights themselves."""
+
+    weights: dict[str, NDArray[np.float32]]
+    history: list[Row]
+    figures: Row
+
+
 @dataclass(slots=True)
 class _Progress:
     history: list[Row] = field(default_factory=list)
@@ -56,7 +65,7 @@ def fit(
     resume: bool,
     checkpoint_every_s: float,
     watch: Watch,
-) -> tuple[dict[str, NDArray[np.float32]], list[Row]]:
+) -> Fitted:
     """The averaged weights of the best epoch, and a row of figures for each epoch.
 
     validation: bool (N,), which pictures judge; the others are learnt from. resume: go on from the checkpoint in
@@ -91,7 +100,19 @@ def fit(
         write_whole(folder / CURVES_FILE, draw_curves(done.history, find_best(done.history)))
         watch.epoch(done.history[-1])
     best = folder / BEST_FILE
-    return parse_weights(best.read_bytes(), source=str(best), architecture=plan.architecture), done.history
+    weights = parse_weights(best.read_bytes(), source=str(best), architecture=plan.architecture)
+    if initial is None or plan.initial_share == 0:
+        return Fitted(weights, done.history, done.history[find_best(done.history) - 1])
+    mixed = mix(initial, weights, plan.initial_share)
+    learner.assume(mixed)
+    return Fitted(mixed, done.history, judge(learner.judge(pictures.enhanced[judges]), grades[judges]))
+
+
+def mix(
+    first: Mapping[str, NDArray[np.float32]], last: Mapping[str, NDArray[np.float32]], share: float
+) -> dict[str, NDArray[np.float32]]:
+    """Each weight on the straight line from the last, at a share of 0, to the first, at 1."""
+    return {name: np.asarray(share * first[name] + (1 - share) * last[name], np.float32) for name in last}
 
 
 def find_best(history: list[Row]) -> int:

@@ -48,6 +48,9 @@ class Plan(BaseModel):
     gradient_norm: float = Field(default=1.0, gt=0)
     averaging: float = Field(default=0.995, ge=0, lt=1)
     """Decay of the moving average of the weights, which is what is judged and kept."""
+    initial_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of the first weights in the bundle's, the rest of them those of the best epoch: half and half often does
+    better on other cameras (Wortsman et al. 2022, arXiv 2109.01903)."""
     balance: Share = 0.5
     """Each grade is drawn in proportion to its count to this power: 1 as they come, 0 all grades alike."""
     precision: Precision = "bfloat16"

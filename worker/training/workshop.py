@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from worker.model.bundle_writer import write_bundle
 from worker.model.fit_record import SPLIT_FILE, ByGrade, FitRecord
 from worker.training.ancestry import Ancestry
 from worker.training.examples import Example
-from worker.training.fit import KAPPA, Row, Watch, find_best, fit
+from worker.training.fit import KAPPA, Fitted, Watch, find_best, fit
 from worker.training.pictures import INDEX_FILE, LeftOut, Pictures, prepare_pictures, read_pictures
 from worker.training.plan import Plan
 from worker.training.split import split_groups, write_split
@@ -30,16 +29,6 @@ from worker.training.split import split_groups, write_split
 PLAN_FILE, BUNDLE_FOLDER, HISTORY_FILE, LEFT_OUT_FILE = "plan.json", "bundle", "history.csv", "left_out.csv"
 RECORDED = (KAPPA, "accuracy", "referable_auc", *(f"recall_grade_{grade:d}" for grade in Grade))
 LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What `model.json` says for people."""
-
-    name: str
-    training_data: str = ""
-    licence: str = "not stated"
-    notes: str = "Not a medical device."
 
 
 def open_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
@@ -102,7 +91,7 @@ def make_bundle(
     pictures: Pictures,
     validation: NDArray[np.bool_],
     folder: Path,
-    words: Words,
+    draft: Manifest,
     *,
     initial: Bundle | None,
     ancestry: Ancestry,
@@ -111,11 +100,14 @@ def make_bundle(
     checkpoint_every_s: float,
     watch: Watch,
 ) -> Manifest:
-    """Fit, and write the bundle with its split; the manifest that was written."""
+    """Fit, and write the bundle with its split; the manifest that was written.
+
+    draft: what the manifest says apart from the fit and the weights.
+    """
     hashes = pictures.index.pixel_hashes
     split = write_split(hashes, validation, trained_before=ancestry.trained_on or ())
     first = None if initial is None else initial.weights
-    weights, history = fit(
+    fitted = fit(
         plan,
         pictures,
         validation,
@@ -125,20 +117,14 @@ def make_bundle(
         checkpoint_every_s=checkpoint_every_s,
         watch=watch,
     )
-    write_whole(folder / HISTORY_FILE, _to_csv(list(history[0]), history))
+    write_whole(folder / HISTORY_FILE, _to_csv(list(fitted.history[0]), fitted.history))
     judges = {pixels for pixels, apart in zip(hashes, validation.tolist(), strict=True) if apart}
-    record = _record(plan, pictures, validation, split, history, seen=ancestry.has_seen(judges), ancestry=ancestry)
-    draft = Manifest(
-        name=words.name,
-        architecture=plan.architecture,
-        recipe=plan.recipe,
-        training_data=words.training_data or f"{sum(record.training):,} photographs with reference grades",
-        licence=words.licence,
-        notes=words.notes,
-        fit=record,
-        weights_sha256="0" * 64,
+    record = _record(plan, pictures, validation, split, fitted, seen=ancestry.has_seen(judges), ancestry=ancestry)
+    learnt = draft.training_data or f"{sum(record.training):,} photographs with reference grades"
+    whole = draft.model_copy(update={"fit": record, "training_data": learnt})
+    return write_bundle(
+        folder / BUNDLE_FOLDER, whole, fitted.weights, half_kernels=half_kernels, beside={SPLIT_FILE: split}
     )
-    return write_bundle(folder / BUNDLE_FOLDER, draft, weights, half_kernels=half_kernels, beside={SPLIT_FILE: split})
 
 
 def _record(
@@ -146,12 +132,11 @@ def _record(
     pictures: Pictures,
     validation: NDArray[np.bool_],
     split: bytes,
-    history: list[Row],
+    fitted: Fitted,
     *,
     seen: Literal["no", "yes", "unknown"],
     ancestry: Ancestry,
 ) -> FitRecord:
-    best = find_best(history)
     return FitRecord(
         manifest_sha256=plan.manifest_sha256,
         split_sha256=hashlib.sha256(split).hexdigest(),
@@ -162,8 +147,9 @@ def _record(
         ancestry="unknown" if ancestry.trained_on is None else "known",
         validation_seen=seen,
         seed=plan.seed,
-        epochs=len(history),
-        best_epoch=best,
+        epochs=len(fitted.history),
+        best_epoch=find_best(fitted.history),
+        initial_share=plan.initial_share or None,
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
         weight_decay=plan.weight_decay,
@@ -171,7 +157,7 @@ def _record(
         balance=plan.balance,
         precision=plan.precision,
         versions=_versions(),
-        figures={name: history[best - 1][name] for name in RECORDED},
+        figures={name: fitted.figures[name] for name in RECORDED},
     )
 
 

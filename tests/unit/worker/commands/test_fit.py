@@ -20,6 +20,7 @@ from worker.commands.model import app
 from worker.contract.errors import ModelError, SourceError, UsageError
 from worker.model.bundle import load_bundle
 from worker.model.engines import make_engine
+from worker.model.weights import parse_weights
 from worker.training.pictures import read_pictures
 from worker.training.split import HASH_DIGITS, read_trained_on
 
@@ -61,6 +62,7 @@ def test_fit_makes_a_bundle_that_says_how_it_was_made(fitted: tuple[Path, Any]) 
     assert bundle.model_id == made["model_id"]
     assert (bundle.name, bundle.manifest.training_data) == ("tiny", "24 samples")
     assert bundle.recipe.input_size_px == 32
+    assert bundle.explained_outputs == (1, 2)
     record = bundle.manifest.fit
     assert record is not None
     assert (record.ancestry, record.validation_seen, record.initial_model_id) == ("known", "no", None)
@@ -102,6 +104,7 @@ def test_next_fit_begins_with_the_weights_and_knows_what_they_have_seen(
     out, made = fitted
     shown = run("--manifest", str(eyes), "--out", str(tmp_path / "b"), *QUICK, "--epochs=1", f"--init={out / 'bundle'}")
     assert shown["fit"]["initial_model_id"] == made["model_id"]
+    assert shown["fit"]["initial_share"] is None
     assert shown["fit"]["validation_seen"] == "no"
     other = run(
         "--manifest",
@@ -118,6 +121,26 @@ def test_next_fit_begins_with_the_weights_and_knows_what_they_have_seen(
     first, both = (read_trained_on((fit / "bundle" / "split.csv").read_bytes()) for fit in (out, tmp_path / "c"))
     assert first
     assert first <= both
+
+
+@pytest.mark.slow
+def test_bundle_keeps_the_wanted_share_of_the_first_weights(
+    eyes: Path, fitted: tuple[Path, Any], tmp_path: Path
+) -> None:
+    first, out = fitted[0] / "bundle", tmp_path / "b"
+    options = ("--manifest", str(eyes), "--out", str(out), *QUICK, "--epochs=1", f"--init={first}")
+    shown = run(*options, "--initial-share=0.25", "--explain=0,4")
+    assert (shown["fit"]["initial_share"], shown["explained_outputs"]) == (0.25, [0, 4])
+    before, kept = load_bundle(first).weights, load_bundle(out / "bundle").weights
+    last = parse_weights((out / "best.safetensors").read_bytes(), source="best", architecture="densenet121")
+    for name in ("conv1_conv/kernel", "bn/moving_variance", "head/bias"):
+        assert not np.array_equal(kept[name], last[name])
+        np.testing.assert_allclose(kept[name], 0.25 * before[name] + 0.75 * last[name], rtol=1e-6)
+
+
+def test_share_of_no_weights_is_refused(eyes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--initial-share 0\.5 is of the weights of --init: give it"):
+        run("--manifest", str(eyes), "--out", str(tmp_path / "out"), *QUICK, "--initial-share=0.5")
 
 
 @pytest.mark.slow
