@@ -34,7 +34,7 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_list_names_each_shipped_bundle_with_its_id_and_the_default_one() -> None:
-    shipped = [load_bundle(name).manifest for name in ("densenet121-aptos", DEFAULT_BUNDLE)]
+    shipped = [load_bundle(name).manifest for name in ("densenet121-aptos", "densenet121-aptos-224", DEFAULT_BUNDLE)]
     text = run("list")
     assert text.count("(default)") == 1
     assert f"{DEFAULT_BUNDLE} (default)" in text
