@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.model.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
+from tests.benchmarks.model import MODEL
+from worker.model.bundle import Bundle, load_bundle
 
 Answer = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """Probabilities (N, 5) and, from those that explain, saliency (N, h, w) with its maximum at 1."""
@@ -90,7 +91,7 @@ def _serve(wire: Connection, entry: Entry, pictures: NDArray[np.uint8]) -> None:
     module, _, function = entry.load.partition(":")
     try:
         load: Load = getattr(import_module(module), function)
-        run = load(load_bundle(DEFAULT_BUNDLE), pictures)
+        run = load(load_bundle(MODEL), pictures)
         for _ in range(WARM_UPS):
             began = time.perf_counter()
             answer = run()

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.contender import Contender, Entry, versions_of
 from tests.benchmarks.engines_report import Rates, Turn, plot_rates, rates_table, ratios_table
+from tests.benchmarks.model import MODEL
 from tests.benchmarks.results import describe_machine, write_section
 from worker.contract.errors import ImageError, Ungradable
 from worker.formats.header import Limits
-from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
+from worker.model.bundle import load_bundle
 from worker.steps.prepare import prepare
 
 BATCH = 16
@@ -75,7 +76,7 @@ def main() -> None:
 
 def prepare_batch(folder: Path) -> NDArray[np.uint8]:
     """The first gradable photographs of a folder, by name, as the network sees them; repeated if they are few."""
-    recipe = load_bundle(DEFAULT_BUNDLE).recipe
+    recipe = load_bundle(MODEL).recipe
     limits = Limits(64 * 2**20, 150_000_000)
     found: list[NDArray[np.uint8]] = []
     for path in sorted(folder.glob("*.jpg")):

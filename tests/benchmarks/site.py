@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.model import MODEL
 from tests.benchmarks.photographs import full_size_jpegs
 from tests.services.seaweedfs import AMPLE
 from tests.services.stack import Stack, running
@@ -62,6 +63,7 @@ def _configure(stack: Stack) -> str:
         "AWS_ACCESS_KEY_ID": bucket.access_key,
         "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
     }
+    os.environ.setdefault("FUNDUS_MODEL", MODEL)
     engine = connect(parse_settings())
     upgrade(engine)
     engine.dispose()

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
+from tests.benchmarks.model import MODEL
+from worker.model.bundle import load_bundle
 from worker.model.layout import ARCHITECTURE
 from worker.model.network import load_network
 
@@ -20,7 +21,7 @@ Picture = NDArray[np.uint8]
 
 def load_networks() -> tuple[keras.Model, keras.Model]:
     """The network, and the same with its last convolution as a further output in front."""
-    network = load_network(load_bundle(DEFAULT_BUNDLE))
+    network = load_network(load_bundle(MODEL))
     backbone = network.get_layer(ARCHITECTURE)
     outputs = backbone.output
     for layer in network.layers[1:]:
