@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, Select, select
 
 from worker.console.filters import is_unsure
@@ -12,12 +12,13 @@ from worker.contract.database import reading
 from worker.contract.final_grades import with_final_grades
 from worker.contract.schema import OUTPUTS, gradings, images, models, runs
 from worker.contract.vocabulary import Eye, Review, Status
-from worker.model.ensemble_bundle import AnyManifest, parse_manifest
 from worker.model.layout import EVERY_OUTPUT
-from worker.model.ordinal import tell_explained
+from worker.model.ordinal import ExplainedOutputs, tell_explained
 from worker.model.recipe import Recipe
 
 OTHER_RUNS_SHOWN = 20
+
+_EXPLAINED = TypeAdapter(ExplainedOutputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +98,15 @@ def select_image(connection: Connection, run: str, image_id: str) -> ReadImage |
         return None
     cells: dict[str, Any] = row._asdict()
     outputs = tuple(cells.pop(name) for name in OUTPUTS)
-    manifest = _manifest(cells.pop("document"))
-    source = Source(cells.pop("uri"), cells.pop("sha256"), None if manifest is None else manifest.recipe)
+    document = cells.pop("document")
+    source = Source(cells.pop("uri"), cells.pop("sha256"), _recipe(document))
     cells |= {
         "eye": Eye(row.eye),
         "status": Status(row.status),
         "review": Review(row.review),
         "flags": tuple(word for word in (row.flags or "").split(",") if word),
         "unsure": bool(row.unsure),
-        "explained": tell_explained(EVERY_OUTPUT if manifest is None else manifest.explained_outputs),
+        "explained": tell_explained(_explained_outputs(document)),
     }
     return ReadImage(**cells, source=source, outputs=None if row.grade is None else outputs)
 
@@ -156,9 +157,22 @@ def _query() -> Select[Any]:
     )
 
 
-def _manifest(document: Any) -> AnyManifest | None:
-    """None for a document that is no model's."""
+def _recipe(document: Any) -> Recipe | None:
+    """How the model's photographs are cropped; None for a document that says nothing of it."""
+    if not isinstance(document, dict) or "recipe" not in document:
+        return None
     try:
-        return parse_manifest(document)
+        return Recipe.model_validate(document["recipe"])
     except ValidationError:
         return None
+
+
+def _explained_outputs(document: Any) -> tuple[int, int]:
+    """What the model's maps explain, which is all where its document says nothing of it."""
+    # A whole manifest would load what reads weights, which no console holds.
+    if not isinstance(document, dict):
+        return EVERY_OUTPUT
+    try:
+        return _EXPLAINED.validate_python(document.get("explained_outputs", EVERY_OUTPUT))
+    except ValidationError:
+        return EVERY_OUTPUT

@@ -11,11 +11,12 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from worker.contract.errors import ModelError
 from worker.model import layout
 from worker.model.fit_record import FitRecord
+from worker.model.ordinal import ExplainedOutputs
 from worker.model.recipe import Recipe
 from worker.model.weights import parse_weights
 
@@ -29,18 +30,6 @@ MAX_MANIFEST_BYTES = 64 * 1024
 _MAX_WEIGHTS_BYTES = 512 * 1024 * 1024
 
 Threshold = Annotated[float, Field(gt=0, lt=1)]
-Output = Annotated[int, Field(ge=0, lt=layout.OUTPUTS)]
-
-
-def _must_rise(outputs: tuple[int, int]) -> tuple[int, int]:
-    lowest, highest = outputs
-    if lowest > highest:
-        raise ValueError(f"output {lowest} is above {highest}")
-    return outputs
-
-
-ExplainedOutputs = Annotated[tuple[Output, Output], AfterValidator(_must_rise)]
-"""The lowest and the highest output that a map may explain: the highest passed, brought within them."""
 
 
 class Manifest(BaseModel):

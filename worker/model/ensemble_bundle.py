@@ -19,7 +19,6 @@ from worker.model.bundle import (
     MAX_MANIFEST_BYTES,
     NAME_PATTERN,
     Bundle,
-    ExplainedOutputs,
     Manifest,
     Threshold,
     describe_invalid,
@@ -30,6 +29,7 @@ from worker.model.bundle import (
     read_weights,
 )
 from worker.model.layout import EVERY_OUTPUT, last_layer
+from worker.model.ordinal import ExplainedOutputs
 from worker.model.recipe import Recipe
 
 MAX_MEMBERS = 8

@@ -1,13 +1,28 @@
-"""What the five cumulative outputs mean: a grade, and what a map of one of them shows; NumPy only."""
+"""What the five cumulative outputs mean: a grade, and what a map of one of them shows; known without a network."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 
 from worker.contract.vocabulary import REFERABLE_FROM, Flag, Grade
 from worker.items import Decision
-from worker.model.layout import EVERY_OUTPUT
+from worker.model.layout import EVERY_OUTPUT, OUTPUTS
+
+Output = Annotated[int, Field(ge=0, lt=OUTPUTS)]
+
+
+def _must_rise(outputs: tuple[int, int]) -> tuple[int, int]:
+    lowest, highest = outputs
+    if lowest > highest:
+        raise ValueError(f"output {lowest} is above {highest}")
+    return outputs
+
+
+ExplainedOutputs = Annotated[tuple[Output, Output], AfterValidator(_must_rise)]
+"""The lowest and the highest output that a map may explain: the highest passed, brought within them."""
 
 
 def decode_outputs(probabilities: NDArray[np.float32], thresholds: Sequence[float]) -> Decision:
