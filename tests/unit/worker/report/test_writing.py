@@ -27,6 +27,7 @@ from worker.contract.schema import models, runs
 from worker.contract.settings import Settings
 from worker.contract.vocabulary import Eye, Grade, Status
 from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.model.ensemble_bundle import EnsembleManifest, Member, View
 from worker.report import writing as report_writing
 from worker.report.patients import NEXT_STEPS
 from worker.report.place import folder_place
@@ -134,6 +135,29 @@ def test_patients_pictures_and_numbers_are_there(ledger: Ledger, out: Path) -> N
         4,
         ["right", "left"],
     )
+
+
+def test_page_says_what_the_colours_of_the_model_show(ledger: Ledger, out: Path) -> None:
+    ensemble = EnsembleManifest(
+        name="twice", members=(Member(manifest=MANIFEST, views=(View.AS_IS, View.MIRRORED)),), explained_outputs=(2, 2)
+    )
+    document = ensemble.model_dump(mode="json")
+    with writing(ledger.engine) as connection:
+        connection.execute(
+            models.insert().values(model_id=ensemble.model_id, name="twice", document=document, registered_at=NOON)
+        )
+    for run, model_id in (("july", MANIFEST.model_id), ("june", ensemble.model_id)):
+        ledger.fill(run, references(run), {run: 1})
+        with writing(ledger.engine) as connection:
+            connection.execute(runs.update().where(runs.c.name == run).values(model_id=model_id))
+    report(ledger, "july", out)
+    assert "Colours: what speaks for retinopathy, from grade 2 on for referral." in (out / "index.html").read_text()
+    assert "by Grad-CAM at <code>relu</code>" in (out / "index.html").read_text()
+    report(ledger, "june", out)
+    page = (out / "index.html").read_text()
+    assert "Colours: what speaks for grade 2 or worse." in page
+    # The members of an ensemble may differ in their last layer.
+    assert "by Grad-CAM</dd>" in page
 
 
 def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(ledger: Ledger, out: Path) -> None:
