@@ -27,7 +27,7 @@ from worker.console.headers import CONTENT_SECURITY_POLICY
 from worker.contract.database import connect, reading, writing
 from worker.contract.migrate import require_current
 from worker.contract.reading_schema import decisions
-from worker.contract.schema import gradings, images
+from worker.contract.schema import gradings, images, models
 from worker.contract.settings import Settings, parse_settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import Role
@@ -410,6 +410,22 @@ def test_address_of_nothing_is_answered_with_a_sentence(
     assert answer.status_code == status
     assert "<h1>" in answer.text
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"explained_outputs": [1, 2]}, "retinopathy, from grade 2 on for referral"),
+        ({"explained_outputs": [2, 9]}, "the model&#39;s grade"),
+        ({}, "the model&#39;s grade"),
+    ],
+)
+def test_page_says_what_the_colours_of_the_model_show(
+    document: dict[str, Any], words: str, visit: Callable[[str], Visitor], engine: Engine
+) -> None:
+    with writing(engine) as connection:
+        connection.execute(update(models).values(document=document))
+    assert f"The overlay's colours show what speaks for {words}." in visit("anna").get(IMAGE).text
 
 
 def test_photograph_and_overlay_come_through_the_server(
