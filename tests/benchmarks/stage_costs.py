@@ -120,7 +120,7 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
         outcomes = []
         with meter.stage("upload"):
             for image, prediction, overlay in zip(lease.images, predictions, encoded, strict=True):
-                decision = decide_grade(prediction, bundle.thresholds)
+                decision = decide_grade(prediction, bundle)
                 key = publish_overlay(
                     storage.overlays,
                     overlay,
