@@ -30,6 +30,7 @@ from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
 from worker.contract.references import object_place
 from worker.contract.settings import parse_settings
+from worker.decoding.child import KEPT_HEAP
 
 CORES = os.cpu_count() or 1
 COSTED_IMAGES = 64
@@ -117,8 +118,10 @@ def stage_costs(uris: list[str]) -> dict[str, dict[str, float]]:
 def _run_stages(uris: list[str], times: int) -> list[dict[str, dict[str, float]]]:
     """So many at once."""
     program = [sys.executable, "-m", "tests.benchmarks.stage_costs", *map(str, server_pids())]
+    environment = os.environ | KEPT_HEAP
     children = [
-        subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(times)
+        subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(times)
     ]
     with ThreadPoolExecutor(times) as threads:
         answers = list(threads.map(lambda child: child.communicate("\n".join(uris))[0], children))

@@ -168,6 +168,26 @@ def test_process_is_light_and_knows_no_secret(pool: DecoderPool, monkeypatch: py
     assert "PATH" in names
 
 
+def test_photographs_of_one_size_take_the_memory_of_the_one_before() -> None:
+    picture = cv2.imdecode(np.frombuffer(GOOD, np.uint8), cv2.IMREAD_COLOR)
+    data = cv2.imencode(".jpg", cv2.resize(picture, (4288, 2848)))[1].tobytes()
+    pool = DecoderPool(RECIPE, settings(decode_processes=1), program=ROGUE)
+
+    def new_pages() -> int:
+        (process,) = children()
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[7])
+
+    try:
+        for _ in range(3):
+            pool.submit(data).result(60)
+        before = new_pages()
+        for _ in range(3):
+            pool.submit(data).result(60)
+        assert new_pages() - before < 300  # As glibc does it if nobody tells it: 1,200.
+    finally:
+        pool.close()
+
+
 def test_process_is_replaced_after_its_share_of_images() -> None:
     pool = DecoderPool(RECIPE, settings(decode_processes=1), program=ROGUE, images_per_process=2)
     try:
