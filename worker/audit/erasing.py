@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from worker.audit.looking import Looker
 from worker.items import Enhanced
-from worker.model.evidence import enlarge
+from worker.model.evidence import show
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Of the inscribed circle's pixels that are blurred, or brought back."""
@@ -93,12 +93,11 @@ def _rank(order: Order, saliency: NDArray[np.float32], side: int, seed: int) -> 
     places = np.arange(side) - (side - 1) / 2
     distance = np.hypot(places[:, None], places[None, :])
     if order == "map":
-        height = enlarge(saliency[None, None], side, side)[0, 0]
+        height = show(saliency, side, side)
     elif order == "centre":
         height = -distance.astype(np.float32)
     else:
-        cells = random.random((1, 1, RANDOM_CELLS, RANDOM_CELLS)).astype(np.float32)
-        height = enlarge(cells, side, side)[0, 0]
+        height = show(random.random((RANDOM_CELLS, RANDOM_CELLS)).astype(np.float32), side, side)
     field = distance <= side / 2
     sequence = np.lexsort((random.random(int(field.sum())), -height[field]))
     turns = np.full((side, side), 2.0)

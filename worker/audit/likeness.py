@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from worker.model.evidence import enlarge
+from worker.model.evidence import show
 
 GRID = 64
 """Maps are compared on a grid of this side, whatever their own."""
@@ -13,15 +13,15 @@ FIELD = 0.9
 
 
 def spread(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A map (h, w) on the grid, (GRID, GRID)."""
-    return np.asarray(enlarge(saliency[None, None], GRID, GRID)[0, 0], np.float32)
+    """A map (h, w) on the grid, (GRID, GRID), as people see it."""
+    return show(saliency, GRID, GRID)
 
 
 def compare(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """From -1 to 1; both on the grid. A map that is the same everywhere has nothing in common with any: 0."""
     places = (np.arange(GRID) - (GRID - 1) / 2) / (GRID / 2)
     field = np.hypot(places[:, None], places[None, :]) <= FIELD
-    # Bilinear interpolation leaves differences in the last digit where a map is even.
+    # Interpolation leaves differences in the last digit where a map is even.
     first, second = (rankdata(np.round(each[field], 5)) for each in (one, other))
     first, second = first - first.mean(), second - second.mean()
     size = float(np.sqrt((first**2).sum() * (second**2).sum()))

@@ -52,6 +52,14 @@ def test_order_of_the_map_begins_at_its_highest_place_and_takes_each_pixel_of_th
     assert set(zip(*np.nonzero(turns < 4 / count), strict=True)) == {(r, c) for r in (19, 20) for c in (43, 44)}
 
 
+def test_order_of_the_map_is_that_of_what_people_see() -> None:
+    # Two cells share the peak: the cubic is highest between them, where a bilinear map is even.
+    shared = map_of(ROW, COLUMN)[0] + map_of(ROW, COLUMN - 1)[0]
+    turns = _rank("map", shared, SIDE, 0)
+    first = set(zip(*np.nonzero(turns < 4 / (turns < 2).sum()), strict=True))
+    assert first == {(r, c) for r in (19, 20) for c in (39, 40)}
+
+
 def test_order_from_the_centre_goes_outwards_and_random_ones_differ_by_seed() -> None:
     turns = _rank("centre", np.zeros((8, 8), np.float32), SIDE, 0)
     assert turns[32, 32] < turns[32, 40] < turns[32, 60] < turns[0, 0] == 2
