@@ -109,6 +109,16 @@ class Channel(redis.Channel):  # type: ignore[misc]
     """Takes tasks from queues, and broadcasts from the others."""
 
     QoS = _QoS
+    _sender: Redis | None = None
+
+    def _create_client(self, asynchronous: bool = False) -> Redis:  # noqa: FBT001, FBT002 - as Kombu has it
+        """One client for all messages; Kombu makes one for each, which is a quarter of the work of sending it."""
+        if asynchronous:
+            polled: Redis = super()._create_client(asynchronous)
+            return polled
+        if self._sender is None or self._sender.connection_pool is not self.pool:
+            self._sender = super()._create_client()
+        return self._sender
 
     def _get_client(self) -> type[Redis]:
         super()._get_client()

@@ -126,6 +126,16 @@ def test_a_message_of_the_largest_chunk_passes(settings: Settings, broker_url: s
     assert log == []
 
 
+def test_one_client_sends_all_messages_until_its_connections_are_given_up(settings: Settings) -> None:
+    with make_celery(settings).connection_for_write() as connection:
+        channel = connection.default_channel
+        first = channel._create_client()
+        assert channel._create_client() is first
+        assert channel._create_client(asynchronous=True) is not first
+        channel._disconnect_pools()
+        assert channel._create_client() is not first
+
+
 def test_what_cannot_be_put_back_on_its_queue_is_dropped(settings: Settings, broker_url: str) -> None:
     with Redis.from_url(broker_url) as broker, capture_logs() as log:
         good = envelope(settings, broker)
