@@ -38,7 +38,7 @@ def canonical_uri(text: str, *, folder: Path) -> str:
         )
     except ImageReferenceError as error:
         raise ValueError(error.detail) from error
-    fragment = urlsplit(text).fragment
+    fragment = urlsplit(text).fragment if "#" in text else ""
     if not fragment:
         return uri
     if not uri.endswith(".npy") or not STACK_ENTRY.fullmatch(fragment):

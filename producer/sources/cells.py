@@ -9,6 +9,7 @@ MAX_PATIENT_ID_CHARS = 128
 _UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _FORMULA = ("=", "+", "-", "@")
 
+_GRADES = {str(int(grade)): grade for grade in Grade}
 _EYES = {
     "": Eye.UNKNOWN,
     "unknown": Eye.UNKNOWN,
@@ -49,9 +50,10 @@ def parse_grade(text: str) -> Grade | None:
     """One digit from 0 to 4; empty is none given."""
     if not text:
         return None
-    if text not in ("0", "1", "2", "3", "4"):
+    grade = _GRADES.get(text)
+    if grade is None:
         raise ValueError(f"{text[:80]!r} is no grade from 0 to 4")
-    return Grade(int(text))
+    return grade
 
 
 def parse_sha256(text: str) -> str | None:

