@@ -23,9 +23,11 @@ import pytest
 from tests.integration.processes import FUNDUS, fundus, fundus_json, wait_until_finished, worker
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.seaweedfs import Bucket
+from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 GRADABLE = sorted(path.name for path in SAMPLES.glob("IDRiD_*.jpg"))
+INPUT_SIZE_PX = load_bundle(DEFAULT_BUNDLE).recipe.input_size_px
 QUICK = {"FUNDUS_RESEND_AFTER_S": "5", "FUNDUS_RECONCILE_EVERY_S": "1", "FUNDUS_MAX_WAIT_MS": "5"}
 
 
@@ -166,7 +168,8 @@ def grade_samples(place: Place, tmp_path: Path) -> None:
         ("black-frame", "ungradable", "no_field"),
         ("not-an-image", "failed", "image_format"),
     ]
-    assert len(place.rows("SELECT saliency FROM gradings WHERE status = 'graded'")[0][0]) == 8 * 8 * 2
+    saliency = place.rows("SELECT saliency FROM gradings WHERE status = 'graded'")[0][0]
+    assert len(saliency) == (INPUT_SIZE_PX // 32) ** 2 * 2
 
     again = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=place.env)
     assert again["new"] == 0
@@ -211,7 +214,8 @@ def test_stack_of_preprocessed_images_is_graded_as_it_is(sqlite_and_folder: Plac
     """The notebook's way of keeping pictures: one array of float RGB in [0, 1], one CSV of diagnoses."""
     place = sqlite_and_folder
     pictures = [cv2.cvtColor(cv2.imread(str(SAMPLES / name)), cv2.COLOR_BGR2RGB) for name in GRADABLE[:3]]
-    array = np.stack([cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in pictures])
+    square = (INPUT_SIZE_PX, INPUT_SIZE_PX)
+    array = np.stack([cv2.resize(picture, square, interpolation=cv2.INTER_AREA) for picture in pictures])
     np.save(tmp_path / "images.npy", array.astype(np.float32) / 255)
     (tmp_path / "labels.csv").write_text("id_code,diagnosis\na,0\nb,1\nc,2\n")
     fundus("db", "upgrade", env=place.env)

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     patient_key: SecretStr | None = None
     """Secret, 32 characters or more: a producer keeps patient ids only as their HMAC-SHA-256 under it."""
 
-    model: str = "densenet121-aptos-256"
+    model: str = "densenet121-aptos-320"
     """A model bundle: the name of a shipped one, or a directory."""
     engine: Literal["auto", "tensorflow", "openvino"] = "auto"
     """What runs the network; `auto`: OpenVINO on a CPU where it is installed, TensorFlow elsewhere."""

@@ -20,7 +20,7 @@ from worker.model.ordinal import ExplainedOutputs
 from worker.model.recipe import Recipe
 from worker.model.weights import parse_weights
 
-DEFAULT_BUNDLE = "densenet121-aptos-256"
+DEFAULT_BUNDLE = "densenet121-aptos-320"
 MANIFEST_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"

@@ -110,5 +110,5 @@ def test_folder_that_exists_is_left_alone(ledger: Engine) -> None:
 def test_bundle_that_did_not_grade_the_run_is_refused(ledger: Engine) -> None:
     fundus("july", "--sensitivity", "0.9", "--out", "new", "--resamples", "100")
     shown = fundus("july", "--sensitivity", "0.9", "--out", "newer", "--model", "./new", status=2)
-    assert "run july was graded by densenet121-aptos-256" in shown
+    assert "run july was graded by densenet121-aptos-320" in shown
     assert "give --model" in shown
