@@ -59,10 +59,11 @@ class Meter:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add what happens inside to a stage."""
-        servers_s, worker_s = used_s(self._servers), time.process_time()
+        servers = self._servers if name in TALKING else []
+        servers_s, worker_s = used_s(servers), time.process_time()
         yield
         self.worker_s[name] += time.process_time() - worker_s
-        self.servers_s[name] += used_s(self._servers) - servers_s if name in TALKING else 0
+        self.servers_s[name] += used_s(servers) - servers_s
 
 
 def measure(uris: list[str], servers: list[int]) -> Meter:
@@ -88,20 +89,19 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
             )
         with meter.stage("fetch"):
             data = [fetch_photograph(storage, image.uri, max_bytes=settings.max_image_bytes) for image in lease.images]
-        with meter.stage("acquire"):
-            photographs = [decode_photograph(one, cover_px=side, limits=limits) for one in data]
-        with meter.stage("field"):
-            fields = [find_field(one, recipe) for one in photographs]
-        with meter.stage("gradability"):
-            for photograph, field in zip(photographs, fields, strict=True):
+        prepared = []
+        for read in data:
+            # Each photograph's pictures take the memory of the last one's, as in a decoder.
+            with meter.stage("acquire"):
+                photograph = decode_photograph(read, cover_px=side, limits=limits)
+            with meter.stage("field"):
+                field = find_field(photograph, recipe)
+            with meter.stage("gradability"):
                 assess_gradability(photograph, field)
-        with meter.stage("enhance"):
-            for photograph, field in zip(photographs, fields, strict=True):
+            with meter.stage("enhance"):
                 enhance(photograph, field, recipe)
-        with meter.stage("canvas"):
-            prepared = [
-                prepare(one, recipe=recipe, overlay_size_px=settings.overlay_size_px, limits=limits) for one in data
-            ]
+            with meter.stage("canvas"):
+                prepared.append(prepare(read, recipe=recipe, overlay_size_px=settings.overlay_size_px, limits=limits))
         with meter.stage("engine"):
             predictions = [
                 prediction
@@ -110,13 +110,12 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
                     [one.enhanced for one in prepared[start : start + settings.max_batch_size]]
                 )
             ]
-        with meter.stage("overlay"):
-            drawn = [
-                render_overlay(one, prediction.saliency, settings.overlay_colours)
-                for one, prediction in zip(prepared, predictions, strict=True)
-            ]
-        with meter.stage("encode"):
-            encoded = [encode_overlay(one, settings.overlay_format, settings.overlay_quality) for one in drawn]
+        encoded = []
+        for one, prediction in zip(prepared, predictions, strict=True):
+            with meter.stage("overlay"):
+                drawn = render_overlay(one, prediction.saliency, settings.overlay_colours)
+            with meter.stage("encode"):
+                encoded.append(encode_overlay(drawn, settings.overlay_format, settings.overlay_quality))
         outcomes = []
         with meter.stage("upload"):
             for image, prediction, overlay in zip(lease.images, predictions, encoded, strict=True):
