@@ -6,7 +6,6 @@ a bias. Averages of logits are therefore means of averaged maps, and the rectifi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,20 +65,18 @@ def enlarge(maps: Array, height: int, width: int) -> Array:
 
 
 def show(saliency: Array, height: int, width: int) -> Array:
-    """A map (h, w) as people see it, (height, width) in [0, 1]: by cubic convolution (Keys 1981).
+    """A map (h, w) as people see it, (height, width) in [0, 1]: by cubic convolution (Keys 1981, with OpenCV's -0.75).
 
     Between cells the curve may rise above them: evidence that two cells share peaks between them, not in the middle of
     one. What swings below zero is cut off, and the highest is 1 again.
     """
-    down, across = cubic_weights(saliency.shape[0], height), cubic_weights(saliency.shape[1], width)
+    down, across = _cubic(saliency.shape[0], height), _cubic(saliency.shape[1], width)
     positive = np.maximum(down @ saliency @ across.T, 0)
     return np.asarray(positive / (positive.max() or 1), np.float32)
 
 
-@lru_cache(maxsize=1024)
-def cubic_weights(size: int, wanted: int) -> Array:
-    """Of the cubic convolution of `show` along one side, (wanted, size), float32, read-only: four pixels have a share
-    in each wanted one, and the outermost go on beyond the edge."""
+def _cubic(size: int, wanted: int) -> Array:
+    """(wanted, size): the weights of the four nearest pixels; the outermost go on beyond the edge."""
     places = (np.arange(wanted) + 0.5) * size / wanted - 0.5
     before, weights = np.floor(places).astype(np.int64), np.zeros((wanted, size), np.float32)
     for tap in range(-1, 3):
@@ -87,7 +84,6 @@ def cubic_weights(size: int, wanted: int) -> Array:
         near = _SHARPNESS * (far**3 - 5 * far**2 + 8 * far - 4)
         weight = np.where(far <= 1, (_SHARPNESS + 2) * far**3 - (_SHARPNESS + 3) * far**2 + 1, near)
         np.add.at(weights, (np.arange(wanted), np.clip(before + tap, 0, size - 1)), weight)
-    weights.setflags(write=False)
     return weights
 
 
