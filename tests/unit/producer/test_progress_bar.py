@@ -43,8 +43,12 @@ def test_bar_of_work_that_goes_well_is_not_red() -> None:
 def test_bar_of_unknown_length_is_not_red() -> None:
     on = console(terminal=True, colours="standard")
     bar = progress_bar(on)
+    seconds = [0.0]
+    bar.get_time = lambda: seconds[-1]
     bar.add_task("grading", total=None)
-    on.print(bar.get_renderable())
+    for tenth in range(20):  # A light runs along it, and is now and then between two columns.
+        seconds.append(tenth / 10)
+        on.print(bar.get_renderable())
     assert "\x1b[36m" in shown(on)
     assert "\x1b[31m" not in shown(on)
     assert "\x1b[35m" not in shown(on)

@@ -171,10 +171,11 @@ def test_process_is_light_and_knows_no_secret(pool: DecoderPool, monkeypatch: py
 def test_photographs_of_one_size_take_the_memory_of_the_one_before() -> None:
     picture = cv2.imdecode(np.frombuffer(GOOD, np.uint8), cv2.IMREAD_COLOR)
     data = cv2.imencode(".jpg", cv2.resize(picture, (4288, 2848)))[1].tobytes()
+    others = children()
     pool = DecoderPool(RECIPE, settings(decode_processes=1), program=ROGUE)
 
     def new_pages() -> int:
-        (process,) = children()
+        (process,) = children() - others
         return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[7])
 
     try:
