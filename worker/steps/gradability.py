@@ -17,6 +17,8 @@ from worker.items import Field, Photograph
 from worker.resize import resize_part
 
 _SIZE_PX = 224
+_LARGE = 3
+"""Sides of a large box in `_SIZE_PX`."""
 _INNER = 0.9
 """The rim is left out: its own edge would pass for detail."""
 _SATURATED = 250
@@ -98,8 +100,7 @@ def assess_gradability(photograph: Photograph, field: Field) -> None:
 
 def measure_field(photograph: Photograph, field: Field) -> Measures:
     """Raises Ungradable(no_field) where the border lies outside the box."""
-    rows, columns = slice(field.top, field.bottom), slice(field.left, field.right)
-    picture = resize_part(photograph, rows, columns, height=_SIZE_PX, width=_SIZE_PX, interpolation=cv2.INTER_AREA)
+    picture = _resize_box(photograph, field)
     x, y = _places_in_border(field)
     inner = np.asarray(x**2 + y**2 < _INNER**2)
     if not inner.any():
@@ -122,6 +123,17 @@ def measure_field(photograph: Photograph, field: Field) -> Measures:
         contrast=(_quantile(ordered, 0.9) - _quantile(ordered, 0.1)) / 2.563,
         detail=_least_slope(*(slope[inner] for slope in _slopes(fine))),
     )
+
+
+def _resize_box(photograph: Photograph, field: Field) -> NDArray[np.uint8]:
+    """uint8 (S, S, 3). A large box is halved on the way, which takes half the time; an odd last line is left out."""
+    rows, columns = slice(field.top, field.bottom), slice(field.left, field.right)
+    height, width = field.bottom - field.top, field.right - field.left
+    if min(height, width) < _LARGE * _SIZE_PX:
+        return resize_part(photograph, rows, columns, height=_SIZE_PX, width=_SIZE_PX, interpolation=cv2.INTER_AREA)
+    even = photograph.rgb[field.top : field.bottom - height % 2, field.left : field.right - width % 2]
+    half = cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(half, (_SIZE_PX, _SIZE_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _places_in_border(field: Field) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -51,6 +51,17 @@ def test_brightness_is_the_median_of_the_brightest_channel() -> None:
     assert refusal(np.full((224, 224, 3), 24, np.uint8)) == ("too_dark", "median brightness 24, 25 is needed")
 
 
+def test_large_photograph_measures_as_a_small_one() -> None:
+    small = red(waves(20, across=9, down=7))
+    large = small.repeat(4, axis=0).repeat(4, axis=1)
+    odd = np.pad(large, ((0, 1), (0, 1), (0, 0)), mode="edge")
+    for picture, tolerance in ((large, 1e-6), (odd, 0.02)):
+        height, width, _ = picture.shape
+        border = Ellipse((width - 1) / 2, (height - 1) / 2, width / 2, height / 2)
+        found = asdict(measure(picture, Field(0, height, 0, width, border)))
+        assert found == pytest.approx(asdict(measure(small)), rel=tolerance)
+
+
 def test_saturation_counts_green_alone() -> None:
     half = red()
     half[:, :112] = 255
