@@ -11,6 +11,8 @@ from worker.contract.errors import SettingsError
 from worker.items import Prepared
 
 NOTEBOOK_COLOURS = "notebook"
+_MANY_PX = 40
+"""Of a cell's side on the canvas: between neighbours as near as that a cubic is straight."""
 
 
 def draw_in_one_thread() -> None:
@@ -85,13 +87,20 @@ def encode_overlay(rgb: NDArray[np.uint8], fmt: Literal["png", "jpeg"], quality:
     return encoded.tobytes()
 
 
+def _smooth(saliency: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """The cubic's, float32 (height, width); of far fewer cells to within a level of 255, in a third of the time."""
+    if min(width, height) >= _MANY_PX * max(saliency.shape):
+        half = cv2.resize(saliency, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.resize(saliency, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
 def _place_on_canvas(saliency: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
     """Levels 0 to 255 of each pixel of the canvas, uint8 (C, C): in the box the map as `show` has it, 0 beyond it."""
     top, bottom, left, right = prepared.box
-    smooth = cv2.resize(saliency, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC)
-    _, smooth = cv2.threshold(smooth, 0, 0, cv2.THRESH_TOZERO)
-    _, highest, _, _ = cv2.minMaxLoc(smooth)
-    shown = smooth[max(-top, 0) :, max(-left, 0) :]
+    _, positive = cv2.threshold(_smooth(saliency, right - left, bottom - top), 0, 0, cv2.THRESH_TOZERO)
+    _, highest, _, _ = cv2.minMaxLoc(positive)
+    shown = positive[max(-top, 0) :, max(-left, 0) :]
     levels = np.zeros(prepared.canvas.shape[:2], np.uint8)
     place = levels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     place[:] = cv2.convertScaleAbs(shown[: place.shape[0], : place.shape[1]], alpha=255 / (highest or 1))

@@ -45,10 +45,11 @@ def test_saliency_runs_smoothly_between_the_centres_of_its_cells() -> None:
     np.testing.assert_array_equal(overlay[1, :, 1], [0, 52, 178, 255])
 
 
-def test_overlay_shows_the_map_that_the_pointing_game_judges() -> None:
-    saliency = np.random.default_rng(1).random((8, 8), np.float32)
-    levels = render_overlay(prepare(grey(100, 0)), saliency, opacity=1.0)[1:, :, 1]
-    np.testing.assert_allclose(levels, 255 * show(saliency, 100, 100)[1:], atol=0.51)
+@pytest.mark.parametrize(("cells", "side", "apart"), [(8, 100, 0.51), (10, 512, 1.51), (7, 467, 1.51)])
+def test_overlay_shows_the_map_that_the_pointing_game_judges(cells: int, side: int, apart: float) -> None:
+    saliency = np.random.default_rng(1).random((cells, cells), np.float32)
+    levels = render_overlay(prepare(grey(side, 0)), saliency, opacity=1.0)[1:, :, 1]
+    np.testing.assert_allclose(levels, 255 * show(saliency, side, side)[1:], atol=apart)
 
 
 def test_saliency_fills_the_box_and_is_low_beyond_it() -> None:
