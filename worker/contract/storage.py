@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -233,6 +234,7 @@ class Storage:
                 s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},
             ),
         )
+        client.meta.events.register_last("before-call.s3", _send_at_once)
         return client
 
     @cached_property
@@ -337,6 +339,15 @@ def _open_object(client: "S3Client", bucket: str, key: str) -> "GetObjectOutputT
         raise StorageError(f"cannot read {address}: {_reason(error)}") from error
     except BotoCoreError as error:
         raise StorageError(f"cannot read {address}: {_reason(error)}") from error
+
+
+def _send_at_once(params: dict[str, Any], **_: object) -> None:
+    """Send what is in memory together with its head.
+
+    Asking first whether it may come (Expect: 100-continue) costs a round trip, read byte by byte.
+    """
+    if isinstance(params.get("body"), BytesIO):
+        params["headers"].pop("Expect", None)
 
 
 def _reason(error: Any) -> str:

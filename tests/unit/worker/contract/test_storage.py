@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
 
 from tests.services.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.services.seaweedfs import Bucket
@@ -156,6 +157,20 @@ def test_bucket_keeps_type_cache_and_metadata(bucket: Bucket) -> None:
     assert head["CacheControl"] == CACHE_CONTROL == "private, max-age=31536000, immutable"
     assert head["Metadata"] == {"run": "july", "grade": "3"}
     assert "ContentEncoding" not in head
+
+
+def test_overlay_is_sent_without_asking_first_and_a_file_is_not(bucket: Bucket, tmp_path: Path) -> None:
+    storage, asked = Storage(parse_settings()), []
+
+    def see(request: AWSPreparedRequest, **_: object) -> None:
+        asked.append("Expect" in request.headers)
+
+    storage.client.meta.events.register("before-send.s3", see)
+    (tmp_path / "report.html").write_bytes(LARGE)
+    storage.overlays.put("image.png", LARGE, **PNG)
+    storage.overlays.put_file("report.html", tmp_path / "report.html", content_type="text/html")
+    assert asked == [False, True]
+    assert storage.overlays.get("image.png") == storage.overlays.get("report.html") == LARGE
 
 
 @pytest.mark.parametrize("key", AWKWARD_KEYS)
