@@ -15,15 +15,20 @@ def server_pids() -> list[int]:
 
 def used_s(pids: Iterable[int]) -> float:
     """Seconds of processor time that these processes, their children and their dead children have taken so far."""
-    total = 0.0
+    return sum(used_by(pids).values())
+
+
+def used_by(pids: Iterable[int]) -> dict[int, float]:
+    """The same of each process, its dead children included."""
+    used = {}
     for pid in pids:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             for one in (process, *process.children(recursive=True)):
                 with suppress(psutil.NoSuchProcess):
                     times = one.cpu_times()
-                    total += times.user + times.system + times.children_user + times.children_system
-    return total
+                    used[one.pid] = times.user + times.system + times.children_user + times.children_system
+    return used
 
 
 def machine_busy_s() -> float:

@@ -26,7 +26,7 @@ import psycopg
 from tests.benchmarks.contender import versions_of
 from tests.benchmarks.contenders import Round, celery_peer, our_worker, ray_peer
 from tests.benchmarks.peers.services import TABLE
-from tests.benchmarks.processor_time import machine_busy_s, server_pids, used_s
+from tests.benchmarks.processor_time import machine_busy_s, server_pids, used_by
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
@@ -107,10 +107,12 @@ def arrange_peers(bucket: str) -> None:
 def timed(work: Round, count: int) -> Timed:
     """One round, and how busy processes that are none of this benchmark kept the machine meanwhile."""
     ours = [os.getpid()]
-    began, busy_s, own_s = time.perf_counter(), machine_busy_s(), used_s(ours)
+    began, busy_s, before = time.perf_counter(), machine_busy_s(), used_by(ours)
     seconds = work(count)
     wall_s = time.perf_counter() - began
-    others_s = machine_busy_s() - busy_s - (used_s(ours) - own_s)
+    # One by one: a process of Ray that ends takes what it had used before along.
+    own_s = sum(used - before.get(pid, 0.0) for pid, used in used_by(ours).items())
+    others_s = machine_busy_s() - busy_s - own_s
     return Timed(count / seconds, max(0.0, others_s) / (wall_s * CORES))
 
 
