@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.whole_job [--images N] [--rounds N] [--no-peers]
 
-Rounds are interleaved. Ray comes last, with rounds of ours of its own: its processes take 3 % of two cores while they
+Rounds are interleaved. Ray comes last, with rounds of ours beside it: its processes take of the machine while they
 wait, and suffer where they are stopped. The bound is the processor time that the stages of one image cost when they are
 called one after the other, the servers' share included, divided by the cores. It is taken twice: with the rest of the
 machine idle, and with every core at it, as in the job: cores share caches, memory and power, and the same work costs

@@ -344,7 +344,7 @@ def _open_object(client: "S3Client", bucket: str, key: str) -> "GetObjectOutputT
 def _send_at_once(params: dict[str, Any], **_: object) -> None:
     """Send what is in memory together with its head.
 
-    Asking first whether it may come (Expect: 100-continue) costs a round trip, read byte by byte.
+    Asking first whether it may come (Expect: 100-continue) costs a round trip, whose end is read byte by byte.
     """
     if isinstance(params.get("body"), BytesIO):
         params["headers"].pop("Expect", None)
