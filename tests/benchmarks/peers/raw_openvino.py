@@ -30,15 +30,16 @@ def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
         "CPU",
         {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "THROUGHPUT"},
     )
-    requests = [compiled.create_infer_request() for _ in inputs]
-    for request, part in zip(requests, inputs, strict=True):
-        request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(part), shared_memory=True))
+    # A tensor that shares an array's memory does not keep the array.
+    held = [(compiled.create_infer_request(), np.ascontiguousarray(part)) for part in inputs]
+    for request, part in held:
+        request.set_input_tensor(openvino.Tensor(part, shared_memory=True))
 
     def run() -> Answer:
-        for request in requests:
+        for request, _ in held:
             request.start_async(share_inputs=True)
-        for request in requests:
+        for request, _ in held:
             request.wait()
-        return np.concatenate([request.get_output_tensor().data for request in requests]), None
+        return np.concatenate([request.get_output_tensor().data for request, _ in held]), None
 
     return run
