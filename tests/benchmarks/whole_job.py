@@ -1,12 +1,12 @@
 """The whole job, full-size JPEGs in S3 to overlays in S3 and rows in PostgreSQL: ours, its bound, and its peers.
 
-    python -m tests.benchmarks.whole_job [--images N] [--rounds N] [--no-peers]
+    python -m tests.benchmarks.whole_job [--images N] [--rounds N] [--no-peers] [--title TEXT]
 
 Rounds are interleaved. Ray comes last, with rounds of ours beside it: its processes take of the machine while they
 wait, and suffer where they are stopped. The bound is the processor time that the stages of one image cost when they are
 called one after the other, the servers' share included, divided by the cores. It is taken twice: with the rest of the
 machine idle, and with every core at it, as in the job: cores share caches, memory and power, and the same work costs
-more there.
+more there. Over a peer's rate it is the most that ours could be ahead of it without cheaper stages.
 """
 
 import argparse
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=960)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--title", default="Whole job")
     options = parser.parse_args()
     with ExitStack() as cleanup:
         site = cleanup.enter_context(open_site())
@@ -87,7 +88,7 @@ def main() -> None:
             peer = warm("ray_data", cleanup.enter_context(ray_peer(keys, site.scratch / "ray.log")))
             for _ in range(options.rounds):
                 have_turns({"ours beside ray_data": ours, "ray_data": peer})
-        print(report(costs, rounds, counts))
+        print(report(options.title, costs, rounds, counts))
 
 
 def arrange_peers(bucket: str) -> None:
@@ -143,7 +144,9 @@ def _run_stages(uris: list[str], times: int) -> list[dict[str, dict[str, float]]
     return [json.loads(answer.splitlines()[-1]) for answer in answers]
 
 
-def report(costs: list[dict[str, dict[str, float]]], rounds: dict[str, list[Timed]], counts: dict[str, int]) -> str:
+def report(
+    title: str, costs: list[dict[str, dict[str, float]]], rounds: dict[str, list[Timed]], counts: dict[str, int]
+) -> str:
     """The tables, which are written to RESULTS.md as well."""
     bounds, idle_bounds = (
         [CORES / (sum(cost[part].values()) + sum(cost["servers_s"].values())) for cost in costs]
@@ -151,7 +154,7 @@ def report(costs: list[dict[str, dict[str, float]]], rounds: dict[str, list[Time
     )
     body = "\n\n".join(
         [
-            "## Whole job",
+            f"## {title}",
             f"Photographs of 4288 x 2848 in S3 to overlays in S3 and rows in PostgreSQL, {len(costs)} interleaved "
             "rounds; median, least and greatest. The bound is the processor time of all stages, called one after the "
             "other, that of the servers included while a stage talks to them, over the cores: "
@@ -178,7 +181,7 @@ def report(costs: list[dict[str, dict[str, float]]], rounds: dict[str, list[Time
             as_table(("ours against", "ratio", "target"), ratio_rows(idle_bounds, bounds, rounds)),
         ]
     )
-    write_section("whole job", body)
+    write_section(title.lower(), body)
     return body
 
 
@@ -208,6 +211,8 @@ def ratio_rows(idle_bounds: list[float], bounds: list[float], rounds: dict[str, 
             beside = rounds.get(f"ours beside {name}", ours)
             ratios = [one.rate / theirs.rate for one, theirs in zip(beside, rounds[name], strict=True)]
             rows.append((name, spread(ratios, 1), target))
+            most = [bound / theirs.rate for bound, theirs in zip(bounds, rounds[name], strict=True)]
+            rows.append((f"{name}, were ours at that bound", spread(most, 1), ""))
     return rows
 
 
