@@ -31,6 +31,12 @@ TENSORFLOW = ("tensorflow-cpu", "keras")
 
 ENTRIES = (
     Entry("fundus, OpenVINO", "tests.benchmarks.own_engines:load_openvino", explains=True, packages=("openvino",)),
+    Entry(
+        "fundus, OpenVINO int8",
+        "tests.benchmarks.own_engines:load_openvino_int8",
+        explains=True,
+        packages=("openvino",),
+    ),
     Entry("fundus, TensorFlow", "tests.benchmarks.own_engines:load_tensorflow", explains=True, packages=TENSORFLOW),
     Entry("raw OpenVINO", "tests.benchmarks.peers.raw_openvino:load", explains=False, packages=("openvino",)),
     Entry("TensorFlow", "tests.benchmarks.peers.tensorflow_forward:load", explains=False, packages=TENSORFLOW),

@@ -1,4 +1,4 @@
-"""Our two engines as contenders: a list of pictures as the batcher gives it, to checked predictions."""
+"""Our engines as contenders: a list of pictures as the batcher gives it, to checked predictions."""
 
 from collections.abc import Callable
 
@@ -19,6 +19,11 @@ def load_tensorflow(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[],
 def load_openvino(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
     """bfloat16 where the processor has it."""
     return _timed(make_engine("openvino", bundle), pictures)
+
+
+def load_openvino_int8(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
+    """Most convolutions in 8 bits, the rest as `load_openvino`."""
+    return _timed(make_engine("openvino-int8", bundle), pictures)
 
 
 def _timed(engine: Engine, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:

@@ -1,4 +1,4 @@
-"""`fundus model`: list, show, import, fit, calibrate, combine and judge model bundles."""
+"""`fundus model`: list, show, import, fit, calibrate, quantise, combine and judge model bundles."""
 
 import json
 from pathlib import Path
@@ -15,6 +15,7 @@ from worker.commands.fit import fit
 from worker.commands.model_audit import audit
 from worker.commands.model_calibrate import calibrate
 from worker.commands.model_ensemble import ensemble
+from worker.commands.model_quantise import quantise
 from worker.contract.errors import UsageError
 from worker.model.bundle import (
     DEFAULT_BUNDLE,
@@ -141,6 +142,7 @@ app.command()(card)
 app.command()(calibrate)
 app.command()(ensemble)
 app.command()(audit)
+app.command()(quantise)
 
 
 def _make_recipe(

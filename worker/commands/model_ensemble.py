@@ -72,7 +72,12 @@ def ensemble(
         manifest = EnsembleManifest(
             name=name or out.resolve().name,
             members=tuple(
-                Member(manifest=network.manifest, weight=share, views=_VIEWS[looks])
+                # An ensemble has no ranges for 8 bits.
+                Member(
+                    manifest=network.manifest.model_copy(update={"ranges_sha256": None}),
+                    weight=share,
+                    views=_VIEWS[looks],
+                )
                 for network, share in zip(members, weights, strict=True)
             ),
             thresholds=thresholds.pop() if len(thresholds) == 1 else (0.5, 0.5, 0.5, 0.5, 0.5),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from worker.contract.errors import ModelError
 from worker.model import layout
 from worker.model.fit_record import FitRecord
 from worker.model.ordinal import ExplainedOutputs
+from worker.model.ranges import MAX_RANGES_BYTES, RANGES_FILE, parse_ranges
 from worker.model.recipe import Recipe
 from worker.model.weights import parse_weights
 
@@ -58,6 +59,8 @@ class Manifest(BaseModel):
     fit: FitRecord | None = None
     """How the weights came to be, where `fundus model fit` made them."""
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    ranges_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the file that an engine in 8 bits needs beside the weights, where there is one."""
 
     @model_validator(mode="after")
     def _target_layer_exists(self) -> Self:
@@ -76,7 +79,8 @@ class Manifest(BaseModel):
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 over the canonical content, the weights' SHA-256 included."""
         # Ids outlive versions: what an earlier one did not know does not count while it changes nothing.
-        content = self.model_dump(mode="json", exclude_none=True)
+        # Ranges are an engine's aid; its precision makes no other model, either.
+        content = self.model_dump(mode="json", exclude_none=True, exclude={"ranges_sha256"})
         if self.temperature == 1:
             del content["temperature"]
         if self.explained_outputs == layout.EVERY_OUTPUT:
@@ -91,6 +95,8 @@ class Bundle:
 
     manifest: Manifest
     weights: MappingProxyType[str, NDArray[np.float32]]
+    ranges: MappingProxyType[str, NDArray[np.float32]] | None = None
+    """Of the maps by layer, for an engine in 8 bits; None where they were not measured."""
 
     @cached_property
     def model_id(self) -> str:
@@ -143,17 +149,27 @@ def load_bundle(ref: str | Path) -> Bundle:
     """
     folder = find_bundle(ref)
     manifest = read_manifest(folder)
-    return read_weights(folder / WEIGHTS_FILE, manifest)
+    bundle = read_weights(folder / WEIGHTS_FILE, manifest)
+    if manifest.ranges_sha256 is None:
+        return bundle
+    path = folder / RANGES_FILE
+    data = _read_promised(path, MAX_RANGES_BYTES, manifest.ranges_sha256)
+    return replace(bundle, ranges=MappingProxyType(parse_ranges(data, source=str(path))))
 
 
 def read_weights(path: Path, manifest: Manifest) -> Bundle:
-    """The bundle of a manifest and its file of weights. Raises ModelError as `load_bundle`."""
-    data = read_bounded(path, _MAX_WEIGHTS_BYTES)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != manifest.weights_sha256:
-        raise ModelError(f"{path}: SHA-256 is {sha256}, {MANIFEST_FILE} promises {manifest.weights_sha256}")
+    """The bundle of a manifest and its file of weights, without ranges. Raises ModelError as `load_bundle`."""
+    data = _read_promised(path, _MAX_WEIGHTS_BYTES, manifest.weights_sha256)
     weights = parse_weights(data, source=str(path), architecture=manifest.architecture)
     return Bundle(manifest, MappingProxyType(weights))
+
+
+def _read_promised(path: Path, limit_bytes: int, promised: str) -> bytes:
+    data = read_bounded(path, limit_bytes)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != promised:
+        raise ModelError(f"{path}: SHA-256 is {sha256}, {MANIFEST_FILE} promises {promised}")
+    return data
 
 
 def find_bundle(ref: str | Path) -> Path:

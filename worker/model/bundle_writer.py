@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.contract.errors import ModelError, UsageError
-from worker.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from worker.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_manifest
 from worker.model.ensemble_bundle import AnyManifest, EnsembleManifest
 from worker.model.fit_record import SPLIT_FILE
+from worker.model.ranges import RANGES_FILE, Ranges, parse_ranges, serialise_ranges
 from worker.model.weights import parse_weights, serialise_weights
 
 
@@ -46,9 +47,18 @@ def rewrite_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
         parts = zip(manifest.weights_files, manifest.split_files, strict=True)
         write_ensemble(folder, manifest, [(source / weights, source / split) for weights, split in parts])
     else:
-        weights = _copy_weights(source / WEIGHTS_FILE, manifest)
-        split = _copy_split(source / SPLIT_FILE, SPLIT_FILE, manifest)
-        _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **split})
+        promised = manifest.ranges_sha256
+        ranges = {} if promised is None else {RANGES_FILE: _copy_promised(source / RANGES_FILE, promised)}
+        _write_network(source, folder, manifest, ranges)
+
+
+def add_ranges(source: Path, folder: Path, ranges: Ranges) -> Manifest:
+    """Write the bundle `source` of one network into a new folder, with these ranges. Raises as `rewrite_bundle`."""
+    data = serialise_ranges(ranges)
+    parse_ranges(data, source=f"{folder / RANGES_FILE}")
+    manifest = read_manifest(source).model_copy(update={"ranges_sha256": hashlib.sha256(data).hexdigest()})
+    _write_network(source, folder, manifest, {RANGES_FILE: data})
+    return manifest
 
 
 def write_ensemble(folder: Path, manifest: EnsembleManifest, parts: Sequence[tuple[Path, Path]]) -> None:
@@ -59,19 +69,25 @@ def write_ensemble(folder: Path, manifest: EnsembleManifest, parts: Sequence[tup
     files: dict[str, bytes] = {}
     names = zip(manifest.weights_files, manifest.split_files, strict=True)
     for (weights_name, split_name), (weights, split), member in zip(names, parts, manifest.members, strict=True):
-        files[weights_name] = _copy_weights(weights, member.manifest)
+        files[weights_name] = _copy_promised(weights, member.manifest.weights_sha256)
         files |= _copy_split(split, split_name, member.manifest)
     _write_files(folder, {**files, MANIFEST_FILE: _encode(manifest)})
 
 
-def _copy_weights(path: Path, manifest: Manifest) -> bytes:
+def _write_network(source: Path, folder: Path, manifest: Manifest, beside: Mapping[str, bytes]) -> None:
+    weights = _copy_promised(source / WEIGHTS_FILE, manifest.weights_sha256)
+    split = _copy_split(source / SPLIT_FILE, SPLIT_FILE, manifest)
+    _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **split, **beside})
+
+
+def _copy_promised(path: Path, promised: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from error
     sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != manifest.weights_sha256:
-        raise ModelError(f"{path}: SHA-256 is {sha256}, the manifest promises {manifest.weights_sha256}")
+    if sha256 != promised:
+        raise ModelError(f"{path}: SHA-256 is {sha256}, the manifest promises {promised}")
     return data
 
 

@@ -107,6 +107,8 @@ class EnsembleManifest(BaseModel):
     def model_id(self) -> str:
         """As that of a single network; what the members are is part of the content."""
         content = self.model_dump(mode="json")
+        for member in content["members"]:
+            del member["manifest"]["ranges_sha256"]
         for explaining in (content, *(member["manifest"] for member in content["members"])):
             if explaining["explained_outputs"] == list(EVERY_OUTPUT):
                 # Ids outlive versions, as those of single networks do.

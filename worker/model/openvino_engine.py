@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from worker.contract.errors import ModelError
 from worker.items import Enhanced, Prediction
 from worker.model.batch import blank_images, to_predictions
 from worker.model.bundle import Bundle
 from worker.model.evidence import Evidence
-from worker.model.openvino_graph import build_openvino_evidence_graph, build_openvino_graph
+from worker.model.openvino_graph import Operands, as_they_are, build_openvino_evidence_graph, build_openvino_graph
 from worker.model.openvino_program import OpenVinoProgram, Precision
 
 
@@ -14,8 +15,10 @@ class OpenVinoEngine:
     """An `Engine` of the graph that TensorFlow runs."""
 
     def __init__(self, bundle: Bundle, precision: Precision | None = None) -> None:
+        """precision: the quicker of the floats unless given. Raises ModelError for int8 without ranges."""
         self.bundle = bundle
-        self._program = OpenVinoProgram(build_openvino_graph(bundle), bundle.recipe.input_size_px, precision)
+        graph = build_openvino_graph(bundle, _operands(bundle, precision))
+        self._program = OpenVinoProgram(graph, bundle.recipe.input_size_px, precision)
         self.device = self._program.device
 
     def warm_up(self, batch_size: int) -> None:
@@ -35,8 +38,10 @@ class OpenVinoMember:
     """A `MemberEngine` of the graph that TensorFlow runs."""
 
     def __init__(self, bundle: Bundle, precision: Precision | None = None) -> None:
+        """See `OpenVinoEngine`."""
         self.bundle = bundle
-        self._program = OpenVinoProgram(build_openvino_evidence_graph(bundle), bundle.recipe.input_size_px, precision)
+        graph = build_openvino_evidence_graph(bundle, _operands(bundle, precision))
+        self._program = OpenVinoProgram(graph, bundle.recipe.input_size_px, precision)
         self.device = self._program.device
 
     def warm_up(self, batch_size: int) -> None:
@@ -48,3 +53,13 @@ class OpenVinoMember:
         """See `MemberEngine.weigh`."""
         logits, maps = self._program.run(enhanced)
         return Evidence(logits, maps)
+
+
+def _operands(bundle: Bundle, precision: Precision | None) -> Operands:
+    if precision != "int8":
+        return as_they_are
+    if bundle.ranges is None:
+        raise ModelError(f"{bundle.name} has no ranges for 8 bits; `fundus model quantise` measures them")
+    from worker.model.openvino_int8 import in_bytes
+
+    return in_bytes(bundle.ranges)

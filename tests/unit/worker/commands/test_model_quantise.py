@@ -1,0 +1,83 @@
+"""`fundus model quantise` on real photographs, judged by others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from worker.commands.model import app
+from worker.contract.errors import FundusError, ModelError, SourceError, UsageError
+from worker.model.bundle import load_bundle
+from worker.model.ranges import range_shapes
+from worker.training import quantise as module
+
+SAMPLES = Path(__file__).parents[4] / "producer" / "samples"
+BUNDLE = "densenet121-aptos-224"
+
+
+def write_manifest(folder: Path, count: int) -> Path:
+    photographs = sorted(SAMPLES.glob("IDRiD_*.jpg"))
+    rows = [f"{photographs[number % len(photographs)]},{number},{number % 2}" for number in range(count)]
+    manifest = folder / "eyes.csv"
+    manifest.write_text("\n".join(["uri,image_id,reference_grade", *rows]) + "\n")
+    return manifest
+
+
+def run(folder: Path, *arguments: str, count: int = 64, bundle: str = BUNDLE) -> Any:
+    manifest = write_manifest(folder, count)
+    out = folder / "quick"
+    options = ["--manifest", str(manifest), "--out", str(out), "--images", "32", *arguments]
+    environment = {"FUNDUS_SOURCE_ROOTS": f"{SAMPLES},{folder}"}
+    return CliRunner().invoke(app, ["quantise", bundle, *options], env=environment)
+
+
+def refused(outcome: Any, kind: type[FundusError], sentence: str, folder: Path) -> None:
+    assert isinstance(outcome.exception, kind)
+    assert sentence in str(outcome.exception)
+    assert not (folder / "quick").exists()
+
+
+def test_bundle_is_the_same_model_with_ranges(tmp_path: Path) -> None:
+    outcome = run(tmp_path, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    quick, before = load_bundle(tmp_path / "quick"), load_bundle(BUNDLE)
+    assert found["model_id"] == quick.model_id == before.model_id
+    assert (found["precision"], found["images"]) == ("int8", 32)
+    assert found["same_grades"] >= 0.997
+    assert quick.ranges is not None
+    assert quick.ranges.keys() == range_shapes().keys()
+    assert (tmp_path / "quick" / "split.csv").exists()
+
+
+def test_network_that_eight_bits_would_change_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = module.measure_ranges
+
+    def a_tenth(*arguments: Any) -> dict[str, Any]:
+        return {layer: np.float32(0.1) * array for layer, array in measure(*arguments).items()}
+
+    monkeypatch.setattr(module, "measure_ranges", a_tenth)
+    refused(run(tmp_path), ModelError, f"{BUNDLE} in 8 bits fails the gate on 32 photographs: same grade", tmp_path)
+
+
+def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path) -> None:
+    refused(run(tmp_path, count=63), SourceError, "31 photographs to judge by, 32 are needed of 63 in all", tmp_path)
+    refused(run(tmp_path, count=20), SourceError, "20 photographs to measure, 32 are needed of 20 in all", tmp_path)
+    refused(run(tmp_path, bundle="none-such"), ModelError, "no model bundle 'none-such'", tmp_path)
+
+
+def test_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "quick").mkdir()
+    outcome = run(tmp_path)
+    assert isinstance(outcome.exception, UsageError)
+    assert not list((tmp_path / "quick").iterdir())
+
+
+def test_ensemble_is_refused(tmp_path: Path) -> None:
+    twice = tmp_path / "twice"
+    made = CliRunner().invoke(app, ["ensemble", BUNDLE, "--looks", "mirrored", "--out", str(twice)])
+    assert made.exit_code == 0, made.output
+    refused(run(tmp_path, bundle=str(twice)), UsageError, "is an ensemble; 8 bits are for a single network", tmp_path)

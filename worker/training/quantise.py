@@ -1,0 +1,78 @@
+"""Measure the ranges of a network's maps on some photographs, and judge its 8 bits by others."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.contract.errors import ModelError, SourceError
+from worker.contract.settings import Settings
+from worker.items import Enhanced, Prediction
+from worker.model.bundle import Bundle
+from worker.model.gate import Verdict, judge
+from worker.model.openvino_engine import OpenVinoEngine
+from worker.model.openvino_int8 import measure_ranges
+from worker.training.examples import Example
+from worker.training.pictures import LeftOut, prepare_each
+
+BATCH = 16
+LEAST = 32
+"""Photographs of either part."""
+
+
+def quantise(
+    bundle: Bundle,
+    examples: Sequence[Example],
+    *,
+    images: int,
+    seed: int,
+    settings: Settings,
+    step: Callable[[], object],
+) -> tuple[dict[str, NDArray[np.float32]], Verdict]:
+    """The ranges, of so many photographs drawn at random, and what the others say of grades and maps in 8 bits.
+
+    They are compared with float32. `step` is called after each photograph. Raises SourceError where either part has too
+    few of them, ModelError where the gate is failed.
+    """
+    order = np.random.default_rng(seed).permutation(len(examples))
+    measured, judges = ([examples[index] for index in part] for part in (order[:images], order[images:]))
+    for part, some in (("to measure", measured), ("to judge by", judges)):
+        if len(some) < LEAST:
+            raise SourceError(f"{len(some)} photographs {part}, {LEAST} are needed of {len(examples)} in all")
+    ranges = measure_ranges(bundle, _batches(bundle, measured, settings, step))
+    ready = replace(bundle, ranges=MappingProxyType(ranges))
+    engines = OpenVinoEngine(bundle, "f32"), OpenVinoEngine(ready, "int8")
+    expected: list[Prediction] = []
+    got: list[Prediction] = []
+    for batch in _batches(bundle, judges, settings, step):
+        for engine, answers in zip(engines, (expected, got), strict=True):
+            answers.extend(engine.predict(batch))
+    verdict = judge(expected, got, bundle.thresholds, precision="int8", model_id=bundle.model_id)
+    if not verdict.passed:
+        figures = "; ".join(" ".join(line.split()) for line in verdict.lines)
+        raise ModelError(f"{bundle.name} in 8 bits fails the gate on {verdict.images:,} photographs: {figures}")
+    return ranges, verdict
+
+
+def _batches(
+    bundle: Bundle, examples: Sequence[Example], settings: Settings, step: Callable[[], object]
+) -> Iterator[list[Enhanced]]:
+    """What no worker would grade is left out. Raises SourceError where nothing remains."""
+    batch: list[Enhanced] = []
+    left_out: LeftOut | None = None
+    none = True
+    for _, prepared in prepare_each(examples, bundle.recipe, settings=settings):
+        step()
+        if isinstance(prepared, LeftOut):
+            left_out = prepared
+            continue
+        batch.append(prepared.enhanced)
+        if len(batch) == BATCH:
+            yield batch
+            batch, none = [], False
+    if batch:
+        yield batch
+    elif none and left_out is not None:
+        raise SourceError(f"no photograph can be graded; the last: {left_out.code}, {left_out.detail}")
