@@ -105,7 +105,11 @@ def _tell_fit(record: FitRecord | None) -> str:
         ("left out as unsound or ungradable", str(record.left_out)),
         ("`split.csv` lists", f"{whole}; SHA-256 {record.split_sha256}"),
         ("manifest SHA-256", record.manifest_sha256),
-        ("epochs, best", f"{record.epochs}, {record.best_epoch}"),
+        ("epochs, best", f"{record.epochs}, {record.best_epoch}, by its {record.chosen_by or 'kappa'}"),
+        (
+            "thresholds",
+            "0.5" if record.thresholds is None else f"with the highest {record.thresholds} on what was learnt from",
+        ),
         ("share of the weights that it began with", f"{record.initial_share or 0:g}"),
         (
             "seed, batch, learning rate, weight decay",

@@ -51,7 +51,14 @@ def fit(
         typer.Option(help="field: the border becomes a circle, cut off or squashed; lit_box, or that of --init."),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, max=1000, help="Most epochs.")] = 30,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better kappa that end the fit.")] = 10,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one that end the fit.")] = 10,
+    choose_by: Annotated[
+        Literal["kappa", "loss"], typer.Option(help="What makes an epoch better, on what judges.")
+    ] = "kappa",
+    thresholds: Annotated[
+        Literal["half", "kappa"],
+        typer.Option(help="Of the outputs: 0.5 each, or those with the highest kappa on what was learnt from."),
+    ] = "half",
     batch_size: Annotated[int, typer.Option(min=2, max=1024, help="Pictures in one step.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="The highest, after the warm-up.")] = 1e-3,
     initial_share: Annotated[
@@ -79,7 +86,8 @@ def fit(
     """Fit the network to photographs with reference grades.
 
     A sixth of them is set apart to judge, by pixels and by patient; the epoch with the best quadratic weighted kappa is
-    kept. Pictures go through the worker's own steps, once. OUT keeps checkpoint, curves, history and split.
+    kept, or with --choose-by the one with the least loss. Pictures go through the worker's own steps, once. OUT keeps
+    checkpoint, curves, history and split.
 
     Examples:
 
@@ -112,6 +120,8 @@ def fit(
             validation_share=validation_share,
             epochs=epochs,
             patience=patience,
+            choose_by=choose_by,
+            thresholds=thresholds,
             batch_size=batch_size,
             learning_rate=learning_rate,
             initial_share=initial_share,

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def make_engine(name: EngineName, model: Model) -> Engine:
     """The engine of that name. `auto`: OpenVINO where it can run the model, passed the gate and there is no GPU.
 
-    `openvino-int8` is never chosen unasked: it passed the gate, and yet gives about one image in a thousand another grade.
-    Raises SettingsError for an engine that is not installed or cannot run the model.
+    `openvino-int8` is never chosen unasked: it passed the gate, and yet gives about one image in a thousand another
+    grade. Raises SettingsError for an engine that is not installed or cannot run the model.
     """
     if isinstance(model, Ensemble):
         return _make_ensemble(name, model)

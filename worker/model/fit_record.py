@@ -32,6 +32,10 @@ class FitRecord(BaseModel):
     epochs: int
     best_epoch: int
     """The first epoch is 1; its averaged weights are the bundle's, or their rest beside `initial_share`."""
+    chosen_by: Literal["loss"] | None = None
+    """What made it the best on the validation pictures; None: its kappa."""
+    thresholds: Literal["kappa"] | None = None
+    """What the bundle's have the highest of on the training pictures; None: they are 0.5."""
     initial_share: float | None = None
     """Of the first weights in the bundle's, the rest of them those of the best epoch; None: nothing of them."""
     batch_size: int

@@ -26,6 +26,13 @@ MAX_TINT = 8.0
 BLUR = (-0.6, 0.5)
 """How much of the way to the blurred picture; less than nothing sharpens."""
 
+REFLEX_SHARE = 0.5
+"""Of the pictures that get bands like the sheen of nerve fibres in young eyes, or choroidal vessels in pale ones."""
+MAX_REFLEX = 110.0
+"""Grey levels at their brightest."""
+_BENDS = (5, 14)
+"""Of a band across the side, at most."""
+
 
 def augment(pictures: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     """Each picture changed at random in all these ways, uint8 (N, S, S, 3) to the same.
@@ -34,7 +41,7 @@ def augment(pictures: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     and the recipe's circle is cut again.
     """
     size_px, count = recipe.input_size_px, tf.shape(pictures)[0]
-    seeds = tf.unstack(tf.random.split(seed, 4))
+    seeds = tf.unstack(tf.random.split(seed, 5))
     turned = tf.raw_ops.ImageProjectiveTransformV3(
         images=pictures,
         transforms=_transforms(count, seeds[0], size_px),
@@ -47,7 +54,7 @@ def augment(pictures: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     seen = _blur(seen, tf.random.stateless_uniform((count, 1, 1, 1), seeds[1], *BLUR))
     middle = recipe.offset if recipe.enhancement == "graham" else 0.0
     tint = tf.random.stateless_uniform((count, 1, 1, 3), seeds[2], -MAX_TINT, MAX_TINT)
-    seen = (seen - middle) * _contrast(count, seeds[3], size_px) + middle + tint
+    seen = (seen - middle) * _contrast(count, seeds[3], size_px) + middle + tint + _reflexes(count, seeds[4], size_px)
     seen = tf.cast(tf.round(tf.clip_by_value(seen, 0, 255)), tf.uint8)
     if not recipe.cut_to_circle:
         return seen
@@ -67,6 +74,33 @@ def _transforms(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
     x, y = (middle + MAX_SHIFT * size_px * shift for shift in (across, down))
     zero = tf.zeros_like(a)
     return tf.stack([a, b, middle - a * x - b * y, c, d, middle - c * x - d * y, zero, zero], axis=1)
+
+
+def _reflexes(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
+    """Grey levels to add, float32 (N, S, S, 3): bright bands where smooth noise crosses zero, in soft patches.
+
+    Their own local mean is taken from them, as background subtraction does.
+    """
+    seeds = tf.unstack(tf.random.split(seed, 5))
+
+    def noise(key: tf.Tensor, cells: int) -> tf.Tensor:
+        coarse = tf.random.stateless_normal((count, cells, cells, 1), key)
+        return tf.image.resize(coarse, (size_px, size_px), "bicubic")
+
+    few, many = _BENDS
+    fine = tf.random.stateless_uniform((count, 1, 1, 1), seeds[0]) < 0.5
+    bends = tf.where(fine, noise(seeds[1], many), noise(seeds[1], few))
+    numbers = tf.random.stateless_uniform((7, count, 1, 1, 1), seeds[2])
+    there, strength, width, spread, red, green, blue = tf.unstack(numbers)
+    bands = tf.exp(-tf.square(bends / (0.1 + 0.6 * width)))
+    patches = tf.clip_by_value(noise(seeds[3], few) + 1.5 * spread - 0.5, 0, 1)
+    streaks = 0.5 + 0.5 * tf.clip_by_value(noise(seeds[4], size_px // 6), -1, 1)
+    reflex = bands * patches * streaks
+    side = max(3, int(size_px / 15) | 1)
+    reflex -= tf.nn.avg_pool2d(reflex, side, 1, "SAME")
+    # White as a nerve fibre's sheen, or the colours of the choroid.
+    colour = tf.concat([1 - 0.3 * red, 1 - 0.5 * green, 1 - 0.8 * blue], axis=-1)
+    return tf.where(there < REFLEX_SHARE, MAX_REFLEX * strength * reflex * colour, 0.0)
 
 
 def _blur(pictures: tf.Tensor, share: tf.Tensor) -> tf.Tensor:

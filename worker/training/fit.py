@@ -1,10 +1,10 @@
-"""Fit a network to prepared pictures, epoch by epoch, until kappa rises no more; go on where a killed fit stopped."""
+"""Fit a network to prepared pictures, epoch by epoch, until it gets no better; go on where a killed fit stopped."""
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from worker.training.learner import Learner
 from worker.training.pictures import Pictures
 from worker.training.plan import Plan
 from worker.training.sampling import order_epoch
+from worker.training.thresholds import HALF, Thresholds, choose_thresholds
 
 CHECKPOINT_FILE, BEST_FILE, CURVES_FILE = "checkpoint.npz", "best.safetensors", "curves.png"
 KAPPA = "quadratic_weighted_kappa"
@@ -41,9 +42,10 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The bundle's weights by name, a row of figures for each epoch, and the figures of the weights themselves."""
+    """The bundle's weights by name and its thresholds, a row of figures for each epoch, and those of the bundle."""
 
     weights: dict[str, NDArray[np.float32]]
+    thresholds: Thresholds
     history: list[Row]
     figures: Row
 
@@ -66,7 +68,7 @@ def fit(
     checkpoint_every_s: float,
     watch: Watch,
 ) -> Fitted:
-    """The averaged weights of the best epoch, and a row of figures for each epoch.
+    """The averaged weights of the best epoch, thresholds for them, and a row of figures for each epoch.
 
     validation: bool (N,), which pictures judge; the others are learnt from. resume: go on from the checkpoint in
     `folder`, where there is one; the weights are then, to the bit, those of a fit that never stopped. That holds on one
@@ -82,7 +84,7 @@ def fit(
         learner.restore(saved.state)
         done.history, done.losses = saved.history, saved.losses
     watch.begin(learner.steps * plan.batch_size, plan.epochs * steps_per_epoch * plan.batch_size)
-    while len(done.history) < plan.epochs and not _is_over(done.history, plan.patience):
+    while len(done.history) < plan.epochs and not _is_over(done.history, plan):
         epoch = len(done.history)
         order = training[_order(plan, grades[training], epoch)][learner.steps - epoch * steps_per_epoch :]
         for batch in augmented_batches(pictures.enhanced, grades, order, plan, first_step=learner.steps):
@@ -93,19 +95,22 @@ def fit(
         figures = judge(learner.judge(pictures.enhanced[judges]), grades[judges])
         done.history.append({"epoch": epoch + 1, "loss": float(np.mean(done.losses)), **figures})
         done.losses = []
-        if find_best(done.history) == epoch + 1:
+        if find_best(done.history, plan.choose_by) == epoch + 1:
             # Before the checkpoint: killed in between, the fit does this epoch again and comes to the same.
             write_whole(folder / BEST_FILE, serialise_weights(learner.averaged_weights(), half_kernels=False))
         _save(folder, learner, done)
-        write_whole(folder / CURVES_FILE, draw_curves(done.history, find_best(done.history)))
+        write_whole(folder / CURVES_FILE, draw_curves(done.history, find_best(done.history, plan.choose_by)))
         watch.epoch(done.history[-1])
     best = folder / BEST_FILE
     weights = parse_weights(best.read_bytes(), source=str(best), architecture=plan.architecture)
-    if initial is None or plan.initial_share == 0:
-        return Fitted(weights, done.history, done.history[find_best(done.history) - 1])
-    mixed = mix(initial, weights, plan.initial_share)
-    learner.assume(mixed)
-    return Fitted(mixed, done.history, judge(learner.judge(pictures.enhanced[judges]), grades[judges]))
+    if initial is not None and plan.initial_share > 0:
+        weights = mix(initial, weights, plan.initial_share)
+    learner.assume(weights)
+    thresholds = HALF
+    if plan.thresholds == "kappa":
+        thresholds = choose_thresholds(learner.judge(pictures.enhanced[training]), grades[training])
+    figures = judge(learner.judge(pictures.enhanced[judges]), grades[judges], thresholds)
+    return Fitted(weights, thresholds, done.history, figures)
 
 
 def mix(
@@ -115,14 +120,19 @@ def mix(
     return {name: np.asarray(share * first[name] + (1 - share) * last[name], np.float32) for name in last}
 
 
-def find_best(history: list[Row]) -> int:
-    """The epoch with the highest kappa, the first of equals; an epoch whose kappa cannot be told is the worst."""
+def find_best(history: list[Row], choose_by: Literal["kappa", "loss"]) -> int:
+    """The epoch with the highest kappa, or the lowest loss on the validation pictures; the first of equals.
+
+    An epoch whose kappa cannot be told is the worst.
+    """
+    if choose_by == "loss":
+        return 1 + int(np.argmin([row["validation_loss"] for row in history]))
     kappas = [-np.inf if row[KAPPA] is None else row[KAPPA] for row in history]
     return 1 + int(np.argmax(kappas))
 
 
-def _is_over(history: list[Row], patience: int) -> bool:
-    return bool(history) and len(history) - find_best(history) >= patience
+def _is_over(history: list[Row], plan: Plan) -> bool:
+    return bool(history) and len(history) - find_best(history, plan.choose_by) >= plan.patience
 
 
 def _order(plan: Plan, grades: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:

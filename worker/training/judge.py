@@ -9,23 +9,24 @@ from worker.contract.vocabulary import Status
 from worker.evaluation.agreement import measure
 from worker.evaluation.labelled import Labelled
 from worker.model.ordinal import decode_outputs
+from worker.training.thresholds import HALF, Thresholds
 
-THRESHOLDS = (0.5, 0.5, 0.5, 0.5, 0.5)
 
-
-def judge(probabilities: NDArray[np.float32], grades: NDArray[np.int64]) -> dict[str, float | None]:
+def judge(
+    probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = HALF
+) -> dict[str, float | None]:
     """All figures by name, and `validation_loss`; None where these pictures cannot tell.
 
     probabilities: float32 (N, 5). grades: reference grades, int (N,).
     """
-    figures = measure(label(probabilities, grades), np.ones(len(grades)))
+    figures = measure(label(probabilities, grades, thresholds), np.ones(len(grades)))
     targets = grades[:, None] >= np.arange(probabilities.shape[1])
     likely = np.clip(np.where(targets, probabilities, 1 - probabilities).astype(np.float64), 1e-7, 1)
     figures["validation_loss"] = float(-np.log(likely).mean())
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
-def label(probabilities: NDArray[np.float32], grades: NDArray[np.int64]) -> Labelled:
+def label(probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = HALF) -> Labelled:
     """The pictures as if a run had graded them."""
     count = len(grades)
     nothing = np.full(count, "")
@@ -35,6 +36,6 @@ def label(probabilities: NDArray[np.float32], grades: NDArray[np.int64]) -> Labe
         patients=nothing,
         statuses=np.full(count, str(Status.GRADED)),
         reference=grades,
-        grades=np.array([decode_outputs(row, THRESHOLDS).grade for row in probabilities], np.int64),
+        grades=np.array([decode_outputs(row, thresholds).grade for row in probabilities], np.int64),
         probabilities=probabilities.astype(np.float64),
     )

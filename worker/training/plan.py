@@ -1,6 +1,6 @@
 """What a fit is asked to do: everything that decides its weights, so that the same plan gives the same weights."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,7 +38,11 @@ class Plan(BaseModel):
     validation_share: float = Field(default=0.16, gt=0, lt=1)
     epochs: int = Field(default=30, ge=1, le=1000)
     patience: int = Field(default=10, ge=1)
-    """Epochs without a better kappa after which the fit ends."""
+    """Epochs without a better one after which the fit ends."""
+    choose_by: Literal["kappa", "loss"] = "kappa"
+    """What makes an epoch better, on the validation pictures."""
+    thresholds: Literal["half", "kappa"] = "half"
+    """Of the bundle's outputs: 0.5 each, or those with the highest kappa on the training pictures, not augmented."""
     batch_size: int = Field(default=32, ge=2, le=1024)
     learning_rate: float = Field(default=1e-3, gt=0)
     """The highest, after `warm_up_share` of all steps; then a cosine to zero (Loshchilov and Hutter 2017)."""

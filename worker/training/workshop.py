@@ -121,7 +121,7 @@ def make_bundle(
     judges = {pixels for pixels, apart in zip(hashes, validation.tolist(), strict=True) if apart}
     record = _record(plan, pictures, validation, split, fitted, seen=ancestry.has_seen(judges), ancestry=ancestry)
     learnt = draft.training_data or f"{sum(record.training):,} photographs with reference grades"
-    whole = draft.model_copy(update={"fit": record, "training_data": learnt})
+    whole = draft.model_copy(update={"fit": record, "training_data": learnt, "thresholds": fitted.thresholds})
     return write_bundle(
         folder / BUNDLE_FOLDER, whole, fitted.weights, half_kernels=half_kernels, beside={SPLIT_FILE: split}
     )
@@ -148,7 +148,9 @@ def _record(
         validation_seen=seen,
         seed=plan.seed,
         epochs=len(fitted.history),
-        best_epoch=find_best(fitted.history),
+        best_epoch=find_best(fitted.history, plan.choose_by),
+        chosen_by=None if plan.choose_by == "kappa" else plan.choose_by,
+        thresholds=None if plan.thresholds == "half" else plan.thresholds,
         initial_share=plan.initial_share or None,
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,

@@ -138,6 +138,20 @@ def test_bundle_keeps_the_wanted_share_of_the_first_weights(
         np.testing.assert_allclose(kept[name], 0.25 * before[name] + 0.75 * last[name], rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_least_loss_chooses_the_epoch_and_thresholds_come_from_what_was_learnt(eyes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    options = ("--manifest", str(eyes), "--out", str(out), *QUICK, "--choose-by=loss", "--thresholds=kappa")
+    shown = run(*options, "--learning-rate=0.01")
+    rows = [line.split(",") for line in (out / "history.csv").read_text().splitlines()]
+    losses = [float(row[rows[0].index("validation_loss")]) for row in rows[1:]]
+    assert shown["fit"]["best_epoch"] == 1 + losses.index(min(losses))
+    assert (shown["fit"]["chosen_by"], shown["fit"]["thresholds"]) == ("loss", "kappa")
+    assert shown["thresholds"][0] == 0.5
+    assert shown["thresholds"] != [0.5] * 5
+    assert load_bundle(out / "bundle").thresholds == tuple(shown["thresholds"])
+
+
 def test_share_of_no_weights_is_refused(eyes: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--initial-share 0\.5 is of the weights of --init: give it"):
         run("--manifest", str(eyes), "--out", str(tmp_path / "out"), *QUICK, "--initial-share=0.5")

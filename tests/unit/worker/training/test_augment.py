@@ -12,7 +12,7 @@ from worker.training.plan import DEFAULT_RECIPE
 
 SIDE = 65
 RECIPE = DEFAULT_RECIPE.model_copy(update={"input_size_px": SIDE})
-LIMITS = ("MAX_SCALE", "MAX_ASPECT", "MAX_SHIFT", "MAX_CONTRAST", "MAX_TILT", "MAX_COLOUR", "MAX_TINT")
+LIMITS = ("MAX_SCALE", "MAX_ASPECT", "MAX_SHIFT", "MAX_CONTRAST", "MAX_TILT", "MAX_COLOUR", "MAX_TINT", "REFLEX_SHARE")
 
 
 def run(pictures: NDArray[np.uint8], seed: int = 0, recipe: Recipe = RECIPE) -> NDArray[np.uint8]:
@@ -63,6 +63,22 @@ def test_scale_changes_the_distance_within_its_limit(monkeypatch: pytest.MonkeyP
     radii = np.hypot(*places(run(dots(64, 32 + 20, 32))).T)
     assert 20 * np.exp(-0.2) - 0.5 < radii.min() < 18
     assert 22 < radii.max() < 20 * np.exp(0.2) + 0.5
+
+
+@pytest.mark.usefixtures("only_turned")
+def test_reflexes_are_bright_bands_in_their_share_of_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REFLEX_SHARE", 0.5)
+    flat = np.full((64, SIDE, SIDE, 3), 128, np.uint8)
+    changes = run(flat).astype(int) - 128
+    middle = changes[:, SIDE // 2 - 20 : SIDE // 2 + 21, SIDE // 2 - 20 : SIDE // 2 + 21]
+    drawn = np.abs(middle).max(axis=(1, 2, 3)) > 0
+    assert 16 <= drawn.sum() <= 48
+    # Brighter where they are, and no brighter on the whole; the channels are alike, red the most.
+    brightest = middle[drawn].max(axis=(1, 2))
+    assert brightest.max() > 40
+    assert np.abs(middle[drawn].mean(axis=(1, 2))).max() < 25
+    assert np.abs(middle[drawn].mean()) < 2
+    assert (brightest[:, 0] >= brightest[:, 2] - 1).mean() > 0.7
 
 
 @pytest.mark.usefixtures("only_turned")

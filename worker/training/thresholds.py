@@ -1,0 +1,39 @@
+"""Where each cumulative output should count as passed, so that the grades agree best with the reference."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import cohen_kappa_score
+
+from worker.model.layout import OUTPUTS
+
+Thresholds = tuple[float, float, float, float, float]
+
+HALF: Thresholds = (0.5, 0.5, 0.5, 0.5, 0.5)
+_TRIED = np.arange(5, 46) / 50
+_PASSES = 4
+
+
+def choose_thresholds(probabilities: NDArray[np.float32], grades: NDArray[np.int64]) -> Thresholds:
+    """Those with the highest quadratic weighted kappa, found one output after the other, four times over from 0.5.
+
+    The first output passes for every eye, so its own stays 0.5. probabilities: float32 (N, 5). grades: reference
+    grades, int (N,), of pictures that judge nothing else.
+    """
+    chosen = list(HALF)
+    for _ in range(_PASSES):
+        for output in range(1, OUTPUTS):
+            kappas = [
+                cohen_kappa_score(
+                    grades, _grade(probabilities, [*chosen[:output], tried, *chosen[output + 1 :]]), weights="quadratic"
+                )
+                for tried in _TRIED
+            ]
+            chosen[output] = float(_TRIED[int(np.argmax(kappas))])
+    none, mild, moderate, severe, proliferative = chosen
+    return none, mild, moderate, severe, proliferative
+
+
+def _grade(probabilities: NDArray[np.float32], thresholds: list[float]) -> NDArray[np.int64]:
+    """The highest output passed, as `decode_outputs` has it."""
+    passed = probabilities > np.array(thresholds, np.float32)
+    return np.asarray(np.where(passed, np.arange(OUTPUTS), 0).max(axis=1))
