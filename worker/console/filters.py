@@ -4,15 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from urllib.parse import urlencode
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from worker.contract.reading_schema import reviews
-from worker.contract.schema import gradings, images
+from worker.contract.schema import gradings, images, models, runs
 from worker.contract.vocabulary import Eye, Grade, Review, Status
 
-UNSURE_BETWEEN = (0.4, 0.6)
+NEAR = 0.1
 """An output this near to its threshold might as well be on the other side."""
-_DECIDING = ("p_ge1", "p_ge2", "p_ge3", "p_ge4")
+_DECIDING = {"p_ge1": 1, "p_ge2": 2, "p_ge3": 3, "p_ge4": 4}
 _YES_NO = {"yes": True, "no": False}
 
 
@@ -54,7 +54,7 @@ def parse_filter(query: Mapping[str, str]) -> Filter:
     )
 
 
-def conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+def conditions(wanted: Filter, run_id: int) -> list[ColumnElement[bool]]:
     """On `gradings` joined with `images` and, by an outer join, with `reviews`."""
     found: list[ColumnElement[bool]] = []
     if wanted.grade is not None:
@@ -73,20 +73,32 @@ def conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     if wanted.disagreement:
         found.append(or_(reviews.c.differs.is_(True), images.c.reference_grade != gradings.c.grade))
     if wanted.unsure:
-        found.append(is_unsure())
+        found.append(is_unsure(run_id))
     return found
 
 
-def is_unsure() -> ColumnElement[bool]:
-    """Graded, and asks to be looked at twice: an output near its threshold, or a flag."""
-    low, high = UNSURE_BETWEEN
-    return and_(
-        gradings.c.status == Status.GRADED,
-        or_(
-            *(and_(gradings.c[name] > low, gradings.c[name] < high) for name in _DECIDING),
-            gradings.c.flags != "",
-        ),
+def is_unsure(run_id: int | ColumnElement[int]) -> ColumnElement[bool]:
+    """Graded, and asks to be looked at twice: an output near its threshold, or a flag.
+
+    run_id: a number, of which the database looks thresholds up once, or the column of each row.
+    """
+    near = []
+    for name, output in _DECIDING.items():
+        threshold = _threshold(output, run_id)
+        near.append(and_(gradings.c[name] > threshold - NEAR, gradings.c[name] < threshold + NEAR))
+    return and_(gradings.c.status == Status.GRADED, or_(*near, gradings.c.flags != ""))
+
+
+def _threshold(output: int, run_id: int | ColumnElement[int]) -> ColumnElement[float]:
+    """Of the run's model; 0.5 where its document does not say."""
+    model, run = models.alias(), runs.alias()
+    found = (
+        select(model.c.document["thresholds"][output].as_float())
+        .join(run, run.c.model_id == model.c.model_id)
+        .where(run.c.run_id == run_id)
+        .correlate(gradings)
     )
+    return func.coalesce(found.scalar_subquery(), 0.5)
 
 
 def _known(name: str, word: str, words: Iterable[object]) -> str:

@@ -140,7 +140,7 @@ def _query() -> Select[Any]:
             gradings.c.grade,
             *(gradings.c[name] for name in OUTPUTS),
             gradings.c.referable,
-            is_unsure().label("unsure"),
+            is_unsure(gradings.c.run_id).label("unsure"),
             gradings.c.flags,
             gradings.c.model_id,
             models.c.name.label("model_name"),

@@ -64,7 +64,7 @@ def _rows(run_id: int, wanted: Filter) -> Select[Any]:
         gradings.c.grade,
         gradings.c.referable,
         gradings.c.error_code,
-        is_unsure().label("unsure"),
+        is_unsure(run_id).label("unsure"),
     )
     return with_final_grades(query.join(images, images.c.image_id == gradings.c.image_id)).where(
         *_wanted(run_id, wanted)
@@ -80,7 +80,7 @@ def _joined(query: Select[Any], run_id: int, wanted: Filter) -> Select[Any]:
 
 
 def _wanted(run_id: int, wanted: Filter) -> list[ColumnElement[bool]]:
-    return [gradings.c.run_id == run_id, *conditions(wanted)]
+    return [gradings.c.run_id == run_id, *conditions(wanted, run_id)]
 
 
 def _count(connection: Connection, run_id: int, wanted: Filter) -> int | None:

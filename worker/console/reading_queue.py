@@ -67,14 +67,14 @@ def count_reviews(engine: Engine, run_id: int) -> dict[Review, int]:
 
 
 def _most_urgent(connection: Connection, run_id: int, person: Person, skip: str) -> str | None:
-    for tier in _tiers():
+    for tier in _tiers(run_id):
         found = connection.scalar(_open_for(run_id, person, skip).where(tier).order_by(gradings.c.image_id).limit(1))
         if found is not None:
             return str(found)
     return None
 
 
-def _tiers() -> Iterator[ColumnElement[bool]]:
+def _tiers(run_id: int) -> Iterator[ColumnElement[bool]]:
     """What readers differ on; referable, the worst first; ungradable; unsure; the rest. One look at an index each."""
     yield reviews.c.state == Review.DISPUTED
     for grade in reversed(Grade):
@@ -83,7 +83,7 @@ def _tiers() -> Iterator[ColumnElement[bool]]:
     yield gradings.c.status == Status.UNGRADABLE
     rest = [grade for grade in reversed(Grade) if grade < REFERABLE_FROM]
     for grade in rest:
-        yield and_(_graded(grade), is_unsure())
+        yield and_(_graded(grade), is_unsure(run_id))
     for grade in rest:
         yield _graded(grade)
 

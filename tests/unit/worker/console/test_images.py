@@ -16,7 +16,7 @@ from worker.console.images import PAGE_IMAGES, neighbours, read_page
 from worker.console.reading_queue import take_next
 from worker.contract.database import reading, writing
 from worker.contract.reading_schema import reviews
-from worker.contract.schema import gradings, images
+from worker.contract.schema import gradings, images, models, runs
 from worker.contract.vocabulary import Eye, Review, Status
 
 SQL = {
@@ -207,6 +207,27 @@ def test_next_of_100_000_images_comes_quickly(engine: Engine) -> None:
     assert served == "0099999"
     print({left: f"{1000 * seconds:.0f} ms" for left, seconds in times.items()})  # noqa: T201 - what the test is for
     assert max(times.values()) < 2.0
+
+
+def test_low_confidence_is_told_by_the_thresholds_of_the_runs_model(engine: Engine) -> None:
+    run = graded_run(engine, [1, 1, 1])
+    with writing(engine) as connection:
+        connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(model_id=MODEL))
+        connection.execute(
+            update(models)
+            .where(models.c.model_id == MODEL)
+            .values(document={"thresholds": [0.5, 0.36, 0.16, 0.5, 0.5]})
+        )
+        for number, chance in enumerate((0.22, 0.3, 0.5)):
+            connection.execute(
+                update(gradings)
+                .where(gradings.c.image_id == f"{number:05d}")
+                .values(p_ge1=0.9, p_ge2=chance, p_ge3=0.01, p_ge4=0.0, flags="")
+            )
+    page = read_page(engine, run.run_id, parse_filter({"unsure": "yes"}), {})
+    assert [row.image_id for row in page.rows] == ["00000"]
+    seen = [read_image(engine, run.name, f"{number:05d}") for number in range(3)]
+    assert [image.unsure for image in seen if image is not None] == [True, False, False]
 
 
 @pytest.mark.slow
