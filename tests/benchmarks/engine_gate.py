@@ -24,6 +24,7 @@ from worker.model.gate import judge
 
 BATCH = 16
 PRECISIONS: tuple[Literal["bf16", "f32", "int8"], ...] = ("bf16", "f32", "int8")
+"""The last where the bundle is ready for it; `fundus model quantise` judges each bundle's own."""
 GATE = Path(gate.__file__).with_name("gate.json")
 
 
@@ -47,12 +48,13 @@ def main() -> int:
     from worker.model.tensorflow_engine import TensorFlowEngine
 
     reference = TensorFlowEngine(bundle)
-    candidates = [OpenVinoEngine(bundle, precision) for precision in PRECISIONS]
+    precisions = PRECISIONS if bundle.ranges is not None else PRECISIONS[:2]
+    candidates = [OpenVinoEngine(bundle, precision) for precision in precisions]
     print(f"{len(enhanced)} images of {len(paths)} gradable, batches of {BATCH}, in turn")
     (expected, rate), *answers = interleaved([reference, *candidates], enhanced)
     print(f"{reference.device}: {rate:.1f} images/s")
     verdicts = []
-    for precision, candidate, (got, rate) in zip(PRECISIONS, candidates, answers, strict=True):
+    for precision, candidate, (got, rate) in zip(precisions, candidates, answers, strict=True):
         verdict = judge(expected, got, bundle.thresholds, precision=precision, model_id=bundle.model_id)
         print(f"{candidate.device}: {rate:.1f} images/s")
         print(*verdict.lines, "passed" if verdict.passed else "FAILED", sep="\n", flush=True)

@@ -16,19 +16,22 @@ from worker.contract.database import connect, writing
 from worker.contract.schema import OUTPUTS, models, runs
 from worker.contract.settings import parse_settings
 from worker.contract.vocabulary import Eye, Grade
-from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, load_bundle, read_manifest
+from worker.model.bundle import find_bundle, load_bundle, read_manifest
 
 IMAGES = 120
+BUNDLE = "densenet121-aptos-224"
+"""Its thresholds are 0.5."""
 
 
 @pytest.fixture
 def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """A run of 120 eyes whose grades were drawn from chances that the model says with twice their logits."""
     monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("FUNDUS_MODEL", BUNDLE)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     engine = connect(parse_settings())
-    manifest = read_manifest(find_bundle(DEFAULT_BUNDLE))
+    manifest = read_manifest(find_bundle(BUNDLE))
     row = {"model_id": manifest.model_id, "name": manifest.name, "registered_at": NOON}
     with writing(engine) as connection:
         connection.execute(models.insert().values(**row, document=manifest.model_dump(mode="json")))
@@ -57,7 +60,7 @@ def fundus(*arguments: str, status: int = 0) -> str:
 
 def test_new_bundle_has_the_weights_and_another_id(ledger: Engine) -> None:
     found = json.loads(fundus("july", "--sensitivity", "0.9", "--out", "new", "--resamples", "100", "--json"))
-    old, new = load_bundle(DEFAULT_BUNDLE), load_bundle("./new")
+    old, new = load_bundle(BUNDLE), load_bundle("./new")
     assert (new.name, new.model_id) == ("new", found["model_id"])
     assert new.model_id != old.model_id
     assert new.manifest.weights_sha256 == old.manifest.weights_sha256
@@ -110,5 +113,5 @@ def test_folder_that_exists_is_left_alone(ledger: Engine) -> None:
 def test_bundle_that_did_not_grade_the_run_is_refused(ledger: Engine) -> None:
     fundus("july", "--sensitivity", "0.9", "--out", "new", "--resamples", "100")
     shown = fundus("july", "--sensitivity", "0.9", "--out", "newer", "--model", "./new", status=2)
-    assert "run july was graded by densenet121-aptos-320" in shown
+    assert "run july was graded by densenet121-aptos-224" in shown
     assert "give --model" in shown

@@ -16,7 +16,7 @@ def verdict(**figures: float) -> Verdict:
 
 
 def test_shipped_figures_are_those_of_thousands_of_images() -> None:
-    assert {one.precision for one in read_verdicts() if one.engine == "openvino"} == {"bf16", "f32", "int8"}
+    assert {(one.engine, one.precision) for one in read_verdicts()} == {("openvino", "bf16"), ("openvino", "f32")}
     assert all(one.images > 3000 and one.passed for one in read_verdicts())
 
 
@@ -38,4 +38,4 @@ def test_auto_leaves_an_engine_that_failed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_engine_that_was_never_measured_has_not_passed() -> None:
-    assert not passed_gate("openvino", "int4")
+    assert not passed_gate("openvino", "int8")
