@@ -7,12 +7,9 @@ from urllib.parse import urlencode
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from worker.contract.reading_schema import reviews
-from worker.contract.schema import gradings, images, models, runs
-from worker.contract.vocabulary import Eye, Grade, Review, Status
+from worker.contract.schema import OUTPUTS, gradings, images, models, runs
+from worker.contract.vocabulary import NEAR, Eye, Grade, Review, Status
 
-NEAR = 0.1
-"""An output this near to its threshold might as well be on the other side."""
-_DECIDING = {"p_ge1": 1, "p_ge2": 2, "p_ge3": 3, "p_ge4": 4}
 _YES_NO = {"yes": True, "no": False}
 
 
@@ -83,7 +80,7 @@ def is_unsure(run_id: int | ColumnElement[int]) -> ColumnElement[bool]:
     run_id: a number, of which the database looks thresholds up once, or the column of each row.
     """
     near = []
-    for name, output in _DECIDING.items():
+    for output, name in list(enumerate(OUTPUTS))[Grade.MILD :]:
         threshold = _threshold(output, run_id)
         near.append(and_(gradings.c[name] > threshold - NEAR, gradings.c[name] < threshold + NEAR))
     return and_(gradings.c.status == Status.GRADED, or_(*near, gradings.c.flags != ""))

@@ -89,6 +89,9 @@ class Grade(IntEnum):
 REFERABLE_FROM = Grade.MODERATE
 """Referable DR is this grade or worse. Macular oedema is not judged."""
 
+NEAR = 0.1
+"""An output so near to its threshold might as well be on the other side."""
+
 
 class Flag(StrEnum):
     """A remark on a graded image that a reader should know of."""

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from worker.contract.vocabulary import Grade, Review, Status
+from worker.contract.vocabulary import NEAR, Grade, Review, Status
 from worker.report.rows import BEING_READ, Row
 from worker.report.spool import Spool
 
-NEAR = 0.1
-"""An output so near to its threshold might as well be on the other side."""
 OUTCOMES = {
     BEING_READ: "r",
     Status.UNGRADABLE: "u",

@@ -14,10 +14,10 @@ from markupsafe import Markup, escape
 
 from worker import __version__
 from worker.contract.settings import Settings
-from worker.contract.vocabulary import REFERABLE_FROM, Eye, Flag, Grade, Review, Status
+from worker.contract.vocabulary import NEAR, REFERABLE_FROM, Eye, Flag, Grade, Review, Status
 from worker.model.layout import EVERY_OUTPUT
 from worker.model.ordinal import tell_explained
-from worker.report.columns import NEAR, Columns
+from worker.report.columns import Columns
 from worker.report.content import ReportedRun, Summary
 from worker.report.patients import ATTENTION, Patient
 from worker.report.rows import BEING_READ

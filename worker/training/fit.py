@@ -105,6 +105,8 @@ def fit(
     weights = parse_weights(best.read_bytes(), source=str(best), architecture=plan.architecture)
     if initial is not None and plan.initial_share > 0:
         weights = mix(initial, weights, plan.initial_share)
+    elif plan.thresholds == "half":
+        return Fitted(weights, HALF, done.history, done.history[find_best(done.history, plan.choose_by) - 1])
     learner.assume(weights)
     thresholds = HALF
     if plan.thresholds == "kappa":

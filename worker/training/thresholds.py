@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
+from worker.model.evidence import find_passed
 from worker.model.layout import OUTPUTS
 
 Thresholds = tuple[float, float, float, float, float]
@@ -24,16 +25,12 @@ def choose_thresholds(probabilities: NDArray[np.float32], grades: NDArray[np.int
         for output in range(1, OUTPUTS):
             kappas = [
                 cohen_kappa_score(
-                    grades, _grade(probabilities, [*chosen[:output], tried, *chosen[output + 1 :]]), weights="quadratic"
+                    grades,
+                    find_passed(probabilities, [*chosen[:output], tried, *chosen[output + 1 :]]),
+                    weights="quadratic",
                 )
                 for tried in _TRIED
             ]
             chosen[output] = float(_TRIED[int(np.argmax(kappas))])
     none, mild, moderate, severe, proliferative = chosen
     return none, mild, moderate, severe, proliferative
-
-
-def _grade(probabilities: NDArray[np.float32], thresholds: list[float]) -> NDArray[np.int64]:
-    """The highest output passed, as `decode_outputs` has it."""
-    passed = probabilities > np.array(thresholds, np.float32)
-    return np.asarray(np.where(passed, np.arange(OUTPUTS), 0).max(axis=1))
