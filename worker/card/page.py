@@ -115,6 +115,7 @@ def _tell_fit(record: FitRecord | None) -> str:
             "seed, batch, learning rate, weight decay",
             _list(record.seed, record.batch_size, record.learning_rate, record.weight_decay),
         ),
+        ("learning rate after the warm-up", record.schedule or "falls to zero by a cosine"),
         ("weight average, balance of grades, precision", _list(record.averaging, record.balance, record.precision)),
         ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
     ]

@@ -61,6 +61,13 @@ def fit(
     ] = "half",
     batch_size: Annotated[int, typer.Option(min=2, max=1024, help="Pictures in one step.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="The highest, after the warm-up.")] = 1e-3,
+    schedule: Annotated[
+        Literal["cosine", "constant"],
+        typer.Option(help="How the learning rate goes on: it falls to zero; or stays, and the mean settles."),
+    ] = "cosine",
+    averaging: Annotated[
+        float, typer.Option(min=0, max=0.9999, help="Of the weights' mean, which is kept: what each step leaves of it.")
+    ] = 0.995,
     initial_share: Annotated[
         float, typer.Option(min=0, max=0.99, help="Of the weights of --init in the bundle's, beside the best epoch's.")
     ] = 0.0,
@@ -124,6 +131,8 @@ def fit(
             thresholds=thresholds,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            schedule=schedule,
+            averaging=averaging,
             initial_share=initial_share,
             balance=balance,
             precision=choose_precision() if precision == "auto" else precision,

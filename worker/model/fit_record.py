@@ -40,6 +40,8 @@ class FitRecord(BaseModel):
     """Of the first weights in the bundle's, the rest of them those of the best epoch; None: nothing of them."""
     batch_size: int
     learning_rate: float
+    schedule: Literal["constant"] | None = None
+    """How it went on after the warm-up; None: it fell to zero by a cosine."""
     weight_decay: float
     averaging: float
     balance: float

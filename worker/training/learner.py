@@ -128,15 +128,21 @@ def _build(plan: Plan) -> keras.Sequential:
         keras.config.set_dtype_policy(before)
 
 
-def _make_optimizer(plan: Plan, total_steps: int) -> keras.optimizers.Optimizer:
+def schedule_rate(plan: Plan, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate by step: up to the plan's in a straight line, and from there as the plan's schedule says."""
     warm_up = int(plan.warm_up_share * total_steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
+    return keras.optimizers.schedules.CosineDecay(
         plan.learning_rate / 100 if warm_up else plan.learning_rate,
         decay_steps=max(total_steps - warm_up, 1),
+        alpha=1.0 if plan.schedule == "constant" else 0.0,
         warmup_target=plan.learning_rate if warm_up else None,
         warmup_steps=warm_up,
     )
-    return keras.optimizers.AdamW(schedule, weight_decay=plan.weight_decay, global_clipnorm=plan.gradient_norm)
+
+
+def _make_optimizer(plan: Plan, total_steps: int) -> keras.optimizers.Optimizer:
+    rate = schedule_rate(plan, total_steps)
+    return keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, global_clipnorm=plan.gradient_norm)
 
 
 def _to_input(pictures: tf.Tensor, plan: Plan) -> tf.Tensor:

@@ -45,8 +45,11 @@ class Plan(BaseModel):
     """Of the bundle's outputs: 0.5 each, or those with the highest kappa on the training pictures, not augmented."""
     batch_size: int = Field(default=32, ge=2, le=1024)
     learning_rate: float = Field(default=1e-3, gt=0)
-    """The highest, after `warm_up_share` of all steps; then a cosine to zero (Loshchilov and Hutter 2017)."""
+    """The highest, after `warm_up_share` of all steps."""
     warm_up_share: Share = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """After the warm-up: a cosine to zero (Loshchilov and Hutter 2017), or no fall, and the average of the weights
+    settles in its place (Izmailov et al. 2018, arXiv 1803.05407)."""
     weight_decay: float = Field(default=0.02, ge=0)
     """Of kernels alone (AdamW)."""
     gradient_norm: float = Field(default=1.0, gt=0)

@@ -154,6 +154,7 @@ def _record(
         initial_share=plan.initial_share or None,
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
+        schedule=None if plan.schedule == "cosine" else plan.schedule,
         weight_decay=plan.weight_decay,
         averaging=plan.averaging,
         balance=plan.balance,
