@@ -15,7 +15,7 @@ from worker.model.bundle import WEIGHTS_FILE, Bundle, describe_invalid, find_bun
 from worker.model.bundle_writer import write_ensemble
 from worker.model.ensemble_bundle import EnsembleManifest, Member, View, load_model
 from worker.model.fit_record import SPLIT_FILE
-from worker.model.layout import EVERY_OUTPUT
+from worker.model.layout import EVERY_OUTPUT, HALF
 
 
 class Looks(StrEnum):
@@ -80,7 +80,7 @@ def ensemble(
                 )
                 for network, share in zip(members, weights, strict=True)
             ),
-            thresholds=thresholds.pop() if len(thresholds) == 1 else (0.5, 0.5, 0.5, 0.5, 0.5),
+            thresholds=thresholds.pop() if len(thresholds) == 1 else HALF,
             explained_outputs=parse_explained(
                 explain, otherwise=explained.pop() if len(explained) == 1 else EVERY_OUTPUT
             ),

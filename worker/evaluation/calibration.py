@@ -14,7 +14,6 @@ from worker.evaluation.intervals import Figure, estimate
 from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
 from worker.evaluation.operating_point import (
     FOLDS,
-    Thresholds,
     Wanted,
     apply_operating_point,
     choose_operating_point,
@@ -22,6 +21,7 @@ from worker.evaluation.operating_point import (
     cross_fit,
 )
 from worker.evaluation.view import say, tell
+from worker.model.layout import Thresholds
 
 SHOWN = (
     *(f"{cut}_{figure}" for cut in CUTS for figure in ("sensitivity", "specificity", "calibration_error")),

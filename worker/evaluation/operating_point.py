@@ -17,6 +17,7 @@ from sklearn.model_selection import GroupKFold
 from worker.contract.errors import UsageError
 from worker.contract.vocabulary import Grade
 from worker.evaluation.labelled import NOT_GRADED, Labelled
+from worker.model.layout import Thresholds
 from worker.model.ordinal import decode_outputs
 
 MIN_IMAGES = 50
@@ -24,7 +25,6 @@ MIN_IMAGES = 50
 FOLDS = 5
 TEMPERATURE_RANGE = (0.05, 20.0)
 
-Thresholds = tuple[float, float, float, float, float]
 Array = NDArray[np.float64]
 _CLOSEST = 1e-7
 """A float32 sigmoid reaches 1 at a logit of about 17; its logarithm has to stay finite."""

@@ -47,7 +47,7 @@ class Manifest(BaseModel):
         default_factory=lambda known: layout.last_layer(known.get("architecture", layout.ARCHITECTURE)), max_length=200
     )
     """The feature map that Grad-CAM explains; at the last one it costs no backward pass."""
-    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = (0.5, 0.5, 0.5, 0.5, 0.5)
+    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = layout.HALF
     """One per cumulative output; an output passes when it is above its own."""
     temperature: float = Field(default=1.0, ge=0.01, le=100)
     """What the logits are divided by before the sigmoid (Guo et al. 2017, arXiv 1706.04599)."""
@@ -126,7 +126,7 @@ class Bundle:
         return ()
 
     @property
-    def thresholds(self) -> tuple[float, float, float, float, float]:
+    def thresholds(self) -> layout.Thresholds:
         """One per cumulative output."""
         return self.manifest.thresholds
 

@@ -28,7 +28,7 @@ from worker.model.bundle import (
     read_manifest,
     read_weights,
 )
-from worker.model.layout import EVERY_OUTPUT, last_layer
+from worker.model.layout import EVERY_OUTPUT, HALF, Thresholds, last_layer
 from worker.model.ordinal import ExplainedOutputs
 from worker.model.recipe import Recipe
 
@@ -80,7 +80,7 @@ class EnsembleManifest(BaseModel):
     name: str = Field(pattern=NAME_PATTERN)
     architecture: Literal["ensemble"] = "ensemble"
     members: tuple[Member, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
-    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = (0.5, 0.5, 0.5, 0.5, 0.5)
+    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = HALF
     """One per cumulative output; an output passes when it is above its own."""
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     """What the averaged logits are divided by before the sigmoid."""
@@ -165,7 +165,7 @@ class Ensemble:
         return self.manifest.recipes[1:]
 
     @property
-    def thresholds(self) -> tuple[float, float, float, float, float]:
+    def thresholds(self) -> Thresholds:
         """One per cumulative output."""
         return self.manifest.thresholds
 

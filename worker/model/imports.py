@@ -15,7 +15,7 @@ from worker.model.bundle import Manifest, describe_invalid
 from worker.model.bundle_writer import write_bundle
 from worker.model.keras_file import MAX_FILE_BYTES
 from worker.model.keras_process import REFUSED
-from worker.model.layout import ARCHITECTURE, EVERY_OUTPUT, last_layer
+from worker.model.layout import ARCHITECTURE, EVERY_OUTPUT, HALF, Thresholds, last_layer
 from worker.model.recipe import Recipe
 from worker.model.weights import parse_weights
 
@@ -33,7 +33,7 @@ def import_weights(
     *,
     recipe: Recipe,
     name: str,
-    thresholds: tuple[float, float, float, float, float] = (0.5, 0.5, 0.5, 0.5, 0.5),
+    thresholds: Thresholds = HALF,
     architecture: str = ARCHITECTURE,
     target_layer: str | None = None,
     explained_outputs: tuple[int, int] = EVERY_OUTPUT,

@@ -11,6 +11,9 @@ ARCHITECTURE = "densenet121"
 OUTPUTS = 5
 """Output k answers "grade >= k?"."""
 EVERY_OUTPUT = (0, OUTPUTS - 1)
+Thresholds = tuple[float, float, float, float, float]
+"""One per output, which passes when it is above its own."""
+HALF: Thresholds = (0.5, 0.5, 0.5, 0.5, 0.5)
 HEAD = "head"
 LAST_FEATURE_LAYER = "relu"
 """Its map is what the global average pooling before the head sees."""

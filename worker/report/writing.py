@@ -13,6 +13,7 @@ from worker.contract.errors import ServiceError
 from worker.contract.settings import Settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import REFERABLE_FROM, Status
+from worker.model.layout import HALF
 from worker.report.columns import NONE, read_columns
 from worker.report.content import ReportedRun, Summary, count_grades, find_reported, summarise
 from worker.report.links import INDEX, LINKED
@@ -33,7 +34,6 @@ WITHIN_PAGE_BYTES = 4 * 2**20
 URGENT_SHOWN = 20
 ALL_PICTURES_UP_TO = 2000
 """Of larger runs, only referable images get pictures unless all are asked for."""
-NO_THRESHOLDS = (0.5,) * 5
 
 
 class ReportStopped(ServiceError):  # noqa: N818 - an order, not a fault
@@ -178,7 +178,7 @@ def _patient_columns(spool: Spool) -> tuple[str, str, str]:
 
 
 def _thresholds(run: ReportedRun) -> tuple[float, ...]:
-    return NO_THRESHOLDS if run.manifest is None else run.manifest.thresholds
+    return HALF if run.manifest is None else run.manifest.thresholds
 
 
 def _summary(run: ReportedRun, summary: Summary, files: list[str]) -> dict[str, Any]:

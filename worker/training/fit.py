@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.contract.files import write_whole
+from worker.model.layout import HALF, Thresholds
 from worker.model.weights import parse_weights, serialise_weights
 from worker.training.batches import augmented_batches
 from worker.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -19,7 +20,7 @@ from worker.training.learner import Learner
 from worker.training.pictures import Pictures
 from worker.training.plan import Plan
 from worker.training.sampling import order_epoch
-from worker.training.thresholds import HALF, Thresholds, choose_thresholds
+from worker.training.thresholds import choose_thresholds
 
 CHECKPOINT_FILE, BEST_FILE, CURVES_FILE = "checkpoint.npz", "best.safetensors", "curves.png"
 KAPPA = "quadratic_weighted_kappa"

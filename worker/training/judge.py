@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from worker.contract.vocabulary import Status
 from worker.evaluation.agreement import measure
 from worker.evaluation.labelled import Labelled
+from worker.model.layout import HALF, Thresholds
 from worker.model.ordinal import decode_outputs
-from worker.training.thresholds import HALF, Thresholds
 
 
 def judge(

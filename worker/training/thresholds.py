@@ -5,11 +5,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
 from worker.model.evidence import find_passed
-from worker.model.layout import OUTPUTS
+from worker.model.layout import HALF, OUTPUTS, Thresholds
 
-Thresholds = tuple[float, float, float, float, float]
-
-HALF: Thresholds = (0.5, 0.5, 0.5, 0.5, 0.5)
 _TRIED = np.arange(5, 46) / 50
 _PASSES = 4
 
