@@ -16,7 +16,7 @@ from tests.unit.worker.console.rows import add_people, graded_run
 from worker.contract.database import connect, reading, writing
 from worker.contract.migrate import upgrade
 from worker.contract.reading_schema import decisions, reading_rules
-from worker.contract.schema import gradings, images
+from worker.contract.schema import gradings, images, models
 from worker.contract.settings import Settings, parse_settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import Eye, Role
@@ -24,6 +24,8 @@ from worker.contract.vocabulary import Eye, Role
 SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
 PHOTOGRAPHS = sorted(SAMPLES.glob("IDRiD_*.jpg"))
 PEOPLE = {"vera": Role.VIEWER, "anna": Role.GRADER, "ben": Role.GRADER, "cleo": Role.GRADER, "olga": Role.OPERATOR}
+THRESHOLDS = (0.5, 0.36, 0.16, 0.44, 0.46)
+"""Of the model that graded the run."""
 HOSTILE = "<script>window.harmed=1</script><img src=x onerror=window.harmed=1>"
 
 
@@ -98,6 +100,7 @@ def _dress(engine: Engine, storage: Storage, run: Run, count: int) -> None:
                 )
             )
         connection.execute(update(gradings).where(gradings.c.overlay_key.is_not(None)).values(overlay_key=key))
+        connection.execute(update(models).values(document={"thresholds": THRESHOLDS}))
 
 
 def write_as_a_stranger(engine: Engine, image_id: str) -> None:

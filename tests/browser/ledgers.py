@@ -105,8 +105,9 @@ def _make_rows(
 
 
 def _graded(name: str, image_id: str, grade: int, chance: random.Random) -> dict[str, Any]:
-    above = sorted((0.5 + 0.5 * chance.random() ** 0.5 for _ in range(grade)), reverse=True)
-    below = sorted((0.5 * chance.random() ** 2 for _ in range(4 - grade)), reverse=True)
+    lowest, highest = min(MANIFEST.thresholds[1:]), max(MANIFEST.thresholds[1:])
+    above = sorted((1 - (1 - highest) * chance.random() for _ in range(grade)), reverse=True)
+    below = sorted((lowest * chance.random() ** 2 for _ in range(4 - grade)), reverse=True)
     outputs = [1.0, *above, *below]
     saliency = np.array([chance.random() for _ in range(49)], np.float16)
     return {

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.browser.console_site import (
+    THRESHOLDS,
     Site,
     draw_panels_as_overlays,
     let_two_read,
@@ -159,6 +160,19 @@ def test_list_shows_what_sql_gives_under_each_filter_and_on_each_page(site: Site
         assert ids(window) == shown[:50]
     assert "disagreement=yes" in window.page.url
     assert window.complaints == []
+
+
+def test_each_chance_stands_beside_what_the_grade_needs(site: Site, visit: Open) -> None:
+    window = visit(site, "vera")
+    window.go("/runs/night/images/00001")
+    needed = [f"{100 * threshold:.0f} %" for threshold in THRESHOLDS[1:]]
+    rows = window.page.locator(".chances tbody tr")
+    assert [rows.nth(place).locator(".number").last.inner_text() for place in range(4)] == needed
+    bar, tick = (rows.first.locator(name).bounding_box() for name in (".all", ".tick"))
+    assert bar is not None
+    assert tick is not None
+    place = (tick["x"] + tick["width"] / 2 - bar["x"]) / bar["width"]
+    assert f"{100 * place:.0f} %" == needed[0]
 
 
 def test_slider_and_magnifier_change_what_is_seen(site: Site, visit: Open) -> None:

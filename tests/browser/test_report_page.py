@@ -191,6 +191,25 @@ def test_form_sets_the_filter_and_a_shared_address_sets_the_form(reports: Report
     assert seen.page.url.endswith("#images?outcome=2&eye=right")
 
 
+def test_each_chance_stands_beside_what_the_grade_needs(reports: Reports, visit: Open) -> None:
+    seen = visit(f"{reports.parts}#images?outcome=2")
+    settle(seen)
+    article = seen.page.locator("article").first
+    ((*chances,),) = reports.ask(
+        f"SELECT p_ge1, p_ge2, p_ge3, p_ge4 FROM {NIGHT} AND image_id = ?", article.locator("> p").last.inner_text()
+    )
+    rows = article.locator(".chances tbody tr")
+    for place, (chance, needed) in enumerate(zip(chances, MANIFEST.thresholds[1:], strict=True)):
+        row = rows.nth(place)
+        assert row.locator(".number").all_inner_texts() == [f"{100 * chance:.0f} %", f"{100 * needed:.0f} %"]
+        bar, filled, tick = (row.locator(name).bounding_box() for name in (".meter", ".filled", ".tick"))
+        assert bar is not None
+        assert filled is not None
+        assert tick is not None
+        assert filled["width"] / bar["width"] == pytest.approx(chance, abs=0.01)
+        assert (tick["x"] + tick["width"] / 2 - bar["x"]) / bar["width"] == pytest.approx(needed, abs=0.01)
+
+
 def test_cell_of_the_confusion_matrix_opens_its_gallery(reports: Reports, visit: Open) -> None:
     seen = visit(reports.parts)
     cell = seen.page.get_by_role("link", name=re.compile("images of reference 2 graded 3"))
@@ -212,9 +231,9 @@ def test_patients_are_those_that_sql_finds_and_lead_to_their_worst_image(reports
     seen.page.evaluate("location.hash = '#patients'")
     seen.page.wait_for_selector("#view-patients .pager a[rel=next]")
     seen.page.wait_for_selector("#view-patients tbody tr:nth-child(100)")
-    seen.page.locator("#view-patients tbody tr").first.get_by_role("link").first.click()
+    worst, eye = reports.ask(f"SELECT image_id, eye FROM {NIGHT} AND status = 'graded' ORDER BY {ORDER} LIMIT 1")[0]
+    seen.page.locator("#view-patients tbody tr").first.locator(f"[data-label='{eye.title()} eye'] a").click()
     seen.page.wait_for_selector("article.target")
-    ((worst,),) = reports.ask(f"SELECT image_id FROM {NIGHT} AND status = 'graded' ORDER BY {ORDER} LIMIT 1")
     assert seen.page.locator("article.target > p:last-child").inner_text() == worst
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, Select, select
@@ -12,13 +12,16 @@ from worker.contract.database import reading
 from worker.contract.final_grades import with_final_grades
 from worker.contract.schema import OUTPUTS, gradings, images, models, runs
 from worker.contract.vocabulary import Eye, Review, Status
-from worker.model.layout import EVERY_OUTPUT
+from worker.model.layout import EVERY_OUTPUT, HALF, Thresholds
 from worker.model.ordinal import ExplainedOutputs, tell_explained
 from worker.model.recipe import Recipe
 
 OTHER_RUNS_SHOWN = 20
 
+Told = TypeVar("Told")
+
 _EXPLAINED = TypeAdapter(ExplainedOutputs)
+_THRESHOLDS = TypeAdapter(Thresholds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Source:
 class ReadImage:
     """One image of a run; `outputs` are P(grade >= 0) to P(grade >= 4), None where it is not graded.
 
+    thresholds: of the outputs, 0.5 where its model's document does not say.
     explained: what the colours of its overlay show, for people.
     """
 
@@ -48,6 +52,7 @@ class ReadImage:
     status: Status
     grade: int | None
     outputs: tuple[float, ...] | None
+    thresholds: Thresholds
     referable: bool | None
     unsure: bool
     flags: tuple[str, ...]
@@ -106,7 +111,8 @@ def select_image(connection: Connection, run: str, image_id: str) -> ReadImage |
         "review": Review(row.review),
         "flags": tuple(word for word in (row.flags or "").split(",") if word),
         "unsure": bool(row.unsure),
-        "explained": tell_explained(_explained_outputs(document)),
+        "thresholds": _told(document, "thresholds", _THRESHOLDS, otherwise=HALF),
+        "explained": tell_explained(_told(document, "explained_outputs", _EXPLAINED, otherwise=EVERY_OUTPUT)),
     }
     return ReadImage(**cells, source=source, outputs=None if row.grade is None else outputs)
 
@@ -167,12 +173,12 @@ def _recipe(document: Any) -> Recipe | None:
         return None
 
 
-def _explained_outputs(document: Any) -> tuple[int, int]:
-    """What the model's maps explain, which is all where its document says nothing of it."""
+def _told(document: Any, name: str, kind: TypeAdapter[Told], *, otherwise: Told) -> Told:
+    """What a model's document says under a name; `otherwise` where it says nothing that can be understood."""
     # A whole manifest would load what reads weights, which no console holds.
     if not isinstance(document, dict):
-        return EVERY_OUTPUT
+        return otherwise
     try:
-        return _EXPLAINED.validate_python(document.get("explained_outputs", EVERY_OUTPUT))
+        return kind.validate_python(document.get(name, otherwise))
     except ValidationError:
-        return EVERY_OUTPUT
+        return otherwise

@@ -12,6 +12,7 @@ from worker.contract.final_grades import with_final_grades
 from worker.contract.schema import gradings, models, runs
 from worker.contract.vocabulary import REFERABLE_FROM, Grade, Review, Status
 from worker.model.ensemble_bundle import AnyManifest, parse_manifest
+from worker.model.layout import HALF, Thresholds
 from worker.report.spool import Spool
 
 PACE_BINS = 60
@@ -32,6 +33,11 @@ class ReportedRun:
     finished_at: datetime | None
     model_id: str | None
     manifest: AnyManifest | None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Of its model, 0.5 where it has none."""
+        return HALF if self.manifest is None else self.manifest.thresholds
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ def _about(content: PageContent) -> dict[str, Any]:
         "remarks": REMARKS,
         "nextSteps": dict(content.next_steps),
         "referableFrom": int(REFERABLE_FROM),
+        "thresholds": [round(100 * threshold, 1) for threshold in content.run.thresholds[1:]],
     }
 
 

@@ -13,7 +13,6 @@ from worker.contract.errors import ServiceError
 from worker.contract.settings import Settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import REFERABLE_FROM, Status
-from worker.model.layout import HALF
 from worker.report.columns import NONE, read_columns
 from worker.report.content import ReportedRun, Summary, count_grades, find_reported, summarise
 from worker.report.links import INDEX, LINKED
@@ -83,7 +82,7 @@ def write_report(
             urgent=list(read_patients(spool, 1, min(URGENT_SHOWN, _count_urgent(spool)))),
             urgent_count=_count_urgent(spool),
             patients=spool.count("SELECT count(*) FROM patients"),
-            columns=read_columns(spool, _thresholds(run)),
+            columns=read_columns(spool, run.thresholds),
             patient_columns=_patient_columns(spool),
             next_steps=choices.next_steps,
             generation=parts.generation,
@@ -114,7 +113,7 @@ def _write_images(
     """The number of images that have pictures."""
     images = spool.count("SELECT count(*) FROM images")
     every = _shows_all(spool, choices)
-    thresholds = _thresholds(run)
+    thresholds = run.thresholds
     if choices.pictures and not every:
         remark(f"of a run of {images:,} images only the referable ones have pictures; all: --all-pictures")
     if run.manifest is None or not choices.pictures:
@@ -175,10 +174,6 @@ def _patient_columns(spool: Spool) -> tuple[str, str, str]:
             column.append(str(sign))
     grades, attention, waits = columns
     return "".join(grades), "".join(attention), "".join(waits)
-
-
-def _thresholds(run: ReportedRun) -> tuple[float, ...]:
-    return HALF if run.manifest is None else run.manifest.thresholds
 
 
 def _summary(run: ReportedRun, summary: Summary, files: list[str]) -> dict[str, Any]:

@@ -254,15 +254,20 @@ function panels(image, order) {
 }
 
 function chances(image) {
-  const table = make("table", { class: "chances" }, make("caption", { class: "skip" }, "Chances"));
-  image.chances.forEach((chance, place) => {
-    const filled = make("span", {});
+  const heading = (words) => make("th", { scope: "col", class: "number" }, words);
+  const rows = image.chances.map((chance, place) => {
+    const filled = make("span", { class: "filled" }), tick = make("span", { class: "tick" });
+    const threshold = about.thresholds[place];
     filled.style.width = `${chance}%`;
-    table.append(make("tr", {}, make("th", { scope: "row" }, place < 3 ? `grade ${place + 1} or worse` : "grade 4"),
+    tick.style.left = `${threshold}%`;
+    return make("tr", {}, make("th", { scope: "row" }, place < 3 ? `grade ${place + 1} or worse` : "grade 4"),
       make("td", { class: "number" }, `${chance.toFixed(0)} %`),
-      make("td", { class: "meter", "aria-hidden": "true" }, filled)));
+      make("td", { class: "meter", "aria-hidden": "true" }, filled, tick),
+      make("td", { class: "number quiet" }, `${threshold.toFixed(0)} %`));
   });
-  return table;
+  return make("table", { class: "chances" }, make("caption", { class: "skip" }, "Chances"),
+    make("thead", {}, make("tr", {}, make("td", {}), heading("chance"), make("td", { class: "meter" }), heading("needed"))),
+    make("tbody", {}, ...rows));
 }
 
 // --- enlarged ---

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert, text, update
@@ -228,6 +229,17 @@ def test_low_confidence_is_told_by_the_thresholds_of_the_runs_model(engine: Engi
     assert [row.image_id for row in page.rows] == ["00000"]
     seen = [read_image(engine, run.name, f"{number:05d}") for number in range(3)]
     assert [image.unsure for image in seen if image is not None] == [True, False, False]
+    assert [image.thresholds for image in seen if image is not None] == 3 * [(0.5, 0.36, 0.16, 0.5, 0.5)]
+
+
+@pytest.mark.parametrize("document", [{}, {"thresholds": [0.5, 0.3]}, {"thresholds": ["half"] * 5}])
+def test_thresholds_are_a_half_where_the_model_does_not_say(engine: Engine, document: dict[str, Any]) -> None:
+    run = graded_run(engine, [1])
+    with writing(engine) as connection:
+        connection.execute(update(models).where(models.c.model_id == MODEL).values(document=document))
+    image = read_image(engine, run.name, "00000")
+    assert image is not None
+    assert image.thresholds == (0.5,) * 5
 
 
 @pytest.mark.slow
