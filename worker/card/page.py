@@ -6,7 +6,7 @@ from worker.card.grading import Judged
 from worker.contract.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
 from worker.evaluation.pointing_view import PointingGame, Score
-from worker.evaluation.view import say, tell
+from worker.evaluation.view import say, tell, tell_costs
 from worker.model.bundle import Bundle
 from worker.model.ensemble_bundle import Ensemble, Model
 from worker.model.fit_record import FitRecord
@@ -147,6 +147,7 @@ def _tell_set(judged: Judged) -> str:
             f"{evaluation.labelled:,} photographs: {counts}. Manifest SHA-256 {judged.manifest_sha256}. "
             f"{_independence(judged)}\n",
             _table(("figure", "value (95% interval)"), rows),
+            "".join(f"{line}\n" for line in tell_costs(evaluation)),
             _table(header, grades),
         ]
     )

@@ -60,7 +60,9 @@ def evaluate(
             (out / "evaluation.json").write_text(evaluation.model_dump_json(indent=2) + "\n")
             draw_plots(evaluation, images, out)
             if rows:
-                draw_galleries(engine, settings, found, images, out, rows=rows, remark=messages.print)
+                draw_galleries(
+                    engine, settings, found, images, evaluation.costliest, out, rows=rows, remark=messages.print
+                )
         except OSError as error:
             raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     if json:

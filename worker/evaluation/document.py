@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.contract.errors import UsageError
 from worker.evaluation.agreement import count_confusion
+from worker.evaluation.costs import Costly, find_costliest
 from worker.evaluation.intervals import Figure, estimate
 from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
 
@@ -38,7 +39,8 @@ class Group(BaseModel):
 class Evaluation(BaseModel):
     """A run held against reference grades.
 
-    confusion: rows are reference grades, columns grades. patients: None where no image names one.
+    confusion: rows are reference grades, columns grades. patients: None where no image names one. costliest: by cut,
+    where its area was lost.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,6 +55,7 @@ class Evaluation(BaseModel):
     figures: dict[str, Figure]
     confusion: list[list[int]]
     groups: list[Group]
+    costliest: dict[str, list[Costly]]
     resamples: int
     seed: int
 
@@ -85,6 +88,7 @@ def evaluate(
         figures=estimate(judged, resamples=resamples, seed=seed, step=step),
         confusion=count_confusion(judged.select(judged.grades != NOT_GRADED)).astype(int).tolist(),
         groups=groups,
+        costliest=find_costliest(judged),
         resamples=resamples,
         seed=seed,
     )

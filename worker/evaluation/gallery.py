@@ -1,6 +1,6 @@
-"""Galleries by reference grade: photograph, what the network sees, overlay; disagreements first."""
+"""Galleries of photograph, what the network sees and overlay: by reference grade, and of what cost most."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,9 @@ from worker.contract.settings import Settings
 from worker.contract.storage import Storage
 from worker.contract.vocabulary import Grade
 from worker.decoding.pool import DecoderPool
+from worker.evaluation.costs import Costly
 from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
+from worker.evaluation.view import say
 from worker.model.ensemble_bundle import parse_manifest
 from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.steps.prepare import prepare_stack_entry
@@ -43,23 +45,31 @@ class Panels:
 
 
 def draw_galleries(
-    engine: Engine, settings: Settings, run: Run, labelled: Labelled, out: Path, *, rows: int, remark: Remark
+    engine: Engine,
+    settings: Settings,
+    run: Run,
+    labelled: Labelled,
+    costliest: Mapping[str, Sequence[Costly]],
+    out: Path,
+    *,
+    rows: int,
+    remark: Remark,
 ) -> list[Path]:
-    """One PNG for each reference grade that has graded images, of at most `rows` of them.
+    """One PNG for each reference grade that has graded images, the furthest off first, and one for each cut.
 
-    An image whose photograph or overlay can't be had any more is left out, with a remark.
+    costliest: by cut, where its area was lost. rows: at most so many in each. An image whose photograph or overlay
+    can't be had any more is left out, with a remark.
     """
     files = []
     storage = Storage(settings)
     recipe = parse_manifest(run.manifest).recipe
     pool = DecoderPool(recipe, settings)
     try:
-        for grade in Grade:
-            wanted = choose(labelled, grade, rows)
+        for name, title, wanted in _plan(labelled, costliest, rows):
             panels = list(_fetch(engine, settings, storage, pool, run, wanted, remark))
             if panels:
-                files.append(out / f"gallery-{grade:d}.png")
-                _draw(panels, grade, files[-1])
+                files.append(out / name)
+                _draw(panels, f"{title}: photograph, what the network sees, overlay", files[-1])
     finally:
         pool.close()
     return files
@@ -68,8 +78,19 @@ def draw_galleries(
 def choose(labelled: Labelled, grade: Grade, rows: int) -> Labelled:
     """The images of one reference grade that the model graded, the furthest off first; at most `rows`."""
     mine = labelled.select((labelled.reference == grade) & (labelled.grades != NOT_GRADED))
-    order = np.argsort(-np.abs(mine.grades - mine.reference), kind="stable")[:rows]
-    return Labelled(*(getattr(mine, name)[order] for name in mine.__slots__))
+    return mine.select(np.argsort(-np.abs(mine.grades - mine.reference), kind="stable")[:rows])
+
+
+def _plan(
+    labelled: Labelled, costliest: Mapping[str, Sequence[Costly]], rows: int
+) -> Iterator[tuple[str, str, Labelled]]:
+    """File, title and images of each gallery."""
+    for grade in Grade:
+        yield f"gallery-{grade:d}.png", f"Reference grade {grade:d}", choose(labelled, grade, rows)
+    places = {image_id: place for place, image_id in enumerate(labelled.ids.tolist())}
+    for cut, images_of_cut in costliest.items():
+        wanted = np.array([places[one.image_id] for one in images_of_cut[:rows]], np.int64)
+        yield f"costliest-{cut.replace('_', '-')}.png", f"What cost the {say(cut)} AUC most", labelled.select(wanted)
 
 
 def _fetch(
@@ -116,15 +137,15 @@ def _format(place: Any) -> str:
     return Path(place.overlay_key).suffix.lstrip(".")
 
 
-def _draw(panels: list[Panels], grade: Grade, file: Path) -> None:
+def _draw(panels: list[Panels], title: str, file: Path) -> None:
     picture = Picture(figsize=(3 * PANEL_INCHES, len(panels) * (PANEL_INCHES + 0.3) + 0.4), layout="constrained")
     axes = picture.subplots(len(panels), 3, squeeze=False)
     for row, panel in zip(axes, panels, strict=True):
         titles = (panel.image_id, f"preprocessed, reference {panel.reference}", f"graded {panel.grade}")
-        for axis, shown, title in zip(row, (panel.photograph, panel.enhanced, panel.overlay), titles, strict=True):
+        for axis, shown, said in zip(row, (panel.photograph, panel.enhanced, panel.overlay), titles, strict=True):
             axis.imshow(shown)
             axis.set_axis_off()
-            wrong = title.startswith("graded") and panel.grade != panel.reference
-            axis.set_title(title, fontsize=7, color="#B00020" if wrong else "black")
-    picture.suptitle(f"Reference grade {grade:d}: photograph, what the network sees, overlay", fontsize=10)
+            wrong = said.startswith("graded") and panel.grade != panel.reference
+            axis.set_title(said, fontsize=7, color="#B00020" if wrong else "black")
+    picture.suptitle(title, fontsize=10)
     picture.savefig(file, dpi=DPI)

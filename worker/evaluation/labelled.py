@@ -43,8 +43,8 @@ class Labelled:
     grades: NDArray[np.int64]
     probabilities: NDArray[np.float64]
 
-    def select(self, wanted: NDArray[np.bool_]) -> "Labelled":
-        """Some of them."""
+    def select(self, wanted: NDArray[np.bool_] | NDArray[np.int64]) -> "Labelled":
+        """Some of them: which, or their places in the order that is wanted."""
         return Labelled(*(getattr(self, name)[wanted] for name in self.__slots__))
 
     @property

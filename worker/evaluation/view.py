@@ -1,5 +1,7 @@
 """An evaluation and a comparison on the terminal."""
 
+from collections.abc import Iterator
+
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.table import Table
@@ -21,7 +23,8 @@ def draw_evaluation(evaluation: Evaluation) -> RenderableType:
         f"{evaluation.run}: {evaluation.labelled:,} images with a reference grade{patients}: {counts}\n"
         f"{evaluation.model} ({evaluation.model_id})"
     )
-    parts: list[RenderableType] = [Text(head), _whole(evaluation), _cuts(evaluation), _grades(evaluation)]
+    parts: list[RenderableType] = [Text(head), _whole(evaluation), _cuts(evaluation)]
+    parts += [*map(Text, tell_costs(evaluation)), _grades(evaluation)]
     if evaluation.groups:
         parts.append(_groups(evaluation))
     drawn = "images" if evaluation.patients is None else "patients"
@@ -41,6 +44,16 @@ def tell(figure: Figure) -> str:
 def say(name: str) -> str:
     """A figure's name in words."""
     return name.replace("_", " ")
+
+
+def tell_costs(evaluation: Evaluation) -> Iterator[str]:
+    """For each cut, what a few images have cost of its area."""
+    for cut, images in evaluation.costliest.items():
+        area = evaluation.figures[f"{cut}_auc"].value
+        if images and area is not None:
+            few = f"{len(images)} images cost" if len(images) > 1 else "one image costs"
+            lost = sum(image.loss for image in images)
+            yield f"{say(cut)} auc: {few} {lost:.3f} of the {1 - area:.3f} by which it is short of 1."
 
 
 def _whole(evaluation: Evaluation) -> Table:

@@ -17,7 +17,7 @@ from producer.runs import find_run
 from producer.sources.reference import Reference
 from tests.unit.producer.ledger_rows import NOON, change, grade, make_run
 from worker.contract.database import connect, writing
-from worker.contract.schema import models, runs
+from worker.contract.schema import images, models, runs
 from worker.contract.settings import parse_settings
 from worker.contract.vocabulary import Eye, Grade
 from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
@@ -108,6 +108,22 @@ def test_folder_gets_the_document_the_plots_and_the_galleries(ledger: Engine, tm
     green = (np.abs(right - np.array([0, 200, 0]) / 255) < 0.01).all(axis=2)
     assert green[:rows].any()
     assert green[rows:].any()
+
+
+def test_what_cost_the_area_is_told_and_shown(ledger: Engine, tmp_path: Path) -> None:
+    with writing(ledger) as connection:
+        connection.execute(images.update().where(images.c.image_id == RIGHT).values(reference_grade=0))
+    change(ledger, find_run(ledger, "july"), RIGHT, p_ge2=0.95)
+    shown = fundus("evaluate", "july", "--resamples", "100", "--out", str(tmp_path / "out"))
+    assert "referable auc: 2 images cost 1.000 of the 1.000 by which it is short of 1." in shown
+    document = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert document["costliest"]["referable"][1] == {
+        "image_id": RIGHT, "reference": 0, "grade": 1, "chance": 0.95, "loss": 0.5,
+    }  # fmt: skip
+    gallery = matplotlib.image.imread(tmp_path / "out" / "costliest-referable.png")[..., :3]
+    green = (np.abs(gallery - np.array([0, 200, 0]) / 255) < 0.01).all(axis=2)
+    assert green[: len(green) // 2].any()
+    assert green[len(green) // 2 :].any()
 
 
 def test_gallery_goes_on_without_what_is_gone(ledger: Engine, tmp_path: Path) -> None:
