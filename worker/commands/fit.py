@@ -108,7 +108,15 @@ def fit(
     from worker.training.beginning import choose_backbone, make_recipe
     from worker.training.fit import Watch
     from worker.training.learner import limit_threads
-    from worker.training.workshop import gather_pictures, make_bundle, open_folder, set_apart
+    from worker.training.repeats import find_contradicted
+    from worker.training.workshop import (
+        CONTRADICTED_FILE,
+        LEFT_OUT_FILE,
+        gather_pictures,
+        make_bundle,
+        open_folder,
+        set_apart,
+    )
 
     settings = read_settings()
     messages = Console(stderr=True, highlight=False)
@@ -169,7 +177,12 @@ def fit(
         pictures = gather_pictures(examples, out, plan, settings, prepared)
         if pictures.index.left_out:
             remark(
-                f"{len(pictures.index.left_out):,} photographs cannot be learnt from; {out / 'left_out.csv'} says why"
+                f"{len(pictures.index.left_out):,} photographs cannot be learnt from; {out / LEFT_OUT_FILE} says why"
+            )
+        if contradicted := find_contradicted(pictures.index):
+            remark(
+                f"{len(contradicted):,} photographs have another grade where their pixels come again; "
+                f"{out / CONTRADICTED_FILE} lists them"
             )
         validation = set_apart(pictures, plan)
         progress.remove_task(preparing)

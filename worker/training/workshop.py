@@ -3,14 +3,14 @@
 import csv
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from worker.contract.errors import SourceError, UsageError
 from worker.contract.files import write_whole
@@ -24,9 +24,11 @@ from worker.training.examples import Example
 from worker.training.fit import KAPPA, Fitted, Watch, find_best, fit
 from worker.training.pictures import INDEX_FILE, LeftOut, Pictures, prepare_pictures, read_pictures
 from worker.training.plan import Plan
+from worker.training.repeats import Contradicted, find_contradicted
 from worker.training.split import split_groups, write_split
 
-PLAN_FILE, BUNDLE_FOLDER, HISTORY_FILE, LEFT_OUT_FILE = "plan.json", "bundle", "history.csv", "left_out.csv"
+PLAN_FILE, BUNDLE_FOLDER, HISTORY_FILE = "plan.json", "bundle", "history.csv"
+LEFT_OUT_FILE, CONTRADICTED_FILE = "left_out.csv", "contradicted.csv"
 RECORDED = (KAPPA, "accuracy", "referable_auc", *(f"recall_grade_{grade:d}" for grade in Grade))
 LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
 
@@ -67,8 +69,8 @@ def gather_pictures(
     pictures = prepare_pictures(
         examples, folder, recipe=plan.recipe, manifest_sha256=plan.manifest_sha256, settings=settings, step=step
     )
-    rows = [entry.model_dump() for entry in pictures.index.left_out]
-    write_whole(folder / LEFT_OUT_FILE, _to_csv(list(LeftOut.model_fields), rows))
+    _write_list(folder / LEFT_OUT_FILE, LeftOut, pictures.index.left_out)
+    _write_list(folder / CONTRADICTED_FILE, Contradicted, find_contradicted(pictures.index))
     return pictures
 
 
@@ -177,6 +179,10 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def _write_list(file: Path, kind: type[BaseModel], entries: Sequence[BaseModel]) -> None:
+    write_whole(file, _to_csv(list(kind.model_fields), [entry.model_dump() for entry in entries]))
 
 
 def _to_csv(columns: list[str], rows: list[dict[str, Any]]) -> bytes:

@@ -40,13 +40,13 @@ def sides(split: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of 24 photographs, of which the first is there a second time under another name and patient."""
+    """A manifest of 24 photographs, of which the first is there a second time under another name, patient and grade."""
     folder = tmp_path_factory.mktemp("eyes")
     manifest = write_eyes(folder, 24)
     shutil.copy(folder / "p0000.png", folder / "again.png")
     (folder / "black.png").write_bytes(cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes())
     with manifest.open("a") as file:
-        file.write("again.png,again,patient-99,0\nblack.png,black,patient-98,0\np0001.png,ungraded,patient-0,\n")
+        file.write("again.png,again,patient-99,1\nblack.png,black,patient-98,0\np0001.png,ungraded,patient-0,\n")
     return manifest
 
 
@@ -72,7 +72,7 @@ def test_fit_makes_a_bundle_that_says_how_it_was_made(fitted: tuple[Path, Any]) 
     assert record.figures["quadratic_weighted_kappa"] is not None
 
 
-def test_fit_leaves_curves_history_and_what_was_left_out(fitted: tuple[Path, Any]) -> None:
+def test_fit_leaves_curves_history_and_what_was_amiss(fitted: tuple[Path, Any]) -> None:
     out, _ = fitted
     assert cv2.imread(str(out / "curves.png")) is not None
     history = (out / "history.csv").read_text().splitlines()
@@ -80,6 +80,8 @@ def test_fit_leaves_curves_history_and_what_was_left_out(fitted: tuple[Path, Any
     assert len(history) == 3
     left_out = (out / "left_out.csv").read_text().splitlines()
     assert left_out[1].startswith("black,True,no_field,")
+    contradicted = [line.partition(",")[2] for line in (out / "contradicted.csv").read_text().splitlines()]
+    assert contradicted == ["image_id,reference_grade", "p0000,0", "again,1"]
 
 
 def test_no_patient_and_no_pixels_are_on_both_sides(fitted: tuple[Path, Any]) -> None:
