@@ -58,6 +58,10 @@ def test_flower_has_the_producers_packages_and_its_own() -> None:
     assert "flower" in {pin.partition("==")[0] for pin in pins("flower") - pins("producer")}
 
 
+def test_flower_without_a_password_answers_nobody_outside() -> None:
+    assert "ENV FLOWER_ADDRESS=127.0.0.1\n" in stage("flower")
+
+
 def test_worker_for_gpus_lacks_the_engines_of_processors_alone() -> None:
     lacking = {pin.partition("==")[0] for pin in pins("worker") - pins("gpu")}
     assert lacking == {"openvino", "tensorflow-cpu"}

@@ -47,7 +47,7 @@ LEDGER_ROLES = {
 }
 KEEPERS = ("fundus-morning", "fundus-retention")
 REPORTS = "/var/lib/fundus/reports"
-PLAIN = {"FLOWER_READ_ONLY", "FUNDUS_METRICS_HOST", "FUNDUS_METRICS_PORT"}
+PLAIN = {"FLOWER_ADDRESS", "FLOWER_READ_ONLY", "FUNDUS_METRICS_HOST", "FUNDUS_METRICS_PORT"}
 """Variables that are no secrets."""
 OPTIONAL = {"FUNDUS_ALARM_URLS", "FUNDUS_PATIENT_KEY"}
 """Variables of secrets that a cluster may do without."""
