@@ -125,5 +125,6 @@ def test_setting_chooses_eight_bits_and_auto_never_does(ready: Bundle, monkeypat
         assert "int8" not in make_engine(name, ready).device  # type: ignore[arg-type]
 
 
-def test_shipped_bundle_is_ready() -> None:
-    assert "int8" in make_engine("openvino-int8", load_bundle("densenet121-aptos-224")).device
+@pytest.mark.parametrize("name", ["densenet121-aptos-320", "densenet121-aptos-224"])
+def test_shipped_bundle_is_ready(name: str) -> None:
+    assert "int8" in make_engine("openvino-int8", load_bundle(name)).device
