@@ -108,11 +108,11 @@ def fit(
     from worker.training.beginning import choose_backbone, make_recipe
     from worker.training.fit import Watch
     from worker.training.learner import limit_threads
-    from worker.training.repeats import find_contradicted
     from worker.training.workshop import (
         CONTRADICTED_FILE,
         LEFT_OUT_FILE,
         gather_pictures,
+        list_amiss,
         make_bundle,
         open_folder,
         set_apart,
@@ -175,11 +175,12 @@ def fit(
             progress.update(preparing, advance=1, errors=f"{left_out:,} left out" if left_out else "")
 
         pictures = gather_pictures(examples, out, plan, settings, prepared)
+        contradicted = list_amiss(pictures, out)
         if pictures.index.left_out:
             remark(
                 f"{len(pictures.index.left_out):,} photographs cannot be learnt from; {out / LEFT_OUT_FILE} says why"
             )
-        if contradicted := find_contradicted(pictures.index):
+        if contradicted:
             remark(
                 f"{len(contradicted):,} photographs have another grade where their pixels come again; "
                 f"{out / CONTRADICTED_FILE} lists them"

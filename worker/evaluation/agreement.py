@@ -34,9 +34,24 @@ def measure(images: Labelled, weights: Weights) -> dict[str, float]:
 
 def count_confusion(images: Labelled, weights: Weights | None = None) -> NDArray[np.float64]:
     """(5, 5): reference grade by grade, of graded images."""
+    return cross_grades(images.reference, images.grades, weights)
+
+
+def cross_grades(
+    reference: NDArray[np.int64], grades: NDArray[np.int64], weights: Weights | None = None
+) -> NDArray[np.float64]:
+    """The same of bare grades, each (N,)."""
     size = len(Grade)
-    counts = np.bincount(images.reference * size + images.grades, weights, size * size)
+    counts = np.bincount(reference * size + grades, weights, size * size)
     return counts.reshape(size, size).astype(np.float64)
+
+
+def weigh_kappa(matrix: NDArray[np.float64]) -> float:
+    """Cohen's kappa with quadratic weights (Cohen 1968); scikit-learn's takes a hundred times as long."""
+    apart = np.subtract.outer(list(Grade), list(Grade)).astype(float) ** 2
+    by_chance = np.outer(matrix.sum(axis=1), matrix.sum(axis=0)) / max(matrix.sum(), 1)
+    expected = float((apart * by_chance).sum())
+    return 1 - float((apart * matrix).sum()) / expected if expected else float("nan")
 
 
 def bin_calibration(truth: NDArray[np.bool_], chance: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
@@ -65,20 +80,12 @@ def _of_grades(graded: Labelled, weights: Weights) -> dict[str, float]:
     right = np.diag(matrix)
     figures = {
         "accuracy": _share(right, matrix),
-        "quadratic_weighted_kappa": _kappa(matrix),
+        "quadratic_weighted_kappa": weigh_kappa(matrix),
     }
     for grade in Grade:
         figures[f"recall_grade_{grade:d}"] = _share(right[grade], matrix[grade])
         figures[f"precision_grade_{grade:d}"] = _share(right[grade], matrix[:, grade])
     return figures
-
-
-def _kappa(matrix: NDArray[np.float64]) -> float:
-    """Cohen's kappa with quadratic weights (Cohen 1968); scikit-learn's takes a hundred times as long."""
-    apart = np.subtract.outer(list(Grade), list(Grade)).astype(float) ** 2
-    by_chance = np.outer(matrix.sum(axis=1), matrix.sum(axis=0)) / max(matrix.sum(), 1)
-    expected = float((apart * by_chance).sum())
-    return 1 - float((apart * matrix).sum()) / expected if expected else float("nan")
 
 
 def _of_cut(images: Labelled, graded: NDArray[np.bool_], weights: Weights, cut: Grade) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import cohen_kappa_score
 
+from worker.evaluation.agreement import cross_grades, weigh_kappa
 from worker.model.evidence import find_passed
 from worker.model.layout import HALF, OUTPUTS, Thresholds
 
@@ -21,10 +21,8 @@ def choose_thresholds(probabilities: NDArray[np.float32], grades: NDArray[np.int
     for _ in range(_PASSES):
         for output in range(1, OUTPUTS):
             kappas = [
-                cohen_kappa_score(
-                    grades,
-                    find_passed(probabilities, [*chosen[:output], tried, *chosen[output + 1 :]]),
-                    weights="quadratic",
+                weigh_kappa(
+                    cross_grades(grades, find_passed(probabilities, [*chosen[:output], tried, *chosen[output + 1 :]]))
                 )
                 for tried in _TRIED
             ]

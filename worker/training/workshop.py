@@ -66,12 +66,17 @@ def gather_pictures(
     """The pictures that an earlier start has prepared, or prepared now; `step` is called after each then."""
     if (folder / INDEX_FILE).exists():
         return read_pictures(folder)
-    pictures = prepare_pictures(
+    return prepare_pictures(
         examples, folder, recipe=plan.recipe, manifest_sha256=plan.manifest_sha256, settings=settings, step=step
     )
+
+
+def list_amiss(pictures: Pictures, folder: Path) -> list[Contradicted]:
+    """Write which photographs were left out, and which are graded in two ways; the latter."""
+    contradicted = find_contradicted(pictures.index)
     _write_list(folder / LEFT_OUT_FILE, LeftOut, pictures.index.left_out)
-    _write_list(folder / CONTRADICTED_FILE, Contradicted, find_contradicted(pictures.index))
-    return pictures
+    _write_list(folder / CONTRADICTED_FILE, Contradicted, contradicted)
+    return contradicted
 
 
 def set_apart(pictures: Pictures, plan: Plan) -> NDArray[np.bool_]:
