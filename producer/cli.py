@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from producer.lazy import Listed, lazy_group
-from producer.screen import print_error
+from producer.lazy_commands import Listed, lazy_group
 from worker import __version__
+from worker.core.terminal.output import print_error
 
 COMMANDS = (
     Listed("enqueue", "producer.commands.enqueue", "Add the photographs of a source to a run.", "Runs"),
@@ -42,7 +42,7 @@ COMMANDS = (
 
 VERSIONS = (
     ("model", "worker.commands.version", "describe_model"),
-    ("ledger", "worker.contract.migrate", "describe_level"),
+    ("ledger", "worker.ledger.migrate", "describe_level"),
 )
 """What else has a version: imported only when it is asked for, since a producer's machine may not have all of it."""
 

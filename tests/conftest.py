@@ -17,10 +17,10 @@ from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ, missing
 from tests.services.seaweedfs import Bucket, SeaweedFS
 from tests.services.stack import Stack, running
-from worker.contract.database import connect
-from worker.contract.migrate import upgrade
-from worker.contract.settings import Settings, parse_settings, read_settings
-from worker.contract.storage import ObjectStore, Storage
+from worker.core.settings import Settings, parse_settings, read_settings
+from worker.core.storage.object_store import ObjectStore, Storage
+from worker.ledger.database import connect
+from worker.ledger.migrate import upgrade
 
 SERVER_OF = {
     "valkey": "valkey",

@@ -18,27 +18,27 @@ from celery.exceptions import Ignore
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from structlog.contextvars import bound_contextvars
 
-from worker.contract.errors import FundusError, MessageError, ServiceError
-from worker.contract.messages import TRACE_HEADER, GradeChunk, WriteReport
-from worker.contract.queues import GRADE_CHUNK, MORNING, NIGHTLY, RETENTION, WRITE_REPORT, make_celery
-from worker.contract.settings import read_settings
-from worker.contract.vocabulary import Queue
-from worker.live_lane import LiveLane
-from worker.logs import configure_logs
-from worker.nightly import close_nights, enqueue_tonight, let_go, schedule
+from worker.consumer.live_queue import LiveLane
+from worker.core.errors import FundusError, MessageError, ServiceError
+from worker.core.messages import TRACE_HEADER, GradeChunk, WriteReport
+from worker.core.messaging.broker import GRADE_CHUNK, MORNING, NIGHTLY, RETENTION, WRITE_REPORT, make_celery
+from worker.core.settings import read_settings
+from worker.core.telemetry.log_setup import configure_logs
+from worker.core.vocabulary import Queue
+from worker.maintenance.beat_tasks import close_nights, enqueue_tonight, let_go, schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from worker.runtime import Runtime
+    from worker.inference.runtime import Runtime
 
-GUARDED = "worker.gate:guarded"
+GUARDED = "worker.consumer.validation:guarded"
 
 log = structlog.get_logger(__name__)
 settings = read_settings()
 app = make_celery(settings, service="fundus-worker")
 app.steps["consumer"].add(LiveLane)
-ALIASES["threads"] = "worker.live_lane:TaskPool"
+ALIASES["threads"] = "worker.consumer.live_queue:TaskPool"
 _runtime: Runtime | None = None
 
 
@@ -115,7 +115,7 @@ def _start(**_: object) -> None:
     _set_up_logging()  # Celery's own signal for it comes later
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     try:
-        from worker.runtime import Runtime
+        from worker.inference.runtime import Runtime
 
         _runtime = Runtime(settings, app)
     # Celery logs and forgets what a signal's receiver raises, unless it is SystemExit.

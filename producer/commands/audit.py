@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from producer.audit import read_trail
-from producer.ledger import open_ledger
-from producer.screen import answers, print_json, printable
-from worker.contract.settings import read_settings
+from worker.core.settings import read_settings
+from worker.core.terminal.output import answers, print_json, printable
+from worker.ledger.audit_log import read_trail
+from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from producer.cancel import cancel
-from producer.ledger import open_ledger
-from producer.screen import answers, print_json
-from worker.contract.settings import read_settings
+from producer.runs.cancel import cancel
+from worker.core.settings import read_settings
+from worker.core.terminal.output import answers, print_json
+from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from producer.screen import answers, print_json
-from worker.contract.database import connect
-from worker.contract.migrate import read_levels, upgrade
-from worker.contract.settings import read_settings
+from worker.core.settings import read_settings
+from worker.core.terminal.output import answers, print_json
+from worker.ledger.database import connect
+from worker.ledger.migrate import read_levels, upgrade
 
 app = typer.Typer(help="Bring the database to this version's level.", no_args_is_help=True)
 

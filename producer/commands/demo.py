@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from producer.demo import SAMPLES, DemoImage, DemoResult, DemoSource, run_demo
-from producer.progress_bar import progress_bar
-from producer.screen import messages, print_note, printable
-from worker.contract.vocabulary import Status
+from producer.demo.run_demo import SAMPLES, DemoImage, DemoResult, DemoSource, run_demo
+from worker.core.terminal.output import messages, print_note, printable
+from worker.core.terminal.progress_bar import progress_bar
+from worker.core.vocabulary import Status
 
 MOST_ROWS = 25
 STYLES = {Status.GRADED: "green", Status.UNGRADABLE: "yellow", Status.FAILED: "red", Status.QUARANTINED: "red"}

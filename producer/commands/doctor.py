@@ -11,7 +11,7 @@ from rich.text import Text
 from producer.doctor.check import Check, Verdict
 from producer.doctor.checkup import run_checks
 from producer.doctor.workers import check_workers
-from producer.screen import answers, messages, print_json, printable
+from worker.core.terminal.output import answers, messages, print_json, printable
 
 app = typer.Typer()
 

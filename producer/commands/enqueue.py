@@ -11,21 +11,21 @@ import typer
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from producer.enqueue import Enqueued, Progress, enqueue
-from producer.ledger import open_ledger
-from producer.plan import Plan, plan_enqueue
-from producer.run_lifecycle import RunRequest
-from producer.screen import answers, messages, print_json, print_note
-from producer.sources.door import make_door
-from producer.sources.opening import open_source
-from producer.status import describe_progress
-from producer.status_view import draw_progress
-from producer.watching import watch_run
-from worker.contract.messages import MAX_CHUNK
-from worker.contract.queues import make_celery
-from worker.contract.settings import read_settings
-from worker.contract.storage import Storage
-from worker.contract.vocabulary import Queue
+from producer.runs.dry_run import Plan, plan_enqueue
+from producer.runs.enqueue import Enqueued, Progress, enqueue
+from producer.runs.lifecycle import RunRequest
+from producer.sources.open_source import open_source
+from producer.views.status import draw_progress
+from producer.views.watch import watch_run
+from worker.core.manifests.admission import make_door
+from worker.core.messages import MAX_CHUNK
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import read_settings
+from worker.core.storage.object_store import Storage
+from worker.core.terminal.output import answers, messages, print_json, print_note
+from worker.core.vocabulary import Queue
+from worker.ledger.migrate import open_ledger
+from worker.ledger.status import describe_progress
 
 app = typer.Typer()
 

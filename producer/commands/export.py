@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from producer.export import export_run
-from producer.export_formats import Format
-from producer.ledger import open_ledger
-from producer.runs import find_run
-from producer.screen import answers, print_json
-from worker.contract.settings import read_settings
-from worker.contract.storage import Storage
+from worker.core.settings import read_settings
+from worker.core.storage.object_store import Storage
+from worker.core.terminal.output import answers, print_json
+from worker.ledger.export import export_run
+from worker.ledger.export_formats import Format
+from worker.ledger.migrate import open_ledger
+from worker.ledger.runs import find_run
 
 app = typer.Typer()
 

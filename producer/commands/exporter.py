@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from prometheus_client import CollectorRegistry, start_http_server
 
-from producer.disks import DiskCollector, parse_disks
-from producer.exporter import LedgerCollector
-from producer.ledger import open_ledger
-from producer.screen import print_error, print_note
-from worker.contract.errors import FundusError, UsageError
-from worker.contract.queues import make_celery, waiting
-from worker.contract.settings import read_settings
+from producer.exporter.disk_metrics import DiskCollector, parse_disks
+from producer.exporter.ledger_metrics import LedgerCollector
+from worker.core.errors import FundusError, UsageError
+from worker.core.messaging.broker import make_celery, waiting
+from worker.core.settings import read_settings
+from worker.core.terminal.output import print_error, print_note
+from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
 

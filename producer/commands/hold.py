@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from producer.hold import hold
-from producer.ledger import open_ledger
-from producer.screen import answers, print_json
-from worker.contract.settings import read_settings
+from worker.core.settings import read_settings
+from worker.core.terminal.output import answers, print_json
+from worker.ledger.legal_hold import hold
+from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
 

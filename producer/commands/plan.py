@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from producer.ledger import open_ledger
-from producer.screen import answers, print_json
-from producer.sizing import Measured, Sizing, read_rate, size_night
-from worker.contract.errors import UsageError
-from worker.contract.settings import read_settings
+from producer.capacity import Measured, Sizing, read_rate, size_night
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.terminal.output import answers, print_json
+from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
 

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from producer.ledger import open_ledger
-from producer.resend import resend
-from producer.screen import answers, print_json
-from worker.contract.queues import make_celery
-from worker.contract.settings import read_settings
-from worker.contract.vocabulary import Status
+from producer.runs.resend import resend
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import read_settings
+from worker.core.terminal.output import answers, print_json
+from worker.core.vocabulary import Status
+from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from producer.retention import run_retention
-from producer.screen import answers, print_json, print_note
-from worker.contract.settings import read_settings
+from worker.core.settings import read_settings
+from worker.core.terminal.output import answers, print_json, print_note
+from worker.ledger.retention import run_retention
 
 app = typer.Typer()
 

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from producer.ledger import open_ledger
-from producer.screen import answers, print_json
-from producer.status import describe_counts, describe_progress, read_overview, read_progress
-from producer.status_view import draw_overview, draw_progress
-from producer.watching import watch_run
-from worker.contract.errors import UsageError
-from worker.contract.settings import read_settings
+from producer.views.status import draw_overview, draw_progress
+from producer.views.watch import watch_run
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.terminal.output import answers, print_json
+from worker.ledger.migrate import open_ledger
+from worker.ledger.status import describe_counts, describe_progress, read_overview, read_progress
 
 app = typer.Typer()
 

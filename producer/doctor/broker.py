@@ -3,10 +3,10 @@
 from redis import Redis, RedisError
 
 from producer.doctor.check import Check, Verdict, masked
-from worker.contract.errors import BrokerError
-from worker.contract.queues import make_celery, waiting
-from worker.contract.settings import Settings
-from worker.contract.vocabulary import Queue
+from worker.core.errors import BrokerError
+from worker.core.messaging.broker import make_celery, waiting
+from worker.core.settings import Settings
+from worker.core.vocabulary import Queue
 
 TIMEOUT_S = 5
 

@@ -1,10 +1,10 @@
 """Check the database: it answers, and its schema serves this version."""
 
 from producer.doctor.check import Check, Verdict, masked
-from worker.contract.database import connect
-from worker.contract.errors import FundusError
-from worker.contract.migrate import read_levels
-from worker.contract.settings import Settings
+from worker.core.errors import FundusError
+from worker.core.settings import Settings
+from worker.ledger.database import connect
+from worker.ledger.migrate import read_levels
 
 
 def check_database(settings: Settings) -> list[Check]:

@@ -6,18 +6,18 @@ import sys
 from importlib.util import find_spec
 
 from producer.doctor.check import Check, Verdict
-from worker.contract.settings import Settings
+from worker.core.settings import Settings
 
 TIMEOUT_S = 180
 
 # In a process of its own: a broken driver may end it, and this one stays free of TensorFlow.
 _PROBE = """
 import json, sys
-from worker.contract.errors import FundusError
-from worker.model.ensemble_bundle import load_model
+from worker.core.errors import FundusError
+from worker.model.bundle.ensemble import load_model
 try:
     bundle = load_model(sys.argv[1])
-    from worker.model.engines import make_engine
+    from worker.model.engines.factory import make_engine
     engine = make_engine(sys.argv[2], bundle)
     engine.warm_up(1)
 except FundusError as error:

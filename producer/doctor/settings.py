@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from producer.doctor.check import Check, Verdict
-from worker.contract.errors import SettingsError
-from worker.contract.settings import PREFIX, Settings, parse_settings
+from worker.core.errors import SettingsError
+from worker.core.settings import PREFIX, Settings, parse_settings
 
 
 def check_settings(environment: Mapping[str, str] = os.environ) -> tuple[Settings | None, list[Check]]:

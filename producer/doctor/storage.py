@@ -3,9 +3,9 @@
 from uuid import uuid4
 
 from producer.doctor.check import Check, Verdict, masked
-from worker.contract.errors import StorageError
-from worker.contract.settings import Settings
-from worker.contract.storage import Storage
+from worker.core.errors import StorageError
+from worker.core.settings import Settings
+from worker.core.storage.object_store import Storage
 
 CONTENT = b"written by fundus doctor"
 

@@ -1,7 +1,7 @@
 """Check the workers of this machine by their heartbeats; quick enough for a liveness probe."""
 
 from producer.doctor.check import Check, Verdict
-from worker.contract.heartbeat import LATE_AFTER_S, read_heartbeats
+from worker.core.telemetry.heartbeat import LATE_AFTER_S, read_heartbeats
 
 
 def check_workers() -> list[Check]:

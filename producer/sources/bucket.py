@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Iterator
 
-from producer.sources.reference import Reference, Remark, is_image_name
-from worker.contract.errors import SourceError
-from worker.contract.storage import Storage, object_uri
+from worker.core.errors import SourceError
+from worker.core.manifests.image_reference import Reference, Remark, is_image_name
+from worker.core.storage.object_store import Storage, object_uri
 
 MAX_ETAG_CHARS = 128
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from producer.sources.address import canonical_path
-from producer.sources.reference import Reference, Remark, etag_of_file, is_image_name
-from worker.contract.errors import SourceError
-from worker.contract.storage import file_uri
+from worker.core.errors import SourceError
+from worker.core.manifests.canonical_uri import canonical_path
+from worker.core.manifests.image_reference import Reference, Remark, etag_of_file, is_image_name
+from worker.core.storage.object_store import file_uri
 
 
 def find_images(root: Path, remark: Remark) -> Iterator[Reference]:

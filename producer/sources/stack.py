@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from producer.sources.address import canonical_path
-from producer.sources.labels import read_labels_in_order
-from producer.sources.reference import Reference, etag_of_file
-from worker.contract.errors import SourceError
-from worker.contract.stacks import map_stack
-from worker.contract.storage import file_uri
+from worker.core.errors import SourceError
+from worker.core.manifests.canonical_uri import canonical_path
+from worker.core.manifests.image_reference import Reference, etag_of_file
+from worker.core.manifests.labels import read_labels_in_order
+from worker.core.storage.npy_stack import map_stack
+from worker.core.storage.object_store import file_uri
 
 SAMPLED_ENTRIES = 16
 

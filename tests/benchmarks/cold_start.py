@@ -24,10 +24,10 @@ from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.integration.processes import FUNDUS, fundus
 from tests.services.stack import running
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples" / "manifest.csv"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples" / "manifest.csv"
 GRADED_WITHIN_S = 300
 LIMIT_S = 10
-IMPORTED = "worker.app, worker.runtime, worker.commands.worker, worker.model.openvino_engine"
+IMPORTED = "worker.app, worker.inference.runtime, worker.commands.worker, worker.model.engines.openvino_engine"
 LARGEST = 8
 
 

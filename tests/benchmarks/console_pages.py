@@ -21,10 +21,10 @@ from tests.browser.console_site import PHOTOGRAPHS, draw_overlay, open_site
 from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
 from tests.services.console import serving
 from tests.unit.worker.console.rows import PASSWORD
-from worker.contract.database import writing
-from worker.contract.schema import gradings
-from worker.contract.settings import Settings
-from worker.contract.storage import Storage
+from worker.core.settings import Settings
+from worker.core.storage.object_store import Storage
+from worker.ledger.database import writing
+from worker.ledger.schema import gradings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.benchmarks.model import MODEL
-from worker.model.bundle import Bundle, load_bundle
+from worker.model.bundle.bundle import Bundle, load_bundle
 
 Answer = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """Probabilities (N, 5) and, from those that explain, saliency (N, h, w) with its maximum at 1."""

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.engine_gate FOLDER [--limit N] [--write]
 
-`--write` keeps the figures in `worker/model/gate.json`, which `auto` obeys.
+`--write` keeps the figures in `worker/model/engines/acceptance.json`, which `auto` obeys.
 """
 
 import argparse
@@ -13,19 +13,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from worker.contract.errors import Ungradable
-from worker.contract.settings import parse_settings
-from worker.decoding.pool import DecoderPool
-from worker.items import Enhanced, Prediction
-from worker.model import gate
-from worker.model.bundle import load_bundle
-from worker.model.engine import Engine
-from worker.model.gate import judge
+from worker.core.errors import Ungradable
+from worker.core.predictions import Enhanced, Prediction
+from worker.core.settings import parse_settings
+from worker.imaging.sandbox.pool import DecoderPool
+from worker.model.bundle.bundle import load_bundle
+from worker.model.engines import acceptance as gate
+from worker.model.engines.acceptance import judge
+from worker.model.engines.protocol import Engine
 
 BATCH = 16
 PRECISIONS: tuple[Literal["bf16", "f32", "int8"], ...] = ("bf16", "f32", "int8")
 """The last where the bundle is ready for it; `fundus model quantise` judges each bundle's own."""
-GATE = Path(gate.__file__).with_name("gate.json")
+GATE = Path(gate.__file__).with_name("acceptance.json")
 
 
 def main() -> int:
@@ -44,8 +44,8 @@ def main() -> int:
             enhanced.append(future.result().enhanced)
     pool.close()
 
-    from worker.model.openvino_engine import OpenVinoEngine
-    from worker.model.tensorflow_engine import TensorFlowEngine
+    from worker.model.engines.openvino_engine import OpenVinoEngine
+    from worker.model.engines.tensorflow_engine import TensorFlowEngine
 
     reference = TensorFlowEngine(bundle)
     precisions = PRECISIONS if bundle.ranges is not None else PRECISIONS[:2]

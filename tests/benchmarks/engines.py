@@ -19,13 +19,13 @@ from tests.benchmarks.contender import Contender, Entry, versions_of
 from tests.benchmarks.engines_report import Rates, Turn, plot_rates, rates_table, ratios_table
 from tests.benchmarks.model import MODEL
 from tests.benchmarks.results import describe_machine, write_section
-from worker.contract.errors import ImageError, Ungradable
-from worker.formats.header import Limits
-from worker.model.bundle import load_bundle
-from worker.steps.prepare import prepare
+from worker.core.errors import ImageError, Ungradable
+from worker.imaging.headers.header import Limits
+from worker.imaging.steps.prepare import prepare
+from worker.model.bundle.bundle import load_bundle
 
 BATCH = 16
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 PLOT = Path(__file__).with_name("engines.png")
 TENSORFLOW = ("tensorflow-cpu", "keras")
 

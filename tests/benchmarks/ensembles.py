@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from worker.contract.errors import Ungradable
-from worker.contract.settings import parse_settings
-from worker.decoding.pool import DecoderPool
-from worker.items import Enhanced, Prediction
-from worker.model.engines import make_engine
-from worker.model.ensemble_bundle import Model, load_model
+from worker.core.errors import Ungradable
+from worker.core.predictions import Enhanced, Prediction
+from worker.core.settings import parse_settings
+from worker.imaging.sandbox.pool import DecoderPool
+from worker.model.bundle.ensemble import Model, load_model
+from worker.model.engines.factory import make_engine
 from worker.model.ordinal import decode_outputs
 
 Grades = NDArray[np.int64]

@@ -39,8 +39,8 @@ def time_steps(precision: str, size: int, batch_size: int, steps: int, threads: 
     """Images a second of steps after the first ones, augmentation left out."""
     import tensorflow as tf
 
-    from worker.training.learner import Learner
     from worker.training.plan import DEFAULT_RECIPE, Plan
+    from worker.training.trainer import Learner
 
     recipe = DEFAULT_RECIPE.model_copy(update={"input_size_px": size})
     plan = Plan.model_validate(

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 
 from tests.benchmarks.degradations import DEGRADATIONS, Picture, other_pictures
-from worker.contract.errors import Ungradable
-from worker.items import Photograph
-from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
-from worker.steps.field import find_field
-from worker.steps.gradability import assess_gradability, measure_field
+from worker.core.errors import Ungradable
+from worker.imaging.photograph import Photograph
+from worker.imaging.steps.find_field import find_field
+from worker.imaging.steps.gradability import assess_gradability, measure_field
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
 RECIPE = read_manifest(find_bundle(DEFAULT_BUNDLE)).recipe
 MAX_GOOD_REFUSED = 0.03

@@ -19,19 +19,19 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Engine, event, text
 
-from producer.status import read_progress
 from tests.benchmarks.contender import versions_of
 from tests.benchmarks.processor_time import server_pids, used_s
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
 from tests.integration.processes import FUNDUS
-from worker.contract.database import connect, reading
-from worker.contract.messages import GradeChunk
-from worker.contract.settings import parse_settings
-from worker.contract.vocabulary import Grade, Status
-from worker.items import Decision, Outcome, Prediction
-from worker.ledger import Lease, lease_chunk, register_model, settle_chunk
+from worker.core.messages import GradeChunk
+from worker.core.predictions import Decision, Outcome, Prediction
+from worker.core.settings import parse_settings
+from worker.core.vocabulary import Grade, Status
+from worker.ledger.database import connect, reading
+from worker.ledger.leases import Lease, lease_chunk, register_model, settle_chunk
+from worker.ledger.status import read_progress
 
 RUN = "million"
 MODEL = "0" * 16

@@ -17,8 +17,8 @@ from tests.benchmarks.sending import Producer
 from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
 from tests.integration.processes import worker
-from worker.contract.settings import parse_settings
-from worker.contract.vocabulary import Queue
+from worker.core.settings import parse_settings
+from worker.core.vocabulary import Queue
 
 BATCH_TIMES = 3
 LOSS = 0.05

@@ -21,7 +21,7 @@ from tests.benchmarks.sending import Producer
 from tests.benchmarks.site import open_site
 from tests.integration.processes import FUNDUS, worker
 
-SAMPLES = sorted((Path(__file__).parents[2] / "producer" / "samples").glob("IDRiD*.jpg"))
+SAMPLES = sorted((Path(__file__).parents[2] / "producer" / "demo" / "samples").glob("IDRiD*.jpg"))
 PLOT = Path(__file__).with_name("memory.png")
 LOOK_EVERY_S = 1.0
 MARGIN = 0.05

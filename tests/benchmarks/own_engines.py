@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.benchmarks.contender import Answer
-from worker.model.bundle import Bundle
-from worker.model.engine import Engine
-from worker.model.engines import make_engine
+from worker.model.bundle.bundle import Bundle
+from worker.model.engines.factory import make_engine
+from worker.model.engines.protocol import Engine
 
 
 def load_tensorflow(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:

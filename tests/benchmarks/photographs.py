@@ -17,7 +17,7 @@ def full_size_jpegs(count: int) -> Iterator[bytes]:
     """So many JPEGs of 4288 x 2848 pixels; after 40 they come again."""
     encoded = []
     for turn in TURNS:
-        for sample in sorted(files("producer.samples").iterdir(), key=lambda file: file.name):
+        for sample in sorted(files("producer.demo.samples").iterdir(), key=lambda file: file.name):
             if sample.name.startswith("IDRiD") and len(encoded) < count:
                 encoded.append(_enlarge(sample.read_bytes(), turn))
     for number in range(count):

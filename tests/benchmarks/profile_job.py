@@ -48,7 +48,7 @@ def processor_s() -> Counter[str]:
     spent: Counter[str] = Counter()
     for process in psutil.Process().children(recursive=True):
         times, words = process.cpu_times(), " ".join(process.cmdline())
-        kind = {str(FUNDUS): "worker", "worker.decoding.process": "decoders"}
+        kind = {str(FUNDUS): "worker", "worker.imaging.sandbox.decoder_program": "decoders"}
         name = next((kind[mark] for mark in kind if mark in words), process.name())
         spent[name] += times.user + times.system
     return spent

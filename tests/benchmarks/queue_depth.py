@@ -13,15 +13,15 @@ from collections import defaultdict
 import numpy as np
 from redis import Redis
 
-from producer.cancel import cancel
+from producer.runs.cancel import cancel
 from tests.benchmarks.contender import versions_of
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.sending import Producer
 from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
 from tests.integration.processes import worker
-from worker.contract.database import connect
-from worker.contract.settings import parse_settings
+from worker.core.settings import parse_settings
+from worker.ledger.database import connect
 
 PHOTOGRAPHS = 40
 MARGIN = 0.05

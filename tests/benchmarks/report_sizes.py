@@ -19,13 +19,13 @@ from typing import Any
 import cv2
 
 from tests.browser.ledgers import fill_ledger
-from worker.contract.database import connect
-from worker.contract.migrate import upgrade
-from worker.contract.settings import parse_settings
-from worker.report.place import folder_place
-from worker.report.writing import Choices, write_report
+from worker.core.settings import parse_settings
+from worker.ledger.database import connect
+from worker.ledger.migrate import upgrade
+from worker.report.destination import folder_place
+from worker.report.writer import Choices, write_report
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 WIDTH_PX = 768
 
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from celery import Celery
 from sqlalchemy import Engine, func, select
 
-from producer.enqueue import enqueue
-from producer.run_lifecycle import RunRequest
-from producer.sources.reference import Reference
-from worker.contract.database import connect, reading
-from worker.contract.queues import make_celery
-from worker.contract.schema import gradings, runs
-from worker.contract.settings import Settings, parse_settings
-from worker.contract.vocabulary import Queue, Status
+from producer.runs.enqueue import enqueue
+from producer.runs.lifecycle import RunRequest
+from worker.core.manifests.image_reference import Reference
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import Settings, parse_settings
+from worker.core.vocabulary import Queue, Status
+from worker.ledger.database import connect, reading
+from worker.ledger.schema import gradings, runs
 
 POLL_S = 0.005
 

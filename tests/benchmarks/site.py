@@ -11,10 +11,10 @@ from tests.benchmarks.model import MODEL
 from tests.benchmarks.photographs import full_size_jpegs
 from tests.services.seaweedfs import AMPLE
 from tests.services.stack import Stack, running
-from worker.contract.database import connect
-from worker.contract.migrate import upgrade
-from worker.contract.settings import parse_settings
-from worker.contract.storage import Storage, object_uri
+from worker.core.settings import parse_settings
+from worker.core.storage.object_store import Storage, object_uri
+from worker.ledger.database import connect
+from worker.ledger.migrate import upgrade
 
 
 @dataclass(frozen=True)

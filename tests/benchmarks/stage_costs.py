@@ -16,30 +16,30 @@ from contextlib import contextmanager
 
 import cv2
 
-from producer.register import register_batch
-from producer.run_lifecycle import RunRequest, open_run
-from producer.sources.reference import Reference
+from producer.runs.lifecycle import RunRequest, open_run
+from producer.runs.register import register_batch
 from tests.benchmarks.processor_time import used_s
-from worker.contract.database import connect
-from worker.contract.messages import GradeChunk
-from worker.contract.queues import split
-from worker.contract.settings import parse_settings
-from worker.contract.storage import Storage
-from worker.contract.vocabulary import Status
-from worker.formats.header import Limits
-from worker.items import Outcome
-from worker.ledger import lease_chunk, register_model, settle_chunk
-from worker.model.bundle import load_bundle
-from worker.model.engines import make_engine
-from worker.steps.acquire import decode_photograph
-from worker.steps.enhance import enhance
-from worker.steps.fetch import fetch_photograph
-from worker.steps.field import find_field
-from worker.steps.gradability import assess_gradability
-from worker.steps.grade import decide_grade
-from worker.steps.overlay import encode_overlay, render_overlay
-from worker.steps.prepare import prepare
-from worker.steps.publish import publish_overlay
+from worker.core.manifests.image_reference import Reference
+from worker.core.messages import GradeChunk
+from worker.core.messaging.broker import split
+from worker.core.predictions import Outcome
+from worker.core.settings import parse_settings
+from worker.core.storage.object_store import Storage
+from worker.core.vocabulary import Status
+from worker.imaging.headers.header import Limits
+from worker.imaging.steps.decode import decode_photograph
+from worker.imaging.steps.enhance import enhance
+from worker.imaging.steps.fetch import fetch_photograph
+from worker.imaging.steps.find_field import find_field
+from worker.imaging.steps.gradability import assess_gradability
+from worker.imaging.steps.overlay import encode_overlay, render_overlay
+from worker.imaging.steps.prepare import prepare
+from worker.inference.publish import publish_overlay
+from worker.ledger.database import connect
+from worker.ledger.leases import lease_chunk, register_model, settle_chunk
+from worker.model.bundle.bundle import load_bundle
+from worker.model.decide_grade import decide_grade
+from worker.model.engines.factory import make_engine
 
 TALKING = ("lease", "fetch", "upload", "settle")
 """What servers do meanwhile counts; in the other stages it is their housekeeping."""

@@ -22,10 +22,10 @@ from tests.benchmarks.processor_time import server_pids, used_s
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.sending import Producer
 from tests.benchmarks.site import open_site
-from worker.contract.settings import parse_settings
-from worker.contract.storage import file_uri
-from worker.items import Prediction
-from worker.model.bundle import Bundle
+from worker.core.predictions import Prediction
+from worker.core.settings import parse_settings
+from worker.core.storage.object_store import file_uri
+from worker.model.bundle.bundle import Bundle
 
 BUSY = 0.9
 PACKAGES = ("celery", "kombu", "psycopg", "opencv-python-headless")
@@ -70,7 +70,7 @@ def measure(uris: list[str], rate: float) -> str:
     """One worker in this process, one round; the table, which is written to RESULTS.md as well."""
     # They read the settings.
     from worker import app as application
-    from worker import runtime
+    from worker.inference import runtime
 
     engines: list[StubEngine] = []
 

@@ -30,9 +30,9 @@ from tests.benchmarks.processor_time import machine_busy_s, server_pids, used_by
 from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
-from worker.contract.references import object_place
-from worker.contract.settings import parse_settings
-from worker.decoding.child import KEPT_HEAP
+from worker.core.settings import parse_settings
+from worker.core.uris import object_place
+from worker.imaging.sandbox.child_process import KEPT_HEAP
 
 CORES = os.cpu_count() or 1
 COSTED_IMAGES = 64

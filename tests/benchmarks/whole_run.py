@@ -21,11 +21,11 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 from sqlalchemy import func, select
 
 from tests.benchmarks.site import open_site
-from worker.contract.database import connect, reading
-from worker.contract.schema import gradings
-from worker.contract.settings import parse_settings
-from worker.contract.vocabulary import Status
-from worker.model.bundle import find_bundle, read_manifest
+from worker.core.settings import parse_settings
+from worker.core.vocabulary import Status
+from worker.ledger.database import connect, reading
+from worker.ledger.schema import gradings
+from worker.model.bundle.bundle import find_bundle, read_manifest
 
 RUN = "whole-run"
 FORWARD_BATCHES = 30
@@ -79,8 +79,8 @@ def forward_alone(model: str, batch_size: int) -> float:
     """Images per second of the network without explanation, its input ready in memory."""
     import tensorflow as tf
 
-    from worker.model.bundle import load_bundle
-    from worker.model.network import load_network
+    from worker.model.bundle.bundle import load_bundle
+    from worker.model.network.build import load_network
 
     bundle = load_bundle(model)
     network = load_network(bundle)

@@ -10,18 +10,18 @@ import cv2
 import numpy as np
 from sqlalchemy import Engine, insert, select, text, update
 
-from producer.runs import Run
 from tests.services.console import serving
 from tests.unit.worker.console.rows import add_people, graded_run
-from worker.contract.database import connect, reading, writing
-from worker.contract.migrate import upgrade
-from worker.contract.reading_schema import decisions, reading_rules
-from worker.contract.schema import gradings, images, models
-from worker.contract.settings import Settings, parse_settings
-from worker.contract.storage import Storage
-from worker.contract.vocabulary import Eye, Role
+from worker.core.settings import Settings, parse_settings
+from worker.core.storage.object_store import Storage
+from worker.core.vocabulary import Eye, Role
+from worker.ledger.database import connect, reading, writing
+from worker.ledger.migrate import upgrade
+from worker.ledger.review_schema import decisions, reading_rules
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings, images, models
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 PHOTOGRAPHS = sorted(SAMPLES.glob("IDRiD_*.jpg"))
 PEOPLE = {"vera": Role.VIEWER, "anna": Role.GRADER, "ben": Role.GRADER, "cleo": Role.GRADER, "olga": Role.OPERATOR}
 THRESHOLDS = (0.5, 0.36, 0.16, 0.44, 0.46)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, insert, select
 
-from worker.console.deciding import Verdict, decide
-from worker.console.image import read_image
+from worker.console.decisions import Verdict, decide
+from worker.console.image_detail import read_image
 from worker.console.sessions import Person
-from worker.contract.database import reading, writing
-from worker.contract.reading_schema import users
-from worker.contract.schema import gradings, images, models, runs
-from worker.contract.vocabulary import Role, Status
-from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.core.vocabulary import Role, Status
+from worker.ledger.database import reading, writing
+from worker.ledger.review_schema import users
+from worker.ledger.schema import gradings, images, models, runs
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
 MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
 EVENING = datetime(2026, 11, 22, 20, tzinfo=UTC)

@@ -19,17 +19,17 @@ from tests.browser import boxes
 from tests.browser.console_site import running_site
 from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
 from tests.unit.worker.console.rows import PASSWORD
-from worker.contract.database import connect
-from worker.contract.migrate import upgrade
-from worker.contract.settings import parse_settings
-from worker.report.place import folder_place
-from worker.report.writing import Choices, write_report
+from worker.core.settings import parse_settings
+from worker.ledger.database import connect
+from worker.ledger.migrate import upgrade
+from worker.report.destination import folder_place
+from worker.report.writer import Choices, write_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 REFERENCES = Path(__file__).with_name("references")
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 HEIGHT_PX = 800
 SHRINK = 4
 SEEN_FROM = 40

@@ -17,7 +17,7 @@ from tests.services.flower import PASSWORD, USER, chunk_tasks, flower
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 SCREENSHOTS = os.environ.get("TEST_SCREENSHOTS")
 
 pytestmark = pytest.mark.slow

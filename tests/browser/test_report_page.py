@@ -16,16 +16,16 @@ from sqlalchemy import update
 from tests.browser.conftest import Visit
 from tests.browser.ledgers import MANIFEST, by_grade, fill_ledger, read_by_people
 from tests.services.seaweedfs import Bucket
-from worker.contract.database import connect, writing
-from worker.contract.schema import gradings, images, runs
-from worker.contract.settings import Settings, parse_settings
-from worker.contract.storage import Storage
-from worker.report import writing as report_writing
-from worker.report.links import link_report
-from worker.report.place import Place, folder_place
-from worker.report.writing import Choices, write_report
+from worker.core.settings import Settings, parse_settings
+from worker.core.storage.object_store import Storage
+from worker.ledger.database import connect, writing
+from worker.ledger.schema import gradings, images, runs
+from worker.report import writer as report_writing
+from worker.report.destination import Place, folder_place
+from worker.report.presigned_links import link_report
+from worker.report.writer import Choices, write_report
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 IMAGES = 210
 IMAGES_PER_PAGE = 24
 SHARES = (0.55, 0.17, 0.1, 0.08, 0.03)

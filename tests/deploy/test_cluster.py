@@ -149,7 +149,7 @@ def test_a_night_wakes_a_worker_that_grades_it_and_lets_it_go(cluster: Cluster) 
     flower = cluster.start("fundus-flower")
     storage = cluster.services["fundus-nightly"]["environment"]
     keys = [f"{name}={value}" for name, value in storage.items() if name.startswith("AWS_")]
-    filled = exporter.run("env", *keys, "python", "-c", FILL, str(ROOT / "producer" / "samples"))
+    filled = exporter.run("env", *keys, "python", "-c", FILL, str(ROOT / "producer" / "demo" / "samples"))
     assert filled.returncode == 0, filled.stderr
     assert wanted() == [0, 0, 0]
 

@@ -11,8 +11,8 @@ from deploy.write_env import write_env
 from tests.deploy.compose import ROOT, compose, read_project
 from tests.services.flower import COLUMNS
 from worker import __version__
-from worker.contract.errors import SettingsError
-from worker.contract.settings import PREFIX, Settings, parse_settings
+from worker.core.errors import SettingsError
+from worker.core.settings import PREFIX, Settings, parse_settings
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 SECRETS = (

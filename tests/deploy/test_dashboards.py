@@ -11,8 +11,8 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from producer.disks import DiskCollector
-from producer.exporter import LedgerCollector
+from producer.exporter.disk_metrics import DiskCollector
+from producer.exporter.ledger_metrics import LedgerCollector
 from tests.unit.producer.ledger_rows import add_model, fail, grade, make_run, references
 
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
@@ -32,9 +32,9 @@ def expressions(dashboard: Any) -> list[str]:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[str]]]:
     """The labels of each metric, and their values, in a scrape of a ledger with graded and failed images."""
-    from worker.contract.database import connect
-    from worker.contract.migrate import upgrade
-    from worker.contract.settings import parse_settings
+    from worker.core.settings import parse_settings
+    from worker.ledger.database import connect
+    from worker.ledger.migrate import upgrade
 
     engine = connect(parse_settings(database_url=f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}"))
     upgrade(engine)

@@ -19,12 +19,12 @@ from producer.cli import COMMANDS
 from tests.unit.producer.ledger_rows import make_run, references
 from tests.unit.test_architecture import HEAVY, loaded_by
 from worker import __version__
-from worker.console.headers import HEALTH
-from worker.contract.messages import GradeChunk
-from worker.contract.queues import make_celery, send_chunk
-from worker.contract.settings import PREFIX, Settings, parse_settings
-from worker.contract.vocabulary import Queue
-from worker.nightly import schedule
+from worker.console.security_headers import HEALTH
+from worker.core.messages import GradeChunk
+from worker.core.messaging.broker import make_celery, send_chunk
+from worker.core.settings import PREFIX, Settings, parse_settings
+from worker.core.vocabulary import Queue
+from worker.maintenance.beat_tasks import schedule
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -33,7 +33,7 @@ ROLES = ROOT / "deploy" / "postgres" / "roles.sql"
 VERSION = "1.34"
 """Of Kubernetes, whose schemas judge; those of KEDA are its own and not among them."""
 SLOWEST_STEP_S = 110
-"""See `worker.watchdog`."""
+"""See `worker.inference.watchdog`."""
 LEDGER_ROLES = {
     "fundus-migrate": "owner",
     "fundus-worker": "worker",

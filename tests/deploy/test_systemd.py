@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.watchdog import EXIT_STUCK
+from worker.inference.watchdog import EXIT_STUCK
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "fundus-worker@.service"
 

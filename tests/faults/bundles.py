@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from worker.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Bundle, load_bundle
-from worker.model.bundle_writer import write_bundle
+from worker.model.bundle.bundle import MANIFEST_FILE, WEIGHTS_FILE, Bundle, load_bundle
+from worker.model.bundle.writer import write_bundle
 
 SMALL_PX = 64
 

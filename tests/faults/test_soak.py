@@ -23,7 +23,7 @@ from tests.services.fault_proxy import Fault
 IMAGES = 20_000
 FAULT_EVERY_S = 30.0
 SAMPLE_EVERY_S = 2.0
-PLOT = Path(__file__).parents[2] / "deploy" / "docs" / "soak.png"
+PLOT = Path(__file__).parents[2] / "docs" / "soak.png"
 
 
 @dataclass(frozen=True)

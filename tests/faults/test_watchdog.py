@@ -9,9 +9,9 @@ from tests.faults.hooks import Hooks
 from tests.faults.site import Site
 from tests.faults.trial import trial
 from tests.integration.processes import fundus, fundus_json
-from worker.contract.queues import make_celery
-from worker.contract.settings import parse_settings
-from worker.watchdog import EXIT_STUCK
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import parse_settings
+from worker.inference.watchdog import EXIT_STUCK
 
 STUCK_AFTER_S = 4
 

@@ -17,12 +17,12 @@ from sqlalchemy import Engine, event
 
 from producer.cli import main
 from tests.faults.hooks import Hooks
-from worker import pipeline
-from worker.contract.errors import AcceleratorMemoryError
-from worker.decoding.pool import DecoderPool
-from worker.report.place import Place
+from worker.core.errors import AcceleratorMemoryError
+from worker.imaging.sandbox.pool import DecoderPool
+from worker.inference import pipeline
+from worker.report.destination import Place
 
-ROGUE_DECODER = (str(Path(__file__).parents[1] / "unit" / "worker" / "decoding" / "rogue_decoder.py"),)
+ROGUE_DECODER = (str(Path(__file__).parents[1] / "unit" / "worker" / "imaging" / "sandbox" / "rogue_decoder.py"),)
 
 hooks = Hooks.model_validate_json(os.environ["FAULT_HOOKS"])
 _settling = threading.local()
@@ -155,9 +155,9 @@ if __name__ == "__main__":
     import numpy as np
     import tensorflow as tf
 
-    from worker import runtime
-    from worker.model import tensorflow_engine
-    from worker.model.tensorflow_engine import TensorFlowEngine
+    from worker.inference import runtime
+    from worker.model.engines import tensorflow_engine
+    from worker.model.engines.tensorflow_engine import TensorFlowEngine
 
     TensorFlowEngine.predict = around(TensorFlowEngine.predict, before="inferring")  # type: ignore[method-assign]
     if hooks.image_takes_s:

@@ -14,13 +14,13 @@ import psutil
 
 from tests.fuzz.pictures import make_seeds, mutate
 from tests.fuzz.tally import HUNG_AFTER_S, Tally, own_peak_mb
-from worker.contract.errors import ImageDecoderCrashError, ImageError, Ungradable
-from worker.contract.settings import parse_settings
-from worker.decoding.pool import DecoderPool
-from worker.formats.check import check_header
-from worker.formats.header import Limits
-from worker.items import Prepared
-from worker.model.recipe import Recipe
+from worker.core.errors import ImageDecoderCrashError, ImageError, Ungradable
+from worker.core.settings import parse_settings
+from worker.imaging.headers.check import check_header
+from worker.imaging.headers.header import Limits
+from worker.imaging.photograph import Prepared
+from worker.imaging.recipe import Recipe
+from worker.imaging.sandbox.pool import DecoderPool
 
 RECIPE = Recipe(
     input_size_px=64, input_range=(-2.0, 127 / 64), crop="lit_box", enhancement="graham", cut_to_circle=True

@@ -17,18 +17,18 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from kombu.message import Message
 
-from producer.sources.door import Door
-from producer.sources.manifest import COLUMNS, read_manifest
 from producer.sources.stack import read_stack
 from tests.fuzz.tally import Tally, own_peak_mb
-from worker.contract.errors import FundusError, SourceError
-from worker.contract.queues import GRADE_CHUNK
-from worker.contract.settings import parse_settings
-from worker.contract.storage import Storage
-from worker.gate import check_message
-from worker.model.bundle import MANIFEST_FILE, find_bundle
-from worker.model.bundle import read_manifest as read_model
-from worker.steps.fetch import fetch_stack_entry
+from worker.consumer.validation import check_message
+from worker.core.errors import FundusError, SourceError
+from worker.core.manifests.admission import Door
+from worker.core.manifests.manifest import COLUMNS, read_manifest
+from worker.core.messaging.broker import GRADE_CHUNK
+from worker.core.settings import parse_settings
+from worker.core.storage.object_store import Storage
+from worker.imaging.steps.fetch import fetch_stack_entry
+from worker.model.bundle.bundle import MANIFEST_FILE, find_bundle
+from worker.model.bundle.bundle import read_manifest as read_model
 
 Check = Callable[[Path, Any], None]
 

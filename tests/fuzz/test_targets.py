@@ -9,7 +9,7 @@ from tests.fuzz.decoding import fuzz_decoders, fuzz_header, settle
 from tests.fuzz.documents import fuzz_document, make_targets
 from tests.fuzz.pictures import make_seeds, mutate
 from tests.fuzz.tally import Tally
-from worker.contract.errors import ImageDecodeError, ImageDecoderCrashError
+from worker.core.errors import ImageDecodeError, ImageDecoderCrashError
 
 SEED = 20_261_122
 

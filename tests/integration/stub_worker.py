@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from producer.cli import main
-from worker.items import Prediction
-from worker.model.bundle import Bundle
+from worker.core.predictions import Prediction
+from worker.model.bundle.bundle import Bundle
 
 IMAGE_S = float(os.environ["STUB_IMAGE_S"])
 DEVICE = f"device-{os.environ['CUDA_VISIBLE_DEVICES']}"
@@ -40,7 +40,7 @@ class StubEngine:
 
 
 if __name__ == "__main__":
-    from worker import runtime
+    from worker.inference import runtime
 
     runtime.make_engine = lambda _name, bundle: StubEngine(bundle)
     sys.argv = ["fundus", "worker", *sys.argv[1:]]

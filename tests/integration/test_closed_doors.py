@@ -20,7 +20,7 @@ from tests.integration.processes import FUNDUS, fundus, wait_until_finished, wor
 from tests.services.postgres import Postgres
 from tests.services.seaweedfs import SeaweedFS
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
 ROLE_NAMES = ("producer", "worker", "reader", "keeper", "console")
 SECRETS = {

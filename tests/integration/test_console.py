@@ -15,24 +15,24 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, select, update
 
-from producer.audit import read_trail
-from producer.export import export_run
-from producer.export_formats import Format
-from producer.runs import Run
 from tests.services.console import serving
 from tests.services.visitor import Visitor, token_in
 from tests.unit.producer.ledger_rows import make_run
 from tests.unit.worker.console.rows import PASSWORD, add_people, graded_run
-from worker.console.headers import CONTENT_SECURITY_POLICY
-from worker.contract.database import connect, reading, writing
-from worker.contract.migrate import require_current
-from worker.contract.reading_schema import decisions
-from worker.contract.schema import gradings, images, models
-from worker.contract.settings import Settings, parse_settings
-from worker.contract.storage import Storage
-from worker.contract.vocabulary import Role
+from worker.console.security_headers import CONTENT_SECURITY_POLICY
+from worker.core.settings import Settings, parse_settings
+from worker.core.storage.object_store import Storage
+from worker.core.vocabulary import Role
+from worker.ledger.audit_log import read_trail
+from worker.ledger.database import connect, reading, writing
+from worker.ledger.export import export_run
+from worker.ledger.export_formats import Format
+from worker.ledger.migrate import require_current
+from worker.ledger.review_schema import decisions
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings, images, models
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
 PEOPLE = {"vera": Role.VIEWER, "anna": Role.GRADER, "ben": Role.GRADER, "cleo": Role.GRADER, "olga": Role.OPERATOR}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"

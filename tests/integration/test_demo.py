@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.processes import fundus
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 COUNTS = {"images": 13, "graded": 11, "ungradable": 1, "failed": 1}
 
 

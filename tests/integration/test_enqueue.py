@@ -7,12 +7,10 @@ from celery import Celery
 from sqlalchemy import Engine, event, select
 from sqlalchemy.exc import OperationalError
 
-from producer.cancel import cancel
-from producer.enqueue import BATCH_IMAGES, Enqueued, enqueue
-from producer.resend import resend
-from producer.run_lifecycle import RunRequest, seal_run
-from producer.runs import find_run, latest_runs
-from producer.sources.reference import Reference
+from producer.runs.cancel import cancel
+from producer.runs.enqueue import BATCH_IMAGES, Enqueued, enqueue
+from producer.runs.lifecycle import RunRequest, seal_run
+from producer.runs.resend import resend
 from tests.unit.producer.ledger_rows import (
     add_model,
     database_now,
@@ -23,13 +21,15 @@ from tests.unit.producer.ledger_rows import (
     references,
     rows_of,
 )
-from worker.contract.database import reading
-from worker.contract.errors import BrokerError, RunError, SourceError
-from worker.contract.messages import GradeChunk
-from worker.contract.queues import make_celery
-from worker.contract.schema import audit
-from worker.contract.settings import Settings
-from worker.contract.vocabulary import Action, Queue, RunState, Status
+from worker.core.errors import BrokerError, RunError, SourceError
+from worker.core.manifests.image_reference import Reference
+from worker.core.messages import GradeChunk
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import Settings
+from worker.core.vocabulary import Action, Queue, RunState, Status
+from worker.ledger.database import reading
+from worker.ledger.runs import find_run, latest_runs
+from worker.ledger.schema import audit
 
 Enqueue = Callable[..., Enqueued]
 

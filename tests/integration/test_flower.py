@@ -12,7 +12,7 @@ import pytest
 from tests.integration.processes import fundus, fundus_json, wait_until_finished, worker
 from tests.services.flower import PASSWORD, chunk_tasks, flower, get, status_of
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 PERSONAL = re.compile(r"IDRiD|\.jpg|file://|sqlite|" + re.escape(str(SAMPLES)))
 
 

@@ -12,7 +12,7 @@ from redis import Redis
 
 from tests.integration.processes import fundus, fundus_json, wait_until_finished, worker
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 GRADE, NIGHTLY = "fundus.grade_chunk", "fundus.nightly"
 NOTHING = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 

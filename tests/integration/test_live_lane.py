@@ -9,7 +9,7 @@ from redis import Redis
 
 from tests.integration.processes import fundus, wait_until_finished, worker
 
-SAMPLE = Path(__file__).parents[2] / "producer" / "samples" / "IDRiD_001.jpg"
+SAMPLE = Path(__file__).parents[2] / "producer" / "demo" / "samples" / "IDRiD_001.jpg"
 BULK = 256
 
 

@@ -23,9 +23,9 @@ import pytest
 from tests.integration.processes import FUNDUS, fundus, fundus_json, wait_until_finished, worker
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.seaweedfs import Bucket
-from worker.model.bundle import DEFAULT_BUNDLE, load_bundle
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, load_bundle
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 GRADABLE = sorted(path.name for path in SAMPLES.glob("IDRiD_*.jpg"))
 INPUT_SIZE_PX = load_bundle(DEFAULT_BUNDLE).recipe.input_size_px
 QUICK = {"FUNDUS_RESEND_AFTER_S": "5", "FUNDUS_RECONCILE_EVERY_S": "1", "FUNDUS_MAX_WAIT_MS": "5"}

@@ -19,21 +19,21 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine
 
-from producer.enqueue import BATCH_IMAGES
-from producer.nightly import NightDone, NightRequest, fill_night
-from producer.run_lifecycle import Night, RunRequest, open_run
-from producer.runs import find_run
+from producer.runs.enqueue import BATCH_IMAGES
+from producer.runs.lifecycle import Night, RunRequest, open_run
+from producer.runs.nightly import NightDone, NightRequest, fill_night
 from tests.integration.processes import FUNDUS, fundus, fundus_json
 from tests.services.seaweedfs import Bucket
 from tests.services.webhook import Webhook, listening
 from tests.unit.producer.ledger_rows import add_model
-from worker.contract.errors import OverlapError, RunError, SourceError, UsageError
-from worker.contract.locks import locked
-from worker.contract.queues import make_celery
-from worker.contract.settings import Settings
-from worker.contract.vocabulary import RunState
+from worker.core.errors import OverlapError, RunError, SourceError, UsageError
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import Settings
+from worker.core.vocabulary import RunState
+from worker.ledger.locks import locked
+from worker.ledger.runs import find_run
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 DUTIES = """
 import json
 from worker.app import app, morning, nightly, retention

@@ -18,7 +18,7 @@ from tests.faults.pictures import write_photographs
 from tests.integration.processes import fundus, wait_until_finished, worker
 from tests.integration.stub_devices import PROGRAM, images_of, settings_for, until_each_has
 from tests.services.seaweedfs import Bucket
-from tests.unit.worker.contract.later_migrations import CONTRACTED, EXPANDED, write_later
+from tests.unit.worker.ledger.later_migrations import CONTRACTED, EXPANDED, write_later
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -39,12 +39,12 @@ def later(tmp_path: Path) -> Path:
     folder = tmp_path / "later"
     for package in ("worker", "producer"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    versions = folder / "worker" / "contract" / "migrations" / "versions"
+    versions = folder / "worker" / "ledger" / "migrations" / "versions"
     write_later(versions)
     (versions / "9002_contract.py").unlink()
     column = 'Column("settled_at", UtcDateTime, nullable=True),\n'
     looks = 'Column("looks", SmallInteger, nullable=False, server_default=text("1")),\n'
-    replace_once(folder / "worker" / "contract" / "schema.py", column, f"{column}    {looks}")
+    replace_once(folder / "worker" / "ledger" / "schema.py", column, f"{column}    {looks}")
     replace_once(folder / "worker" / "__init__.py", '__version__ = "', '__version__ = "9.')
     return folder
 
@@ -93,7 +93,7 @@ def test_old_and_new_workers_finish_a_run_that_the_upgrade_came_into(
 def test_old_version_says_that_a_contracted_ledger_is_not_for_it(
     postgres_url: str, broker_url: str, bucket: Bucket, later: Path, tmp_path: Path
 ) -> None:
-    write_later(later / "worker" / "contract" / "migrations" / "versions")
+    write_later(later / "worker" / "ledger" / "migrations" / "versions")
     env = settings_for(postgres_url, broker_url, bucket, tmp_path)
     command = [INTERPRETER, "-P", "-m", "producer", "db", "upgrade"]
     later_env = {**os.environ, **env, "PYTHONPATH": f"{later}{os.pathsep}{ROOT}"}

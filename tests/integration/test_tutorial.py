@@ -21,12 +21,12 @@ import pytest
 from typer.testing import CliRunner
 
 from producer.cli import app
-from producer.embedded import free_port
+from producer.demo.embedded_valkey import free_port
 from tests.integration.processes import FUNDUS, READY
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = ROOT / "producer" / "samples"
-TEXT = (ROOT / "deploy" / "docs" / "TUTORIAL.md").read_text()
+SAMPLES = ROOT / "producer" / "demo" / "samples"
+TEXT = (ROOT / "docs" / "TUTORIAL.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"(?ms)^```console\n(.*?)^```$", TEXT) for line in re.findall(r"(?m)^\$ (.+)$", block)
 ]

@@ -11,7 +11,7 @@ from tests.faults.pictures import write_photographs
 from tests.integration.processes import fundus, fundus_json, wait_until_finished, worker
 from tests.integration.stub_devices import PROGRAM, images_of, settings_for
 from tests.services.seaweedfs import Bucket
-from worker.model.bundle import load_bundle
+from worker.model.bundle.bundle import load_bundle
 
 # A chunk that came to the worker of the other model waits for a minute.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

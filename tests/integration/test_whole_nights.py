@@ -13,14 +13,14 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from producer.nightly import NightDone, NightRequest, fill_night
+from producer.runs.nightly import NightDone, NightRequest, fill_night
 from tests.integration.processes import FUNDUS, fundus, fundus_json, wait_until_finished, worker
 from tests.services.seaweedfs import Bucket
-from worker.contract.database import connect
-from worker.contract.queues import make_celery
-from worker.contract.settings import Settings
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import Settings
+from worker.ledger.database import connect
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 pytestmark = pytest.mark.slow
 
 

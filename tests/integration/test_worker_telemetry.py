@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producer.embedded import free_port
+from producer.demo.embedded_valkey import free_port
 from tests.integration.processes import fundus, fundus_json, wait_until_finished, worker
 from tests.services.collector import Span, collector
-from tests.unit.worker.test_metrics import Samples, read
+from tests.unit.worker.inference.test_metrics import Samples, read
 
-SAMPLES = Path(__file__).parents[2] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 CHUNK = 4
 
 

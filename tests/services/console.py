@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from worker.console.app import make_app
 from worker.console.origin import make_origin
-from worker.contract.settings import Settings
+from worker.core.settings import Settings
 
 START_TIMEOUT_S = 20
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from producer.embedded import free_port, stop
+from producer.demo.embedded_valkey import free_port, stop
 
 CELERY = Path(sys.executable).with_name("celery")
 USER, PASSWORD = "auditor", "correct horse battery"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from producer.embedded import free_port
+from producer.demo.embedded_valkey import free_port
 from tests.services.identity import unprivileged_postgres
 from tests.services.process import Server, start
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from producer.embedded import die_with_parent, stop
+from producer.demo.embedded_valkey import die_with_parent, stop
 
 READY_WITHIN_S = 60
 LAST_WORDS = 1500

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import amqp
 
-from producer.embedded import free_port
+from producer.demo.embedded_valkey import free_port
 from tests.services.process import Identity, Server, start
 
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from producer.embedded import is_free
+from producer.demo.embedded_valkey import is_free
 from tests.services.process import Server, start
 
 ACCESS_KEY = "test-access-key"

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.embedded import embedded_valkey
+from producer.demo.embedded_valkey import embedded_valkey
 from tests.services.postgres import Postgres, start_postgres
 from tests.services.rabbitmq import RabbitMQ, missing
 from tests.services.seaweedfs import FRUGAL, SeaweedFS, start_seaweedfs

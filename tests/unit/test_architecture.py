@@ -11,7 +11,7 @@ import pytest
 
 import producer.commands
 import worker
-import worker.contract
+import worker.core
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"tensorflow", "keras", "cv2", "h5py", "safetensors", "pyarrow"}
@@ -52,7 +52,7 @@ def test_every_module_of_the_worker_has_its_layer() -> None:
     assert placed == present | {"producer"}
 
 
-@pytest.mark.parametrize("module", ["producer.cli", "producer.demo", "producer.doctor.checkup"])
+@pytest.mark.parametrize("module", ["producer.cli", "producer.demo.run_demo", "producer.doctor.checkup"])
 def test_producers_machine_needs_no_heavy_library(module: str) -> None:
     assert loaded_by(module) & HEAVY == set()
 
@@ -74,7 +74,7 @@ def test_consoles_lock_holds_all_that_the_console_loads() -> None:
         "producer.cli",
         "worker.console.commands.serve",
         "worker.console.commands.user",
-        "worker.decoding.showing",
+        "worker.imaging.sandbox.viewer_program",
         "psycopg",
     )
     assert loaded & HEAVY == {"cv2"}
@@ -90,9 +90,9 @@ def test_consoles_lock_holds_all_that_the_console_loads() -> None:
 def test_contract_needs_no_heavy_library() -> None:
     modules = [
         module.name
-        for module in walk_packages(worker.contract.__path__, "worker.contract.")
+        for module in walk_packages(worker.core.__path__, "worker.core.")
         # Alembic's own environment: only Alembic can run it.
         if ".migrations." not in module.name
     ]
-    assert "worker.contract.queues" in modules
+    assert "worker.core.messaging.broker" in modules
     assert loaded_by(*modules) & HEAVY == set()

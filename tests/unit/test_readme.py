@@ -3,13 +3,13 @@
 import re
 import subprocess
 
-from deploy.docs.make_docs import README, readme_with_table
+from docs.make_docs import README, readme_with_table
 from tests.integration.processes import FUNDUS
 
 
 def test_table_of_settings_is_the_programs_own() -> None:
     text = README.read_text()
-    assert readme_with_table(text) == text, "run: python -m deploy.docs.make_docs"
+    assert readme_with_table(text) == text, "run: python -m docs.make_docs"
 
 
 def test_every_command_named_in_readme_exists() -> None:

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from worker.contract.settings import PREFIX, Settings
-from worker.gate import MAX_BODY_BYTES
+from worker.consumer.validation import MAX_BODY_BYTES
+from worker.core.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "SECURITY.md").read_text()

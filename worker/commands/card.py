@@ -8,18 +8,18 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from producer.progress_bar import progress_bar
-from worker.contract.errors import UsageError
-from worker.contract.files import write_whole
-from worker.contract.settings import read_settings
-from worker.model.bundle import DEFAULT_BUNDLE
-from worker.model.ensemble_bundle import load_model
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.storage.atomic_write import write_whole
+from worker.core.terminal.progress_bar import progress_bar
+from worker.model.bundle.bundle import DEFAULT_BUNDLE
+from worker.model.bundle.ensemble import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.evaluation.pointing_view import PointingGame
-    from worker.model.engine import Engine
+    from worker.evaluation.saliency.pointing_view import PointingGame
+    from worker.model.engines.protocol import Engine
 
 
 def card(
@@ -44,11 +44,11 @@ def card(
         fundus model card --external idrid.csv --lesions masks
     """
     # TensorFlow, scikit-learn, SciPy and Matplotlib are loaded by this command alone.
-    from worker.card.grading import judge_manifest
-    from worker.card.page import write_card
     from worker.evaluation.plots import draw_plots
-    from worker.model.engines import make_engine
-    from worker.training.ancestry import trace_ancestry
+    from worker.model.engines.factory import make_engine
+    from worker.model_card.held_out_grading import judge_manifest
+    from worker.model_card.page import write_card
+    from worker.training.lineage import trace_ancestry
 
     settings, messages = read_settings(), Console(stderr=True, highlight=False)
     loaded = load_model(bundle)
@@ -96,8 +96,8 @@ def card(
 
 
 def _point(engine: "Engine", folder: Path, remark: "Callable[[str], None]") -> "PointingGame":
-    from worker.evaluation.pointing import play
-    from worker.evaluation.pointing_view import count
+    from worker.evaluation.saliency.pointing_game import play
+    from worker.evaluation.saliency.pointing_view import count
 
     pointed = play(engine, folder, remark=remark, step=lambda: None)
     return count(pointed, model=engine.bundle.name, model_id=engine.bundle.model_id, resamples=1000, seed=0)

@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker.contract.database import connect
-from worker.contract.errors import UsageError
-from worker.contract.migrate import require_current
-from worker.contract.settings import read_settings
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
 from worker.evaluation.comparison import Change, Comparison
 from worker.evaluation.comparison import compare as compare_runs
 from worker.evaluation.comparison_view import draw_comparison
 from worker.evaluation.labelled import find_graded_run
+from worker.ledger.database import connect
+from worker.ledger.migrate import require_current
 
 app = typer.Typer()
 

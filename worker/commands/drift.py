@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker.contract.database import connect
-from worker.contract.migrate import require_current
-from worker.contract.settings import read_settings
-from worker.evaluation.drift import Verdict, measure_drift
-from worker.evaluation.drift_view import draw_drift
+from worker.core.settings import read_settings
+from worker.evaluation.drift.psi import Verdict, measure_drift
+from worker.evaluation.drift.view import draw_drift
 from worker.evaluation.labelled import find_graded_run
+from worker.ledger.database import connect
+from worker.ledger.migrate import require_current
 
 app = typer.Typer()
 

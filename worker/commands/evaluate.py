@@ -6,18 +6,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from producer.progress_bar import progress_bar
-from worker.contract.database import connect
-from worker.contract.errors import UsageError
-from worker.contract.migrate import require_current
-from worker.contract.settings import read_settings
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.terminal.progress_bar import progress_bar
+from worker.evaluation.bootstrap import RESAMPLES, SEED
 from worker.evaluation.document import evaluate as evaluate_run
 from worker.evaluation.document import group_columns
 from worker.evaluation.gallery import draw_galleries
-from worker.evaluation.intervals import RESAMPLES, SEED
 from worker.evaluation.labelled import find_graded_run, read_labelled
 from worker.evaluation.plots import draw_plots
 from worker.evaluation.view import draw_evaluation
+from worker.ledger.database import connect
+from worker.ledger.migrate import require_current
 
 app = typer.Typer()
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from worker.contract.errors import UsageError
+from worker.core.errors import UsageError
 
 Explained = Annotated[
     str | None,

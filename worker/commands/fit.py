@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from producer.progress_bar import progress_bar
 from worker.commands.explained import Explained, parse_explained
-from worker.contract.errors import UsageError
-from worker.contract.settings import read_settings
-from worker.model.bundle import Manifest, describe_invalid, load_bundle
-from worker.training.ancestry import trace_ancestry
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.terminal.progress_bar import progress_bar
+from worker.model.bundle.bundle import Manifest, describe_invalid, load_bundle
 from worker.training.examples import hash_file, read_examples
+from worker.training.lineage import trace_ancestry
 from worker.training.plan import Plan
 from worker.training.precision import choose_precision
 
@@ -105,10 +105,7 @@ def fit(
         fundus model fit --manifest eyes.csv --out fit-2 --init fit-1/bundle --size 320 --learning-rate 2e-4
     """
     # TensorFlow, scikit-learn and Matplotlib are loaded by this command alone.
-    from worker.training.beginning import choose_backbone, make_recipe
-    from worker.training.fit import Watch
-    from worker.training.learner import limit_threads
-    from worker.training.workshop import (
+    from worker.training.experiment import (
         CONTRADICTED_FILE,
         LEFT_OUT_FILE,
         gather_pictures,
@@ -117,6 +114,9 @@ def fit(
         open_folder,
         set_apart,
     )
+    from worker.training.fit import Watch
+    from worker.training.initialisation import choose_backbone, make_recipe
+    from worker.training.trainer import limit_threads
 
     settings = read_settings()
     messages = Console(stderr=True, highlight=False)

@@ -16,16 +16,16 @@ from worker.commands.model_audit import audit
 from worker.commands.model_calibrate import calibrate
 from worker.commands.model_ensemble import ensemble
 from worker.commands.model_quantise import quantise
-from worker.contract.errors import UsageError
-from worker.model.bundle import (
+from worker.core.errors import UsageError
+from worker.imaging.recipe import Recipe
+from worker.model.bundle.bundle import (
     DEFAULT_BUNDLE,
     describe_invalid,
     find_bundle,
     list_shipped,
 )
-from worker.model.ensemble_bundle import AnyManifest, EnsembleManifest, load_model, read_any_manifest
-from worker.model.layout import EVERY_OUTPUT
-from worker.model.recipe import Recipe
+from worker.model.bundle.ensemble import AnyManifest, EnsembleManifest, load_model, read_any_manifest
+from worker.model.densenet_layout import EVERY_OUTPUT
 
 app = typer.Typer(
     help="Bring, fit, combine, calibrate and judge bundles: weights with the recipe of their preprocessing."
@@ -120,7 +120,7 @@ def import_bundle(
     """
     recipe = _make_recipe(size=size, input_range=input_range, preprocess=preprocess, crop=crop, sigma=sigma)
     # HDF5 is loaded only by the one command that reads it.
-    from worker.model.imports import import_weights
+    from worker.model.keras_import.importer import import_weights
 
     manifest = import_weights(
         file,

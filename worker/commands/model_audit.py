@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from producer.progress_bar import progress_bar
-from worker.contract.errors import UsageError
-from worker.contract.files import write_whole
-from worker.contract.settings import read_settings
-from worker.model.ensemble_bundle import load_model
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.storage.atomic_write import write_whole
+from worker.core.terminal.progress_bar import progress_bar
+from worker.model.bundle.ensemble import load_model
 
 PAGE_FILE, PLOT_FILE, DOCUMENT_FILE = "AUDIT.md", "audit.png", "audit.json"
 
@@ -45,11 +45,11 @@ def audit(
         fundus model audit ./mine --lesions idrid_lesions --quick --json
     """
     # SciPy and Matplotlib are loaded only by the command that needs them.
-    from worker.audit.auditing import audit as put_to_trial
-    from worker.audit.document import write_document
-    from worker.audit.page import write_page
-    from worker.audit.plots import draw_audit
-    from worker.audit.view import draw_findings
+    from worker.evaluation.saliency.audit import audit as put_to_trial
+    from worker.evaluation.saliency.audit_document import write_document
+    from worker.evaluation.saliency.audit_page import write_page
+    from worker.evaluation.saliency.audit_plots import draw_audit
+    from worker.evaluation.saliency.audit_view import draw_findings
 
     settings = read_settings()
     model = load_model(bundle or settings.model)

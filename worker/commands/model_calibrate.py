@@ -9,15 +9,15 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from producer.progress_bar import progress_bar
-from worker.contract.database import connect
-from worker.contract.errors import UsageError
-from worker.contract.migrate import require_current
-from worker.contract.settings import read_settings
-from worker.contract.vocabulary import REFERABLE_FROM, Grade
-from worker.model.bundle import describe_invalid, find_bundle
-from worker.model.bundle_writer import rewrite_bundle
-from worker.model.ensemble_bundle import AnyManifest, parse_manifest, read_any_manifest
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.terminal.progress_bar import progress_bar
+from worker.core.vocabulary import REFERABLE_FROM, Grade
+from worker.ledger.database import connect
+from worker.ledger.migrate import require_current
+from worker.model.bundle.bundle import describe_invalid, find_bundle
+from worker.model.bundle.ensemble import AnyManifest, parse_manifest, read_any_manifest
+from worker.model.bundle.writer import rewrite_bundle
 
 if TYPE_CHECKING:
     from worker.evaluation.calibration import Calibration

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from worker.commands.explained import Explained, parse_explained
-from worker.contract.errors import UsageError
-from worker.model.bundle import WEIGHTS_FILE, Bundle, describe_invalid, find_bundle
-from worker.model.bundle_writer import write_ensemble
-from worker.model.ensemble_bundle import EnsembleManifest, Member, View, load_model
-from worker.model.fit_record import SPLIT_FILE
-from worker.model.layout import EVERY_OUTPUT, HALF
+from worker.core.errors import UsageError
+from worker.model.bundle.bundle import WEIGHTS_FILE, Bundle, describe_invalid, find_bundle
+from worker.model.bundle.ensemble import EnsembleManifest, Member, View, load_model
+from worker.model.bundle.fit_record import SPLIT_FILE
+from worker.model.bundle.writer import write_ensemble
+from worker.model.densenet_layout import EVERY_OUTPUT, HALF
 
 
 class Looks(StrEnum):

@@ -8,13 +8,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from producer.progress_bar import progress_bar
-from worker.contract.errors import UsageError
-from worker.contract.settings import read_settings
-from worker.model.bundle import DEFAULT_BUNDLE, Bundle, find_bundle
-from worker.model.bundle_writer import add_ranges
-from worker.model.engines import why_not_openvino
-from worker.model.ensemble_bundle import load_model
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.terminal.progress_bar import progress_bar
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, Bundle, find_bundle
+from worker.model.bundle.ensemble import load_model
+from worker.model.bundle.writer import add_ranges
+from worker.model.engines.factory import why_not_openvino
 from worker.training.examples import read_examples
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker.contract.settings import read_settings
-from worker.morning import run_morning
+from worker.core.settings import read_settings
+from worker.maintenance.close_nights import run_morning
 
 app = typer.Typer()
 

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from producer.sources.door import make_door
-from producer.sources.labels import read_labels_by_name
-from worker.contract.errors import UsageError
-from worker.contract.settings import read_settings
-from worker.panels import MOST_IMAGES, draw_panels
+from worker.core.errors import UsageError
+from worker.core.manifests.admission import make_door
+from worker.core.manifests.labels import read_labels_by_name
+from worker.core.settings import read_settings
+from worker.inference.panels import MOST_IMAGES, draw_panels
 
 app = typer.Typer()
 

@@ -9,11 +9,11 @@ from uuid import uuid4
 import typer
 from rich.console import Console
 
-from worker.contract.database import connect
-from worker.contract.migrate import require_current
-from worker.contract.queues import make_celery
-from worker.contract.settings import read_settings
-from worker.reconciler import reconcile
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import read_settings
+from worker.ledger.database import connect
+from worker.ledger.migrate import require_current
+from worker.maintenance.reconciler import reconcile
 
 app = typer.Typer()
 

@@ -8,22 +8,22 @@ import typer
 from rich.console import Console
 from sqlalchemy import Engine
 
-from producer.progress_bar import progress_bar
-from worker.contract.audit import record
-from worker.contract.database import connect, writing
-from worker.contract.errors import StorageError, UsageError
-from worker.contract.keys import report_prefix
-from worker.contract.migrate import require_current
-from worker.contract.reports import ask_for_report
-from worker.contract.settings import Settings, read_settings
-from worker.contract.storage import Storage
-from worker.contract.vocabulary import Action
-from worker.report.content import find_reported
-from worker.report.duty import write_under_lease
-from worker.report.links import link_report
+from worker.core.errors import StorageError, UsageError
+from worker.core.settings import Settings, read_settings
+from worker.core.storage.keys import report_prefix
+from worker.core.storage.object_store import Storage
+from worker.core.terminal.progress_bar import progress_bar
+from worker.core.vocabulary import Action
+from worker.ledger.audit_log import record
+from worker.ledger.database import connect, writing
+from worker.ledger.migrate import require_current
+from worker.ledger.report_leases import ask_for_report
+from worker.report.destination import Place, folder_place
+from worker.report.job import write_under_lease
 from worker.report.patients import read_next_steps
-from worker.report.place import Place, folder_place
-from worker.report.writing import Choices, write_report
+from worker.report.presigned_links import link_report
+from worker.report.summary import find_reported
+from worker.report.writer import Choices, write_report
 
 app = typer.Typer()
 OPEN_S = 3600

@@ -1,9 +1,9 @@
 """What `fundus --version` says of the model; loaded only then."""
 
-from worker.contract.errors import FundusError
-from worker.contract.settings import read_settings
-from worker.model.bundle import find_bundle
-from worker.model.ensemble_bundle import read_any_manifest
+from worker.core.errors import FundusError
+from worker.core.settings import read_settings
+from worker.model.bundle.bundle import find_bundle
+from worker.model.bundle.ensemble import read_any_manifest
 
 
 def describe_model() -> str:

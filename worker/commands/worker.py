@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.contract.settings import PREFIX, parse_settings, read_settings
+from worker.core.settings import PREFIX, parse_settings, read_settings
 
 app = typer.Typer()
 

@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from worker.console.passwords import hash_password
-from worker.contract.audit import record
-from worker.contract.database import reading, writing
-from worker.contract.errors import UsageError
-from worker.contract.reading_schema import MAX_USER_CHARS, sessions, users
-from worker.contract.vocabulary import Action, Role
+from worker.core.errors import UsageError
+from worker.core.vocabulary import Action, Role
+from worker.ledger.audit_log import record
+from worker.ledger.database import reading, writing
+from worker.ledger.review_schema import MAX_USER_CHARS, sessions, users
 
 CODE = "user_invalid"
 _NAME = re.compile(rf"[a-z][a-z0-9._-]{{0,{MAX_USER_CHARS - 1}}}")

@@ -13,17 +13,18 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from worker.console.calls import Console, RefusedError, console_of, deed, page
-from worker.console.headers import HEALTH, GuardedAnswers
+from worker.console.endpoints import Console, RefusedError, console_of, deed, page
 from worker.console.origin import Origin
-from worker.console.pages import images, reading, runs, signing
+from worker.console.pages import images, reading, runs
+from worker.console.pages import login as signing
 from worker.console.photographs import Photographs
 from worker.console.rendering import Pages
-from worker.contract.database import reading as reading_ledger
-from worker.contract.errors import FundusError, ImageError, ServiceError
-from worker.contract.settings import Settings
-from worker.contract.storage import Storage
-from worker.contract.vocabulary import Role
+from worker.console.security_headers import HEALTH, GuardedAnswers
+from worker.core.errors import FundusError, ImageError, ServiceError
+from worker.core.settings import Settings
+from worker.core.storage.object_store import Storage
+from worker.core.vocabulary import Role
+from worker.ledger.database import reading as reading_ledger
 
 STATIC = Path(__file__).parent / "static"
 IMAGE = "/runs/{run}/images/{image_id}"

@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from worker.contract.reading_schema import reviews
-from worker.contract.schema import OUTPUTS, gradings, images, models, runs
-from worker.contract.vocabulary import NEAR, Eye, Grade, Review, Status
+from worker.core.vocabulary import NEAR, Eye, Grade, Review, Status
+from worker.ledger.review_schema import reviews
+from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
 _YES_NO = {"yes": True, "no": False}
 

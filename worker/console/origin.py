@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from worker.contract.errors import SettingsError
-from worker.contract.settings import LOOPBACK, Settings
+from worker.core.errors import SettingsError
+from worker.core.settings import LOOPBACK, Settings
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

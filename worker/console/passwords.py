@@ -6,7 +6,7 @@ from threading import BoundedSemaphore
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from worker.contract.errors import UsageError
+from worker.core.errors import UsageError
 
 MIN_CHARS = 12
 MAX_CHARS = 256

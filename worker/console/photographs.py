@@ -7,15 +7,15 @@ from collections import OrderedDict
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
-from worker.console.image import Source
-from worker.contract.errors import ImageError
-from worker.contract.settings import Settings
-from worker.contract.storage import Storage
-from worker.decoding.pool import VIEW_PROGRAM, DecoderPool
-from worker.model.recipe import Recipe
-from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
-from worker.steps.overlay import encode_overlay
-from worker.steps.prepare import prepare_stack_entry
+from worker.console.image_detail import Source
+from worker.core.errors import ImageError
+from worker.core.settings import Settings
+from worker.core.storage.object_store import Storage
+from worker.imaging.recipe import Recipe
+from worker.imaging.sandbox.pool import VIEW_PROGRAM, DecoderPool
+from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
+from worker.imaging.steps.overlay import encode_overlay
+from worker.imaging.steps.prepare import prepare_stack_entry
 
 if TYPE_CHECKING:
     import numpy as np

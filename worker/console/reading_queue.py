@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, exists, func, or_, select, update
 
-from producer.inserting import insert_new
-from producer.runs import Run
 from worker.console.filters import is_unsure
-from worker.console.rules import pin_readers
+from worker.console.reader_policy import pin_readers
 from worker.console.sessions import Person
-from worker.contract.database import epoch_now, reading, writing
-from worker.contract.errors import ServiceError
-from worker.contract.reading_schema import decisions, reviews
-from worker.contract.schema import gradings
-from worker.contract.vocabulary import REFERABLE_FROM, Grade, Review, Status
+from worker.core.errors import ServiceError
+from worker.core.vocabulary import REFERABLE_FROM, Grade, Review, Status
+from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.review_schema import decisions, reviews
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings
+from worker.ledger.upserts import insert_new
 
 LEASE_S = 600
 """An open page renews it; one that was closed gives its image back after this."""

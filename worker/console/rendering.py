@@ -6,9 +6,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from producer.screen import duration
 from worker import __version__
-from worker.console.words import EYES, GRADE_WORDS, REMARKS, REVIEW_WORDS
+from worker.console.labels import EYES, GRADE_WORDS, REMARKS, REVIEW_WORDS
+from worker.core.terminal.output import duration
 
 
 class Pages:

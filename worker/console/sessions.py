@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, or_, select, update
 
-from worker.contract.database import epoch_now, reading, writing
-from worker.contract.reading_schema import sessions, users
-from worker.contract.vocabulary import Role
+from worker.core.vocabulary import Role
+from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.review_schema import sessions, users
 
 IDLE_S = 30 * 60
 """Without a page asked for; what a page asks for by itself doesn't count."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import auc, roc_curve
 
-from worker.contract.vocabulary import REFERABLE_FROM, Grade
+from worker.core.vocabulary import REFERABLE_FROM, Grade
 from worker.evaluation.labelled import NOT_GRADED, Labelled
 
 CUTS = {"referable": REFERABLE_FROM, "vision_threatening": Grade.SEVERE}

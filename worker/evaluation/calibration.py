@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from worker.contract.vocabulary import Grade
+from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
-from worker.evaluation.intervals import Figure, estimate
+from worker.evaluation.bootstrap import Figure, estimate
 from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
 from worker.evaluation.operating_point import (
     FOLDS,
@@ -21,7 +21,7 @@ from worker.evaluation.operating_point import (
     cross_fit,
 )
 from worker.evaluation.view import say, tell
-from worker.model.layout import Thresholds
+from worker.model.densenet_layout import Thresholds
 
 SHOWN = (
     *(f"{cut}_{figure}" for cut in CUTS for figure in ("sensitivity", "specificity", "calibration_error")),

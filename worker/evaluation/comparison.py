@@ -8,11 +8,11 @@ from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 from sqlalchemy import Engine, select
 
-from worker.contract.database import reading
-from worker.contract.errors import RunError
-from worker.contract.schema import gradings, images
-from worker.contract.vocabulary import REFERABLE_FROM, Grade, Status
+from worker.core.errors import RunError
+from worker.core.vocabulary import REFERABLE_FROM, Grade, Status
 from worker.evaluation.labelled import Run
+from worker.ledger.database import reading
+from worker.ledger.schema import gradings, images
 
 FINAL = (Status.GRADED, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
 

@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from worker.contract.vocabulary import Grade
+from worker.core.vocabulary import Grade
 from worker.evaluation.comparison import Change, Comparison
 
 SHOWN = 20

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from worker.contract.errors import UsageError
+from worker.core.errors import UsageError
 from worker.evaluation.agreement import count_confusion
-from worker.evaluation.costs import Costly, find_costliest
-from worker.evaluation.intervals import Figure, estimate
+from worker.evaluation.auc_loss import Costly, find_costliest
+from worker.evaluation.bootstrap import Figure, estimate
 from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
 
 GROUP_FIGURES = (

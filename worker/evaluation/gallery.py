@@ -12,19 +12,19 @@ from matplotlib.figure import Figure as Picture
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
-from worker.contract.database import reading
-from worker.contract.errors import ImageError, ServiceError, Ungradable
-from worker.contract.schema import gradings, images
-from worker.contract.settings import Settings
-from worker.contract.storage import Storage
-from worker.contract.vocabulary import Grade
-from worker.decoding.pool import DecoderPool
-from worker.evaluation.costs import Costly
+from worker.core.errors import ImageError, ServiceError, Ungradable
+from worker.core.settings import Settings
+from worker.core.storage.object_store import Storage
+from worker.core.vocabulary import Grade
+from worker.evaluation.auc_loss import Costly
 from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
 from worker.evaluation.view import say
-from worker.model.ensemble_bundle import parse_manifest
-from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
-from worker.steps.prepare import prepare_stack_entry
+from worker.imaging.sandbox.pool import DecoderPool
+from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
+from worker.imaging.steps.prepare import prepare_stack_entry
+from worker.ledger.database import reading
+from worker.ledger.schema import gradings, images
+from worker.model.bundle.ensemble import parse_manifest
 
 PANEL_INCHES = 2.3
 DPI = 110

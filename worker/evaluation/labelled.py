@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
-from worker.contract.database import reading
-from worker.contract.errors import RunError
-from worker.contract.schema import OUTPUTS, gradings, images, models, runs
-from worker.contract.vocabulary import Status
+from worker.core.errors import RunError
+from worker.core.vocabulary import Status
+from worker.ledger.database import reading
+from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
 NOT_GRADED = -1
 

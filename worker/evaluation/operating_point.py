@@ -14,10 +14,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from sklearn.model_selection import GroupKFold
 
-from worker.contract.errors import UsageError
-from worker.contract.vocabulary import Grade
+from worker.core.errors import UsageError
+from worker.core.vocabulary import Grade
 from worker.evaluation.labelled import NOT_GRADED, Labelled
-from worker.model.layout import Thresholds
+from worker.model.densenet_layout import Thresholds
 from worker.model.ordinal import decode_outputs
 
 MIN_IMAGES = 50

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
-from worker.contract.vocabulary import Grade
+from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS, bin_calibration, trace_roc
 from worker.evaluation.document import Evaluation
 from worker.evaluation.labelled import NOT_GRADED, Labelled

@@ -7,10 +7,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from worker.contract.vocabulary import Grade
+from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
+from worker.evaluation.bootstrap import Figure
 from worker.evaluation.document import GROUP_FIGURES, Evaluation
-from worker.evaluation.intervals import Figure
 
 WHOLE = ("gradable_fraction", "accuracy", "quadratic_weighted_kappa")
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from worker.contract.vocabulary import REFERABLE_FROM, Flag, Grade
-from worker.items import Decision
-from worker.model.layout import EVERY_OUTPUT, OUTPUTS
+from worker.core.predictions import Decision
+from worker.core.vocabulary import REFERABLE_FROM, Flag, Grade
+from worker.model.densenet_layout import EVERY_OUTPUT, OUTPUTS
 
 Output = Annotated[int, Field(ge=0, lt=OUTPUTS)]
 

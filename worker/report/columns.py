@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from worker.contract.vocabulary import NEAR, Grade, Review, Status
+from worker.core.vocabulary import NEAR, Grade, Review, Status
 from worker.report.rows import BEING_READ, Row
-from worker.report.spool import Spool
+from worker.report.snapshot import Spool
 
 OUTCOMES = {
     BEING_READ: "r",

@@ -13,16 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from worker import __version__
-from worker.contract.settings import Settings
-from worker.contract.vocabulary import NEAR, REFERABLE_FROM, Eye, Flag, Grade, Review, Status
-from worker.model.layout import EVERY_OUTPUT
+from worker.core.settings import Settings
+from worker.core.vocabulary import NEAR, REFERABLE_FROM, Eye, Flag, Grade, Review, Status
+from worker.imaging.steps.overlay import colour_table
+from worker.model.densenet_layout import EVERY_OUTPUT
 from worker.model.ordinal import tell_explained
 from worker.report.columns import Columns
-from worker.report.content import ReportedRun, Summary
 from worker.report.patients import ATTENTION, Patient
+from worker.report.remedies import way_out
 from worker.report.rows import BEING_READ
-from worker.report.ways_out import way_out
-from worker.steps.overlay import colour_table
+from worker.report.summary import ReportedRun, Summary
 
 WORDS = {
     Grade.NO_DR: "No DR",

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from worker.report.place import Place
+from worker.report.destination import Place
 
 
 class Parts:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from worker.contract.errors import UsageError
-from worker.contract.vocabulary import Eye
-from worker.report.spool import Spool
+from worker.core.errors import UsageError
+from worker.core.vocabulary import Eye
+from worker.report.snapshot import Spool
 
 ATTENTION = "attention"
 READING = "reading"

@@ -8,18 +8,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.contract.errors import ImageError, ServiceError, Ungradable
-from worker.contract.settings import Settings
-from worker.contract.storage import Storage
-from worker.contract.vocabulary import Status
-from worker.decoding.pool import PROGRAM, VIEW_PROGRAM, DecoderPool
-from worker.items import Prepared
-from worker.model.recipe import Recipe
+from worker.core.errors import ImageError, ServiceError, Ungradable
+from worker.core.settings import Settings
+from worker.core.storage.object_store import Storage
+from worker.core.vocabulary import Status
+from worker.imaging.photograph import Prepared
+from worker.imaging.recipe import Recipe
+from worker.imaging.sandbox.pool import PROGRAM, VIEW_PROGRAM, DecoderPool
+from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
+from worker.imaging.steps.overlay import render_colours
+from worker.imaging.steps.prepare import prepare_stack_entry
+from worker.imaging.steps.thumbnail import encode_thumbnail
 from worker.report.rows import Row
-from worker.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
-from worker.steps.overlay import render_colours
-from worker.steps.prepare import prepare_stack_entry
-from worker.steps.thumbnail import encode_thumbnail
 
 PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY = 448, 56
 ENHANCED_PX, ENHANCED_QUALITY = 160, 40

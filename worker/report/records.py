@@ -4,7 +4,7 @@ from base64 import b64encode
 from dataclasses import asdict
 from typing import Any
 
-from worker.contract.vocabulary import Review
+from worker.core.vocabulary import Review
 from worker.report.columns import Thresholds, is_unsure
 from worker.report.patients import Patient
 from worker.report.pictures import Pictures

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Engine, RowMapping, select
 
-from worker.contract.database import reading
-from worker.contract.final_grades import Decision, read_decisions, with_final_grades
-from worker.contract.reading_schema import decisions
-from worker.contract.schema import OUTPUTS, gradings, images
-from worker.contract.vocabulary import Eye, Review
+from worker.core.vocabulary import Eye, Review
+from worker.ledger.database import reading
+from worker.ledger.final_grades import Decision, read_decisions, with_final_grades
+from worker.ledger.review_schema import decisions
+from worker.ledger.schema import OUTPUTS, gradings, images
 
 PAGE_ROWS = 5000
 COLUMNS = (

@@ -5,11 +5,11 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import Engine
 
-from producer.export import write_rows
-from producer.export_formats import Format
-from producer.runs import find_run
-from worker.contract.storage import ObjectStore
-from worker.report.place import Place
+from worker.core.storage.object_store import ObjectStore
+from worker.ledger.export import write_rows
+from worker.ledger.export_formats import Format
+from worker.ledger.runs import find_run
+from worker.report.destination import Place
 
 
 def write_tables(engine: Engine, run_name: str, overlays: ObjectStore, place: Place) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.recipe import Recipe
+from worker.imaging.recipe import Recipe
 
 MAX_SCALE = 0.15
 """Of the natural logarithm of the size."""

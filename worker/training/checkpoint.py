@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.contract.errors import UsageError
-from worker.contract.files import write_whole
+from worker.core.errors import UsageError
+from worker.core.storage.atomic_write import write_whole
 
 _ABOUT, _STATE = "about", "state/"
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
-from worker.contract.vocabulary import Grade
+from worker.core.vocabulary import Grade
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 GRADES = ("#000000", "#0072B2", "#009E73", "#E69F00", "#D55E00")

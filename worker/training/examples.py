@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.sources.door import admit, make_door
-from producer.sources.manifest import read_manifest
-from worker.contract.errors import SourceError
-from worker.contract.references import file_path, scheme_of
-from worker.contract.settings import Settings
-from worker.contract.vocabulary import Grade
+from worker.core.errors import SourceError
+from worker.core.manifests.admission import admit, make_door
+from worker.core.manifests.manifest import read_manifest
+from worker.core.settings import Settings
+from worker.core.uris import file_path, scheme_of
+from worker.core.vocabulary import Grade
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.contract.files import write_whole
-from worker.model.layout import HALF, Thresholds
-from worker.model.weights import parse_weights, serialise_weights
+from worker.core.storage.atomic_write import write_whole
+from worker.model.bundle.weights import parse_weights, serialise_weights
+from worker.model.densenet_layout import HALF, Thresholds
 from worker.training.batches import augmented_batches
 from worker.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from worker.training.curves import draw_curves
-from worker.training.judge import judge
-from worker.training.learner import Learner
-from worker.training.pictures import Pictures
+from worker.training.dataset import Pictures
 from worker.training.plan import Plan
 from worker.training.sampling import order_epoch
 from worker.training.thresholds import choose_thresholds
+from worker.training.trainer import Learner
+from worker.training.validation import judge
 
 CHECKPOINT_FILE, BEST_FILE, CURVES_FILE = "checkpoint.npz", "best.safetensors", "curves.png"
 KAPPA = "quadratic_weighted_kappa"

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.model.layout import ARCHITECTURE
-from worker.model.recipe import Recipe
+from worker.imaging.recipe import Recipe
+from worker.model.densenet_layout import ARCHITECTURE
 from worker.training.precision import Precision
 
 Share = Annotated[float, Field(ge=0, le=1)]

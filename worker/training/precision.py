@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from worker.model.engines import NVIDIA_DEVICE
+from worker.model.engines.factory import NVIDIA_DEVICE
 
 Precision = Literal["bfloat16", "float32"]
 CPUINFO = Path("/proc/cpuinfo")

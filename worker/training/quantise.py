@@ -7,15 +7,15 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.contract.errors import ModelError, SourceError
-from worker.contract.settings import Settings
-from worker.items import Enhanced, Prediction
-from worker.model.bundle import Bundle
-from worker.model.gate import Verdict, judge
-from worker.model.openvino_engine import OpenVinoEngine
-from worker.model.openvino_int8 import measure_ranges
+from worker.core.errors import ModelError, SourceError
+from worker.core.predictions import Enhanced, Prediction
+from worker.core.settings import Settings
+from worker.model.bundle.bundle import Bundle
+from worker.model.engines.acceptance import Verdict, judge
+from worker.model.engines.openvino_engine import OpenVinoEngine
+from worker.model.engines.openvino_int8 import measure_ranges
+from worker.training.dataset import LeftOut, prepare_each
 from worker.training.examples import Example
-from worker.training.pictures import LeftOut, prepare_each
 
 BATCH = 16
 LEAST = 32

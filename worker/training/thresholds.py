@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.evaluation.agreement import cross_grades, weigh_kappa
-from worker.model.evidence import find_passed
-from worker.model.layout import HALF, OUTPUTS, Thresholds
+from worker.model.activation_maps import find_passed
+from worker.model.densenet_layout import HALF, OUTPUTS, Thresholds
 
 _TRIED = np.arange(5, 46) / 50
 _PASSES = 4

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.model.bundle import Bundle
+from worker.model.bundle.bundle import Bundle
 
 
 def as_network_input(bundle: Bundle, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.contender import Answer
 from tests.benchmarks.peers.inputs import as_network_input
-from worker.model.bundle import Bundle
-from worker.model.layout import ARCHITECTURE
-from worker.model.network import load_network
+from worker.model.bundle.bundle import Bundle
+from worker.model.densenet_layout import ARCHITECTURE
+from worker.model.network.build import load_network
 
 LAST_CONVOLUTION = "conv5_block16_2_conv"
 

@@ -7,9 +7,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tests.benchmarks.model import MODEL
-from worker.model.bundle import load_bundle
-from worker.model.layout import ARCHITECTURE
-from worker.model.network import load_network
+from worker.model.bundle.bundle import load_bundle
+from worker.model.densenet_layout import ARCHITECTURE
+from worker.model.network.build import load_network
 
 LAST_CONVOLUTION = "conv5_block16_2_conv"
 SIZE_PX = 224

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.contender import Answer
 from tests.benchmarks.peers.inputs import as_network_input
-from worker.model.bundle import Bundle
-from worker.model.graph import explain_last
-from worker.model.network import load_network
+from worker.model.bundle.bundle import Bundle
+from worker.model.network.build import load_network
+from worker.model.network.graph import explain_last
 
 OPSET = 18
 

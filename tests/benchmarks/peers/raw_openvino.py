@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.contender import Answer
 from tests.benchmarks.peers.inputs import as_network_input
-from worker.model.bundle import Bundle
-from worker.model.network import load_network
+from worker.model.bundle.bundle import Bundle
+from worker.model.network.build import load_network
 
 STREAMS = 2
 """As many as OpenVINO makes of two cores; with the LATENCY hint and one request it is 8% slower."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.contender import Answer
 from tests.benchmarks.peers.inputs import as_network_input
-from worker.model.bundle import Bundle
-from worker.model.network import load_network
+from worker.model.bundle.bundle import Bundle
+from worker.model.network.build import load_network
 
 
 def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:

@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy import Engine, insert, select, update
 
-from producer.register import register_batch
-from producer.run_lifecycle import Night, RunRequest, open_run, seal_run
-from producer.runs import Run, find_run
-from producer.sources.reference import Reference
-from worker.contract.database import epoch_now, reading, writing
-from worker.contract.schema import gradings, images, models
-from worker.contract.vocabulary import RunKind, Status
+from producer.runs.lifecycle import Night, RunRequest, open_run, seal_run
+from producer.runs.register import register_batch
+from worker.core.manifests.image_reference import Reference
+from worker.core.vocabulary import RunKind, Status
+from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.runs import Run, find_run
+from worker.ledger.schema import gradings, images, models
 
 MODEL = "0123456789abcdef"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

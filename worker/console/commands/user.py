@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from producer.ledger import open_ledger
-from producer.screen import answers, print_json
 from worker.console import accounts
-from worker.contract.errors import UsageError
-from worker.contract.settings import read_settings
-from worker.contract.vocabulary import Role
+from worker.core.errors import UsageError
+from worker.core.settings import read_settings
+from worker.core.terminal.output import answers, print_json
+from worker.core.vocabulary import Role
+from worker.ledger.migrate import open_ledger
 
 app = typer.Typer(help="Say who may use the review console.", no_args_is_help=True)
 

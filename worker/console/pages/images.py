@@ -4,16 +4,16 @@ from typing import Any
 
 from starlette.responses import Response
 
-from worker.console.calls import Call, RefusedError
-from worker.console.deciding import decisions_on, kind_for, visible_to
-from worker.console.image import ReadImage, other_runs, read_image
-from worker.console.images import neighbours
+from worker.console.decisions import decisions_on, kind_for, visible_to
+from worker.console.endpoints import Call, RefusedError
+from worker.console.image_detail import ReadImage, other_runs, read_image
+from worker.console.image_list import neighbours
 from worker.console.pages.runs import filter_of
+from worker.console.reader_policy import readers_of
 from worker.console.reading_queue import LEASE_S, holder
-from worker.console.rules import readers_of
-from worker.contract.database import reading
-from worker.contract.reading_schema import MAX_REASON_CHARS
-from worker.contract.vocabulary import Role
+from worker.core.vocabulary import Role
+from worker.ledger.database import reading
+from worker.ledger.review_schema import MAX_REASON_CHARS
 
 RENEW_S = LEASE_S // 10
 

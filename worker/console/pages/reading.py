@@ -2,8 +2,8 @@
 
 from starlette.responses import RedirectResponse, Response
 
-from worker.console.calls import Call, RefusedError
-from worker.console.deciding import ConflictError, Verdict, decide
+from worker.console.decisions import ConflictError, Verdict, decide
+from worker.console.endpoints import Call, RefusedError
 from worker.console.pages.images import find_image, render_image
 from worker.console.pages.runs import find
 from worker.console.reading_queue import renew, take_next

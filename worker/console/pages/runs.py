@@ -4,16 +4,16 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from producer.runs import Run, find_run
-from producer.status import Progress, read_overview, read_progress
-from worker.console.calls import Call, RefusedError
+from worker.console.endpoints import Call, RefusedError
 from worker.console.filters import Filter, parse_filter
-from worker.console.images import COUNTED_AT_MOST, PAGE_IMAGES, read_page
+from worker.console.image_list import COUNTED_AT_MOST, PAGE_IMAGES, read_page
+from worker.console.reader_policy import readers_of, set_readers
 from worker.console.reading_queue import count_reviews
-from worker.console.rules import readers_of, set_readers
-from worker.contract.database import reading
-from worker.contract.errors import RunError
-from worker.contract.vocabulary import REFERABLE_FROM, Eye, Grade, Review, RunState, Status
+from worker.core.errors import RunError
+from worker.core.vocabulary import REFERABLE_FROM, Eye, Grade, Review, RunState, Status
+from worker.ledger.database import reading
+from worker.ledger.runs import Run, find_run
+from worker.ledger.status import Progress, read_overview, read_progress
 
 RUNS_SHOWN = 20
 MAX_DIGITS = 18

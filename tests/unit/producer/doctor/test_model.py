@@ -5,7 +5,7 @@ import pytest
 from producer.doctor import model
 from producer.doctor.check import Verdict
 from producer.doctor.model import check_model
-from worker.contract.settings import Settings
+from worker.core.settings import Settings
 
 
 def test_unknown_bundle_is_named(make_settings: Callable[..., Settings]) -> None:

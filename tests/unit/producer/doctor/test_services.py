@@ -14,10 +14,10 @@ from producer.doctor.database import check_database
 from producer.doctor.storage import check_storage
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.seaweedfs import Bucket
-from worker.contract.messages import GradeChunk
-from worker.contract.queues import make_celery, send_chunk
-from worker.contract.settings import Settings, parse_settings
-from worker.contract.vocabulary import Queue
+from worker.core.messages import GradeChunk
+from worker.core.messaging.broker import make_celery, send_chunk
+from worker.core.settings import Settings, parse_settings
+from worker.core.vocabulary import Queue
 
 Make = Callable[..., Settings]
 

@@ -8,7 +8,7 @@ import pytest
 
 from producer.doctor.check import Verdict
 from producer.doctor.workers import check_workers
-from worker.contract.heartbeat import beat, end_beating
+from worker.core.telemetry.heartbeat import beat, end_beating
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import pytest
 
 from producer.sources.bucket import list_images
 from tests.services.seaweedfs import Bucket
-from worker.contract.errors import SourceError, StorageError
-from worker.contract.settings import parse_settings
-from worker.contract.storage import Storage
+from worker.core.errors import SourceError, StorageError
+from worker.core.settings import parse_settings
+from worker.core.storage.object_store import Storage
 
 
 def test_images_under_the_prefix_are_listed(bucket: Bucket) -> None:

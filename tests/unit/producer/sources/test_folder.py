@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from producer.sources.folder import find_images
-from producer.sources.reference import Reference
-from worker.contract.errors import SourceError
+from worker.core.errors import SourceError
+from worker.core.manifests.image_reference import Reference
 
 
 def touch(root: Path, *names: str) -> None:

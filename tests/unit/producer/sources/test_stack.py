@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from producer.sources.reference import Reference
 from producer.sources.stack import read_stack
-from worker.contract.errors import SourceError
+from worker.core.errors import SourceError
+from worker.core.manifests.image_reference import Reference
 
 
 def save(folder: Path, array: object, name: str = "x.npy", **options: bool) -> Path:

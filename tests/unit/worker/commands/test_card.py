@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from tests.unit.worker.training.eyes import write_eyes
 from worker.commands.model import app
-from worker.contract.errors import UsageError
-from worker.training.pictures import read_pictures
+from worker.core.errors import UsageError
+from worker.training.dataset import read_pictures
 
 QUICK = ("--size=32", "--epochs=1", "--batch-size=4", "--validation-share=0.4", "--precision=float32")
 

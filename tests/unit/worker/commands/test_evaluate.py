@@ -13,16 +13,16 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from producer.cli import app
-from producer.runs import find_run
-from producer.sources.reference import Reference
 from tests.unit.producer.ledger_rows import NOON, change, grade, make_run
-from worker.contract.database import connect, writing
-from worker.contract.schema import images, models, runs
-from worker.contract.settings import parse_settings
-from worker.contract.vocabulary import Eye, Grade
-from worker.model.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.core.manifests.image_reference import Reference
+from worker.core.settings import parse_settings
+from worker.core.vocabulary import Eye, Grade
+from worker.ledger.database import connect, writing
+from worker.ledger.runs import find_run
+from worker.ledger.schema import images, models, runs
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
-SAMPLES = Path(__file__).parents[4] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
 LEFT, RIGHT = "IDRiD_001", "IDRiD_008"
 
 Fundus = Callable[..., str]

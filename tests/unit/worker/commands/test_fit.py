@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from tests.unit.worker.training.eyes import write_eyes
 from worker.commands.model import app
-from worker.contract.errors import ModelError, SourceError, UsageError
-from worker.model.bundle import load_bundle
-from worker.model.engines import make_engine
-from worker.model.weights import parse_weights
-from worker.training.pictures import read_pictures
+from worker.core.errors import ModelError, SourceError, UsageError
+from worker.model.bundle.bundle import load_bundle
+from worker.model.bundle.weights import parse_weights
+from worker.model.engines.factory import make_engine
+from worker.training.dataset import read_pictures
 from worker.training.split import HASH_DIGITS, read_trained_on
 
 QUICK = ("--size=32", "--epochs=2", "--batch-size=4", "--validation-share=0.4", "--precision=float32")

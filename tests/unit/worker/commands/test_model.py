@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from worker.commands.model import app
-from worker.contract.errors import ModelError, UsageError
-from worker.model.bundle import DEFAULT_BUNDLE, load_bundle, read_manifest
-from worker.model.network import build_network
+from worker.core.errors import ModelError, UsageError
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, load_bundle, read_manifest
+from worker.model.network.build import build_network
 
 
 def run(*arguments: str) -> str:
@@ -126,7 +126,7 @@ def test_help_gives_examples(command: str) -> None:
 def test_no_tensorflow_is_loaded_to_list_show_or_describe_an_engine() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from worker.commands.model import app; "
-        "import worker.model.engine, worker.steps.grade, worker.steps.overlay; "
+        "import worker.model.engines.protocol, worker.model.decide_grade, worker.imaging.steps.overlay; "
         "assert CliRunner().invoke(app, ['show']).exit_code == 0; "
         "sys.exit(', '.join({'tensorflow', 'keras', 'h5py'} & set(sys.modules)) or 0)"
     )

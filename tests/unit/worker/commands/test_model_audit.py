@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.unit.worker.model.networks import make_bundle, random_weights
-from worker.audit.redrawing import STAGES
 from worker.commands.model import app
-from worker.contract.errors import UsageError
-from worker.model.bundle_writer import write_bundle
-from worker.model.openvino_engine import OpenVinoMember
+from worker.core.errors import UsageError
+from worker.evaluation.saliency.weight_randomisation import STAGES
+from worker.model.bundle.writer import write_bundle
+from worker.model.engines.openvino_engine import OpenVinoMember
 
 
 def run(*arguments: str) -> str:

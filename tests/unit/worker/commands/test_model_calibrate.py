@@ -10,13 +10,13 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from producer.cli import app
-from producer.sources.reference import Reference
 from tests.unit.producer.ledger_rows import NOON, grade, make_run
-from worker.contract.database import connect, writing
-from worker.contract.schema import OUTPUTS, models, runs
-from worker.contract.settings import parse_settings
-from worker.contract.vocabulary import Eye, Grade
-from worker.model.bundle import find_bundle, load_bundle, read_manifest
+from worker.core.manifests.image_reference import Reference
+from worker.core.settings import parse_settings
+from worker.core.vocabulary import Eye, Grade
+from worker.ledger.database import connect, writing
+from worker.ledger.schema import OUTPUTS, models, runs
+from worker.model.bundle.bundle import find_bundle, load_bundle, read_manifest
 
 IMAGES = 120
 BUNDLE = "densenet121-aptos-224"

@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from producer.cli import app
 from tests.unit.worker.model.networks import make_manifest, random_weights
-from worker.model.bundle_writer import write_bundle
-from worker.model.ensemble_bundle import Ensemble, View, load_model
+from worker.model.bundle.ensemble import Ensemble, View, load_model
+from worker.model.bundle.writer import write_bundle
 
 
 @pytest.fixture

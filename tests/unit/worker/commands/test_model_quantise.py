@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from worker.commands.model import app
-from worker.contract.errors import FundusError, ModelError, SourceError, UsageError
-from worker.model.bundle import load_bundle
-from worker.model.ranges import range_shapes
+from worker.core.errors import FundusError, ModelError, SourceError, UsageError
+from worker.model.bundle.activation_ranges import range_shapes
+from worker.model.bundle.bundle import load_bundle
 from worker.training import quantise as module
 
-SAMPLES = Path(__file__).parents[4] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
 BUNDLE = "densenet121-aptos-224"
 
 

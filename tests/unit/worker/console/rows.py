@@ -6,13 +6,13 @@ from functools import cache
 from argon2 import PasswordHasher
 from sqlalchemy import Engine, insert, update
 
-from producer.runs import Run
 from tests.unit.producer.ledger_rows import NOON, add_model, fail, grade, make_run, references
 from worker.console.sessions import Person
-from worker.contract.database import writing
-from worker.contract.reading_schema import users
-from worker.contract.schema import gradings
-from worker.contract.vocabulary import Role, Status
+from worker.core.vocabulary import Role, Status
+from worker.ledger.database import writing
+from worker.ledger.review_schema import users
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings
 
 PASSWORD = "a long enough one"
 

@@ -1,16 +1,16 @@
 import pytest
 from sqlalchemy import Engine, select
 
-from producer.audit import read_trail
 from tests.unit.worker.console.rows import PASSWORD
 from worker.console.accounts import add_user, disable_user, enable_user, list_users, set_password, set_role
+from worker.console.login import sign_in
 from worker.console.passwords import is_password
 from worker.console.sessions import begin_session, find_person
-from worker.console.signing_in import sign_in
-from worker.contract.database import reading, writing
-from worker.contract.errors import UsageError
-from worker.contract.reading_schema import users
-from worker.contract.vocabulary import Role
+from worker.core.errors import UsageError
+from worker.core.vocabulary import Role
+from worker.ledger.audit_log import read_trail
+from worker.ledger.database import reading, writing
+from worker.ledger.review_schema import users
 
 
 def test_password_is_kept_as_argon2id_alone(engine: Engine) -> None:

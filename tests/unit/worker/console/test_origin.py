@@ -4,8 +4,8 @@ import pytest
 from starlette.datastructures import Headers
 
 from worker.console.origin import make_origin
-from worker.contract.errors import SettingsError
-from worker.contract.settings import Settings
+from worker.core.errors import SettingsError
+from worker.core.settings import Settings
 
 
 def test_loopback_needs_no_setting_and_no_tls(make_settings: Callable[..., Settings]) -> None:

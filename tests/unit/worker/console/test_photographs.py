@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from tests.integration.test_closed_doors import EXIF, with_exif
-from worker.console.image import Source
+from worker.console.image_detail import Source
 from worker.console.photographs import PLAIN, SIDE_PX, Photographs
-from worker.contract.errors import ImageChecksumError, ImageError, ImageReferenceError
-from worker.contract.settings import Settings
-from worker.contract.storage import Storage
+from worker.core.errors import ImageChecksumError, ImageError, ImageReferenceError
+from worker.core.settings import Settings
+from worker.core.storage.object_store import Storage
 
-SAMPLES = Path(__file__).parents[4] / "producer" / "samples"
+SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
 
 
 def source(path: Path, sha256: str | None = None) -> Source:

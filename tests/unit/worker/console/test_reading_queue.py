@@ -5,16 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, update
 
-from producer.runs import Run
 from tests.unit.worker.console.rows import graded_run, person
-from worker.console.deciding import Verdict, decide
-from worker.console.image import read_image
+from worker.console.decisions import Verdict, decide
+from worker.console.image_detail import read_image
 from worker.console.reading_queue import count_reviews, holder, renew, take_next
 from worker.console.sessions import Person
-from worker.contract.database import epoch_now, writing
-from worker.contract.reading_schema import reviews
-from worker.contract.schema import gradings
-from worker.contract.vocabulary import Review, Role
+from worker.core.vocabulary import Review, Role
+from worker.ledger.database import epoch_now, writing
+from worker.ledger.review_schema import reviews
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings
 
 
 def take(engine: Engine, run: Run, who: Person, *, readers: int = 1, skip: str = "") -> str | None:

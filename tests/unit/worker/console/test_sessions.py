@@ -2,9 +2,9 @@ from sqlalchemy import Engine, select, update
 
 from tests.unit.worker.console.rows import person
 from worker.console.sessions import IDLE_S, LONGEST_S, begin_session, end_session, find_person, is_form_token, new_token
-from worker.contract.database import reading, writing
-from worker.contract.reading_schema import sessions
-from worker.contract.vocabulary import Role
+from worker.core.vocabulary import Role
+from worker.ledger.database import reading, writing
+from worker.ledger.review_schema import sessions
 
 
 def begin(engine: Engine, name: str) -> str:

@@ -1,14 +1,14 @@
 import pytest
 from sqlalchemy import Engine
 
-from producer.sources.reference import Reference
 from tests.unit.producer.ledger_rows import MODEL, add_model, fail, grade, make_run, references
-from worker.contract.database import writing
-from worker.contract.errors import RunError
-from worker.contract.schema import runs
-from worker.contract.vocabulary import Grade, Status
+from worker.core.errors import RunError
+from worker.core.manifests.image_reference import Reference
+from worker.core.vocabulary import Grade, Status
 from worker.evaluation.comparison import Comparison, compare
 from worker.evaluation.labelled import find_graded_run
+from worker.ledger.database import writing
+from worker.ledger.schema import runs
 
 
 def compared(engine: Engine, first: dict[str, int | None], second: dict[str, int | None]) -> Comparison:

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from producer.sources.reference import Reference
 from tests.unit.producer.ledger_rows import MODEL, add_model, fail, grade, make_run, references
-from worker.contract.database import writing
-from worker.contract.errors import RunError
-from worker.contract.schema import runs
-from worker.contract.vocabulary import Eye, Grade, Status
+from worker.core.errors import RunError
+from worker.core.manifests.image_reference import Reference
+from worker.core.vocabulary import Eye, Grade, Status
 from worker.evaluation.labelled import NOT_GRADED, find_graded_run, read_labelled
+from worker.ledger.database import writing
+from worker.ledger.schema import runs
 
 
 def fill(engine: Engine) -> None:

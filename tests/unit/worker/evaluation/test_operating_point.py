@@ -5,8 +5,8 @@ import pytest
 from scipy.special import expit
 
 from tests.unit.worker.evaluation.labelled_images import labelled
-from worker.contract.errors import UsageError
-from worker.contract.vocabulary import Grade
+from worker.core.errors import UsageError
+from worker.core.vocabulary import Grade
 from worker.evaluation.labelled import Labelled
 from worker.evaluation.operating_point import (
     OperatingPoint,

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.model.bundle import Bundle, Manifest
-from worker.model.layout import weight_shapes
-from worker.model.recipe import Recipe
+from worker.imaging.recipe import Recipe
+from worker.model.bundle.bundle import Bundle, Manifest
+from worker.model.densenet_layout import weight_shapes
 
 SIDE = 96
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.contract.vocabulary import Flag, Grade
+from worker.core.vocabulary import Flag, Grade
 from worker.model.ordinal import class_probabilities, decode_outputs, tell_explained
 
 HALF = (0.5,) * 5

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from worker.contract.schema import OUTPUTS
-from worker.contract.vocabulary import Eye, Status
-from worker.report.spool import Spool
+from worker.core.vocabulary import Eye, Status
+from worker.ledger.schema import OUTPUTS
+from worker.report.snapshot import Spool
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from worker.report.destination import folder_place
 from worker.report.parts import Parts
-from worker.report.place import folder_place
 
 
 def test_small_report_is_held_in_the_page(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.unit.worker.report.report_rows import read, row, spool
-from worker.contract.errors import UsageError
-from worker.contract.vocabulary import Eye, Status
+from worker.core.errors import UsageError
+from worker.core.vocabulary import Eye, Status
 from worker.report.patients import ATTENTION, NEXT_STEPS, READING, Patient, read_next_steps, read_patients
 
 RIGHT, LEFT = Eye.RIGHT, Eye.LEFT

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.recipe import Recipe
+from worker.imaging.recipe import Recipe
 from worker.training import augment as module
 from worker.training.augment import augment
 from worker.training.plan import DEFAULT_RECIPE

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worker.contract.errors import UsageError
+from worker.core.errors import UsageError
 from worker.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 

@@ -1,0 +1,1 @@
+"""Grade sample photographs on embedded servers."""

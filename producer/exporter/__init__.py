@@ -1,0 +1,1 @@
+"""Prometheus metrics of the ledger, the nights and the disks."""

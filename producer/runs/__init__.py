@@ -1,0 +1,1 @@
+"""Create runs and change them: register, enqueue, resend, cancel and nights."""

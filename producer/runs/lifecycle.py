@@ -1,0 +1,136 @@
+"""Open a run, or refuse to, and seal it."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from sqlalchemy import Connection, Engine, func, select, update
+
+from worker.core.errors import RunError
+from worker.core.messages import IMAGE_ID_PATTERN
+from worker.core.vocabulary import Action, Queue, RunKind, RunState
+from worker.ledger.audit_log import record
+from worker.ledger.completion import finish_if_settled
+from worker.ledger.database import writing
+from worker.ledger.runs import Run, listed, select_run
+from worker.ledger.schema import gradings, models, nights, runs
+from worker.ledger.upserts import insert_new
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """The one run of a programme and a date."""
+
+    programme: str
+    date: date
+
+    @property
+    def run_name(self) -> str:
+        """PROGRAMME-YYYY-MM-DD."""
+        return f"{self.programme}-{self.date.isoformat()}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a caller asks of a run; None leaves an existing run's own value, and a new run's default."""
+
+    name: str
+    source: str
+    kind: RunKind = RunKind.MANUAL
+    queue: Queue | None = None
+    chunk_size: int | None = None
+    model_id: str | None = None
+    night: Night | None = None
+
+
+def check_request(connection: Connection, request: RunRequest) -> Run | None:
+    """The existing run that the request would resume, or None for a new one.
+
+    Raises RunError for a malformed name, an unknown model, a cancelled run, or a kind, queue or model that contradicts
+    the existing run.
+    """
+    if not re.fullmatch(IMAGE_ID_PATTERN, request.name):
+        raise RunError(
+            f"run name {request.name[:150]!r} must be 1 to 128 letters, digits, '.', '_' or '-', "
+            "a letter or digit first"
+        )
+    if request.model_id is not None:
+        known = connection.scalars(select(models.c.model_id).order_by(models.c.registered_at)).all()
+        if request.model_id not in known:
+            none = "no worker has registered a model yet"
+            raise RunError(f"no model {request.model_id!r}; {listed('known are', known, none)}")
+    run = select_run(connection, request.name)
+    if run is not None:
+        _refuse_contradiction(run, request)
+    return run
+
+
+def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) -> tuple[Run, int]:
+    """Make the run, or open it again; returns it with the position of its next image. Raises as `check_request`."""
+    row = {
+        "name": request.name,
+        "kind": request.kind,
+        "state": RunState.OPEN,
+        "queue": request.queue or Queue.BULK,
+        "source": request.source,
+        "chunk_size": request.chunk_size or default_chunk_size,
+        "model_id": request.model_id,
+        "created_at": datetime.now(UTC),
+    }
+    with writing(engine) as connection:
+        run = check_request(connection, request)
+        if run is None:
+            connection.execute(insert_new(connection, runs).values(row))
+            run = check_request(connection, request)  # another producer may have been first
+        assert run is not None, "the run was just made"  # noqa: S101
+        if request.night is not None:
+            row = {"run_id": run.run_id, "programme": request.night.programme, "night": request.night.date}
+            connection.execute(insert_new(connection, nights).values(row))
+        action = Action.NIGHTLY if request.kind == RunKind.NIGHTLY else Action.ENQUEUE
+        record(connection, action, run=run.name, source=request.source, model_id=request.model_id)
+        connection.execute(
+            update(runs)
+            .where(runs.c.run_id == run.run_id)
+            .values(
+                state=RunState.OPEN,
+                finished_at=None,
+                chunk_size=request.chunk_size or run.chunk_size,
+                model_id=request.model_id or run.model_id,
+            )
+        )
+        last = connection.scalar(select(func.max(gradings.c.position)).where(gradings.c.run_id == run.run_id))
+        run = select_run(connection, request.name)
+        assert run is not None, "runs are never deleted"  # noqa: S101
+    return run, 0 if last is None else last + 1
+
+
+def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -> RunState:
+    """All images are registered: let the run finish, at once if none is queued. Returns the state it is in then.
+
+    report: whether a run that finishes here owes a report. counts: what the enqueue did, for the audit trail.
+    """
+    with writing(engine) as connection:
+        sealed = connection.execute(
+            update(runs)
+            .where(runs.c.run_id == run.run_id, runs.c.state == RunState.OPEN)
+            .values(state=RunState.RUNNING, sealed_at=datetime.now(UTC))
+        )
+        # A caller that tries again after the second transaction failed has sealed it once.
+        if sealed.rowcount:
+            record(connection, Action.SEAL, run=run.name, **counts)
+    with writing(engine) as connection:
+        finish_if_settled(connection, run.run_id, report=report)
+        state = connection.execute(select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar_one()
+    return RunState(state)
+
+
+def _refuse_contradiction(run: Run, request: RunRequest) -> None:
+    if run.state == RunState.CANCELLED:
+        raise RunError(f"run {run.name} is cancelled: choose another name")
+    for word, has, wants in (
+        ("kind", run.kind, request.kind),
+        ("queue", run.queue, request.queue),
+        ("model", run.model_id, request.model_id),
+    ):
+        if wants is not None and has is not None and wants != has:
+            raise RunError(f"run {run.name} has {word} {has}, not {wants}: leave it out or choose another name")

@@ -1,0 +1,159 @@
+"""Register references in the ledger: one image and one queued grading each, a batch in one transaction."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy.exc import IntegrityError
+
+from producer.runs.seen_images import find_had, note_sightings, programme_of
+from worker.core.errors import DatabaseError, RunError, SourceError
+from worker.core.manifests.image_reference import Reference
+from worker.core.vocabulary import Eye, RunState, Status
+from worker.ledger.database import epoch_now, writing
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings, images, runs
+from worker.ledger.upserts import insert_new_rows
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImage:
+    """What the ledger holds of a reference; `is_taken`: this run has it."""
+
+    reference: Reference
+    is_taken: bool
+
+
+def register_batch(
+    engine: Engine, run: Run, references: Sequence[Reference], *, position: int, resend_after_s: float
+) -> tuple[str, ...]:
+    """Commit a batch; the ids of the images that are new to the run, in the order given, numbered from `position`.
+
+    To a night, what its programme has had is not new. Images that the ledger has are brought up to date with what is
+    newly given. Doing it again changes nothing. Raises SourceError when an image_id already stands for another URI,
+    RunError when the run was cancelled meanwhile, DatabaseError when the ledger does not answer or retention deletes an
+    image at this moment; then nothing of the batch is committed.
+    """
+    batch = by_identity(references)
+    try:
+        with writing(engine) as connection:
+            return _register(connection, run, batch, position, resend_after_s)
+    except IntegrityError as error:
+        if "foreign key" not in str(error.orig).lower():
+            raise
+        raise DatabaseError("an image of the batch was deleted while it was being registered") from error
+
+
+def _register(
+    connection: Connection, run: Run, batch: Mapping[str, Reference], position: int, resend_after_s: float
+) -> tuple[str, ...]:
+    _hold_open(connection, run)
+    programme = programme_of(connection, run)
+    had = set[str]() if programme is None else find_had(connection, programme, batch)
+    # Of what a programme has had, the image itself may be gone, by retention: it does not come back.
+    fresh = _insert_images(connection, {image_id: batch[image_id] for image_id in batch if image_id not in had})
+    known = read_known(connection, [image_id for image_id in batch if image_id not in fresh], run.run_id)
+    refuse_conflicts(batch, known)
+    _update_images(connection, batch, known)
+    taken = had.union(image_id for image_id, image in known.items() if image.is_taken)
+    wanted = [image_id for image_id in batch if image_id not in taken]
+    new = _insert_gradings(connection, run, wanted, position, resend_after_s)
+    if programme is not None:
+        note_sightings(connection, programme, run, [batch[image_id] for image_id in new])
+    return new
+
+
+def by_identity(references: Iterable[Reference]) -> dict[str, Reference]:
+    """References by image_id, each once. Raises SourceError for one image_id with two URIs."""
+    batch: dict[str, Reference] = {}
+    for reference in references:
+        image_id = reference.identity
+        other = batch.setdefault(image_id, reference)
+        if other.uri != reference.uri:
+            raise SourceError(f"image_id {image_id!r} stands for both {other.uri} and {reference.uri}")
+        batch[image_id] = reference
+    return batch
+
+
+def read_known(connection: Connection, image_ids: Sequence[str], run_id: int | None) -> dict[str, KnownImage]:
+    """What the ledger holds of these images."""
+    rows = connection.execute(select(images).where(images.c.image_id.in_(image_ids))).all()
+    of_run = select(gradings.c.image_id).where(gradings.c.image_id.in_(image_ids), gradings.c.run_id == run_id)
+    taken = set(connection.scalars(of_run))
+    return {
+        row.image_id: KnownImage(
+            Reference(row.uri, row.image_id, row.patient_id, Eye(row.eye), row.reference_grade, row.sha256),
+            row.image_id in taken,
+        )
+        for row in rows
+    }
+
+
+def refuse_conflicts(batch: Mapping[str, Reference], known: Mapping[str, KnownImage]) -> None:
+    """Raises SourceError when the ledger has an image_id of the batch with another URI."""
+    for image_id, image in known.items():
+        if image.reference.uri != batch[image_id].uri:
+            raise SourceError(
+                f"image_id {image_id!r} is {image.reference.uri} in the ledger and {batch[image_id].uri} in the source"
+            )
+
+
+def _hold_open(connection: Connection, run: Run) -> None:
+    """Keep the run open until this transaction ends, also against another producer that has just sealed it."""
+    held = connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run.run_id, runs.c.state != RunState.CANCELLED)
+        .values(state=RunState.OPEN, finished_at=None)
+    )
+    if held.rowcount == 0:
+        raise RunError(f"run {run.name} was cancelled while images were being registered")
+
+
+def _insert_images(connection: Connection, batch: Mapping[str, Reference]) -> set[str]:
+    # In the order of the key: two producers that insert the same images wait for each other, and never in a circle.
+    rows = [
+        {
+            "image_id": image_id,
+            "uri": reference.uri,
+            "patient_id": reference.patient_id,
+            "eye": reference.eye,
+            "reference_grade": reference.reference_grade,
+            "sha256": reference.sha256,
+        }
+        for image_id, reference in sorted(batch.items())
+    ]
+    return insert_new_rows(connection, images.c.image_id, rows, registered_at=datetime.now(UTC))
+
+
+def _update_images(connection: Connection, batch: Mapping[str, Reference], known: Mapping[str, KnownImage]) -> None:
+    rows = []
+    for image_id, image in sorted(known.items()):
+        given, has = batch[image_id], image.reference
+        merged = {
+            "patient_id": has.patient_id if given.patient_id is None else given.patient_id,
+            "eye": has.eye if given.eye == Eye.UNKNOWN else given.eye,
+            "reference_grade": has.reference_grade if given.reference_grade is None else given.reference_grade,
+            "sha256": has.sha256 if given.sha256 is None else given.sha256,
+        }
+        if any(getattr(has, name) != value for name, value in merged.items()):
+            rows.append({"known_id": image_id, **merged})
+    if rows:
+        # The columns to set are taken from the names of the rows.
+        connection.execute(update(images).where(images.c.image_id == bindparam("known_id")), rows)
+
+
+def _insert_gradings(
+    connection: Connection, run: Run, image_ids: Sequence[str], position: int, resend_after_s: float
+) -> tuple[str, ...]:
+    due_at = connection.scalar(select(epoch_now() + resend_after_s))
+    new = insert_new_rows(
+        connection,
+        gradings.c.image_id,
+        [{"image_id": image_id, "position": place} for place, image_id in enumerate(image_ids, start=position)],
+        run_id=run.run_id,
+        status=Status.QUEUED,
+        attempts=0,
+        due_at=due_at,
+    )
+    return tuple(image_id for image_id in image_ids if image_id in new)

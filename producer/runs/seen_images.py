@@ -1,0 +1,73 @@
+"""Remember which version of each image a programme has had, so that a night takes only what is new or has changed."""
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from worker.core.manifests.image_reference import Reference
+from worker.core.vocabulary import RunKind, Status
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings, nights, sightings
+
+
+def programme_of(connection: Connection, run: Run) -> str | None:
+    """Whose night the run is; None for any other run."""
+    if run.kind != RunKind.NIGHTLY:
+        return None
+    return connection.scalar(select(nights.c.programme).where(nights.c.run_id == run.run_id))
+
+
+def find_had(connection: Connection, programme: str, batch: Mapping[str, Reference]) -> set[str]:
+    """The images of the batch that the programme has had as they are now, under whatever outcome but cancelled.
+
+    A version that nobody knows is taken for the same one; it is noted as soon as the source tells it.
+    """
+    rows = connection.execute(
+        select(sightings.c.image_id, sightings.c.version, gradings.c.status)
+        .outerjoin(gradings, (gradings.c.run_id == sightings.c.run_id) & (gradings.c.image_id == sightings.c.image_id))
+        .where(sightings.c.programme == programme, sightings.c.image_id.in_(batch))
+    ).all()
+    told = {image_id: reference.version for image_id, reference in batch.items()}
+    had = {
+        row.image_id: row.version
+        for row in rows
+        # No row: retention has deleted it.
+        if row.status != Status.CANCELLED
+        and (None in (row.version, told[row.image_id]) or row.version == told[row.image_id])
+    }
+    _learn_versions(connection, programme, {i: told[i] for i, version in had.items() if version is None and told[i]})
+    return set(had)
+
+
+def note_sightings(connection: Connection, programme: str, run: Run, images: Collection[Reference]) -> None:
+    """These versions are in this run now; a night that was closed is opened again by them."""
+    if not images:
+        return
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(sightings)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["programme", "image_id"],
+            set_={name: statement.excluded[name] for name in ("version", "run_id")},
+        ),
+        [
+            {"programme": programme, "image_id": image.identity, "version": image.version, "run_id": run.run_id}
+            for image in sorted(images, key=lambda image: image.identity)
+        ],
+    )
+    connection.execute(
+        update(nights)
+        .where(nights.c.run_id == run.run_id, nights.c.closed_at.is_not(None))
+        .values(closed_at=None, told_at=None)
+    )
+
+
+def _learn_versions(connection: Connection, programme: str, versions: Mapping[str, str | None]) -> None:
+    if versions:
+        connection.execute(
+            update(sightings)
+            .where(sightings.c.programme == programme, sightings.c.image_id == bindparam("known_id"))
+            .values(version=bindparam("told")),
+            [{"known_id": image_id, "told": version} for image_id, version in sorted(versions.items())],
+        )

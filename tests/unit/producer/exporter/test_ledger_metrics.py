@@ -1,0 +1,232 @@
+"""What Prometheus is told, read back from the very text that it scrapes, and the alarms that stand on it."""
+
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine, insert, update
+
+from producer.demo.embedded_valkey import free_port
+from producer.exporter.disk_metrics import DiskCollector
+from producer.exporter.ledger_metrics import LedgerCollector
+from producer.exporter.night_metrics import NOT_COMPARED, VERDICTS
+from tests.integration.processes import FUNDUS
+from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_night, make_run, references
+from worker.core.errors import BrokerError, FundusError
+from worker.core.settings import parse_settings
+from worker.core.vocabulary import Queue, Status
+from worker.evaluation.drift.psi import Verdict
+from worker.ledger.database import connect, epoch_now, writing
+from worker.ledger.schema import locks, nights, runs
+
+ALERTS = Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yml"
+
+Samples = dict[tuple[str, ...], float]
+
+
+def scrape(
+    engine: Engine,
+    waiting: Callable[[Queue], int] = lambda _: 0,
+    complain: Callable[[FundusError], object] = lambda _: None,
+) -> Samples:
+    """Value by name and label values, in the order of the labels' names."""
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(engine, waiting, complain))
+    return read(generate_latest(registry).decode())
+
+
+def read(text: str) -> Samples:
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_empty_ledger_tells_zeros(engine: Engine) -> None:
+    found = scrape(engine)
+    assert found["fundus_ledger_up",] == found["fundus_broker_up",] == 1
+    rest = {key: value for key, value in found.items() if key[0] not in ("fundus_ledger_up", "fundus_broker_up")}
+    assert rest["fundus_ledger_tended",] == 0
+    assert rest.pop(("fundus_exporter_seconds",)) < 5
+    assert rest.pop(("fundus_ledger_bytes",)) > 100_000
+    assert set(rest.values()) == {0.0}
+
+
+def test_images_are_counted_by_outcome(engine: Engine) -> None:
+    add_model(engine)
+    run = make_run(engine, "july", references("a", "b", "c", "d", "e", "f"))
+    ago = datetime.now(UTC) - timedelta(minutes=20)
+    grade(engine, run, "a", 3, at=ago)
+    grade(engine, run, "b", 0, at=ago - timedelta(hours=1))
+    fail(engine, run, "c", "blurred", Status.UNGRADABLE, at=ago)
+    fail(engine, run, "d", "image_missing", at=ago)
+    lease(engine, run, "e", seconds=-5)
+    lease(engine, run, "f", seconds=60)
+    found = scrape(engine)
+    assert {key[1]: value for key, value in found.items() if key[0] == "fundus_images"} == {
+        "queued": 2, "graded": 2, "ungradable": 1, "failed": 1, "quarantined": 0, "cancelled": 0,
+    }  # fmt: skip
+    assert (found["fundus_graded_images", "3"], found["fundus_graded_images", "4"]) == (1, 0)
+    assert found["fundus_errors", "blurred", "ungradable"] == found["fundus_errors", "image_missing", "failed"] == 1
+    assert found["fundus_queued_images", "bulk"] == 2
+    assert found["fundus_runs", "running"] == 1
+    assert found["fundus_expired_leases",] == 1
+    assert {key[1]: value for key, value in found.items() if key[0] == "fundus_attempted_images"} == {"0": 2, "1": 4}
+    assert found["fundus_idle_seconds",] == pytest.approx(20 * 60, abs=30)
+
+
+def test_run_that_nobody_begins_stands_still_since_it_was_enqueued(engine: Engine) -> None:
+    run = make_run(engine, "july", references("a"))
+    with writing(engine) as connection:
+        connection.execute(
+            update(runs).where(runs.c.run_id == run.run_id).values(created_at=datetime.now(UTC) - timedelta(hours=2))
+        )
+    found = scrape(engine)
+    assert found["fundus_idle_seconds",] == pytest.approx(7200, abs=30)
+    assert found["fundus_oldest_queued_seconds", "bulk"] == pytest.approx(7200, abs=30)
+    assert found["fundus_oldest_queued_seconds", "live"] == 0
+
+
+def test_runs_that_were_over_long_ago_are_not_counted(engine: Engine) -> None:
+    add_model(engine)
+    for name, days in {"old": 3, "new": 0.5}.items():
+        run = make_run(engine, name, references(f"{name}-a"))
+        grade(engine, run, f"{name}-a", 2)
+        with writing(engine) as connection:
+            connection.execute(
+                update(runs)
+                .where(runs.c.run_id == run.run_id)
+                .values(state="finished", finished_at=datetime.now(UTC) - timedelta(days=days))
+            )
+    found = scrape(engine)
+    assert found["fundus_images", "graded"] == 1
+    assert found["fundus_idle_seconds",] == 0
+
+
+@pytest.mark.parametrize(("until", "tended"), [(60, 1), (-1, 0)])
+def test_ledger_is_tended_while_somebody_has_the_reconcilers_turns(engine: Engine, until: int, tended: int) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(locks).values(name="reconciler", holder="a", until=epoch_now() + until))
+    assert scrape(engine)["fundus_ledger_tended",] == tended
+
+
+def test_last_night_is_the_latest_nightly_run(engine: Engine) -> None:
+    make_night(engine, 21, references("a"))
+    make_run(engine, "by-hand", references("b"))
+    assert scrape(engine)["fundus_last_night_timestamp_seconds",] == pytest.approx(time.time(), abs=30)
+
+
+def test_nights_are_told_by_what_is_left_and_by_their_drift(engine: Engine) -> None:
+    lately, long_ago = (datetime.now(UTC) - timedelta(hours=hours) for hours in (2, 30))
+    for day, state, verdict, closed_at, told_at in (
+        (1, "finished", "drift", long_ago, long_ago),
+        (2, "finished", "drift", lately, None),
+        (3, "finished", "stable", lately, lately),
+        (4, "cancelled", None, lately, lately),
+        (5, "finished", None, None, None),
+        (6, "running", None, None, None),
+    ):
+        run = make_night(engine, day, references(f"{day}-a"))
+        finished_at = lately if state == "finished" else None
+        with writing(engine) as connection:
+            of_run = runs.c.run_id == run.run_id
+            connection.execute(update(runs).where(of_run).values(state=state, finished_at=finished_at))
+            closing = {"verdict": verdict, "closed_at": closed_at, "told_at": told_at}
+            connection.execute(update(nights).where(nights.c.run_id == run.run_id).values(closing))
+    found = scrape(engine)
+    assert {key[1]: value for key, value in found.items() if key[0] == "fundus_nights_waiting"} == {
+        "close": 1, "tell": 1,
+    }  # fmt: skip
+    assert {key[1]: value for key, value in found.items() if key[0] == "fundus_closed_nights"} == {
+        "stable": 1, "watch": 0, "drift": 1, "none": 1,
+    }  # fmt: skip
+
+
+def test_verdicts_are_those_of_the_drift() -> None:
+    assert (*Verdict, NOT_COMPARED) == VERDICTS
+
+
+def test_service_that_is_away_costs_its_own_gauges_alone(engine: Engine, tmp_path: Path) -> None:
+    told: list[FundusError] = []
+
+    def nobody(_queue: Queue) -> int:
+        raise BrokerError("connection refused")
+
+    found = scrape(engine, nobody, told.append)
+    assert (found["fundus_ledger_up",], found["fundus_broker_up",]) == (1, 0)
+    away = connect(parse_settings(database_url=f"sqlite:///{tmp_path / 'none' / 'ledger.db'}"))
+    found = scrape(away, lambda queue: len(queue), told.append)
+    assert (found["fundus_ledger_up",], found["fundus_broker_up",]) == (0, 1)
+    assert found["fundus_queue_messages", "live"] == 4
+    assert [error.code for error in told] == ["broker_unavailable", "database_unavailable"]
+
+
+def test_every_metric_of_an_alarm_is_told(engine: Engine, tmp_path: Path) -> None:
+    disks = CollectorRegistry()
+    disks.register(DiskCollector({"store": tmp_path}, pytest.fail))
+    told = {key[0] for key in scrape(engine) | read(generate_latest(disks).decode())}
+    rules: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+    assert len({rule["alert"] for rule in rules}) == len(rules) >= 9
+    for rule in rules:
+        named = set(re.findall(r"fundus_\w+", rule["expr"]))
+        assert named
+        assert named <= told | {"fundus_errors"}, rule["alert"]
+        assert rule["annotations"].keys() == {"summary", "action"}
+        assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+def test_command_serves_until_it_is_told_to_stop(sqlite_url: str, broker_url: str) -> None:
+    port = free_port()
+    env = {"FUNDUS_DATABASE_URL": sqlite_url, "FUNDUS_BROKER_URL": broker_url, "PATH": ""}
+    command = [FUNDUS, "exporter", "--port", str(port), "--disk", "machine=/"]
+    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        found = read(_get(f"http://127.0.0.1:{port}/metrics"))
+        assert found["fundus_ledger_up",] == found["fundus_broker_up",] == 1
+        assert found["fundus_disk_bytes", "machine"] > found["fundus_disk_free_bytes", "machine"] > 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+
+
+def test_port_that_is_taken_is_named(sqlite_url: str) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [FUNDUS, "exporter", "--port", str(port)],
+            env={"FUNDUS_DATABASE_URL": sqlite_url, "PATH": ""},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+def _get(url: str) -> str:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urlopen(url, timeout=10) as answer:
+                text: str = answer.read().decode()
+                return text
+        except URLError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

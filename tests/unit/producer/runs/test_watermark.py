@@ -1,0 +1,51 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from producer.runs.watermark import Watermark, parse_since
+from worker.core.errors import UsageError
+from worker.core.manifests.image_reference import Reference
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def at(*hours: int | None) -> list[Reference]:
+    return [
+        Reference(f"file:///{hour}.jpg", modified_at=None if hour is None else NOON + timedelta(hours=hour))
+        for hour in hours
+    ]
+
+
+def test_what_is_older_stays_behind_and_what_has_no_time_passes() -> None:
+    watermark = Watermark(NOON)
+    assert list(watermark.over(iter(at(-1, 0, 3, None, 1)))) == at(0, 3, None, 1)
+    assert (watermark.newest, watermark.older) == (NOON + timedelta(hours=3), 1)
+
+
+def test_without_a_bound_all_pass() -> None:
+    watermark = Watermark(None)
+    assert list(watermark.over(iter(at(-1000, None)))) == at(-1000, None)
+    assert (watermark.newest, watermark.older) == (NOON - timedelta(hours=1000), 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-22", datetime(2026, 11, 22, tzinfo=UTC)),
+        ("2026-11-22T12:00", NOON),
+        ("2026-11-22T13:00+01:00", NOON.astimezone(timezone(timedelta(hours=1)))),
+        ("last", NOON - timedelta(days=1)),
+    ],
+)
+def test_since_is_a_date_a_moment_or_a_day_before_the_newest_known(text: str, moment: datetime) -> None:
+    assert parse_since(text, NOON) == moment
+
+
+def test_last_of_a_programme_without_nights_bounds_nothing() -> None:
+    assert parse_since("last", None) is None
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "22.11.2026", ""])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is neither `last` nor a date as in 2026-11-22"):
+        parse_since(text, NOON)

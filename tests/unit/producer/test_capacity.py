@@ -1,0 +1,102 @@
+import json
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+from sqlalchemy import Engine, update
+from typer.testing import CliRunner
+
+from producer.capacity import Measured, read_rate, size_night
+from producer.cli import app
+from tests.unit.producer.ledger_rows import make_run, references
+from worker.core.errors import RunError, UsageError
+from worker.core.settings import read_settings
+from worker.ledger.database import writing
+from worker.ledger.migrate import open_ledger
+from worker.ledger.schema import gradings, runs
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def settle(engine: Engine, name: str, images: int, rate: float, *, finished: bool = True) -> None:
+    """A run whose first image was settled at noon, and one more after each 1 / rate seconds."""
+    run = make_run(engine, name, references(*(f"{name}-{number}" for number in range(images))))
+    with writing(engine) as connection:
+        for number in range(images):
+            settled = {"status": "failed", "error_code": "x", "settled_at": NOON + timedelta(seconds=number / rate)}
+            of_image = (gradings.c.run_id == run.run_id, gradings.c.image_id == f"{name}-{number}")
+            connection.execute(update(gradings).where(*of_image).values(settled))
+        state = {"state": "finished", "finished_at": NOON} if finished else {"state": "cancelled"}
+        connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(state))
+
+
+@pytest.mark.parametrize(
+    ("images", "begin", "by", "spare", "workers", "done"),
+    [
+        # Five hours are 18,000 s, in which a worker of 2 images/s does 36,000.
+        (36_000, time(1), time(6), 0.0, 1, time(6)),
+        (36_001, time(1), time(6), 0.0, 2, time(3, 30)),
+        (36_000, time(1), time(6), 0.2, 2, time(3, 30)),
+        (28_800, time(1), time(6), 0.2, 1, time(5)),
+        # Over midnight: eight hours. The same time twice is a whole day.
+        (100_000, time(22), time(6), 0.0, 2, time(4, 56, 40)),
+        (172_800, time(6), time(6), 0.0, 1, time(6)),
+        (1, time(1), time(6), 0.2, 1, time(1, 0, 0, 500_000)),
+    ],
+)
+def test_workers_are_images_over_time_and_pace(
+    images: int, begin: time, by: time, spare: float, workers: int, done: time
+) -> None:
+    sized = size_night(images, begin, by, Measured(2.0), spare)
+    assert sized.workers == workers
+    assert sized.done.replace(microsecond=0) == done.replace(microsecond=0)
+
+
+def test_pace_is_that_of_the_latest_run_that_is_long_enough(engine: Engine) -> None:
+    settle(engine, "long", 101, 5.0)
+    settle(engine, "short", 99, 50.0)
+    settle(engine, "stopped", 101, 7.0, finished=False)
+    found = read_rate(engine, None, 1)
+    assert (found.run, found.images) == ("long", 101)
+    assert found.rate == pytest.approx(5.0)
+    assert read_rate(engine, "stopped", 2).rate == pytest.approx(3.5)
+
+
+def test_without_a_run_to_learn_from_a_pace_must_be_given(engine: Engine) -> None:
+    with pytest.raises(UsageError, match="no finished run of 100 images to learn a worker's pace from: give --rate"):
+        read_rate(engine, None, 1)
+    settle(engine, "short", 3, 1.0)
+    with pytest.raises(UsageError, match="run short settled 3 images, a pace needs 100: give --rate"):
+        read_rate(engine, "short", 1)
+    with pytest.raises(RunError, match="no run 'day'"):
+        read_rate(engine, "day", 1)
+
+
+def test_command_names_what_it_reckons_with(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
+    settle(open_ledger(read_settings()), "night", 101, 2.0)
+    asked = ["plan", "--images", "90000", "--by", "06:00"]
+    assert CliRunner().invoke(app, asked).stdout.splitlines() == [
+        "90,000 images from 01:00 to 06:00 UTC: 5.00 images/s are needed",
+        "one worker does 2.00 images/s, as in night (101 images)",
+        "4 workers are needed, with 20 % to spare: done at 04:07 if nothing goes wrong",
+    ]
+    document = json.loads(CliRunner().invoke(app, [*asked, "--rate", "12.5", "--from", "22:00", "--json"]).stdout)
+    assert document == {
+        "images": 90_000, "from": "22:00", "by": "06:00", "images_per_s_needed": 3.125,
+        "images_per_s_of_a_worker": 12.5, "measured_in": None, "spare": 0.2, "workers": 1, "done_at": "00:00",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--by", "6am"], "--by '6am': expected a time of day in UTC as HH:MM"),
+        (["--by", "24:00"], "--by '24:00': expected a time of day"),
+        (["--by", "06:00", "--from", "1:00"], "--from '1:00': expected a time of day"),
+        (["--by", "06:00", "--like", "night"], "--rate and --like exclude each other"),
+    ],
+)
+def test_what_cannot_be_reckoned_with_is_refused(arguments: list[str], complaint: str) -> None:
+    told = CliRunner().invoke(app, ["plan", "--images", "10", "--rate", "1", *arguments])
+    assert told.exit_code == 2
+    assert complaint in told.stderr

@@ -1,0 +1,92 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+from rich.console import Console, RenderableType
+
+from producer.views.status import draw_overview, draw_progress
+from worker.core.vocabulary import Grade, Queue, RunKind, RunState, Status
+from worker.ledger.runs import Run
+from worker.ledger.status import Counts, Progress
+from worker.ledger.throughput import Pace
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def run(state: RunState = RunState.RUNNING, finished_at: datetime | None = None) -> Run:
+    return Run(
+        1, "night-1", RunKind.MANUAL, state, Queue.BULK, "/photos", 32, "0123456789abcdef", NOON, NOON, finished_at
+    )
+
+
+def counts(queued: int = 0, grades: tuple[int, ...] = (0, 0, 0, 0, 0), failed: int = 0) -> Counts:
+    by_status = dict.fromkeys(Status, 0) | {Status.QUEUED: queued, Status.GRADED: sum(grades), Status.FAILED: failed}
+    return Counts(by_status, dict(zip(Grade, grades, strict=True)))
+
+
+def drawn(view: RenderableType) -> list[str]:
+    console = Console(width=80, file=StringIO())
+    console.print(view)
+    assert isinstance(console.file, StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_running_run_shows_pace_and_time_left() -> None:
+    progress = Progress(
+        run(), counts(1881, (540, 120, 300, 120, 120), 34), {"image_format": 30, "image_damaged": 4}, Pace(11.0, 12.54)
+    )
+
+    assert drawn(draw_progress(progress)) == [
+        "night-1  running  bulk  model 0123456789abcdef",
+        "━" * 25,
+        "1,234 of 3,115  39.6 %  12.5 images/s  2 min 30 s left",
+        "",
+        "queued       1,881        0 no DR                 540",
+        "graded       1,200        1 mild                  120",
+        "ungradable       0        2 moderate              300",
+        "failed          34        3 severe                120",
+        "quarantined      0        4 proliferative         120",
+        "cancelled        0        referable (2 or worse)  540",
+        "",
+        "not graded: image_format 30, image_damaged 4",
+    ]
+
+
+def test_bar_of_a_run_that_goes_well_is_not_red() -> None:
+    console = Console(width=80, file=StringIO(), force_terminal=True, color_system="standard", _environ={})
+    console.print(draw_progress(Progress(run(), counts(8, (56, 0, 0, 0, 0)), {}, Pace(11.0, 12.5))))
+    assert isinstance(console.file, StringIO)
+    assert f"\x1b[36m{'━' * 56}" in console.file.getvalue()
+
+
+def test_finished_run_shows_how_long_it_took() -> None:
+    finished = run(RunState.FINISHED, NOON + timedelta(minutes=4, seconds=30))
+
+    lines = drawn(draw_progress(Progress(finished, counts(grades=(2, 0, 0, 0, 0)), {}, Pace(11.0, None))))
+
+    assert lines[2].split("  ") == ["2 of 2", "100.0 %", "11.0 images/s", "took 4 min 30 s"]
+
+
+def test_hold_is_shown_beside_the_state() -> None:
+    held = replace(run(RunState.FINISHED, NOON), held=True)
+
+    lines = drawn(draw_progress(Progress(held, counts(grades=(2, 0, 0, 0, 0)), {}, Pace(None, None))))
+    listed = drawn(draw_overview([(held, counts(grades=(2, 0, 0, 0, 0)))]))
+
+    assert lines[0] == "night-1  finished, held  bulk  model 0123456789abcdef"
+    assert listed[1].split("  ")[:2] == ["night-1", "finished, held"]
+
+
+def test_percentage_is_full_only_when_nothing_is_left() -> None:
+    lines = drawn(draw_progress(Progress(run(), counts(1, (999_999, 0, 0, 0, 0)), {}, Pace(None, None))))
+
+    assert lines[2].split("  ") == ["999,999 of 1,000,000", "99.9 %"]
+
+
+def test_overview_counts_referable_and_not_graded() -> None:
+    lines = drawn(draw_overview([(run(), counts(5, (1, 1, 2, 0, 1), 2))]))
+
+    assert [line.split() for line in lines] == [
+        ["run", "state", "images", "settled", "graded", "referable", "not", "graded"],
+        ["night-1", "running", "12", "58.3", "%", "5", "3", "2"],
+    ]

@@ -1,0 +1,242 @@
+import random
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from sqlalchemy import Engine, insert, select, true, update
+
+from tests.unit.producer.ledger_rows import MODEL, NOON, grade
+from tests.unit.worker.console.rows import graded_run, person
+from worker.console.decisions import ConflictError, Verdict, decide, decisions_on, kind_for, visible_to
+from worker.console.image_detail import ReadImage, read_image
+from worker.console.reader_policy import REPORT_AFTER_S, set_readers
+from worker.console.sessions import Person
+from worker.core.vocabulary import DecisionKind, Review, Role, Status
+from worker.ledger.audit_log import read_trail
+from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.final_grades import judge, read_decisions
+from worker.ledger.review_schema import reviews
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings, reports
+
+IMAGE = "00000"
+SHOWN = f"graded:2:{MODEL}"
+
+
+@pytest.fixture
+def run(engine: Engine) -> Run:
+    return graded_run(engine, [2, 0, None])
+
+
+@pytest.fixture
+def people(engine: Engine) -> dict[str, Person]:
+    return {name: person(engine, name) for name in ("anna", "ben", "cleo")}
+
+
+def say(
+    engine: Engine, who: Person, given: int | None, reason: str = "why", *, readers: int = 1, last_seen: int = 0,
+    shown: str = SHOWN, image_id: str = IMAGE,
+) -> int:  # fmt: skip
+    return decide(engine, "night", image_id, who, Verdict(given, reason, shown, last_seen), default_readers=readers)
+
+
+def image(engine: Engine, image_id: str = IMAGE) -> ReadImage:
+    found = read_image(engine, "night", image_id)
+    assert found is not None
+    return found
+
+
+def test_confirmation_needs_no_reason_and_is_the_final_grade(
+    engine: Engine, run: Run, people: dict[str, Person]
+) -> None:
+    say(engine, people["anna"], 2, "")
+    found = image(engine)
+    assert (found.review, found.final_grade, found.decided_by, found.grade) == (Review.READ, 2, "anna", 2)
+    (entry,) = [entry for entry in read_trail(engine, run="night", last=9) if entry["action"] == "decide"]
+    assert entry["actor"].startswith("anna in ")
+    assert entry["details"] == {"decision": 1, "kind": "reading"}
+
+
+def test_decision_puts_the_report_out_of_date(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    with writing(engine) as connection:
+        written = {"prefix": "night/report/", "written_at": NOON}
+        connection.execute(insert(reports).values(run_id=run.run_id, **written))
+    say(engine, people["anna"], 2, "")
+    with reading(engine) as connection:
+        (left,) = connection.execute(select(reports.c.due_at - epoch_now())).one()
+    assert REPORT_AFTER_S - 30 < left <= REPORT_AFTER_S
+
+
+@pytest.mark.parametrize("given", [0, 4, None])
+def test_change_needs_a_reason(engine: Engine, run: Run, people: dict[str, Person], given: int | None) -> None:
+    with pytest.raises(ValueError, match="say why"):
+        say(engine, people["anna"], given, "")
+    assert image(engine).review is Review.UNREAD
+    say(engine, people["anna"], given, "soft exudates")
+    assert (image(engine).review, image(engine).final_grade) == (Review.READ, given)
+
+
+def test_reason_has_an_end(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    with pytest.raises(ValueError, match="2,001 characters, 2,000 at most"):
+        say(engine, people["anna"], 2, "x" * 2001)
+
+
+def test_ungradable_image_can_be_confirmed_or_graded(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    shown = "ungradable::"
+    say(engine, people["anna"], None, "", shown=shown, image_id="00002")
+    assert (image(engine, "00002").review, image(engine, "00002").final_grade) == (Review.READ, None)
+    say(engine, people["ben"], 1, "good enough", shown=shown, last_seen=1, image_id="00002")
+    assert image(engine, "00002").final_grade == 1
+
+
+def test_queued_image_has_nothing_to_decide(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    with writing(engine) as connection:
+        connection.execute(
+            update(gradings)
+            .where(gradings.c.image_id == "00002")
+            .values(status=Status.QUEUED, settled_at=None, error_code=None)
+        )
+    with pytest.raises(ConflictError, match="an image that is queued"):
+        say(engine, people["anna"], 1, shown="queued::", image_id="00002")
+
+
+def test_image_that_was_graded_anew_is_looked_at_again(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    grade(engine, run, IMAGE, 4)
+    with pytest.raises(ConflictError, match="graded anew"):
+        say(engine, people["anna"], 2)
+
+
+def test_who_did_not_see_the_last_decision_looks_again(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    first = say(engine, people["anna"], 3)
+    with pytest.raises(ConflictError, match="anna has decided on this image since you opened it"):
+        say(engine, people["ben"], 2)
+    say(engine, people["ben"], 2, last_seen=first)
+    assert (image(engine).final_grade, image(engine).decided_by) == (2, "ben")
+    with reading(engine) as connection:
+        assert [one.reader for one in decisions_on(connection, image(engine))] == ["anna", "ben"]
+
+
+def test_image_in_another_readers_hands_is_left_alone(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    say(engine, people["anna"], 2, "")
+    with writing(engine) as connection:
+        connection.execute(update(reviews).values(leased_by="ben", leased_until=epoch_now() + 60))
+    with pytest.raises(ConflictError, match="ben reads this image at this moment"):
+        say(engine, people["anna"], 3, last_seen=1)
+    with writing(engine) as connection:
+        connection.execute(update(reviews).values(leased_until=epoch_now() - 1))
+    say(engine, people["anna"], 3, last_seen=1)
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+def test_only_graders_decide(engine: Engine, run: Run, role: Role) -> None:
+    with pytest.raises(ConflictError):
+        say(engine, person(engine, "vera", role), 2)
+
+
+def test_two_readers_who_agree_need_no_third(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    say(engine, people["anna"], 3, readers=2)
+    assert (image(engine).review, image(engine).final_grade) == (Review.HALF_READ, None)
+    say(engine, people["ben"], 3, readers=2)
+    assert (image(engine).review, image(engine).final_grade) == (Review.READ, 3)
+    assert image(engine).decided_by == "anna, ben"
+
+
+def test_where_two_readers_differ_a_third_arbitrates(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    say(engine, people["anna"], 3, readers=2)
+    last = say(engine, people["ben"], 1, readers=2)
+    assert (image(engine).review, image(engine).final_grade) == (Review.DISPUTED, None)
+    for reader in ("anna", "ben"):
+        with pytest.raises(ConflictError, match="a third person decides"):
+            say(engine, people[reader], 3, readers=2, last_seen=last)
+    with pytest.raises(ValueError, match="say why"):
+        say(engine, people["cleo"], 2, "", readers=2, last_seen=last)
+    say(engine, people["cleo"], 2, readers=2, last_seen=last)
+    assert (image(engine).review, image(engine).final_grade) == (Review.ARBITRATED, 2)
+    assert image(engine).decided_by == "cleo"
+
+
+def test_second_reader_does_not_learn_what_the_first_said(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+    say(engine, people["anna"], 3, readers=2)
+    found = image(engine)
+    with reading(engine) as connection:
+        decided = decisions_on(connection, found)
+    assert visible_to(decided, found.review, 2, people["ben"]) == []
+    assert [one.reader for one in visible_to(decided, found.review, 2, people["anna"])] == ["anna"]
+    assert len(visible_to(decided, found.review, 2, person(engine, "olga", Role.OPERATOR))) == 1
+    assert kind_for(decided, found.review, 2, people["ben"]) is DecisionKind.READING
+
+
+def test_later_setting_does_not_change_what_a_run_was_read_by(
+    engine: Engine, run: Run, people: dict[str, Person]
+) -> None:
+    say(engine, people["anna"], 3, readers=2)
+    last = say(engine, people["ben"], 3, readers=1)
+    assert image(engine).review is Review.READ
+    assert image(engine).decided_by == "anna, ben"
+    assert last == 2
+
+
+def test_operator_may_change_the_rule_and_all_is_judged_by_it(
+    engine: Engine, run: Run, people: dict[str, Person]
+) -> None:
+    say(engine, people["anna"], 3)
+    set_readers(engine, run, 2, "olga")
+    assert (image(engine).review, image(engine).final_grade) == (Review.HALF_READ, None)
+    say(engine, people["ben"], 1)
+    assert image(engine).review is Review.DISPUTED
+    set_readers(engine, run, 1, "olga")
+    assert (image(engine).review, image(engine).final_grade) == (Review.READ, 1)
+    (*_, entry) = read_trail(engine, run="night", last=9)
+    assert (entry["action"], entry["details"]) == ("set_readers", {"readers": 1})
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_two_who_decide_at_once_lose_nothing(engine: Engine, run: Run, people: dict[str, Person], readers: int) -> None:
+    gate = Barrier(2)
+
+    def at_once(name: str, given: int) -> str:
+        gate.wait()
+        try:
+            return str(say(engine, people[name], given, readers=readers))
+        except ConflictError as error:
+            return error.detail
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(at_once, ("anna", "ben"), (3, 1)))
+    with reading(engine) as connection:
+        decided = decisions_on(connection, image(engine))
+    if readers == 2:
+        assert sorted(answers) == ["1", "2"]
+        assert {one.reader: one.grade for one in decided} == {"anna": 3, "ben": 1}
+        assert image(engine).review is Review.DISPUTED
+    else:
+        (refused,) = [answer for answer in answers if not answer.isdigit()]
+        assert "has decided on this image since you opened it" in refused
+        assert len(decided) == 1
+        assert image(engine).final_grade == decided[0].grade
+
+
+def test_standing_always_follows_from_the_decisions(engine: Engine, people: dict[str, Person]) -> None:
+    run = graded_run(engine, [2] * 6)
+    chance = random.Random(5)
+    for _ in range(60):
+        image_id = f"{chance.randrange(6):05d}"
+        who = chance.choice(list(people.values()))
+        with reading(engine) as connection:
+            seen = decisions_on(connection, image(engine, image_id))
+        try:
+            say(
+                engine, who, chance.choice([1, 2, None]), readers=2, image_id=image_id,
+                last_seen=seen[-1].decision_id if seen and chance.random() < 0.9 else 0,
+            )  # fmt: skip
+        except ConflictError:
+            continue
+    with reading(engine) as connection:
+        decided = read_decisions(connection, run.run_id, run.name, true())
+        rows = {row.image_id: row for row in connection.execute(select(reviews))}
+    assert len(decided) == 6
+    for image_id, some in decided.items():
+        standing = judge(some, 2)
+        assert (rows[image_id].state, rows[image_id].grade) == (standing.state, standing.grade)
+        finished = standing.state is not Review.HALF_READ
+        assert rows[image_id].differs == (finished and any(one.grade != 2 for one in some))

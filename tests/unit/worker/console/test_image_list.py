@@ -1,0 +1,259 @@
+"""What the pages show is what SQL gives."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, text, update
+
+from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, make_run
+from tests.unit.worker.console.rows import graded_run, person
+from worker.console.filters import Filter, parse_filter
+from worker.console.image_detail import read_image
+from worker.console.image_list import PAGE_IMAGES, neighbours, read_page
+from worker.console.reading_queue import take_next
+from worker.core.vocabulary import Eye, Review, Status
+from worker.ledger.database import reading, writing
+from worker.ledger.review_schema import reviews
+from worker.ledger.runs import Run, find_run
+from worker.ledger.schema import gradings, images, models, runs
+
+SQL = {
+    "": "true",
+    "grade=3": "g.grade = 3",
+    "status=ungradable": "g.status = 'ungradable'",
+    "status=queued": "g.status = 'queued'",
+    "eye=left": "i.eye = 'left'",
+    "referable=yes": "g.status = 'graded' AND g.grade >= 2",
+    "referable=no": "g.status = 'graded' AND g.grade < 2",
+    "disagreement=yes": "r.differs OR i.reference_grade <> g.grade",
+    "unsure=yes": "g.p_ge1 > 0.4 AND g.p_ge1 < 0.6 OR g.p_ge2 > 0.4 AND g.p_ge2 < 0.6"
+    " OR g.p_ge3 > 0.4 AND g.p_ge3 < 0.6 OR g.p_ge4 > 0.4 AND g.p_ge4 < 0.6 OR g.flags <> ''",
+    "review=read": "r.state = 'read'",
+    "review=unread": "r.state IS NULL OR r.state = 'unread'",
+    "grade=2&eye=right&disagreement=yes": "g.grade = 2"
+    " AND i.eye = 'right' AND (r.differs OR i.reference_grade <> g.grade)",
+}
+
+
+def mixed_run(engine: Engine) -> Run:
+    """Of 230 images every kind that a filter asks for; the seed makes it the same each time."""
+    chance = random.Random(7)
+    run = graded_run(engine, [chance.choice([0, 0, 1, 2, 3, 4, None]) for _ in range(230)])
+    with writing(engine) as connection:
+        for number in range(230):
+            image_id = f"{number:05d}"
+            connection.execute(
+                update(images)
+                .where(images.c.image_id == image_id)
+                .values(eye=chance.choice(list(Eye)), reference_grade=chance.choice([None, 0, 2, 4]))
+            )
+            if number % 3 == 0:
+                state = chance.choice([Review.UNREAD, Review.READ, Review.DISPUTED])
+                connection.execute(
+                    insert(reviews).values(
+                        run_id=run.run_id, image_id=image_id, state=state, differs=chance.random() < 0.3
+                    )
+                )
+            if number % 5 == 0:
+                connection.execute(
+                    update(gradings)
+                    .where(gradings.c.image_id == image_id, gradings.c.status == Status.GRADED)
+                    .values(p_ge2=0.5, flags=chance.choice(["", "not_monotone"]))
+                )
+    return run
+
+
+def walk(engine: Engine, run: Run, wanted: Filter) -> list[str]:
+    """The ids of every page, forwards; then the same pages backwards have to be the same."""
+    found: list[str] = []
+    place: dict[str, str] = {}
+    pages = []
+    while True:
+        page = read_page(engine, run.run_id, wanted, place)
+        pages.append([row.image_id for row in page.rows])
+        found += pages[-1]
+        if page.after is None:
+            break
+        place = {"after": page.after}
+    back, before = [pages[-1]], page.before
+    while before is not None:
+        page = read_page(engine, run.run_id, wanted, {"before": before})
+        back.append([row.image_id for row in page.rows])
+        before = page.before
+    assert [image_id for some in reversed(back) for image_id in some] == found
+    return found
+
+
+def test_every_filter_gives_what_sql_gives(engine: Engine) -> None:
+    run = mixed_run(engine)
+    for query, condition in SQL.items():
+        statement = (
+            "SELECT g.image_id FROM gradings g JOIN images i ON i.image_id = g.image_id"
+            " LEFT JOIN reviews r ON r.run_id = g.run_id AND r.image_id = g.image_id"
+            f" WHERE g.run_id = {run.run_id} AND ({condition}) ORDER BY g.image_id"
+        )
+        with reading(engine) as connection:
+            expected = list(connection.scalars(text(statement)))
+        wanted = parse_filter(dict(pair.split("=") for pair in query.split("&") if pair))
+        assert walk(engine, run, wanted) == expected, query
+        assert read_page(engine, run.run_id, wanted, {}).count == len(expected)
+        assert wanted.query == query
+        if query and query != "status=queued":
+            assert 0 < len(expected) < 230, query
+
+
+def test_neighbours_are_those_of_the_filter(engine: Engine) -> None:
+    run = graded_run(engine, [2, 0, 2, 0, 2])
+    assert neighbours(engine, run.run_id, Filter(), "00002") == ("00001", "00003")
+    assert neighbours(engine, run.run_id, Filter(grade=2), "00002") == ("00000", "00004")
+    assert neighbours(engine, run.run_id, Filter(grade=2), "00004") == ("00002", None)
+
+
+def test_full_last_page_has_no_next(engine: Engine) -> None:
+    run = graded_run(engine, [0] * PAGE_IMAGES)
+    page = read_page(engine, run.run_id, Filter(), {})
+    assert (len(page.rows), page.before, page.after) == (PAGE_IMAGES, None, None)
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ({"grade": "5"}, "grade is one of 0, 1, 2, 3, 4"),
+        ({"grade": "1 OR 1=1"}, "grade is one of"),
+        ({"status": "lost"}, "status is one of queued, graded"),
+        ({"eye": "third"}, "eye is one of right, left, unknown"),
+        ({"referable": "maybe"}, "referable is one of yes, no"),
+        ({"review": "x"}, "review is one of unread"),
+    ],
+)
+def test_unknown_word_in_a_filter_is_named(query: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        parse_filter(query)
+
+
+def test_image_of_another_run_is_not_found(engine: Engine) -> None:
+    graded_run(engine, [2])
+    assert read_image(engine, "night", "00001") is None
+    assert read_image(engine, "day", "00000") is None
+    found = read_image(engine, "night", "00000")
+    assert found is not None
+    assert found.shown == f"graded:2:{MODEL}"
+
+
+def fill(engine: Engine, count: int) -> Run:
+    """So many images, one in twenty referable, one in fifty ungradable, one in a hundred decided otherwise."""
+    add_model(engine)
+    make_run(engine, "big", [])
+    run = find_run(engine, "big")
+    chance = random.Random(3)
+    with writing(engine) as connection:
+        for start in range(0, count, 10_000):
+            names = [f"{number:07d}" for number in range(start, min(start + 10_000, count))]
+            connection.execute(
+                insert(images),
+                [{"image_id": n, "uri": f"file:///{n}.jpg", "eye": "left", "registered_at": NOON} for n in names],
+            )
+            rows = []
+            for position, name in enumerate(names, start=start):
+                grade = chance.choice([2, 3, 4]) if position % 20 == 0 else chance.choice([0, 1])
+                row = {
+                    "run_id": run.run_id, "image_id": name, "position": position, "due_at": 0.0, "settled_at": NOON,
+                    "status": "graded", "grade": grade, "referable": grade >= 2, "flags": "", "saliency": bytes(98),
+                    "model_id": MODEL, "overlay_key": f"big/{name}.png", "error_code": None,
+                    **{f"p_ge{k}": 0.9 if k <= grade else 0.1 for k in range(5)},
+                }  # fmt: skip
+                if position % 50 == 7:
+                    row |= dict.fromkeys(("grade", "referable", "saliency", "overlay_key"))
+                    row |= {"status": "ungradable", "error_code": "blurred"}
+                rows.append(row)
+            connection.execute(insert(gradings), rows)
+            connection.execute(
+                insert(reviews),
+                [
+                    {"run_id": run.run_id, "image_id": n, "state": "read", "differs": True, "grade": 4}
+                    for n in names[::100]
+                ],
+            )
+    return run
+
+
+@pytest.mark.slow
+def test_next_of_100_000_images_comes_quickly(engine: Engine) -> None:
+    run = fill(engine, 100_000)
+    anna = person(engine, "anna")
+    times = {}
+    for left, condition in (("all", "false"), ("the last", "image_id <> '0099999'")):
+        with writing(engine) as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO reviews (run_id, image_id, state, differs) SELECT run_id, image_id, 'read', false"
+                    f" FROM gradings WHERE {condition} AND NOT EXISTS (SELECT 1 FROM reviews r"
+                    " WHERE r.run_id = gradings.run_id AND r.image_id = gradings.image_id)"
+                )
+            )
+            connection.execute(update(reviews).values(leased_by=None, leased_until=None, state="read"))
+            if left == "all":
+                connection.execute(update(reviews).values(state="unread"))
+            else:
+                connection.execute(update(reviews).where(reviews.c.image_id == "0099999").values(state="unread"))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("ANALYZE")
+        began = time.perf_counter()
+        served = take_next(engine, run, anna, default_readers=1)
+        times[left] = time.perf_counter() - began
+        assert served is not None
+    assert served == "0099999"
+    print({left: f"{1000 * seconds:.0f} ms" for left, seconds in times.items()})  # noqa: T201 - what the test is for
+    assert max(times.values()) < 2.0
+
+
+def test_low_confidence_is_told_by_the_thresholds_of_the_runs_model(engine: Engine) -> None:
+    run = graded_run(engine, [1, 1, 1])
+    with writing(engine) as connection:
+        connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(model_id=MODEL))
+        connection.execute(
+            update(models)
+            .where(models.c.model_id == MODEL)
+            .values(document={"thresholds": [0.5, 0.36, 0.16, 0.5, 0.5]})
+        )
+        for number, chance in enumerate((0.22, 0.3, 0.5)):
+            connection.execute(
+                update(gradings)
+                .where(gradings.c.image_id == f"{number:05d}")
+                .values(p_ge1=0.9, p_ge2=chance, p_ge3=0.01, p_ge4=0.0, flags="")
+            )
+    page = read_page(engine, run.run_id, parse_filter({"unsure": "yes"}), {})
+    assert [row.image_id for row in page.rows] == ["00000"]
+    seen = [read_image(engine, run.name, f"{number:05d}") for number in range(3)]
+    assert [image.unsure for image in seen if image is not None] == [True, False, False]
+    assert [image.thresholds for image in seen if image is not None] == 3 * [(0.5, 0.36, 0.16, 0.5, 0.5)]
+
+
+@pytest.mark.parametrize("document", [{}, {"thresholds": [0.5, 0.3]}, {"thresholds": ["half"] * 5}])
+def test_thresholds_are_a_half_where_the_model_does_not_say(engine: Engine, document: dict[str, Any]) -> None:
+    run = graded_run(engine, [1])
+    with writing(engine) as connection:
+        connection.execute(update(models).where(models.c.model_id == MODEL).values(document=document))
+    image = read_image(engine, run.name, "00000")
+    assert image is not None
+    assert image.thresholds == (0.5,) * 5
+
+
+@pytest.mark.slow
+def test_pages_of_100_000_images_come_quickly(engine: Engine, record_property: Callable[[str, object], None]) -> None:
+    run = fill(engine, 100_000)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    slowest: dict[str, float] = {}
+    for query in ("", "grade=3", "status=ungradable", "disagreement=yes", "unsure=yes", "review=read", "eye=right"):
+        wanted = parse_filter(dict(pair.split("=") for pair in query.split("&") if pair))
+        for place in ({}, {"after": "0050000"}, {"before": "0099999"}):
+            began = time.perf_counter()
+            read_page(engine, run.run_id, wanted, place)
+            slowest[query] = max(slowest.get(query, 0), time.perf_counter() - began)
+    print({query: f"{1000 * seconds:.0f} ms" for query, seconds in slowest.items()})  # noqa: T201 - what the test is for
+    record_property("slowest", slowest)
+    assert max(slowest.values()) < 1.0

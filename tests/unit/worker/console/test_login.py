@@ -1,0 +1,102 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, update
+
+from tests.unit.worker.console.rows import PASSWORD, add_people, person
+from worker.console import login as signing_in
+from worker.console.login import PER_NAME_AND_ADDRESS, WINDOW_S, TooManyAttemptsError, sign_in
+from worker.console.sessions import find_person
+from worker.core.vocabulary import Role
+from worker.ledger.audit_log import read_trail
+from worker.ledger.database import writing
+from worker.ledger.review_schema import sign_in_attempts
+
+HERE, THERE = "10.0.0.1", "10.0.0.2"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No hashing, where its time would only be waited for: the right password is `right`."""
+    monkeypatch.setattr(signing_in, "is_password", lambda given, kept: given == "right" and kept is not None)
+
+
+def attempts(engine: Engine, count: int, name: str = "anna", address: str = HERE) -> list[str]:
+    """What became of so many wrong passwords."""
+    found = []
+    for _ in range(count):
+        try:
+            found.append("in" if sign_in(engine, name, "wrong", address) else "wrong")
+        except TooManyAttemptsError:
+            found.append("too many")
+    return found
+
+
+def test_right_password_begins_a_session_and_every_attempt_is_audited(engine: Engine) -> None:
+    add_people(engine, anna=Role.GRADER)
+    assert sign_in(engine, "anna", "not this one", HERE) is None
+    assert sign_in(engine, "typed-my-password-here", "x", HERE) is None
+    token = sign_in(engine, "anna", PASSWORD, HERE)
+    assert token is not None
+    found = find_person(engine, token)
+    assert found is not None
+    assert found.name == "anna"
+    trail = [entry for entry in read_trail(engine, run=None, last=9) if entry["action"] == "sign_in"]
+    assert [(entry["actor"].split(" in ")[0], entry["details"]) for entry in trail] == [
+        ("anna", {"accepted": False, "address": HERE}),
+        ("unknown", {"accepted": False, "address": HERE}),
+        ("anna", {"accepted": True, "address": HERE}),
+    ]
+    assert "typed-my-password-here" not in str(trail)
+
+
+@pytest.mark.usefixtures("quick")
+def test_sixth_attempt_is_refused_before_its_password_is_looked_at(engine: Engine) -> None:
+    person(engine, "anna")
+    assert attempts(engine, 7) == ["wrong"] * PER_NAME_AND_ADDRESS + ["too many"] * 2
+    with pytest.raises(TooManyAttemptsError, match="try again in 15 minutes"):
+        sign_in(engine, "anna", "right", HERE)
+    assert sign_in(engine, "anna", "right", THERE) is not None
+
+
+@pytest.mark.usefixtures("quick")
+def test_refused_attempts_do_not_lock_a_name_out_for_longer(engine: Engine) -> None:
+    person(engine, "anna")
+    attempts(engine, 5)
+    with writing(engine) as connection:
+        connection.execute(update(sign_in_attempts).values(at=sign_in_attempts.c.at - WINDOW_S + 5))
+    attempts(engine, 20)
+    with writing(engine) as connection:
+        connection.execute(update(sign_in_attempts).values(at=sign_in_attempts.c.at - 6))
+    assert sign_in(engine, "anna", "right", HERE) is not None
+
+
+@pytest.mark.usefixtures("quick")
+def test_success_forgives_what_was_mistyped_before(engine: Engine) -> None:
+    person(engine, "anna")
+    for _ in range(3):
+        attempts(engine, 4)
+        assert sign_in(engine, "anna", "right", HERE) is not None
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_address_may_not_try_many_names(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing_in, "PER_ADDRESS", 6)
+    tried = [outcome for number in range(8) for outcome in attempts(engine, 1, name=f"user{number}")]
+    assert tried == ["wrong"] * 6 + ["too many"] * 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_many_addresses_may_not_try_one_name(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing_in, "PER_NAME", 6)
+    tried = [outcome for number in range(8) for outcome in attempts(engine, 1, address=f"10.0.1.{number}")]
+    assert tried == ["wrong"] * 6 + ["too many"] * 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_attempts_at_the_same_moment_count_each_other(engine: Engine) -> None:
+    person(engine, "anna")
+    with ThreadPoolExecutor(8) as threads:
+        tried = [outcome for one in threads.map(lambda _: attempts(engine, 1), range(16)) for outcome in one]
+    assert tried.count("wrong") <= PER_NAME_AND_ADDRESS
+    assert tried.count("too many") == 16 - tried.count("wrong")

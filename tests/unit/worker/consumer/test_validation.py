@@ -1,0 +1,81 @@
+"""The gate lets through what the project itself sends, as it arrives from a real broker."""
+
+from typing import Any
+
+import pytest
+
+from worker.consumer.validation import MAX_BODY_BYTES, check_message
+from worker.core.errors import MessageError
+from worker.core.messages import MAX_CHUNK, GradeChunk
+from worker.core.messaging.broker import GRADE_CHUNK, NIGHTLY, WRITE_REPORT, make_celery, send_chunk, send_report
+from worker.core.settings import parse_settings
+from worker.core.vocabulary import Queue
+
+LONGEST = GradeChunk(run_id=2**63 - 1, image_ids=tuple(f"{number:x<128}" for number in range(MAX_CHUNK)))
+
+
+def arrived(broker_url: str, send: Any) -> Any:
+    """The message that `send` put on the queue."""
+    app = make_celery(parse_settings(broker_url=broker_url))
+    send(app)
+    with app.connection_for_read() as connection, connection.SimpleQueue(str(Queue.BULK)) as queue:
+        message = queue.get(timeout=5)
+        message.ack()
+        return message
+
+
+def test_longest_chunk_passes(broker_url: str) -> None:
+    message = arrived(broker_url, lambda app: send_chunk(app, LONGEST, queue=Queue.BULK, run_name="night"))
+    assert MAX_BODY_BYTES / 2 < len(message.body) <= MAX_BODY_BYTES
+    check_message(GRADE_CHUNK, message)
+
+
+def test_nightly_task_passes(broker_url: str) -> None:
+    check_message(NIGHTLY, arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk")))
+
+
+def test_report_passes_as_itself_alone(broker_url: str) -> None:
+    message = arrived(broker_url, lambda app: send_report(app, 7, run_name="night"))
+    check_message(WRITE_REPORT, message)
+    for task in (GRADE_CHUNK, NIGHTLY):
+        with pytest.raises(MessageError):
+            check_message(task, message)
+
+
+def test_chunk_is_no_nightly_task(broker_url: str) -> None:
+    message = arrived(broker_url, lambda app: send_chunk(app, LONGEST, queue=Queue.BULK, run_name="night"))
+    with pytest.raises(MessageError, match="asks for more than its task"):
+        check_message(NIGHTLY, message)
+
+
+def test_message_for_later_is_refused(broker_url: str) -> None:
+    message = arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk", countdown=3600))
+    with pytest.raises(MessageError, match="asks to be done later"):
+        check_message(NIGHTLY, message)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("id", "end"),
+        ("id", None),
+        ("id", "x" * 100_000),
+        ("id", "6d4c3a0e-2b1f-4c1e-9a51-0123456789ab\n"),
+        ("traceparent", ""),
+        ("traceparent", 7),
+        ("traceparent", "01-" + "a" * 32 + "-" + "b" * 16 + "-01"),
+        ("traceparent", "00-" + "a" * 32 + "-" + "b" * 16 + "-01-more"),
+        ("traceparent", "00-" + "a" * 31 + "\n-" + "b" * 16 + "-01"),
+    ],
+)
+def test_header_that_would_go_on_into_logs_and_traces_is_refused(broker_url: str, header: str, value: object) -> None:
+    message = arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk"))
+    message.headers[header] = value
+    with pytest.raises(MessageError, match=f"has a header {header} that is none") as refused:
+        check_message(NIGHTLY, message)
+    assert refused.value.code == "message_headers"
+
+
+def test_trace_of_the_sender_passes(broker_url: str) -> None:
+    trace = {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"}
+    check_message(NIGHTLY, arrived(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk", headers=trace)))

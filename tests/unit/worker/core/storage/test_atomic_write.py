@@ -1,0 +1,55 @@
+"""A file is there whole or not at all, and a killed writer leaves nothing."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from worker.core.storage.atomic_write import write_renamed, write_whole
+
+WRITERS = [write_whole, write_renamed]
+Writer = Callable[[Path, bytes], None]
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_file_has_its_bytes_and_may_be_read_by_others(write: Writer, tmp_path: Path) -> None:
+    write(tmp_path / "a.png", b"bytes")
+    assert (tmp_path / "a.png").read_bytes() == b"bytes"
+    assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o644
+    assert names(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_file_is_replaced_and_no_part_stays(write: Writer, tmp_path: Path) -> None:
+    write(tmp_path / "a.png", b"long and old")
+    write(tmp_path / "a.png", b"new")
+    assert (tmp_path / "a.png").read_bytes() == b"new"
+    assert names(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_target_that_is_a_folder_is_refused_and_no_part_stays(write: Writer, tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(OSError, match=r"a\.png"):
+        write(tmp_path / "a.png", b"bytes")
+    assert names(tmp_path) == ["a.png"]
+
+
+def test_killed_writer_leaves_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from worker.core import files\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "files.write_whole(Path(sys.argv[1]), b'bytes')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert names(tmp_path) == []

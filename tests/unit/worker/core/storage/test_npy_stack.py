@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from worker.core.storage.npy_stack import map_stack
+
+
+def npy(header: str, body: bytes = b"") -> bytes:
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body
+
+
+def header(shape: str, descr: str = "|u1") -> str:
+    return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}"
+
+
+def test_stack_is_mapped_as_it_was_saved(tmp_path: Path) -> None:
+    stack = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    np.save(tmp_path / "x.npy", stack)
+    mapped = map_stack(tmp_path / "x.npy")
+    assert isinstance(mapped, np.memmap)
+    assert np.array_equal(mapped, stack)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "EOF"),
+        (b"PK\x03\x04", "magic string"),
+        (npy(header("(1, 4, 4, 3)", "|O")), "object"),
+        (npy(header("(1, 4, 4, 3)"), bytes(47)), "mmap length is greater than file size"),
+        (npy(header("(1, 9223372036854775808, 4, 3)")), "no sound header: Python int too large"),
+        (npy(header("(1, -1, 4, 3)")), "negative dimensions are not allowed"),
+        (npy(header("(3336, -1, 2, 3)")), "no sound header: memory mapped length must be positive"),
+        (npy(header("(1, 4294967296, 4294967296, 3)"), bytes(64)), "array is too big"),
+        (npy("{'descr': '|u1', 'shape': (1,"), "no sound header: .*EOF in multi-line statement"),
+        (npy(header("(1, 4, 4, 3)", ", ")), "no sound header: invalid syntax"),
+        (npy(header("(1, 0, 4, 3)", "<f4"), b"x"), r"it holds float32 \(1, 0, 4, 3\)"),
+        (npy(header("(1, 2, 2, 3)", "<f8"), bytes(96)), "it holds float64"),
+    ],
+)
+def test_any_other_file_is_refused_with_a_sentence(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=why):
+        map_stack(tmp_path / "x.npy")

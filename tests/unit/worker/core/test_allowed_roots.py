@@ -1,0 +1,105 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from worker.core.allowed_roots import Roots, parse_roots
+from worker.core.errors import ImageReferenceError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with a picture, links out of it, and a neighbour whose name begins as its own."""
+    root = tmp_path / "clinic"
+    (root / "sub").mkdir(parents=True)
+    (tmp_path / "clinic-secret").mkdir()
+    for path in (root / "eye.jpg", tmp_path / "clinic-secret" / "eye.jpg"):
+        path.write_bytes(b"x")
+    (root / "link.jpg").symlink_to(tmp_path / "clinic-secret" / "eye.jpg")
+    (root / "linked").symlink_to(tmp_path / "clinic-secret")
+    (root / "inward.jpg").symlink_to(root / "eye.jpg")
+    return root
+
+
+@pytest.mark.parametrize(
+    "name", ["eye.jpg", "sub/../eye.jpg", "inward.jpg", "not-there.jpg", "%2e%2e", "\uff0e\uff0e/eye.jpg"]
+)
+def test_path_inside_is_resolved(root: Path, name: str) -> None:
+    expected = root / ("eye.jpg" if name in ("sub/../eye.jpg", "inward.jpg") else name)
+    assert Roots((root,)).resolve_file(root / name) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", "../clinic-secret/eye.jpg", "sub/../../clinic-secret/eye.jpg", "/etc/passwd", "link.jpg", "linked/eye.jpg"],
+)
+def test_path_outside_is_refused(root: Path, name: str) -> None:
+    with pytest.raises(ImageReferenceError, match="is in no folder that may be read") as caught:
+        Roots((root,)).resolve_file(root / name)
+    assert caught.value.code == "reference_not_allowed"
+
+
+def test_other_unicode_form_of_a_folder_is_another_folder(tmp_path: Path) -> None:
+    composed, decomposed = tmp_path / "caf\u00e9", tmp_path / "cafe\u0301"
+    with pytest.raises(ImageReferenceError):
+        Roots((composed,)).resolve_file(decomposed / "eye.jpg")
+
+
+def test_zero_byte_is_refused(root: Path) -> None:
+    with pytest.raises(ImageReferenceError, match="no file can be at"):
+        Roots((root,)).resolve_file(Path(f"{root}/eye.jpg\0.png"))
+
+
+def test_folder_may_be_a_link_itself(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "volume").symlink_to(root)
+    assert Roots((tmp_path / "volume",)).resolve_file(tmp_path / "volume" / "eye.jpg") == root / "eye.jpg"
+
+
+def test_whole_machine_can_be_named(root: Path) -> None:
+    assert Roots((Path("/"),)).resolve_file(root / "link.jpg") == Path(os.path.realpath(root / "link.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key"), [("clinic", "2026/eye.jpg"), ("clinic", "2026/a/b..c.jpg"), ("open", "any/eye.jpg")]
+)
+def test_object_under_a_prefix_is_allowed(bucket: str, key: str) -> None:
+    Roots((), (("clinic", "2026/"), ("open", ""))).require_object(bucket, key)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key"),
+    [
+        ("clinic", "2026-secret/eye.jpg"),
+        ("clinic", "eye.jpg"),
+        ("clinic", "2026/../eye.jpg"),
+        ("clinic", "2026/./eye.jpg"),
+        ("Clinic", "2026/eye.jpg"),
+        ("clinic2", "2026/eye.jpg"),
+        ("open", "../clinic/eye.jpg"),
+    ],
+)
+def test_object_elsewhere_is_refused(bucket: str, key: str) -> None:
+    with pytest.raises(ImageReferenceError) as caught:
+        Roots((), (("clinic", "2026/"), ("open", ""))).require_object(bucket, key)
+    assert caught.value.code == "reference_not_allowed"
+
+
+def test_setting_names_folders_and_prefixes() -> None:
+    assert parse_roots("/images, s3://clinic/2026/ ,s3://open,") == Roots(
+        (Path("/images"),), (("clinic", "2026/"), ("open", ""))
+    )
+    assert parse_roots(" ") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("images", "'images' is neither an absolute folder nor s3://BUCKET/PREFIX"),
+        ("https://host/x", "is neither an absolute folder"),
+        ("s3://", "'s3://' is not of the form"),
+        ("s3://user:secret@bucket/x", "is not of the form"),
+    ],
+)
+def test_setting_of_another_form_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_roots(text)

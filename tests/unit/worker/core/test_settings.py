@@ -1,0 +1,151 @@
+import pytest
+
+from worker.core.errors import SettingsError
+from worker.core.settings import PREFIX, Settings, parse_settings, read_settings
+from worker.core.vocabulary import Queue
+
+WRONG = {
+    "DATABASE_URL": "mysql://user:hunter2@host/name",
+    "BROKER_URL": "http://user:hunter2@host",
+    "STORAGE_URL": "gs://bucket",
+    "S3_CHECKSUMS": "never",
+    "S3_TIMEOUT_S": "0",
+    "SOURCE_ROOTS": "images",
+    "PATIENT_KEY": "hunter2",
+    "ENGINE": "abacus",
+    "QUEUES": "live,express",
+    "CONCURRENCY": "0",
+    "MAX_BATCH_SIZE": "sixteen",
+    "MAX_WAIT_MS": "-1",
+    "DECODE_PROCESSES": "0",
+    "DECODE_TIMEOUT_S": "-3",
+    "DECODE_MEMORY_MB": "255",
+    "MAX_IMAGE_BYTES": "0",
+    "MAX_IMAGE_PIXELS": "1.5",
+    "TRANSFER_THREADS": "0",
+    "OVERLAY_SIZE_PX": "63",
+    "OVERLAY_FORMAT": "gif",
+    "OVERLAY_QUALITY": "101",
+    "OVERLAY_PANELS": "2",
+    "REPORTS": "perhaps",
+    "CHUNK_SIZE": "257",
+    "LEASE_S": "inf",
+    "MAX_ATTEMPTS": "0",
+    "RESEND_AFTER_S": "nan",
+    "RECONCILE_EVERY_S": "0",
+    "SERVICE_PATIENCE_S": "soon",
+    "VISIBILITY_TIMEOUT_S": "0",
+    "NIGHTLY_AT": "24:00",
+    "CONSOLE_URL": "http://grading.example.org",
+    "READERS": "3",
+    "NIGHTLY_PROGRAMME": "north clinic",
+    "NIGHTLY_SINCE": "soon",
+    "RETAIN_OVERLAYS_DAYS": "0",
+    "RETAIN_ROWS_DAYS": "0.5",
+    "RETENTION_AT": "noon",
+    "METRICS_PORT": "65536",
+    "OTLP_URL": "grpc://collector:4317",
+    "LOG_FORMAT": "xml",
+    "LOG_LEVEL": "loud",
+}
+ANYTHING_GOES = {
+    "S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE", "ALLOWED_COLUMNS", "REPORTS_DIR",
+    "DRIFT_BASELINE", "ALARM_URLS", "METRICS_HOST", "REPORT_NEXT_STEPS", "REPORT_BASELINE",
+    "NIGHTLY_MODEL",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG.items())
+def test_wrong_value_names_its_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(SettingsError) as caught:
+        parse_settings()
+    assert caught.value.detail.startswith(f"FUNDUS_{name}: ")
+    assert caught.value.detail.count("FUNDUS_") == 1
+
+
+def test_every_setting_with_a_wrong_value_is_tried_above() -> None:
+    assert WRONG.keys() | ANYTHING_GOES == {name.upper() for name in Settings.model_fields}
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "0")
+    monkeypatch.setenv("FUNDUS_LOG_LEVEL", "loud")
+    with pytest.raises(SettingsError, match=r"FUNDUS_CHUNK_SIZE: .+; FUNDUS_LOG_LEVEL: "):
+        parse_settings()
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "BROKER_URL", "PATIENT_KEY"])
+def test_password_is_in_no_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + name, WRONG[name])
+    with pytest.raises(SettingsError) as caught:
+        parse_settings()
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_password_is_not_printed() -> None:
+    settings = parse_settings(
+        database_url="postgresql://user:hunter2@host/name",
+        broker_url="redis://:hunter2@host:6379/0",
+        patient_key="hunter2" * 5,
+    )
+    assert "hunter2" not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("database_url", "redis://host:6379/0"), ("broker_url", "postgresql://host/name")]
+)
+def test_address_of_the_other_service_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"FUNDUS_{name.upper()}: "):
+        parse_settings(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["s3://", "s3:///prefix", "file://host/dir", "file:relative", "/dir", ""])
+def test_incomplete_storage_address_is_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match="FUNDUS_STORAGE_URL: "):
+        parse_settings(storage_url=value)
+
+
+@pytest.mark.parametrize(
+    "scheme", ["sqlite:///file.db", "postgresql://host/name", "postgresql+psycopg://host/name", "sqlite+pysqlite:///f"]
+)
+def test_driver_may_be_named(scheme: str) -> None:
+    assert parse_settings(database_url=scheme).database_url.get_secret_value() == scheme
+
+
+def test_queues_keep_their_order_and_lose_their_spaces() -> None:
+    assert parse_settings(queues=" bulk , live ").queue_names == (Queue.BULK, Queue.LIVE)
+
+
+@pytest.mark.parametrize("value", ["", " , "])
+def test_worker_without_a_queue_is_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match="FUNDUS_QUEUES: "):
+        parse_settings(queues=value)
+
+
+def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_settings()
+    monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "7")
+    assert read_settings() is before
+    assert parse_settings().chunk_size == 7
+
+
+def test_given_value_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "7")
+    assert parse_settings(chunk_size=9).chunk_size == 9
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["NIGHTLY_SINCE", "NIGHTLY_MODEL", "DRIFT_BASELINE", "ALARM_URLS", "RETAIN_OVERLAYS_DAYS", "RETAIN_ROWS_DAYS"],
+)
+def test_empty_value_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + name, "")
+    assert getattr(parse_settings(), name.lower()) is None
+
+
+@pytest.mark.parametrize("since", ["last", "2026-11-22", "2026-11-22T18:00:00Z"])
+def test_night_begins_at_a_date_or_where_the_last_one_ended(since: str) -> None:
+    assert parse_settings(nightly_since=since).nightly_since == since

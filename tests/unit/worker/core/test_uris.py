@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from worker.core.errors import ImageReferenceError
+from worker.core.storage.object_store import file_uri, object_uri
+from worker.core.uris import file_path, object_place
+
+NAMES = ["plain.jpg", "ü # ? & + %41.jpg", "100%.jpg", "日本/眼.jpg", "stack.npy"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_path_survives_the_way_there_and_back(name: str) -> None:
+    assert file_path(file_uri(Path("/images") / name)) == Path("/images") / name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_key_survives_the_way_there_and_back(name: str) -> None:
+    assert object_place(object_uri("bucket", name)) == ("bucket", name)
+
+
+def test_name_that_is_not_utf8_is_a_file_all_the_same() -> None:
+    assert bytes(file_path("file:///images/f%FCr.jpg")) == b"/images/f\xfcr.jpg"
+
+
+def test_fragment_is_no_part_of_the_path() -> None:
+    assert file_path("file:///images/stack.npy#7") == Path("/images/stack.npy")
+
+
+def test_key_keeps_a_slash_of_its_own() -> None:
+    assert object_place("s3://bucket//image.jpg") == ("bucket", "/image.jpg")
+
+
+def test_longest_key_is_accepted() -> None:
+    assert object_place(f"s3://bucket/{'x' * 1024}") == ("bucket", "x" * 1024)
+
+
+@pytest.mark.parametrize(
+    ("reference", "complaint"),
+    [
+        ("file:///images/a.jpg?size=2", "has a query"),
+        ("file:///images/a%00.jpg", "zero byte"),
+        ("file://elsewhere/a.jpg", "not of the form file:///DIR/NAME"),
+        ("file:a.jpg", "not of the form"),
+        ("s3://bucket/a.jpg", "not of the form file:///DIR/NAME"),
+        ("file://[broken/a.jpg", "is no URI"),
+    ],
+)
+def test_reference_to_no_file_is_refused(reference: str, complaint: str) -> None:
+    with pytest.raises(ImageReferenceError, match=complaint):
+        file_path(reference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "complaint"),
+    [
+        ("s3://bucket", "not of the form s3://BUCKET/KEY"),
+        ("s3://bucket/", "not of the form"),
+        ("s3:///a.jpg", "not of the form"),
+        ("s3://user:secret@bucket/a.jpg", "not of the form"),
+        ("s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/a.jpg", "not of the form"),
+        ("s3://bucket/a.jpg?versionId=1", "has a query"),
+        ("s3://bucket/f%FCr.jpg", "not UTF-8"),
+        (f"s3://bucket/{'x' * 1025}", "1025 bytes, S3 allows 1024"),
+    ],
+)
+def test_reference_to_no_object_is_refused(reference: str, complaint: str) -> None:
+    with pytest.raises(ImageReferenceError, match=complaint):
+        object_place(reference)

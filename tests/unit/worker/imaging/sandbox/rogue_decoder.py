@@ -1,0 +1,40 @@
+"""A decoding program whose pictures can order it to misbehave; everything else is the real one."""
+
+import ctypes
+import os
+import sys
+import time
+
+import numpy as np
+
+from worker.core.errors import ImageDecodeError
+from worker.imaging.headers.header import Limits
+from worker.imaging.photograph import Prepared
+from worker.imaging.sandbox.decoder_program import Job, serve
+from worker.imaging.steps.prepare import prepare
+
+JOB = Job.model_validate_json(sys.argv[1])
+
+
+def obey(data: bytes) -> Prepared:
+    match data:
+        case b"segfault":
+            ctypes.string_at(0)
+        case b"hang":
+            time.sleep(3600)
+        case b"exit":
+            sys.exit(3)
+        case b"hog":
+            np.ones(2 * JOB.memory_mb * 2**20, np.uint8)
+        case b"print":
+            os.write(1, b"a library prints on standard output")
+            raise ImageDecodeError("printed")
+        case b"imports":
+            heavy = sorted({"tensorflow", "keras", "celery", "boto3", "sqlalchemy"} & set(sys.modules))
+            raise ImageDecodeError(",".join(heavy) or "light")
+        case b"environment":
+            raise ImageDecodeError(",".join(sorted(os.environ)))
+    return prepare(data, recipe=JOB.recipe, overlay_size_px=JOB.overlay_size_px, limits=Limits())
+
+
+serve(JOB, obey)

@@ -1,0 +1,113 @@
+"""Answers of a decoding process are believed only as far as they fit."""
+
+import io
+import json
+import struct
+from mmap import mmap
+
+import numpy as np
+import pytest
+
+from worker.core.errors import ImageDecodeError, ImageDecoderCrashError, Ungradable
+from worker.imaging.photograph import Prepared
+from worker.imaging.sandbox.protocol import read_answer, read_request, write_error, write_prepared, write_request
+
+SIZES = {"input_sizes_px": [4], "overlay_size_px": 6}
+
+
+@pytest.fixture
+def region() -> mmap:
+    return mmap(-1, 4096)
+
+
+def answer(head: object) -> io.BytesIO:
+    encoded = head if isinstance(head, bytes) else json.dumps(head).encode()
+    return io.BytesIO(struct.pack("<Q", len(encoded)) + encoded)
+
+
+def test_requests_come_one_after_the_other_until_the_stream_ends(region: mmap) -> None:
+    came = []
+    for data in (b"first", b"", b"third"):
+        stream = io.BytesIO()
+        write_request(stream, region, data)
+        stream.seek(0)
+        came.append(read_request(stream, region))
+    assert [*came, read_request(io.BytesIO(), region)] == [b"first", b"", b"third", None]
+
+
+def test_prepared_image_comes_back_as_it_was(region: mmap) -> None:
+    random = np.random.default_rng(0)
+    sent = Prepared(
+        enhanced=random.integers(0, 256, (4, 4, 3), np.uint8),
+        canvas=random.integers(0, 256, (6, 6, 3), np.uint8),
+        inside=random.random((6, 6)) < 0.5,
+        box=(-2, 9, 1, 5),
+    )
+    stream = io.BytesIO()
+    write_prepared(stream, region, sent)
+    stream.seek(0)
+    found = read_answer(stream, region, **SIZES)
+    assert np.array_equal(found.enhanced, sent.enhanced)
+    assert np.array_equal(found.canvas, sent.canvas)
+    assert np.array_equal(found.inside, sent.inside)
+    assert found.box == sent.box
+
+
+def test_pictures_of_further_recipes_come_in_their_order(region: mmap) -> None:
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 256, (side, side, 3), np.uint8) for side in (4, 5, 3)]
+    canvas, inside = np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6), bool)
+    stream = io.BytesIO()
+    write_prepared(stream, region, Prepared(pictures[0], canvas, inside, (0, 6, 0, 6), tuple(pictures[1:])))
+    stream.seek(0)
+    found = read_answer(stream, region, input_sizes_px=[4, 5, 3], overlay_size_px=6)
+    assert all(np.array_equal(one, other) for one, other in zip(found.for_model, pictures, strict=True))
+
+
+@pytest.mark.parametrize("error", [ImageDecodeError("PNG broke"), Ungradable("12 of 25", code="too_dark")])
+def test_error_comes_back_with_class_code_and_detail(error: ImageDecodeError | Ungradable, region: mmap) -> None:
+    stream = io.BytesIO()
+    write_error(stream, error)
+    stream.seek(0)
+    with pytest.raises(type(error)) as caught:
+        read_answer(stream, region, **SIZES)
+    assert (caught.value.code, caught.value.detail) == (error.code, error.detail)
+
+
+def test_long_detail_is_cut_to_500_characters(region: mmap) -> None:
+    stream = io.BytesIO()
+    write_error(stream, ImageDecodeError("\N{SNOWMAN}" * 2000))
+    stream.seek(0)
+    with pytest.raises(ImageDecodeError) as caught:
+        read_answer(stream, region, **SIZES)
+    assert caught.value.detail == "\N{SNOWMAN}" * 500
+
+
+@pytest.mark.parametrize(
+    ("stream", "sentence"),
+    [
+        (io.BytesIO(struct.pack("<Q", 2**60)), "head of 1152921504606846976 bytes, limit 4096"),
+        (answer(b"{"), "no JSON"),
+        (answer(b"[" * 4000), "no JSON"),
+        (answer([1, 2]), "answer is a list"),
+        (answer({"error": "SystemExit", "code": "x", "detail": "y"}), "names the error 'SystemExit'"),
+        (answer({"error": "ImageDecodeError", "code": 7, "detail": "y"}), "names the error 'ImageDecodeError'"),
+        (answer({"box": [0, 25, 0, 6]}), r"box \[0, 25, 0, 6\]"),
+        (answer({"box": [-25, 6, 0, 6]}), r"box \[-25, 6, 0, 6\]"),
+        (answer({"box": [6, 9, 0, 6]}), r"box \[6, 9, 0, 6\]"),
+        (answer({"box": [0, 6, -3, 0]}), r"box \[0, 6, -3, 0\]"),
+        (answer({"box": [3, 3, 0, 6]}), r"box \[3, 3, 0, 6\]"),
+        (answer({"box": [0, 6, 0, True]}), r"box \[0, 6, 0, True\]"),
+        (answer({}), "box None"),
+    ],
+)
+def test_what_is_no_answer_is_the_decoders_crash(stream: io.BytesIO, sentence: str, region: mmap) -> None:
+    with pytest.raises(ImageDecoderCrashError, match=sentence):
+        read_answer(stream, region, **SIZES)
+
+
+@pytest.mark.parametrize("size", [0, 7, 8, 20])
+def test_answer_that_breaks_off_is_the_end_of_the_stream(size: int, region: mmap) -> None:
+    whole = answer({"box": [0, 6, 0, 6]}).getvalue()
+    with pytest.raises(EOFError):
+        read_answer(io.BytesIO(whole[:size]), region, **SIZES)

@@ -1,0 +1,163 @@
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from worker.core.errors import SettingsError
+from worker.imaging.photograph import Prepared
+from worker.imaging.steps.overlay import colour_table, encode_overlay, list_colour_maps, render_colours, render_overlay
+from worker.model.activation_maps import show
+
+MAGENTA, CYAN = (255, 0, 255), (0, 255, 255)
+
+
+def prepare(canvas: NDArray[np.uint8], box: tuple[int, int, int, int] | None = None) -> Prepared:
+    """All of the canvas is field but its first row."""
+    side = canvas.shape[0]
+    inside = np.ones((side, side), bool)
+    inside[0] = False
+    return Prepared(np.zeros((32, 32, 3), np.uint8), canvas, inside, box or (0, side, 0, side))
+
+
+def grey(side: int, level: int = 100) -> NDArray[np.uint8]:
+    return np.full((side, side, 3), level, np.uint8)
+
+
+def test_low_is_magenta_and_high_is_cyan_half_and_half() -> None:
+    saliency = np.array([[0, 1], [0, 1]], np.float32)
+    overlay = render_overlay(prepare(grey(2)), saliency)
+    # (100 + 255) / 2 is 177.5, which rounds to the even 178; (100 + 0) / 2 is 50.
+    np.testing.assert_array_equal(overlay, [[[0, 0, 0], [0, 0, 0]], [[178, 50, 178], [50, 178, 178]]])
+
+
+def test_saliency_between_is_a_mixture_of_the_end_colours() -> None:
+    # 1/5 of 255 is level 51: red 255 - 51, green 51, blue 255.
+    saliency = np.array([[1, 1], [0.2, 0.2]], np.float32)
+    overlay = render_overlay(prepare(grey(2)), saliency)
+    np.testing.assert_array_equal(overlay[1], [[152, 76, 178]] * 2)
+
+
+def test_saliency_runs_smoothly_between_the_centres_of_its_cells() -> None:
+    # Two cells over four columns: their centres lie at 0.5 and 2.5. The cubic is -0.105, 0.227, 0.773 and 1.105 there;
+    # what is negative is cut off, and the highest becomes 255.
+    saliency = np.array([[0, 1]], np.float32)
+    overlay = render_overlay(prepare(grey(4, 0)), saliency, opacity=1.0)
+    np.testing.assert_array_equal(overlay[1, :, 1], [0, 52, 178, 255])
+
+
+@pytest.mark.parametrize(("cells", "side", "apart"), [(8, 100, 0.51), (10, 512, 1.51), (7, 467, 1.51)])
+def test_overlay_shows_the_map_that_the_pointing_game_judges(cells: int, side: int, apart: float) -> None:
+    saliency = np.random.default_rng(1).random((cells, cells), np.float32)
+    levels = render_overlay(prepare(grey(side, 0)), saliency, opacity=1.0)[1:, :, 1]
+    np.testing.assert_allclose(levels, 255 * show(saliency, side, side)[1:], atol=apart)
+
+
+def test_saliency_fills_the_box_and_is_low_beyond_it() -> None:
+    overlay = render_overlay(prepare(grey(4, 0), box=(1, 3, 1, 2)), np.ones((7, 7), np.float32), opacity=1.0)
+    expected = np.full((4, 4, 3), MAGENTA)
+    expected[0] = 0
+    expected[1:3, 1] = CYAN
+    np.testing.assert_array_equal(overlay, expected)
+
+
+def test_saliency_that_reaches_past_the_canvas_is_cut() -> None:
+    # A box of 4 x 4 about the last pixel of the first column: of its cells, one a pixel, the lower left is seen.
+    saliency = np.zeros((4, 4), np.float32)
+    saliency[2, 1] = 1
+    overlay = render_overlay(prepare(grey(4, 0), box=(1, 5, -1, 3)), saliency, opacity=1.0)
+    expected = np.full((4, 4, 3), MAGENTA)
+    expected[0] = 0
+    expected[3, 0] = CYAN
+    np.testing.assert_array_equal(overlay, expected)
+
+
+def test_outside_the_field_is_black() -> None:
+    overlay = render_overlay(prepare(grey(3)), np.ones((7, 7), np.float32))
+    assert not overlay[0].any()
+    assert overlay[1:].all(axis=-1).all()
+
+
+def test_map_of_zeros_leaves_the_photograph_as_it_is() -> None:
+    canvas = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
+    overlay = render_overlay(prepare(canvas), np.zeros((7, 7), np.float32))
+    np.testing.assert_array_equal(overlay[1:], canvas[1:])
+    assert not overlay[0].any()
+
+
+def test_inputs_are_left_as_they_were() -> None:
+    prepared, saliency = prepare(grey(3)), np.ones((7, 7), np.float32)
+    overlay = render_overlay(prepared, saliency)
+    overlay[:] = 7
+    np.testing.assert_array_equal(prepared.canvas, grey(3))
+    np.testing.assert_array_equal(saliency, np.ones((7, 7)))
+    np.testing.assert_array_equal(render_overlay(prepared, np.zeros((7, 7), np.float32))[1:], grey(3)[1:])
+
+
+def test_notebooks_colours_run_from_magenta_to_cyan_in_256_steps() -> None:
+    levels = np.arange(256)
+    expected = np.stack([255 - levels, levels, np.full(256, 255)], axis=-1)
+    np.testing.assert_array_equal(colour_table("notebook"), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("spring", (255, 0, 255), (255, 255, 0)),
+        ("jet", (0, 0, 128), (128, 0, 0)),
+        ("bone", (0, 0, 0), (255, 255, 255)),
+        ("viridis", (68, 1, 84), (253, 231, 37)),
+    ],
+)
+def test_other_colour_maps_have_their_true_colours(
+    name: str, low: tuple[int, int, int], high: tuple[int, int, int]
+) -> None:
+    table = colour_table(name)
+    assert np.abs(table[[0, 255]].astype(int) - [low, high]).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["rainbows", "Jet", "", "spring2"])
+def test_unknown_colour_map_names_those_there_are(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"no colour map '{name}'; there are notebook, autumn, .*, viridis, winter"):
+        colour_table(name)
+
+
+def test_every_listed_colour_map_can_be_drawn() -> None:
+    assert {colour_table(name).shape for name in list_colour_maps()} == {(256, 3)}
+
+
+def test_png_gives_every_pixel_back_in_rgb() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    encoded = encode_overlay(rgb, "png", 90)
+    assert encoded.startswith(b"\x89PNG")
+    decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(decoded, rgb)
+
+
+def test_jpeg_keeps_colours_in_their_channels_and_shrinks_with_quality() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    rgb[:32] = (200, 60, 20)
+    fine, coarse = encode_overlay(rgb, "jpeg", 95), encode_overlay(rgb, "jpeg", 40)
+    assert fine.startswith(b"\xff\xd8\xff")
+    assert len(coarse) < len(fine) / 2
+    decoded = cv2.imdecode(np.frombuffer(fine, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert np.abs(decoded[8, 8].astype(int) - [200, 60, 20]).max() <= 3
+
+
+def test_picture_too_wide_for_jpeg_is_an_error_and_not_empty() -> None:
+    with pytest.raises(ValueError, match=r"a picture of \(1, 65501, 3\) cannot be a jpeg"):
+        encode_overlay(np.zeros((1, 65_501, 3), np.uint8), "jpeg", 90)
+
+
+def test_colours_laid_half_over_the_canvas_are_the_overlay() -> None:
+    prepared = prepare(grey(8), box=(2, 8, 0, 8))
+    saliency = np.linspace(0, 1, 49, dtype=np.float32).reshape(7, 7)
+    colours = render_colours(prepared, saliency).astype(int)
+    assert (colours[0, :, 3] == 0).all()
+    assert (colours[1:, :, 3] == 255).all()
+    laid = (prepared.canvas.astype(int) + colours[..., :3]) / 2
+    assert np.abs(laid[1:] - render_overlay(prepared, saliency)[1:]).max() <= 0.5
+
+
+def test_legend_rises_in_brightness_for_those_who_do_not_see_its_colours() -> None:
+    red, green, blue = colour_table("notebook").astype(float).T
+    assert (np.diff(0.2126 * red + 0.7152 * green + 0.0722 * blue) > 0).all()

@@ -1,0 +1,166 @@
+"""From bytes to the network's input and the overlay's canvas."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from worker.core.errors import ImageDecodeError, ImageFormatError, ImageTooLargeError, Ungradable
+from worker.imaging.headers.header import Limits
+from worker.imaging.photograph import Prepared
+from worker.imaging.recipe import Recipe
+from worker.imaging.steps.prepare import prepare, prepare_stack_entry
+
+ROOT = Path(__file__).parents[5]
+SAMPLES = ROOT / "producer" / "demo" / "samples"
+RECIPE = Recipe(
+    input_size_px=224, input_range=(-2.0, 127 / 64), crop="lit_box", enhancement="graham", cut_to_circle=True
+)
+STACK = Recipe(input_size_px=64, input_range=(0.0, 1.0), crop="none", enhancement="none")
+
+
+def prepare_bytes(data: bytes, overlay_size_px: int = 512, limits: Limits | None = None) -> Prepared:
+    return prepare(data, recipe=RECIPE, overlay_size_px=overlay_size_px, limits=limits or Limits())
+
+
+def textured_disc(height: int, width: int, x: int, y: int, radius: int) -> bytes:
+    """A lit disc with enough fine detail to be gradable, as PNG."""
+    noise = np.random.default_rng(0).integers(90, 150, (height, width, 3), np.uint8)
+    mask = cv2.circle(np.zeros((height, width), np.uint8), (x, y), radius, 1, -1)
+    # The channels come as blue, green, red.
+    reddish = (noise * (0.4, 0.7, 1.0)).astype(np.uint8)
+    return cv2.imencode(".png", reddish * mask[..., None])[1].tobytes()
+
+
+def test_whole_field_fills_the_canvas() -> None:
+    prepared = prepare_bytes(textured_disc(300, 400, 200, 150, 100), overlay_size_px=200)
+    assert prepared.box == (0, 200, 0, 200)
+    assert (prepared.canvas.shape, prepared.canvas.dtype) == ((200, 200, 3), np.uint8)
+    assert (prepared.enhanced.shape, prepared.enhanced.dtype) == ((224, 224, 3), np.uint8)
+    # The inscribed circle has pi / 4 of the square.
+    assert prepared.inside.mean() == pytest.approx(np.pi / 4, abs=0.02)
+    assert (prepared.canvas[prepared.inside] > 0).mean() > 0.98
+    assert (prepared.canvas[~prepared.inside] > 0).mean() < 0.05
+
+
+def test_field_cut_at_top_and_bottom_keeps_its_aspect_and_lies_in_the_middle() -> None:
+    # Rows 0 to 199 and, where more than 2 % of 200 pixels are lit, columns 51 to 349: 200 x 299 in a canvas of 299.
+    prepared = prepare_bytes(textured_disc(200, 400, 200, 100, 150), overlay_size_px=299)
+    assert prepared.box == (49, 249, 0, 299)
+    assert not prepared.canvas[:49].any()
+    assert not prepared.canvas[249:].any()
+    assert prepared.canvas[49].any()
+    assert prepared.canvas[248].any()
+    assert not prepared.inside[:49].any()
+    assert not prepared.inside[249:].any()
+    # On the canvas' middle row the field reaches from edge to edge; on the box' first row it is the chord of the
+    # circle 100 above its middle: 2 sqrt(150² - 100²) = 223.6 pixels.
+    assert prepared.inside[149].sum() == pytest.approx(299, abs=2)
+    assert prepared.inside[49].sum() == pytest.approx(223.6, abs=4)
+
+
+def test_window_about_a_cut_off_field_reaches_past_the_canvas() -> None:
+    # The canvas is that of the box; one pixel of the picture is one of the canvas. The circle of radius 150 reaches 50
+    # past the picture's top and bottom, which are at 49 and 249.
+    recipe = RECIPE.model_copy(update={"crop": "field"})
+    data = textured_disc(200, 400, 200, 100, 150)
+    prepared = prepare(data, recipe=recipe, overlay_size_px=299, limits=Limits())
+    assert prepared.box == pytest.approx((-1, 300, 0, 299), abs=2)
+    in_box = prepare_bytes(data, overlay_size_px=299)
+    assert np.array_equal(prepared.canvas, in_box.canvas)
+    assert np.array_equal(prepared.inside, in_box.inside)
+
+
+def test_photograph_with_exact_pixels_on_its_canvas() -> None:
+    recipe = RECIPE.model_copy(update={"crop": "none"})
+    data = textured_disc(256, 256, 128, 128, 120)
+    prepared = prepare(data, recipe=recipe, overlay_size_px=256, limits=Limits())
+    assert np.array_equal(prepared.canvas, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in SAMPLES.glob("IDRiD_*.jpg")))
+def test_sample_photographs_are_prepared(name: str) -> None:
+    prepared = prepare_bytes((SAMPLES / name).read_bytes())
+    top, bottom, left, right = prepared.box
+    assert (left, right) == (0, 512)
+    assert (top + bottom) / 2 == pytest.approx(256, abs=0.5)
+    # The field of this camera is 616 wide, some pixels more with its glow, and cut to 512 of its height.
+    assert bottom - top == pytest.approx(512 * 512 / 616, abs=9)
+
+
+def test_reduced_decoding_stays_close_to_what_the_model_was_trained_on() -> None:
+    data = (ROOT / "tests" / "data" / "fundus" / "IDRiD_018.jpg").read_bytes()
+    reduced = prepare(data, recipe=RECIPE, overlay_size_px=512, limits=Limits())
+    whole = prepare(data, recipe=RECIPE, overlay_size_px=2000, limits=Limits())
+    difference = np.abs(reduced.enhanced.astype(int) - whole.enhanced.astype(int))
+    assert difference.mean() < 4
+
+
+def test_further_recipes_see_the_same_field_in_their_own_way() -> None:
+    data = (SAMPLES / "IDRiD_138.jpg").read_bytes()
+    plain = RECIPE.model_copy(update={"input_size_px": 300, "enhancement": "none"})
+    both = prepare(data, recipe=RECIPE, further=(plain,), overlay_size_px=512, limits=Limits())
+    for found, recipe in zip((both.enhanced, *both.further), (RECIPE, plain), strict=True):
+        alone = prepare(data, recipe=recipe, overlay_size_px=512, limits=Limits())
+        assert np.array_equal(found, alone.enhanced)
+
+
+def test_black_frame_is_ungradable_and_text_is_no_picture() -> None:
+    with pytest.raises(Ungradable) as ungradable:
+        prepare_bytes((SAMPLES / "black-frame.jpg").read_bytes())
+    assert ungradable.value.code == "no_field"
+    with pytest.raises(ImageFormatError):
+        prepare_bytes((SAMPLES / "not-an-image.jpg").read_bytes())
+
+
+def test_limits_are_passed_on() -> None:
+    with pytest.raises(ImageTooLargeError, match="= 394,752 pixels, limit 394,751"):
+        prepare_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes(), limits=Limits(max_image_pixels=394_751))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_stack_entry_is_given_to_the_network_as_it_is(dtype: type) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    entry = levels if dtype is np.uint8 else levels.astype(np.float32) / np.float32(255)
+    prepared = prepare_stack_entry(entry, recipe=STACK, overlay_size_px=64)
+    assert prepared.enhanced is entry
+    assert np.array_equal(prepared.canvas, levels)
+    assert prepared.box == (0, 64, 0, 64)
+
+
+def test_field_of_a_stack_entry_is_the_inscribed_circle() -> None:
+    # Centre 1.5, radius 2: of 4 x 4 pixels the corners are 2.12 away, the others at most 1.58.
+    entry = np.zeros((64, 64, 3), np.uint8)
+    inside = prepare_stack_entry(entry, recipe=STACK, overlay_size_px=4).inside
+    assert inside.astype(int).tolist() == [[0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        (np.zeros((64, 32, 3), np.uint8), "entry is uint8 64 x 32 x 3; the model takes uint8 or float32 64 x 64 x 3"),
+        (np.zeros((64, 64), np.float32), "entry is float32 64 x 64;"),
+        (np.zeros((64, 64, 3), np.float64), "entry is float64 64 x 64 x 3;"),
+    ],
+)
+def test_stack_entry_of_another_shape_or_type_is_refused(entry: NDArray[np.uint8], sentence: str) -> None:
+    with pytest.raises(ImageFormatError, match=sentence):
+        prepare_stack_entry(entry, recipe=STACK, overlay_size_px=64)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (np.nan, "values from nan to nan; 0 to 1 is right"),
+        (np.inf, "values from 0.5 to inf"),
+        (-0.25, "values from -0.25 to 0.5"),
+        (255.0, "values from 0.5 to 255"),
+    ],
+)
+def test_stack_entry_out_of_range_is_damaged(value: float, sentence: str) -> None:
+    entry = np.full((64, 64, 3), 0.5, np.float32)
+    entry[3, 4, 1] = value
+    with pytest.raises(ImageDecodeError, match=sentence):
+        prepare_stack_entry(entry, recipe=STACK, overlay_size_px=64)

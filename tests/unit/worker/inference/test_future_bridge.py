@@ -1,0 +1,96 @@
+"""Results of threads reach the loop, each its own waiter, whatever order and hurry they come in."""
+
+import asyncio
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from worker.inference.future_bridge import Deliveries
+
+
+def test_every_waiter_gets_its_own_result_out_of_thousands_from_many_threads() -> None:
+    async def scene() -> list[int]:
+        deliveries = Deliveries(asyncio.get_running_loop())
+        with ThreadPoolExecutor(8) as threads:
+            return await asyncio.gather(
+                *(deliveries.wait(threads.submit(lambda number=number: number)) for number in range(5000))
+            )
+
+    assert asyncio.run(scene()) == list(range(5000))
+
+
+def test_many_results_wake_the_loop_once() -> None:
+    calls = 0
+
+    async def scene() -> list[int]:
+        nonlocal calls
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+
+        def counted(*args: object) -> object:
+            nonlocal calls
+            calls += 1
+            return wake(*args)  # type: ignore[arg-type]
+
+        loop.call_soon_threadsafe = counted  # type: ignore[method-assign,assignment]
+        deliveries = Deliveries(loop)
+        futures = [Future[int]() for _ in range(16)]
+        waits = [asyncio.ensure_future(deliveries.wait(future)) for future in futures]
+        await asyncio.sleep(0)
+
+        def finish() -> None:
+            for number, future in enumerate(futures):
+                future.set_result(number)
+
+        thread = threading.Thread(target=finish)
+        thread.start()
+        thread.join()  # The loop's thread stands still meanwhile.
+        return await asyncio.gather(*waits)
+
+    assert asyncio.run(scene()) == list(range(16))
+    assert calls == 1
+
+
+def test_failure_reaches_its_waiter_alone() -> None:
+    async def scene() -> list[object]:
+        deliveries = Deliveries(asyncio.get_running_loop())
+        good, bad = Future[int](), Future[int]()
+        waits = [asyncio.ensure_future(deliveries.wait(future)) for future in (good, bad)]
+        await asyncio.sleep(0)
+        bad.set_exception(ValueError("broken"))
+        good.set_result(1)
+        return await asyncio.gather(*waits, return_exceptions=True)
+
+    good, bad = asyncio.run(scene())
+    assert good == 1
+    assert isinstance(bad, ValueError)
+
+
+def test_what_nobody_waits_for_any_more_is_cancelled_and_hurts_nobody() -> None:
+    async def scene() -> tuple[bool, int]:
+        deliveries = Deliveries(asyncio.get_running_loop())
+        left, late, kept = Future[int](), Future[int](), Future[int]()
+        late.set_running_or_notify_cancel()
+        waits = [asyncio.ensure_future(deliveries.wait(future)) for future in (left, late, kept)]
+        await asyncio.sleep(0)
+        for wait in waits[:2]:
+            wait.cancel()
+        await asyncio.gather(*waits[:2], return_exceptions=True)
+        late.set_result(2)
+        kept.set_result(3)
+        return left.cancelled(), await waits[2]
+
+    assert asyncio.run(scene()) == (True, 3)
+
+
+def test_cancelled_work_cancels_its_waiter() -> None:
+    async def scene() -> None:
+        future = Future[int]()
+        wait = asyncio.ensure_future(Deliveries(asyncio.get_running_loop()).wait(future))
+        await asyncio.sleep(0)
+        future.cancel()
+        await wait
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(scene())

@@ -1,0 +1,43 @@
+"""The notebook's figure by the real steps and the shipped model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from worker.core.settings import Settings
+from worker.imaging.steps.panel import GAP_PX
+from worker.inference.panels import draw_panels
+
+SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
+SIDE_PX = 128
+TITLE_PX = 12
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings(overlay_size_px=SIDE_PX, decode_processes=1)
+
+
+def test_each_photograph_has_its_row_and_one_that_fails_says_why(settings: Settings) -> None:
+    names = ["IDRiD_008.jpg", "not-an-image.jpg", "IDRiD_138.jpg"]
+    remarks: list[str] = []
+    data = draw_panels(settings, [str(SAMPLES / name) for name in names], {"IDRiD_008": 4}, remark=remarks.append)
+    figure = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    row_px = TITLE_PX + SIDE_PX + GAP_PX
+    assert figure.shape == (3 * row_px, 3 * (SIDE_PX + GAP_PX) + GAP_PX, 3)
+    assert [remark.partition("]")[0] for remark in remarks] == ["not-an-image.jpg: [image_format"]
+    middle = SIDE_PX // 2
+    for row in (0, 2):
+        tiles = [
+            figure[row * row_px + TITLE_PX + middle - 20 :, GAP_PX + place * (SIDE_PX + GAP_PX) + middle - 20 :][
+                :40, :40
+            ]
+            for place in range(3)
+        ]
+        photograph, _, overlay = (tile.reshape(-1, 3).mean(axis=0) for tile in tiles)
+        assert photograph[0] > 2 * photograph[2]  # a retina is red
+        assert overlay[2] > photograph[2] + 50  # magenta to cyan is blue
+    assert figure[row_px + TITLE_PX : 2 * row_px - GAP_PX, GAP_PX : GAP_PX + SIDE_PX].max() == 0

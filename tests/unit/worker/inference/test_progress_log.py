@@ -1,0 +1,56 @@
+"""A worker's log says how it is going, from what it counted and what the ledger still holds."""
+
+import pytest
+from sqlalchemy import Engine, func
+from structlog.testing import capture_logs
+
+from tests.unit.worker.ledger.ledger_rows import add_run, change
+from worker.core.vocabulary import Status
+from worker.inference import progress_log as pace
+from worker.inference.progress_log import Pace, count_left
+
+NOTHING = {Status.GRADED: 0, Status.UNGRADABLE: 0, Status.FAILED: 0}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Its last number is the time."""
+    times = [100.0]
+    monkeypatch.setattr(pace, "monotonic", lambda: times[-1])
+    return times
+
+
+def settle(engine: Engine, *image_ids: str) -> None:
+    for image_id in image_ids:
+        change(engine, image_id, status=Status.FAILED, error_code="image_missing", settled_at=func.now())
+
+
+def test_line_tells_pace_faults_and_time_left(engine: Engine, clock: list[float]) -> None:
+    names = [f"i{number}" for number in range(10)]
+    add_run(engine, names)
+    counts = dict(NOTHING)
+    telling = Pace(engine, lambda: counts)
+    with capture_logs() as lines:
+        telling.tell()  # nothing has happened
+        counts[Status.GRADED], counts[Status.FAILED] = 1, 1
+        settle(engine, *names[:2])
+        clock.append(110.0)
+        telling.tell()
+        counts[Status.GRADED] = 3
+        settle(engine, *names[2:6])  # another worker has settled two of them
+        clock.append(130.0)
+        telling.tell()
+        clock.append(160.0)
+        telling.tell()
+    assert [{name: line[name] for name in line if name not in ("event", "log_level")} for line in lines] == [
+        {"images": 2, "not_graded": 1, "images_per_s": 0.2, "left": 8},
+        # Four of eight in 20 s: as long again.
+        {"images": 4, "not_graded": 1, "images_per_s": 0.1, "left": 4, "minutes_left": 0.3},
+    ]
+
+
+def test_only_queued_images_of_runs_that_go_on_are_left(engine: Engine) -> None:
+    add_run(engine, ["a", "b"], state="open")
+    add_run(engine, ["c"], name="over", state="cancelled")
+    settle(engine, "b")
+    assert count_left(engine) == 1

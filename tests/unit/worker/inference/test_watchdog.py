@@ -1,0 +1,90 @@
+"""A worker that does not move is ended; one that works, waits for nothing, or has no broker is not."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from worker.core.errors import BrokerError
+from worker.core.telemetry.heartbeat import end_beating, read_heartbeats
+from worker.inference.watchdog import Progress, Watchdog
+
+STUCK_AFTER_S = 0.1
+
+
+@pytest.fixture(autouse=True)
+def _own_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+class Ended(Exception):  # noqa: N818 - it stands for the end of the process
+    pass
+
+
+def end(reason: str) -> None:
+    raise Ended(reason)
+
+
+def make_watchdog(progress: Progress, waiting: int = 0) -> Watchdog:
+    return Watchdog(progress, lambda: waiting, end=end, stuck_after_s=STUCK_AFTER_S, deaf_after_s=STUCK_AFTER_S)
+
+
+def test_idle_worker_without_work_lives_and_beats() -> None:
+    watchdog = make_watchdog(Progress())
+    time.sleep(STUCK_AFTER_S)
+    watchdog.look()
+    assert len(read_heartbeats()) == 1
+    end_beating()
+    assert read_heartbeats() == []
+
+
+def test_chunk_that_does_not_move_ends_the_worker_without_a_beat() -> None:
+    progress = Progress()
+    watchdog = make_watchdog(progress)
+    with progress.chunk(), progress.chunk():
+        watchdog.look()
+        end_beating()
+        time.sleep(STUCK_AFTER_S)
+        with pytest.raises(Ended, match="2 chunks in flight, and nothing has moved for 0 s"):
+            watchdog.look()
+    assert read_heartbeats() == []
+
+
+def test_chunk_that_moves_may_take_its_time() -> None:
+    progress = Progress()
+    watchdog = make_watchdog(progress)
+    with progress.chunk():
+        for _ in range(4):
+            time.sleep(STUCK_AFTER_S * 0.7)
+            progress.step()
+            watchdog.look()
+
+
+def test_messages_that_nobody_takes_end_the_worker() -> None:
+    watchdog = make_watchdog(Progress(), waiting=3)
+    time.sleep(STUCK_AFTER_S)
+    watchdog.look()  # they may have come a moment ago
+    time.sleep(STUCK_AFTER_S)
+    with pytest.raises(Ended, match="3 messages wait, and none has been taken"):
+        watchdog.look()
+
+
+def test_messages_beside_a_worker_that_takes_some_do_not_end_it() -> None:
+    progress = Progress()
+    watchdog = make_watchdog(progress, waiting=3)
+    for _ in range(4):
+        watchdog.look()
+        time.sleep(STUCK_AFTER_S * 0.7)
+        with progress.chunk():
+            pass
+
+
+def test_broker_that_is_away_does_not_end_the_worker() -> None:
+    def refuse() -> int:
+        raise BrokerError("away")
+
+    watchdog = Watchdog(Progress(), refuse, end=end, deaf_after_s=STUCK_AFTER_S)
+    watchdog.look()
+    time.sleep(STUCK_AFTER_S)
+    watchdog.look()
+    assert len(read_heartbeats()) == 1

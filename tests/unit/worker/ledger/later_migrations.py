@@ -1,0 +1,61 @@
+"""The migrations of two versions that are still to come, as files: one expands the schema, the next contracts it."""
+
+import shutil
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+from worker.ledger.database import writing
+from worker.ledger.migrate import MIGRATIONS
+
+EXPANDED, CONTRACTED = "9001", "9002"
+EXPANDS = '''"""Add a column with a default, and an index."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9001"
+down_revision = "{head}"
+
+
+def upgrade() -> None:
+    op.add_column("gradings", sa.Column("looks", sa.SmallInteger(), server_default=sa.text("1"), nullable=False))
+    op.create_index("ix_gradings_looks", "gradings", ["looks"])
+'''
+CONTRACTS = '''"""Take away what versions before the expanded one write."""
+
+from alembic import op
+
+from worker.ledger.migrations.serving import serve_from
+
+revision = "9002"
+down_revision = "9001"
+
+
+def upgrade() -> None:
+    op.drop_column("gradings", "disagreement")
+    serve_from("9001")
+'''
+
+
+def write_later(versions: Path) -> None:
+    """Lay both beside the migrations of this version."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    (versions / "9001_expand.py").write_text(EXPANDS.format(head=head))
+    (versions / "9002_contract.py").write_text(CONTRACTS)
+
+
+def migrate_to(level: str, engine: Engine, folder: Path) -> None:
+    """Bring the ledger to a later level, with a copy of the migrations in `folder`."""
+    shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    write_later(folder / "versions")
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, level)

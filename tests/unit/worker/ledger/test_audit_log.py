@@ -1,0 +1,96 @@
+import os
+import pwd
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from producer.runs.cancel import cancel
+from producer.runs.enqueue import enqueue
+from producer.runs.lifecycle import RunRequest
+from worker import __version__
+from worker.core.errors import DatabaseError, RunError
+from worker.core.settings import Settings
+from worker.core.storage.object_store import Storage
+from worker.core.vocabulary import Action
+from worker.ledger.audit_log import read_trail, record
+from worker.ledger.database import writing
+from worker.ledger.export import export_run
+from worker.ledger.export_formats import Format
+from worker.ledger.leases import register_model
+from worker.ledger.runs import find_run
+
+
+@pytest.fixture
+def recorded(engine: Engine) -> Engine:
+    with writing(engine) as connection:
+        record(connection, Action.CANCEL, run="night", why="test")
+    return engine
+
+
+def trail(engine: Engine, run: str | None = None) -> list[tuple[object, ...]]:
+    return [(row["action"], row["run"], row["details"]) for row in read_trail(engine, run=run, last=100)]
+
+
+def test_entry_says_who_when_and_which_version(recorded: Engine) -> None:
+    (entry,) = read_trail(recorded, run=None, last=10)
+    assert entry["actor"] == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
+    assert entry["version"] == __version__
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(entry["at"])).total_seconds()) < 60
+    assert (entry["audit_id"], entry["action"], entry["run"], entry["details"]) == (
+        1,
+        "cancel",
+        "night",
+        {"why": "test"},
+    )
+
+
+@pytest.mark.parametrize("statement", ["UPDATE audit SET actor = 'nobody'", "DELETE FROM audit", "TRUNCATE audit"])
+def test_database_refuses_to_change_the_past(recorded: Engine, statement: str) -> None:
+    if statement.startswith("TRUNCATE") and recorded.dialect.name == "sqlite":
+        statement = "DELETE FROM audit WHERE audit_id = 1"
+    with (
+        pytest.raises((DBAPIError, DatabaseError), match="the audit trail is append-only"),
+        writing(recorded) as connection,
+    ):
+        connection.execute(text(statement))
+    assert trail(recorded) == [("cancel", "night", {"why": "test"})]
+
+
+def test_what_is_rolled_back_leaves_no_entry(engine: Engine) -> None:
+    def record_and_fail() -> None:
+        with writing(engine) as connection:
+            record(connection, Action.CANCEL, run="night")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        record_and_fail()
+    assert trail(engine) == []
+
+
+def test_every_deed_is_told(engine: Engine, make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = make_settings()
+    request = RunRequest(name="night", source="/photos")
+    enqueue(engine, None, settings, request, iter(()), lambda _found, _new: None)
+    export_run(engine, Storage(settings).overlays, find_run(engine, "night"), Format.CSV, tmp_path / "night.csv")
+    register_model(engine, "0123456789abcdef", "toy", {})
+    register_model(engine, "0123456789abcdef", "toy", {})
+    assert trail(engine) == [
+        ("enqueue", "night", {"source": "/photos", "model_id": None}),
+        ("seal", "night", {"found": 0, "new": 0, "messages": 0}),
+        ("export", "night", {"format": "csv", "out": str(tmp_path / "night.csv")}),
+        ("register_model", None, {"model_id": "0123456789abcdef", "name": "toy"}),
+    ]
+    assert len(trail(engine, "night")) == 3
+
+
+def test_refused_cancel_is_no_deed(engine: Engine, make_settings: Callable[..., Settings]) -> None:
+    request = RunRequest(name="night", source="/photos")
+    enqueue(engine, None, make_settings(), request, iter(()), lambda _found, _new: None)
+    with pytest.raises(RunError, match="is finished"):
+        cancel(engine, "night")
+    assert [action for action, _, _ in trail(engine)] == ["enqueue", "seal"]

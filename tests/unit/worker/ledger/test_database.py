@@ -1,0 +1,237 @@
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from tests.services.fault_proxy import Fault, FaultProxy, fault_proxy
+from worker.core.errors import DatabaseError, SettingsError
+from worker.core.settings import parse_settings
+from worker.ledger import database
+from worker.ledger.database import connect, epoch_now, reading, writing
+from worker.ledger.schema import locks
+
+PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+"""Write-ahead log; every commit waits for the disk; a writer waits 30 s for its turn."""
+
+
+def take_lock(engine: Engine, name: str) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(locks).values(name=name, holder="me", until=0))
+
+
+def count_locks(engine: Engine) -> int:
+    with reading(engine) as connection:
+        return connection.execute(select(func.count()).select_from(locks)).scalar_one()
+
+
+@pytest.fixture
+def proxy(postgres_url: str) -> Iterator[FaultProxy]:
+    port = urlsplit(postgres_url).port
+    assert port is not None
+    with fault_proxy(port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind_proxy(postgres_url: str, proxy: FaultProxy) -> Iterator[Engine]:
+    parts = urlsplit(postgres_url)
+    url = parts._replace(netloc=f"postgres@127.0.0.1:{proxy.port}").geturl()
+    engine = connect(parse_settings(database_url=url))
+    yield engine
+    engine.dispose()
+
+
+def test_finished_transaction_is_kept(engine: Engine) -> None:
+    take_lock(engine, "reconciler")
+    assert count_locks(engine) == 1
+
+
+def test_failed_transaction_leaves_nothing(engine: Engine) -> None:
+    def fail() -> None:
+        with writing(engine) as connection:
+            connection.execute(insert(locks).values(name="reconciler", holder="me", until=0))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert count_locks(engine) == 0
+
+
+def test_reader_does_not_wait_for_a_writer_and_sees_what_was_before(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(locks).values(name="reconciler", holder="me", until=0))
+        assert count_locks(engine) == 0
+    assert count_locks(engine) == 1
+
+
+def test_writers_take_turns_on_sqlite(sqlite_url: str) -> None:
+    # Each reads the counter and writes it back: a writer that began as a reader would fail or lose a count.
+    engine = connect(parse_settings(database_url=sqlite_url))
+    take_lock(engine, "counter")
+
+    def count() -> None:
+        for _ in range(10):
+            with writing(engine) as connection:
+                until = connection.execute(select(locks.c.until)).scalar_one()
+                connection.execute(locks.update().values(until=until + 1))
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with reading(engine) as connection:
+        assert connection.execute(select(locks.c.until)).scalar_one() == 40
+    engine.dispose()
+
+
+def test_sqlite_waits_for_the_disk_and_holds_foreign_keys(sqlite_url: str) -> None:
+    engine = connect(parse_settings(database_url=sqlite_url))
+    with reading(engine) as connection:
+        pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in PRAGMAS}
+    assert pragmas == PRAGMAS
+    engine.dispose()
+
+
+def test_postgresql_bounds_its_waits(postgres_url: str) -> None:
+    engine = connect(parse_settings(database_url=postgres_url))
+    with reading(engine) as connection:
+        bounds = [
+            connection.execute(text(f"SHOW {name}")).scalar_one()
+            for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
+        ]
+    assert bounds == ["2min", "30s", "30s", "UTC"]
+    engine.dispose()
+
+
+def test_locks_of_a_client_that_fell_silent_are_freed(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a worker whose machine lost power in the middle of a transaction."""
+    monkeypatch.setattr(database, "IDLE_IN_TRANSACTION_TIMEOUT_S", 1)
+    engine = connect(parse_settings(database_url=postgres_url))
+    take_lock(engine, "reconciler")
+
+    def fall_silent() -> None:
+        with writing(engine) as silent:
+            silent.execute(update(locks).values(holder="silent"))
+            with writing(engine) as other:
+                other.execute(update(locks).values(holder="other"))
+
+    with pytest.raises(DatabaseError, match="idle-in-transaction timeout"):
+        fall_silent()
+    with reading(engine) as connection:
+        assert connection.execute(select(locks.c.holder)).scalar_one() == "other"
+    engine.dispose()
+
+
+def test_clock_of_the_ledger_is_that_of_this_machine(engine: Engine) -> None:
+    before = time.time()
+    with reading(engine) as connection:
+        now = connection.execute(select(epoch_now())).scalar_one()
+    # SQLite counts milliseconds, in days since 4714 BC, in a float: 40 microseconds.
+    assert before - 0.002 <= now <= time.time() + 0.002
+
+
+def test_broken_rule_is_not_the_ledgers_fault(engine: Engine) -> None:
+    take_lock(engine, "reconciler")
+    with pytest.raises(IntegrityError):
+        take_lock(engine, "reconciler")
+
+
+def test_server_that_is_not_there_is_a_database_error_without_password() -> None:
+    engine = connect(parse_settings(database_url="postgresql://user:hunter2@127.0.0.1:1/ledger"))
+    with pytest.raises(DatabaseError, match="Connection refused") as caught:
+        count_locks(engine)
+    assert "hunter2" not in caught.value.detail
+
+
+def test_file_that_cannot_be_made_is_a_database_error(tmp_path: Path) -> None:
+    engine = connect(parse_settings(database_url=f"sqlite:///{tmp_path / 'no-folder' / 'ledger.db'}"))
+    with pytest.raises(DatabaseError, match="unable to open database file"):
+        count_locks(engine)
+
+
+def test_connection_lost_within_a_transaction_is_a_database_error(behind_proxy: Engine, proxy: FaultProxy) -> None:
+    def lose_the_connection() -> None:
+        with writing(behind_proxy) as connection:
+            connection.execute(insert(locks).values(name="reconciler", holder="me", until=0))
+            proxy.inject(None)
+            connection.execute(select(locks))
+
+    with pytest.raises(DatabaseError):
+        lose_the_connection()
+    assert count_locks(behind_proxy) == 0
+
+
+def test_connection_lost_between_transactions_is_replaced(behind_proxy: Engine, proxy: FaultProxy) -> None:
+    take_lock(behind_proxy, "reconciler")
+    proxy.inject(None)
+    assert count_locks(behind_proxy) == 1
+
+
+def test_server_that_stopped_is_a_database_error_and_its_return_is_noticed(
+    behind_proxy: Engine, proxy: FaultProxy
+) -> None:
+    assert count_locks(behind_proxy) == 0
+    proxy.inject(Fault("reset"))
+    with pytest.raises(DatabaseError):
+        count_locks(behind_proxy)
+    proxy.inject(None)
+    assert count_locks(behind_proxy) == 0
+
+
+def test_server_that_accepts_and_says_nothing_is_a_database_error(behind_proxy: Engine, proxy: FaultProxy) -> None:
+    proxy.inject(Fault("stall"))
+    started = time.monotonic()
+    with pytest.raises(DatabaseError, match="timeout"):
+        count_locks(behind_proxy)
+    assert 4 < time.monotonic() - started < 10
+
+
+def test_server_that_ends_its_connections_is_a_database_error(postgres_url: str) -> None:
+    engine = connect(parse_settings(database_url=postgres_url))
+
+    def be_ended() -> None:
+        with writing(engine) as connection:
+            mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            with psycopg.connect(postgres_url, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s)", [mine])
+            connection.execute(select(locks))
+
+    with pytest.raises(DatabaseError, match="terminating connection"):
+        be_ended()
+    engine.dispose()
+
+
+def test_database_that_is_read_only_for_now_is_one_that_fails(postgres_url: str) -> None:
+    name = urlsplit(postgres_url).path.strip("/")
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    engine = connect(parse_settings(database_url=postgres_url))
+    assert count_locks(engine) == 0
+    with pytest.raises(DatabaseError, match="read-only transaction"):
+        take_lock(engine, "any")
+    engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_ledger_that_no_other_process_could_see_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="FUNDUS_DATABASE_URL: "):
+        connect(parse_settings(database_url=url))
+
+
+def test_address_that_cannot_be_parsed_is_refused_without_password() -> None:
+    with pytest.raises(SettingsError, match="FUNDUS_DATABASE_URL: ") as caught:
+        connect(parse_settings(database_url="postgresql://user:hunter2@host:port/ledger"))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_named_driver_is_replaced_by_the_installed_one(postgres_url: str) -> None:
+    engine = connect(parse_settings(database_url=postgres_url.replace("postgresql://", "postgresql+psycopg2://")))
+    assert count_locks(engine) == 0
+    engine.dispose()

@@ -1,0 +1,121 @@
+import csv
+import json
+import sys
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, fail, grade, make_run, references
+from worker.core.errors import UsageError
+from worker.core.manifests.image_reference import Reference
+from worker.core.storage.object_store import FolderStore
+from worker.core.vocabulary import Eye, Grade, Status
+from worker.ledger.export import export_run
+from worker.ledger.export_formats import COLUMNS, Format
+from worker.ledger.runs import Run, find_run
+
+STORE = FolderStore(Path("/store"))
+HEADER = (
+    "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,flags,disagreement,model_id,"
+    "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
+    "review,final_grade,decided_by,decided_at,decisions"
+)
+
+
+@pytest.fixture
+def run(engine: Engine) -> Run:
+    add_model(engine)
+    graded = Reference("s3://clinic/a%2C1.jpg", "b", 'Doe, "J"', Eye.LEFT, Grade.SEVERE)
+    run = make_run(engine, "night", [graded, *references("a", "c")])
+    grade(engine, run, "b", 2, attempts=1, p_ge3=0.1234567, flags="not_monotone,no_evidence", disagreement=0.3)
+    fail(engine, run, "a", "field_dark", Status.UNGRADABLE)
+    return run
+
+
+def test_csv_is_exact(engine: Engine, run: Run, tmp_path: Path) -> None:
+    assert export_run(engine, STORE, run, Format.CSV, tmp_path / "out.csv") == 3
+
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        HEADER,
+        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,",
+        'b,s3://clinic/a%2C1.jpg,"Doe, ""J""",left,graded,2,0.9,0.9,0.1234567,0.1,true,"not_monotone,no_evidence",0.3,'
+        f"{MODEL},file:///store/night/{MODEL}/b.png,,,1,3,2026-11-22T12:00:00+00:00,unread,2,,,",
+        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,",
+    ]
+
+
+def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Path) -> None:
+    export_run(engine, STORE, run, Format.JSONL, tmp_path / "out.jsonl")
+
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["image_id"] for line in lines] == ["a", "b", "c"]
+    assert list(lines[1].values()) == [
+        "b", "s3://clinic/a%2C1.jpg", 'Doe, "J"', "left", "graded", 2, 0.9, 0.9, 0.1234567, 0.1, True,
+        "not_monotone,no_evidence", 0.3, MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
+        "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None,
+    ]  # fmt: skip
+    assert ",".join(lines[1]) == HEADER
+
+
+def test_parquet_keeps_types_and_order(engine: Engine, run: Run, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    export_run(engine, STORE, run, Format.PARQUET, tmp_path / "out.parquet")
+
+    table = parquet.read_table(tmp_path / "out.parquet")
+    assert ",".join(table.column_names) == HEADER
+    assert table["grade"].to_pylist() == [None, 2, None]
+    assert table["p_ge3"].to_numpy(zero_copy_only=False)[1] == pytest.approx(0.1234567, abs=1e-8)
+    assert str(table.schema.field("p_ge3").type) == "float"
+    assert table["graded_at"].to_pylist()[1].astimezone(UTC) == NOON
+
+
+def test_run_of_many_pages_is_whole_and_ordered(engine: Engine, tmp_path: Path) -> None:
+    names = [f"{(7919 * number) % 10007:05d}" for number in range(10007)]
+    run = make_run(engine, "big", references(*names))
+
+    assert export_run(engine, STORE, run, Format.CSV, tmp_path / "out.csv") == 10007
+    with (tmp_path / "out.csv").open() as file:
+        assert [row["image_id"] for row in csv.DictReader(file)] == sorted(names)
+
+
+def test_existing_file_stays_when_the_export_fails(engine: Engine, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("last week's")
+    lost = FolderStore(Path("relative"))  # a relative path has no URI: raises in the middle of the export
+
+    with pytest.raises(ValueError, match="relative path"):
+        export_run(engine, lost, run, Format.CSV, out)
+
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out.csv"]
+    assert out.read_text() == "last week's"
+
+
+def test_folder_that_is_missing_is_named(engine: Engine, tmp_path: Path) -> None:
+    run = make_run(engine, "night", [])
+
+    with pytest.raises(UsageError, match=r"cannot write .*none/out.csv: No such file"):
+        export_run(engine, STORE, run, Format.CSV, tmp_path / "none" / "out.csv")
+
+
+@pytest.mark.parametrize("fmt", list(Format))
+def test_empty_run_gives_a_file_without_rows(engine: Engine, tmp_path: Path, fmt: Format) -> None:
+    make_run(engine, "night", [])
+
+    assert export_run(engine, STORE, find_run(engine, "night"), fmt, tmp_path / "out") == 0
+    assert (tmp_path / "out").exists()
+
+
+def test_parquet_without_its_library_names_the_extra(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    with pytest.raises(UsageError, match="needs the extra `worker`"):
+        export_run(engine, STORE, make_run(engine, "night", []), Format.PARQUET, tmp_path / "out.parquet")
+    assert list(tmp_path.glob("*out*")) == []
+
+
+def test_columns_are_those_of_the_header() -> None:
+    assert ",".join(COLUMNS) == HEADER

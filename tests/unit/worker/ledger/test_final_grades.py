@@ -1,0 +1,52 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from worker.core.vocabulary import DecisionKind, Review
+from worker.ledger.final_grades import Decision, Standing, judge, tell_decisions
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def decisions(*words: str) -> list[Decision]:
+    """`anna 2`, `ben -` for ungradable, `cleo 3!` for an arbitration."""
+    found = []
+    for number, word in enumerate(words, start=1):
+        reader, said = word.split()
+        kind = DecisionKind.ARBITRATION if said.endswith("!") else DecisionKind.READING
+        grade = None if said[0] == "-" else int(said[0])
+        found.append(Decision(number, "x", reader, kind, grade, "", "graded", 2, "m", NOON))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "readers", "state", "grade", "by"),
+    [
+        ((), 1, Review.UNREAD, None, ()),
+        (("anna 3",), 1, Review.READ, 3, ("anna",)),
+        (("anna -",), 1, Review.READ, None, ("anna",)),
+        (("anna 3", "ben 1"), 1, Review.READ, 1, ("ben",)),
+        (("anna 3", "ben 1", "anna 2"), 1, Review.READ, 2, ("anna",)),
+        ((), 2, Review.UNREAD, None, ()),
+        (("anna 3",), 2, Review.HALF_READ, None, ()),
+        (("anna 3", "anna 2"), 2, Review.HALF_READ, None, ()),
+        (("anna 3", "ben 3"), 2, Review.READ, 3, ("anna", "ben")),
+        (("anna -", "ben -"), 2, Review.READ, None, ("anna", "ben")),
+        (("anna 3", "ben 2"), 2, Review.DISPUTED, None, ()),
+        (("anna 3", "ben -"), 2, Review.DISPUTED, None, ()),
+        (("anna 1", "anna 3", "ben 3"), 2, Review.READ, 3, ("anna", "ben")),
+        (("anna 3", "ben 2", "cleo 4!"), 2, Review.ARBITRATED, 4, ("cleo",)),
+        (("anna 3", "ben 2", "cleo 4!", "dora 0!"), 2, Review.ARBITRATED, 0, ("dora",)),
+        (("anna 3", "ben 2", "cleo -!"), 1, Review.ARBITRATED, None, ("cleo",)),
+    ],
+)
+def test_decisions_leave_an_image_where_the_rule_says(
+    words: tuple[str, ...], readers: int, state: Review, grade: int | None, by: tuple[str, ...]
+) -> None:
+    decided_at = NOON if by else None
+    assert judge(decisions(*words), readers) == Standing(state, grade, by, decided_at)
+
+
+def test_decisions_are_told_in_one_line() -> None:
+    told = tell_decisions(decisions("anna 3", "ben -", "cleo 2!"))
+    assert told == "anna=3; ben=ungradable; cleo=2 (arbitration)"

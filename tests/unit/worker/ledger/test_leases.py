@@ -1,0 +1,193 @@
+"""Leases exclude, settles are written once, and services' failures cost no attempt. On both databases."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from tests.unit.worker.ledger.ledger_rows import (
+    MODEL,
+    add_model,
+    add_run,
+    change,
+    failed,
+    graded,
+    lease,
+    overdue,
+    row,
+    run_row,
+)
+from worker.core.errors import MessageError, ModelError, StorageError
+from worker.core.messages import GradeChunk
+from worker.ledger.leases import finish_run, is_suspect, register_model, renew_lease, settle_chunk
+
+
+def settle(engine: Engine, held: object, outcomes: list, released: dict | None = None) -> int:
+    return settle_chunk(engine, held, outcomes, released or {}, model_id=MODEL, retry_after_s=60)
+
+
+@pytest.fixture
+def night(engine: Engine) -> int:
+    add_model(engine)
+    return add_run(engine, ["a", "b", "c"])
+
+
+def ids(held: object) -> list[str]:
+    return [image.image_id for image in held.images]
+
+
+def test_lease_takes_the_chunk_in_its_order_and_counts_the_attempt(engine: Engine, night: int) -> None:
+    held = lease(engine, night, "c", "a")
+    assert [(i.image_id, i.uri, i.attempts) for i in held.images] == [
+        ("c", "file:///c.jpg", 1),
+        ("a", "file:///a.jpg", 1),
+    ]
+    assert held.run_name == "night"
+    assert row(engine, "b").attempts == 0
+
+
+def test_leased_images_cannot_be_leased_again(engine: Engine, night: int) -> None:
+    lease(engine, night, "a", "b")
+    assert ids(lease(engine, night, "a", "b", "c")) == ["c"]
+
+
+def test_expired_lease_is_given_to_a_lone_message_only(engine: Engine, night: int) -> None:
+    lease(engine, night, "a", "b")
+    overdue(engine, "a", "b")
+    assert ids(lease(engine, night, "a", "b")) == []
+    assert ids(lease(engine, night, "a")) == ["a"]
+    assert row(engine, "a").attempts == 2
+
+
+def test_image_without_attempts_left_is_not_leased(engine: Engine, night: int) -> None:
+    change(engine, "a", attempts=3)
+    assert ids(lease(engine, night, "a")) == []
+
+
+def test_only_a_lone_image_that_saw_a_crash_is_suspect(engine: Engine, night: int) -> None:
+    assert not is_suspect(engine, GradeChunk(run_id=night, image_ids=("a",)))
+    change(engine, "a", attempts=1)
+    assert is_suspect(engine, GradeChunk(run_id=night, image_ids=("a",)))
+    assert not is_suspect(engine, GradeChunk(run_id=night, image_ids=("a", "b")))
+
+
+def test_renewed_lease_lives_on(engine: Engine, night: int) -> None:
+    held = lease(engine, night, "a", lease_s=60)
+    overdue(engine, "a")
+    renew_lease(engine, held, lease_s=60)
+    assert ids(lease(engine, night, "a")) == []
+
+
+def test_settled_row_holds_every_value(engine: Engine, night: int) -> None:
+    held = lease(engine, night, "a", "b")
+    assert settle(engine, held, [graded("a", 2), failed("b")]) == 2
+    a, b = row(engine, "a"), row(engine, "b")
+    assert (a.status, a.grade, a.referable, a.flags) == ("graded", 2, True, "not_monotone")
+    assert [a.p_ge0, a.p_ge1, a.p_ge2, a.p_ge3, a.p_ge4] == pytest.approx([0.9, 0.9, 0.9, 0.25, 0.25])
+    saliency = np.frombuffer(a.saliency, np.float16)
+    assert len(a.saliency) == 98
+    np.testing.assert_allclose(saliency, np.linspace(0, 1, 49), atol=5e-4)
+    assert (a.model_id, a.overlay_key, a.lease_token, a.error_code) == (MODEL, "night/a.png", None, None)
+    assert a.settled_at.tzinfo is not None
+    assert (b.status, b.error_code, b.error_detail, b.grade) == ("failed", "image_damaged", "JPEG ends at byte 7", None)
+    assert (a.disagreement, b.disagreement) == (None, None)
+
+
+def test_disagreement_of_an_ensemble_is_kept(engine: Engine, night: int) -> None:
+    held = lease(engine, night, "a")
+    outcome = graded("a")
+    assert outcome.prediction is not None
+    settle(engine, held, [replace(outcome, prediction=replace(outcome.prediction, disagreement=0.75))])
+    assert row(engine, "a").disagreement == 0.75
+
+
+def test_settling_twice_changes_nothing(engine: Engine, night: int) -> None:
+    held = lease(engine, night, "a")
+    assert settle(engine, held, [graded("a", 2)]) == 1
+    assert settle(engine, held, [graded("a", 4)]) == 0
+    assert row(engine, "a").grade == 2
+
+
+def test_lost_lease_settles_nothing(engine: Engine, night: int) -> None:
+    slow = lease(engine, night, "a")
+    overdue(engine, "a")
+    quick = lease(engine, night, "a")
+    assert settle(engine, slow, [graded("a", 0)]) == 0
+    assert settle(engine, quick, [graded("a", 3)]) == 1
+    assert row(engine, "a").grade == 3
+
+
+def test_released_image_keeps_its_attempts_and_remembers_why(engine: Engine, night: int) -> None:
+    held = lease(engine, night, "a", "b")
+    assert settle(engine, held, [graded("b")], {"a": StorageError("SlowDown (HTTP 503)")}) == 2
+    a = row(engine, "a")
+    assert (a.status, a.attempts, a.lease_token) == ("queued", 0, None)
+    assert (a.error_code, a.error_detail) == ("storage_unavailable", "SlowDown (HTTP 503)")
+    assert ids(lease(engine, night, "a", "b")) == ["a"]
+
+
+def test_grade_after_a_release_forgets_the_error(engine: Engine, night: int) -> None:
+    held = lease(engine, night, "a")
+    settle(engine, held, [], {"a": StorageError("down")})
+    settle(engine, lease(engine, night, "a"), [graded("a")])
+    assert row(engine, "a").error_code is None
+
+
+def test_run_finishes_with_its_last_image_and_once(engine: Engine, night: int) -> None:
+    first, second = lease(engine, night, "a", "b"), lease(engine, night, "c")
+    settle(engine, first, [graded("a"), failed("b")])
+    assert not finish_run(engine, night, report=True)
+    settle(engine, second, [graded("c")])
+    assert finish_run(engine, night, report=True)
+    assert not finish_run(engine, night, report=True)
+    assert run_row(engine, night).state == "finished"
+
+
+def test_run_that_owes_no_report_finishes_and_nobody_sends_for_one(engine: Engine) -> None:
+    add_model(engine)
+    run_id = add_run(engine, ["a"], queue="live")
+    settle(engine, lease(engine, run_id, "a"), [graded("a")])
+    assert not finish_run(engine, run_id, report=True)
+    assert run_row(engine, run_id).state == "finished"
+
+
+def test_open_run_does_not_finish(engine: Engine) -> None:
+    add_model(engine)
+    run_id = add_run(engine, ["a"], state="open")
+    settle(engine, lease(engine, run_id, "a"), [graded("a")])
+    assert not finish_run(engine, run_id, report=True)
+    assert run_row(engine, run_id).state == "open"
+
+
+def test_first_lease_pins_the_model_and_another_model_is_refused(engine: Engine, night: int) -> None:
+    add_model(engine, "fedcba9876543210")
+    lease(engine, night, "a")
+    assert run_row(engine, night).model_id == MODEL
+    with pytest.raises(ModelError, match="run night belongs to model 0123456789abcdef"):
+        lease(engine, night, "b", model_id="fedcba9876543210")
+    b = row(engine, "b")
+    assert (b.status, b.attempts, b.error_code) == ("queued", 0, "model_mismatch")
+
+
+def test_cancelled_run_gives_no_lease(engine: Engine) -> None:
+    add_model(engine)
+    run_id = add_run(engine, ["a"], state="cancelled")
+    assert ids(lease(engine, run_id, "a")) == []
+
+
+def test_unknown_run_is_a_message_error(engine: Engine) -> None:
+    with pytest.raises(MessageError, match="no run 4711"):
+        lease(engine, 4711, "a")
+
+
+def test_image_of_another_run_is_not_leased(engine: Engine, night: int) -> None:
+    add_run(engine, ["x"], name="other")
+    assert ids(lease(engine, night, "a", "x")) == ["a"]
+
+
+def test_model_is_registered_once(engine: Engine) -> None:
+    register_model(engine, MODEL, "toy", {"k": 1})
+    register_model(engine, MODEL, "toy", {"k": 1})
+    run_id = add_run(engine, ["a"])
+    assert ids(lease(engine, run_id, "a")) == ["a"]

@@ -1,0 +1,94 @@
+"""Locks in both databases; times are short, and on the database's clock."""
+
+import threading
+import time
+
+import pytest
+from sqlalchemy import Engine, select, update
+
+from worker.core.errors import OverlapError
+from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.locks import Lock, locked, take_lock, wait_for_turn
+from worker.ledger.schema import locks
+
+
+def steal(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(update(locks).values(holder="thief", until=epoch_now() + 60))
+
+
+def test_lock_has_one_holder_at_a_time(engine: Engine) -> None:
+    assert take_lock(engine, "night", "one", 60) is Lock.TAKEN
+    assert take_lock(engine, "night", "two", 60) is Lock.ELSEWHERE
+    assert take_lock(engine, "night", "one", 60) is Lock.KEPT
+    assert take_lock(engine, "morning", "two", 60) is Lock.TAKEN
+
+
+def test_lock_of_the_dead_is_free_when_its_time_is_up(engine: Engine) -> None:
+    take_lock(engine, "night", "dead", 0.3)
+    with (
+        pytest.raises(OverlapError, match="the lock night is held by another process"),
+        locked(engine, "night", lock_s=60),
+    ):
+        pass
+    time.sleep(0.4)
+    with locked(engine, "night", lock_s=60):
+        pass
+
+
+def test_lock_is_free_at_once_after_the_block_also_when_it_raises(engine: Engine) -> None:
+    with pytest.raises(ZeroDivisionError), locked(engine, "night", lock_s=60):
+        raise ZeroDivisionError
+    assert take_lock(engine, "night", "next", 60) is Lock.TAKEN
+
+
+def test_lock_lasts_as_long_as_its_holder_works(engine: Engine) -> None:
+    with locked(engine, "night", lock_s=0.6) as lock:
+        time.sleep(1.2)
+        lock.require()
+        assert take_lock(engine, "night", "other", 60) is Lock.ELSEWHERE
+
+
+def test_holder_who_lost_it_is_told(engine: Engine) -> None:
+    with locked(engine, "night", lock_s=0.3) as lock:
+        steal(engine)
+        with pytest.raises(OverlapError, match="was lost"), writing(engine) as connection:
+            lock.require_in(connection)
+        time.sleep(0.3)
+        with pytest.raises(OverlapError, match="was lost"):
+            lock.require()
+    with reading(engine) as connection:
+        assert connection.scalar(select(locks.c.holder)) == "thief"
+
+
+def test_of_many_that_come_at_once_one_gets_in(engine: Engine) -> None:
+    got = []
+
+    def try_it(number: int) -> None:
+        got.append(take_lock(engine, "night", str(number), 60))
+
+    threads = [threading.Thread(target=try_it, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(lock.name for lock in got) == ["ELSEWHERE"] * 7 + ["TAKEN"]
+
+
+def test_turn_is_waited_for(engine: Engine) -> None:
+    order = []
+    with locked(engine, "night", lock_s=60) as lock:
+
+        def other() -> None:
+            with writing(engine) as connection:
+                wait_for_turn(connection, "night")
+                order.append("other")
+
+        with writing(engine) as connection:
+            lock.require_in(connection)
+            thread = threading.Thread(target=other)
+            thread.start()
+            time.sleep(0.3)
+            order.append("holder")
+        thread.join()
+    assert order == ["holder", "other"]

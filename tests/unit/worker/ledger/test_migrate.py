@@ -1,0 +1,191 @@
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Engine, inspect
+
+from worker.core.errors import UsageError
+from worker.ledger import migrate
+from worker.ledger import review_schema as reading_schema
+from worker.ledger.database import reading, writing
+from worker.ledger.migrate import read_levels, require_current, upgrade
+from worker.ledger.schema import metadata
+
+TABLES = {
+    "models", "runs", "images", "gradings", "locks", "audit",
+    "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews",
+    "nights", "sightings", "reports", "compatibility",
+}  # fmt: skip
+assert reading_schema.users.name in TABLES
+MIGRATE = """
+import sys
+from worker.ledger.database import connect
+from worker.ledger.migrate import upgrade
+from worker.core.settings import parse_settings
+upgrade(connect(parse_settings(database_url=sys.argv[1])))
+"""
+
+
+def describe(connection: Connection) -> dict[str, Any]:
+    """Everything the database says about each table of the ledger, in a fixed order."""
+    found = inspect(connection)
+
+    def ordered(parts: Iterable[Any], *keys: str) -> list[Any]:
+        return sorted([str(part[key]) for key in keys] for part in parts)
+
+    return {
+        table: {
+            "columns": ordered(found.get_columns(table), "name", "type", "nullable", "default"),
+            "primary key": found.get_pk_constraint(table),
+            "foreign keys": ordered(
+                found.get_foreign_keys(table), "name", "constrained_columns", "referred_table", "options"
+            ),
+            "unique": ordered(found.get_unique_constraints(table), "name", "column_names"),
+            "checks": ordered(found.get_check_constraints(table), "name", "sqltext"),
+            "indexes": sorted(
+                [
+                    index["name"],
+                    index["column_names"],
+                    {key: str(value) for key, value in index["dialect_options"].items()},
+                ]
+                for index in found.get_indexes(table)
+            ),
+        }
+        for table in sorted(TABLES)
+    }
+
+
+def test_empty_database_has_no_level(blank_engine: Engine) -> None:
+    levels = read_levels(blank_engine)
+    assert levels.ledger is None
+    with pytest.raises(
+        UsageError, match=rf"at level none, this version needs {levels.program}: run `fundus db upgrade`"
+    ) as caught:
+        require_current(blank_engine)
+    assert caught.value.code == "schema_level"
+
+
+def test_upgrade_reaches_the_level_of_the_code_and_may_be_repeated(blank_engine: Engine) -> None:
+    for _ in range(2):
+        upgrade(blank_engine)
+        levels = read_levels(blank_engine)
+        assert levels.ledger == levels.program
+        require_current(blank_engine)
+
+
+def test_alembic_finds_nothing_to_add(engine: Engine) -> None:
+    with reading(engine) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrated_ledger_is_the_one_that_the_code_describes(blank_engine: Engine) -> None:
+    with writing(blank_engine) as connection:
+        metadata.create_all(connection)
+        described = describe(connection)
+        metadata.drop_all(connection)
+    upgrade(blank_engine)
+    with reading(blank_engine) as connection:
+        assert describe(connection) == described
+
+
+@pytest.mark.parametrize("database", ["blank_sqlite_url", "blank_postgres_url"])
+def test_two_migrators_at_once_take_turns(database: str, request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue(database)
+    migrators = [
+        subprocess.Popen([sys.executable, "-c", MIGRATE, url], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    complaints = [migrator.communicate(timeout=60)[1] for migrator in migrators]
+    assert [migrator.returncode for migrator in migrators] == [0, 0], complaints
+
+
+def test_failed_migration_leaves_nothing(blank_engine: Engine) -> None:
+    with writing(blank_engine) as connection:
+        # What the second migration creates is in its way.
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql("CREATE INDEX ix_gradings_settled ON gradings (run_id)")
+    with pytest.raises(Exception, match="ix_gradings_settled"):
+        upgrade(blank_engine)
+    assert read_levels(blank_engine).ledger == "0001"
+
+
+def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
+    with writing(engine) as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    with reading(engine) as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    upgrade(engine)
+    with reading(engine) as connection:
+        assert set(inspect(connection).get_table_names()) == {*TABLES, "alembic_version"}
+
+
+def test_earlier_nights_are_remembered_and_their_outcomes_kept(blank_engine: Engine) -> None:
+    """From level 0003, with a row of every kind: SQLite makes the table anew on the way."""
+    with writing(blank_engine) as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        for statement in LEVEL_3:
+            connection.exec_driver_sql(statement)
+    before = outcomes(blank_engine)
+    upgrade(blank_engine)
+    assert outcomes(blank_engine) == before
+    with reading(blank_engine) as connection:
+        told = connection.exec_driver_sql(
+            "SELECT run_id, programme, CAST(night AS text), closed_at IS NULL, told_at IS NULL FROM nights ORDER BY 1"
+        ).all()
+        assert [tuple(row) for row in told] == [
+            (2, "nightly", "2026-11-01", False, False),
+            (3, "nightly", "2026-11-02", True, True),
+        ]
+        seen = connection.exec_driver_sql("SELECT image_id, run_id, version FROM sightings ORDER BY 1").all()
+        assert [tuple(row) for row in seen] == [("a", 3, None), ("b", 2, None)]
+    with pytest.raises(Exception, match="graded_is_complete"), writing(blank_engine) as connection:
+        connection.exec_driver_sql("UPDATE gradings SET overlay_key = NULL WHERE status = 'graded'")
+
+
+def outcomes(engine: Engine) -> list[tuple[Any, ...]]:
+    query = (
+        "SELECT run_id, image_id, position, status, grade, p_ge4, overlay_key, error_code FROM gradings ORDER BY 1, 2"
+    )
+    with reading(engine) as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+_TIME = "'2026-11-01 01:00:00'"
+_GRADED = f"'graded', 2, 0.9, 0.5, true, 'ab', 'm', 'night/m/KEY.png', NULL, {_TIME}"
+_QUEUED = "'queued', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
+_OUTCOME = "status, grade, p_ge0, p_ge4, referable, saliency, model_id, overlay_key, error_code, settled_at"
+LEVEL_3 = [
+    f"INSERT INTO models VALUES ('m', 'm', '{{}}', {_TIME})",
+    *(f"INSERT INTO images VALUES ('{name}', 'file:///{name}', NULL, 'left', NULL, NULL, {_TIME})" for name in "abcd"),
+    *(
+        "INSERT INTO runs (run_id, name, kind, state, queue, source, chunk_size, created_at, finished_at)"
+        f" VALUES ({number}, '{name}', '{kind}', '{state}', 'bulk', 'x', 8, {_TIME}, {finished})"
+        for number, name, kind, state, finished in (
+            (1, "by-hand", "manual", "finished", _TIME),
+            (2, "nightly-2026-11-01", "nightly", "finished", _TIME),
+            (3, "nightly-2026-11-02", "nightly", "running", "NULL"),
+        )
+    ),
+    *(
+        f"INSERT INTO gradings (run_id, image_id, position, due_at, {_OUTCOME})"
+        f" VALUES ({run}, '{image}', 0, 0, {outcome})"
+        for run, image, outcome in (
+            (1, "a", _GRADED.replace("KEY", "1")),
+            (2, "a", _GRADED.replace("KEY", "2")),
+            (2, "b", f"'failed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'image_missing', {_TIME}"),
+            (2, "c", f"'cancelled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, {_TIME}"),
+            (3, "a", _QUEUED),
+        )
+    ),
+]

@@ -1,0 +1,102 @@
+"""A program meets a ledger that a later version has upgraded."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from producer.cli import app
+from producer.doctor.check import Verdict
+from producer.doctor.database import check_database
+from tests.unit.producer.ledger_rows import add_model, grade, make_run, references, rows_of
+from tests.unit.worker.ledger.later_migrations import CONTRACTED, EXPANDED, migrate_to, write_later
+from worker.core.errors import UsageError
+from worker.core.settings import Settings
+from worker.ledger.database import reading, writing
+from worker.ledger.migrate import MIGRATIONS, read_levels, require_current, upgrade
+
+FIRST_TO_SAY = "0008"
+TAKES_AWAY = re.compile(r"drop_(table|column)|rename_table|alter_column|DROP (TABLE|COLUMN)|RENAME|SET NOT NULL")
+
+
+def address_of(engine: Engine) -> str:
+    return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=False)
+
+
+def test_ledger_that_was_only_expanded_is_used_as_before(engine: Engine, tmp_path: Path) -> None:
+    migrate_to(EXPANDED, engine, tmp_path / "later")
+    require_current(engine)
+    add_model(engine)
+    run = make_run(engine, "night", references("a", "b"))
+    grade(engine, run, "a", 2)
+    assert {name: row.status for name, row in rows_of(engine, run).items()} == {"a": "graded", "b": "queued"}
+    with reading(engine) as connection:
+        assert connection.exec_driver_sql("SELECT sum(looks) FROM gradings").scalar() == 2
+
+
+def test_upgrade_by_an_older_version_leaves_a_newer_ledger_alone(engine: Engine, tmp_path: Path) -> None:
+    migrate_to(EXPANDED, engine, tmp_path / "later")
+    upgrade(engine)
+    assert read_levels(engine).ledger == EXPANDED
+
+
+def test_ledger_that_was_contracted_is_refused_with_both_levels(engine: Engine, tmp_path: Path) -> None:
+    migrate_to(CONTRACTED, engine, tmp_path / "later")
+    own = read_levels(engine).program
+    sentence = (
+        f"the database is at level {CONTRACTED} and serves programs from level {EXPANDED} on, "
+        f"this version is of {own}: install a newer version"
+    )
+    for refused in (require_current, upgrade):
+        with pytest.raises(UsageError) as caught:
+            refused(engine)
+        assert (caught.value.code, caught.value.detail) == ("schema_level", sentence)
+
+
+def test_ledger_of_a_level_that_says_nothing_is_refused(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'abc'")
+        connection.exec_driver_sql("DELETE FROM compatibility")
+    own = read_levels(engine).program
+    with pytest.raises(UsageError, match=rf"^the database is at level abc, this version is of {own}: install a newer"):
+        require_current(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("DROP TABLE compatibility")
+    assert not read_levels(engine).is_served
+
+
+@pytest.mark.parametrize(("level", "served"), [(EXPANDED, True), (CONTRACTED, False)])
+def test_commands_say_whether_the_ledger_serves_them(
+    level: str,
+    served: bool,  # noqa: FBT001 - a parameter of the test
+    engine: Engine,
+    tmp_path: Path,
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    migrate_to(level, engine, tmp_path / "later")
+    monkeypatch.setenv("FUNDUS_DATABASE_URL", address_of(engine))
+    own = read_levels(engine).program
+    told = CliRunner().invoke(app, ["db", "current", "--json"])
+    assert json.loads(told.stdout) == {"level": level, "needed": own, "served": served}
+    assert told.exit_code == (0 if served else 1)
+    (check,) = check_database(make_settings(database_url=address_of(engine)))
+    assert check.verdict == (Verdict.OK if served else Verdict.FAILED)
+    assert f"at level {level}" in check.detail
+    assert own in check.detail
+    assert CliRunner().invoke(app, ["status"]).exit_code == (0 if served else 2)
+
+
+def test_migration_that_takes_something_away_says_whom_the_ledger_serves(tmp_path: Path) -> None:
+    write_later(tmp_path)
+    written = [path for path in (MIGRATIONS / "versions").glob("0*.py") if path.name[:4] > FIRST_TO_SAY]
+    found = {}
+    for path in (*written, *tmp_path.glob("*.py")):
+        upgrade = path.read_text().partition("def upgrade()")[2].partition("def downgrade()")[0]
+        found[path.name[:4]] = (TAKES_AWAY.search(upgrade) is not None, "serve_from(" in upgrade)
+    assert (found[EXPANDED], found[CONTRACTED]) == ((False, False), (True, True))
+    assert [level for level, (takes_away, says) in found.items() if takes_away and not says] == []

@@ -1,0 +1,187 @@
+"""A finished run owes one report, one writer at a time has it, and one that kills its writers is given up."""
+
+import pytest
+from sqlalchemy import Engine, func, select, update
+
+from tests.unit.worker.ledger.ledger_rows import add_model, add_run, change
+from worker.core.errors import RunError
+from worker.ledger.completion import finish_if_settled
+from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.report_leases import (
+    ReportLease,
+    ask_for_report,
+    claim_owed_reports,
+    finish_report,
+    owe_report_again,
+    owes_report,
+    renew_report,
+    return_report,
+    take_report,
+)
+from worker.ledger.schema import audit, reports, runs
+
+
+@pytest.fixture
+def run(engine: Engine) -> int:
+    """A run whose last image has just been settled."""
+    add_model(engine)
+    run_id = add_run(engine, ["a"])
+    change(engine, "a", status="failed", error_code="image_missing", settled_at=func.now())
+    finish(engine, run_id)
+    return run_id
+
+
+def finish(engine: Engine, run_id: int, *, report: bool = True) -> None:
+    with writing(engine) as connection:
+        assert finish_if_settled(connection, run_id, report=report)
+
+
+def row(engine: Engine, run_id: int) -> object:
+    with reading(engine) as connection:
+        return connection.execute(select(reports).where(reports.c.run_id == run_id)).one()
+
+
+def fall_due(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(update(reports).where(reports.c.due_at.is_not(None)).values(due_at=epoch_now() - 1))
+
+
+def claim(engine: Engine) -> list[tuple[int, str]]:
+    with writing(engine) as connection:
+        return claim_owed_reports(connection, resend_after_s=60, max_attempts=3)
+
+
+def take(engine: Engine, run_id: int) -> ReportLease:
+    lease = take_report(engine, run_id, lease_s=60)
+    assert lease is not None
+    return lease
+
+
+def test_one_writer_takes_it_and_its_place_is_known_before_it_writes(engine: Engine, run: int) -> None:
+    lease = take(engine, run)
+    assert (lease.run_name, lease.prefix) == ("night", "night/report/")
+    assert (row(engine, run).prefix, row(engine, run).written_at) == ("night/report/", None)  # type: ignore[attr-defined]
+    assert take_report(engine, run, lease_s=60) is None
+
+
+@pytest.mark.parametrize(
+    ("queue", "image_ids", "owed"),
+    [("live", ["b"], False), ("live", ["b", "c"], True), ("bulk", ["b"], True)],
+    ids=["a clinic's photograph", "a clinic's patient", "a small night"],
+)
+def test_one_live_image_owes_no_report(
+    engine: Engine, run: int, queue: str, image_ids: list[str], *, owed: bool
+) -> None:
+    clinic = add_run(engine, image_ids, name="clinic", queue=queue)
+    for image_id in image_ids:
+        change(engine, image_id, status="failed", error_code="image_missing", settled_at=func.now())
+    finish(engine, clinic)
+    with reading(engine) as connection:
+        assert (owes_report(connection, clinic), owes_report(connection, run)) == (owed, True)
+    assert ask_for_report(engine, "clinic", lease_s=60).run_id == clinic
+
+
+def test_written_report_is_owed_no_more_and_in_the_trail(engine: Engine, run: int) -> None:
+    lease = take(engine, run)
+    assert finish_report(engine, lease, out="s3://x/night/report/index.html")
+    assert row(engine, run).written_at is not None  # type: ignore[attr-defined]
+    assert take_report(engine, run, lease_s=60) is None
+    fall_due(engine)
+    assert claim(engine) == []
+    with reading(engine) as connection:
+        assert connection.execute(select(audit.c.action, audit.c.run)).all() == [("export", "night")]
+
+
+def test_report_of_a_writer_that_died_goes_to_the_next_and_the_first_cannot_end_it(engine: Engine, run: int) -> None:
+    first = take(engine, run)
+    fall_due(engine)
+    assert claim(engine) == [(run, "night")]
+    second = take(engine, run)
+    assert not renew_report(engine, first, lease_s=60)
+    assert not finish_report(engine, first, out="x")
+    assert renew_report(engine, second, lease_s=60)
+    assert finish_report(engine, second, out="x")
+
+
+def test_report_that_kills_its_writers_is_given_up(engine: Engine, run: int) -> None:
+    for _ in range(3):
+        take(engine, run)
+        fall_due(engine)
+    assert claim(engine) == []
+    assert take_report(engine, run, lease_s=60) is None
+
+
+def test_service_that_is_away_costs_no_attempt(engine: Engine, run: int) -> None:
+    for _ in range(5):
+        return_report(engine, take(engine, run), again_after_s=-1, counted=False)
+    assert claim(engine) == [(run, "night")]
+    return_report(engine, take(engine, run), again_after_s=-1, counted=True)
+    assert row(engine, run).attempts == 1  # type: ignore[attr-defined]
+
+
+def test_lost_message_is_sent_again_after_a_while_and_not_before(engine: Engine, run: int) -> None:
+    assert claim(engine) == []
+    fall_due(engine)
+    assert claim(engine) == [(run, "night")]
+    assert claim(engine) == []
+
+
+def test_run_that_goes_on_owes_nothing_until_it_finishes_again(engine: Engine, run: int) -> None:
+    assert finish_report(engine, take(engine, run), out="x")
+    with writing(engine) as connection:
+        connection.execute(update(runs).values(state="running", finished_at=None))
+    finish(engine, run)
+    old = take(engine, run)
+    with writing(engine) as connection:
+        connection.execute(update(runs).values(state="running", finished_at=None))
+    fall_due(engine)
+    assert claim(engine) == []
+    finish(engine, run)
+    assert not renew_report(engine, old, lease_s=60)
+    assert take(engine, run)
+
+
+def test_where_reports_are_switched_off_none_is_owed(engine: Engine) -> None:
+    add_model(engine)
+    run_id = add_run(engine, [])
+    finish(engine, run_id, report=False)
+    assert take_report(engine, run_id, lease_s=60) is None
+
+
+def test_person_may_ask_again_and_not_beside_a_writer(engine: Engine, run: int) -> None:
+    lease = ask_for_report(engine, "night", lease_s=60)
+    with pytest.raises(RunError, match="is being written just now"):
+        ask_for_report(engine, "night", lease_s=60)
+    assert finish_report(engine, lease, out="x")
+    assert ask_for_report(engine, "night", lease_s=60).token != lease.token
+
+
+def test_person_cannot_ask_for_a_run_that_is_not_there_or_not_finished(engine: Engine) -> None:
+    add_run(engine, ["a"])
+    with pytest.raises(RunError, match="no run 'dawn'"):
+        ask_for_report(engine, "dawn", lease_s=60)
+    with pytest.raises(RunError, match="run night is running: --out DIR"):
+        ask_for_report(engine, "night", lease_s=60)
+
+
+def owe_again(engine: Engine, run_id: int) -> None:
+    with writing(engine) as connection:
+        owe_report_again(connection, run_id, after_s=600)
+
+
+def test_report_that_is_out_of_date_is_owed_once_things_are_quiet(engine: Engine, run: int) -> None:
+    lease = take(engine, run)
+    owe_again(engine, run)
+    assert not renew_report(engine, lease, lease_s=60)  # what is being written would be out of date
+    finish_report(engine, lease, out="x")
+    assert claim(engine) == []
+    fall_due(engine)
+    assert claim(engine) == [(run, "night")]
+
+
+def test_run_without_a_report_gets_none_by_that(engine: Engine) -> None:
+    add_model(engine)
+    run_id = add_run(engine, ["a"])
+    owe_again(engine, run_id)
+    with reading(engine) as connection:
+        assert connection.execute(select(reports)).all() == []

@@ -1,0 +1,371 @@
+"""What retention deletes, in what order, and what it leaves: on both databases and both stores."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select, update
+
+from producer.runs.lifecycle import seal_run
+from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_run, references, rows_of
+from worker.core.errors import DatabaseError, FundusError, OverlapError, StorageError
+from worker.core.settings import Settings
+from worker.core.storage.object_store import FolderStore, ObjectStore
+from worker.core.vocabulary import RunState, Status
+from worker.ledger.audit_log import read_trail
+from worker.ledger.database import reading, writing
+from worker.ledger.legal_hold import RETENTION_LOCK, hold
+from worker.ledger.locks import locked
+from worker.ledger.report_leases import ReportLease, ask_for_report, finish_report, return_report
+from worker.ledger.retention import Retention
+from worker.ledger.retention_policy import Cutoffs, Retired, cutoffs_at, plan_retention
+from worker.ledger.runs import Run, find_run
+from worker.ledger.schema import images, locks, reports
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+OLD, NEW = NOW - timedelta(days=100), NOW - timedelta(days=5)
+BOTH = Cutoffs(overlays=NOW - timedelta(days=30), rows=NOW - timedelta(days=30))
+OVERLAYS = Cutoffs(overlays=NOW - timedelta(days=30), rows=None)
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
+    return make_settings(reports_dir=tmp_path / "reports", service_patience_s=0.2)
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> ObjectStore:
+    return FolderStore(tmp_path / "overlays")
+
+
+def make_graded(engine: Engine, store: ObjectStore, name: str, *names: str, at: datetime) -> Run:
+    """A finished run: every image graded, with an overlay in the store."""
+    run = make_run(engine, name, references(*names))
+    for image_id in names:
+        grade(engine, run, image_id, 2, at=at)
+        store.put(rows_of(engine, run)[image_id].overlay_key, b"overlay", content_type="image/png", metadata={})
+    seal_run(engine, run)
+    return find_run(engine, name)
+
+
+def let_go(
+    engine: Engine, store: ObjectStore, settings: Settings, cutoffs: Cutoffs, step: Callable[[], object] = lambda: None
+) -> Retired:
+    with locked(engine, RETENTION_LOCK, lock_s=60) as lock:
+        return Retention(engine, store, settings, cutoffs, lock, step).let_go()
+
+
+def is_there(store: ObjectStore, run: Run, image_id: str) -> bool:
+    try:
+        store.get(f"{run.name}/0123456789abcdef/{image_id}.png")
+    except KeyError:
+        return False
+    return True
+
+
+def claims(engine: Engine, run: Run) -> dict[str, bool]:
+    return {image_id: row.overlay_key is not None for image_id, row in rows_of(engine, run).items()}
+
+
+def image_ids(engine: Engine) -> list[str]:
+    with reading(engine) as connection:
+        return list(connection.scalars(select(images.c.image_id).order_by(images.c.image_id)))
+
+
+def deeds(engine: Engine) -> list[tuple[str, str, dict[str, Any]]]:
+    trail = read_trail(engine, run=None, last=100)
+    return [(e["action"], e["run"], e["details"]) for e in trail if e["action"] not in ("enqueue", "seal")]
+
+
+@pytest.fixture
+def old(engine: Engine, folder_store: ObjectStore) -> Run:
+    add_model(engine)
+    return make_graded(engine, folder_store, "old", "a", "b", at=OLD)
+
+
+def test_old_overlays_go_and_their_rows_say_so(engine: Engine, store: ObjectStore, settings: Settings) -> None:
+    add_model(engine)
+    old = make_graded(engine, store, "old", "a", "b", at=OLD)
+    new = make_graded(engine, store, "new", "a", "c", at=NEW)
+
+    assert let_go(engine, store, settings, OVERLAYS) == Retired(overlays=2, rows=0, images=0, held=())
+
+    assert claims(engine, old) == {"a": False, "b": False}
+    assert [is_there(store, old, name) for name in "ab"] == [False, False]
+    assert [is_there(store, new, name) for name in "ac"] == [True, True]
+    row = rows_of(engine, old)["a"]
+    assert (row.status, row.grade, row.retired_key, row.overlay_retired_at is None) == ("graded", 2, None, False)
+    assert deeds(engine) == [("retire_overlays", "old", {"images": 2})]
+    assert let_go(engine, store, settings, OVERLAYS) == Retired(0, 0, 0, ())
+
+
+def test_old_rows_go_with_their_images_unless_another_run_has_them(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
+    new = make_graded(engine, folder_store, "new", "a", "c", at=NEW)
+
+    assert let_go(engine, folder_store, settings, BOTH) == Retired(overlays=2, rows=2, images=1, held=())
+
+    assert rows_of(engine, old) == {}
+    assert list(rows_of(engine, new)) == image_ids(engine) == ["a", "c"]
+    assert find_run(engine, "old").state == RunState.FINISHED
+    assert deeds(engine)[-1] == ("delete_rows", "old", {"outcomes": 2, "images": 1})
+
+
+def test_outcomes_without_an_overlay_go_by_age_too(
+    engine: Engine, folder_store: ObjectStore, settings: Settings
+) -> None:
+    run = make_run(engine, "old", references("a", "b"))
+    fail(engine, run, "a", "image_missing", at=OLD)
+    fail(engine, run, "b", "blurred", Status.UNGRADABLE, at=NEW)
+    seal_run(engine, run)
+    assert let_go(engine, folder_store, settings, BOTH) == Retired(0, 1, 1, ())
+    assert list(rows_of(engine, run)) == ["b"]
+
+
+def test_run_that_goes_on_is_left_alone(engine: Engine, folder_store: ObjectStore, settings: Settings) -> None:
+    add_model(engine)
+    run = make_run(engine, "going", references("a", "b"))
+    grade(engine, run, "a", 2, at=OLD)
+    lease(engine, run, "b", seconds=60)
+    assert let_go(engine, folder_store, settings, BOTH) == Retired(0, 0, 0, ())
+    assert claims(engine, run) == {"a": True, "b": False}
+
+
+def test_held_run_keeps_all_until_it_is_released(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
+    assert hold(engine, "old").held
+    assert let_go(engine, folder_store, settings, BOTH) == Retired(0, 0, 0, held=("old",))
+    assert claims(engine, old) == {"a": True, "b": True}
+    assert is_there(folder_store, old, "a")
+
+    assert not hold(engine, "old", release=True).held
+    assert let_go(engine, folder_store, settings, BOTH) == Retired(2, 2, 2, ())
+    assert [action for action, _, _ in deeds(engine)] == ["hold", "release", "retire_overlays", "delete_rows"]
+
+
+def test_hold_in_the_middle_stops_it_at_the_next_page(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.ledger.retention.PAGE_IMAGES", 1)
+    steps = iter([lambda: None, lambda: hold(engine, "old")])
+    let_go(engine, folder_store, settings, BOTH, step=lambda: next(steps, lambda: None)())
+    rows = rows_of(engine, old)
+    assert [rows[name].retired_key is None for name in "ab"] == [False, False]
+    assert [is_there(folder_store, old, name) for name in "ab"] == [True, True]
+
+    hold(engine, "old", release=True)
+    assert let_go(engine, folder_store, settings, BOTH) == Retired(2, 2, 2, ())
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing of ours catches it."""
+
+
+@pytest.mark.parametrize("pages", range(1, 7))
+def test_killed_after_any_page_it_leaves_nothing_loose_and_goes_on(
+    engine: Engine,
+    old: Run,
+    folder_store: ObjectStore,
+    settings: Settings,
+    pages: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Six pages of one image: two give up overlays, two delete objects, two delete rows."""
+    monkeypatch.setattr("worker.ledger.retention.PAGE_IMAGES", 1)
+    done = iter(range(1, 100))
+
+    def kill() -> None:
+        if next(done) == pages:
+            raise Killed
+
+    with pytest.raises(Killed):
+        let_go(engine, folder_store, settings, BOTH, step=kill)
+    check_nothing_is_loose(engine, folder_store, old)
+    let_go(engine, folder_store, settings, BOTH)
+    assert rows_of(engine, old) == {}
+    assert image_ids(engine) == []
+    assert not any(is_there(folder_store, old, name) for name in "ab")
+    told = [details for action, _, details in deeds(engine) if action == "delete_rows"]
+    assert sum(details["outcomes"] for details in told) == sum(details["images"] for details in told) == 2
+
+
+def test_killed_while_it_deletes_an_object_it_leaves_nothing_loose(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
+    class Mortal(FolderStore):
+        def delete(self, key: str) -> None:
+            super().delete(key)
+            raise Killed
+
+    with pytest.raises(Killed):
+        let_go(engine, Mortal(folder_store.root), settings, BOTH)
+    assert [is_there(folder_store, old, name) for name in "ab"] != [True, True]
+    check_nothing_is_loose(engine, folder_store, old)
+    assert let_go(engine, folder_store, settings, BOTH) == Retired(2, 2, 2, ())
+
+
+def check_nothing_is_loose(engine: Engine, store: ObjectStore, run: Run) -> None:
+    """Every claimed overlay is there, and every object has a row that knows of it."""
+    rows = rows_of(engine, run)
+    for image_id in "ab":
+        row = rows.get(image_id)
+        if row is not None and row.overlay_key is not None:
+            assert is_there(store, run, image_id)
+        if is_there(store, run, image_id):
+            assert row is not None
+            assert (row.overlay_key or row.retired_key) is not None
+
+
+def test_store_that_is_away_costs_no_row(engine: Engine, old: Run, tmp_path: Path, settings: Settings) -> None:
+    class Away(FolderStore):
+        def delete(self, key: str) -> None:
+            raise StorageError(f"away: {key}")
+
+    store = FolderStore(tmp_path / "overlays")
+    with pytest.raises(StorageError, match="away: old"):
+        let_go(engine, Away(store.root), settings, BOTH)
+    assert len(rows_of(engine, old)) == 2
+    assert let_go(engine, store, settings, BOTH) == Retired(2, 2, 2, ())
+
+
+def test_lost_lock_ends_it(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
+    def steal() -> None:
+        with writing(engine) as connection:
+            connection.execute(update(locks).values(holder="thief"))
+
+    with pytest.raises(OverlapError, match="the lock retention was lost"):
+        let_go(engine, folder_store, settings, BOTH, step=steal)
+
+
+def test_plan_says_what_would_go_and_changes_nothing(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
+    make_graded(engine, folder_store, "new", "a", "c", at=NEW)
+    make_graded(engine, folder_store, "kept", "d", at=OLD)
+    hold(engine, "kept")
+    for cutoffs in (OVERLAYS, BOTH):
+        planned = plan_retention(engine, cutoffs)
+        assert plan_retention(engine, cutoffs) == planned
+        assert planned.held == ("kept",)
+        assert let_go(engine, folder_store, settings, cutoffs).rows == planned.rows
+    assert planned == Retired(overlays=0, rows=2, images=1, held=("kept",))
+    assert image_ids(engine) == ["a", "c", "d"]
+
+
+def test_report_goes_with_the_overlays(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
+    pages = settings.reports_dir / "old"
+    pages.mkdir(parents=True)
+    (pages / "index.html").write_text("pages")
+    (settings.reports_dir / "other").mkdir()
+    let_go(engine, folder_store, settings, OVERLAYS)
+    assert [path.name for path in settings.reports_dir.iterdir()] == ["other"]
+
+
+def keys_of(store: ObjectStore) -> list[str]:
+    assert isinstance(store, FolderStore)
+    return sorted(str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file())
+
+
+def write_pages(engine: Engine, store: ObjectStore, run: Run) -> ReportLease:
+    lease = ask_for_report(engine, run.name, lease_s=60)
+    for name in ("index.html", "images-1.js"):
+        store.put(lease.prefix + name, b"pages", content_type="text/html", metadata={})
+    return lease
+
+
+def test_report_in_the_store_goes_with_its_row(engine: Engine, store: ObjectStore, settings: Settings) -> None:
+    add_model(engine)
+    old = make_graded(engine, store, "old", "a", at=OLD)
+    new = make_graded(engine, store, "old-2", "a", at=NEW)
+    for run in (old, new):
+        finish_report(engine, write_pages(engine, store, run), out="there")
+    let_go(engine, store, settings, OVERLAYS)
+    with reading(engine) as connection:
+        assert connection.scalars(select(reports.c.run_id)).all() == [new.run_id]
+    with pytest.raises(KeyError):
+        store.get("old/report/images-1.js")
+    assert store.get("old-2/report/images-1.js") == b"pages"
+
+
+def test_run_whose_report_is_being_written_waits(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
+    lease = write_pages(engine, folder_store, old)
+    before = keys_of(folder_store)
+    assert let_go(engine, folder_store, settings, OVERLAYS) == Retired(0, 0, 0, ())
+    assert keys_of(folder_store) == before
+    return_report(engine, lease, again_after_s=0, counted=True)
+    assert let_go(engine, folder_store, settings, OVERLAYS).overlays == 2
+    assert keys_of(folder_store) == []
+
+
+def test_store_that_keeps_a_report_keeps_its_row(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish_report(engine, write_pages(engine, folder_store, old), out="there")
+
+    def refuse(_store: FolderStore, _prefix: str) -> None:
+        raise StorageError("no right to delete")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "delete_under", refuse)
+        with pytest.raises(StorageError):
+            let_go(engine, folder_store, settings, OVERLAYS)
+    with reading(engine) as connection:
+        assert connection.scalars(select(reports.c.prefix)).all() == ["old/report/"]
+    assert len(keys_of(folder_store)) == 4
+    let_go(engine, folder_store, settings, OVERLAYS)
+    assert keys_of(folder_store) == []
+
+
+def test_overlays_never_outlive_their_rows(make_settings: Callable[..., Settings]) -> None:
+    def ages(**days: int) -> tuple[int | None, int | None]:
+        cutoffs = cutoffs_at(NOW, make_settings(**days))
+        return tuple(None if cutoff is None else (NOW - cutoff).days for cutoff in (cutoffs.overlays, cutoffs.rows))
+
+    assert ages() == (None, None)
+    assert ages(retain_overlays_days=30) == (30, None)
+    assert ages(retain_rows_days=60) == (60, 60)
+    assert ages(retain_overlays_days=30, retain_rows_days=60) == (30, 60)
+    assert ages(retain_overlays_days=90, retain_rows_days=60) == (60, 60)
+
+
+def test_without_an_age_nothing_is_due(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
+    assert let_go(engine, folder_store, settings, Cutoffs(None, None)) == Retired(0, 0, 0, ())
+    assert plan_retention(engine, Cutoffs(None, None)) == Retired(0, 0, 0, ())
+    assert len(rows_of(engine, old)) == 2
+
+
+def test_image_that_is_enqueued_at_this_moment_is_kept(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
+    """A producer adds the same images to another run, again and again, while their old rows are deleted."""
+    stop = threading.Event()
+    broken: list[FundusError] = []
+
+    def enqueue() -> None:
+        number = 0
+        while not stop.is_set():
+            try:
+                make_run(engine, f"again-{number}", references("a", "b"))
+            except FundusError as error:
+                broken.append(error)
+                return
+            number += 1
+
+    thread = threading.Thread(target=enqueue)
+    thread.start()
+    try:
+        let_go(engine, folder_store, settings.model_copy(update={"service_patience_s": 30.0}), BOTH)
+    finally:
+        stop.set()
+        thread.join()
+    assert rows_of(engine, old) == {}
+    # What `enqueue` tries again.
+    assert [error for error in broken if not isinstance(error, DatabaseError)] == []
+    assert list(rows_of(engine, make_run(engine, "last", references("a", "b")))) == ["a", "b"]

@@ -1,0 +1,218 @@
+"""Nights are closed by what the ledger holds of them; alarms go to a real HTTP server."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+from typer.testing import CliRunner
+
+from producer.cli import app
+from producer.demo.embedded_valkey import free_port
+from producer.runs.lifecycle import seal_run
+from tests.services.webhook import Webhook, listening
+from tests.unit.producer.ledger_rows import NOON, fail, grade, lease, make_night, references
+from worker.core.errors import AlarmError, OverlapError
+from worker.core.settings import Settings
+from worker.core.vocabulary import Status
+from worker.ledger.database import connect, reading, writing
+from worker.ledger.locks import Lock, take_lock
+from worker.ledger.schema import models, nights, reports, runs
+from worker.maintenance.close_nights import Closed, run_morning
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+
+MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
+MOST_ARE_WELL, MOST_ARE_ILL = {0: 80, 2: 20}, {0: 20, 2: 80}
+
+
+@dataclass
+class Clinic:
+    engine: Engine
+    settings: Settings
+    webhook: Webhook
+
+    def night(self, day: int, grades: dict[int, int], *, failed: int = 0, model_id: str = MANIFEST.model_id) -> None:
+        """A finished night with so many images of each grade."""
+        names = [f"{day}-{found}-{number}" for found, count in grades.items() for number in range(count)]
+        broken = [f"{day}-broken-{number}" for number in range(failed)]
+        run = make_night(self.engine, day, references(*names, *broken))
+        for name in names:
+            grade(self.engine, run, name, int(name.split("-")[1]), model_id=model_id)
+        for name in broken:
+            fail(self.engine, run, name, "image_missing")
+        with writing(self.engine) as connection:
+            connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(model_id=model_id))
+        seal_run(self.engine, run)
+
+    def morning(self, **settings: Any) -> list[Closed]:
+        return run_morning(self.settings.model_copy(update=settings))
+
+    def states(self) -> list[tuple[bool, str | None, bool]]:
+        """Closed, verdict, told: of each night."""
+        with reading(self.engine) as connection:
+            rows = connection.execute(select(nights).order_by(nights.c.night)).all()
+        return [(row.closed_at is not None, row.verdict, row.told_at is not None) for row in rows]
+
+
+@pytest.fixture
+def clinic(sqlite_url: str, make_settings: Callable[..., Settings], tmp_path: Path) -> Iterator[Clinic]:
+    with listening() as webhook:
+        settings = make_settings(
+            database_url=sqlite_url,
+            decode_processes=1,
+            reports_dir=tmp_path / "reports",
+            alarm_urls=f"json://127.0.0.1:{webhook.port}/",
+        )
+        engine = connect(settings)
+        with writing(engine) as connection:
+            for model_id in (MANIFEST.model_id, "f" * 64):
+                document = MANIFEST.model_dump(mode="json")
+                row = {"model_id": model_id, "name": "m", "document": document, "registered_at": NOON}
+                connection.execute(models.insert().values(row))
+        yield Clinic(engine, settings, webhook)
+        engine.dispose()
+
+
+def test_night_that_is_over_gets_its_report_and_verdict_once(clinic: Clinic) -> None:
+    clinic.night(1, MOST_ARE_WELL)
+    clinic.night(2, MOST_ARE_WELL)
+    first, second = clinic.morning()
+    assert (first.run, first.verdict, first.by_status["graded"]) == ("nightly-2026-11-01", None, 100)
+    assert (second.run, second.verdict, second.findings) == ("nightly-2026-11-02", "stable", ())
+    pages = clinic.settings.reports_dir / "nightly-2026-11-02"
+    assert second.report == str(pages / "index.html")
+    assert "nightly-2026-11-01" in (pages / "index.html").read_text()
+    assert json.loads((pages / "drift.json").read_text())["baseline"] == "nightly-2026-11-01"
+    assert clinic.states() == [(True, None, True), (True, "stable", True)]
+    assert clinic.morning() == clinic.webhook.calls == []
+
+
+def test_drift_raises_an_alarm_and_the_drifted_night_is_no_baseline(clinic: Clinic) -> None:
+    clinic.night(1, MOST_ARE_WELL)
+    clinic.night(2, MOST_ARE_ILL)
+    clinic.night(3, MOST_ARE_ILL)
+    assert [night.verdict for night in clinic.morning()] == [None, "drift", "drift"]
+    assert clinic.webhook.titles == ["nightly-2026-11-02 needs a look", "nightly-2026-11-03 needs a look"]
+    for _, call in clinic.webhook.calls:
+        assert "what comes in has changed since nightly-2026-11-01: stability index of grade" in call["message"]
+
+
+def test_baseline_may_be_set(clinic: Clinic) -> None:
+    for day, grades in enumerate((MOST_ARE_ILL, MOST_ARE_WELL, MOST_ARE_ILL), start=1):
+        clinic.night(day, grades)
+    closed = clinic.morning(drift_baseline="nightly-2026-11-01")
+    assert [night.verdict for night in closed] == ["stable", "drift", "stable"]
+    clinic.night(4, MOST_ARE_ILL)
+    (night,) = clinic.morning(drift_baseline="none")
+    assert night.verdict is None
+    assert night.findings == ("the drift was not measured: no run 'none'; `fundus status` lists them",)
+
+
+def test_another_model_is_no_baseline(clinic: Clinic) -> None:
+    clinic.night(1, MOST_ARE_WELL, model_id="f" * 64)
+    clinic.night(2, MOST_ARE_ILL)
+    assert [night.verdict for night in clinic.morning()] == [None, None]
+
+
+def test_failures_beyond_the_usual_raise_an_alarm(clinic: Clinic) -> None:
+    clinic.night(1, {0: 98}, failed=2)
+    clinic.night(2, {0: 97}, failed=3)
+    assert [night.findings for night in clinic.morning()] == [
+        (),
+        ("3 of 100 images failed, 2% are usual at most",),
+    ]
+    assert [call["message"] for _, call in clinic.webhook.calls] == ["3 of 100 images failed, 2% are usual at most"]
+
+
+def test_night_that_goes_on_is_left_alone(clinic: Clinic) -> None:
+    run = make_night(clinic.engine, 1, references("a"))
+    lease(clinic.engine, run, "a", seconds=60)
+    assert clinic.morning() == []
+    assert clinic.states() == [(False, None, False)]
+
+
+def test_night_without_an_image_is_closed_in_silence(clinic: Clinic) -> None:
+    make_night(clinic.engine, 1, [])
+    (night,) = clinic.morning()
+    assert (night.report, night.verdict, night.findings) == (None, None, ())
+    assert not clinic.settings.reports_dir.exists()
+
+
+def test_alarm_that_was_not_taken_is_sent_again(clinic: Clinic) -> None:
+    clinic.night(1, {0: 1}, failed=1)
+    with pytest.raises(AlarmError):
+        clinic.morning(alarm_urls=clinic.settings.alarm_urls.__class__(f"json://127.0.0.1:{free_port()}/"))
+    assert clinic.states() == [(True, None, False)]
+    assert clinic.morning() == []
+    assert clinic.webhook.titles == ["nightly-2026-11-01 needs a look"]
+    assert clinic.states() == [(True, None, True)]
+    clinic.morning()
+    assert len(clinic.webhook.calls) == 1
+
+
+def test_report_that_cannot_be_written_is_a_finding(clinic: Clinic, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    clinic.night(1, {0: 1})
+    (night,) = clinic.morning(reports_dir=tmp_path / "file")
+    assert night.report is None
+    assert night.findings == (
+        "the report was not written (Not a directory): `fundus report nightly-2026-11-01` tries again",
+    )
+    assert clinic.states() == [(True, None, True)]
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (None, None),
+        ({"written_at": NOON, "due_at": None}, "nightly-2026-11-01/report/index.html"),
+        ({"written_at": None, "due_at": 1.0}, "nightly-2026-11-01/report/index.html"),
+        ({"written_at": None, "due_at": None}, None),
+    ],
+    ids=["none is owed", "written", "on its way", "given up"],
+)
+def test_report_beside_the_overlays_is_told_and_not_written_again(
+    clinic: Clinic, values: dict[str, Any] | None, found: str | None
+) -> None:
+    clinic.night(1, {0: 1})
+    with writing(clinic.engine) as connection:
+        connection.execute(reports.delete())
+        if values is not None:
+            prefix = "nightly-2026-11-01/report/"
+            connection.execute(reports.insert().values(run_id=1, prefix=prefix, **values))
+    (night,) = clinic.morning(reports_dir=None)
+    store = clinic.settings.storage_url
+    assert night.report == (None if found is None else f"{store}/{found}")
+    given_up = ("no worker could write the report: `fundus report nightly-2026-11-01` tries again",)
+    assert night.findings == (given_up if values and not any(values.values()) else ())
+    assert not Path(store.removeprefix("file://")).exists()
+
+
+def test_two_mornings_at_once_are_one_too_many(clinic: Clinic) -> None:
+    assert take_lock(clinic.engine, "morning", "other", 60) is Lock.TAKEN
+    with pytest.raises(OverlapError, match="the lock morning is held"):
+        clinic.morning()
+
+
+def test_command_prints_each_night(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    clinic.night(1, {0: 1}, failed=1)
+    for name in ("database_url", "reports_dir", "decode_processes"):
+        value = getattr(clinic.settings, name)
+        monkeypatch.setenv(f"FUNDUS_{name.upper()}", str(getattr(value, "get_secret_value", lambda v=value: v)()))
+    done = CliRunner().invoke(app, ["morning", "--json"])
+    assert done.exit_code == 0
+    told = json.loads(done.stdout)
+    assert (told["run"], told["by_status"]["failed"], len(told["findings"])) == ("nightly-2026-11-01", 1, 1)
+    assert CliRunner().invoke(app, ["morning"]).stdout == "no night to close\n"
+
+
+def test_ungradable_photographs_beyond_the_usual_raise_an_alarm(clinic: Clinic) -> None:
+    run = make_night(clinic.engine, 1, references("a", "b"))
+    for name in ("a", "b"):
+        fail(clinic.engine, run, name, "blurred", Status.UNGRADABLE)
+    seal_run(clinic.engine, run)
+    (night,) = clinic.morning()
+    assert night.findings == ("2 of 2 photographs cannot be graded, 15% at most",)

@@ -1,0 +1,291 @@
+import hashlib
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.unit.worker.model.networks import make_manifest, random_weights
+from worker.core.errors import ModelError, UsageError
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, Manifest, find_bundle, list_shipped, load_bundle
+from worker.model.bundle.fit_record import FitRecord
+from worker.model.bundle.weights import serialise_weights
+from worker.model.bundle.writer import rewrite_bundle, write_bundle
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return random_weights()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, weights: Weights) -> Path:
+    write_bundle(tmp_path / "bundle", make_manifest(), weights)
+    return tmp_path / "bundle"
+
+
+def rewrite_manifest(folder: Path, **changes: Any) -> None:
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def rewrite_weights(folder: Path, data: bytes) -> None:
+    """Put other weights in, with the SHA-256 that belongs to them."""
+    (folder / "weights.safetensors").write_bytes(data)
+    rewrite_manifest(folder, weights_sha256=hashlib.sha256(data).hexdigest())
+
+
+def test_written_bundle_is_read_back_the_same(folder: Path, weights: Weights) -> None:
+    bundle = load_bundle(folder)
+    assert list(bundle.weights) == list(weights)
+    assert all(np.array_equal(bundle.weights[name], weights[name]) for name in weights)
+    assert bundle.recipe == make_manifest().recipe
+
+
+def test_halved_kernels_come_back_as_float32_and_vectors_untouched(tmp_path: Path, weights: Weights) -> None:
+    write_bundle(tmp_path / "half", make_manifest(), weights, half_kernels=True)
+    read = load_bundle(tmp_path / "half").weights
+    for name, array in weights.items():
+        assert read[name].dtype == np.float32
+        expected = array.astype(np.float16).astype(np.float32) if name.endswith("/kernel") else array
+        np.testing.assert_array_equal(read[name], expected)
+
+
+def test_id_of_the_shipped_bundle_outlives_new_optional_fields() -> None:
+    # Runs in ledgers are bound to it.
+    assert load_bundle("densenet121-aptos").model_id == "1078896a1a581428"
+
+
+def test_weights_of_a_bundle_cannot_be_changed(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    with pytest.raises(ValueError, match="read-only"):
+        bundle.weights["head/bias"][0] = 1
+    with pytest.raises(TypeError):
+        bundle.weights["head/bias"] = np.zeros(5, np.float32)  # type: ignore[index]
+
+
+def test_model_id_is_the_sha256_of_the_canonical_content() -> None:
+    manifest = make_manifest()
+    recipe = (
+        '{"crop":"none","cut_to_circle":false,"enhancement":"none","gain":4.0,"input_range":[-1.0,1.0],'
+        '"input_size_px":96,"lit_floor":10,"lit_fraction":0.06,"lit_share":0.02,"offset":128.0,"outside":128,'
+        '"sigma_fraction":0.03333333333333333}'
+    )
+    content = (
+        f'{{"architecture":"densenet121","licence":"CC0","name":"random","notes":"","recipe":{recipe},'
+        f'"schema_version":1,"target_layer":"relu","thresholds":[0.5,0.5,0.5,0.5,0.5],"training_data":"none",'
+        f'"weights_sha256":"{"0" * 64}"}}'
+    )
+    assert manifest.model_id == hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def test_model_id_does_not_depend_on_how_the_file_is_written(folder: Path) -> None:
+    before = load_bundle(folder).model_id
+    document = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(dict(reversed(document.items()))))
+    assert load_bundle(folder).model_id == before
+    rewrite_manifest(folder, thresholds=[0.5, 0.5, 0.4, 0.5, 0.5])
+    assert load_bundle(folder).model_id != before
+
+
+def test_temperature_counts_for_the_id_only_where_it_changes_something(folder: Path) -> None:
+    before = load_bundle(folder).model_id
+    rewrite_manifest(folder, temperature=1.0)
+    assert load_bundle(folder).model_id == before
+    rewrite_manifest(folder, temperature=1.5)
+    assert load_bundle(folder).model_id != before
+
+
+def test_explained_outputs_count_for_the_id_only_where_they_are_not_all(folder: Path) -> None:
+    before = load_bundle(folder).model_id
+    rewrite_manifest(folder, explained_outputs=[0, 4])
+    assert load_bundle(folder).model_id == before
+    rewrite_manifest(folder, explained_outputs=[1, 2])
+    assert load_bundle(folder).model_id != before
+    assert load_bundle(folder).explained_outputs == (1, 2)
+
+
+def test_temperature_is_in_the_head_that_engines_run(folder: Path, weights: Weights) -> None:
+    rewrite_manifest(folder, temperature=2)
+    scaled = load_bundle(folder).scaled_weights
+    np.testing.assert_array_equal(scaled["head/kernel"], weights["head/kernel"] / 2)
+    np.testing.assert_array_equal(scaled["head/bias"], weights["head/bias"] / 2)
+    np.testing.assert_array_equal(scaled["conv1_conv/kernel"], weights["conv1_conv/kernel"])
+
+
+def test_missing_files_are_named(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"weights\.safetensors: No such file"):
+        load_bundle(folder)
+    (folder / "model.json").unlink()
+    with pytest.raises(ModelError, match=r"model\.json: No such file"):
+        load_bundle(folder)
+
+
+def test_unknown_name_lists_the_shipped_bundles() -> None:
+    with pytest.raises(ModelError, match=r"no model bundle 'resnet'.*densenet121-aptos"):
+        load_bundle("resnet")
+
+
+def test_default_bundle_is_shipped() -> None:
+    assert DEFAULT_BUNDLE in list_shipped()
+    assert load_bundle(DEFAULT_BUNDLE).name == DEFAULT_BUNDLE
+
+
+def test_a_name_means_the_shipped_bundle_and_a_path_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    folder.rename(folder.parent / DEFAULT_BUNDLE)
+    assert find_bundle(DEFAULT_BUNDLE).is_absolute()
+    assert load_bundle(f"./{DEFAULT_BUNDLE}").name == "random"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"architecture": "../resnet50"}, "architecture: String should match pattern"),
+        ({"schema_version": 2}, "schema_version: Input should be 1"),
+        ({"target_layer": "conv6"}, "target_layer 'conv6' is no feature map"),
+        ({"thresholds": [0.5] * 4}, "thresholds"),
+        ({"thresholds": [0.5, 0.5, 0.5, 0.5, 1.0]}, r"thresholds\.4: Input should be less than 1"),
+        ({"name": "../etc"}, "name: String should match"),
+        ({"weights_sha256": "abc"}, "weights_sha256: String should match"),
+        ({"code": "import os"}, "code: Extra inputs are not permitted"),
+        ({"recipe": {}}, r"recipe\.input_size_px: Field required"),
+    ],
+)
+def test_wrong_field_is_named(folder: Path, changes: dict[str, Any], sentence: str) -> None:
+    rewrite_manifest(folder, **changes)
+    with pytest.raises(ModelError, match=sentence):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+def test_recipe_takes_no_number_that_is_not_finite(folder: Path, number: str) -> None:
+    path = folder / "model.json"
+    path.write_text(path.read_text().replace('"gain": 4.0', f'"gain": {number}'))
+    with pytest.raises(ModelError, match=r"recipe\.gain: Input should be"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b"[" * 5000])
+def test_manifest_that_is_no_document_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "model.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.json: content: "):
+        load_bundle(folder)
+
+
+def test_manifest_past_its_limit_is_not_parsed(folder: Path) -> None:
+    (folder / "model.json").write_bytes(b" " * 65_537)
+    with pytest.raises(ModelError, match="more than 65536 bytes"):
+        load_bundle(folder)
+
+
+def test_changed_weights_do_not_match_their_checksum(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"SHA-256 is [0-9a-f]{64}, model\.json promises [0-9a-f]{64}"):
+        load_bundle(folder)
+
+
+def test_truncated_weights_with_a_matching_checksum_are_refused(folder: Path) -> None:
+    rewrite_weights(folder, (folder / "weights.safetensors").read_bytes()[:-4])
+    with pytest.raises(ModelError, match=r"weights\.safetensors: Error while deserializing: incomplete"):
+        load_bundle(folder)
+
+
+def with_nan(weights: Weights) -> None:
+    weights["conv3_block1_1_conv/kernel"] = np.full_like(weights["conv3_block1_1_conv/kernel"], np.nan)
+
+
+def with_negative_variance(weights: Weights) -> None:
+    weights["bn/moving_variance"] = weights["bn/moving_variance"] - 2
+
+
+def without_a_kernel(weights: Weights) -> None:
+    del weights["pool3_conv/kernel"]
+
+
+def with_a_stranger(weights: Weights) -> None:
+    weights["conv6/kernel"] = np.zeros(1, np.float32)
+
+
+def with_a_wide_head(weights: Weights) -> None:
+    weights["head/bias"] = np.zeros(6, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (with_nan, "conv3_block1_1_conv/kernel holds a value that is not finite"),
+        (with_negative_variance, "bn/moving_variance holds a negative variance, -1.49"),
+        (without_a_kernel, "1 of 606 weights are missing, the first is pool3_conv/kernel"),
+        (with_a_stranger, "1 weights the network does not have, the first is conv6/kernel"),
+        (with_a_wide_head, r"head/bias has the shape \(6,\), \(5,\) is needed"),
+    ],
+)
+def test_weights_that_are_not_the_networks_are_refused(
+    folder: Path, weights: Weights, change: Callable[[Weights], None], sentence: str
+) -> None:
+    changed = dict(weights)
+    change(changed)
+    rewrite_weights(folder, serialise_weights(changed, half_kernels=False))
+    with pytest.raises(ModelError, match=sentence):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "sentence"), [("BF16", [10], "holds the type BF16"), ("I32", [5], "head/bias is int32")]
+)
+def test_weights_of_another_type_are_refused(folder: Path, dtype: str, shape: list[int], sentence: str) -> None:
+    data = (folder / "weights.safetensors").read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    header["head/bias"] |= {"dtype": dtype, "shape": shape}
+    text = json.dumps(header).encode()
+    rewrite_weights(folder, struct.pack("<Q", len(text)) + text + data[8 + length :])
+    with pytest.raises(ModelError, match=sentence):
+        load_bundle(folder)
+
+
+def test_bundle_is_never_written_over_another(folder: Path, weights: Weights) -> None:
+    before = (folder / "model.json").read_bytes()
+    with pytest.raises(UsageError, match="bundle exists; name a new folder"):
+        write_bundle(folder, make_manifest(), weights)
+    assert (folder / "model.json").read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_value_past_float16_is_not_written_as_infinite(tmp_path: Path, weights: Weights) -> None:
+    changed = weights | {"head/kernel": np.full((1024, 5), 70_000, np.float32)}
+    with pytest.raises(ModelError, match="head/kernel holds a value that is not finite"):
+        write_bundle(tmp_path / "half", make_manifest(), changed, half_kernels=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_manifest_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make_manifest().name = "other"  # type: ignore[misc]
+    assert isinstance(make_manifest(), Manifest)
+
+
+def test_rewritten_bundle_keeps_what_it_learnt_from(tmp_path: Path, weights: Weights) -> None:
+    split = b"pixels,part\n"
+    record = FitRecord(
+        manifest_sha256="0" * 64, split_sha256=hashlib.sha256(split).hexdigest(), training=(1, 0, 0, 0, 0),
+        validation=(1, 0, 0, 0, 0), left_out=0, initial_model_id=None, ancestry="known", validation_seen="no", seed=0,
+        epochs=1, best_epoch=1, batch_size=1, learning_rate=0.1, weight_decay=0, averaging=0, balance=0,
+        precision="float32", versions={}, figures={},
+    )  # fmt: skip
+    draft = make_manifest().model_copy(update={"fit": record})
+    manifest = write_bundle(tmp_path / "fitted", draft, weights, beside={"split.csv": split})
+    rewrite_bundle(tmp_path / "fitted", tmp_path / "new", manifest.model_copy(update={"temperature": 2.0}))
+    assert (tmp_path / "new" / "split.csv").read_bytes() == split
+    assert load_bundle(tmp_path / "new").manifest.fit == record

@@ -1,0 +1,130 @@
+"""Eight bits answer nearly as floats do, and are eight bits."""
+
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import openvino
+import pytest
+from numpy.typing import NDArray
+
+from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
+from worker.core.errors import ModelError, SettingsError
+from worker.model.bundle.activation_ranges import range_shapes
+from worker.model.bundle.bundle import Bundle, load_bundle
+from worker.model.engines import factory as engines
+from worker.model.engines.factory import make_engine, make_weigher
+from worker.model.engines.openvino_engine import OpenVinoEngine, OpenVinoMember
+from worker.model.engines.openvino_graph import IMAGES_INPUT, build_openvino_graph
+from worker.model.engines.openvino_int8 import in_bytes, measure_ranges
+
+
+def pictures(count: int, seed: int = 1) -> list[NDArray[np.uint8]]:
+    return list(np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8))
+
+
+def with_ranges(bundle: Bundle, **changed: NDArray[np.float32]) -> Bundle:
+    ranges = measure_ranges(bundle, [pictures(8), pictures(3, seed=2)])
+    return replace(bundle, ranges=MappingProxyType(ranges | changed))
+
+
+@pytest.fixture(scope="module")
+def ready() -> Bundle:
+    return with_ranges(make_bundle(random_weights()))
+
+
+def test_ranges_are_the_most_of_all_pictures(ready: Bundle) -> None:
+    assert ready.ranges is not None
+    assert {layer: array.shape for layer, array in ready.ranges.items()} == range_shapes()
+    alone = [measure_ranges(ready, [batch]) for batch in (pictures(8), pictures(3, seed=2))]
+    for layer, array in ready.ranges.items():
+        np.testing.assert_allclose(array, np.maximum(alone[0][layer], alone[1][layer]), rtol=1e-5)
+    assert all(array.max() > 0 for array in ready.ranges.values())
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_answers_are_nearly_those_of_floats(ready: Bundle, count: int) -> None:
+    exact, rounded = OpenVinoEngine(ready, "f32"), OpenVinoEngine(ready, "int8")
+    rounded.warm_up(4)
+    seen = pictures(count, seed=3)
+    answers = list(zip(exact.predict(seen), rounded.predict(seen), strict=True))
+    for one, other in answers:
+        np.testing.assert_allclose(other.probabilities, one.probabilities, atol=0.03)
+        assert np.corrcoef(one.saliency.ravel(), other.saliency.ravel())[0, 1] > 0.98
+    assert any((one.probabilities != other.probabilities).any() for one, other in answers)
+    assert "int8" in rounded.device
+
+
+def test_convolutions_are_calculated_in_bytes(ready: Bundle) -> None:
+    assert ready.ranges is not None
+    kinds = {operands: precisions_of(operands, ready) for operands in (None, in_bytes(ready.ranges))}
+    floats, rounded = kinds.values()
+    assert not floats & {"u8", "i8"}
+    assert rounded & {"u8", "i8"}
+
+
+def precisions_of(operands: Any, bundle: Bundle) -> set[str]:
+    """Of the convolutions that OpenVINO runs on this processor."""
+    graph = build_openvino_graph(bundle) if operands is None else build_openvino_graph(bundle, operands)
+    graph.reshape({IMAGES_INPUT: [1, SIDE, SIDE, 3]})
+    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    return {
+        str(info["runtimePrecision"].value) for info in nodes if str(info["layerType"].value).startswith("Convolution")
+    }
+
+
+def test_channels_of_unlike_ranges_lose_no_more_than_others() -> None:
+    # One channel a thousand times as bright and as lightly weighed: the network is the same, its ranges are not.
+    weights = random_weights()
+    layer = "conv3_block1_1_conv"
+    bright = weights | {
+        "conv3_block1_0_bn/gamma": weights["conv3_block1_0_bn/gamma"].copy(),
+        "conv3_block1_0_bn/beta": weights["conv3_block1_0_bn/beta"].copy(),
+        f"{layer}/kernel": weights[f"{layer}/kernel"].copy(),
+    }
+    for name in ("gamma", "beta"):
+        bright[f"conv3_block1_0_bn/{name}"][5] *= 1000
+    bright[f"{layer}/kernel"][:, :, 5] /= 1000
+    seen = pictures(4, seed=3)
+    bundles = [with_ranges(make_bundle(one)) for one in (weights, bright)]
+    expected = OpenVinoEngine(bundles[0], "f32").predict(seen)
+    losses = [
+        np.mean(
+            [
+                np.abs(one.probabilities - other.probabilities).max()
+                for one, other in zip(expected, OpenVinoEngine(bundle, "int8").predict(seen), strict=True)
+            ]
+        )
+        for bundle in bundles
+    ]
+    assert losses[1] < 2 * losses[0] + 1e-4
+
+
+def test_layer_that_was_shown_nothing_yields_numbers() -> None:
+    bundle = make_bundle(random_weights())
+    dark = with_ranges(bundle, conv4_block3_1_conv=np.zeros(range_shapes()["conv4_block3_1_conv"], np.float32))
+    (prediction,) = OpenVinoEngine(dark, "int8").predict(pictures(1))
+    assert np.isfinite(prediction.probabilities).all()
+
+
+def test_bundle_without_ranges_is_refused_with_the_way_out() -> None:
+    bundle = make_bundle(random_weights())
+    with pytest.raises(ModelError, match="random has no ranges for 8 bits; `fundus model quantise` measures them"):
+        OpenVinoEngine(bundle, "int8")
+    with pytest.raises(SettingsError, match="openvino-int8 needs the ranges of random; `fundus model quantise`"):
+        make_engine("openvino-int8", bundle)
+
+
+def test_setting_chooses_eight_bits_and_auto_never_does(ready: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "NVIDIA_DEVICE", engines.NVIDIA_DEVICE / "none")
+    assert "int8" in make_engine("openvino-int8", ready).device
+    assert isinstance(make_weigher("openvino-int8", ready), OpenVinoMember)
+    for name in ("auto", "openvino"):
+        assert "int8" not in make_engine(name, ready).device  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["densenet121-aptos-320", "densenet121-aptos-224"])
+def test_shipped_bundle_is_ready(name: str) -> None:
+    assert "int8" in make_engine("openvino-int8", load_bundle(name)).device

@@ -1,0 +1,24 @@
+import pytest
+
+from worker.core.errors import ImageError, ModelError
+from worker.imaging.steps.gradability import LIMITS
+from worker.report.remedies import DEFAULT, way_out
+
+CODES = {
+    "no_field",
+    "attempts_exhausted",
+    "unexpected",
+    ModelError.code,
+    *(limit.code for limit in LIMITS),
+    *(error.code for error in ImageError.__subclasses__()),
+}
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_code_of_an_image_says_what_to_do(code: str) -> None:
+    assert way_out(code, "night") != DEFAULT
+
+
+def test_command_is_of_the_run_itself() -> None:
+    assert way_out("attempts_exhausted", "night").endswith("then `fundus resend night --quarantined`.")
+    assert way_out("image_missing", "night").endswith("then `fundus resend night --failed`.")

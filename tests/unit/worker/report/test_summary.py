@@ -1,0 +1,64 @@
+from tests.unit.worker.report.report_rows import NOON, read, row, spool
+from worker.core.vocabulary import Grade, Review, Status
+from worker.report.summary import summarise
+
+
+def test_everything_is_counted_once() -> None:
+    with spool(
+        row("a", 0, patient="p", reference_grade=0),
+        row("b", 2, patient="p", seconds=30, reference_grade=0),
+        row("c", 4, seconds=119, reference_grade=4),
+        row("d", None, patient="q", seconds=120, reference_grade=1),
+        row("e", None, status=Status.QUEUED, settled_at=None),
+    ) as rows:
+        found = summarise(rows)
+    assert found.images == 5
+    assert found.by_status == {"graded": 3, "ungradable": 1, "queued": 1}
+    assert found.by_grade == {Grade(0): 1, Grade(1): 0, Grade(2): 1, Grade(3): 0, Grade(4): 1}
+    assert found.shares[Grade(2)] == 1 / 3
+    assert found.referable == 2
+    assert found.errors == {("ungradable", "blurred"): 1}
+    assert found.confusion == {(0, 0): 1, (0, 2): 1, (4, 4): 1, (1, None): 1}
+    assert (found.patients, found.patients_referable, found.patients_attention) == (2, 1, 1)
+    assert found.began == NOON
+
+
+def test_final_grades_are_counted_and_the_models_beside_them() -> None:
+    with spool(
+        read(row("a", 4, patient="p", reference_grade=4), 0),
+        read(row("b", 2, patient="q"), 2),
+        read(row("c", None, patient="r"), 3, "arbitrated"),
+        read(row("d", 1, patient="s"), None),
+        read(row("e", 3, patient="t"), None, "disputed"),
+        read(row("f", None, patient="u"), None, "half_read"),
+        row("g", 0, patient="v"),
+    ) as rows:
+        found = summarise(rows)
+    assert found.by_status == {"graded": 4, "being read": 2, "ungradable": 1}
+    assert found.by_grade == {Grade(0): 2, Grade(1): 0, Grade(2): 1, Grade(3): 1, Grade(4): 0}
+    assert found.by_model_grade == {Grade(number): 1 for number in range(5)}
+    assert found.errors == {("ungradable", "ungradable_by_reader"): 1}
+    assert found.confusion == {(4, 0): 1}
+    assert found.readings == {Review.READ: 3, Review.ARBITRATED: 1, Review.DISPUTED: 1, Review.HALF_READ: 1}
+    assert found.changed == 3
+    assert (found.referable, found.patients_referable) == (2, 2)
+    assert (found.patients_attention, found.patients_being_read) == (1, 2)
+
+
+def test_pace_is_images_in_spans_of_equal_length() -> None:
+    with spool(*(row(str(number), seconds=number) for number in range(121))) as rows:
+        pace = summarise(rows).pace
+    assert len(pace) == 60
+    assert pace == (2,) * 59 + (3,)
+
+
+def test_run_whose_images_were_settled_at_once_has_one_span() -> None:
+    with spool(row("a"), row("b")) as rows:
+        assert summarise(rows).pace == (2,)
+
+
+def test_run_without_images_is_a_report_too() -> None:
+    with spool() as rows:
+        found = summarise(rows)
+    assert (found.images, found.referable, found.pace, found.began) == (0, 0, (), None)
+    assert set(found.shares.values()) == {0.0}

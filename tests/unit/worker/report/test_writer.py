@@ -1,0 +1,297 @@
+"""A report in its folder: its files, its numbers, and that it is the same whoever writes it."""
+
+import base64
+import csv
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet
+import pytest
+from sqlalchemy import Engine
+
+from tests.unit.producer.ledger_rows import NOON, fail, grade, make_run, references
+from tests.unit.worker.console.rows import person
+from worker.console.decisions import Verdict, decide
+from worker.console.sessions import Person
+from worker.core.errors import RunError
+from worker.core.manifests.image_reference import Reference
+from worker.core.settings import Settings
+from worker.core.vocabulary import Eye, Grade, Status
+from worker.ledger.database import connect, writing
+from worker.ledger.runs import Run
+from worker.ledger.schema import models, runs
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.model.bundle.ensemble import EnsembleManifest, Member, View
+from worker.report import writer as report_writing
+from worker.report.destination import folder_place
+from worker.report.patients import NEXT_STEPS
+from worker.report.writer import Choices, ReportStopped, write_report
+
+SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
+MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
+
+
+@dataclass
+class Ledger:
+    engine: Engine
+    settings: Settings
+
+    def fill(self, name: str, photographs: list[Reference], grades: dict[str, int]) -> Run:
+        run = make_run(self.engine, name, photographs)
+        saliency = np.eye(7, dtype=np.float16).tobytes()
+        for image_id, found in grades.items():
+            grade(self.engine, run, image_id, found, model_id=MANIFEST.model_id, saliency=saliency)
+        with writing(self.engine) as connection:
+            connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(model_id=MANIFEST.model_id))
+        return run
+
+
+@pytest.fixture
+def ledger(sqlite_url: str, make_settings: Callable[..., Settings]) -> Ledger:
+    settings = make_settings(database_url=sqlite_url, decode_processes=1)
+    engine = connect(settings)
+    with writing(engine) as connection:
+        document = MANIFEST.model_dump(mode="json")
+        connection.execute(
+            models.insert().values(
+                model_id=MANIFEST.model_id, name=MANIFEST.name, document=document, registered_at=NOON
+            )
+        )
+    return Ledger(engine, settings)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder that is not there yet."""
+    return tmp_path / "out"
+
+
+def report(
+    ledger: Ledger, run: str, out: Path, goes_on: Callable[[], bool] = lambda: True, **choices: object
+) -> list[str]:
+    """Write it; the remarks."""
+    remarks: list[str] = []
+    defaults: dict[str, object] = {"next_steps": NEXT_STEPS}
+    index = write_report(
+        ledger.engine,
+        ledger.settings,
+        run,
+        folder_place(out),
+        Choices(**defaults | choices),  # type: ignore[arg-type]
+        remark=remarks.append,
+        goes_on=goes_on,
+    )
+    assert index == (out / "index.html").as_uri()
+    files = json.loads((out / "summary.json").read_text())["files"]
+    assert sorted(files) == sorted(path.name for path in out.iterdir())
+    return remarks
+
+
+def held(out: Path, name: str) -> list[dict[str, Any]]:
+    """A part that the page holds."""
+    text = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', (out / "index.html").read_text())
+    assert text is not None
+    return list(json.loads(text[1]))
+
+
+def pixels(picture: str) -> np.ndarray[Any, Any]:
+    return cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def test_patients_pictures_and_numbers_are_there(ledger: Ledger, out: Path) -> None:
+    right = Reference((SAMPLES / "IDRiD_008.jpg").as_uri(), "r", "Patient 7", Eye.RIGHT, Grade(4))
+    left = Reference((SAMPLES / "IDRiD_138.jpg").as_uri(), "l", "Patient 7", Eye.LEFT)
+    run = ledger.fill("july", [right, left, *references("gone", "dark")], {"r": 4, "l": 0, "gone": 2})
+    fail(ledger.engine, run, "dark", "too_dark", Status.UNGRADABLE)
+    ledger.fill("june", references("x"), {"x": 1})
+
+    remarks = report(ledger, "july", out, baseline="june")
+
+    assert [remark.partition(":")[0] for remark in remarks] == [
+        "gone has no picture in the report",
+        "dark has no picture in the report",
+    ]
+    index = (out / "index.html").read_text()
+    for words in ("Patient 7", NEXT_STEPS["4"], "too_dark", "Too dark: photograph the eye again", "100.0 %"):
+        assert words in index
+    assert json.loads((out / "summary.json").read_text())["by_grade"] == {"0": 1, "1": 0, "2": 1, "3": 0, "4": 1}
+    images = held(out, "images-1")
+    assert [(image["id"], image["grade"], image["pictures"] is not None) for image in images] == [
+        ("r", 4, True), ("gone", 2, False), ("l", 0, True), ("dark", None, False),
+    ]  # fmt: skip
+    photograph, enhanced, colours = map(pixels, images[0]["pictures"])
+    assert (photograph.shape, enhanced.shape, colours.shape) == ((448, 448, 3), (160, 160, 3), (48, 48, 4))
+    assert colours[24, 24, 3] == 255
+    assert colours[0, 0, 3] == 0
+    (patient, *_) = held(out, "patients-1")
+    assert (patient["id"], patient["grade"], [eye["eye"] for eye in patient["eyes"]]) == (
+        "Patient 7",
+        4,
+        ["right", "left"],
+    )
+
+
+def test_page_says_what_the_colours_of_the_model_show(ledger: Ledger, out: Path) -> None:
+    ensemble = EnsembleManifest(
+        name="twice", members=(Member(manifest=MANIFEST, views=(View.AS_IS, View.MIRRORED)),), explained_outputs=(2, 2)
+    )
+    document = ensemble.model_dump(mode="json")
+    with writing(ledger.engine) as connection:
+        connection.execute(
+            models.insert().values(model_id=ensemble.model_id, name="twice", document=document, registered_at=NOON)
+        )
+    for run, model_id in (("july", MANIFEST.model_id), ("june", ensemble.model_id)):
+        ledger.fill(run, references(run), {run: 1})
+        with writing(ledger.engine) as connection:
+            connection.execute(runs.update().where(runs.c.name == run).values(model_id=model_id))
+    report(ledger, "july", out)
+    assert "Colours: what speaks for retinopathy, from grade 2 on for referral." in (out / "index.html").read_text()
+    assert "by Grad-CAM at <code>relu</code>" in (out / "index.html").read_text()
+    report(ledger, "june", out)
+    page = (out / "index.html").read_text()
+    assert "Colours: what speaks for grade 2 or worse." in page
+    # The members of an ensemble may differ in their last layer.
+    assert "by Grad-CAM</dd>" in page
+
+
+def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(ledger: Ledger, out: Path) -> None:
+    uri = (SAMPLES / "IDRiD_138.jpg").as_uri()
+    eyes = [Reference(uri, name, f"P{name}", Eye.RIGHT) for name in ("over", "missed", "begun", "unread")]
+    ledger.fill("july", eyes, {"over": 4, "missed": 0, "begun": 3, "unread": 1})
+    anna, ben = (person(ledger.engine, name) for name in ("anna", "ben"))
+
+    def say(who: Person, image_id: str, given: int, shown: int, readers: int) -> None:
+        verdict = Verdict(given, "<b>why</b>", f"graded:{shown}:{MANIFEST.model_id}", 0)
+        decide(ledger.engine, "july", image_id, who, verdict, default_readers=readers)
+
+    for image_id, given, shown in (("over", 0, 4), ("missed", 2, 0)):
+        say(anna, image_id, given, shown, readers=2)
+        say(ben, image_id, given, shown, readers=2)
+    say(anna, "begun", 3, 3, readers=2)
+
+    report(ledger, "july", out)
+
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["by_grade"] == {"0": 1, "1": 1, "2": 1, "3": 0, "4": 0}
+    assert summary["by_model_grade"] == {"0": 1, "1": 1, "2": 0, "3": 1, "4": 1}
+    assert (summary["readings"], summary["changed_by_readers"]) == ({"half_read": 1, "read": 2}, 2)
+    assert (summary["referable"], summary["patients_referable"], summary["patients_being_read"]) == (1, 1, 1)
+    images = {image["id"]: image for image in held(out, "images-1")}
+    assert [(name, image["grade"], image["status"]) for name, image in images.items()] == [
+        ("begun", None, "being read"), ("missed", 2, "graded"), ("unread", 1, "graded"), ("over", 0, "graded"),
+    ]  # fmt: skip
+    decided = images["over"]["reading"]
+    assert (decided["state"], decided["model"]) == ("read", 4)
+    assert [(one["reader"], one["kind"], one["grade"]) for one in decided["decisions"]] == [
+        ("anna", "reading", 0), ("ben", "reading", 0),
+    ]  # fmt: skip
+    # What the first of two said would bias the second one, and reasons are free text.
+    assert images["begun"]["reading"] == {"state": "half_read", "model": 3, "decisions": []}
+    assert "why" not in (out / "index.html").read_text()
+    assert images["unread"]["reading"] is None
+    assert all(image["pictures"] is not None for image in images.values())
+    with (out / "results.csv").open(newline="") as file:
+        final = {row["image_id"]: (row["grade"], row["final_grade"], row["decided_by"]) for row in csv.DictReader(file)}
+    assert final == {
+        "over": ("4", "0", "anna, ben"),
+        "missed": ("0", "2", "anna, ben"),
+        "begun": ("3", "", ""),
+        "unread": ("1", "1", ""),
+    }
+
+
+def test_photograph_that_cannot_be_graded_is_shown_without_an_overlay(ledger: Ledger, out: Path) -> None:
+    run = ledger.fill("july", [Reference((SAMPLES / "black-frame.jpg").as_uri(), "dark"), *references("gone")], {})
+    for name in ("dark", "gone"):
+        fail(ledger.engine, run, name, "too_dark", Status.UNGRADABLE)
+    report(ledger, "july", out)
+    dark, gone = held(out, "images-1")
+    photograph, enhanced, colours = dark["pictures"]
+    assert (pixels(photograph).shape, enhanced, colours) == ((448, 448, 3), None, None)
+    assert (dark["missing"], gone["pictures"]) == (None, None)
+    assert gone["missing"] == "no file at /gone.jpg"
+
+
+def test_tables_are_those_of_the_export(ledger: Ledger, out: Path) -> None:
+    ledger.fill("july", references("a", "b"), {"a": 3})
+    report(ledger, "july", out)
+    with (out / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image_id"], row["status"], row["grade"]) for row in rows] == [
+        ("a", "graded", "3"),
+        ("b", "queued", ""),
+    ]
+    assert pyarrow.parquet.read_table(out / "results.parquet").column("grade").to_pylist() == [3, None]
+
+
+def test_large_report_is_cut_into_parts_in_the_order_of_urgency(
+    ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_writing, "IMAGES_PER_PART", 2)
+    monkeypatch.setattr(report_writing, "PATIENTS_PER_PART", 3)
+    monkeypatch.setattr(report_writing, "WITHIN_PAGE_BYTES", 0)
+    names = [f"i{number}" for number in range(7)]
+    ledger.fill("july", references(*names), {name: number % 5 for number, name in enumerate(names)})
+    report(ledger, "july", out, pictures=False)
+    assert sorted(path.name for path in out.glob("*.js")) == [
+        *(f"images-{number}.js" for number in range(1, 5)), *(f"patients-{number}.js" for number in range(1, 4)),
+    ]  # fmt: skip
+    found = [re.findall(r'"id":"(\w+)"', (out / f"images-{number}.js").read_text()) for number in range(1, 5)]
+    assert found == [["i4", "i3"], ["i2", "i1"], ["i6", "i0"], ["i5"]]
+
+
+def test_large_run_has_pictures_of_referable_images_unless_asked(
+    ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_writing, "ALL_PICTURES_UP_TO", 1)
+    uris = {name: (SAMPLES / f"{name}.jpg").as_uri() for name in ("IDRiD_008", "IDRiD_138")}
+    ledger.fill("july", [Reference(uri, name) for name, uri in uris.items()], {"IDRiD_008": 4, "IDRiD_138": 0})
+    for asked, shown in ((False, [True, False]), (True, [True, True])):
+        remarks = report(ledger, "july", out / str(asked), all_pictures=asked)
+        assert [image["pictures"] is not None for image in held(out / str(asked), "images-1")] == shown
+        assert [remark.partition(" only")[0] for remark in remarks] == ["of a run of 2 images"] * (not asked)
+
+
+def test_run_that_is_still_going_on_tells_what_it_has(ledger: Ledger, out: Path) -> None:
+    ledger.fill("july", references("a", "b"), {})
+    report(ledger, "july", out)
+    index = (out / "index.html").read_text()
+    assert "<b>2</b> queued" in index
+    assert "Nobody is referable" in index
+
+
+def test_same_content_is_the_same_files_and_an_old_report_leaves_nothing(
+    ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.fill("july", references("a", "b"), {"a": 0, "b": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(report_writing, "WITHIN_PAGE_BYTES", 0)
+        report(ledger, "july", out, pictures=False)
+    assert (out / "images-1.js").exists()
+    written = []
+    for _ in range(2):
+        report(ledger, "july", out, pictures=False)
+        written.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert written[0] == written[1]
+    assert sorted(written[0]) == ["index.html", "results.csv", "results.parquet", "summary.json"]
+
+
+def test_report_that_is_stopped_leaves_no_page(ledger: Ledger, out: Path) -> None:
+    ledger.fill("july", references("a"), {"a": 0})
+    with pytest.raises(ReportStopped):
+        report(ledger, "july", out, goes_on=lambda: False)
+    assert not out.exists()
+
+
+def test_unknown_run_is_refused_and_one_that_nobody_began_is_told_of(ledger: Ledger, out: Path) -> None:
+    make_run(ledger.engine, "july", references("a"))
+    with pytest.raises(RunError, match="no run 'dawn'"):
+        report(ledger, "dawn", out / "dawn")
+    report(ledger, "july", out / "july")
+    assert "no worker has begun this run" in (out / "july" / "index.html").read_text()

@@ -1,0 +1,124 @@
+"""One step of learning is what the formulas say."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from worker.model.densenet_layout import ARCHITECTURE, HEAD
+from worker.model.network.build import assign_weights, build_network
+from worker.training.plan import DEFAULT_RECIPE, Plan
+from worker.training.trainer import Learner
+
+# Tracing and optimising the graph of a step takes 35 s of processor; a quick fit is in test_fit.
+pytestmark = pytest.mark.slow
+
+SIDE = 32
+PICTURES = np.random.default_rng(0).integers(0, 255, (4, SIDE, SIDE, 3), np.uint8)
+INPUTS = PICTURES.astype(np.float32) * (3.984375 / 255) - 2
+GRADES = np.array([0, 1, 3, 4])
+
+
+def make_plan(**changes: object) -> Plan:
+    fields = {
+        "manifest_sha256": "0" * 64,
+        "recipe": DEFAULT_RECIPE.model_copy(update={"input_size_px": SIDE}),
+        "precision": "float32",
+        "warm_up_share": 0.0,
+        **changes,
+    }
+    return Plan.model_validate(fields)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A learner that has taken one step, and what it was before."""
+
+    learner: Learner
+    before: dict[str, NDArray[np.generic]]
+    average_before: dict[str, NDArray[np.float32]]
+    loss: float
+
+
+def take_step(plan: Plan) -> Step:
+    learner = Learner(plan, 10, None)
+    before, average_before = learner.state(), learner.averaged_weights()
+    loss = learner.learn(tf.constant(PICTURES), tf.constant(GRADES))
+    return Step(learner, before, average_before, loss)
+
+
+@pytest.fixture(scope="module")
+def step() -> Step:
+    """Of a network that drops nothing out, so that its loss can be worked out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.training.trainer.DROPOUT_RATE", 0.0)
+        return take_step(make_plan())
+
+
+def as_network(weights: dict[str, NDArray[np.float32]]) -> keras.Sequential:
+    network = build_network(SIDE)
+    assign_weights(network, weights)
+    return network
+
+
+def test_average_begins_as_the_network_and_follows_it(step: Step) -> None:
+    kernel = "conv1_conv/kernel"
+    assert step.average_before[kernel].tobytes() == step.before["network/0"].tobytes()
+    after = step.learner.state()["network/0"]
+    # After the first step the decay is (1 + 1) / (10 + 1).
+    expected = step.average_before[kernel] + (1 - 2 / 11) * (after - step.average_before[kernel])
+    assert step.learner.averaged_weights()[kernel] == pytest.approx(expected, abs=1e-7)
+    assert np.abs(after - step.average_before[kernel]).max() > 1e-4
+
+
+def test_loss_is_the_cross_entropy_of_the_cumulative_targets(step: Step) -> None:
+    network = as_network(step.average_before)
+    features = np.asarray(network.get_layer(ARCHITECTURE)(INPUTS, training=True))
+    outputs = np.asarray(network.get_layer(HEAD)(features.mean(axis=(1, 2))), np.float64)
+    targets = np.array([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
+    assert step.loss == pytest.approx(-np.log(np.where(targets, outputs, 1 - outputs)).mean(), rel=1e-4)
+
+
+def test_judged_is_the_averaged_network(step: Step) -> None:
+    expected = np.asarray(as_network(step.learner.averaged_weights())(INPUTS, training=False))
+    assert step.learner.judge(PICTURES) == pytest.approx(expected, abs=1e-5)
+    assert step.learner.judge(PICTURES[:0]).shape == (0, 5)
+
+
+def test_same_plan_takes_the_same_step_and_another_seed_another() -> None:
+    first, again, other = (take_step(make_plan(seed=seed)) for seed in (0, 0, 1))
+    same = again.learner.state()
+    for name, array in first.learner.state().items():
+        assert array.tobytes() == same[name].tobytes(), name
+    assert other.before["network/0"].tobytes() != first.before["network/0"].tobytes()
+
+
+def test_restored_learner_goes_on_as_the_first_would_have() -> None:
+    first, restored = take_step(make_plan()).learner, Learner(make_plan(), 10, None)
+    restored.restore(first.state())
+    losses = [each.learn(tf.constant(PICTURES), tf.constant(GRADES)) for each in (first, restored)]
+    assert losses[0] == losses[1]
+    assert first.steps == restored.steps == 2
+    same = restored.state()
+    for name, array in first.state().items():
+        assert array.tobytes() == same[name].tobytes(), name
+
+
+def test_kernels_decay_and_nothing_else_does() -> None:
+    step = take_step(make_plan(learning_rate=1e-6, weight_decay=0.5e6))
+    networks = {name: array for name, array in step.before.items() if name.startswith("network/")}
+    after = step.learner.state()
+    for name, array in networks.items():
+        if array.ndim > 1:
+            # A decay of half of each kernel drowns the step itself.
+            assert after[name] == pytest.approx(array / 2, abs=1e-5), name
+        elif (array == 1).all() and not np.array_equal(after[name], array):
+            assert np.abs(after[name] - 1).max() < 0.4, name
+
+
+def test_policy_of_the_process_stays_as_it_was() -> None:
+    Learner(make_plan(precision="bfloat16"), 10, None)
+    assert keras.config.dtype_policy().name == "float32"

@@ -1,0 +1,1 @@
+"""How Celery takes messages: validation, the live queue, no delayed delivery."""

@@ -1,1 +1,0 @@
-"""The ledger's history, run by `worker.contract.migrate`."""

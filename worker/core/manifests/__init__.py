@@ -1,0 +1,1 @@
+"""Read manifests and label files, and check each image reference."""

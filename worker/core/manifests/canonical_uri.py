@@ -1,0 +1,46 @@
+"""Turn what people write for a photograph's place into one canonical URI."""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from worker.core.errors import ImageReferenceError
+from worker.core.storage.object_store import file_uri, object_uri
+from worker.core.uris import file_path, object_place
+
+MAX_URI_CHARS = 4096
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+STACK_ENTRY = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+def canonical_path(path: Path) -> Path:
+    """Absolute and without `..`; symbolic links stay, so that a volume can move behind one."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - pathlib's own either keeps `..` or follows links
+
+
+def canonical_uri(text: str, *, folder: Path) -> str:
+    """The `file://` or `s3://` URI, percent-encoded, of a URI or a path; a relative path starts at `folder`.
+
+    Only an entry of a stack keeps its fragment: `file:///stack.npy#7`.
+    Raises ValueError with a sentence for anything else.
+    """
+    if len(text) > MAX_URI_CHARS:
+        raise ValueError(f"{len(text)} characters, the limit is {MAX_URI_CHARS}")
+    scheme = SCHEME.match(text)
+    if scheme is None:
+        return file_uri(canonical_path(folder / text))
+    if scheme[1].lower() not in ("file", "s3"):
+        raise ValueError(f"the scheme {scheme[1]!r} is neither file nor s3")
+    try:
+        uri = (
+            object_uri(*object_place(text)) if scheme[1].lower() == "s3" else file_uri(canonical_path(file_path(text)))
+        )
+    except ImageReferenceError as error:
+        raise ValueError(error.detail) from error
+    fragment = urlsplit(text).fragment if "#" in text else ""
+    if not fragment:
+        return uri
+    if not uri.endswith(".npy") or not STACK_ENTRY.fullmatch(fragment):
+        raise ValueError(f"{text!r} has a fragment; a # in a name is written %23")
+    return f"{uri}#{fragment}"

@@ -1,0 +1,1 @@
+"""The broker: queues, transports and delivery settings."""

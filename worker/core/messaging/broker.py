@@ -1,0 +1,163 @@
+"""The broker: one Celery application for producers and workers, and the only way onto its queues."""
+
+from collections.abc import Sequence
+
+from amqp import AMQPError
+from amqp.exceptions import MessageNacked
+from celery import Celery
+from kombu import Queue as KombuQueue
+from kombu.exceptions import OperationalError
+from kombu.transport import TRANSPORT_ALIASES
+from redis import RedisError
+
+from worker.core.errors import BrokerError
+from worker.core.messages import GradeChunk, Message, WriteReport
+from worker.core.settings import Settings
+from worker.core.telemetry.tracing import Tracing
+from worker.core.vocabulary import Queue
+
+GRADE_CHUNK = "fundus.grade_chunk"
+WRITE_REPORT = "fundus.write_report"
+NIGHTLY = "fundus.nightly"
+MORNING = "fundus.morning"
+RETENTION = "fundus.retention"
+SOCKET_TIMEOUT_S = 10
+HEARTBEAT_S = 30
+DELIVERY_LIMIT = 20
+"""RabbitMQ drops a message that workers have lost so often; the ledger still has its images, and sends them again."""
+
+_TRANSPORTS = {
+    "redis": "worker.core.messaging.redis_transport:Transport",
+    "rediss": "worker.core.messaging.redis_transport:Transport",
+    "amqp": "worker.core.messaging.rabbitmq_transport:Transport",
+    "amqps": "worker.core.messaging.rabbitmq_transport:SecureTransport",
+}
+_FAULTS = (OperationalError, OSError, RedisError, AMQPError, MessageNacked)
+"""Kombu wraps its clients' errors when it sends, and lets them through when it looks."""
+
+
+def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Celery:
+    """A Celery application bound to the broker of `settings`; SQL is the record, so there is no result backend.
+
+    `service` is what traces call this process. Raises SettingsError.
+    """
+    TRANSPORT_ALIASES.update(_TRANSPORTS)
+    app = Celery("fundus", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_queues=[_declared(name, amqp=_is_amqp(settings)) for name in settings.queue_names],
+        task_create_missing_queues=False,
+        task_default_queue=Queue.BULK,
+        task_acks_late=True,
+        # A chunk that raises is acknowledged: its rows stay queued and the reconciler sends them again.
+        task_acks_on_failure_or_timeout=True,
+        worker_send_task_events=True,
+        worker_prefetch_multiplier=1,
+        worker_pool="threads",
+        worker_consumer="worker.consumer.consumer:Consumer",
+        worker_concurrency=settings.concurrency,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_enable_remote_control=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=0,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=SOCKET_TIMEOUT_S,
+        broker_heartbeat=HEARTBEAT_S,
+        broker_transport_options=_transport_options(settings),
+        enable_utc=True,
+        timezone="UTC",
+    )
+    app.tracing = Tracing(settings.otlp_url, service=service)
+    return app
+
+
+def broker_queue(app: Celery, queue: Queue) -> KombuQueue:
+    """A queue as the broker of `app` keeps it; on RabbitMQ a quorum queue, on the disks of most of its nodes."""
+    return _declared(queue, amqp=str(app.conf.broker_url).startswith("amqp"))
+
+
+def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -> None:
+    """Put one chunk on a queue. Raises BrokerError after a few tries; the rows stay queued in the ledger."""
+    try:
+        with app.tracing.sending(run=run_name, images=len(chunk.image_ids), queue=str(queue)) as headers:
+            _send(app, GRADE_CHUNK, chunk, queue, f"run={run_name}, images={len(chunk.image_ids)}", headers)
+    except _FAULTS as error:
+        raise BrokerError(
+            f"cannot send {len(chunk.image_ids)} images of run {run_name} to queue {queue}: {_reason(error)}"
+        ) from error
+
+
+def send_report(app: Celery, run_id: int, *, run_name: str) -> None:
+    """Ask for the report of a run, behind the bulk: no clinic waits for it. Raises BrokerError; it stays owed then."""
+    try:
+        with app.tracing.sending("report", run=run_name, queue=str(Queue.BULK)) as headers:
+            _send(app, WRITE_REPORT, WriteReport(run_id=run_id), Queue.BULK, f"run={run_name}", headers)
+    except _FAULTS as error:
+        raise BrokerError(f"cannot send for the report of run {run_name}: {_reason(error)}") from error
+
+
+def waiting(app: Celery, queue: Queue) -> int:
+    """Messages on a queue that no worker holds. Raises BrokerError."""
+    try:
+        with app.connection_for_read() as connection, connection.channel() as channel:
+            return int(broker_queue(app, queue).bind(channel).queue_declare(passive=False).message_count)
+    except _FAULTS as error:
+        raise BrokerError(f"cannot look at queue {queue}: {_reason(error)}") from error
+
+
+def split(image_ids: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """Consecutive slices of at most `size`."""
+    return [tuple(image_ids[start : start + size]) for start in range(0, len(image_ids), size)]
+
+
+def _is_amqp(settings: Settings) -> bool:
+    return settings.broker_url.get_secret_value().startswith("amqp")
+
+
+def _declared(queue: Queue, *, amqp: bool) -> KombuQueue:
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT} if amqp else None
+    return KombuQueue(queue, queue_arguments=arguments)
+
+
+def _send(app: Celery, task: str, message: Message, queue: Queue, shown: str, headers: dict[str, str]) -> None:
+    app.send_task(
+        task,
+        kwargs={"message": message.encode()},
+        headers=headers,
+        # By name, only the queues that this process consumes would be known.
+        queue=broker_queue(app, queue),
+        # Of RabbitMQ: taken, and onto a queue.
+        confirm_timeout=SOCKET_TIMEOUT_S,
+        mandatory=True,
+        # What Flower and the worker's log show.
+        argsrepr="()",
+        kwargsrepr=shown,
+        retry=True,
+        retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
+    )
+
+
+def _transport_options(settings: Settings) -> dict[str, object]:
+    if _is_amqp(settings):
+        # Sent is what the broker has confirmed.
+        return {"confirm_publish": True, "read_timeout": SOCKET_TIMEOUT_S, "write_timeout": SOCKET_TIMEOUT_S}
+    return {
+        # Live before bulk, in the order of the queues.
+        "queue_order_strategy": "priority",
+        "visibility_timeout": settings.visibility_timeout_s,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "retry_on_timeout": True,
+    }
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost words: Kombu wraps the client's error in its own."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}"

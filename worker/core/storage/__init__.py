@@ -1,0 +1,1 @@
+"""Object storage: object keys, S3 and folder stores, source images."""

@@ -1,0 +1,1 @@
+"""Logs, traces, heartbeat and alerts."""

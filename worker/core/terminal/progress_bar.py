@@ -1,0 +1,51 @@
+"""The bar of work that takes a while: how many, how fast, how long still, and what went wrong so far."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.text import Text
+
+from worker.core.terminal.output import BAR_STYLE, duration
+
+_BAR_COLUMNS = 14
+
+
+def progress_bar(console: Console, *, unit: str = "images") -> Progress:
+    """A bar that goes with the work; nothing at all where the console is no terminal, and one line of 80 columns.
+
+    A task's field `errors` is a sentence on what went wrong so far. unit: what its pace counts.
+    """
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(_BAR_COLUMNS, complete_style=BAR_STYLE, pulse_style=BAR_STYLE),
+        MofNCompleteColumn(),
+        _Pace(unit),
+        _Left(),
+        _Errors(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+class _Pace(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        rate = task.finished_speed or task.speed
+        return Text("" if not rate else f"{rate:,.1f} {self._unit}/s")
+
+
+class _Left(ProgressColumn):
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        seconds = None if task.finished else task.time_remaining
+        return Text("" if seconds is None else f"{duration(seconds)} left")
+
+
+class _Errors(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("errors", ""), style="yellow")

@@ -1,0 +1,50 @@
+"""Hold a night against one of its programme that was well."""
+
+from datetime import date
+
+from sqlalchemy import Engine, exists, or_, select
+
+from worker.core.vocabulary import Status
+from worker.evaluation.drift.psi import Drift, Verdict, measure_drift
+from worker.evaluation.labelled import Run, find_graded_run
+from worker.ledger.database import reading
+from worker.ledger.schema import gradings, nights, runs
+
+
+def measure_night(engine: Engine, name: str, programme: str, night: date, baseline: str | None) -> Drift | None:
+    """The drift of a night's run, against `baseline` or else the programme's last night that was well.
+
+    None where there is nothing to compare: no image was graded, or no earlier night by the same model was.
+    Raises RunError when the run `baseline` does not exist or has no graded image, DatabaseError.
+    """
+    run = find_graded_run(engine, name)
+    if not _has_graded(engine, run):
+        return None
+    chosen = baseline or _last_that_was_well(engine, run, programme, night)
+    return None if chosen is None else measure_drift(engine, run, find_graded_run(engine, chosen))
+
+
+def _has_graded(engine: Engine, run: Run) -> bool:
+    with reading(engine) as connection:
+        graded = exists().where(gradings.c.run_id == run.run_id, gradings.c.status == Status.GRADED)
+        return bool(connection.scalar(select(graded)))
+
+
+def _last_that_was_well(engine: Engine, run: Run, programme: str, night: date) -> str | None:
+    graded = exists().where(gradings.c.run_id == runs.c.run_id, gradings.c.status == Status.GRADED)
+    query = (
+        select(runs.c.name)
+        .join(nights, nights.c.run_id == runs.c.run_id)
+        .where(
+            nights.c.programme == programme,
+            nights.c.night < night,
+            nights.c.closed_at.is_not(None),
+            or_(nights.c.verdict.is_(None), nights.c.verdict != Verdict.DRIFT),
+            runs.c.model_id == run.model_id,
+            graded,
+        )
+        .order_by(nights.c.night.desc())
+        .limit(1)
+    )
+    with reading(engine) as connection:
+        return connection.scalar(query)

@@ -1,0 +1,1 @@
+"""From image bytes to pixels: headers, decoding, field of view, gradability, enhancement, overlay."""

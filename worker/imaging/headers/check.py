@@ -1,0 +1,42 @@
+"""Tell a picture's format and size by its first bytes, and refuse what is none, too large or cut short."""
+
+from worker.core.errors import ImageDecodeError, ImageFormatError, ImageTooLargeError
+from worker.imaging.headers import bmp, jpeg, png, tiff, webp
+from worker.imaging.headers.header import Header, ImageFormat, Limits
+
+
+def check_header(data: bytes, limits: Limits) -> Header:
+    """Format and size of a picture, from its bytes alone; its name is never asked.
+
+    Raises ImageFormatError for other formats, ImageTooLargeError beyond the limits, ImageDecodeError for a file that is
+    damaged or cut short. No pixel is decoded: a file of 1 MB may claim 900 million of them.
+    """
+    if len(data) > limits.max_image_bytes:
+        raise ImageTooLargeError(f"{len(data):,} bytes, limit {limits.max_image_bytes:,}")
+    header = _read_header(data)
+    pixels = header.width * header.height
+    if header.width < 1 or header.height < 1:
+        raise ImageDecodeError(f"{header.format} of {header.width} x {header.height} pixels")
+    if pixels > limits.max_image_pixels:
+        claim = f"{header.format} of {header.width} x {header.height} = {pixels:,} pixels"
+        raise ImageTooLargeError(f"{claim}, limit {limits.max_image_pixels:,}")
+    if header.format is ImageFormat.PNG:
+        png.check_png(data)
+    return header
+
+
+def _read_header(data: bytes) -> Header:
+    if data.startswith(jpeg.MAGIC):
+        return jpeg.read_jpeg(data)
+    if data.startswith(png.MAGIC):
+        return png.read_png(data)
+    if data.startswith(tiff.MAGICS):
+        return tiff.read_tiff(data)
+    if data.startswith(webp.MAGIC) and data[8:12] == webp.FORM:
+        return webp.read_webp(data)
+    if data.startswith(bmp.MAGIC):
+        return bmp.read_bmp(data)
+    if not data:
+        raise ImageFormatError("0 bytes")
+    accepted = ", ".join(ImageFormat)
+    raise ImageFormatError(f"{len(data):,} bytes that begin with {data[:8].hex(' ')} are none of {accepted}")

@@ -1,0 +1,1 @@
+"""Grade chunks of images: runtime, pipeline, batcher and what keeps them going."""

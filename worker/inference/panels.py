@@ -1,0 +1,80 @@
+"""Grade a few photographs by a worker's own steps and draw each as a row of one picture."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.core.errors import FundusError, ImageError, ServiceError, Ungradable
+from worker.core.settings import Settings
+from worker.core.storage.object_store import Storage, file_uri
+from worker.core.uris import scheme_of
+from worker.imaging.photograph import Prepared
+from worker.imaging.sandbox.pool import DecoderPool
+from worker.imaging.steps.fetch import fetch_photograph
+from worker.imaging.steps.overlay import colour_table, encode_overlay, render_overlay
+from worker.imaging.steps.panel import PREPROCESSED, draw_panel, render_panel
+from worker.model.bundle.bundle import load_bundle
+from worker.model.decide_grade import decide_grade
+from worker.model.engines.factory import make_engine
+from worker.model.engines.protocol import Engine
+
+MOST_IMAGES = 64
+"""A picture of more rows than this can be opened by hardly anything."""
+
+
+def draw_panels(
+    settings: Settings, images: Sequence[str], references: Mapping[str, int], *, remark: Callable[[str], object]
+) -> bytes:
+    """A PNG of one row per image: photograph, what the network saw, overlay.
+
+    images: at most MOST_IMAGES files or `s3://` references. references: reference grades by file name without suffix.
+    `remark` is called for each image without a grade, whose row says why.
+    Raises ModelError for a bundle that cannot be used, SettingsError for an unknown colour map.
+    """
+    colour_table(settings.overlay_colours)
+    bundle = load_bundle(settings.model)
+    storage = Storage(settings)
+    pool = DecoderPool(bundle.recipe, settings)
+    rows = []
+    try:
+        engine = make_engine(settings.engine, bundle)
+        for image in images:
+            name = image.rpartition("/")[2]
+            try:
+                prepared = _prepare(storage, pool, image, settings)
+            except (ImageError, Ungradable, ServiceError) as error:
+                remark(f"{name}: [{error.code}] {error.detail}")
+                rows.append(_empty_row(name, error, settings.overlay_size_px))
+            else:
+                rows.append(_draw_row(engine, prepared, name, references.get(Path(name).stem), settings))
+    finally:
+        pool.close()
+    return encode_overlay(np.vstack(rows), "png", settings.overlay_quality)
+
+
+def _prepare(storage: Storage, pool: DecoderPool, image: str, settings: Settings) -> Prepared:
+    uri = image if scheme_of(image) in ("s3", "file") else file_uri(Path(image))
+    return pool.submit(fetch_photograph(storage, uri, max_bytes=settings.max_image_bytes)).result()
+
+
+def _draw_row(
+    engine: Engine, prepared: Prepared, name: str, reference: int | None, settings: Settings
+) -> NDArray[np.uint8]:
+    prediction = engine.predict([prepared.enhanced])[0]
+    decision = decide_grade(prediction, engine.bundle)
+    overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
+    known = "" if reference is None else f", reference {reference}"
+    titles = (_in_ascii(name), f"graded {decision.grade:d}{known}")
+    return draw_panel(prepared, overlay, titles, settings.overlay_size_px)
+
+
+def _empty_row(name: str, error: FundusError, side_px: int) -> NDArray[np.uint8]:
+    black = np.zeros((8, 8, 3), np.uint8)
+    return render_panel([black] * 3, [_in_ascii(name), PREPROCESSED, f"no grade: {error.code}"], side_px)
+
+
+def _in_ascii(name: str) -> str:
+    """OpenCV's letters are these."""
+    return name.encode("ascii", "replace").decode()

@@ -1,0 +1,121 @@
+"""What a worker process holds while it lives: the model, its connections, its threads and its duties."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from worker.core.messaging.broker import send_report, waiting
+from worker.core.periodic import Periodic
+from worker.core.storage.object_store import Storage
+from worker.core.telemetry.heartbeat import BEAT_EVERY_S, end_beating
+from worker.imaging.sandbox.pool import DecoderPool
+from worker.imaging.steps.overlay import colour_table, draw_in_one_thread
+from worker.inference.batcher import Batcher
+from worker.inference.metrics import Metrics
+from worker.inference.pipeline import Pipeline
+from worker.inference.progress_log import TELL_EVERY_S, Pace
+from worker.inference.watchdog import Progress, Watchdog, end_process
+from worker.ledger.database import connect
+from worker.ledger.leases import register_model
+from worker.ledger.migrate import require_current
+from worker.maintenance.reconciler import reconcile
+from worker.model.bundle.ensemble import load_model
+from worker.model.engines.factory import make_engine
+from worker.report.job import ReportDuty
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from worker.core.messages import GradeChunk
+    from worker.core.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Runtime:
+    """Built and warm before the first message is taken; closed after the last chunk has been settled."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        """Raises UsageError, ModelError or DatabaseError when the worker could not do its work."""
+        colour_table(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
+        draw_in_one_thread()
+        self.progress = progress = Progress()
+        metrics = Metrics(lambda: progress.chunks, app.tracing.stage)
+        self._stop_serving = metrics.serve(settings.metrics_host, settings.metrics_port)
+        database = connect(settings, pool_size=settings.concurrency + 2)
+        require_current(database)
+        bundle = load_model(settings.model)
+        register_model(database, bundle.model_id, bundle.name, bundle.manifest.model_dump(mode="json"))
+        self._decoders = DecoderPool(bundle.recipe, settings, further=bundle.further_recipes)
+        engine = make_engine(settings.engine, bundle)
+        engine.warm_up(settings.max_batch_size)
+        self._batcher = Batcher(
+            metrics.timed(engine.predict), max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
+        )
+        storage = Storage(settings, connections=settings.transfer_threads)
+        self._pipeline = Pipeline(
+            settings,
+            database,
+            storage,
+            bundle,
+            self._decoders,
+            self._batcher,
+            progress,
+            metrics,
+            send_for_report=lambda run_id, run_name: send_report(app, run_id, run_name=run_name),
+        )
+        self._reports = ReportDuty(database, settings, progress.step)
+        watchdog = Watchdog(
+            progress,
+            lambda: sum(waiting(app, queue) for queue in settings.queue_names),
+            end=end_process,
+        )
+        watchdog.look()
+        holder = str(uuid4())
+        self._duties = [
+            Periodic("leases", self._pipeline.renew_leases, every_s=settings.lease_s / 3),
+            Periodic(
+                "reconciler",
+                lambda: metrics.reconciled(reconcile(database, app, settings, holder=holder)),
+                every_s=settings.reconcile_every_s,
+            ),
+            Periodic("watchdog", watchdog.look, every_s=BEAT_EVERY_S),
+            Periodic("pace", Pace(database, metrics.outcomes).tell, every_s=TELL_EVERY_S),
+        ]
+        self._database = database
+        log.info(
+            "ready",
+            model=bundle.name,
+            model_id=bundle.model_id,
+            device=engine.device,
+            batch_size=settings.max_batch_size,
+            queues=settings.queues,
+            chunks_in_flight=settings.concurrency,
+        )
+
+    def grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
+        """See `Pipeline.grade_chunk`."""
+        return self._pipeline.grade_chunk(chunk, urgent=urgent)
+
+    def write_report(self, run_id: int) -> bool:
+        """See `ReportDuty.write`. It is work: the watchdog lets it take its time as long as it goes on."""
+        with self.progress.chunk():
+            return self._reports.write(run_id)
+
+    def stop_reports(self) -> None:
+        """A report under way is left to another worker: no shutdown waits for it."""
+        self._reports.stop()
+
+    def close(self) -> None:
+        """Stop in the order in which work flows. After a warm shutdown no chunk is in flight any more."""
+        for duty in self._duties:
+            duty.stop()
+        end_beating()
+        self._pipeline.close()
+        self._batcher.close()
+        self._decoders.close()
+        self._database.dispose()
+        self._stop_serving()

@@ -1,0 +1,1 @@
+"""All SQL: schema, migrations, leases, runs, completion, status, export and retention."""

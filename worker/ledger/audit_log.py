@@ -1,0 +1,59 @@
+"""The audit trail: who did what to which run, when, with which version. Rows are added and never changed."""
+
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from worker import __version__
+from worker.core.vocabulary import Action
+from worker.ledger.database import reading
+from worker.ledger.schema import audit
+
+MAX_ACTOR_CHARS = 255
+
+
+def record(
+    connection: Connection, action: Action, by: str | None = None, /, *, run: str | None = None, **details: Any
+) -> None:
+    """Add one row in the caller's transaction: what was not done leaves none, and nothing is done without one.
+
+    by: the console's user, for whom this process acts. details: JSON types. No patient, no credential and no image's
+    reference belongs there.
+    """
+    who = actor() if by is None else f"{by} in {actor()}"[:MAX_ACTOR_CHARS]
+    connection.execute(
+        # Inline: to be told the new row's number, a program would need the right to read the trail.
+        insert(audit)
+        .inline()
+        .values(at=datetime.now(UTC), actor=who, action=action, run=run, details=details, version=__version__)
+    )
+
+
+@cache
+def actor() -> str:
+    """`USER@MACHINE`, by the process's real user id: an environment variable could name anybody."""
+    uid = os.getuid()
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's user has no entry
+        user = f"uid-{uid}"
+    return f"{user}@{socket.gethostname()}"[:MAX_ACTOR_CHARS]
+
+
+def read_trail(engine: Engine, *, run: str | None, last: int) -> Iterator[dict[str, Any]]:
+    """The latest `last` entries, of one run or of all, oldest first, as JSON types. Raises DatabaseError."""
+    query = select(audit).order_by(audit.c.audit_id.desc()).limit(last)
+    if run is not None:
+        query = query.where(audit.c.run == run)
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    for row in reversed(rows):
+        entry = row._asdict()
+        at: datetime = entry.pop("at")
+        yield {"at": at.isoformat(), **entry}

@@ -1,0 +1,47 @@
+"""When is a run finished? Counted in SQL, in a transaction of its own, by whoever settled last."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+
+from worker.core.vocabulary import Queue, RunState, Status
+from worker.ledger.report_leases import owe_report
+from worker.ledger.schema import gradings, runs
+
+
+def finish_if_settled(connection: Connection, run_id: int, *, report: bool) -> bool:
+    """Finish a running run that has no queued image left; true for the one caller that did.
+
+    With `report` the run owes a report from then on, unless it is one photograph of a clinic's: that is looked at in
+    the console, and would cost four objects and a second decoding each.
+
+    Call it after the settling transaction has committed: two workers that settle the last two chunks at the same
+    time would each still see the other's images queued.
+    """
+    finished = connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run_id, _is_settled())
+        .values(state=RunState.FINISHED, finished_at=datetime.now(UTC))
+    )
+    if finished.rowcount != 1:
+        return False
+    if report and not _is_one_live_image(connection, run_id):
+        owe_report(connection, run_id)
+    return True
+
+
+def settled_runs(connection: Connection) -> list[int]:
+    """The running runs that have no queued image left."""
+    return list(connection.execute(select(runs.c.run_id).where(_is_settled())).scalars())
+
+
+def _is_one_live_image(connection: Connection, run_id: int) -> bool:
+    if connection.scalar(select(runs.c.queue).where(runs.c.run_id == run_id)) != Queue.LIVE:
+        return False
+    some = select(gradings.c.image_id).where(gradings.c.run_id == run_id).limit(2).subquery()
+    return connection.scalar(select(func.count()).select_from(some)) == 1
+
+
+def _is_settled() -> ColumnElement[bool]:
+    queued = exists().where(gradings.c.run_id == runs.c.run_id, gradings.c.status == Status.QUEUED)
+    return (runs.c.state == RunState.RUNNING) & ~queued

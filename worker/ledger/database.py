@@ -1,0 +1,136 @@
+"""Connections to the ledger: one engine, two kinds of transaction, one clock, errors translated."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Float
+
+from worker.core.errors import DatabaseError, SettingsError
+from worker.core.settings import Settings
+
+BUSY_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 120
+IDLE_IN_TRANSACTION_TIMEOUT_S = 30
+"""Of a client whose machine is gone, the server would keep the locks until TCP gives up, which takes hours."""
+KEEPALIVES = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+"""The same in the other direction: an answer that will never come is waited for this long."""
+
+
+class epoch_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
+    """Seconds since 1970 on the database's clock, so that leases do not depend on the workers' clocks."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(epoch_now, "sqlite")
+def _epoch_sqlite(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(epoch_now, "postgresql")
+def _epoch_postgresql(*_: Any, **__: Any) -> str:
+    # now() and not clock_timestamp(): a volatile function would keep the planner off the index on due_at.
+    return "CAST(extract(epoch FROM now()) AS double precision)"
+
+
+def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
+    """An engine for the ledger; nothing is reached yet. Raises SettingsError for an address that cannot be parsed."""
+    try:
+        url = make_url(settings.database_url.get_secret_value())
+    except (SQLAlchemyError, ValueError):
+        raise SettingsError(
+            "FUNDUS_DATABASE_URL: not an address of the form scheme://user:password@host/name"
+        ) from None
+    if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise SettingsError("FUNDUS_DATABASE_URL: a ledger in memory is seen by no other process: sqlite:///FILE")
+        engine = create_engine(
+            url,
+            hide_parameters=True,
+            connect_args={"timeout": BUSY_TIMEOUT_S},
+            pool_size=pool_size,
+            max_overflow=pool_size,
+        )
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        # An error that repeats a statement's values would put patient ids into a log.
+        hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_timeout=BUSY_TIMEOUT_S,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "options": (
+                f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={BUSY_TIMEOUT_S}s -c timezone=UTC"
+                f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_S}s"
+            ),
+            **KEEPALIVES,
+        },
+    )
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads. Raises DatabaseError when the ledger does not answer."""
+    with _translated(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes; committed at the end, rolled back on any error. Raises DatabaseError."""
+    with (
+        _translated(),
+        engine.connect().execution_options(fundus_writes=True) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    # InternalError: read-only for now, as after a failover or when a provider sees a disk run full.
+    except (OperationalError, InterfaceError, InternalError, PoolTimeoutError) as error:
+        raise DatabaseError(_first_line(error)) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseError(_first_line(error)) from error
+        raise
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    """The driver's own words, without the statement and its parameters."""
+    return (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction handling starts them late and commits on DDL; `_begin_sqlite` takes over.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that turns into a writer fails at once instead of waiting for its turn.
+    writes = connection.get_execution_options().get("fundus_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,111 @@
+"""Write one row per image of a run to a file, in pages, in flat memory."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import ColumnElement, Engine, select
+
+from worker.core.errors import UsageError
+from worker.core.storage.object_store import ObjectStore
+from worker.core.vocabulary import Action, Status
+from worker.ledger.audit_log import record
+from worker.ledger.database import reading, writing
+from worker.ledger.export_formats import Format, open_writer
+from worker.ledger.final_grades import Decision, read_decisions, tell_decisions, with_final_grades
+from worker.ledger.review_schema import decisions
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings, images
+
+PAGE_ROWS = 5000
+
+_OUTPUTS = ("p_ge1", "p_ge2", "p_ge3", "p_ge4")
+
+
+def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, out: Path) -> int:
+    """Write the run's images to `out` in the order of their ids; the number of rows.
+
+    A run that is still going on gives what it has. The file appears whole, or not at all.
+    Raises UsageError when it cannot be written or the format's library is missing, DatabaseError from the ledger.
+    """
+    with writing(engine) as connection:
+        # Before the first row leaves: an export that breaks off has shown some.
+        record(connection, Action.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        try:
+            rows = write_rows(engine, overlays, run, fmt, part)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
+    return rows
+
+
+def write_rows(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, file: Path) -> int:
+    """Write the run's images to a new file; the number of rows. Raises OSError, UsageError and DatabaseError."""
+    rows = 0
+    with open_writer(fmt, file) as write:
+        for page in _pages(engine, overlays, run):
+            write(page)
+            rows += len(page)
+    return rows
+
+
+def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dict[str, Any]]]:
+    query = with_final_grades(
+        select(
+            gradings.c.image_id,
+            images.c.uri,
+            images.c.patient_id,
+            images.c.eye,
+            gradings.c.status,
+            gradings.c.grade,
+            *(gradings.c[name] for name in _OUTPUTS),
+            gradings.c.referable,
+            gradings.c.flags,
+            gradings.c.disagreement,
+            gradings.c.model_id,
+            gradings.c.overlay_key,
+            gradings.c.error_code,
+            gradings.c.error_detail,
+            gradings.c.attempts,
+            images.c.reference_grade,
+            gradings.c.settled_at,
+        )
+        .join(images, images.c.image_id == gradings.c.image_id)
+        .where(gradings.c.run_id == run.run_id)
+        .order_by(gradings.c.image_id)
+        .limit(PAGE_ROWS)
+    )
+    after = ""
+    while True:
+        with reading(engine) as connection:
+            page = connection.execute(query.where(gradings.c.image_id > after)).all()
+            if not page:
+                return
+            decided = read_decisions(connection, run.run_id, run.name, _between(page[0].image_id, page[-1].image_id))
+        yield [_exported(row, overlays, decided.get(row.image_id, ())) for row in page]
+        after = page[-1].image_id
+
+
+def _between(first: str, last: str) -> ColumnElement[bool]:
+    return decisions.c.image_id.between(first, last)
+
+
+def _exported(row: Any, overlays: ObjectStore, decided: Sequence[Decision]) -> dict[str, Any]:
+    cells: dict[str, Any] = row._asdict()
+    key, settled_at = cells.pop("overlay_key"), cells.pop("settled_at")
+    cells |= {name: _shortest(cells[name]) for name in (*_OUTPUTS, "disagreement")}
+    cells["overlay_uri"] = None if key is None else overlays.uri(key)
+    cells["decisions"] = tell_decisions(decided) or None
+    cells["graded_at"] = settled_at if row.status == Status.GRADED else None
+    return cells
+
+
+def _shortest(value: float | None) -> float | None:
+    """The shortest decimal that is the same float32: SQLite widens to 64 bits, PostgreSQL does not."""
+    return None if value is None else float(str(np.float32(value)))

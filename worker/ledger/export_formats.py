@@ -1,0 +1,87 @@
+"""Write exported rows as CSV, JSON lines or Parquet."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from worker.core.errors import UsageError
+
+COLUMNS = (
+    "image_id", "uri", "patient_id", "eye", "status", "grade", "p_ge1", "p_ge2", "p_ge3", "p_ge4", "referable", "flags",
+    "disagreement", "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
+    "review", "final_grade", "decided_by", "decided_at", "decisions",
+)  # fmt: skip
+"""Of every format, in this order."""
+
+Write = Callable[[Sequence[dict[str, Any]]], object]
+"""Takes one page of rows by column name."""
+
+
+class Format(StrEnum):
+    """What an export can be written as."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+def open_writer(fmt: Format, path: Path) -> AbstractContextManager[Write]:
+    """A writer that finishes the file on leaving. Raises OSError, or UsageError when Parquet's library is missing."""
+    return {Format.CSV: _csv, Format.JSONL: _json_lines, Format.PARQUET: _parquet}[fmt](path)
+
+
+@contextmanager
+def _csv(path: Path) -> Iterator[Write]:
+    """None is an empty cell; truth is `true` or `false`; moments are ISO 8601 in UTC."""
+    with path.open("x", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        yield lambda page: writer.writerows([_csv_cell(row[column]) for column in COLUMNS] for row in page)
+
+
+@contextmanager
+def _json_lines(path: Path) -> Iterator[Write]:
+    with path.open("x", encoding="utf-8") as file:
+        yield lambda page: file.writelines(
+            json.dumps({column: row[column] for column in COLUMNS}, default=datetime.isoformat, ensure_ascii=False)
+            + "\n"
+            for row in page
+        )
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Write]:
+    try:
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+    except ImportError as error:
+        raise UsageError(
+            "Parquet needs the extra `worker`: pip install 'fundus-grading[worker]', or choose csv or jsonl",
+            code="extra_missing",
+        ) from error
+    kinds = {
+        "grade": pa.int8(),
+        **dict.fromkeys(("p_ge1", "p_ge2", "p_ge3", "p_ge4", "disagreement"), pa.float32()),
+        "referable": pa.bool_(),
+        "attempts": pa.int16(),
+        "reference_grade": pa.int8(),
+        "graded_at": pa.timestamp("us", tz="UTC"),
+        "final_grade": pa.int8(),
+        "decided_at": pa.timestamp("us", tz="UTC"),
+    }
+    schema = pa.schema([(column, kinds.get(column, pa.string())) for column in COLUMNS])
+    with path.open("xb") as file, ParquetWriter(file, schema) as writer:
+        yield lambda page: writer.write_table(pa.Table.from_pylist(list(page), schema=schema))
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value

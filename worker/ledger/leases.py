@@ -1,0 +1,262 @@
+"""Lease, renew, settle and release images: the worker's half of the ledger, two transactions a chunk."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from sqlalchemy import and_, bindparam, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.core.errors import MessageError, ModelError
+from worker.core.vocabulary import Action, RunState, Status
+from worker.ledger.audit_log import record
+from worker.ledger.completion import finish_if_settled, settled_runs
+from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.report_leases import owes_report
+from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Engine
+
+    from worker.core.errors import ServiceError
+    from worker.core.messages import GradeChunk
+    from worker.core.predictions import Outcome
+
+MODEL_MISMATCH_PAUSE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedImage:
+    """One image that this worker alone may grade now; `attempts` counts this one."""
+
+    image_id: str
+    uri: str
+    sha256: str | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The images of one chunk that were free to take; may be empty. `unknown`: how many ids are none of the run's."""
+
+    token: str
+    run_id: int
+    run_name: str
+    images: tuple[LeasedImage, ...]
+    unknown: int = 0
+
+
+def register_model(engine: Engine, model_id: str, name: str, document: dict[str, Any]) -> None:
+    """Make the model known to the ledger; once is enough."""
+    row = {"model_id": model_id, "name": name, "document": document, "registered_at": datetime.now(UTC)}
+    with suppress(IntegrityError), writing(engine) as connection:  # another worker may be first
+        if connection.execute(select(models.c.model_id).where(models.c.model_id == model_id)).first() is None:
+            connection.execute(insert(models).values(row))
+            record(connection, Action.REGISTER_MODEL, model_id=model_id, name=name)
+
+
+def is_suspect(engine: Engine, chunk: GradeChunk) -> bool:
+    """Whether a single image was in flight when a worker died; such an image is graded with no other beside it."""
+    if len(chunk.image_ids) > 1:
+        return False
+    with reading(engine) as connection:
+        attempts = connection.execute(
+            select(gradings.c.attempts).where(_rows(chunk.run_id, chunk.image_ids), gradings.c.status == Status.QUEUED)
+        ).scalar()
+    return bool(attempts)
+
+
+def lease_chunk(engine: Engine, chunk: GradeChunk, *, model_id: str, lease_s: float, max_attempts: int) -> Lease:
+    """Take the images of a chunk that are queued and free; committed before the first byte of any is touched.
+
+    An image that was in flight at a crash is not taken with others: the reconciler sends it alone.
+    Raises MessageError for a run that does not exist, ModelError when the run belongs to another model.
+    """
+    token = str(uuid4())
+    with writing(engine) as connection:
+        run = _pin_model(connection, chunk, model_id)
+        if run.model_id == model_id and run.state != RunState.CANCELLED:
+            taken = _take(connection, chunk, token, lease_s, max_attempts)
+            unknown = _count_unknown(connection, chunk) if len(taken) < len(chunk.image_ids) else 0
+            return Lease(token, chunk.run_id, run.name, taken, unknown)
+        if run.state == RunState.CANCELLED:
+            return Lease(token, chunk.run_id, run.name, ())
+        detail = f"run {run.name} belongs to model {run.model_id}, this worker has {model_id}"
+        _note_mismatch(connection, chunk, detail)
+    raise ModelError(detail, code="model_mismatch")
+
+
+def renew_lease(engine: Engine, lease: Lease, *, lease_s: float) -> None:
+    """Extend a lease that is still held."""
+    with writing(engine) as connection:
+        connection.execute(
+            update(gradings)
+            .where(_rows(lease.run_id, [image.image_id for image in lease.images]), _held(lease))
+            .values(due_at=epoch_now() + lease_s)
+        )
+
+
+def settle_chunk(
+    engine: Engine,
+    lease: Lease,
+    outcomes: Sequence[Outcome],
+    released: Mapping[str, ServiceError],
+    *,
+    model_id: str,
+    retry_after_s: float,
+) -> int:
+    """Write every outcome and give the released images back, in one transaction; the number of rows written.
+
+    Rows whose lease was lost are left as they are: whoever holds them now settles them. Released images lose the
+    attempt that the lease counted, since no image is to blame for a service.
+    """
+    written = 0
+    with writing(engine) as connection:
+        if outcomes:
+            written += connection.execute(
+                _settling(lease), [_settled_row(outcome, model_id) for outcome in outcomes]
+            ).rowcount
+        if released:
+            written += connection.execute(
+                _releasing(lease, retry_after_s),
+                [
+                    {"held_image": image_id, "error_code": error.code, "error_detail": error.detail}
+                    for image_id, error in released.items()
+                ],
+            ).rowcount
+    return written
+
+
+def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
+    """Finish the run if this was its last chunk; true for the one caller that did and has to send for its report.
+
+    See `finish_if_settled`.
+    """
+    with reading(engine) as connection:
+        if run_id not in settled_runs(connection):
+            return False
+    with writing(engine) as connection:
+        return finish_if_settled(connection, run_id, report=report) and report and owes_report(connection, run_id)
+
+
+def _pin_model(connection: Connection, chunk: GradeChunk, model_id: str) -> Any:
+    wanted = select(runs.c.name, runs.c.state, runs.c.model_id).where(runs.c.run_id == chunk.run_id)
+    run = connection.execute(wanted).first()
+    if run is None:
+        raise MessageError(f"no run {chunk.run_id} in the ledger", code="run_unknown")
+    if run.model_id is not None:
+        return run
+    connection.execute(
+        update(runs).where(runs.c.run_id == chunk.run_id, runs.c.model_id.is_(None)).values(model_id=model_id)
+    )
+    return connection.execute(wanted).one()
+
+
+def _take(
+    connection: Connection, chunk: GradeChunk, token: str, lease_s: float, max_attempts: int
+) -> tuple[LeasedImage, ...]:
+    allowed = 1 if len(chunk.image_ids) > 1 else max_attempts
+    taken = connection.execute(
+        update(gradings)
+        .where(
+            _rows(chunk.run_id, chunk.image_ids),
+            gradings.c.status == Status.QUEUED,
+            or_(gradings.c.lease_token.is_(None), gradings.c.due_at < epoch_now()),
+            gradings.c.attempts < allowed,
+        )
+        .values(attempts=gradings.c.attempts + 1, lease_token=token, due_at=epoch_now() + lease_s)
+        .returning(gradings.c.image_id, gradings.c.attempts)
+    ).all()
+    attempts: dict[str, int] = {row.image_id: row.attempts for row in taken}
+    references = connection.execute(
+        select(images.c.image_id, images.c.uri, images.c.sha256).where(images.c.image_id.in_(attempts))
+    ).all()
+    found = {row.image_id: LeasedImage(row.image_id, row.uri, row.sha256, attempts[row.image_id]) for row in references}
+    return tuple(found[image_id] for image_id in chunk.image_ids if image_id in found)
+
+
+def _count_unknown(connection: Connection, chunk: GradeChunk) -> int:
+    asked = set(chunk.image_ids)
+    known = connection.scalars(select(gradings.c.image_id).where(_rows(chunk.run_id, chunk.image_ids)))
+    return len(asked.difference(known))
+
+
+def _note_mismatch(connection: Connection, chunk: GradeChunk, detail: str) -> None:
+    connection.execute(
+        update(gradings)
+        .where(
+            _rows(chunk.run_id, chunk.image_ids), gradings.c.status == Status.QUEUED, gradings.c.lease_token.is_(None)
+        )
+        .values(error_code="model_mismatch", error_detail=detail, due_at=epoch_now() + MODEL_MISMATCH_PAUSE_S)
+    )
+
+
+def _settling(lease: Lease) -> Any:
+    row: dict[str, Any] = {name: bindparam(name) for name in _SETTLED_COLUMNS}
+    return (
+        update(gradings)
+        .where(
+            gradings.c.run_id == lease.run_id,
+            gradings.c.image_id == bindparam("held_image"),
+            _held(lease),
+        )
+        .values(lease_token=None, **row)
+    )
+
+
+def _releasing(lease: Lease, retry_after_s: float) -> Any:
+    return (
+        update(gradings)
+        .where(gradings.c.run_id == lease.run_id, gradings.c.image_id == bindparam("held_image"), _held(lease))
+        .values(
+            lease_token=None,
+            attempts=gradings.c.attempts - 1,
+            due_at=epoch_now() + retry_after_s,
+            error_code=bindparam("error_code"),
+            error_detail=bindparam("error_detail"),
+        )
+    )
+
+
+_SETTLED_COLUMNS = (
+    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id", "overlay_key",
+    "error_code", "error_detail", "settled_at",
+)  # fmt: skip
+
+
+def _settled_row(outcome: Outcome, model_id: str) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(_SETTLED_COLUMNS)
+    row |= {
+        "held_image": outcome.image_id,
+        "status": outcome.status,
+        "model_id": model_id,
+        "error_code": outcome.error_code,
+        "error_detail": outcome.error_detail,
+        "settled_at": datetime.now(UTC),
+    }
+    if outcome.prediction is not None and outcome.decision is not None:
+        row |= {
+            "grade": int(outcome.decision.grade),
+            "referable": outcome.decision.referable,
+            "flags": ",".join(outcome.decision.flags),
+            "disagreement": outcome.prediction.disagreement,
+            "saliency": outcome.prediction.saliency.astype(np.float16).tobytes(),
+            "overlay_key": outcome.overlay_key,
+        }
+        row |= {name: float(p) for name, p in zip(OUTPUTS, outcome.prediction.probabilities, strict=True)}
+    return row
+
+
+def _rows(run_id: int, image_ids: Sequence[str]) -> ColumnElement[bool]:
+    return and_(gradings.c.run_id == run_id, gradings.c.image_id.in_(image_ids))
+
+
+def _held(lease: Lease) -> ColumnElement[bool]:
+    return and_(gradings.c.status == Status.QUEUED, gradings.c.lease_token == lease.token)

@@ -1,0 +1,42 @@
+"""Legal hold: keep all of a run, however old it is, until the hold is released."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, func, select, update
+
+from worker.core.vocabulary import Action
+from worker.ledger.audit_log import record
+from worker.ledger.database import writing
+from worker.ledger.locks import wait_for_turn
+from worker.ledger.runs import find_run
+from worker.ledger.schema import gradings, runs
+
+RETENTION_LOCK = "retention"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """`images`: those of the run that are still there. `overlays_gone`: those of them whose overlay is not."""
+
+    run: str
+    held: bool
+    images: int
+    overlays_gone: int
+
+
+def hold(engine: Engine, name: str, *, release: bool = False) -> Held:
+    """Set or release the hold; again changes nothing. When it returns, retention deletes no more of a held run.
+
+    Raises RunError for an unknown run, DatabaseError.
+    """
+    run = find_run(engine, name)
+    with writing(engine) as connection:
+        wait_for_turn(connection, RETENTION_LOCK)
+        changed = connection.execute(
+            update(runs).where(runs.c.run_id == run.run_id, runs.c.held == release).values(held=not release)
+        )
+        if changed.rowcount:
+            record(connection, Action.RELEASE if release else Action.HOLD, run=run.name)
+        counts = select(func.count(), func.count(gradings.c.overlay_retired_at))
+        images, gone = connection.execute(counts.where(gradings.c.run_id == run.run_id)).one()
+    return Held(run.name, not release, images, gone)

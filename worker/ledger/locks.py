@@ -1,0 +1,118 @@
+"""Locks in the ledger, each a row with a holder and an end: whoever dies renews no more, and the lock is free again."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import Connection, Engine, Update, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.core.errors import DatabaseError, OverlapError
+from worker.ledger.database import epoch_now, writing
+from worker.ledger.schema import locks
+
+RENEWALS = 3
+"""In the time that a lock lasts without one."""
+
+log = structlog.get_logger(__name__)
+
+
+class Lock(Enum):
+    """Whose turn it is."""
+
+    KEPT = auto()
+    TAKEN = auto()
+    ELSEWHERE = auto()
+
+
+def take_lock(engine: Engine, name: str, holder: str, lock_s: float) -> Lock:
+    """Take a free lock, or renew one's own, for `lock_s` seconds on the database's clock. Raises DatabaseError."""
+    until = epoch_now() + lock_s
+    ours, free = locks.c.holder == holder, locks.c.until < epoch_now()
+    with writing(engine) as connection:
+        for condition, lock in ((ours & ~free, Lock.KEPT), (free, Lock.TAKEN)):
+            taken = connection.execute(
+                update(locks).where(locks.c.name == name, condition).values(holder=holder, until=until)
+            )
+            if taken.rowcount == 1:
+                return lock
+        if connection.execute(select(locks.c.name).where(locks.c.name == name)).first() is not None:
+            return Lock.ELSEWHERE
+    try:
+        with writing(engine) as connection:
+            connection.execute(insert(locks).values(name=name, holder=holder, until=until))
+    except IntegrityError:
+        return Lock.ELSEWHERE
+    return Lock.TAKEN
+
+
+class HeldLock:
+    """A lock that a thread renews while its holder works."""
+
+    def __init__(self, engine: Engine, name: str, lock_s: float) -> None:
+        """Raises OverlapError when another holds it."""
+        self.name = name
+        self._engine = engine
+        self._lock_s = lock_s
+        self._holder = str(uuid4())
+        self._lost = False
+        if take_lock(engine, name, self._holder, lock_s) is Lock.ELSEWHERE:
+            raise OverlapError(
+                f"the lock {name} is held by another process; one that has died frees it in {lock_s:g} s"
+            )
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"lock-{name}", daemon=True)
+        self._thread.start()
+
+    def require(self) -> None:
+        """Raises OverlapError when the lock was lost, as after a long stop of this process or of the ledger."""
+        if self._lost:
+            raise OverlapError(f"the lock {self.name} was lost to another process")
+
+    def require_in(self, connection: Connection) -> None:
+        """The same, for certain until the transaction ends: who asks for the lock meanwhile waits."""
+        if connection.execute(self._ours().values(until=epoch_now() + self._lock_s)).rowcount == 0:
+            raise OverlapError(f"the lock {self.name} was lost to another process")
+
+    def release(self) -> None:
+        """Free it at once, if it is still ours."""
+        self._released.set()
+        self._thread.join()
+        with writing(self._engine) as connection:
+            connection.execute(self._ours().values(until=0))
+
+    def _ours(self) -> Update:
+        return update(locks).where(locks.c.name == self.name, locks.c.holder == self._holder)
+
+    def _renew(self) -> None:
+        while not self._released.wait(self._lock_s / RENEWALS):
+            try:
+                with writing(self._engine) as connection:
+                    self.require_in(connection)
+            except OverlapError:
+                self._lost = True
+                return
+            except DatabaseError as error:
+                log.warning("lock_not_renewed", lock=self.name, detail=error.detail)
+
+
+@contextmanager
+def locked(engine: Engine, name: str, *, lock_s: float) -> Iterator[HeldLock]:
+    """Hold a lock for the length of a block. Raises OverlapError when another has it, DatabaseError."""
+    lock = HeldLock(engine, name, lock_s)
+    try:
+        yield lock
+    finally:
+        try:
+            lock.release()
+        except DatabaseError as error:
+            # It ends by itself, and what the block raised must not be hidden.
+            log.warning("lock_not_released", lock=name, detail=error.detail)
+
+
+def wait_for_turn(connection: Connection, name: str) -> None:
+    """Until this transaction ends, no `require_in` of the lock's holder passes; one that has passed is waited for."""
+    connection.execute(update(locks).where(locks.c.name == name).values(until=locks.c.until))

@@ -1,0 +1,1 @@
+"""The ledger's history, run by `worker.ledger.migrate`."""

@@ -1,0 +1,47 @@
+"""Change the gradings of a run a page at a time, so that no transaction holds the ledger for long."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, select, update
+
+from worker.ledger.database import writing
+from worker.ledger.runs import Run
+from worker.ledger.schema import gradings
+
+PAGE_ROWS = 4096
+
+
+def change_in_pages(
+    engine: Engine,
+    run: Run,
+    condition: ColumnElement[bool],
+    values: dict[str, Any],
+    also: Callable[[Connection], object] = lambda _: None,
+) -> Iterator[tuple[str, ...]]:
+    """Set `values` on the run's rows that meet `condition`, in the order of their ids; the ids of each page.
+
+    A page is committed when it is given; `also` runs in the transaction of each. Raises DatabaseError.
+    """
+    after = ""
+    while True:
+        with writing(engine) as connection:
+            of_run = (gradings.c.run_id == run.run_id, condition)
+            page = connection.scalars(
+                select(gradings.c.image_id)
+                .where(*of_run, gradings.c.image_id > after)
+                .order_by(gradings.c.image_id)
+                .limit(PAGE_ROWS)
+            ).all()
+            if not page:
+                return
+            changed = connection.scalars(
+                update(gradings)
+                # Tested again: a worker may have taken a row in between.
+                .where(*of_run, gradings.c.image_id.in_(page))
+                .values(values)
+                .returning(gradings.c.image_id)
+            ).all()
+            also(connection)
+        after = page[-1]
+        yield tuple(sorted(changed))

@@ -1,0 +1,76 @@
+"""Find runs in the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select
+
+from worker.core.errors import RunError
+from worker.core.vocabulary import Queue, RunKind, RunState
+from worker.ledger.database import reading
+from worker.ledger.schema import runs
+
+_NAMED_AT_MOST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row of the table `runs`."""
+
+    run_id: int
+    name: str
+    kind: RunKind
+    state: RunState
+    queue: Queue
+    source: str
+    chunk_size: int
+    model_id: str | None
+    created_at: datetime
+    sealed_at: datetime | None
+    finished_at: datetime | None
+    held: bool = False
+
+
+def find_run(engine: Engine, name: str) -> Run:
+    """The run of that name. Raises RunError, listing the latest runs, when there is none."""
+    with reading(engine) as connection:
+        run = select_run(connection, name)
+        if run is None:
+            latest = connection.scalars(select(runs.c.name).order_by(runs.c.run_id.desc()).limit(_NAMED_AT_MOST)).all()
+            raise RunError(f"no run {name!r}; {listed('the latest runs are', latest, 'the ledger has no runs yet')}")
+    return run
+
+
+def latest_runs(engine: Engine, count: int, *, before: int | None = None, after: int | None = None) -> list[Run]:
+    """At most `count` runs, the newest first: of all, of those before a number, or the next ones after a number."""
+    query = select(runs).limit(count)
+    if after is not None:
+        query = query.where(runs.c.run_id > after).order_by(runs.c.run_id)
+    else:
+        query = query.order_by(runs.c.run_id.desc())
+        if before is not None:
+            query = query.where(runs.c.run_id < before)
+    with reading(engine) as connection:
+        found = [run_of(row) for row in connection.execute(query)]
+    return found if after is None else found[::-1]
+
+
+def select_run(connection: Connection, name: str) -> Run | None:
+    """The run of that name."""
+    row = connection.execute(select(runs).where(runs.c.name == name)).first()
+    return None if row is None else run_of(row)
+
+
+def listed(intro: str, names: Sequence[str], none: str) -> str:
+    """The names after the intro, or the sentence for none."""
+    return f"{intro} {', '.join(names)}" if names else none
+
+
+def run_of(row: Any) -> Run:
+    """The run of a row of its table."""
+    values = row._asdict()
+    return Run(
+        **values | {"kind": RunKind(row.kind), "state": RunState(row.state), "queue": Queue(row.queue)},
+    )

@@ -1,0 +1,257 @@
+"""The tables of the ledger, for SQLite and PostgreSQL alike."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    REAL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    false,
+    text,
+)
+
+from worker.core.vocabulary import Eye, Queue, RunKind, RunState, Status
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+OUTPUTS = ("p_ge0", "p_ge1", "p_ge2", "p_ge3", "p_ge4")
+"""Columns of the five cumulative outputs."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC, timezone-aware on both sides; SQLite itself keeps no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base class names it
+        """Refuse a moment without a zone."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value!r} has no timezone")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base class names it
+        """Give the zone back that SQLite drops."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(word)) for word in words)})", name=f"{column}_known")
+
+
+models = Table(
+    "models",
+    metadata,
+    Column("model_id", String(64), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("registered_at", UtcDateTime, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("queue", String(16), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("chunk_size", SmallInteger, nullable=False),
+    # The first worker to lease an image of the run sets it; from then on no other model may.
+    Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("sealed_at", UtcDateTime, nullable=True),
+    Column("finished_at", UtcDateTime, nullable=True),
+    # Legal hold: retention passes the run over.
+    Column("held", Boolean, nullable=False, server_default=false()),
+    _one_of("kind", RunKind),
+    _one_of("state", RunState),
+    _one_of("queue", Queue),
+    CheckConstraint("chunk_size BETWEEN 1 AND 256", name="chunk_size_range"),
+    CheckConstraint("(state = 'finished') = (finished_at IS NOT NULL)", name="finished_has_time"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("image_id", String(128), primary_key=True),
+    Column("uri", Text, nullable=False),
+    Column("patient_id", String(128), nullable=True),
+    Column("eye", String(8), nullable=False),
+    Column("reference_grade", SmallInteger, nullable=True),
+    Column("sha256", String(64), nullable=True),
+    Column("registered_at", UtcDateTime, nullable=False),
+    _one_of("eye", Eye),
+    CheckConstraint("reference_grade BETWEEN 0 AND 4", name="reference_grade_range"),
+)
+
+gradings = Table(
+    "gradings",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("image_id", ForeignKey("images.image_id"), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False, server_default=Status.QUEUED),
+    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    Column("lease_token", String(36), nullable=True),
+    # Seconds since 1970 on the database's clock: end of the lease, or when the reconciler may send the image again.
+    Column("due_at", Float(53), nullable=False),
+    Column("grade", SmallInteger, nullable=True),
+    *(Column(name, REAL, nullable=True) for name in OUTPUTS),
+    Column("referable", Boolean, nullable=True),
+    Column("flags", String(128), nullable=True),
+    # Of an ensemble: standard deviation of its members' expected grades, 0 to 2.
+    Column("disagreement", REAL, nullable=True),
+    # float16, row by row; 7 x 7 for a 224 px DenseNet-121.
+    Column("saliency", LargeBinary, nullable=True),
+    Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
+    Column("overlay_key", Text, nullable=True),
+    # Retention's own: when it took the overlay away, and the key of an object that may still be there.
+    Column("overlay_retired_at", UtcDateTime, nullable=True),
+    Column("retired_key", Text, nullable=True),
+    # Of a settled row, why; of a queued one, the last service that failed it.
+    Column("error_code", String(64), nullable=True),
+    Column("error_detail", Text, nullable=True),
+    Column("settled_at", UtcDateTime, nullable=True),
+    _one_of("status", Status),
+    CheckConstraint("grade BETWEEN 0 AND 4", name="grade_range"),
+    *(CheckConstraint(f"{name} BETWEEN 0 AND 1", name=f"{name}_range") for name in OUTPUTS),
+    CheckConstraint(
+        "(status = 'graded') = (grade IS NOT NULL AND (overlay_key IS NOT NULL OR overlay_retired_at IS NOT NULL)"
+        " AND saliency IS NOT NULL AND model_id IS NOT NULL AND p_ge4 IS NOT NULL AND referable IS NOT NULL)",
+        name="graded_is_complete",
+    ),
+    CheckConstraint("(status = 'queued') = (settled_at IS NULL)", name="settled_has_time"),
+    CheckConstraint(
+        "status NOT IN ('failed', 'ungradable', 'quarantined') OR error_code IS NOT NULL",
+        name="failure_has_code",
+    ),
+    CheckConstraint("status = 'queued' OR lease_token IS NULL", name="settled_holds_no_lease"),
+    CheckConstraint("attempts >= 0", name="attempts_range"),
+    Index("ix_gradings_progress", "run_id", "status", "grade"),
+    Index(
+        "ix_gradings_due",
+        "due_at",
+        postgresql_where=text("status = 'queued'"),
+        sqlite_where=text("status = 'queued'"),
+    ),
+    Index("ix_gradings_image", "image_id"),
+    Index(
+        "ix_gradings_retired",
+        "run_id",
+        postgresql_where=text("retired_key IS NOT NULL"),
+        sqlite_where=text("retired_key IS NOT NULL"),
+    ),
+    # The pace of a run; without it, each look at a run of a million images reads the whole table.
+    Index(
+        "ix_gradings_settled",
+        "run_id",
+        "settled_at",
+        postgresql_where=text("settled_at IS NOT NULL"),
+        sqlite_where=text("settled_at IS NOT NULL"),
+    ),
+)
+
+# One run a programme and date.
+nights = Table(
+    "nights",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
+    Column("programme", String(64), nullable=False),
+    Column("night", Date, nullable=False),
+    # The newest modification time among what the source held.
+    Column("watermark", UtcDateTime, nullable=True),
+    # Report and drift are done; then whoever is to hear of it has been told.
+    Column("closed_at", UtcDateTime, nullable=True),
+    Column("verdict", String(16), nullable=True),
+    Column("findings", JSON, nullable=True),
+    Column("told_at", UtcDateTime, nullable=True),
+    Index("ix_nights_night", "programme", "night", unique=True),
+)
+
+# Which version of an image a programme has had. It outlives the image: what retention deletes is not graded anew.
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("programme", String(64), primary_key=True),
+    Column("image_id", String(128), primary_key=True),
+    # ETag of an object, time and size of a file, SHA-256 in a manifest; none where the source gives none.
+    Column("version", String(128), nullable=True),
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False),
+)
+
+RECONCILER_LOCK = "reconciler"
+"""Every worker bids for it: where there is a worker, somebody holds it."""
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(36), nullable=False),
+    # Seconds since 1970 on the database's clock.
+    Column("until", Float(53), nullable=False),
+)
+
+# One row for each run that owes a report or has one; see `reports`.
+reports = Table(
+    "reports",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    # In the store; named before the first object is written there.
+    Column("prefix", Text, nullable=True),
+    # Seconds since 1970 on the database's clock: end of the lease, or when the report may be sent for again; null when
+    # none is owed.
+    Column("due_at", Float(53), nullable=True),
+    Column("lease_token", String(36), nullable=True),
+    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    Column("written_at", UtcDateTime, nullable=True),
+    CheckConstraint("attempts >= 0", name="attempts_range"),
+    CheckConstraint("written_at IS NULL OR prefix IS NOT NULL", name="written_has_place"),
+)
+
+# One row: the oldest level of a program that the ledger serves; see `migrate`.
+compatibility = Table("compatibility", metadata, Column("oldest_level", String(32), primary_key=True))
+
+# What its triggers refuse, no code of ours asks for: see the migration that made it.
+audit = Table(
+    "audit",
+    metadata,
+    Column("audit_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("action", String(32), nullable=False),
+    # A name and no key: the trail does not stand in the way of anything.
+    Column("run", String(128), nullable=True),
+    Column("details", JSON, nullable=False),
+    Column("version", String(32), nullable=False),
+    Index("ix_audit_run", "run"),
+)

@@ -1,0 +1,136 @@
+"""Where a run stands: counts by status and grade, errors by code, pace and time left."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select
+
+from worker.core.vocabulary import Grade, RunState, Status
+from worker.ledger.database import reading
+from worker.ledger.runs import Run, find_run, latest_runs
+from worker.ledger.schema import gradings
+from worker.ledger.throughput import Pace, read_pace
+
+FAILURES = (Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Images of one run; every status and every grade has a number."""
+
+    by_status: Mapping[Status, int]
+    by_grade: Mapping[Grade, int]
+
+    @property
+    def total(self) -> int:
+        """All images of the run."""
+        return sum(self.by_status.values())
+
+    @property
+    def settled(self) -> int:
+        """All that are no longer queued."""
+        return self.total - self.by_status[Status.QUEUED]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One look at a run; `errors` counts the images that were not graded, by code, the most frequent first."""
+
+    run: Run
+    counts: Counts
+    errors: Mapping[str, int]
+    pace: Pace
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will happen by itself."""
+        return self.run.state in (RunState.FINISHED, RunState.CANCELLED)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the recent pace, else at that of the run; None when nothing is left or nobody can say."""
+        rate = self.pace.recent or self.pace.over_run
+        queued = self.counts.by_status[Status.QUEUED]
+        return None if self.is_over or not queued or rate is None else queued / rate
+
+
+def read_progress(engine: Engine, name: str) -> Progress:
+    """A look at one run; cheap for millions of images. Raises RunError when there is no run of that name."""
+    run = find_run(engine, name)
+    with reading(engine) as connection:
+        counts = _counts(connection, [run.run_id])[run.run_id]
+        errors = _errors(connection, run.run_id)
+        pace = read_pace(connection, run.run_id, datetime.now(UTC))
+    return Progress(run, counts, errors, pace)
+
+
+def read_overview(
+    engine: Engine, count: int, *, before: int | None = None, after: int | None = None
+) -> list[tuple[Run, Counts]]:
+    """Runs, the newest first: the latest, or those next to a run's number."""
+    found = latest_runs(engine, count, before=before, after=after)
+    with reading(engine) as connection:
+        counts = _counts(connection, [run.run_id for run in found])
+    return [(run, counts[run.run_id]) for run in found]
+
+
+def describe_progress(progress: Progress) -> dict[str, Any]:
+    """The JSON object of `fundus status RUN`."""
+    return describe_counts(progress.run, progress.counts) | {
+        "errors": dict(progress.errors),
+        "images_per_s": progress.pace.over_run,
+        "recent_images_per_s": progress.pace.recent,
+        "seconds_left": progress.seconds_left,
+    }
+
+
+def describe_counts(run: Run, counts: Counts) -> dict[str, Any]:
+    """One run as a JSON object."""
+    return {
+        "run": run.name,
+        "state": run.state,
+        "total": counts.total,
+        **{str(status): number for status, number in counts.by_status.items()},
+        "grades": {str(int(grade)): number for grade, number in counts.by_grade.items()},
+        "kind": run.kind,
+        "queue": run.queue,
+        "source": run.source,
+        "model_id": run.model_id,
+        "created_at": run.created_at.isoformat(),
+        "finished_at": None if run.finished_at is None else run.finished_at.isoformat(),
+        "held": run.held,
+    }
+
+
+def _counts(connection: Connection, run_ids: Sequence[int]) -> dict[int, Counts]:
+    by_status: dict[int, Counter[str]] = defaultdict(Counter)
+    by_grade: dict[int, Counter[int]] = defaultdict(Counter)
+    rows = connection.execute(
+        select(gradings.c.run_id, gradings.c.status, gradings.c.grade, func.count().label("images"))
+        .where(gradings.c.run_id.in_(run_ids))
+        .group_by(gradings.c.run_id, gradings.c.status, gradings.c.grade)
+    )
+    for row in rows:
+        by_status[row.run_id][row.status] += row.images
+        by_grade[row.run_id][row.grade] += row.images
+    return {
+        run_id: Counts(
+            {status: by_status[run_id][status] for status in Status},
+            {grade: by_grade[run_id][grade] for grade in Grade},
+        )
+        for run_id in run_ids
+    }
+
+
+def _errors(connection: Connection, run_id: int) -> dict[str, int]:
+    images = func.count().label("images")
+    rows = connection.execute(
+        select(gradings.c.error_code, images)
+        .where(gradings.c.run_id == run_id, gradings.c.status.in_(FAILURES))
+        .group_by(gradings.c.error_code)
+        .order_by(images.desc(), gradings.c.error_code)
+    )
+    return {row.error_code: row.images for row in rows}

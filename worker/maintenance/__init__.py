@@ -1,0 +1,1 @@
+"""Periodic work: the reconciler, the closing of nights and beat's tasks."""

@@ -1,0 +1,166 @@
+"""Send again what was lost, quarantine what kills workers, finish what nobody finished, send for reports that are owed.
+
+Every worker runs this; a lock row in the ledger lets one at a time do it. The decisions are committed before a
+message is sent: a crash in between leaves rows that fall due again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy import or_, select, tuple_, update
+
+from worker.core.messages import GradeChunk
+from worker.core.messaging.broker import send_chunk, send_report, split, waiting
+from worker.core.vocabulary import Queue, RunState, Status
+from worker.ledger.completion import finish_if_settled, settled_runs
+from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.locks import Lock, take_lock
+from worker.ledger.report_leases import claim_owed_reports
+from worker.ledger.schema import RECONCILER_LOCK, gradings, runs
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from sqlalchemy import ColumnElement, Connection, Engine
+
+    from worker.core.settings import Settings
+
+LOCK_TURNS = 3
+"""Turns that whoever holds the lock may miss before another worker takes it; it may have died."""
+MOST_PER_PASS = 5000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What one pass did, in images; `finished` and `reports` in runs."""
+
+    quarantined: int = 0
+    cancelled: int = 0
+    sent_alone: int = 0
+    sent_again: int = 0
+    finished: int = 0
+    reports: int = 0
+
+
+def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -> Reconciled | None:
+    """One pass, or None when another worker holds the lock. Raises DatabaseError or BrokerError.
+
+    Whoever has just taken the lock waits a turn: after an outage of the ledger all leases may have run out at once, and
+    workers that live are about to renew theirs.
+    """
+    lock = take_lock(engine, RECONCILER_LOCK, holder, LOCK_TURNS * settings.reconcile_every_s)
+    if lock is Lock.ELSEWHERE:
+        return None
+    if lock is Lock.TAKEN:
+        return Reconciled()
+    empty = [queue for queue in Queue if waiting(app, queue) == 0]
+    with writing(engine) as connection:
+        quarantined = _quarantine(connection, settings.max_attempts)
+        cancelled = _cancel_leftovers(connection)
+        alone = _claim(connection, gradings.c.attempts > 0, settings.resend_after_s)
+        again = _claim(connection, _lost(empty), settings.resend_after_s)
+    _send(engine, app, alone, alone=True)
+    _send(engine, app, again, alone=False)
+    finished = _finish_runs(engine, report=settings.reports)
+    # While bulk waits, so may the message of an earlier turn.
+    reports = _send_for_reports(engine, app, settings) if settings.reports and Queue.BULK in empty else 0
+    done = Reconciled(quarantined, cancelled, len(alone), len(again), finished, reports)
+    if done != Reconciled():
+        log.info("reconciled", **{name: getattr(done, name) for name in Reconciled.__slots__})
+    return done
+
+
+def _due() -> ColumnElement[bool]:
+    return (gradings.c.status == Status.QUEUED) & (gradings.c.due_at < epoch_now())
+
+
+def _quarantine(connection: Connection, max_attempts: int) -> int:
+    return connection.execute(
+        update(gradings)
+        .where(_due(), gradings.c.lease_token.is_not(None), gradings.c.attempts >= max_attempts)
+        .values(
+            status=Status.QUARANTINED,
+            lease_token=None,
+            settled_at=datetime.now(UTC),
+            error_code="attempts_exhausted",
+            error_detail=f"the worker died {max_attempts} times while it held this image, the last times alone",
+        )
+    ).rowcount
+
+
+def _cancel_leftovers(connection: Connection) -> int:
+    cancelled = select(runs.c.run_id).where(runs.c.state == RunState.CANCELLED)
+    return connection.execute(
+        update(gradings)
+        .where(_due(), gradings.c.run_id.in_(cancelled))
+        .values(status=Status.CANCELLED, lease_token=None, settled_at=datetime.now(UTC))
+    ).rowcount
+
+
+def _lost(empty_queues: list[Queue]) -> ColumnElement[bool]:
+    """Never in flight at a crash, and its message is gone: a service failed it, or its queue has run empty.
+
+    A queue that still holds messages may hold this image's, too; to send it again would only double the queue.
+    """
+    drained = select(runs.c.run_id).where(runs.c.queue.in_(empty_queues))
+    return (gradings.c.attempts == 0) & or_(gradings.c.error_code.is_not(None), gradings.c.run_id.in_(drained))
+
+
+def _claim(connection: Connection, condition: ColumnElement[bool], resend_after_s: float) -> list[tuple[int, str]]:
+    """Free the due rows and put off their next turn; (run_id, image_id) in the order of the run."""
+    key = tuple_(gradings.c.run_id, gradings.c.image_id)
+    due = (
+        select(gradings.c.run_id, gradings.c.image_id)
+        .where(_due(), condition)
+        .order_by(gradings.c.due_at)
+        .limit(MOST_PER_PASS)
+    )
+    claimed = connection.execute(
+        update(gradings)
+        .where(key.in_(due), _due())
+        .values(lease_token=None, due_at=epoch_now() + resend_after_s)
+        .returning(gradings.c.run_id, gradings.c.image_id, gradings.c.position)
+    ).all()
+    return [(row.run_id, row.image_id) for row in sorted(claimed, key=lambda row: (row.run_id, row.position))]
+
+
+def _send(engine: Engine, app: Celery, claimed: list[tuple[int, str]], *, alone: bool) -> None:
+    by_run: dict[int, list[str]] = defaultdict(list)
+    for run_id, image_id in claimed:
+        by_run[run_id].append(image_id)
+    if not by_run:
+        return
+    with reading(engine) as connection:
+        rows = connection.execute(
+            select(runs.c.run_id, runs.c.name, runs.c.queue, runs.c.chunk_size).where(runs.c.run_id.in_(by_run))
+        ).all()
+    for run in rows:
+        for image_ids in split(by_run[run.run_id], 1 if alone else run.chunk_size):
+            chunk = GradeChunk(run_id=run.run_id, image_ids=image_ids)
+            send_chunk(app, chunk, queue=Queue(run.queue), run_name=run.name)
+
+
+def _send_for_reports(engine: Engine, app: Celery, settings: Settings) -> int:
+    with writing(engine) as connection:
+        owed = claim_owed_reports(
+            connection, resend_after_s=settings.resend_after_s, max_attempts=settings.max_attempts
+        )
+    for run_id, run_name in owed:
+        send_report(app, run_id, run_name=run_name)
+    return len(owed)
+
+
+def _finish_runs(engine: Engine, *, report: bool) -> int:
+    with reading(engine) as connection:
+        settled = settled_runs(connection)
+    finished = 0
+    for run_id in settled:
+        with writing(engine) as connection:
+            finished += finish_if_settled(connection, run_id, report=report)
+    return finished

@@ -1,0 +1,1 @@
+"""Read and write model bundles: manifest, weights, ensembles and activation ranges."""

@@ -1,0 +1,17 @@
+"""Decide the grade that a prediction stands for."""
+
+from dataclasses import replace
+
+from worker.core.predictions import Decision, Prediction
+from worker.core.vocabulary import Flag
+from worker.model.bundle.ensemble import Model
+from worker.model.ordinal import decode_outputs
+
+
+def decide_grade(prediction: Prediction, model: Model) -> Decision:
+    """The decoded outputs, flagged where the saliency is zero everywhere though what it explains is passed."""
+    decision = decode_outputs(prediction.probabilities, model.thresholds)
+    lowest, _ = model.explained_outputs
+    if prediction.saliency.any() or decision.grade < lowest:
+        return decision
+    return replace(decision, flags=(*decision.flags, Flag.NO_EVIDENCE))

@@ -1,0 +1,1 @@
+"""Run the network: one engine per library and precision, and their acceptance test."""

@@ -1,0 +1,61 @@
+"""A batch on its way into an engine and out of it, the same for every engine."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.core.errors import ModelError
+from worker.core.predictions import Enhanced, Prediction
+
+Images = Sequence[NDArray[np.uint8] | NDArray[np.float32]]
+
+
+def blank_images(side: int, count: int) -> list[NDArray[np.uint8]]:
+    """Black pictures uint8 (side, side, 3), to warm up on."""
+    return [np.zeros((side, side, 3), np.uint8)] * count
+
+
+def check_images(enhanced: Sequence[Enhanced], side: int) -> Images:
+    """The images, one picture each, of a shape, type and range that an engine takes.
+
+    Raises ValueError, naming the image, for others.
+    """
+    images = [one for one in enhanced if not isinstance(one, tuple)]
+    if len(images) < len(enhanced):
+        raise ValueError("an image is several pictures, and this model takes one")
+    for index, image in enumerate(images):
+        if image.shape != (side, side, 3) or image.dtype not in (np.uint8, np.float32):
+            raise ValueError(
+                f"image {index} is {image.dtype} {image.shape}, uint8 or float32 {(side, side, 3)} is needed"
+            )
+        # Written so that NaN fails.
+        if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):
+            raise ValueError(f"image {index} spans {image.min()} to {image.max()}, fractions in [0, 1] are needed")
+    return images
+
+
+def are_bytes(images: Images) -> bool:
+    """Whether all of them are uint8, and so can travel as bytes."""
+    return all(image.dtype == np.uint8 for image in images)
+
+
+def stack_images(images: Images) -> tuple[NDArray[np.uint8 | np.float32], float]:
+    """Checked images as one array, uint8 where all are bytes, and the value that stands for white in it."""
+    if are_bytes(images):
+        return np.stack(images), 255.0
+    return np.stack([_as_fractions(image) for image in images]), 1.0
+
+
+def to_predictions(
+    logits: NDArray[np.float32], probabilities: NDArray[np.float32], saliency: NDArray[np.float32], model_id: str
+) -> list[Prediction]:
+    """A prediction for each row of (N, 5), (N, 5) and (N, h, w). Raises ModelError naming a row that is not finite."""
+    for index, (of_logits, of_saliency) in enumerate(zip(logits, saliency, strict=True)):
+        if not (np.isfinite(of_logits).all() and np.isfinite(of_saliency).all()):
+            raise ModelError(f"model {model_id}: image {index} of {len(logits)} yields a value that is not finite")
+    return [Prediction(p.copy(), s.copy()) for p, s in zip(probabilities, saliency, strict=True)]
+
+
+def _as_fractions(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    return (image / np.float32(255) if image.dtype == np.uint8 else image).astype(np.float32, copy=False)

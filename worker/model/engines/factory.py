@@ -1,0 +1,102 @@
+"""Choose the engine that a setting names; each is imported only when it is chosen."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from worker.core.errors import SettingsError
+from worker.model.bundle.bundle import Bundle
+from worker.model.bundle.ensemble import Ensemble, Model
+from worker.model.densenet_layout import ARCHITECTURE
+from worker.model.engines.acceptance import passed_gate
+from worker.model.engines.protocol import Engine, MemberEngine, Weigher
+
+EngineName = Literal["auto", "tensorflow", "openvino", "openvino-int8"]
+NVIDIA_DEVICE = Path("/dev/nvidia0")
+
+_Chosen = Literal["tensorflow", "openvino", "openvino-int8"]
+_PRECISIONS: dict[_Chosen, Literal["int8"] | None] = {"openvino": None, "openvino-int8": "int8"}
+
+if TYPE_CHECKING:
+    from worker.model.engines.ensemble_engine import EnsembleEngine
+
+
+def make_engine(name: EngineName, model: Model) -> Engine:
+    """The engine of that name. `auto`: OpenVINO where it can run the model, passed the gate and there is no GPU.
+
+    `openvino-int8` is never chosen unasked: it passed the gate, and yet gives about one image in a thousand another
+    grade. Raises SettingsError for an engine that is not installed or cannot run the model.
+    """
+    if isinstance(model, Ensemble):
+        return _make_ensemble(name, model)
+    chosen = _choose(name, model)
+    if chosen == "tensorflow":
+        from worker.model.engines.tensorflow_engine import TensorFlowEngine
+
+        return TensorFlowEngine(model)
+    from worker.model.engines.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(model, _PRECISIONS[chosen])
+
+
+def make_weigher(name: EngineName, model: Model) -> Weigher:
+    """As `make_engine`, of a model for which `is_closed_form` holds."""
+    if isinstance(model, Ensemble):
+        return _make_ensemble(name, model)
+    return _make_member(_choose(name, model), model)
+
+
+def is_closed_form(model: Model) -> bool:
+    """Whether its maps are those of the last feature map, and so known of all outputs in one forward pass."""
+    # Every member of an ensemble is explained there.
+    return isinstance(model, Ensemble) or model.manifest.is_closed_form
+
+
+def _make_ensemble(name: EngineName, model: Ensemble) -> "EnsembleEngine":
+    from worker.model.engines.ensemble_engine import EnsembleEngine
+
+    return EnsembleEngine(model, [_make_member(_choose(name, network), network) for network in model.networks])
+
+
+def _choose(name: EngineName, network: Bundle) -> _Chosen:
+    obstacle = why_not_openvino(network)
+    if name == "auto":
+        return "openvino" if obstacle is None and _openvino_is_best() else "tensorflow"
+    if name != "tensorflow":
+        if find_spec("openvino") is None:
+            raise SettingsError(f"FUNDUS_ENGINE: {name} needs the extra `cpu`: pip install 'fundus-grading[cpu]'")
+        if obstacle is not None:
+            raise SettingsError(f"FUNDUS_ENGINE: {obstacle}")
+    if name == "openvino-int8" and network.ranges is None:
+        raise SettingsError(
+            f"FUNDUS_ENGINE: {name} needs the ranges of {network.name}; `fundus model quantise` measures them"
+        )
+    return name
+
+
+def why_not_openvino(network: Bundle) -> str | None:
+    """The obstacle in the way of OpenVINO, in words; None where there is none."""
+    manifest = network.manifest
+    if manifest.architecture != ARCHITECTURE:
+        return f"openvino runs {ARCHITECTURE} alone, and {manifest.name} is {manifest.architecture}"
+    if not manifest.is_closed_form:
+        return f"openvino has no gradients, which {manifest.target_layer!r} of {manifest.name} needs"
+    return None
+
+
+def _openvino_is_best() -> bool:
+    if find_spec("openvino") is None or NVIDIA_DEVICE.exists():
+        return False
+    from worker.model.engines.openvino_program import best_precision
+
+    return passed_gate("openvino", best_precision())
+
+
+def _make_member(chosen: _Chosen, network: Bundle) -> MemberEngine:
+    if chosen == "tensorflow":
+        from worker.model.engines.tensorflow_engine import TensorFlowMember
+
+        return TensorFlowMember(network)
+    from worker.model.engines.openvino_engine import OpenVinoMember
+
+    return OpenVinoMember(network, _PRECISIONS[chosen])

@@ -1,0 +1,84 @@
+"""Grade and explain batches with TensorFlow, on a GPU where there is one."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+import tensorflow as tf
+
+from worker.core.errors import AcceleratorMemoryError
+from worker.core.predictions import Enhanced, Prediction
+from worker.model.activation_maps import Evidence
+from worker.model.bundle.bundle import Bundle
+from worker.model.engines.batch_arrays import blank_images, check_images, stack_images, to_predictions
+from worker.model.network.build import load_network
+from worker.model.network.graph import build_evidence_graph, build_graph
+
+log = structlog.get_logger(__name__)
+
+
+class TensorFlowEngine:
+    """An `Engine` of one graph, traced once for any batch size."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.device = _claim_device()
+        self._graph = build_graph(load_network(bundle), bundle.manifest)
+
+    def warm_up(self, batch_size: int) -> None:
+        """See `Engine.warm_up`."""
+        self.predict(blank_images(self.bundle.recipe.input_size_px, batch_size))
+
+    def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
+        """See `Engine.predict`."""
+        if not enhanced:
+            return []
+        images, white = stack_images(check_images(enhanced, self.bundle.recipe.input_size_px))
+        with translate_memory_errors(len(enhanced)):
+            outputs = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
+            logits, probabilities, saliency = (output.numpy() for output in outputs)
+        return to_predictions(logits, probabilities, saliency, self.bundle.model_id)
+
+
+class TensorFlowMember:
+    """A `MemberEngine` of one graph, traced once for any batch size."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.device = _claim_device()
+        self._graph = build_evidence_graph(load_network(bundle), bundle.recipe)
+
+    def warm_up(self, batch_size: int) -> None:
+        """See `Engine.warm_up`."""
+        self.weigh(blank_images(self.bundle.recipe.input_size_px, batch_size))
+
+    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
+        """See `MemberEngine.weigh`."""
+        images, white = stack_images(check_images(enhanced, self.bundle.recipe.input_size_px))
+        with translate_memory_errors(len(enhanced)):
+            logits, maps = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
+            return Evidence(logits.numpy(), maps.numpy())
+
+
+@contextmanager
+def translate_memory_errors(batch_size: int) -> Iterator[None]:
+    """Turn TensorFlow's exhausted device memory into AcceleratorMemoryError, naming the batch size."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise AcceleratorMemoryError(f"a batch of {batch_size} images does not fit the device's memory") from error
+
+
+def _claim_device() -> str:
+    """Name the device; a GPU's memory is taken as it is needed, so that its other users find some."""
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        if not tf.config.experimental.get_memory_growth(gpu):
+            tf.config.experimental.set_memory_growth(gpu, enable=True)
+    if gpus:
+        return f"GPU {tf.config.experimental.get_device_details(gpus[0]).get('device_name', gpus[0].name)}"
+    if tf.test.is_built_with_cuda():
+        log.warning("no_gpu", detail="TensorFlow is built for GPUs and sees none: the processor does their work")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"CPU ({cores} cores)"

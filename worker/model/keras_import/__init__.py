@@ -1,0 +1,1 @@
+"""Import Keras weight files, read in a process of their own."""

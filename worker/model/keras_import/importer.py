@@ -1,0 +1,122 @@
+"""Make a model bundle from weights that Keras saved, with the recipe of their preprocessing."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from worker.core.errors import ModelError, UsageError
+from worker.imaging.recipe import Recipe
+from worker.model.bundle.bundle import Manifest, describe_invalid
+from worker.model.bundle.weights import parse_weights
+from worker.model.bundle.writer import write_bundle
+from worker.model.densenet_layout import ARCHITECTURE, EVERY_OUTPUT, HALF, Thresholds, last_layer
+from worker.model.keras_import.reader_program import REFUSED
+from worker.model.keras_import.weights_file import MAX_FILE_BYTES
+
+READ_TIMEOUT_S = 120.0
+"""A file of 28 MB takes half a second."""
+SAVED_MODEL_WEIGHTS = Path("variables", "variables.data-00000-of-00001")
+_MAX_DETAIL = 1000
+_PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""The rest of the environment may hold passwords, which a process that reads hostile bytes has no use for."""
+
+
+def import_weights(
+    file: Path,
+    out_dir: Path,
+    *,
+    recipe: Recipe,
+    name: str,
+    thresholds: Thresholds = HALF,
+    architecture: str = ARCHITECTURE,
+    target_layer: str | None = None,
+    explained_outputs: tuple[int, int] = EVERY_OUTPUT,
+    training_data: str = "not stated",
+    licence: str = "not stated",
+    notes: str = "",
+    half_kernels: bool = False,
+) -> Manifest:
+    """Write the bundle of a weights file or SavedModel into the new folder `out_dir`, with the recipe of its training.
+
+    half_kernels: store kernels as float16. Raises ModelError for a file that is damaged, too large, or not of this
+    network, naming the layer; UsageError for a name or text that no manifest takes, or if `out_dir` exists.
+    """
+    folder = file if file.is_dir() else None
+    data = _read_file(file if folder is None else folder / SAVED_MODEL_WEIGHTS)
+    origin = f"Imported from weights with SHA-256 {hashlib.sha256(data).hexdigest()}."
+    try:
+        draft = Manifest(
+            name=name,
+            architecture=architecture,
+            recipe=recipe,
+            target_layer=target_layer or last_layer(architecture),
+            thresholds=thresholds,
+            explained_outputs=explained_outputs,
+            training_data=training_data,
+            licence=licence,
+            notes=f"{notes} {origin}".strip(),
+            weights_sha256="0" * 64,
+        )
+    except ValidationError as error:
+        raise UsageError(f"model bundle: {describe_invalid(error)}") from error
+    weights = read_in_process(
+        data if folder is None else b"",
+        source=str(file),
+        folder=folder,
+        architecture=architecture,
+        input_size_px=recipe.input_size_px,
+    )
+    return write_bundle(out_dir, draft, weights, half_kernels=half_kernels)
+
+
+def read_in_process(
+    data: bytes,
+    *,
+    source: str,
+    folder: Path | None = None,
+    architecture: str = ARCHITECTURE,
+    input_size_px: int = 224,
+    timeout_s: float = READ_TIMEOUT_S,
+) -> dict[str, NDArray[np.float32]]:
+    """The network's weights by name out of the content of a Keras file, or of a SavedModel's folder.
+
+    A process of its own reads them: the libraries die of some damaged files, and then only that process does. Raises
+    ModelError as `import_weights`.
+    """
+    arguments = [source, architecture, str(input_size_px), *([] if folder is None else [str(folder)])]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and program
+            [sys.executable, "-P", "-m", "worker.model.keras_import.reader_program", *arguments],
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"OPENBLAS_NUM_THREADS": "1"},
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"{source}: not read within {timeout_s:g} s") from error
+    if done.returncode == REFUSED:
+        detail = done.stdout[:_MAX_DETAIL].decode(errors="replace")
+        # Names from the file must not steer the terminal.
+        raise ModelError("".join(letter if letter.isprintable() else "?" for letter in detail))
+    if done.returncode != 0:
+        raise ModelError(f"{source}: damaged: the process that read it ended with status {done.returncode}")
+    return parse_weights(done.stdout, source=source, architecture=architecture)
+
+
+def _read_file(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"{file}: {error.strerror or error}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ModelError(f"{file}: more than {MAX_FILE_BYTES} bytes")
+    return data

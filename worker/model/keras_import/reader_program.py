@@ -1,0 +1,56 @@
+"""The program that reads one Keras file: it comes in on standard input, its weights go out as safetensors.
+
+A SavedModel is a folder, which the second argument names. A process of its own, since damaged files can kill the
+libraries that read them.
+"""
+
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.core.errors import ModelError
+from worker.model.bundle.weights import serialise_weights
+from worker.model.densenet_layout import ARCHITECTURE
+from worker.model.keras_import.weights_file import read_keras_weights
+
+REFUSED = 3
+"""Exit status; the sentence is on standard output."""
+_MAX_MEMORY_BYTES = 4 * 1024 * 1024 * 1024
+
+
+def main() -> int:
+    """Arguments: the file's name, for errors alone, architecture, input size and, of a SavedModel, its folder."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        weights = _read(*sys.argv[1:])
+    except ModelError as error:
+        sys.stdout.buffer.write(error.detail.encode(errors="replace"))
+        return REFUSED
+    sys.stdout.buffer.write(serialise_weights(weights, half_kernels=False))
+    return 0
+
+
+def _read(
+    source: str, architecture: str, input_size_px: str, folder: str | None = None
+) -> dict[str, NDArray[np.float32]]:
+    if architecture != ARCHITECTURE:
+        if folder is not None:
+            raise ModelError(f"{source}: of a SavedModel only {ARCHITECTURE} is read; save its weights as .h5")
+        from worker.model.keras_import.backbone_weights import read_backbone_weights
+
+        data = sys.stdin.buffer.read()
+        return read_backbone_weights(data, architecture=architecture, input_size_px=int(input_size_px), source=source)
+    if folder is None:
+        return read_keras_weights(sys.stdin.buffer.read(), source=source)
+    # TensorFlow takes seconds to load, and no other format needs it.
+    from worker.model.keras_import.saved_model import read_saved_model
+
+    return read_saved_model(Path(folder), source=source)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Read the network's weights out of a SavedModel, as numbers: its graph is never loaded and nothing in it runs.
+
+Beside the graph such a folder keeps a checkpoint of tensors; the checkpoint's object graph knows the variables' names.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+from worker.core.errors import ModelError
+from worker.model.bundle.weights import check_weights
+from worker.model.densenet_layout import weight_shapes
+from worker.model.keras_import.layer_names import name_keras2
+
+CHECKPOINT = Path("variables", "variables")
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_VARIABLE = "VARIABLE_VALUE"
+_NOT_OF_THE_NETWORK = ("optimizer/", "keras_api/", "save_counter/")
+
+
+def read_saved_model(folder: Path, *, source: str) -> dict[str, NDArray[np.float32]]:
+    """The network's weights by name.
+
+    Raises ModelError for a folder that is damaged or whose variables are not those of this network, naming one.
+    """
+    try:
+        reader = tf.train.load_checkpoint(str(folder / CHECKPOINT))
+        shapes = reader.get_variable_to_shape_map()
+        keys = _keys_by_name(reader.get_tensor(_OBJECTS), source=source)
+        arrays = {}
+        for name, path in name_keras2(keys, source=source).items():
+            shape, needed = tuple(shapes.get(keys[path], ())), weight_shapes().get(name)
+            if shape != needed:
+                raise ModelError(f"{source}: {path} has the shape {shape}, {needed} is needed")
+            arrays[name] = np.asarray(reader.get_tensor(keys[path]))
+    except (tf.errors.OpError, ValueError, RuntimeError, DecodeError) as error:
+        raise ModelError(f"{source}: damaged checkpoint: {str(error).splitlines()[0]}") from error
+    return check_weights(arrays, source=source)
+
+
+def _keys_by_name(objects: bytes, *, source: str) -> dict[str, str]:
+    """The checkpoint's key of each of the network's variables, by the name that Keras gave it."""
+    graph = TrackableObjectGraph.FromString(objects)
+    keys: dict[str, str] = {}
+    for node in graph.nodes:
+        for attribute in node.attributes:
+            key = attribute.checkpoint_key
+            if attribute.name != _VARIABLE or key.startswith(_NOT_OF_THE_NETWORK):
+                continue
+            if attribute.full_name in keys:
+                raise ModelError(f"{source}: two variables are named {attribute.full_name}")
+            keys[attribute.full_name] = key
+    return keys

@@ -1,0 +1,1 @@
+"""Build the network, its graph and its Grad-CAM in Keras."""

@@ -1,0 +1,126 @@
+"""Build a network: a backbone of keras.applications, global average pooling, dropout, a dense head of five sigmoids."""
+
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import count
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.core.errors import ModelError, SettingsError
+from worker.model.bundle.bundle import Bundle
+from worker.model.densenet_layout import ARCHITECTURE, HEAD, OUTPUTS
+
+DROPOUT_RATE = 0.5
+BYTES_RANGE = (0.0, 255.0)
+"""What a backbone takes that brings its own scaling."""
+_SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
+
+
+def load_network(bundle: Bundle) -> keras.Sequential:
+    """The bundle's network with its weights. Input float32 (N, S, S, 3) in the recipe's range; output (N, 5) in [0, 1].
+
+    Raises SettingsError where Keras is set to another backend or channel order, ModelError for an architecture that
+    Keras has not or weights that are not its own.
+    """
+    architecture = bundle.manifest.architecture
+    network = build_network(bundle.recipe.input_size_px, architecture)
+    try:
+        assign_weights(network, bundle.scaled_weights)
+    except ModelError as error:
+        raise ModelError(f"architecture {architecture}: {error.detail}") from error
+    return network
+
+
+def build_network(input_size_px: int, architecture: str = ARCHITECTURE) -> keras.Sequential:
+    """The network with random weights; nothing is downloaded. Raises as `load_network` does.
+
+    architecture: a name of keras.applications in small letters.
+    """
+    if keras.config.backend() != "tensorflow":
+        raise SettingsError(f"KERAS_BACKEND is {keras.config.backend()!r}, 'tensorflow' is needed")
+    if keras.config.image_data_format() != "channels_last":
+        raise SettingsError("image_data_format in keras.json is 'channels_first', 'channels_last' is needed")
+    return keras.Sequential(
+        [
+            _build_backbone(architecture, (input_size_px, input_size_px, 3)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dropout(DROPOUT_RATE),
+            keras.layers.Dense(OUTPUTS, activation="sigmoid", name=HEAD),
+        ]
+    )
+
+
+def backbone_of(network: keras.Sequential) -> keras.Model:
+    """What gives the last feature map (N, h, w, C), which the head averages."""
+    return network.layers[0]
+
+
+def scales_itself(network: keras.Sequential) -> bool:
+    """Whether the backbone brings its own scaling and takes BYTES_RANGE."""
+    return any(isinstance(layer, _SCALING) for layer in backbone_of(network).layers)
+
+
+def assign_weights(network: keras.Sequential, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    """Put weights (`conv1_conv/kernel`, ..., `head/bias`) into the network. Raises ModelError unless all fit."""
+    variables = name_variables(network)
+    if unknown := weights.keys() - variables.keys():
+        raise ModelError(f"{len(unknown)} weights the network does not have, one is {min(unknown)}")
+    if missing := variables.keys() - weights.keys():
+        raise ModelError(f"{len(missing)} of {len(variables)} weights are missing, one is {min(missing)}")
+    for name, variable in variables.items():
+        if tuple(variable.shape) != weights[name].shape:
+            raise ModelError(f"{name} has the shape {weights[name].shape}, {tuple(variable.shape)} is needed")
+        variable.assign(weights[name])
+    for layer in backbone_of(network).layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
+def read_weights(network: keras.Sequential) -> dict[str, NDArray[np.float32]]:
+    """The network's weights by name, as `assign_weights` takes them."""
+    return {name: np.asarray(variable, np.float32) for name, variable in name_variables(network).items()}
+
+
+def name_variables(network: keras.Sequential) -> dict[str, keras.Variable]:
+    """All that the network has learnt, in the order of its layers."""
+    layers = name_layers([*backbone_of(network).layers, network.get_layer(HEAD)])
+    return {f"{name}/{variable.name}": variable for name, layer in layers.items() for variable in layer.weights}
+
+
+def name_layers(layers: Sequence[keras.Layer]) -> dict[str, keras.Layer]:
+    """Layers by their names; Keras numbers those without one anew in every network that a process builds."""
+    named: dict[str, keras.Layer] = {}
+    for layer in layers:
+        kind = name_kind(layer)
+        nameless = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
+        named[count_up(kind, named) if nameless else layer.name] = layer
+    return named
+
+
+def name_kind(layer: keras.Layer) -> str:
+    """`batch_normalization` of a BatchNormalization, as Keras derives names of layers and of what it saves."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+
+
+def count_up(name: str, taken: Container[str]) -> str:
+    """The name itself, or the first of `name_1`, `name_2`, ... that is not taken."""
+    numbered = (f"{name}_{number}" for number in count(1))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
+
+
+def list_backbones() -> dict[str, Callable[..., keras.Model]]:
+    """What keras.applications has, by its name in small letters."""
+    offered = {name: getattr(keras.applications, name) for name in dir(keras.applications) if name[0].isupper()}
+    return {name.lower(): build for name, build in offered.items() if callable(build)}
+
+
+def _build_backbone(architecture: str, shape: tuple[int, int, int]) -> keras.Model:
+    backbones = list_backbones()
+    if architecture not in backbones:
+        raise ModelError(f"keras.applications has no {architecture!r}; it has {', '.join(backbones)}")
+    try:
+        return backbones[architecture](include_top=False, weights=None, input_shape=shape, name=architecture)
+    except ValueError as error:
+        raise ModelError(f"{architecture} takes no pictures of {shape[0]} x {shape[1]} pixels: {error}") from error

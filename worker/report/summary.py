@@ -1,0 +1,177 @@
+"""What the first page of a report says: which run, and its counts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, func, select
+
+from worker.core.errors import RunError
+from worker.core.vocabulary import REFERABLE_FROM, Grade, Review, Status
+from worker.ledger.database import reading
+from worker.ledger.final_grades import with_final_grades
+from worker.ledger.schema import gradings, models, runs
+from worker.model.bundle.ensemble import AnyManifest, parse_manifest
+from worker.model.densenet_layout import HALF, Thresholds
+from worker.report.snapshot import Spool
+
+PACE_BINS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRun:
+    """A run; `model_id` and `manifest` are None where no worker has begun it."""
+
+    run_id: int
+    name: str
+    kind: str
+    state: str
+    queue: str
+    source: str
+    chunk_size: int
+    created_at: datetime
+    finished_at: datetime | None
+    model_id: str | None
+    manifest: AnyManifest | None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Of its model, 0.5 where it has none."""
+        return HALF if self.manifest is None else self.manifest.thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts of a run. Statuses and grades are final, but for `by_model_grade`.
+
+    `shares` are fractions of the graded images; `errors` counts by status and code; `confusion` by reference and grade,
+    None for what has no grade; `readings` images that people have begun to read, of which `changed` ended otherwise
+    than the model said; `pace` images settled in each of equal spans from `began` to `ended`.
+    """
+
+    images: int
+    by_status: dict[str, int]
+    by_grade: dict[Grade, int]
+    by_model_grade: dict[Grade, int]
+    shares: dict[Grade, float]
+    referable: int
+    readings: dict[Review, int]
+    changed: int
+    errors: dict[tuple[str, str], int]
+    confusion: dict[tuple[int, int | None], int]
+    patients: int
+    patients_referable: int
+    patients_attention: int
+    patients_being_read: int
+    began: datetime | None
+    ended: datetime | None
+    pace: tuple[int, ...]
+
+
+def find_reported(engine: Engine, name: str) -> ReportedRun:
+    """Raises RunError when there is no such run."""
+    columns = [
+        "run_id", "name", "kind", "state", "queue", "source", "chunk_size", "created_at", "finished_at", "model_id",
+    ]  # fmt: skip
+    query = (
+        select(*(runs.c[column] for column in columns), models.c.document.label("manifest"))
+        .outerjoin(models, models.c.model_id == runs.c.model_id)
+        .where(runs.c.name == name)
+    )
+    with reading(engine) as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        raise RunError(f"no run {name!r}; `fundus status` lists them")
+    manifest = None if row.manifest is None else parse_manifest(row.manifest)
+    return ReportedRun(**row._asdict() | {"manifest": manifest})
+
+
+def count_grades(engine: Engine, run_id: int) -> dict[Grade, float]:
+    """Fractions of the graded images of another run by their final grades, to lay beside this one's."""
+    final = with_final_grades(select(gradings.c.image_id).where(gradings.c.run_id == run_id)).subquery()
+    query = select(final.c.final_grade, func.count()).group_by(final.c.final_grade)
+    with reading(engine) as connection:
+        counts = {grade: count for grade, count in connection.execute(query) if grade is not None}
+    return _shares({grade: counts.get(grade, 0) for grade in Grade})
+
+
+def summarise(spool: Spool) -> Summary:
+    """Count everything once."""
+    grades = _by_grade(spool, "grade")
+    ((began, ended),) = spool.ask("SELECT min(settled_at), max(settled_at) FROM images")
+    named = "who LIKE 'patient %'"
+    return Summary(
+        images=spool.count("SELECT count(*) FROM images"),
+        by_status=dict(spool.ask("SELECT status, count(*) FROM images GROUP BY status ORDER BY min(rank)")),
+        by_grade=grades,
+        by_model_grade=_by_grade(spool, "model_grade"),
+        shares=_shares(grades),
+        referable=sum(count for grade, count in grades.items() if grade >= REFERABLE_FROM),
+        readings={
+            Review(state): count
+            for state, count in spool.ask(
+                "SELECT review, count(*) FROM images WHERE review <> ? GROUP BY review", Review.UNREAD
+            )
+        },
+        changed=spool.count(
+            "SELECT count(*) FROM images WHERE review IN (?, ?) AND grade IS NOT model_grade",
+            Review.READ,
+            Review.ARBITRATED,
+        ),
+        errors={
+            (status, code): count
+            for status, code, count in spool.ask(
+                "SELECT status, error_code, count(*) AS images FROM images WHERE error_code IS NOT NULL AND status <> ?"
+                " GROUP BY status, error_code ORDER BY images DESC, error_code",
+                Status.QUEUED,
+            )
+        },
+        confusion={
+            (reference, grade): count
+            for reference, grade, count in spool.ask(
+                "SELECT reference_grade, grade, count(*) FROM images WHERE reference_grade IS NOT NULL"
+                " GROUP BY reference_grade, grade"
+            )
+        },
+        patients=spool.count(f"SELECT count(*) FROM patients WHERE {named}"),  # noqa: S608 - words of our own
+        patients_referable=spool.count(
+            f"SELECT count(*) FROM patients WHERE {named} AND grade >= ?",  # noqa: S608
+            int(REFERABLE_FROM),
+        ),
+        patients_attention=spool.count(f"SELECT count(*) FROM patients WHERE {named} AND attention"),  # noqa: S608
+        patients_being_read=spool.count(f"SELECT count(*) FROM patients WHERE {named} AND being_read"),  # noqa: S608
+        began=_moment(began),
+        ended=_moment(ended),
+        pace=_pace(spool, began, ended),
+    )
+
+
+def _by_grade(spool: Spool, column: str) -> dict[Grade, int]:
+    query = f"SELECT {column}, count(*) FROM images WHERE {column} IS NOT NULL GROUP BY {column}"  # noqa: S608 - of our own
+    counts = dict(spool.ask(query))
+    return {grade: counts.get(grade, 0) for grade in Grade}
+
+
+def _shares(counts: Mapping[Grade, int]) -> dict[Grade, float]:
+    total = sum(counts.values())
+    return {grade: count / total if total else 0.0 for grade, count in counts.items()}
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _pace(spool: Spool, began: float | None, ended: float | None) -> tuple[int, ...]:
+    """Of at most PACE_BINS spans of equal length."""
+    if began is None or ended is None:
+        return ()
+    length = ended - began
+    bins = min(PACE_BINS, max(1, int(length)))
+    counts = dict(
+        spool.ask(
+            "SELECT min(CAST((settled_at - ?) / ? * ? AS INTEGER), ? - 1) AS bin, count(*) FROM images"
+            " WHERE settled_at IS NOT NULL GROUP BY bin",
+            began, length or 1.0, bins, bins,
+        )
+    )  # fmt: skip
+    return tuple(counts.get(number, 0) for number in range(bins))

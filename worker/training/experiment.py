@@ -1,0 +1,198 @@
+"""From a manifest to a bundle: prepare, set apart, fit, and write down how it was done."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from worker.core.errors import SourceError, UsageError
+from worker.core.settings import Settings
+from worker.core.storage.atomic_write import write_whole
+from worker.core.vocabulary import Grade
+from worker.model.bundle.bundle import Bundle, Manifest, describe_invalid
+from worker.model.bundle.fit_record import SPLIT_FILE, ByGrade, FitRecord
+from worker.model.bundle.writer import write_bundle
+from worker.training.dataset import INDEX_FILE, LeftOut, Pictures, prepare_pictures, read_pictures
+from worker.training.examples import Example
+from worker.training.fit import KAPPA, Fitted, Watch, find_best, fit
+from worker.training.label_conflicts import Contradicted, find_contradicted
+from worker.training.lineage import Ancestry
+from worker.training.plan import Plan
+from worker.training.split import split_groups, write_split
+
+PLAN_FILE, BUNDLE_FOLDER, HISTORY_FILE = "plan.json", "bundle", "history.csv"
+LEFT_OUT_FILE, CONTRADICTED_FILE = "left_out.csv", "contradicted.csv"
+RECORDED = (KAPPA, "accuracy", "referable_auc", *(f"recall_grade_{grade:d}" for grade in Grade))
+LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
+
+
+def open_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
+    """Make the fit's folder, or find the one to go on in.
+
+    Raises UsageError where a fit is there that was not asked to be resumed, or is one of another plan, or is finished.
+    """
+    file = folder / PLAN_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = file.read_text(encoding="utf-8") if file.exists() else None
+        if there is None:
+            write_whole(file, (plan.model_dump_json(indent=2) + "\n").encode())
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from error
+    if there is None:
+        return
+    if (folder / BUNDLE_FOLDER).exists():
+        raise UsageError(f"{folder} holds a fit that is finished; name a new folder")
+    if not resume:
+        raise UsageError(f"{folder} holds a fit; go on with --resume, or name a new folder")
+    try:
+        difference = plan.first_difference(Plan.model_validate_json(there))
+    except ValidationError as error:
+        raise UsageError(f"{file}: {describe_invalid(error)}") from error
+    if difference is not None:
+        raise UsageError(f"{folder} holds a fit of another plan: {difference}")
+
+
+def gather_pictures(
+    examples: list[Example], folder: Path, plan: Plan, settings: Settings, step: Callable[[int], object]
+) -> Pictures:
+    """The pictures that an earlier start has prepared, or prepared now; `step` is called after each then."""
+    if (folder / INDEX_FILE).exists():
+        return read_pictures(folder)
+    return prepare_pictures(
+        examples, folder, recipe=plan.recipe, manifest_sha256=plan.manifest_sha256, settings=settings, step=step
+    )
+
+
+def list_amiss(pictures: Pictures, folder: Path) -> list[Contradicted]:
+    """Write which photographs were left out, and which are graded in two ways; the latter."""
+    contradicted = find_contradicted(pictures.index)
+    _write_list(folder / LEFT_OUT_FILE, LeftOut, pictures.index.left_out)
+    _write_list(folder / CONTRADICTED_FILE, Contradicted, contradicted)
+    return contradicted
+
+
+def set_apart(pictures: Pictures, plan: Plan) -> NDArray[np.bool_]:
+    """Which pictures are for validation. Raises SourceError when a part has fewer than two grades."""
+    index = pictures.index
+    validation = split_groups(index.pixel_hashes, index.patients, share=plan.validation_share, seed=plan.seed)
+    for part, members in (("validation", validation), ("training", ~validation)):
+        grades = np.unique(pictures.grades[members])
+        if len(grades) < 2:
+            raise SourceError(
+                f"the {part} part has {int(members.sum())} photographs of {len(grades)} grades; two grades are needed: "
+                f"give more photographs, another --seed or another --validation-share than {plan.validation_share:g}"
+            )
+    return validation
+
+
+def make_bundle(
+    plan: Plan,
+    pictures: Pictures,
+    validation: NDArray[np.bool_],
+    folder: Path,
+    draft: Manifest,
+    *,
+    initial: Bundle | None,
+    ancestry: Ancestry,
+    resume: bool,
+    half_kernels: bool,
+    checkpoint_every_s: float,
+    watch: Watch,
+) -> Manifest:
+    """Fit, and write the bundle with its split; the manifest that was written.
+
+    draft: what the manifest says apart from the fit and the weights.
+    """
+    hashes = pictures.index.pixel_hashes
+    split = write_split(hashes, validation, trained_before=ancestry.trained_on or ())
+    first = None if initial is None else initial.weights
+    fitted = fit(
+        plan,
+        pictures,
+        validation,
+        folder,
+        initial=first,
+        resume=resume,
+        checkpoint_every_s=checkpoint_every_s,
+        watch=watch,
+    )
+    write_whole(folder / HISTORY_FILE, _to_csv(list(fitted.history[0]), fitted.history))
+    judges = {pixels for pixels, apart in zip(hashes, validation.tolist(), strict=True) if apart}
+    record = _record(plan, pictures, validation, split, fitted, seen=ancestry.has_seen(judges), ancestry=ancestry)
+    learnt = draft.training_data or f"{sum(record.training):,} photographs with reference grades"
+    whole = draft.model_copy(update={"fit": record, "training_data": learnt, "thresholds": fitted.thresholds})
+    return write_bundle(
+        folder / BUNDLE_FOLDER, whole, fitted.weights, half_kernels=half_kernels, beside={SPLIT_FILE: split}
+    )
+
+
+def _record(
+    plan: Plan,
+    pictures: Pictures,
+    validation: NDArray[np.bool_],
+    split: bytes,
+    fitted: Fitted,
+    *,
+    seen: Literal["no", "yes", "unknown"],
+    ancestry: Ancestry,
+) -> FitRecord:
+    return FitRecord(
+        manifest_sha256=plan.manifest_sha256,
+        split_sha256=hashlib.sha256(split).hexdigest(),
+        training=_count(pictures.grades[~validation]),
+        validation=_count(pictures.grades[validation]),
+        left_out=len(pictures.index.left_out),
+        initial_model_id=plan.initial_model_id,
+        ancestry="unknown" if ancestry.trained_on is None else "known",
+        validation_seen=seen,
+        seed=plan.seed,
+        epochs=len(fitted.history),
+        best_epoch=find_best(fitted.history, plan.choose_by),
+        chosen_by=None if plan.choose_by == "kappa" else plan.choose_by,
+        thresholds=None if plan.thresholds == "half" else plan.thresholds,
+        initial_share=plan.initial_share or None,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        schedule=None if plan.schedule == "cosine" else plan.schedule,
+        weight_decay=plan.weight_decay,
+        averaging=plan.averaging,
+        balance=plan.balance,
+        precision=plan.precision,
+        versions=_versions(),
+        figures={name: fitted.figures[name] for name in RECORDED},
+    )
+
+
+def _count(grades: NDArray[np.int64]) -> ByGrade:
+    none, mild, moderate, severe, proliferative = np.bincount(grades, minlength=len(Grade)).tolist()
+    return none, mild, moderate, severe, proliferative
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for library in LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _write_list(file: Path, kind: type[BaseModel], entries: Sequence[BaseModel]) -> None:
+    write_whole(file, _to_csv(list(kind.model_fields), [entry.model_dump() for entry in entries]))
+
+
+def _to_csv(columns: list[str], rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()

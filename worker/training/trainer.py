@@ -1,0 +1,161 @@
+"""The network while it learns: steps of AdamW on cumulative targets, and the moving average of its weights."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from worker.model.densenet_layout import HEAD, OUTPUTS
+from worker.model.network.build import DROPOUT_RATE, assign_weights, backbone_of, build_network, read_weights
+from worker.training.fused_batch_norm import fuse
+from worker.training.plan import Plan
+
+JUDGED_AT_ONCE = 32
+
+
+class Learner:
+    """Holds the variables of a fit; everything random in it follows from the plan's seed and the step's number."""
+
+    def __init__(self, plan: Plan, total_steps: int, initial: Mapping[str, NDArray[np.float32]] | None) -> None:
+        """initial: the weights to begin with; None draws them."""
+        limit_threads(plan.threads)
+        keras.utils.set_random_seed(plan.seed)
+        tf.config.experimental.enable_op_determinism()
+        self._plan = plan
+        self._network = _build(plan)
+        fuse(self._network)
+        if initial is not None:
+            assign_weights(self._network, initial)
+        self._average = _build(plan)
+        self._average.set_weights(self._network.get_weights())
+        self._optimizer = _make_optimizer(plan, total_steps)
+        self._optimizer.build(self._network.trainable_variables)
+        self._optimizer.exclude_from_weight_decay(
+            [variable for variable in self._network.trainable_variables if len(variable.shape) < 2]
+        )
+        self._steps = tf.Variable(0, dtype=tf.int64)
+        side = plan.recipe.input_size_px
+        pictures = tf.TensorSpec((None, side, side, 3), tf.uint8)
+        self._learn = tf.function(
+            self._learn_batch, autograph=False, input_signature=[pictures, tf.TensorSpec((None,), tf.int64)]
+        )
+        self._judge = tf.function(self._judge_batch, autograph=False, input_signature=[pictures])
+
+    @property
+    def steps(self) -> int:
+        """Batches learnt from."""
+        return int(self._steps.numpy())
+
+    def learn(self, pictures: tf.Tensor, grades: tf.Tensor) -> float:
+        """One step; the loss before it. pictures: uint8 (N, S, S, 3). grades: int64 (N,)."""
+        return float(self._learn(pictures, grades))
+
+    def judge(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Cumulative probabilities of the averaged network, float32 (N, 5)."""
+        parts = [
+            self._judge(tf.constant(pictures[start : start + JUDGED_AT_ONCE])).numpy()
+            for start in range(0, len(pictures), JUDGED_AT_ONCE)
+        ]
+        return np.concatenate(parts or [np.empty((0, OUTPUTS), np.float32)])
+
+    def assume(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Put these in the place of the moving average, to be judged; the end of the learning."""
+        assign_weights(self._average, weights)
+
+    def averaged_weights(self) -> dict[str, NDArray[np.float32]]:
+        """The moving average, by the names of a bundle."""
+        return read_weights(self._average)
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Every variable; `restore` of it makes the next step what it would have been."""
+        return {name: variable.numpy() for name, variable in self._variables().items()}
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Takes what `state` gave, under the same plan."""
+        for name, variable in self._variables().items():
+            variable.assign(state[name])
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        groups = {
+            "network": self._network.weights,
+            "average": self._average.weights,
+            "optimizer": self._optimizer.variables,
+        }
+        named = {f"{group}/{index}": variable for group, some in groups.items() for index, variable in enumerate(some)}
+        return {**named, "steps": self._steps}
+
+    def _learn_batch(self, pictures: tf.Tensor, grades: tf.Tensor) -> tf.Tensor:
+        targets = tf.cast(grades[:, None] >= tf.range(OUTPUTS, dtype=tf.int64), tf.float32)
+        with tf.GradientTape() as tape:
+            pooled = _pool(self._network, _to_input(pictures, self._plan), training=True)
+            seed = tf.stack([tf.constant(self._plan.seed, tf.int64), self._steps])
+            pooled = tf.nn.experimental.stateless_dropout(pooled, DROPOUT_RATE, seed)
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, _logits(self._network, pooled))
+            loss = tf.reduce_mean(losses)
+        trained = self._network.trainable_variables
+        self._optimizer.apply(tape.gradient(loss, [variable.value for variable in trained]), trained)
+        self._steps.assign_add(1)
+        done = tf.cast(self._steps, tf.float32)
+        # At first the average follows closely: it must not remember random weights.
+        decay = tf.minimum(self._plan.averaging, (1 + done) / (10 + done))
+        for mean, variable in zip(self._average.weights, self._network.weights, strict=True):
+            # EfficientNet's scaling keeps a count, too, which is nothing to average.
+            if tf.as_dtype(variable.dtype).is_floating:
+                mean.assign(mean + (1 - decay) * (variable - mean))
+        return loss
+
+    def _judge_batch(self, pictures: tf.Tensor) -> tf.Tensor:
+        pooled = _pool(self._average, _to_input(pictures, self._plan), training=False)
+        return tf.sigmoid(_logits(self._average, pooled))
+
+
+def limit_threads(threads: int | None) -> None:
+    """Of one operation; None leaves it to TensorFlow. To be called before its first operation: later it refuses."""
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _build(plan: Plan) -> keras.Sequential:
+    """Variables stay float32; with bfloat16 what flows between the layers is half as wide."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if plan.precision == "bfloat16" else "float32")
+    try:
+        return build_network(plan.recipe.input_size_px, plan.architecture)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def schedule_rate(plan: Plan, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate by step: up to the plan's in a straight line, and from there as the plan's schedule says."""
+    warm_up = int(plan.warm_up_share * total_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        plan.learning_rate / 100 if warm_up else plan.learning_rate,
+        decay_steps=max(total_steps - warm_up, 1),
+        alpha=1.0 if plan.schedule == "constant" else 0.0,
+        warmup_target=plan.learning_rate if warm_up else None,
+        warmup_steps=warm_up,
+    )
+
+
+def _make_optimizer(plan: Plan, total_steps: int) -> keras.optimizers.Optimizer:
+    rate = schedule_rate(plan, total_steps)
+    return keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, global_clipnorm=plan.gradient_norm)
+
+
+def _to_input(pictures: tf.Tensor, plan: Plan) -> tf.Tensor:
+    low, high = plan.recipe.input_range
+    return tf.cast(pictures, tf.float32) * ((high - low) / 255) + low
+
+
+def _pool(network: keras.Sequential, images: tf.Tensor, *, training: bool) -> tf.Tensor:
+    features = backbone_of(network)(images, training=training)
+    return tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2))
+
+
+def _logits(network: keras.Sequential, pooled: tf.Tensor) -> tf.Tensor:
+    # The head in float32: in bfloat16 neighbouring probabilities are 0.004 apart.
+    head = network.get_layer(HEAD)
+    return tf.linalg.matmul(pooled, head.kernel.value) + head.bias.value
