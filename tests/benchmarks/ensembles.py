@@ -54,7 +54,7 @@ def read_labels(file: Path) -> dict[str, int]:
 def grade_all(model: Model, paths: list[Path], reference: Grades) -> None:
     """Prepare, then time the engine alone, then compare."""
     settings = parse_settings()
-    pool = DecoderPool(model.recipe, settings, further=model.further_recipes)
+    pool = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
     prepared: list[Enhanced | None] = []
     for future in [pool.submit(path.read_bytes()) for path in paths]:
         try:

@@ -69,19 +69,19 @@ class Prepared:
 
     enhanced: (S, S, 3), uint8 or float32 in [0, 1], RGB, as the model was trained on; S is the model's input size.
     canvas: uint8 (C, C, 3) RGB, the field of the colour photograph, centred on black; C is the overlay's size.
-    inside: bool (C, C), true within the field.
+    field_mask: bool (C, C), true within the field.
     box: top, bottom, left, right of the model's crop on the canvas, ends exclusive: where the saliency belongs. It may
     reach past the canvas.
-    further: as `enhanced`, for each further recipe of a model that has several.
+    extra_inputs: as `enhanced`, for each of the extra recipes of an ensemble.
     """
 
     enhanced: NDArray[np.uint8] | NDArray[np.float32]
     canvas: NDArray[np.uint8]
-    inside: NDArray[np.bool_]
+    field_mask: NDArray[np.bool_]
     box: tuple[int, int, int, int]
-    further: tuple[NDArray[np.uint8], ...] = ()
+    extra_inputs: tuple[NDArray[np.uint8], ...] = ()
 
     @property
     def for_model(self) -> Enhanced:
         """What the model takes of this image."""
-        return (self.enhanced, *self.further) if self.further else self.enhanced
+        return (self.enhanced, *self.extra_inputs) if self.extra_inputs else self.enhanced

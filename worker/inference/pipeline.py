@@ -247,9 +247,9 @@ class Pipeline:
         return data
 
     def _prepare_stack_entry(self, image: LeasedImage) -> Prepared:
-        if self._bundle.further_recipes:
+        if self._bundle.extra_recipes:
             raise ImageFormatError(
-                f"entry is prepared in one way, and {self._bundle.name} needs {1 + len(self._bundle.further_recipes)}"
+                f"entry is prepared in one way, and {self._bundle.name} needs {1 + len(self._bundle.extra_recipes)}"
             )
         limit = self._settings.max_image_bytes
         with self._metrics.stage(Stage.FETCH):

@@ -49,7 +49,7 @@ class Runtime:
         require_current(database)
         bundle = load_model(settings.model)
         register_model(database, bundle.model_id, bundle.name, bundle.manifest.model_dump(mode="json"))
-        self._decoders = DecoderPool(bundle.recipe, settings, further=bundle.further_recipes)
+        self._decoders = DecoderPool(bundle.recipe, settings, extra_recipes=bundle.extra_recipes)
         engine = make_engine(settings.engine, bundle)
         engine.warm_up(settings.max_batch_size)
         self._batcher = Batcher(

@@ -57,7 +57,7 @@ def judge_manifest(
     graded: list[tuple[Example, Prediction]] = []
     refused: list[tuple[Example, LeftOut]] = []
     known = 0
-    for example, prepared in prepare_each(examples, model.recipe, further=model.further_recipes, settings=settings):
+    for example, prepared in prepare_each(examples, model.recipe, extra_recipes=model.extra_recipes, settings=settings):
         if isinstance(prepared, LeftOut):
             refused.append((example, prepared))
         elif _is_known(hash_pixels(prepared), ancestry):

@@ -110,10 +110,10 @@ def prepare_pictures(
 
 
 def prepare_each(
-    examples: Sequence[Example], recipe: Recipe, *, further: Sequence[Recipe] = (), settings: Settings
+    examples: Sequence[Example], recipe: Recipe, *, extra_recipes: Sequence[Recipe] = (), settings: Settings
 ) -> Iterator[tuple[Example, Prepared | LeftOut]]:
     """Each example as the worker would show it to a model of these recipes, or why it would not."""
-    pool = DecoderPool(recipe, settings.model_copy(update={"overlay_size_px": CANVAS_PX}), further=further)
+    pool = DecoderPool(recipe, settings.model_copy(update={"overlay_size_px": CANVAS_PX}), extra_recipes=extra_recipes)
     try:
         for start in range(0, len(examples), AHEAD):
             some = examples[start : start + AHEAD]

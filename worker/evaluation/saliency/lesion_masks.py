@@ -82,7 +82,7 @@ def read_marked(folder: Path, model: Model, remark: Callable[[str], object]) -> 
 
 def enhance_for(model: Model, marked: Marked) -> Enhanced:
     """What the model takes of a photograph."""
-    pictures = tuple(enhance(marked.photograph, marked.field, one) for one in (model.recipe, *model.further_recipes))
+    pictures = tuple(enhance(marked.photograph, marked.field, one) for one in (model.recipe, *model.extra_recipes))
     return pictures if len(pictures) > 1 else pictures[0]
 
 

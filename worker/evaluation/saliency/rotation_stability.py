@@ -32,7 +32,7 @@ class Turned:
 
 def turn_all(looker: Looker, pictures: Sequence[Enhanced], upright: Looks, degrees: float) -> Turned:
     """upright: what the model saw in the pictures as they are."""
-    recipes = (looker.model.recipe, *looker.model.further_recipes)
+    recipes = (looker.model.recipe, *looker.model.extra_recipes)
     turned = [_turn(picture, degrees, recipes) for picture in pictures]
     found = looker.look(turned, upright.explained)
     rows, outputs = np.arange(len(pictures)), upright.explained

@@ -54,7 +54,7 @@ class DecoderChild:
         self._job = job
         self._timekeeper = timekeeper
         self.images = 0
-        self._sizes_px = [recipe.input_size_px for recipe in (job.recipe, *job.further)]
+        self._sizes_px = [recipe.input_size_px for recipe in (job.recipe, *job.extra_recipes)]
         needed = answer_bytes(input_sizes_px=self._sizes_px, overlay_size_px=job.overlay_size_px)
         descriptor, self._region = create_region(max(job.max_image_bytes, needed))
         try:

@@ -32,7 +32,7 @@ class Job(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
-    further: tuple[Recipe, ...] = ()
+    extra_recipes: tuple[Recipe, ...] = ()
     """Of a model that has several recipes."""
     overlay_size_px: int
     max_image_bytes: int
@@ -96,7 +96,9 @@ def main() -> None:
     """Serve the job of the first argument."""
     job = Job.model_validate_json(sys.argv[1])
     limits = Limits(job.max_image_bytes, job.max_image_pixels)
-    work = partial(prepare, recipe=job.recipe, further=job.further, overlay_size_px=job.overlay_size_px, limits=limits)
+    work = partial(
+        prepare, recipe=job.recipe, extra_recipes=job.extra_recipes, overlay_size_px=job.overlay_size_px, limits=limits
+    )
     serve(job, work)
 
 

@@ -40,13 +40,13 @@ class DecoderPool:
         recipe: Recipe,
         settings: Settings,
         *,
-        further: Sequence[Recipe] = (),
+        extra_recipes: Sequence[Recipe] = (),
         program: Sequence[str] = PROGRAM,
         images_per_process: int = IMAGES_PER_PROCESS,
     ) -> None:
         """Returns when all processes are ready. Raises ServiceError if one does not come up.
 
-        further: recipes of a model that has several. `program` is what the interpreter runs in a process; it has to
+        extra_recipes: the other recipes of an ensemble. `program` is what the interpreter runs in a process; it has to
         call `decoding.process.serve`.
         """
         self._program = program
@@ -54,7 +54,7 @@ class DecoderPool:
         self._timeout_s = settings.decode_timeout_s
         self._job = Job(
             recipe=recipe,
-            further=tuple(further),
+            extra_recipes=tuple(extra_recipes),
             overlay_size_px=settings.overlay_size_px,
             max_image_bytes=settings.max_image_bytes,
             max_image_pixels=settings.max_image_pixels,

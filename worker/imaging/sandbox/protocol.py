@@ -60,7 +60,7 @@ def read_request(stream: IO[bytes], region: mmap) -> bytes | None:
 def write_prepared(stream: IO[bytes], region: mmap, prepared: Prepared) -> None:
     """Answer with a prepared photograph."""
     start = 0
-    for array in (prepared.enhanced, *prepared.further, prepared.canvas, np.packbits(prepared.inside)):
+    for array in (prepared.enhanced, *prepared.extra_inputs, prepared.canvas, np.packbits(prepared.field_mask)):
         region[start : start + array.nbytes] = np.ascontiguousarray(array).data.cast("B")
         start += array.nbytes
     _write_head(stream, {"box": prepared.box})
@@ -96,10 +96,10 @@ def read_answer(stream: IO[bytes], region: mmap, *, input_sizes_px: Sequence[int
         return np.frombuffer(region[start - count : start], np.uint8)
 
     square = (overlay_size_px, overlay_size_px)
-    enhanced, *further = (take(side**2 * 3).reshape(side, side, 3) for side in input_sizes_px)
+    enhanced, *extra_inputs = (take(side**2 * 3).reshape(side, side, 3) for side in input_sizes_px)
     canvas = take(overlay_size_px**2 * 3).reshape(*square, 3)
-    inside = np.unpackbits(take(-(-(overlay_size_px**2) // 8)), count=overlay_size_px**2)
-    return Prepared(enhanced, canvas, inside.reshape(square).view(bool), box, tuple(further))
+    field_mask = np.unpackbits(take(-(-(overlay_size_px**2) // 8)), count=overlay_size_px**2)
+    return Prepared(enhanced, canvas, field_mask.reshape(square).view(bool), box, tuple(extra_inputs))
 
 
 def _write_head(stream: IO[bytes], head: dict[str, object]) -> None:

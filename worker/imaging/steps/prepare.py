@@ -23,15 +23,15 @@ Box = tuple[int, int, int, int]
 
 
 def prepare(
-    data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits, further: Sequence[Recipe] = ()
+    data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits, extra_recipes: Sequence[Recipe] = ()
 ) -> Prepared:
     """A photograph's bytes, decoded no larger than the model and the overlay need, ready for both.
 
-    further: recipes of a model that has several; they agree with the first on the field.
+    extra_recipes: recipes of a model that has several; they agree with the first on the field.
     The canvas shows the field's box with its true aspect: its long side fills the canvas, black is above and below.
     Raises ImageError for bytes that are no sound picture, Ungradable for a picture that shows no gradable retina.
     """
-    sizes_px = (one.input_size_px for one in (recipe, *further))
+    sizes_px = (one.input_size_px for one in (recipe, *extra_recipes))
     photograph = decode_photograph(data, cover_px=max(overlay_size_px, *sizes_px), limits=limits)
     field = find_field(photograph, recipe)
     assess_gradability(photograph, field)
@@ -40,9 +40,9 @@ def prepare(
     return Prepared(
         enhanced=enhance(photograph, field, recipe),
         canvas=_draw_canvas(crop, box, overlay_size_px),
-        inside=_within_border(field, box, overlay_size_px),
+        field_mask=_within_border(field, box, overlay_size_px),
         box=_place_window(field, recipe, box),
-        further=tuple(enhance(photograph, field, one) for one in further),
+        extra_inputs=tuple(enhance(photograph, field, one) for one in extra_recipes),
     )
 
 
@@ -62,7 +62,7 @@ def prepare_view(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: L
     return Prepared(
         enhanced=np.zeros((recipe.input_size_px, recipe.input_size_px, 3), np.uint8),
         canvas=_draw_canvas(crop, box, overlay_size_px),
-        inside=np.ones((overlay_size_px, overlay_size_px), bool),
+        field_mask=np.ones((overlay_size_px, overlay_size_px), bool),
         box=box,
     )
 
@@ -93,7 +93,7 @@ def prepare_stack_entry(
     return Prepared(
         enhanced=entry,
         canvas=_draw_canvas(colours, box, overlay_size_px),
-        inside=np.asarray(np.hypot(places[:, None], places[None, :]) <= overlay_size_px / 2),
+        field_mask=np.asarray(np.hypot(places[:, None], places[None, :]) <= overlay_size_px / 2),
         box=box,
     )
 
@@ -139,6 +139,6 @@ def _within_border(field: Field, box: Box, size_px: int) -> NDArray[np.bool_]:
     x = field.left + (np.arange(right - left) + 0.5) * (field.right - field.left) / (right - left) - 0.5
     y = field.top + (np.arange(bottom - top) + 0.5) * (field.bottom - field.top) / (bottom - top) - 0.5
     across, down = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
-    inside = np.zeros((size_px, size_px), bool)
-    np.less_equal((across**2)[None, :], (1 - down**2)[:, None], out=inside[top:bottom, left:right])
-    return inside
+    field_mask = np.zeros((size_px, size_px), bool)
+    np.less_equal((across**2)[None, :], (1 - down**2)[:, None], out=field_mask[top:bottom, left:right])
+    return field_mask

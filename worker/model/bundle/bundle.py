@@ -121,7 +121,7 @@ class Bundle:
         return self.manifest.recipe
 
     @property
-    def further_recipes(self) -> tuple[Recipe, ...]:
+    def extra_recipes(self) -> tuple[Recipe, ...]:
         """None: one network sees one picture."""
         return ()
 

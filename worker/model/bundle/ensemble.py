@@ -160,7 +160,7 @@ class Ensemble:
         return self.manifest.recipe
 
     @property
-    def further_recipes(self) -> tuple[Recipe, ...]:
+    def extra_recipes(self) -> tuple[Recipe, ...]:
         """Those of the other members that differ."""
         return self.manifest.recipes[1:]
 

@@ -71,7 +71,7 @@ def test_prepared_image_is_the_same_as_without_a_process() -> None:
     finally:
         pool.close()
     expected = prepare(GOOD, recipe=RECIPE, overlay_size_px=256, limits=Limits())
-    for name in ("enhanced", "canvas", "inside"):
+    for name in ("enhanced", "canvas", "field_mask"):
         assert np.array_equal(getattr(found, name), getattr(expected, name))
         assert getattr(found, name).dtype == getattr(expected, name).dtype
     assert found.box == expected.box

@@ -40,7 +40,7 @@ def test_prepared_image_comes_back_as_it_was(region: mmap) -> None:
     sent = Prepared(
         enhanced=random.integers(0, 256, (4, 4, 3), np.uint8),
         canvas=random.integers(0, 256, (6, 6, 3), np.uint8),
-        inside=random.random((6, 6)) < 0.5,
+        field_mask=random.random((6, 6)) < 0.5,
         box=(-2, 9, 1, 5),
     )
     stream = io.BytesIO()
@@ -49,16 +49,16 @@ def test_prepared_image_comes_back_as_it_was(region: mmap) -> None:
     found = read_answer(stream, region, **SIZES)
     assert np.array_equal(found.enhanced, sent.enhanced)
     assert np.array_equal(found.canvas, sent.canvas)
-    assert np.array_equal(found.inside, sent.inside)
+    assert np.array_equal(found.field_mask, sent.field_mask)
     assert found.box == sent.box
 
 
 def test_pictures_of_further_recipes_come_in_their_order(region: mmap) -> None:
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 256, (side, side, 3), np.uint8) for side in (4, 5, 3)]
-    canvas, inside = np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6), bool)
+    canvas, field_mask = np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6), bool)
     stream = io.BytesIO()
-    write_prepared(stream, region, Prepared(pictures[0], canvas, inside, (0, 6, 0, 6), tuple(pictures[1:])))
+    write_prepared(stream, region, Prepared(pictures[0], canvas, field_mask, (0, 6, 0, 6), tuple(pictures[1:])))
     stream.seek(0)
     found = read_answer(stream, region, input_sizes_px=[4, 5, 3], overlay_size_px=6)
     assert all(np.array_equal(one, other) for one, other in zip(found.for_model, pictures, strict=True))

@@ -14,9 +14,9 @@ MAGENTA, CYAN = (255, 0, 255), (0, 255, 255)
 def prepare(canvas: NDArray[np.uint8], box: tuple[int, int, int, int] | None = None) -> Prepared:
     """All of the canvas is field but its first row."""
     side = canvas.shape[0]
-    inside = np.ones((side, side), bool)
-    inside[0] = False
-    return Prepared(np.zeros((32, 32, 3), np.uint8), canvas, inside, box or (0, side, 0, side))
+    field_mask = np.ones((side, side), bool)
+    field_mask[0] = False
+    return Prepared(np.zeros((32, 32, 3), np.uint8), canvas, field_mask, box or (0, side, 0, side))
 
 
 def grey(side: int, level: int = 100) -> NDArray[np.uint8]:

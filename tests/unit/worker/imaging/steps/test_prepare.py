@@ -40,9 +40,9 @@ def test_whole_field_fills_the_canvas() -> None:
     assert (prepared.canvas.shape, prepared.canvas.dtype) == ((200, 200, 3), np.uint8)
     assert (prepared.enhanced.shape, prepared.enhanced.dtype) == ((224, 224, 3), np.uint8)
     # The inscribed circle has pi / 4 of the square.
-    assert prepared.inside.mean() == pytest.approx(np.pi / 4, abs=0.02)
-    assert (prepared.canvas[prepared.inside] > 0).mean() > 0.98
-    assert (prepared.canvas[~prepared.inside] > 0).mean() < 0.05
+    assert prepared.field_mask.mean() == pytest.approx(np.pi / 4, abs=0.02)
+    assert (prepared.canvas[prepared.field_mask] > 0).mean() > 0.98
+    assert (prepared.canvas[~prepared.field_mask] > 0).mean() < 0.05
 
 
 def test_field_cut_at_top_and_bottom_keeps_its_aspect_and_lies_in_the_middle() -> None:
@@ -53,12 +53,12 @@ def test_field_cut_at_top_and_bottom_keeps_its_aspect_and_lies_in_the_middle() -
     assert not prepared.canvas[249:].any()
     assert prepared.canvas[49].any()
     assert prepared.canvas[248].any()
-    assert not prepared.inside[:49].any()
-    assert not prepared.inside[249:].any()
+    assert not prepared.field_mask[:49].any()
+    assert not prepared.field_mask[249:].any()
     # On the canvas' middle row the field reaches from edge to edge; on the box' first row it is the chord of the
     # circle 100 above its middle: 2 sqrt(150² - 100²) = 223.6 pixels.
-    assert prepared.inside[149].sum() == pytest.approx(299, abs=2)
-    assert prepared.inside[49].sum() == pytest.approx(223.6, abs=4)
+    assert prepared.field_mask[149].sum() == pytest.approx(299, abs=2)
+    assert prepared.field_mask[49].sum() == pytest.approx(223.6, abs=4)
 
 
 def test_window_about_a_cut_off_field_reaches_past_the_canvas() -> None:
@@ -70,7 +70,7 @@ def test_window_about_a_cut_off_field_reaches_past_the_canvas() -> None:
     assert prepared.box == pytest.approx((-1, 300, 0, 299), abs=2)
     in_box = prepare_bytes(data, overlay_size_px=299)
     assert np.array_equal(prepared.canvas, in_box.canvas)
-    assert np.array_equal(prepared.inside, in_box.inside)
+    assert np.array_equal(prepared.field_mask, in_box.field_mask)
 
 
 def test_photograph_with_exact_pixels_on_its_canvas() -> None:
@@ -101,8 +101,8 @@ def test_reduced_decoding_stays_close_to_what_the_model_was_trained_on() -> None
 def test_further_recipes_see_the_same_field_in_their_own_way() -> None:
     data = (SAMPLES / "IDRiD_138.jpg").read_bytes()
     plain = RECIPE.model_copy(update={"input_size_px": 300, "enhancement": "none"})
-    both = prepare(data, recipe=RECIPE, further=(plain,), overlay_size_px=512, limits=Limits())
-    for found, recipe in zip((both.enhanced, *both.further), (RECIPE, plain), strict=True):
+    both = prepare(data, recipe=RECIPE, extra_recipes=(plain,), overlay_size_px=512, limits=Limits())
+    for found, recipe in zip((both.enhanced, *both.extra_inputs), (RECIPE, plain), strict=True):
         alone = prepare(data, recipe=recipe, overlay_size_px=512, limits=Limits())
         assert np.array_equal(found, alone.enhanced)
 
@@ -133,7 +133,7 @@ def test_stack_entry_is_given_to_the_network_as_it_is(dtype: type) -> None:
 def test_field_of_a_stack_entry_is_the_inscribed_circle() -> None:
     # Centre 1.5, radius 2: of 4 x 4 pixels the corners are 2.12 away, the others at most 1.58.
     entry = np.zeros((64, 64, 3), np.uint8)
-    inside = prepare_stack_entry(entry, recipe=STACK, overlay_size_px=4).inside
+    inside = prepare_stack_entry(entry, recipe=STACK, overlay_size_px=4).field_mask
     assert inside.astype(int).tolist() == [[0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0]]
 
 

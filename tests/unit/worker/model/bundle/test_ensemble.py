@@ -33,7 +33,7 @@ def test_written_ensemble_is_read_back_with_its_networks(folder: Path) -> None:
     read = load_model(folder)
     assert isinstance(read, Ensemble)
     assert [network.recipe.input_size_px for network in read.networks] == [64, 96]
-    assert (read.recipe.input_size_px, [recipe.input_size_px for recipe in read.further_recipes]) == (64, [96])
+    assert (read.recipe.input_size_px, [recipe.input_size_px for recipe in read.extra_recipes]) == (64, [96])
     np.testing.assert_array_equal(read.networks[0].weights["head/kernel"], random_weights(0)["head/kernel"])
     assert parse_manifest(read.manifest.model_dump(mode="json")) == read.manifest
     # A folder with one network is what it was.
