@@ -24,7 +24,7 @@ from tests.browser.ledgers import read_by_people
 from tests.services.console import serving
 from worker.console.accounts import set_password
 from worker.core.settings import Settings, parse_settings
-from worker.ledger.database import connect, reading, writing
+from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.schema import gradings
 
 HERE = Path(__file__).parent
@@ -81,11 +81,11 @@ def _settings(out: Path) -> Settings:
 
 def _make_up(engine: Engine) -> None:
     """Patients, and what readers said of three images."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for statement in NIGHT:
             connection.execute(text(statement))
     wrong = select(gradings.c.image_id, gradings.c.grade).where(gradings.c.grade.is_not(None))
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         worst, next_to_it, *_, mildest = connection.execute(
             wrong.order_by(gradings.c.grade.desc(), gradings.c.image_id)
         )
@@ -108,7 +108,7 @@ def _photograph_report(browser: Browser, address: str) -> None:
 
 
 def _photograph_console(browser: Browser, settings: Settings, engine: Engine) -> None:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         image_id = connection.scalar(
             select(gradings.c.image_id).where(gradings.c.grade == 2).order_by(gradings.c.p_ge2.desc()).limit(1)
         )

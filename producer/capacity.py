@@ -8,7 +8,7 @@ from sqlalchemy import Engine, func, select
 
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Queue, RunState
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
 from worker.ledger.throughput import read_pace
@@ -60,7 +60,7 @@ def read_rate(engine: Engine, like: str | None, workers: int) -> Measured:
     """
     run = find_run(engine, like).name if like is not None else _latest(engine)
     if run is not None:
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             run_id = connection.execute(select(runs.c.run_id).where(runs.c.name == run)).scalar_one()
             rate = read_pace(connection, run_id, datetime.now(UTC)).over_run
             settled = select(func.count()).where(gradings.c.run_id == run_id, gradings.c.settled_at.is_not(None))
@@ -80,6 +80,6 @@ def _latest(engine: Engine) -> str | None:
         .order_by(runs.c.run_id.desc())
         .limit(1)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         name: str | None = connection.scalar(long_enough)
     return name

@@ -24,7 +24,7 @@ from worker.core.messaging.broker import make_celery
 from worker.core.settings import PREFIX, Settings, parse_settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import RunState, Status
-from worker.ledger.database import connect, reading
+from worker.ledger.database import connect, read_transaction
 from worker.ledger.migrate import upgrade
 from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, images, reports, runs
@@ -147,7 +147,7 @@ def _wait(engine: Engine, run: str, worker: subprocess.Popen[bytes], log: Path, 
     statuses = select(gradings.c.status).where(gradings.c.run_id == run_id)
     while True:
         finished = find_run(engine, run).state == RunState.FINISHED
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             found = connection.scalars(statuses).all()
         settled = [status for status in found if status != Status.QUEUED]
         progress(len(settled), len(found), sum(status != Status.GRADED for status in settled))
@@ -166,7 +166,7 @@ def _wait_for_report(engine: Engine, run: str, worker: subprocess.Popen[bytes], 
     written = select(reports.c.prefix).join(runs).where(runs.c.name == run, reports.c.written_at.is_not(None))
     deadline = time.monotonic() + REPORT_WITHIN_S
     while worker.poll() is None and time.monotonic() < deadline:
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             prefix: str | None = connection.execute(written).scalar()
         if prefix is not None:
             return store / prefix / "index.html"
@@ -189,7 +189,7 @@ def _rows(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:
         .where(gradings.c.run_id == find_run(engine, run).run_id)
         .order_by(gradings.c.position)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return tuple(
             DemoImage(
                 _name(unquote(row.uri).rpartition("/")[2]),

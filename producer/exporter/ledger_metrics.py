@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, func, or_, select, text
 from producer.exporter.night_metrics import tell_nights
 from worker.core.errors import FundusError
 from worker.core.vocabulary import Grade, Queue, RunState, Status
-from worker.ledger.database import epoch_now, reading
+from worker.ledger.database import epoch_now, read_transaction
 from worker.ledger.schema import RECONCILER_LOCK, gradings, locks, runs
 
 GOING_ON = (RunState.OPEN, RunState.RUNNING)
@@ -58,7 +58,7 @@ class LedgerCollector(Collector):
 
     def _ledger(self) -> list[Metric]:
         now = datetime.now(UTC)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return [
                 *_runs(connection, now),
                 *_images(connection, now),

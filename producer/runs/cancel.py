@@ -8,7 +8,7 @@ from sqlalchemy import Engine, null, update
 from worker.core.errors import RunError
 from worker.core.vocabulary import Action, RunState, Status
 from worker.ledger.audit_log import record
-from worker.ledger.database import epoch_now, writing
+from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.paged_updates import change_in_pages
 from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
@@ -28,7 +28,7 @@ def cancel(engine: Engine, name: str) -> Cancelled:
     Raises RunError for an unknown or a finished run, DatabaseError.
     """
     run = find_run(engine, name)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         # The state first: from here on no worker leases and no producer adds.
         stopped = connection.execute(
             update(runs)

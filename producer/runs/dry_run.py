@@ -11,7 +11,7 @@ from producer.runs.lifecycle import RunRequest, check_request
 from producer.runs.register import by_identity, read_known, refuse_conflicts
 from worker.core.errors import SourceError
 from worker.core.manifests.image_reference import Reference
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 
 SAMPLE = 5
 
@@ -32,7 +32,7 @@ def plan_enqueue(engine: Engine, request: RunRequest, references: Iterator[Refer
 
     Ids that the source itself gives are remembered, to find one that stands for two images. Raises as `enqueue` does.
     """
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         run = check_request(connection, request)
     first: tuple[Reference, ...] = ()
     given: dict[str, str] = {}
@@ -40,7 +40,7 @@ def plan_enqueue(engine: Engine, request: RunRequest, references: Iterator[Refer
     while batch := list(islice(references, BATCH_IMAGES)):
         unique = by_identity(batch)
         seen = {image_id for image_id, reference in unique.items() if _is_repeated(reference, given)}
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             known = read_known(connection, list(unique), None if run is None else run.run_id)
         refuse_conflicts(unique, known)
         first = first or tuple(batch[:SAMPLE])

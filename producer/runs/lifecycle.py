@@ -11,7 +11,7 @@ from worker.core.messages import IMAGE_ID_PATTERN
 from worker.core.vocabulary import Action, Queue, RunKind, RunState
 from worker.ledger.audit_log import record
 from worker.ledger.completion import finish_if_settled
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.runs import Run, listed, select_run
 from worker.ledger.schema import gradings, models, nights, runs
 from worker.ledger.upserts import insert_new
@@ -77,7 +77,7 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
         "model_id": request.model_id,
         "created_at": datetime.now(UTC),
     }
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         run = check_request(connection, request)
         if run is None:
             connection.execute(insert_new(connection, runs).values(row))
@@ -109,7 +109,7 @@ def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -
 
     report: whether a run that finishes here owes a report. counts: what the enqueue did, for the audit trail.
     """
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         sealed = connection.execute(
             update(runs)
             .where(runs.c.run_id == run.run_id, runs.c.state == RunState.OPEN)
@@ -118,7 +118,7 @@ def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -
         # A caller that tries again after the second transaction failed has sealed it once.
         if sealed.rowcount:
             record(connection, Action.SEAL, run=run.name, **counts)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         finish_if_settled(connection, run.run_id, report=report)
         state = connection.execute(select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar_one()
     return RunState(state)

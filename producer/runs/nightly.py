@@ -21,7 +21,7 @@ from worker.core.settings import PROGRAMME_PATTERN, Settings
 from worker.core.storage.object_store import Storage
 from worker.core.telemetry.alerts import Alarms
 from worker.core.vocabulary import RunKind, RunState
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.locks import locked
 from worker.ledger.migrate import open_ledger
 from worker.ledger.runs import run_of
@@ -137,7 +137,7 @@ def fill_night(
 def _look_back(engine: Engine, night: Night) -> tuple[int, datetime | None]:
     """How many nights the programme has missed before this one, and the newest time that any of its nights has seen."""
     of_programme = nights.c.programme == night.programme
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         last = connection.scalar(select(func.max(nights.c.night)).where(of_programme, nights.c.night < night.date))
         watermark = connection.scalar(select(func.max(nights.c.watermark)).where(of_programme))
     return 0 if last is None else (night.date - last).days - 1, watermark
@@ -150,7 +150,7 @@ def _seal_broken_off(engine: Engine, night: Night, *, report: bool) -> tuple[str
         .where(nights.c.programme == night.programme, nights.c.night < night.date, runs.c.state == RunState.OPEN)
         .order_by(nights.c.night)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         broken_off = [run_of(row) for row in connection.execute(open_nights)]
     for run in broken_off:
         seal_run(engine, run, report=report, broken_off=1)
@@ -158,7 +158,7 @@ def _seal_broken_off(engine: Engine, night: Night, *, report: bool) -> tuple[str
 
 
 def _keep_watermark(engine: Engine, night: Night, newest: datetime) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             update(nights)
             .where(nights.c.programme == night.programme, nights.c.night == night.date)

@@ -11,7 +11,7 @@ from producer.runs.seen_images import find_had, note_sightings, programme_of
 from worker.core.errors import DatabaseError, RunError, SourceError
 from worker.core.manifests.image_reference import Reference
 from worker.core.vocabulary import Eye, RunState, Status
-from worker.ledger.database import epoch_now, writing
+from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images, runs
 from worker.ledger.upserts import insert_new_rows
@@ -37,7 +37,7 @@ def register_batch(
     """
     batch = by_identity(references)
     try:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             return _register(connection, run, batch, position, resend_after_s)
     except IntegrityError as error:
         if "foreign key" not in str(error.orig).lower():

@@ -11,7 +11,7 @@ from worker.core.errors import RunError
 from worker.core.settings import Settings
 from worker.core.vocabulary import Action, RunState, Status
 from worker.ledger.audit_log import record
-from worker.ledger.database import epoch_now, writing
+from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.paged_updates import change_in_pages
 from worker.ledger.runs import Run, find_run
 from worker.ledger.schema import OUTPUTS, gradings, runs
@@ -47,7 +47,7 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, lift: C
     run = find_run(engine, name)
     if run.state == RunState.CANCELLED:
         raise RunError(f"run {name} is cancelled: enqueue its source into another run")
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         record(connection, Action.RESEND, run=run.name, lift=sorted(lift))
     free = (gradings.c.status == Status.QUEUED) & (gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now()))
     again: dict[str, Any] = {"lease_token": null(), "due_at": epoch_now() + settings.resend_after_s}

@@ -23,7 +23,7 @@ from tests.services.console import serving
 from tests.unit.worker.console.rows import PASSWORD
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.schema import gradings
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def make_site(folder: Path, count: int) -> tuple[Settings, Engine]:
     run_id = fill_ledger(engine, "big", count, photographs)
     read_by_people(engine, "big", dict.fromkeys(by_grade(engine, run_id, 2)[:READ_BY_PEOPLE], (3, 2)))
     draw_overlay(Storage(settings), OVERLAY)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(gradings).where(gradings.c.overlay_key.is_not(None)).values(overlay_key=OVERLAY))
     return settings, engine
 

@@ -29,7 +29,7 @@ from worker.core.messages import GradeChunk
 from worker.core.predictions import Decision, Outcome, Prediction
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Grade, Status
-from worker.ledger.database import connect, reading
+from worker.ledger.database import connect, read_transaction
 from worker.ledger.leases import Lease, lease_chunk, register_model, settle_chunk
 from worker.ledger.status import read_progress
 
@@ -59,7 +59,7 @@ def main() -> None:
         manifest = write_manifest(site.scratch / "manifest.csv", options.references, f"s3://{site.bucket}")
         done = enqueue(manifest)
         engine = connect(parse_settings())
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             connection.execute(text("SELECT 1"))
         analyse(engine)
         looks = [timed_status(engine) for _ in range(LOOKS)]
@@ -104,7 +104,7 @@ def timed_status(engine: Engine) -> float:
 def lease_and_settle(engine: Engine, chunks: int) -> tuple[list[float], list[float], list[tuple[str, str]]]:
     """Milliseconds per image of each chunk's lease and settle, and the plan of each kind of statement."""
     register_model(engine, MODEL, "benchmark", {})
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         run_id = int(connection.execute(text("SELECT run_id FROM runs")).scalar_one())
     size = parse_settings().chunk_size
     order = np.random.default_rng(0).permutation(chunks)

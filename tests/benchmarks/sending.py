@@ -14,7 +14,7 @@ from worker.core.manifests.image_reference import Reference
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import Settings, parse_settings
 from worker.core.vocabulary import Queue, Status
-from worker.ledger.database import connect, reading
+from worker.ledger.database import connect, read_transaction
 from worker.ledger.schema import gradings, runs
 
 POLL_S = 0.005
@@ -43,14 +43,14 @@ class Producer:
         """How many images of the run are graded."""
         counted = select(func.count()).join(runs, runs.c.run_id == gradings.c.run_id)
         counted = counted.where(runs.c.name == name, gradings.c.status == Status.GRADED)
-        with reading(self._ledger) as connection:
+        with read_transaction(self._ledger) as connection:
             return int(connection.scalar(counted) or 0)
 
     def wait_until_idle(self) -> None:
         """Until no worker holds an image."""
         held = select(func.count()).where(gradings.c.lease_token.is_not(None))
         while True:
-            with reading(self._ledger) as connection:
+            with read_transaction(self._ledger) as connection:
                 if not connection.scalar(held):
                     return
             time.sleep(10 * POLL_S)

@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 from tests.benchmarks.site import open_site
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Status
-from worker.ledger.database import connect, reading
+from worker.ledger.database import connect, read_transaction
 from worker.ledger.schema import gradings
 from worker.model.bundle.bundle import find_bundle, read_manifest
 
@@ -60,7 +60,7 @@ def grade() -> tuple[float, float]:
     engine = connect(settings)
     first, queued, total = 0.0, 1, 0
     while queued:
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             counts = dict(connection.execute(select(gradings.c.status, func.count()).group_by(gradings.c.status)).all())
             leased = connection.scalar(select(func.count()).where(gradings.c.lease_token.is_not(None)))
         queued, total = counts.get(Status.QUEUED, 0), sum(counts.values())

@@ -15,7 +15,7 @@ from tests.unit.worker.console.rows import add_people, graded_run
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Eye, Role
-from worker.ledger.database import connect, reading, writing
+from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.migrate import upgrade
 from worker.ledger.review_schema import decisions, reading_rules
 from worker.ledger.runs import Run
@@ -38,11 +38,11 @@ class Site:
     storage: Storage
 
     def ask(self, statement: str) -> list[Any]:
-        with reading(self.engine) as connection:
+        with read_transaction(self.engine) as connection:
             return [tuple(row) for row in connection.execute(text(statement))]
 
     def decided(self) -> list[tuple[str, str, int | None]]:
-        with reading(self.engine) as connection:
+        with read_transaction(self.engine) as connection:
             query = select(decisions.c.image_id, decisions.c.reader, decisions.c.grade).order_by(
                 decisions.c.decision_id
             )
@@ -87,7 +87,7 @@ def _dress(engine: Engine, storage: Storage, run: Run, count: int) -> None:
     """Photographs, patients and eyes; every overlay is the same one."""
     key = f"{run.name}/overlay.png"
     draw_overlay(storage, key)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for number in range(count):
             connection.execute(
                 update(images)
@@ -105,7 +105,7 @@ def _dress(engine: Engine, storage: Storage, run: Run, count: int) -> None:
 
 def write_as_a_stranger(engine: Engine, image_id: str) -> None:
     """Put markup wherever a file, a manifest or an error may put words."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         uri = f"file:///x/{HOSTILE.replace('/', '')}"
         connection.execute(
             update(images).where(images.c.image_id == image_id).values(uri=uri, patient_id=HOSTILE[:128])
@@ -115,7 +115,7 @@ def write_as_a_stranger(engine: Engine, image_id: str) -> None:
 
 def move_photograph(engine: Engine, image_id: str) -> None:
     """It is no longer where the ledger says."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         gone = (SAMPLES / "moved.jpg").as_uri()
         connection.execute(update(images).where(images.c.image_id == image_id).values(uri=gone))
 
@@ -128,5 +128,5 @@ def draw_panels_as_overlays(site: Site) -> None:
 
 
 def let_two_read(engine: Engine) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(insert(reading_rules).values(run_id=1, readers=2))

@@ -13,7 +13,7 @@ from worker.console.decisions import Verdict, decide
 from worker.console.image_detail import read_image
 from worker.console.sessions import Person
 from worker.core.vocabulary import Role, Status
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import users
 from worker.ledger.schema import gradings, images, models, runs
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
@@ -38,7 +38,7 @@ def fill_ledger(
     seed: int = 7,
 ) -> int:
     """A finished run of `count` images, two of each patient, that show the `photographs` in turn; its number."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         document = MANIFEST.model_dump(mode="json")
         model = {"model_id": MANIFEST.model_id, "name": MANIFEST.name, "document": document, "registered_at": EVENING}
         if connection.execute(models.select()).first() is None:
@@ -50,7 +50,7 @@ def fill_ledger(
         ).scalar_one()
     rows = _make_rows(name, run_id, count, photographs, shares, random.Random(seed))
     while page := list(islice(rows, 5000)):
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(insert(images), [image for image, _ in page])
             connection.execute(insert(gradings), [grading for _, grading in page])
     return int(run_id)
@@ -59,7 +59,7 @@ def fill_ledger(
 def read_by_people(engine: Engine, run: str, decided: Mapping[str, Sequence[int | None]]) -> None:
     """Two people read each image of the run; `decided`: by image what anna, ben and, between them, cleo say."""
     people = [Person(name, Role.GRADER, "") for name in ("anna", "ben", "cleo")]
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         if connection.execute(select(users)).first() is None:
             rows = [
                 {"name": one.name, "role": one.role, "password_hash": "none", "created_at": EVENING} for one in people
@@ -79,7 +79,7 @@ def by_grade(engine: Engine, run_id: int, grade: int | None) -> list[str]:
     """The graded images of a run that the model gave this grade, in the order of their ids; None: the ungradable."""
     which = gradings.c.status == Status.UNGRADABLE if grade is None else gradings.c.grade == grade
     query = select(gradings.c.image_id).where(gradings.c.run_id == run_id, which).order_by(gradings.c.image_id)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return list(connection.scalars(query))
 
 

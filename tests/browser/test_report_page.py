@@ -18,7 +18,7 @@ from tests.browser.ledgers import MANIFEST, by_grade, fill_ledger, read_by_peopl
 from tests.services.seaweedfs import Bucket
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.object_store import Storage
-from worker.ledger.database import connect, writing
+from worker.ledger.database import connect, write_transaction
 from worker.ledger.schema import gradings, images, runs
 from worker.report import writer as report_writing
 from worker.report.destination import Place, folder_place
@@ -70,7 +70,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory, _migrated_file: Path) -> I
     worst, moderate, healthy = (by_grade(engine, read, grade) for grade in (4, 2, 0))
     said = {worst[0]: (4, 4), moderate[0]: (1, 1), moderate[1]: (3,), healthy[0]: (2, 0), healthy[1]: (2, 0, 3)}
     read_by_people(engine, "read", {**said, by_grade(engine, read, None)[0]: (None, None)})
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(runs).where(runs.c.name == "hostile").values(source=HOSTILE))
         ours = images.c.image_id.like("hostile-%")
         connection.execute(update(images).where(ours).values(patient_id=HOSTILE[:128], uri=f"file:///{HOSTILE_FILE}"))

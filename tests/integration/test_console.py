@@ -24,7 +24,7 @@ from worker.core.settings import Settings, parse_settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Role
 from worker.ledger.audit_log import read_trail
-from worker.ledger.database import connect, reading, writing
+from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import Format
 from worker.ledger.migrate import require_current
@@ -263,7 +263,7 @@ def test_forged_form_changes_nothing(attack: str, visit: Callable[[str], Visitor
         fields["reason"], status = "x" * 70_000, 413
     answer = anna.client.post(f"{IMAGE}/decision", headers=headers, follow_redirects=False, **body)
     assert answer.status_code == status
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.execute(select(decisions)).all() == []
 
 
@@ -338,7 +338,7 @@ def test_two_readers_at_once_lose_nothing(visit: Callable[[str], Visitor], engin
     with ThreadPoolExecutor(2) as threads:
         answers = list(threads.map(lambda n: visitors[n].decide(IMAGE, readers[n], "seen", page=pages[n]), readers))
     assert [answer.status_code for answer in answers] == [200, 200]
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         found = {row.reader: str(row.grade) for row in connection.execute(select(decisions))}
     assert found == readers
     cleo = visit("cleo")
@@ -367,7 +367,7 @@ def test_queue_never_serves_one_image_to_two(visit: Callable[[str], Visitor]) ->
 
 
 def test_what_strangers_wrote_is_text_and_no_markup(visit: Callable[[str], Visitor], engine: Engine) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             update(images).where(images.c.image_id == "00000").values(uri=f"file:///x/{HOSTILE}", patient_id=HOSTILE)
         )
@@ -423,7 +423,7 @@ def test_address_of_nothing_is_answered_with_a_sentence(
 def test_page_says_what_the_colours_of_the_model_show(
     document: dict[str, Any], words: str, visit: Callable[[str], Visitor], engine: Engine
 ) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(models).values(document=document))
     assert f"The overlay's colours show what speaks for {words}." in visit("anna").get(IMAGE).text
 
@@ -433,7 +433,7 @@ def test_photograph_and_overlay_come_through_the_server(
 ) -> None:
     anna = visit("anna")
     png = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         uri = (SAMPLES / "IDRiD_138.jpg").as_uri()
         connection.execute(update(images).where(images.c.image_id == "00000").values(uri=uri))
         key = connection.execute(select(gradings.c.overlay_key).where(gradings.c.image_id == "00000")).scalar_one()
@@ -465,7 +465,7 @@ def test_run_in_progress_is_asked_for_again_and_a_finished_one_is_not(
     anna = visit("anna")
     answer = anna.get("/runs/night/progress")
     assert (answer.status_code, "every 2s" in answer.text) == (200, True)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.exec_driver_sql("UPDATE runs SET state = 'finished', finished_at = created_at")
     answer = anna.get("/runs/night/progress")
     assert (answer.status_code, "every 2s" in answer.text) == (286, False)
@@ -475,14 +475,14 @@ def test_ledger_that_is_away_is_said_in_one_sentence(
     visit: Callable[[str], Visitor], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anna = visit("anna")
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.exec_driver_sql("ALTER TABLE reading_rules RENAME TO hidden")
     answer = anna.get("/runs/night")
     assert answer.status_code in (500, 503)
     assert "hidden" not in answer.text
     assert "SELECT" not in answer.text
     assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.exec_driver_sql("ALTER TABLE hidden RENAME TO reading_rules")
     assert anna.get("/runs/night").status_code == 200
 
@@ -519,7 +519,7 @@ def test_role_of_the_console_suffices_for_all_it_does(
         assert anna.decide(page.url.path, "3", "why").status_code == 200
         assert anna.get("/runs/night/progress").status_code == 200
         assert anna.post("/sign-out", anna.get("/runs")).status_code == 200
-    with reading(owner) as connection:
+    with read_transaction(owner) as connection:
         assert connection.execute(select(decisions.c.reader)).scalars().all() == ["anna"]
     told = [entry["action"] for entry in read_trail(owner, run=None, last=99)]
     assert told == ["enqueue", "seal", "sign_in", "sign_in", "sign_in", "set_readers", "decide", "sign_out"]

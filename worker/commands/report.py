@@ -15,7 +15,7 @@ from worker.core.storage.object_store import Storage
 from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import record
-from worker.ledger.database import connect, writing
+from worker.ledger.database import connect, write_transaction
 from worker.ledger.migrate import require_current
 from worker.ledger.report_leases import ask_for_report
 from worker.report.destination import Place, folder_place
@@ -65,7 +65,7 @@ def report(
     stored = Place(Storage(settings).overlays, report_prefix(run))
     if link is not None:
         find_reported(engine, run)
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             record(connection, Action.EXPORT, run=run, format="report", link_hours=link)
         address = link_report(stored, seconds=link * 3600)
         Console(highlight=False).print(address, soft_wrap=True, markup=False)
@@ -100,7 +100,7 @@ def _write(engine: Engine, settings: Settings, run: str, out: Path | None, choic
         if out is None:
             lease = ask_for_report(engine, run, lease_s=settings.lease_s)
             return write_under_lease(engine, settings, lease, choices, remark=remark, step=step)
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             # Before the first row leaves: a report that breaks off has shown some.
             record(connection, Action.EXPORT, run=run, format="report", out=str(out.absolute()))
         try:

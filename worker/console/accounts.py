@@ -11,7 +11,7 @@ from worker.console.passwords import hash_password
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Action, Role
 from worker.ledger.audit_log import record
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import MAX_USER_CHARS, sessions, users
 
 CODE = "user_invalid"
@@ -37,7 +37,7 @@ def add_user(engine: Engine, name: str, role: Role, password: str) -> None:
             code=CODE,
         )
     kept = hash_password(name, password)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         if connection.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
             raise UsageError(f"there is a user {name} already", code=CODE)
         connection.execute(insert(users).values(name=name, role=role, password_hash=kept, created_at=datetime.now(UTC)))
@@ -67,12 +67,12 @@ def enable_user(engine: Engine, name: str) -> None:
 def list_users(engine: Engine) -> list[User]:
     """By name."""
     query = select(users.c.name, users.c.role, users.c.created_at, users.c.disabled_at).order_by(users.c.name)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return [User(**row._asdict() | {"role": Role(row.role)}) for row in connection.execute(query)]
 
 
 def _change(engine: Engine, name: str, change: str, **values: Any) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         if not connection.execute(update(users).where(users.c.name == name).values(values)).rowcount:
             raise UsageError(f"no user {name!r}; `fundus user list` shows them", code=CODE)
         _end_sessions(connection, name)

@@ -24,7 +24,7 @@ from worker.core.errors import FundusError, ImageError, ServiceError
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Role
-from worker.ledger.database import reading as reading_ledger
+from worker.ledger.database import read_transaction as reading_ledger
 
 STATIC = Path(__file__).parent / "static"
 IMAGE = "/runs/{run}/images/{image_id}"

@@ -13,7 +13,7 @@ from worker.console.sessions import Person
 from worker.core.errors import FundusError
 from worker.core.vocabulary import Action, DecisionKind, Review, Role
 from worker.ledger.audit_log import record
-from worker.ledger.database import epoch_now, writing
+from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.final_grades import Decision, read_decisions
 from worker.ledger.report_leases import owe_report_again
 from worker.ledger.review_schema import MAX_REASON_CHARS, decisions, reviews
@@ -43,7 +43,7 @@ def decide(engine: Engine, run: str, image_id: str, person: Person, verdict: Ver
     not the reader's to decide; KeyError where the run has no such image; ValueError, with a sentence, for a verdict
     that lacks its reason; DatabaseError.
     """
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         if (found := select_image(connection, run, image_id)) is None:
             raise KeyError(image_id)
         readers = pin_readers(connection, found.run_id, default_readers)

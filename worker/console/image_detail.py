@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Select, select
 from worker.console.filters import is_unsure
 from worker.core.vocabulary import Eye, Review, Status
 from worker.imaging.recipe import Recipe
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 from worker.model.densenet_layout import EVERY_OUTPUT, HALF, Thresholds
@@ -92,7 +92,7 @@ class OtherRun:
 
 def read_image(engine: Engine, run: str, image_id: str) -> ReadImage | None:
     """None where the run has no such image. Raises DatabaseError."""
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return select_image(connection, run, image_id)
 
 
@@ -126,7 +126,7 @@ def other_runs(engine: Engine, image: ReadImage) -> list[OtherRun]:
         .order_by(gradings.c.run_id.desc())
         .limit(OTHER_RUNS_SHOWN)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return [OtherRun(name, Status(status), *rest) for name, status, *rest in connection.execute(query)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, select
 
 from worker.console.filters import Filter, conditions, is_unsure
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
 from worker.ledger.review_schema import reviews
 from worker.ledger.schema import gradings, images
@@ -34,7 +34,7 @@ def read_page(engine: Engine, run_id: int, wanted: Filter, place: Mapping[str, s
         query = query.where(gradings.c.image_id < backwards).order_by(gradings.c.image_id.desc())
     else:
         query = query.where(gradings.c.image_id > place.get("after", "")).order_by(gradings.c.image_id)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         found = list(connection.execute(query.limit(PAGE_IMAGES + 1)))
         count = _count(connection, run_id, wanted)
     more, rows = len(found) > PAGE_IMAGES, found[:PAGE_IMAGES]
@@ -47,7 +47,7 @@ def read_page(engine: Engine, run_id: int, wanted: Filter, place: Mapping[str, s
 def neighbours(engine: Engine, run_id: int, wanted: Filter, image_id: str) -> tuple[str | None, str | None]:
     """The ids before and after one among the images asked for."""
     query = _joined(select(gradings.c.image_id), run_id, wanted).limit(1)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         before = connection.scalar(query.where(gradings.c.image_id < image_id).order_by(gradings.c.image_id.desc()))
         after = connection.scalar(query.where(gradings.c.image_id > image_id).order_by(gradings.c.image_id))
     return before, after

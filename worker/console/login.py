@@ -9,7 +9,7 @@ from worker.console.sessions import begin_session
 from worker.core.errors import FundusError
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import record
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.review_schema import MAX_USER_CHARS, sign_in_attempts, users
 
 WINDOW_S = 15 * 60
@@ -33,13 +33,13 @@ def sign_in(engine: Engine, name: str, password: str, address: str) -> str | Non
     Raises TooManyAttemptsError, before the password is looked at, and DatabaseError.
     """
     attempt = _Attempt(engine, name, address[:MAX_ADDRESS_CHARS])
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         kept = connection.execute(
             select(users.c.password_hash).where(users.c.name == name[:MAX_USER_CHARS], users.c.disabled_at.is_(None))
         ).scalar()
         known = connection.execute(select(users.c.name).where(users.c.name == name[:MAX_USER_CHARS])).scalar()
     right = is_password(password, kept)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         # A name that nobody has may be a password in the wrong field.
         record(connection, Action.SIGN_IN, known or "unknown", accepted=right, address=attempt.address)
         if not right:
@@ -54,11 +54,11 @@ class _Attempt:
     def __init__(self, engine: Engine, name: str, address: str) -> None:
         self.address = address
         self._name = hashlib.sha256(name.encode()).hexdigest()
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(delete(sign_in_attempts).where(sign_in_attempts.c.at < epoch_now() - WINDOW_S))
             note = insert(sign_in_attempts).values(name_sha256=self._name, address=address, at=epoch_now())
             noted = connection.execute(note.returning(sign_in_attempts.c.attempt_id)).scalar_one()
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             refused = self._is_one_too_many(connection)
             if refused:
                 # Only attempts that were looked at count, or whoever goes on trying locks a name out for ever.

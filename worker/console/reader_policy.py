@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine, select, true, update
 
 from worker.core.vocabulary import Action, Review
 from worker.ledger.audit_log import record
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.final_grades import Decision, judge, read_decisions
 from worker.ledger.report_leases import owe_report_again
 from worker.ledger.review_schema import reading_rules, reviews
@@ -32,7 +32,7 @@ def pin_readers(connection: Connection, run_id: int, default: int) -> int:
 
 def set_readers(engine: Engine, run: Run, readers: int, by: str) -> None:
     """Change the rule, and judge by it anew what was decided already. Raises DatabaseError."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(insert_new(connection, reading_rules).values(run_id=run.run_id, readers=readers))
         connection.execute(update(reading_rules).where(reading_rules.c.run_id == run.run_id).values(readers=readers))
         for image_id, decided in read_decisions(connection, run.run_id, run.name, true()).items():

@@ -9,7 +9,7 @@ from worker.console.reader_policy import pin_readers
 from worker.console.sessions import Person
 from worker.core.errors import ServiceError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Review, Status
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.review_schema import decisions, reviews
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings
@@ -27,7 +27,7 @@ def take_next(engine: Engine, run: Run, person: Person, *, default_readers: int,
     for another. Raises ServiceError when other readers were quicker TRIES times, DatabaseError.
     """
     for _ in range(TRIES):
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             pin_readers(connection, run.run_id, default_readers)
             if skip:
                 _give_back(connection, run.run_id, skip, person)
@@ -41,7 +41,7 @@ def take_next(engine: Engine, run: Run, person: Person, *, default_readers: int,
 
 def renew(engine: Engine, run_id: int, image_id: str, person: Person) -> bool:
     """Hold an image for LEASE_S more seconds; false when it is no longer this reader's."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         return bool(
             connection.execute(
                 update(reviews)
@@ -53,7 +53,7 @@ def renew(engine: Engine, run_id: int, image_id: str, person: Person) -> bool:
 
 def holder(engine: Engine, run_id: int, image_id: str) -> str | None:
     """Who reads the image at this moment."""
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.scalar(
             select(reviews.c.leased_by).where(*_of(run_id, image_id), reviews.c.leased_until > epoch_now())
         )
@@ -62,7 +62,7 @@ def holder(engine: Engine, run_id: int, image_id: str) -> str | None:
 def count_reviews(engine: Engine, run_id: int) -> dict[Review, int]:
     """Images by what people did with them; those without any are not counted."""
     query = select(reviews.c.state, func.count()).where(reviews.c.run_id == run_id).group_by(reviews.c.state)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return {Review(state): count for state, count in connection.execute(query)}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, or_, select, update
 
 from worker.core.vocabulary import Role
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.review_schema import sessions, users
 
 IDLE_S = 30 * 60
@@ -62,7 +62,7 @@ def find_person(engine: Engine, token: str, *, by_itself: bool = False) -> Perso
 
     Raises DatabaseError.
     """
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         row = connection.execute(
             select(users.c.name, users.c.role, (epoch_now() - sessions.c.seen_at).label("idle_s"))
             .join(users, users.c.name == sessions.c.name)
@@ -71,7 +71,7 @@ def find_person(engine: Engine, token: str, *, by_itself: bool = False) -> Perso
     if row is None:
         return None
     if not by_itself and row.idle_s > _SEEN_EVERY_S:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(
                 update(sessions).where(sessions.c.token_sha256 == _digest(token)).values(seen_at=epoch_now())
             )

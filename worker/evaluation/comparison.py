@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Status
 from worker.evaluation.labelled import Run
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, images
 
 FINAL = (Status.GRADED, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
@@ -113,7 +113,7 @@ def _read(engine: Engine, run: Run) -> dict[str, _Row]:
         .join(images, images.c.image_id == gradings.c.image_id)
         .where(gradings.c.run_id == run.run_id, gradings.c.status.in_(FINAL))
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return {image_id: _Row(*rest) for image_id, *rest in connection.execute(query)}
 
 

@@ -22,7 +22,7 @@ from worker.evaluation.view import say
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.imaging.steps.prepare import prepare_stack_entry
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, images
 from worker.model.bundle.ensemble import parse_manifest
 
@@ -107,7 +107,7 @@ def _fetch(
         .join(images, images.c.image_id == gradings.c.image_id)
         .where(gradings.c.run_id == run.run_id, gradings.c.image_id.in_(wanted.ids.tolist()))
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         places = {row.image_id: row for row in connection.execute(query)}
     for image_id, reference, grade in zip(
         wanted.ids.tolist(), wanted.reference.tolist(), wanted.grades.tolist(), strict=True

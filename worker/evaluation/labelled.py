@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 
 from worker.core.errors import RunError
 from worker.core.vocabulary import Status
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
 NOT_GRADED = -1
@@ -67,7 +67,7 @@ def find_graded_run(engine: Engine, name: str) -> Run:
         .outerjoin(models, models.c.model_id == runs.c.model_id)
         .where(runs.c.name == name)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         row = connection.execute(query).first()
     if row is None:
         raise RunError(f"no run {name!r}; `fundus status` lists them")
@@ -92,7 +92,7 @@ def read_labelled(engine: Engine, run: Run) -> Labelled:
         .where(gradings.c.run_id == run.run_id, images.c.reference_grade.is_not(None))
         .order_by(gradings.c.image_id)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         rows = connection.execute(query).all()
     if not rows:
         raise RunError(f"no image of run {run.name} has a reference grade: enqueue it with --labels")

@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import Engine, func, select
 
 from worker.core.vocabulary import RunState, Status
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, runs
 
 TELL_EVERY_S = 30.0
@@ -54,5 +54,5 @@ def count_left(engine: Engine) -> int:
         .join(runs, runs.c.run_id == gradings.c.run_id)
         .where(gradings.c.status == Status.QUEUED, runs.c.state.in_((RunState.OPEN, RunState.RUNNING)))
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(query).scalar_one()

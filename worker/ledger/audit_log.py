@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from worker import __version__
 from worker.core.vocabulary import Action
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.schema import audit
 
 MAX_ACTOR_CHARS = 255
@@ -51,7 +51,7 @@ def read_trail(engine: Engine, *, run: str | None, last: int) -> Iterator[dict[s
     query = select(audit).order_by(audit.c.audit_id.desc()).limit(last)
     if run is not None:
         query = query.where(audit.c.run == run)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         rows = connection.execute(query).all()
     for row in reversed(rows):
         entry = row._asdict()

@@ -83,14 +83,14 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
+def read_transaction(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads. Raises DatabaseError when the ledger does not answer."""
     with _translated(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def write_transaction(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes; committed at the end, rolled back on any error. Raises DatabaseError."""
     with (
         _translated(),

@@ -12,7 +12,7 @@ from worker.core.errors import UsageError
 from worker.core.storage.object_store import ObjectStore
 from worker.core.vocabulary import Action, Status
 from worker.ledger.audit_log import record
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.export_formats import Format, open_writer
 from worker.ledger.final_grades import Decision, read_decisions, tell_decisions, with_final_grades
 from worker.ledger.review_schema import decisions
@@ -30,7 +30,7 @@ def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, out
     A run that is still going on gives what it has. The file appears whole, or not at all.
     Raises UsageError when it cannot be written or the format's library is missing, DatabaseError from the ledger.
     """
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         # Before the first row leaves: an export that breaks off has shown some.
         record(connection, Action.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
@@ -83,7 +83,7 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
     )
     after = ""
     while True:
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             page = connection.execute(query.where(gradings.c.image_id > after)).all()
             if not page:
                 return

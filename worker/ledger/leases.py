@@ -16,7 +16,7 @@ from worker.core.errors import MessageError, ModelError
 from worker.core.vocabulary import Action, RunState, Status
 from worker.ledger.audit_log import record
 from worker.ledger.completion import finish_if_settled, settled_runs
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.report_leases import owes_report
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
@@ -56,7 +56,7 @@ class Lease:
 def register_model(engine: Engine, model_id: str, name: str, document: dict[str, Any]) -> None:
     """Make the model known to the ledger; once is enough."""
     row = {"model_id": model_id, "name": name, "document": document, "registered_at": datetime.now(UTC)}
-    with suppress(IntegrityError), writing(engine) as connection:  # another worker may be first
+    with suppress(IntegrityError), write_transaction(engine) as connection:  # another worker may be first
         if connection.execute(select(models.c.model_id).where(models.c.model_id == model_id)).first() is None:
             connection.execute(insert(models).values(row))
             record(connection, Action.REGISTER_MODEL, model_id=model_id, name=name)
@@ -66,7 +66,7 @@ def is_suspect(engine: Engine, chunk: GradeChunk) -> bool:
     """Whether a single image was in flight when a worker died; such an image is graded with no other beside it."""
     if len(chunk.image_ids) > 1:
         return False
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         attempts = connection.execute(
             select(gradings.c.attempts).where(_rows(chunk.run_id, chunk.image_ids), gradings.c.status == Status.QUEUED)
         ).scalar()
@@ -80,7 +80,7 @@ def lease_chunk(engine: Engine, chunk: GradeChunk, *, model_id: str, lease_s: fl
     Raises MessageError for a run that does not exist, ModelError when the run belongs to another model.
     """
     token = str(uuid4())
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         run = _pin_model(connection, chunk, model_id)
         if run.model_id == model_id and run.state != RunState.CANCELLED:
             taken = _take(connection, chunk, token, lease_s, max_attempts)
@@ -95,7 +95,7 @@ def lease_chunk(engine: Engine, chunk: GradeChunk, *, model_id: str, lease_s: fl
 
 def renew_lease(engine: Engine, lease: Lease, *, lease_s: float) -> None:
     """Extend a lease that is still held."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             update(gradings)
             .where(_rows(lease.run_id, [image.image_id for image in lease.images]), _held(lease))
@@ -118,7 +118,7 @@ def settle_chunk(
     attempt that the lease counted, since no image is to blame for a service.
     """
     written = 0
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         if outcomes:
             written += connection.execute(
                 _settling(lease), [_settled_row(outcome, model_id) for outcome in outcomes]
@@ -139,10 +139,10 @@ def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
 
     See `finish_if_settled`.
     """
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         if run_id not in settled_runs(connection):
             return False
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         return finish_if_settled(connection, run_id, report=report) and report and owes_report(connection, run_id)
 
 

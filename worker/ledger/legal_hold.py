@@ -6,7 +6,7 @@ from sqlalchemy import Engine, func, select, update
 
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import record
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.locks import wait_for_turn
 from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
@@ -30,7 +30,7 @@ def hold(engine: Engine, name: str, *, release: bool = False) -> Held:
     Raises RunError for an unknown run, DatabaseError.
     """
     run = find_run(engine, name)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         wait_for_turn(connection, RETENTION_LOCK)
         changed = connection.execute(
             update(runs).where(runs.c.run_id == run.run_id, runs.c.held == release).values(held=not release)

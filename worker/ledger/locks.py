@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, Update, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.core.errors import DatabaseError, OverlapError
-from worker.ledger.database import epoch_now, writing
+from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.schema import locks
 
 RENEWALS = 3
@@ -32,7 +32,7 @@ def take_lock(engine: Engine, name: str, holder: str, lock_s: float) -> Lock:
     """Take a free lock, or renew one's own, for `lock_s` seconds on the database's clock. Raises DatabaseError."""
     until = epoch_now() + lock_s
     ours, free = locks.c.holder == holder, locks.c.until < epoch_now()
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for condition, lock in ((ours & ~free, Lock.KEPT), (free, Lock.TAKEN)):
             taken = connection.execute(
                 update(locks).where(locks.c.name == name, condition).values(holder=holder, until=until)
@@ -42,7 +42,7 @@ def take_lock(engine: Engine, name: str, holder: str, lock_s: float) -> Lock:
         if connection.execute(select(locks.c.name).where(locks.c.name == name)).first() is not None:
             return Lock.ELSEWHERE
     try:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(insert(locks).values(name=name, holder=holder, until=until))
     except IntegrityError:
         return Lock.ELSEWHERE
@@ -81,7 +81,7 @@ class HeldLock:
         """Free it at once, if it is still ours."""
         self._released.set()
         self._thread.join()
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(self._ours().values(until=0))
 
     def _ours(self) -> Update:
@@ -90,7 +90,7 @@ class HeldLock:
     def _renew(self) -> None:
         while not self._released.wait(self._lock_s / RENEWALS):
             try:
-                with writing(self._engine) as connection:
+                with write_transaction(self._engine) as connection:
                     self.require_in(connection)
             except OverlapError:
                 self._lost = True

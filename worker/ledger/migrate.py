@@ -15,7 +15,7 @@ from sqlalchemy import Engine, inspect, select
 
 from worker.core.errors import UsageError
 from worker.core.settings import Settings
-from worker.ledger.database import connect, reading, writing
+from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.schema import compatibility
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -67,7 +67,7 @@ def upgrade(engine: Engine) -> None:
         require_current(engine)
         return
     config = _config()
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -77,7 +77,7 @@ def read_levels(engine: Engine) -> Levels:
     scripts = ScriptDirectory.from_config(_config())
     program = _head(scripts)
     known = frozenset(script.revision for script in scripts.walk_revisions())
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         ledger = MigrationContext.configure(connection).get_current_revision()
         says = ledger not in known and inspect(connection).has_table(compatibility.name)
         oldest = connection.scalar(select(compatibility.c.oldest_level)) if says else None

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, select, update
 
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings
 
@@ -25,7 +25,7 @@ def change_in_pages(
     """
     after = ""
     while True:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             of_run = (gradings.c.run_id == run.run_id, condition)
             page = connection.scalars(
                 select(gradings.c.image_id)

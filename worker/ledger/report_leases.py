@@ -15,7 +15,7 @@ from worker.core.errors import RunError
 from worker.core.storage.keys import report_prefix
 from worker.core.vocabulary import Action, RunState
 from worker.ledger.audit_log import record
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.schema import reports, runs
 
 GRACE_S = 30.0
@@ -64,7 +64,7 @@ def take_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease |
     Its place is in the ledger from then on: nothing is ever written that no row names.
     """
     token = str(uuid4())
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         name = connection.execute(
             select(runs.c.name).where(runs.c.run_id == run_id, runs.c.state == RunState.FINISHED)
         ).scalar()
@@ -90,7 +90,7 @@ def take_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease |
 
 def is_being_written(engine: Engine, run_id: int) -> bool:
     """Whether a writer holds the report's lease now."""
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(_held_now(run_id)).first() is not None
 
 
@@ -99,7 +99,7 @@ def ask_for_report(engine: Engine, run_name: str, *, lease_s: float) -> ReportLe
 
     Raises RunError for a run that is not there or not finished, and while another writer has it.
     """
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         run = connection.execute(select(runs.c.run_id, runs.c.state).where(runs.c.name == run_name)).first()
         if run is None:
             raise RunError(f"no run {run_name!r}; `fundus status` lists them")
@@ -126,7 +126,7 @@ def return_report(engine: Engine, lease: ReportLease, *, again_after_s: float, c
 
 def finish_report(engine: Engine, lease: ReportLease, *, out: str) -> bool:
     """The report is whole and lies at `out`; false when the lease was lost on the way."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         record(connection, Action.EXPORT, run=lease.run_name, format="report", out=out)
         return _held(connection, lease, lease_token=None, due_at=None, written_at=datetime.now(UTC))
 
@@ -159,7 +159,7 @@ def _held_now(run_id: int) -> Select[tuple[int]]:
 
 
 def _change(engine: Engine, lease: ReportLease, **values: Any) -> bool:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         return _held(connection, lease, **values)
 
 

@@ -21,7 +21,7 @@ from worker.core.settings import Settings
 from worker.core.storage.object_store import ObjectStore, Storage
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import record
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.legal_hold import RETENTION_LOCK
 from worker.ledger.locks import HeldLock, locked
 from worker.ledger.migrate import open_ledger
@@ -107,7 +107,7 @@ class Retention:
         """Pages until one is empty or the run is held; the sum of them."""
 
         def page() -> _Page:
-            with writing(self._engine) as connection:
+            with write_transaction(self._engine) as connection:
                 self._lock.require_in(connection)
                 if connection.scalar(select(runs.c.held).where(runs.c.run_id == run.run_id)):
                     return _NOTHING

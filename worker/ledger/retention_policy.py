@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Engine, FromClause, exists, false, func, o
 
 from worker.core.settings import Settings
 from worker.core.vocabulary import RunState
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, runs
 
 OVER = (RunState.FINISHED, RunState.CANCELLED)
@@ -70,7 +70,7 @@ def read_due_runs(engine: Engine, cutoffs: Cutoffs) -> tuple[list[DueRun], tuple
         .where(runs.c.state.in_(OVER), exists().where(gradings.c.run_id == runs.c.run_id, something))
         .order_by(runs.c.run_id)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         found = connection.execute(query).all()
     due = [DueRun(run.run_id, run.name) for run in found if not run.held]
     return due, tuple(run.name for run in found if run.held)
@@ -89,7 +89,7 @@ def plan_retention(engine: Engine, cutoffs: Cutoffs) -> Retired:
         select(func.count()).select_from(gradings).where(of_due, goes),
         select(func.count(gradings.c.image_id.distinct())).where(of_due, goes, ~kept),
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         overlays, rows, alone = (connection.scalar(query) or 0 for query in counts)
     return Retired(overlays, rows, alone, held)
 

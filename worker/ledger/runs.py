@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, select
 
 from worker.core.errors import RunError
 from worker.core.vocabulary import Queue, RunKind, RunState
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.schema import runs
 
 _NAMED_AT_MOST = 10
@@ -35,7 +35,7 @@ class Run:
 
 def find_run(engine: Engine, name: str) -> Run:
     """The run of that name. Raises RunError, listing the latest runs, when there is none."""
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         run = select_run(connection, name)
         if run is None:
             latest = connection.scalars(select(runs.c.name).order_by(runs.c.run_id.desc()).limit(_NAMED_AT_MOST)).all()
@@ -52,7 +52,7 @@ def latest_runs(engine: Engine, count: int, *, before: int | None = None, after:
         query = query.order_by(runs.c.run_id.desc())
         if before is not None:
             query = query.where(runs.c.run_id < before)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         found = [run_of(row) for row in connection.execute(query)]
     return found if after is None else found[::-1]
 

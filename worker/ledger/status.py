@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from worker.core.vocabulary import Grade, RunState, Status
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.runs import Run, find_run, latest_runs
 from worker.ledger.schema import gradings
 from worker.ledger.throughput import Pace, read_pace
@@ -60,7 +60,7 @@ class Progress:
 def read_progress(engine: Engine, name: str) -> Progress:
     """A look at one run; cheap for millions of images. Raises RunError when there is no run of that name."""
     run = find_run(engine, name)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         counts = _counts(connection, [run.run_id])[run.run_id]
         errors = _errors(connection, run.run_id)
         pace = read_pace(connection, run.run_id, datetime.now(UTC))
@@ -72,7 +72,7 @@ def read_overview(
 ) -> list[tuple[Run, Counts]]:
     """Runs, the newest first: the latest, or those next to a run's number."""
     found = latest_runs(engine, count, before=before, after=after)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         counts = _counts(connection, [run.run_id for run in found])
     return [(run, counts[run.run_id]) for run in found]
 

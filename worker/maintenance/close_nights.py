@@ -19,7 +19,7 @@ from worker.core.storage.keys import report_prefix
 from worker.core.storage.object_store import Storage
 from worker.core.telemetry.alerts import Alarms
 from worker.core.vocabulary import RunState, Status
-from worker.ledger.database import connect, reading, writing
+from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import locked
 from worker.ledger.migrate import require_current
 from worker.ledger.schema import gradings, nights, reports, runs
@@ -101,7 +101,7 @@ def _read_unclosed(engine: Engine) -> list[Night]:
         .where(nights.c.closed_at.is_(None), runs.c.state.in_(OVER))
         .order_by(nights.c.night)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return [Night(*row) for row in connection.execute(query)]
 
 
@@ -117,7 +117,7 @@ def _close(engine: Engine, settings: Settings, night: Night, alive: Callable[...
         )
     findings = [*_faults(by_status), *findings]
     verdict = None if drift is None else str(drift.verdict)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         still_over = select(runs.c.run_id).where(runs.c.state.in_(OVER))  # else it is closed once more
         connection.execute(
             update(nights)
@@ -135,7 +135,7 @@ def _close(engine: Engine, settings: Settings, night: Night, alive: Callable[...
 
 def _count(engine: Engine, night: Night) -> dict[str, int]:
     counts = select(gradings.c.status, func.count().label("images")).where(gradings.c.run_id == night.run_id)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         found = {row.status: row.images for row in connection.execute(counts.group_by(gradings.c.status))}
     return {str(status): found.get(status, 0) for status in Status if status is not Status.QUEUED}
 
@@ -174,7 +174,7 @@ def _measure_drift(engine: Engine, settings: Settings, night: Night, findings: l
 
 def _find_report(engine: Engine, settings: Settings, night: Night, findings: list[str]) -> str | None:
     """Where the report that workers write beside the overlays is, or will be; None for a run that is owed none."""
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         row = connection.execute(
             select(reports.c.written_at, reports.c.due_at).where(reports.c.run_id == night.run_id)
         ).first()
@@ -227,11 +227,11 @@ def _tell(engine: Engine, alarms: Alarms) -> None:
         .where(nights.c.closed_at.is_not(None), nights.c.told_at.is_(None))
         .order_by(nights.c.night)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         untold = connection.execute(query).all()
     for night in untold:
         alarms.send(f"{night.name} needs a look", "\n".join(night.findings or ()))
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(
                 update(nights)
                 .where(nights.c.run_id == night.run_id, nights.c.closed_at.is_not(None))

@@ -18,7 +18,7 @@ from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import send_chunk, send_report, split, waiting
 from worker.core.vocabulary import Queue, RunState, Status
 from worker.ledger.completion import finish_if_settled, settled_runs
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.locks import Lock, take_lock
 from worker.ledger.report_leases import claim_owed_reports
 from worker.ledger.schema import RECONCILER_LOCK, gradings, runs
@@ -60,7 +60,7 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
     if lock is Lock.TAKEN:
         return Reconciled()
     empty = [queue for queue in Queue if waiting(app, queue) == 0]
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         quarantined = _quarantine(connection, settings.max_attempts)
         cancelled = _cancel_leftovers(connection)
         alone = _claim(connection, gradings.c.attempts > 0, settings.resend_after_s)
@@ -136,7 +136,7 @@ def _send(engine: Engine, app: Celery, claimed: list[tuple[int, str]], *, alone:
         by_run[run_id].append(image_id)
     if not by_run:
         return
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         rows = connection.execute(
             select(runs.c.run_id, runs.c.name, runs.c.queue, runs.c.chunk_size).where(runs.c.run_id.in_(by_run))
         ).all()
@@ -147,7 +147,7 @@ def _send(engine: Engine, app: Celery, claimed: list[tuple[int, str]], *, alone:
 
 
 def _send_for_reports(engine: Engine, app: Celery, settings: Settings) -> int:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         owed = claim_owed_reports(
             connection, resend_after_s=settings.resend_after_s, max_attempts=settings.max_attempts
         )
@@ -157,10 +157,10 @@ def _send_for_reports(engine: Engine, app: Celery, settings: Settings) -> int:
 
 
 def _finish_runs(engine: Engine, *, report: bool) -> int:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         settled = settled_runs(connection)
     finished = 0
     for run_id in settled:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             finished += finish_if_settled(connection, run_id, report=report)
     return finished

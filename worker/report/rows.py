@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, RowMapping, select
 
 from worker.core.vocabulary import Eye, Review
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import Decision, read_decisions, with_final_grades
 from worker.ledger.review_schema import decisions
 from worker.ledger.schema import OUTPUTS, gradings, images
@@ -80,7 +80,7 @@ def read_pages(engine: Engine, run_id: int, run_name: str) -> Iterator[list[dict
     )
     after = ""
     while True:
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             page = connection.execute(query.where(gradings.c.image_id > after)).mappings().all()
             if not page:
                 return

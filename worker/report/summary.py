@@ -8,7 +8,7 @@ from sqlalchemy import Engine, func, select
 
 from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Review, Status
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
 from worker.ledger.schema import gradings, models, runs
 from worker.model.bundle.ensemble import AnyManifest, parse_manifest
@@ -78,7 +78,7 @@ def find_reported(engine: Engine, name: str) -> ReportedRun:
         .outerjoin(models, models.c.model_id == runs.c.model_id)
         .where(runs.c.name == name)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         row = connection.execute(query).first()
     if row is None:
         raise RunError(f"no run {name!r}; `fundus status` lists them")
@@ -90,7 +90,7 @@ def count_grades(engine: Engine, run_id: int) -> dict[Grade, float]:
     """Fractions of the graded images of another run by their final grades, to lay beside this one's."""
     final = with_final_grades(select(gradings.c.image_id).where(gradings.c.run_id == run_id)).subquery()
     query = select(final.c.final_grade, func.count()).group_by(final.c.final_grade)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         counts = {grade: count for grade, count in connection.execute(query) if grade is not None}
     return _shares({grade: counts.get(grade, 0) for grade in Grade})
 

@@ -10,7 +10,7 @@ from producer.runs.lifecycle import Night, RunRequest, open_run, seal_run
 from producer.runs.register import register_batch
 from worker.core.manifests.image_reference import Reference
 from worker.core.vocabulary import RunKind, Status
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.runs import Run, find_run
 from worker.ledger.schema import gradings, images, models
 
@@ -23,7 +23,7 @@ def references(*names: str) -> list[Reference]:
 
 
 def add_model(engine: Engine, model_id: str = MODEL) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(insert(models).values(model_id=model_id, name="toy", document={}, registered_at=NOON))
 
 
@@ -46,7 +46,7 @@ def _make(engine: Engine, request: RunRequest, images: Iterable[Reference]) -> R
 
 
 def change(engine: Engine, run: Run, image_id: str, **values: Any) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             update(gradings).where(gradings.c.run_id == run.run_id, gradings.c.image_id == image_id).values(**values)
         )
@@ -80,16 +80,16 @@ def fail(
 
 
 def rows_of(engine: Engine, run: Run) -> dict[str, Any]:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         rows = connection.execute(select(gradings).where(gradings.c.run_id == run.run_id).order_by(gradings.c.position))
         return {row.image_id: row for row in rows}
 
 
 def image_of(engine: Engine, image_id: str) -> Any:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(select(images).where(images.c.image_id == image_id)).one()
 
 
 def database_now(engine: Engine) -> float:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return float(connection.execute(select(epoch_now())).scalar_one())

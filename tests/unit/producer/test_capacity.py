@@ -10,7 +10,7 @@ from producer.cli import app
 from tests.unit.producer.ledger_rows import make_run, references
 from worker.core.errors import RunError, UsageError
 from worker.core.settings import read_settings
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.migrate import open_ledger
 from worker.ledger.schema import gradings, runs
 
@@ -20,7 +20,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 def settle(engine: Engine, name: str, images: int, rate: float, *, finished: bool = True) -> None:
     """A run whose first image was settled at noon, and one more after each 1 / rate seconds."""
     run = make_run(engine, name, references(*(f"{name}-{number}" for number in range(images))))
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for number in range(images):
             settled = {"status": "failed", "error_code": "x", "settled_at": NOON + timedelta(seconds=number / rate)}
             of_image = (gradings.c.run_id == run.run_id, gradings.c.image_id == f"{name}-{number}")

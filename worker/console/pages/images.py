@@ -12,7 +12,7 @@ from worker.console.pages.runs import filter_of
 from worker.console.reader_policy import readers_of
 from worker.console.reading_queue import LEASE_S, holder
 from worker.core.vocabulary import Role
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.review_schema import MAX_REASON_CHARS
 
 RENEW_S = LEASE_S // 10
@@ -27,7 +27,7 @@ def render_image(call: Call, image: ReadImage, *, status: int = 200, sentence: s
     """The page; after a form that was refused, with the reason and what the form had said."""
     engine = call.console.engine
     wanted = filter_of(call)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         readers = readers_of(connection, image.run_id, call.console.settings.readers)
         decided = decisions_on(connection, image)
     visible = visible_to(decided, image.review, readers, call.person)

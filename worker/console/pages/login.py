@@ -11,7 +11,7 @@ from worker.console.login import TooManyAttemptsError, sign_in
 from worker.console.sessions import end_session, form_token, is_form_token, new_token
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import record
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 
 HOME = "/runs"
 
@@ -44,7 +44,7 @@ async def do_sign_in(request: Request) -> Response:
 
 def sign_out(call: Call) -> Response:
     """End the session here and in the ledger."""
-    with writing(call.console.engine) as connection:
+    with write_transaction(call.console.engine) as connection:
         end_session(connection, call.person.token)
         record(connection, Action.SIGN_OUT, call.person.name)
     response = RedirectResponse("/sign-in", 303)

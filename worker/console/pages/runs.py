@@ -11,7 +11,7 @@ from worker.console.reader_policy import readers_of, set_readers
 from worker.console.reading_queue import count_reviews
 from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Eye, Grade, Review, RunState, Status
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.runs import Run, find_run
 from worker.ledger.status import Progress, read_overview, read_progress
 
@@ -50,7 +50,7 @@ def show_run(call: Call) -> Response:
     run = find(call)
     wanted = filter_of(call)
     engine = call.console.engine
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         readers = readers_of(connection, run.run_id, call.console.settings.readers)
     return call.render(
         "run.html",

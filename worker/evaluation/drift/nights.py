@@ -7,7 +7,7 @@ from sqlalchemy import Engine, exists, or_, select
 from worker.core.vocabulary import Status
 from worker.evaluation.drift.psi import Drift, Verdict, measure_drift
 from worker.evaluation.labelled import Run, find_graded_run
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, nights, runs
 
 
@@ -25,7 +25,7 @@ def measure_night(engine: Engine, name: str, programme: str, night: date, baseli
 
 
 def _has_graded(engine: Engine, run: Run) -> bool:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         graded = exists().where(gradings.c.run_id == run.run_id, gradings.c.status == Status.GRADED)
         return bool(connection.scalar(select(graded)))
 
@@ -46,5 +46,5 @@ def _last_that_was_well(engine: Engine, run: Run, programme: str, night: date) -
         .order_by(nights.c.night.desc())
         .limit(1)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.scalar(query)

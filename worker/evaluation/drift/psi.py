@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select
 from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Status
 from worker.evaluation.labelled import Run
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.schema import OUTPUTS, gradings
 
 WATCH, DRIFT = 0.10, 0.25
@@ -105,7 +105,7 @@ def _read(engine: Engine, run: Run) -> _Population:
     query = select(gradings.c.status, gradings.c.grade, *(gradings.c[name] for name in OUTPUTS)).where(
         gradings.c.run_id == run.run_id, gradings.c.status.in_(OUTCOMES)
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         rows = connection.execute(query).all()
     graded = [row for row in rows if row.grade is not None]
     if not graded:

@@ -29,7 +29,7 @@ from worker.core.errors import BrokerError, FundusError
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Queue, Status
 from worker.evaluation.drift.psi import Verdict
-from worker.ledger.database import connect, epoch_now, writing
+from worker.ledger.database import connect, epoch_now, write_transaction
 from worker.ledger.schema import locks, nights, runs
 
 ALERTS = Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yml"
@@ -91,7 +91,7 @@ def test_images_are_counted_by_outcome(engine: Engine) -> None:
 
 def test_run_that_nobody_begins_stands_still_since_it_was_enqueued(engine: Engine) -> None:
     run = make_run(engine, "july", references("a"))
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             update(runs).where(runs.c.run_id == run.run_id).values(created_at=datetime.now(UTC) - timedelta(hours=2))
         )
@@ -106,7 +106,7 @@ def test_runs_that_were_over_long_ago_are_not_counted(engine: Engine) -> None:
     for name, days in {"old": 3, "new": 0.5}.items():
         run = make_run(engine, name, references(f"{name}-a"))
         grade(engine, run, f"{name}-a", 2)
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(
                 update(runs)
                 .where(runs.c.run_id == run.run_id)
@@ -119,7 +119,7 @@ def test_runs_that_were_over_long_ago_are_not_counted(engine: Engine) -> None:
 
 @pytest.mark.parametrize(("until", "tended"), [(60, 1), (-1, 0)])
 def test_ledger_is_tended_while_somebody_has_the_reconcilers_turns(engine: Engine, until: int, tended: int) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(insert(locks).values(name="reconciler", holder="a", until=epoch_now() + until))
     assert scrape(engine)["fundus_ledger_tended",] == tended
 
@@ -142,7 +142,7 @@ def test_nights_are_told_by_what_is_left_and_by_their_drift(engine: Engine) -> N
     ):
         run = make_night(engine, day, references(f"{day}-a"))
         finished_at = lately if state == "finished" else None
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             of_run = runs.c.run_id == run.run_id
             connection.execute(update(runs).where(of_run).values(state=state, finished_at=finished_at))
             closing = {"verdict": verdict, "closed_at": closed_at, "told_at": told_at}

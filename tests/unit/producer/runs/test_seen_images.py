@@ -8,7 +8,7 @@ from sqlalchemy import Engine, delete, select, update
 from tests.unit.producer.ledger_rows import change, make_night, make_run, rows_of
 from worker.core.manifests.image_reference import Reference
 from worker.core.vocabulary import Status
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.schema import gradings, images, nights, sightings
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -63,11 +63,11 @@ def test_cancelled_image_is_taken_again(engine: Engine) -> None:
 
 def test_what_retention_deleted_neither_comes_back_nor_leaves_its_reference(engine: Engine) -> None:
     make_night(engine, 1, [eye("a", "one")])
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(delete(gradings))
         connection.execute(delete(images))
     assert taken(engine, 2, eye("a", "one"), eye("b", "one")) == ["b"]
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.scalars(select(images.c.image_id)).all() == ["b"]
     assert taken(engine, 3, eye("a", "two")) == ["a"]
 
@@ -76,11 +76,11 @@ def test_closed_night_is_open_again_with_the_first_new_image(engine: Engine) -> 
     run = make_night(engine, 1, [eye("a", "one")])
 
     def closed() -> tuple[bool, bool]:
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             row = connection.execute(select(nights).where(nights.c.run_id == run.run_id)).one()
         return row.closed_at is not None, row.told_at is not None
 
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(nights).values(closed_at=NOW, told_at=NOW))
     make_night(engine, 1, [eye("a", "one")])
     assert closed() == (True, True)
@@ -90,6 +90,6 @@ def test_closed_night_is_open_again_with_the_first_new_image(engine: Engine) -> 
 
 def test_manual_run_leaves_no_sighting(engine: Engine) -> None:
     make_run(engine, "by-hand", [eye("a", "one")])
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.execute(select(sightings)).all() == []
     assert taken(engine, 1, eye("a", "one")) == ["a"]

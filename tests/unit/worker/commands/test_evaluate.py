@@ -17,7 +17,7 @@ from tests.unit.producer.ledger_rows import NOON, change, grade, make_run
 from worker.core.manifests.image_reference import Reference
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Eye, Grade
-from worker.ledger.database import connect, writing
+from worker.ledger.database import connect, write_transaction
 from worker.ledger.runs import find_run
 from worker.ledger.schema import images, models, runs
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
@@ -36,7 +36,7 @@ def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("COLUMNS", "120")
     engine = connect(parse_settings())
     manifest = read_manifest(find_bundle(DEFAULT_BUNDLE))
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             models.insert().values(
                 model_id=manifest.model_id,
@@ -63,7 +63,7 @@ def add_run(engine: Engine, name: str, model_id: str, grades: dict[str, int], st
         (store / key).parent.mkdir(parents=True, exist_ok=True)
         (store / key).write_bytes(cv2.imencode(".png", square)[1].tobytes())
         grade(engine, run, image_id, found, model_id=model_id, overlay_key=key)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(model_id=model_id))
 
 
@@ -111,7 +111,7 @@ def test_folder_gets_the_document_the_plots_and_the_galleries(ledger: Engine, tm
 
 
 def test_what_cost_the_area_is_told_and_shown(ledger: Engine, tmp_path: Path) -> None:
-    with writing(ledger) as connection:
+    with write_transaction(ledger) as connection:
         connection.execute(images.update().where(images.c.image_id == RIGHT).values(reference_grade=0))
     change(ledger, find_run(ledger, "july"), RIGHT, p_ge2=0.95)
     shown = fundus("evaluate", "july", "--resamples", "100", "--out", str(tmp_path / "out"))

@@ -14,7 +14,7 @@ from tests.unit.producer.ledger_rows import NOON, grade, make_run
 from worker.core.manifests.image_reference import Reference
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Eye, Grade
-from worker.ledger.database import connect, writing
+from worker.ledger.database import connect, write_transaction
 from worker.ledger.schema import OUTPUTS, models, runs
 from worker.model.bundle.bundle import find_bundle, load_bundle, read_manifest
 
@@ -33,7 +33,7 @@ def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     engine = connect(parse_settings())
     manifest = read_manifest(find_bundle(BUNDLE))
     row = {"model_id": manifest.model_id, "name": manifest.name, "registered_at": NOON}
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(models.insert().values(**row, document=manifest.model_dump(mode="json")))
     random = np.random.default_rng(1)
     logits = random.normal(0, 2.5, IMAGES)[:, None] - np.array([-9.0, -0.5, 0.5, 2.5, 3.5])
@@ -47,7 +47,7 @@ def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name, chances in zip(names, expit(2 * logits), strict=True):
         outputs = dict(zip(OUTPUTS, chances.tolist(), strict=True))
         grade(engine, run, name, int((chances > 0.5).sum()) - 1, model_id=manifest.model_id, **outputs)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(model_id=manifest.model_id))
     return engine
 

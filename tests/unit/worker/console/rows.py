@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert, update
 from tests.unit.producer.ledger_rows import NOON, add_model, fail, grade, make_run, references
 from worker.console.sessions import Person
 from worker.core.vocabulary import Role, Status
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.review_schema import users
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings
@@ -19,14 +19,14 @@ PASSWORD = "a long enough one"
 
 def person(engine: Engine, name: str, role: Role = Role.GRADER) -> Person:
     """Somebody with an account and no password, which hashing would take its time for."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(insert(users).values(name=name, role=role, password_hash="none", created_at=NOON))
     return Person(name, role, "token")
 
 
 def add_people(engine: Engine, **roles: Role) -> None:
     """Accounts whose password is PASSWORD, hashed so that it is quickly compared."""
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for name, role in roles.items():
             connection.execute(insert(users).values(name=name, role=role, password_hash=_hashed(), created_at=NOON))
 
@@ -54,7 +54,7 @@ def graded_run(engine: Engine, grades: Sequence[int | None], name: str = "night"
 def grade_all(engine: Engine, run: Run, given: int) -> None:
     """Every image of the run, in one statement."""
     outputs = {f"p_ge{k}": 0.9 if k <= given else 0.1 for k in range(5)}
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             update(gradings)
             .where(gradings.c.run_id == run.run_id)

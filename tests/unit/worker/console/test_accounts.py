@@ -9,13 +9,13 @@ from worker.console.sessions import begin_session, find_person
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Role
 from worker.ledger.audit_log import read_trail
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import users
 
 
 def test_password_is_kept_as_argon2id_alone(engine: Engine) -> None:
     add_user(engine, "anna", Role.GRADER, PASSWORD)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         kept = connection.execute(select(users.c.password_hash)).scalar_one()
     assert kept.startswith("$argon2id$")
     assert PASSWORD not in kept
@@ -58,7 +58,7 @@ def test_every_change_ends_the_sessions_and_is_audited(engine: Engine) -> None:
         lambda: disable_user(engine, "anna"),
     )
     for change in changes:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             token = begin_session(connection, "anna")
         assert find_person(engine, token) is not None
         change()

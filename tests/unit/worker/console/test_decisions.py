@@ -13,7 +13,7 @@ from worker.console.reader_policy import REPORT_AFTER_S, set_readers
 from worker.console.sessions import Person
 from worker.core.vocabulary import DecisionKind, Review, Role, Status
 from worker.ledger.audit_log import read_trail
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.final_grades import judge, read_decisions
 from worker.ledger.review_schema import reviews
 from worker.ledger.runs import Run
@@ -58,11 +58,11 @@ def test_confirmation_needs_no_reason_and_is_the_final_grade(
 
 
 def test_decision_puts_the_report_out_of_date(engine: Engine, run: Run, people: dict[str, Person]) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         written = {"prefix": "night/report/", "written_at": NOON}
         connection.execute(insert(reports).values(run_id=run.run_id, **written))
     say(engine, people["anna"], 2, "")
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         (left,) = connection.execute(select(reports.c.due_at - epoch_now())).one()
     assert REPORT_AFTER_S - 30 < left <= REPORT_AFTER_S
 
@@ -90,7 +90,7 @@ def test_ungradable_image_can_be_confirmed_or_graded(engine: Engine, run: Run, p
 
 
 def test_queued_image_has_nothing_to_decide(engine: Engine, run: Run, people: dict[str, Person]) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             update(gradings)
             .where(gradings.c.image_id == "00002")
@@ -112,17 +112,17 @@ def test_who_did_not_see_the_last_decision_looks_again(engine: Engine, run: Run,
         say(engine, people["ben"], 2)
     say(engine, people["ben"], 2, last_seen=first)
     assert (image(engine).final_grade, image(engine).decided_by) == (2, "ben")
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert [one.reader for one in decisions_on(connection, image(engine))] == ["anna", "ben"]
 
 
 def test_image_in_another_readers_hands_is_left_alone(engine: Engine, run: Run, people: dict[str, Person]) -> None:
     say(engine, people["anna"], 2, "")
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_by="ben", leased_until=epoch_now() + 60))
     with pytest.raises(ConflictError, match="ben reads this image at this moment"):
         say(engine, people["anna"], 3, last_seen=1)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_until=epoch_now() - 1))
     say(engine, people["anna"], 3, last_seen=1)
 
@@ -158,7 +158,7 @@ def test_where_two_readers_differ_a_third_arbitrates(engine: Engine, run: Run, p
 def test_second_reader_does_not_learn_what_the_first_said(engine: Engine, run: Run, people: dict[str, Person]) -> None:
     say(engine, people["anna"], 3, readers=2)
     found = image(engine)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         decided = decisions_on(connection, found)
     assert visible_to(decided, found.review, 2, people["ben"]) == []
     assert [one.reader for one in visible_to(decided, found.review, 2, people["anna"])] == ["anna"]
@@ -203,7 +203,7 @@ def test_two_who_decide_at_once_lose_nothing(engine: Engine, run: Run, people: d
 
     with ThreadPoolExecutor(2) as threads:
         answers = list(threads.map(at_once, ("anna", "ben"), (3, 1)))
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         decided = decisions_on(connection, image(engine))
     if readers == 2:
         assert sorted(answers) == ["1", "2"]
@@ -222,7 +222,7 @@ def test_standing_always_follows_from_the_decisions(engine: Engine, people: dict
     for _ in range(60):
         image_id = f"{chance.randrange(6):05d}"
         who = chance.choice(list(people.values()))
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             seen = decisions_on(connection, image(engine, image_id))
         try:
             say(
@@ -231,7 +231,7 @@ def test_standing_always_follows_from_the_decisions(engine: Engine, people: dict
             )  # fmt: skip
         except ConflictError:
             continue
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         decided = read_decisions(connection, run.run_id, run.name, true())
         rows = {row.image_id: row for row in connection.execute(select(reviews))}
     assert len(decided) == 6

@@ -15,7 +15,7 @@ from worker.console.image_detail import read_image
 from worker.console.image_list import PAGE_IMAGES, neighbours, read_page
 from worker.console.reading_queue import take_next
 from worker.core.vocabulary import Eye, Review, Status
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import reviews
 from worker.ledger.runs import Run, find_run
 from worker.ledger.schema import gradings, images, models, runs
@@ -42,7 +42,7 @@ def mixed_run(engine: Engine) -> Run:
     """Of 230 images every kind that a filter asks for; the seed makes it the same each time."""
     chance = random.Random(7)
     run = graded_run(engine, [chance.choice([0, 0, 1, 2, 3, 4, None]) for _ in range(230)])
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for number in range(230):
             image_id = f"{number:05d}"
             connection.execute(
@@ -95,7 +95,7 @@ def test_every_filter_gives_what_sql_gives(engine: Engine) -> None:
             " LEFT JOIN reviews r ON r.run_id = g.run_id AND r.image_id = g.image_id"
             f" WHERE g.run_id = {run.run_id} AND ({condition}) ORDER BY g.image_id"
         )
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             expected = list(connection.scalars(text(statement)))
         wanted = parse_filter(dict(pair.split("=") for pair in query.split("&") if pair))
         assert walk(engine, run, wanted) == expected, query
@@ -149,7 +149,7 @@ def fill(engine: Engine, count: int) -> Run:
     make_run(engine, "big", [])
     run = find_run(engine, "big")
     chance = random.Random(3)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         for start in range(0, count, 10_000):
             names = [f"{number:07d}" for number in range(start, min(start + 10_000, count))]
             connection.execute(
@@ -186,7 +186,7 @@ def test_next_of_100_000_images_comes_quickly(engine: Engine) -> None:
     anna = person(engine, "anna")
     times = {}
     for left, condition in (("all", "false"), ("the last", "image_id <> '0099999'")):
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(
                 text(
                     "INSERT INTO reviews (run_id, image_id, state, differs) SELECT run_id, image_id, 'read', false"
@@ -212,7 +212,7 @@ def test_next_of_100_000_images_comes_quickly(engine: Engine) -> None:
 
 def test_low_confidence_is_told_by_the_thresholds_of_the_runs_model(engine: Engine) -> None:
     run = graded_run(engine, [1, 1, 1])
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(model_id=MODEL))
         connection.execute(
             update(models)
@@ -235,7 +235,7 @@ def test_low_confidence_is_told_by_the_thresholds_of_the_runs_model(engine: Engi
 @pytest.mark.parametrize("document", [{}, {"thresholds": [0.5, 0.3]}, {"thresholds": ["half"] * 5}])
 def test_thresholds_are_a_half_where_the_model_does_not_say(engine: Engine, document: dict[str, Any]) -> None:
     run = graded_run(engine, [1])
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(models).where(models.c.model_id == MODEL).values(document=document))
     image = read_image(engine, run.name, "00000")
     assert image is not None

@@ -9,7 +9,7 @@ from worker.console.login import PER_NAME_AND_ADDRESS, WINDOW_S, TooManyAttempts
 from worker.console.sessions import find_person
 from worker.core.vocabulary import Role
 from worker.ledger.audit_log import read_trail
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.review_schema import sign_in_attempts
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
@@ -63,10 +63,10 @@ def test_sixth_attempt_is_refused_before_its_password_is_looked_at(engine: Engin
 def test_refused_attempts_do_not_lock_a_name_out_for_longer(engine: Engine) -> None:
     person(engine, "anna")
     attempts(engine, 5)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(sign_in_attempts).values(at=sign_in_attempts.c.at - WINDOW_S + 5))
     attempts(engine, 20)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(sign_in_attempts).values(at=sign_in_attempts.c.at - 6))
     assert sign_in(engine, "anna", "right", HERE) is not None
 

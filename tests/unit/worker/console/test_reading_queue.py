@@ -11,7 +11,7 @@ from worker.console.image_detail import read_image
 from worker.console.reading_queue import count_reviews, holder, renew, take_next
 from worker.console.sessions import Person
 from worker.core.vocabulary import Review, Role
-from worker.ledger.database import epoch_now, writing
+from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.review_schema import reviews
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings
@@ -30,7 +30,7 @@ def say(engine: Engine, who: Person, image_id: str, given: int | None, readers: 
 
 def test_the_most_urgent_comes_first(engine: Engine) -> None:
     run = graded_run(engine, [0, 1, None, 0, 2, 3, 4, 2])
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(gradings).where(gradings.c.image_id == "00003").values(p_ge1=0.45))
     anna = person(engine, "anna")
     served = []
@@ -65,11 +65,11 @@ def test_image_of_a_reader_who_went_away_is_free_again(engine: Engine) -> None:
     anna, ben = person(engine, "anna"), person(engine, "ben")
     take(engine, run, anna)
     assert take(engine, run, ben) is None
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_until=epoch_now() - 1))
     assert renew(engine, run.run_id, "00000", anna)
     assert take(engine, run, ben) is None
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_until=epoch_now() - 1))
     assert take(engine, run, ben) == "00000"
     assert not renew(engine, run.run_id, "00000", anna)
@@ -92,7 +92,7 @@ def test_second_reading_is_anothers_and_a_dispute_a_thirds(engine: Engine) -> No
 
 def test_what_failed_or_waits_is_nobodys_to_read(engine: Engine) -> None:
     run = graded_run(engine, [2])
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             update(gradings).values(
                 status="failed", error_code="image_damaged", grade=None, overlay_key=None, saliency=None, referable=None

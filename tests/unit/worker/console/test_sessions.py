@@ -3,24 +3,24 @@ from sqlalchemy import Engine, select, update
 from tests.unit.worker.console.rows import person
 from worker.console.sessions import IDLE_S, LONGEST_S, begin_session, end_session, find_person, is_form_token, new_token
 from worker.core.vocabulary import Role
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import sessions
 
 
 def begin(engine: Engine, name: str) -> str:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         return begin_session(connection, name)
 
 
 def age(engine: Engine, *, idle_s: float = 0, old_s: float = 0) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             update(sessions).values(seen_at=sessions.c.seen_at - idle_s, began_at=sessions.c.began_at - old_s)
         )
 
 
 def seen_at(engine: Engine) -> float:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return float(connection.execute(select(sessions.c.seen_at)).scalar_one())
 
 
@@ -31,7 +31,7 @@ def test_session_is_its_persons_and_the_ledger_holds_no_secret(engine: Engine) -
     assert found is not None
     assert (found.name, found.role) == ("anna", Role.GRADER)
     assert token not in repr(found)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert token not in str(connection.execute(select(sessions)).all())
 
 
@@ -68,14 +68,14 @@ def test_session_ends_after_a_working_day(engine: Engine) -> None:
     age(engine, old_s=LONGEST_S + 1)
     assert find_person(engine, token) is None
     begin(engine, "anna")
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert len(connection.execute(select(sessions)).all()) == 1
 
 
 def test_signing_out_makes_the_secret_worthless(engine: Engine) -> None:
     person(engine, "anna")
     token = begin(engine, "anna")
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         end_session(connection, token)
     assert find_person(engine, token) is None
 

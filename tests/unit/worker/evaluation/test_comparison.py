@@ -7,7 +7,7 @@ from worker.core.manifests.image_reference import Reference
 from worker.core.vocabulary import Grade, Status
 from worker.evaluation.comparison import Comparison, compare
 from worker.evaluation.labelled import find_graded_run
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.schema import runs
 
 
@@ -21,7 +21,7 @@ def compared(engine: Engine, first: dict[str, int | None], second: dict[str, int
                 fail(engine, run, image_id, "blurred", Status.UNGRADABLE)
             else:
                 grade(engine, run, image_id, found)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(runs.update().values(model_id=MODEL))
     return compare(engine, find_graded_run(engine, "first"), find_graded_run(engine, "second"))
 
@@ -69,7 +69,7 @@ def test_runs_of_other_images_are_refused(engine: Engine) -> None:
 def test_queued_images_are_not_compared(engine: Engine) -> None:
     add_model(engine)
     make_run(engine, "first", references("a"))
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(runs.update().values(model_id=MODEL))
     run = find_graded_run(engine, "first")
     with pytest.raises(RunError):

@@ -7,7 +7,7 @@ from worker.core.errors import RunError
 from worker.core.manifests.image_reference import Reference
 from worker.core.vocabulary import Eye, Grade, Status
 from worker.evaluation.labelled import NOT_GRADED, find_graded_run, read_labelled
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.schema import runs
 
 
@@ -20,7 +20,7 @@ def fill(engine: Engine) -> None:
     grade(engine, run, "b", 2)
     grade(engine, run, "unlabelled", 4)
     fail(engine, run, "a", "field_dark", Status.UNGRADABLE)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(runs.update().values(model_id=MODEL))
 
 
@@ -52,7 +52,7 @@ def test_eyes_of_one_patient_are_one_cluster(engine: Engine) -> None:
 def test_run_without_reference_grades_says_how_to_bring_them(engine: Engine) -> None:
     add_model(engine)
     grade(engine, make_run(engine, "night", references("a")), "a", 0)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(runs.update().values(model_id=MODEL))
     with pytest.raises(RunError, match="no image of run night has a reference grade: enqueue it with --labels"):
         read_labelled(engine, find_graded_run(engine, "night"))

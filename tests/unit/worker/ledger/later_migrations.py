@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.migrate import MIGRATIONS
 
 EXPANDED, CONTRACTED = "9001", "9002"
@@ -56,6 +56,6 @@ def migrate_to(level: str, engine: Engine, folder: Path) -> None:
     write_later(folder / "versions")
     config = Config()
     config.set_main_option("script_location", str(folder))
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, level)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, insert, select, update
 from worker.core.messages import GradeChunk
 from worker.core.predictions import Decision, Outcome, Prediction
 from worker.core.vocabulary import Flag, Grade, Status
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.leases import Lease, lease_chunk
 from worker.ledger.schema import gradings, images, models, runs
 
@@ -17,7 +17,7 @@ MAX_ATTEMPTS = 3
 
 
 def add_model(engine: Engine, model_id: str = MODEL) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(
             insert(models).values(model_id=model_id, name="toy", document={}, registered_at=datetime.now(UTC))
         )
@@ -33,7 +33,7 @@ def add_run(
     **run: object,
 ) -> int:
     now = datetime.now(UTC)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         run_id = connection.execute(
             insert(runs)
             .values(
@@ -56,7 +56,7 @@ def add_run(
 
 
 def change(engine: Engine, image_id: str, **values: object) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(gradings).where(gradings.c.image_id == image_id).values(**values))
 
 
@@ -67,12 +67,12 @@ def overdue(engine: Engine, *image_ids: str) -> None:
 
 
 def row(engine: Engine, image_id: str) -> object:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(select(gradings).where(gradings.c.image_id == image_id)).one()
 
 
 def run_row(engine: Engine, run_id: int) -> object:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(select(runs).where(runs.c.run_id == run_id)).one()
 
 

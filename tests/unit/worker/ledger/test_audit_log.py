@@ -18,7 +18,7 @@ from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import read_trail, record
-from worker.ledger.database import writing
+from worker.ledger.database import write_transaction
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import Format
 from worker.ledger.leases import register_model
@@ -27,7 +27,7 @@ from worker.ledger.runs import find_run
 
 @pytest.fixture
 def recorded(engine: Engine) -> Engine:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         record(connection, Action.CANCEL, run="night", why="test")
     return engine
 
@@ -55,7 +55,7 @@ def test_database_refuses_to_change_the_past(recorded: Engine, statement: str) -
         statement = "DELETE FROM audit WHERE audit_id = 1"
     with (
         pytest.raises((DBAPIError, DatabaseError), match="the audit trail is append-only"),
-        writing(recorded) as connection,
+        write_transaction(recorded) as connection,
     ):
         connection.execute(text(statement))
     assert trail(recorded) == [("cancel", "night", {"why": "test"})]
@@ -63,7 +63,7 @@ def test_database_refuses_to_change_the_past(recorded: Engine, statement: str) -
 
 def test_what_is_rolled_back_leaves_no_entry(engine: Engine) -> None:
     def record_and_fail() -> None:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             record(connection, Action.CANCEL, run="night")
             raise ZeroDivisionError
 

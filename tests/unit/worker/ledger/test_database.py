@@ -13,7 +13,7 @@ from tests.services.fault_proxy import Fault, FaultProxy, fault_proxy
 from worker.core.errors import DatabaseError, SettingsError
 from worker.core.settings import parse_settings
 from worker.ledger import database
-from worker.ledger.database import connect, epoch_now, reading, writing
+from worker.ledger.database import connect, epoch_now, read_transaction, write_transaction
 from worker.ledger.schema import locks
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
@@ -21,12 +21,12 @@ PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_tim
 
 
 def take_lock(engine: Engine, name: str) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(insert(locks).values(name=name, holder="me", until=0))
 
 
 def count_locks(engine: Engine) -> int:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(select(func.count()).select_from(locks)).scalar_one()
 
 
@@ -54,7 +54,7 @@ def test_finished_transaction_is_kept(engine: Engine) -> None:
 
 def test_failed_transaction_leaves_nothing(engine: Engine) -> None:
     def fail() -> None:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(insert(locks).values(name="reconciler", holder="me", until=0))
             raise ZeroDivisionError
 
@@ -64,7 +64,7 @@ def test_failed_transaction_leaves_nothing(engine: Engine) -> None:
 
 
 def test_reader_does_not_wait_for_a_writer_and_sees_what_was_before(engine: Engine) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(insert(locks).values(name="reconciler", holder="me", until=0))
         assert count_locks(engine) == 0
     assert count_locks(engine) == 1
@@ -77,7 +77,7 @@ def test_writers_take_turns_on_sqlite(sqlite_url: str) -> None:
 
     def count() -> None:
         for _ in range(10):
-            with writing(engine) as connection:
+            with write_transaction(engine) as connection:
                 until = connection.execute(select(locks.c.until)).scalar_one()
                 connection.execute(locks.update().values(until=until + 1))
 
@@ -86,14 +86,14 @@ def test_writers_take_turns_on_sqlite(sqlite_url: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.execute(select(locks.c.until)).scalar_one() == 40
     engine.dispose()
 
 
 def test_sqlite_waits_for_the_disk_and_holds_foreign_keys(sqlite_url: str) -> None:
     engine = connect(parse_settings(database_url=sqlite_url))
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in PRAGMAS}
     assert pragmas == PRAGMAS
     engine.dispose()
@@ -101,7 +101,7 @@ def test_sqlite_waits_for_the_disk_and_holds_foreign_keys(sqlite_url: str) -> No
 
 def test_postgresql_bounds_its_waits(postgres_url: str) -> None:
     engine = connect(parse_settings(database_url=postgres_url))
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         bounds = [
             connection.execute(text(f"SHOW {name}")).scalar_one()
             for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
@@ -117,21 +117,21 @@ def test_locks_of_a_client_that_fell_silent_are_freed(postgres_url: str, monkeyp
     take_lock(engine, "reconciler")
 
     def fall_silent() -> None:
-        with writing(engine) as silent:
+        with write_transaction(engine) as silent:
             silent.execute(update(locks).values(holder="silent"))
-            with writing(engine) as other:
+            with write_transaction(engine) as other:
                 other.execute(update(locks).values(holder="other"))
 
     with pytest.raises(DatabaseError, match="idle-in-transaction timeout"):
         fall_silent()
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.execute(select(locks.c.holder)).scalar_one() == "other"
     engine.dispose()
 
 
 def test_clock_of_the_ledger_is_that_of_this_machine(engine: Engine) -> None:
     before = time.time()
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         now = connection.execute(select(epoch_now())).scalar_one()
     # SQLite counts milliseconds, in days since 4714 BC, in a float: 40 microseconds.
     assert before - 0.002 <= now <= time.time() + 0.002
@@ -158,7 +158,7 @@ def test_file_that_cannot_be_made_is_a_database_error(tmp_path: Path) -> None:
 
 def test_connection_lost_within_a_transaction_is_a_database_error(behind_proxy: Engine, proxy: FaultProxy) -> None:
     def lose_the_connection() -> None:
-        with writing(behind_proxy) as connection:
+        with write_transaction(behind_proxy) as connection:
             connection.execute(insert(locks).values(name="reconciler", holder="me", until=0))
             proxy.inject(None)
             connection.execute(select(locks))
@@ -197,7 +197,7 @@ def test_server_that_ends_its_connections_is_a_database_error(postgres_url: str)
     engine = connect(parse_settings(database_url=postgres_url))
 
     def be_ended() -> None:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
             with psycopg.connect(postgres_url, autocommit=True) as other:
                 other.execute("SELECT pg_terminate_backend(%s)", [mine])

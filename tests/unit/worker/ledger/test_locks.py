@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from worker.core.errors import OverlapError
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.locks import Lock, locked, take_lock, wait_for_turn
 from worker.ledger.schema import locks
 
 
 def steal(engine: Engine) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(locks).values(holder="thief", until=epoch_now() + 60))
 
 
@@ -52,12 +52,12 @@ def test_lock_lasts_as_long_as_its_holder_works(engine: Engine) -> None:
 def test_holder_who_lost_it_is_told(engine: Engine) -> None:
     with locked(engine, "night", lock_s=0.3) as lock:
         steal(engine)
-        with pytest.raises(OverlapError, match="was lost"), writing(engine) as connection:
+        with pytest.raises(OverlapError, match="was lost"), write_transaction(engine) as connection:
             lock.require_in(connection)
         time.sleep(0.3)
         with pytest.raises(OverlapError, match="was lost"):
             lock.require()
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.scalar(select(locks.c.holder)) == "thief"
 
 
@@ -80,11 +80,11 @@ def test_turn_is_waited_for(engine: Engine) -> None:
     with locked(engine, "night", lock_s=60) as lock:
 
         def other() -> None:
-            with writing(engine) as connection:
+            with write_transaction(engine) as connection:
                 wait_for_turn(connection, "night")
                 order.append("other")
 
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             lock.require_in(connection)
             thread = threading.Thread(target=other)
             thread.start()

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, inspect
 from worker.core.errors import UsageError
 from worker.ledger import migrate
 from worker.ledger import review_schema as reading_schema
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.migrate import read_levels, require_current, upgrade
 from worker.ledger.schema import metadata
 
@@ -79,18 +79,18 @@ def test_upgrade_reaches_the_level_of_the_code_and_may_be_repeated(blank_engine:
 
 
 def test_alembic_finds_nothing_to_add(engine: Engine) -> None:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
 
 
 def test_migrated_ledger_is_the_one_that_the_code_describes(blank_engine: Engine) -> None:
-    with writing(blank_engine) as connection:
+    with write_transaction(blank_engine) as connection:
         metadata.create_all(connection)
         described = describe(connection)
         metadata.drop_all(connection)
     upgrade(blank_engine)
-    with reading(blank_engine) as connection:
+    with read_transaction(blank_engine) as connection:
         assert describe(connection) == described
 
 
@@ -105,7 +105,7 @@ def test_two_migrators_at_once_take_turns(database: str, request: pytest.Fixture
 
 
 def test_failed_migration_leaves_nothing(blank_engine: Engine) -> None:
-    with writing(blank_engine) as connection:
+    with write_transaction(blank_engine) as connection:
         # What the second migration creates is in its way.
         config = migrate._config()
         config.attributes["connection"] = connection
@@ -117,20 +117,20 @@ def test_failed_migration_leaves_nothing(blank_engine: Engine) -> None:
 
 
 def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         config = migrate._config()
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert inspect(connection).get_table_names() == ["alembic_version"]
     upgrade(engine)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert set(inspect(connection).get_table_names()) == {*TABLES, "alembic_version"}
 
 
 def test_earlier_nights_are_remembered_and_their_outcomes_kept(blank_engine: Engine) -> None:
     """From level 0003, with a row of every kind: SQLite makes the table anew on the way."""
-    with writing(blank_engine) as connection:
+    with write_transaction(blank_engine) as connection:
         config = migrate._config()
         config.attributes["connection"] = connection
         command.upgrade(config, "0003")
@@ -139,7 +139,7 @@ def test_earlier_nights_are_remembered_and_their_outcomes_kept(blank_engine: Eng
     before = outcomes(blank_engine)
     upgrade(blank_engine)
     assert outcomes(blank_engine) == before
-    with reading(blank_engine) as connection:
+    with read_transaction(blank_engine) as connection:
         told = connection.exec_driver_sql(
             "SELECT run_id, programme, CAST(night AS text), closed_at IS NULL, told_at IS NULL FROM nights ORDER BY 1"
         ).all()
@@ -149,7 +149,7 @@ def test_earlier_nights_are_remembered_and_their_outcomes_kept(blank_engine: Eng
         ]
         seen = connection.exec_driver_sql("SELECT image_id, run_id, version FROM sightings ORDER BY 1").all()
         assert [tuple(row) for row in seen] == [("a", 3, None), ("b", 2, None)]
-    with pytest.raises(Exception, match="graded_is_complete"), writing(blank_engine) as connection:
+    with pytest.raises(Exception, match="graded_is_complete"), write_transaction(blank_engine) as connection:
         connection.exec_driver_sql("UPDATE gradings SET overlay_key = NULL WHERE status = 'graded'")
 
 
@@ -157,7 +157,7 @@ def outcomes(engine: Engine) -> list[tuple[Any, ...]]:
     query = (
         "SELECT run_id, image_id, position, status, grade, p_ge4, overlay_key, error_code FROM gradings ORDER BY 1, 2"
     )
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 

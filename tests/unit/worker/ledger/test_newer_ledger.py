@@ -16,7 +16,7 @@ from tests.unit.producer.ledger_rows import add_model, grade, make_run, referenc
 from tests.unit.worker.ledger.later_migrations import CONTRACTED, EXPANDED, migrate_to, write_later
 from worker.core.errors import UsageError
 from worker.core.settings import Settings
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.migrate import MIGRATIONS, read_levels, require_current, upgrade
 
 FIRST_TO_SAY = "0008"
@@ -34,7 +34,7 @@ def test_ledger_that_was_only_expanded_is_used_as_before(engine: Engine, tmp_pat
     run = make_run(engine, "night", references("a", "b"))
     grade(engine, run, "a", 2)
     assert {name: row.status for name, row in rows_of(engine, run).items()} == {"a": "graded", "b": "queued"}
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.exec_driver_sql("SELECT sum(looks) FROM gradings").scalar() == 2
 
 
@@ -58,13 +58,13 @@ def test_ledger_that_was_contracted_is_refused_with_both_levels(engine: Engine, 
 
 
 def test_ledger_of_a_level_that_says_nothing_is_refused(engine: Engine) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'abc'")
         connection.exec_driver_sql("DELETE FROM compatibility")
     own = read_levels(engine).program
     with pytest.raises(UsageError, match=rf"^the database is at level abc, this version is of {own}: install a newer"):
         require_current(engine)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.exec_driver_sql("DROP TABLE compatibility")
     assert not read_levels(engine).is_served
 

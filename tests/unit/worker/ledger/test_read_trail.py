@@ -8,7 +8,7 @@ from producer.cli import app
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import record
-from worker.ledger.database import connect, writing
+from worker.ledger.database import connect, write_transaction
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def trail(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
     engine = connect(parse_settings())
     for action, run in ((Action.ENQUEUE, "night"), (Action.EXPORT, "other"), (Action.CANCEL, "night")):
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             record(connection, action, run=run, why="\x1b[2J")
     engine.dispose()
 

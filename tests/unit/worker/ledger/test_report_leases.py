@@ -6,7 +6,7 @@ from sqlalchemy import Engine, func, select, update
 from tests.unit.worker.ledger.ledger_rows import add_model, add_run, change
 from worker.core.errors import RunError
 from worker.ledger.completion import finish_if_settled
-from worker.ledger.database import epoch_now, reading, writing
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.report_leases import (
     ReportLease,
     ask_for_report,
@@ -32,22 +32,22 @@ def run(engine: Engine) -> int:
 
 
 def finish(engine: Engine, run_id: int, *, report: bool = True) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         assert finish_if_settled(connection, run_id, report=report)
 
 
 def row(engine: Engine, run_id: int) -> object:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(select(reports).where(reports.c.run_id == run_id)).one()
 
 
 def fall_due(engine: Engine) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(reports).where(reports.c.due_at.is_not(None)).values(due_at=epoch_now() - 1))
 
 
 def claim(engine: Engine) -> list[tuple[int, str]]:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         return claim_owed_reports(connection, resend_after_s=60, max_attempts=3)
 
 
@@ -76,7 +76,7 @@ def test_one_live_image_owes_no_report(
     for image_id in image_ids:
         change(engine, image_id, status="failed", error_code="image_missing", settled_at=func.now())
     finish(engine, clinic)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert (owes_report(connection, clinic), owes_report(connection, run)) == (owed, True)
     assert ask_for_report(engine, "clinic", lease_s=60).run_id == clinic
 
@@ -88,7 +88,7 @@ def test_written_report_is_owed_no_more_and_in_the_trail(engine: Engine, run: in
     assert take_report(engine, run, lease_s=60) is None
     fall_due(engine)
     assert claim(engine) == []
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.execute(select(audit.c.action, audit.c.run)).all() == [("export", "night")]
 
 
@@ -128,11 +128,11 @@ def test_lost_message_is_sent_again_after_a_while_and_not_before(engine: Engine,
 
 def test_run_that_goes_on_owes_nothing_until_it_finishes_again(engine: Engine, run: int) -> None:
     assert finish_report(engine, take(engine, run), out="x")
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(runs).values(state="running", finished_at=None))
     finish(engine, run)
     old = take(engine, run)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(runs).values(state="running", finished_at=None))
     fall_due(engine)
     assert claim(engine) == []
@@ -165,7 +165,7 @@ def test_person_cannot_ask_for_a_run_that_is_not_there_or_not_finished(engine: E
 
 
 def owe_again(engine: Engine, run_id: int) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         owe_report_again(connection, run_id, after_s=600)
 
 
@@ -183,5 +183,5 @@ def test_run_without_a_report_gets_none_by_that(engine: Engine) -> None:
     add_model(engine)
     run_id = add_run(engine, ["a"])
     owe_again(engine, run_id)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.execute(select(reports)).all() == []

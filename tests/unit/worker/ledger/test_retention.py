@@ -16,7 +16,7 @@ from worker.core.settings import Settings
 from worker.core.storage.object_store import FolderStore, ObjectStore
 from worker.core.vocabulary import RunState, Status
 from worker.ledger.audit_log import read_trail
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.legal_hold import RETENTION_LOCK, hold
 from worker.ledger.locks import locked
 from worker.ledger.report_leases import ReportLease, ask_for_report, finish_report, return_report
@@ -71,7 +71,7 @@ def claims(engine: Engine, run: Run) -> dict[str, bool]:
 
 
 def image_ids(engine: Engine) -> list[str]:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return list(connection.scalars(select(images.c.image_id).order_by(images.c.image_id)))
 
 
@@ -235,7 +235,7 @@ def test_store_that_is_away_costs_no_row(engine: Engine, old: Run, tmp_path: Pat
 
 def test_lost_lock_ends_it(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
     def steal() -> None:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             connection.execute(update(locks).values(holder="thief"))
 
     with pytest.raises(OverlapError, match="the lock retention was lost"):
@@ -285,7 +285,7 @@ def test_report_in_the_store_goes_with_its_row(engine: Engine, store: ObjectStor
     for run in (old, new):
         finish_report(engine, write_pages(engine, store, run), out="there")
     let_go(engine, store, settings, OVERLAYS)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.scalars(select(reports.c.run_id)).all() == [new.run_id]
     with pytest.raises(KeyError):
         store.get("old/report/images-1.js")
@@ -316,7 +316,7 @@ def test_store_that_keeps_a_report_keeps_its_row(
         patch.setattr(FolderStore, "delete_under", refuse)
         with pytest.raises(StorageError):
             let_go(engine, folder_store, settings, OVERLAYS)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.scalars(select(reports.c.prefix)).all() == ["old/report/"]
     assert len(keys_of(folder_store)) == 4
     let_go(engine, folder_store, settings, OVERLAYS)

@@ -5,7 +5,7 @@ from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from worker.core.errors import DatabaseError
-from worker.ledger.database import reading, writing
+from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import decisions, users
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -13,7 +13,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 @pytest.fixture
 def decided(engine: Engine) -> Engine:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(insert(users).values(name="anna", role="grader", password_hash="x", created_at=NOON))
         connection.execute(
             insert(decisions).values(
@@ -32,8 +32,8 @@ def test_database_refuses_to_change_what_was_decided(decided: Engine, statement:
         statement = "DELETE FROM decisions WHERE decision_id = 1"
     with (
         pytest.raises((DBAPIError, DatabaseError), match=r"decisions are append-only|(?i:foreign key)"),
-        writing(decided) as connection,
+        write_transaction(decided) as connection,
     ):
         connection.execute(text(statement))
-    with reading(decided) as connection:
+    with read_transaction(decided) as connection:
         assert connection.execute(select(decisions.c.reader, decisions.c.grade)).all() == [("anna", 2)]

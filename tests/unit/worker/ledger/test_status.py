@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from producer.runs.cancel import cancel
 from tests.unit.producer.ledger_rows import NOON, add_model, fail, grade, make_run, references
 from worker.core.vocabulary import Grade, Status
-from worker.ledger.database import reading
+from worker.ledger.database import read_transaction
 from worker.ledger.status import describe_progress, read_overview, read_progress
 from worker.ledger.throughput import read_pace
 
@@ -56,7 +56,7 @@ def test_pace_over_the_run_leaves_out_what_came_first(engine: Engine) -> None:
     for image_id, after in zip("abcde", (0, 0, 5, 10, 10), strict=True):
         fail(engine, run, image_id, "x", at=NOON + seconds(after))
 
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         pace = read_pace(connection, run.run_id, NOON + seconds(1000))
 
     assert (pace.over_run, pace.recent) == (3 / 10, None)
@@ -67,7 +67,7 @@ def test_recent_pace_is_that_of_the_last_minute(engine: Engine) -> None:
     for image_id, after in zip("abcd", (0, 130, 150, 190), strict=True):
         fail(engine, run, image_id, "x", at=NOON + seconds(after))
 
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         pace = read_pace(connection, run.run_id, NOON + seconds(200))
 
     assert (pace.over_run, pace.recent) == (3 / 190, 2 / 60)
@@ -78,7 +78,7 @@ def test_nobody_can_tell_the_pace_of_one_chunk(engine: Engine) -> None:
     for image_id, after in zip("abc", (0, 0.000012, 0.000034), strict=True):
         fail(engine, run, image_id, "x", at=NOON + seconds(after))
 
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         pace = read_pace(connection, run.run_id, NOON + seconds(30))
 
     assert (pace.over_run, pace.recent) == (None, None)

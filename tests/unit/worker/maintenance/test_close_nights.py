@@ -18,7 +18,7 @@ from tests.unit.producer.ledger_rows import NOON, fail, grade, lease, make_night
 from worker.core.errors import AlarmError, OverlapError
 from worker.core.settings import Settings
 from worker.core.vocabulary import Status
-from worker.ledger.database import connect, reading, writing
+from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import Lock, take_lock
 from worker.ledger.schema import models, nights, reports, runs
 from worker.maintenance.close_nights import Closed, run_morning
@@ -43,7 +43,7 @@ class Clinic:
             grade(self.engine, run, name, int(name.split("-")[1]), model_id=model_id)
         for name in broken:
             fail(self.engine, run, name, "image_missing")
-        with writing(self.engine) as connection:
+        with write_transaction(self.engine) as connection:
             connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(model_id=model_id))
         seal_run(self.engine, run)
 
@@ -52,7 +52,7 @@ class Clinic:
 
     def states(self) -> list[tuple[bool, str | None, bool]]:
         """Closed, verdict, told: of each night."""
-        with reading(self.engine) as connection:
+        with read_transaction(self.engine) as connection:
             rows = connection.execute(select(nights).order_by(nights.c.night)).all()
         return [(row.closed_at is not None, row.verdict, row.told_at is not None) for row in rows]
 
@@ -67,7 +67,7 @@ def clinic(sqlite_url: str, make_settings: Callable[..., Settings], tmp_path: Pa
             alarm_urls=f"json://127.0.0.1:{webhook.port}/",
         )
         engine = connect(settings)
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             for model_id in (MANIFEST.model_id, "f" * 64):
                 document = MANIFEST.model_dump(mode="json")
                 row = {"model_id": model_id, "name": "m", "document": document, "registered_at": NOON}
@@ -178,7 +178,7 @@ def test_report_beside_the_overlays_is_told_and_not_written_again(
     clinic: Clinic, values: dict[str, Any] | None, found: str | None
 ) -> None:
     clinic.night(1, {0: 1})
-    with writing(clinic.engine) as connection:
+    with write_transaction(clinic.engine) as connection:
         connection.execute(reports.delete())
         if values is not None:
             prefix = "nightly-2026-11-01/report/"

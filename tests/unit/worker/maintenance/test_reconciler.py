@@ -17,7 +17,7 @@ from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import make_celery, send_chunk, waiting
 from worker.core.settings import Settings, parse_settings
 from worker.core.vocabulary import Queue
-from worker.ledger.database import epoch_now, writing
+from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.leases import renew_lease, settle_chunk
 from worker.ledger.schema import locks, reports
 from worker.maintenance.reconciler import Reconciled, reconcile
@@ -56,7 +56,7 @@ def run(engine: Engine) -> int:
 
 @pytest.fixture(autouse=True)
 def _lock(engine: Engine) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(insert(locks).values(name="reconciler", holder="me", until=epoch_now() + 60))
 
 
@@ -156,7 +156,7 @@ def test_one_worker_at_a_time_reconciles(engine: Engine, run: int, app: Celery, 
     assert look(engine, app, settings, "me") is not None
     assert look(engine, app, settings, "second") is None
     assert look(engine, app, settings, "me") is not None
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(locks).values(until=epoch_now() - 1))
     assert look(engine, app, settings, "second") is not None
     assert look(engine, app, settings, "me") is None
@@ -168,7 +168,7 @@ def test_worker_that_has_just_taken_the_lock_waits_a_turn(
     """The ledger was away for longer than leases last, and the worker that holds the image is about to renew."""
     held = lease(engine, run, "a")
     overdue(engine, "a")
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(locks).values(until=epoch_now() - 1))
     assert look(engine, app, settings) == Reconciled()
     renew_lease(engine, held, lease_s=60)
@@ -179,7 +179,7 @@ def test_worker_that_has_just_taken_the_lock_waits_a_turn(
 def test_first_worker_of_a_new_ledger_takes_the_lock_and_waits_a_turn(
     engine: Engine, run: int, app: Celery, settings: Settings
 ) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(delete(locks))
     overdue(engine, "a")
     assert look(engine, app, settings) == Reconciled()
@@ -213,7 +213,7 @@ def test_report_that_nobody_sent_for_is_sent_for_when_bulk_is_empty(
     add_model(engine)
     run_id = add_run(engine, [])
     assert look(engine, app, settings) == Reconciled(finished=1)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(reports).values(due_at=epoch_now() - 1))
     send_chunk(app, GradeChunk(run_id=run_id, image_ids=("x",)), queue=Queue.BULK, run_name="night")
     assert look(engine, app, settings) == Reconciled()

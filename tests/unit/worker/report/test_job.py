@@ -12,7 +12,7 @@ from tests.browser.ledgers import fill_ledger
 from worker.core.errors import UsageError
 from worker.core.settings import Settings
 from worker.core.storage.object_store import ObjectStore, Storage
-from worker.ledger.database import connect, reading, writing
+from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.report_leases import owe_report
 from worker.ledger.schema import reports
 from worker.report.job import ReportDuty
@@ -26,13 +26,13 @@ def engine(sqlite_url: str, make_settings: Callable[..., Settings]) -> Engine:
 @pytest.fixture
 def run(engine: Engine) -> int:
     run_id = fill_ledger(engine, "night", 3, ["file:///gone.jpg"], shares=(0, 0, 0, 0, 0))
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         owe_report(connection, run_id)
     return run_id
 
 
 def row(engine: Engine) -> object:
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(select(reports)).one()
 
 
@@ -53,7 +53,7 @@ def test_worker_that_stops_leaves_the_report_to_another_at_once(
     engine: Engine, run: int, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     duty = ReportDuty(engine, make_settings())
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(update(reports).values(attempts=1))
     duty.stop()
     assert not duty.write(run)
@@ -72,7 +72,7 @@ def test_store_that_is_away_puts_it_off(engine: Engine, run: int, make_settings:
 
 
 def test_fault_of_ours_is_an_attempt(engine: Engine, run: int, make_settings: Callable[..., Settings]) -> None:
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.exec_driver_sql("UPDATE gradings SET status = 'failed', settled_at = 'no moment'")
     assert not ReportDuty(engine, make_settings()).write(run)
     assert row(engine).attempts == 1  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from worker.core.errors import RunError
 from worker.core.manifests.image_reference import Reference
 from worker.core.settings import Settings
 from worker.core.vocabulary import Eye, Grade, Status
-from worker.ledger.database import connect, writing
+from worker.ledger.database import connect, write_transaction
 from worker.ledger.runs import Run
 from worker.ledger.schema import models, runs
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
@@ -47,7 +47,7 @@ class Ledger:
         saliency = np.eye(7, dtype=np.float16).tobytes()
         for image_id, found in grades.items():
             grade(self.engine, run, image_id, found, model_id=MANIFEST.model_id, saliency=saliency)
-        with writing(self.engine) as connection:
+        with write_transaction(self.engine) as connection:
             connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(model_id=MANIFEST.model_id))
         return run
 
@@ -56,7 +56,7 @@ class Ledger:
 def ledger(sqlite_url: str, make_settings: Callable[..., Settings]) -> Ledger:
     settings = make_settings(database_url=sqlite_url, decode_processes=1)
     engine = connect(settings)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         document = MANIFEST.model_dump(mode="json")
         connection.execute(
             models.insert().values(
@@ -142,13 +142,13 @@ def test_page_says_what_the_colours_of_the_model_show(ledger: Ledger, out: Path)
         name="twice", members=(Member(manifest=MANIFEST, views=(View.AS_IS, View.MIRRORED)),), explained_outputs=(2, 2)
     )
     document = ensemble.model_dump(mode="json")
-    with writing(ledger.engine) as connection:
+    with write_transaction(ledger.engine) as connection:
         connection.execute(
             models.insert().values(model_id=ensemble.model_id, name="twice", document=document, registered_at=NOON)
         )
     for run, model_id in (("july", MANIFEST.model_id), ("june", ensemble.model_id)):
         ledger.fill(run, references(run), {run: 1})
-        with writing(ledger.engine) as connection:
+        with write_transaction(ledger.engine) as connection:
             connection.execute(runs.update().where(runs.c.name == run).values(model_id=model_id))
     report(ledger, "july", out)
     assert "Colours: what speaks for retinopathy, from grade 2 on for referral." in (out / "index.html").read_text()

@@ -12,7 +12,7 @@ from worker.core.settings import parse_settings
 from worker.core.vocabulary import Status
 from worker.evaluation.drift.psi import Drift, Feature, Verdict, measure_drift
 from worker.evaluation.labelled import find_graded_run
-from worker.ledger.database import connect, writing
+from worker.ledger.database import connect, write_transaction
 from worker.ledger.schema import runs
 
 
@@ -30,7 +30,7 @@ def add(engine: Engine, name: str, grades: dict[int | None, int]) -> None:
             fail(engine, run, image_id, "blurred", Status.UNGRADABLE)
         else:
             grade(engine, run, image_id, found)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(runs.update().values(model_id=MODEL))
 
 
