@@ -15,7 +15,7 @@ from producer.runs.register import register_batch
 from worker.core.manifests.image_reference import Reference
 from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import send_chunk, split
-from worker.core.retry import persist
+from worker.core.retry import retry_service_errors
 from worker.core.settings import Settings
 from worker.core.vocabulary import RunState
 from worker.ledger.runs import Run
@@ -60,8 +60,8 @@ def enqueue(
         return list(islice(references, BATCH_IMAGES))
 
     batch = take()  # before the run is made: an unreadable source makes none
-    patiently = partial(persist, patience_s=settings.service_patience_s)
-    run, position = patiently(partial(open_run, engine, request, default_chunk_size=settings.chunk_size))
+    retry = partial(retry_service_errors, timeout_s=settings.service_patience_s)
+    run, position = retry(partial(open_run, engine, request, default_chunk_size=settings.chunk_size))
     found = new = messages = 0
     with (
         ThreadPoolExecutor(1, thread_name_prefix="sender") as sender,
@@ -70,7 +70,7 @@ def enqueue(
         sending: Future[int] | None = None
         while batch:
             coming = reader.submit(take)
-            added = patiently(
+            added = retry(
                 partial(register_batch, engine, run, batch, position=position, resend_after_s=settings.resend_after_s)
             )
             position += len(added)
@@ -83,7 +83,7 @@ def enqueue(
             batch = coming.result()
         messages += sending.result() if sending else 0
     # Images may all be settled by now; the reconciler sends for the report of a run that finishes here.
-    state = patiently(partial(seal_run, engine, run, report=settings.reports, found=found, new=new, messages=messages))
+    state = retry(partial(seal_run, engine, run, report=settings.reports, found=found, new=new, messages=messages))
     return Enqueued(run.name, state, found, new, messages, time.monotonic() - started)
 
 

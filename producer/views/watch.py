@@ -6,12 +6,12 @@ from rich.live import Live
 from sqlalchemy import Engine
 
 from producer.views.status import draw_progress
-from worker.core.retry import persist
+from worker.core.retry import retry_service_errors
 from worker.core.terminal.output import messages
 from worker.ledger.status import Progress, read_progress
 
 LOOK_EVERY_S = 1.0
-PATIENCE_S = 60.0
+RETRY_TIMEOUT_S = 60.0
 
 
 def watch_run(engine: Engine, name: str) -> Progress:
@@ -26,5 +26,5 @@ def watch_run(engine: Engine, name: str) -> Progress:
             if console.is_terminal:
                 live.update(draw_progress(progress), refresh=True)
             time.sleep(LOOK_EVERY_S)
-            progress = persist(lambda: read_progress(engine, name), patience_s=PATIENCE_S)
+            progress = retry_service_errors(lambda: read_progress(engine, name), timeout_s=RETRY_TIMEOUT_S)
     return progress

@@ -1,4 +1,4 @@
-"""Try again while a service fails, for as long as patience lasts."""
+"""Retry a call while a service fails."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,12 +10,15 @@ from worker.core.errors import ServiceError
 T = TypeVar("T")
 
 
-def persist(work: Callable[[], T], *, patience_s: float) -> T:
-    """`work()` again after each ServiceError until it succeeds or `patience_s` has passed; then the last error."""
+def retry_service_errors(work: Callable[[], T], *, timeout_s: float) -> T:
+    """Call `work` until it raises no ServiceError, with random exponential backoff of at most 5 s.
+
+    Raises the last ServiceError after `timeout_s`, and every other exception at once.
+    """
     retrying = Retrying(
         retry=retry_if_exception_type(ServiceError),
         wait=wait_random_exponential(multiplier=0.1, max=5),
-        stop=stop_after_delay(patience_s),
+        stop=stop_after_delay(timeout_s),
         reraise=True,
     )
     return retrying(work)

@@ -22,7 +22,7 @@ from structlog.contextvars import bind_contextvars
 
 from worker.core.errors import ImageError, ImageFormatError, ModelError, ServiceError, Ungradable
 from worker.core.predictions import Outcome
-from worker.core.retry import persist
+from worker.core.retry import retry_service_errors
 from worker.core.vocabulary import Status
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.imaging.steps.overlay import encode_overlay, render_overlay
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from worker.ledger.leases import LeasedImage
     from worker.model.bundle.ensemble import Model
 
-SETTLE_PATIENCE_LEASES = 2
+SETTLE_TIMEOUT_LEASES = 2
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -123,7 +123,7 @@ class Pipeline:
         self._threads.shutdown()
 
     def _grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
-        suspect = self._patiently(partial(is_suspect, self._database, chunk))
+        suspect = self._retry(partial(is_suspect, self._database, chunk))
         with self._isolation.alone() if suspect else self._isolation.together():
             lease = self._lease(chunk)
             if lease.unknown:
@@ -143,7 +143,7 @@ class Pipeline:
 
     def _lease(self, chunk: GradeChunk) -> Lease:
         with self._metrics.stage(Stage.LEASE):
-            lease = self._patiently(
+            lease = self._retry(
                 partial(
                     lease_chunk,
                     self._database,
@@ -159,7 +159,7 @@ class Pipeline:
 
     def _settle(self, lease: Lease, outcomes: list[Outcome], released: dict[str, ServiceError]) -> None:
         with self._metrics.stage(Stage.SETTLE):
-            written = persist(
+            written = retry_service_errors(
                 partial(
                     settle_chunk,
                     self._database,
@@ -170,7 +170,7 @@ class Pipeline:
                     retry_after_s=self._settings.resend_after_s,
                 ),
                 # The work is done and would be lost; when the ledger is back, the lease is renewed and it is written.
-                patience_s=SETTLE_PATIENCE_LEASES * self._settings.lease_s,
+                timeout_s=SETTLE_TIMEOUT_LEASES * self._settings.lease_s,
             )
         if written == len(lease.images):
             self._metrics.settled(outcomes, released.values())
@@ -179,7 +179,7 @@ class Pipeline:
             log.warning("lease_lost", images=len(lease.images), written=written)
 
     def _finish_run(self, lease: Lease) -> None:
-        if self._patiently(partial(finish_run, self._database, lease.run_id, report=self._settings.reports)):
+        if self._retry(partial(finish_run, self._database, lease.run_id, report=self._settings.reports)):
             try:
                 self._send_for_report(lease.run_id, lease.run_name)
             except ServiceError as error:
@@ -240,9 +240,7 @@ class Pipeline:
     def _fetch(self, image: LeasedImage) -> bytes:
         limit = self._settings.max_image_bytes
         with self._metrics.stage(Stage.FETCH):
-            data = self._patiently(
-                lambda: fetch_photograph(self._storage, image.uri, max_bytes=limit, sha256=image.sha256)
-            )
+            data = self._retry(lambda: fetch_photograph(self._storage, image.uri, max_bytes=limit, sha256=image.sha256))
         self._metrics.fetched_bytes.inc(len(data))
         return data
 
@@ -253,7 +251,7 @@ class Pipeline:
             )
         limit = self._settings.max_image_bytes
         with self._metrics.stage(Stage.FETCH):
-            entry = self._patiently(lambda: fetch_stack_entry(self._storage, image.uri, max_bytes=limit))
+            entry = self._retry(lambda: fetch_stack_entry(self._storage, image.uri, max_bytes=limit))
         self._metrics.fetched_bytes.inc(entry.nbytes)
         with self._metrics.stage(Stage.PREPARE):
             return prepare_stack_entry(
@@ -287,7 +285,7 @@ class Pipeline:
 
     def _upload(self, lease: Lease, image: LeasedImage, encoded: bytes, decision: Decision) -> str:
         with self._metrics.stage(Stage.UPLOAD):
-            key = self._patiently(
+            key = self._retry(
                 lambda: publish_overlay(
                     self._storage.overlays,
                     encoded,
@@ -308,8 +306,8 @@ class Pipeline:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await self._deliveries.wait(self._threads.submit(copy_context().run, work))
 
-    def _patiently(self, work: Callable[[], T]) -> T:
-        return persist(work, patience_s=self._settings.service_patience_s)
+    def _retry(self, work: Callable[[], T]) -> T:
+        return retry_service_errors(work, timeout_s=self._settings.service_patience_s)
 
 
 async def _cancel_others() -> None:

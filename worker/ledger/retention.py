@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, null, 
 from sqlalchemy.exc import IntegrityError
 
 from worker.core.errors import DatabaseError, StorageError
-from worker.core.retry import persist
+from worker.core.retry import retry_service_errors
 from worker.core.settings import Settings
 from worker.core.storage.object_store import ObjectStore, Storage
 from worker.core.vocabulary import Action
@@ -114,7 +114,7 @@ class Retention:
                 return work(connection, run)
 
         rows = forgotten = 0
-        while (done := persist(page, patience_s=self._settings.service_patience_s))[0]:
+        while (done := retry_service_errors(page, timeout_s=self._settings.service_patience_s))[0]:
             rows, forgotten = rows + done[0], forgotten + done[1]
             self._step()
         return rows, forgotten

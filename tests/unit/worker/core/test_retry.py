@@ -3,10 +3,10 @@ import time
 import pytest
 
 from worker.core.errors import DatabaseError, ImageMissingError, StorageError
-from worker.core.retry import persist
+from worker.core.retry import retry_service_errors
 
 
-def test_service_that_comes_back_is_asked_until_then() -> None:
+def test_service_errors_are_retried_until_success() -> None:
     answers = iter([StorageError("down"), DatabaseError("down"), None])
 
     def work() -> str:
@@ -15,11 +15,11 @@ def test_service_that_comes_back_is_asked_until_then() -> None:
             raise error
         return "done"
 
-    assert persist(work, patience_s=30) == "done"
+    assert retry_service_errors(work, timeout_s=30) == "done"
     assert list(answers) == []
 
 
-def test_last_error_is_raised_when_patience_ends() -> None:
+def test_last_error_is_raised_after_the_timeout() -> None:
     calls = []
 
     def work() -> None:
@@ -28,13 +28,13 @@ def test_last_error_is_raised_when_patience_ends() -> None:
 
     started = time.monotonic()
     with pytest.raises(StorageError) as caught:
-        persist(work, patience_s=0.3)
+        retry_service_errors(work, timeout_s=0.3)
     assert time.monotonic() - started >= 0.3
     assert len(calls) >= 2
     assert caught.value.detail == f"down, asked {len(calls)} times"
 
 
-def test_fault_of_the_image_is_not_tried_again() -> None:
+def test_image_error_is_not_retried() -> None:
     calls = []
 
     def work() -> None:
@@ -42,5 +42,5 @@ def test_fault_of_the_image_is_not_tried_again() -> None:
         raise ImageMissingError("no file")
 
     with pytest.raises(ImageMissingError):
-        persist(work, patience_s=30)
+        retry_service_errors(work, timeout_s=30)
     assert len(calls) == 1
