@@ -60,7 +60,7 @@ def enqueue(
         return list(islice(references, BATCH_IMAGES))
 
     batch = take()  # before the run is made: an unreadable source makes none
-    retry = partial(retry_service_errors, timeout_s=settings.service_patience_s)
+    retry = partial(retry_service_errors, timeout_s=settings.service_retry_timeout_s)
     run, position = retry(partial(open_run, engine, request, default_chunk_size=settings.chunk_size))
     found = new = messages = 0
     with (

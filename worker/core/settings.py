@@ -100,8 +100,8 @@ class Settings(BaseSettings):
     """How long a message may be missing before its images are sent again."""
     reconcile_every_s: Seconds = 10.0
     """Pause between two looks of the reconciler that lives in every worker."""
-    service_patience_s: Seconds = 30.0
-    """How long one image waits for storage or database before it goes back to the queue."""
+    service_retry_timeout_s: Seconds = 30.0
+    """How long calls of storage and database are retried, in seconds, before an image goes back to the queue."""
     visibility_timeout_s: Seconds = 900.0
     """After this the broker delivers an unacknowledged message again; far longer than a chunk takes."""
 

@@ -307,7 +307,7 @@ class Pipeline:
         return await self._deliveries.wait(self._threads.submit(copy_context().run, work))
 
     def _retry(self, work: Callable[[], T]) -> T:
-        return retry_service_errors(work, timeout_s=self._settings.service_patience_s)
+        return retry_service_errors(work, timeout_s=self._settings.service_retry_timeout_s)
 
 
 async def _cancel_others() -> None:

@@ -114,7 +114,7 @@ class Retention:
                 return work(connection, run)
 
         rows = forgotten = 0
-        while (done := retry_service_errors(page, timeout_s=self._settings.service_patience_s))[0]:
+        while (done := retry_service_errors(page, timeout_s=self._settings.service_retry_timeout_s))[0]:
             rows, forgotten = rows + done[0], forgotten + done[1]
             self._step()
         return rows, forgotten

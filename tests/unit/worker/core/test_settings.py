@@ -33,7 +33,7 @@ WRONG = {
     "MAX_ATTEMPTS": "0",
     "RESEND_AFTER_S": "nan",
     "RECONCILE_EVERY_S": "0",
-    "SERVICE_PATIENCE_S": "soon",
+    "SERVICE_RETRY_TIMEOUT_S": "soon",
     "VISIBILITY_TIMEOUT_S": "0",
     "NIGHTLY_AT": "24:00",
     "CONSOLE_URL": "http://grading.example.org",

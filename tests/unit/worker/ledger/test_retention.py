@@ -33,7 +33,7 @@ OVERLAYS = Cutoffs(overlays=NOW - timedelta(days=30), rows=None)
 
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
-    return make_settings(reports_dir=tmp_path / "reports", service_patience_s=0.2)
+    return make_settings(reports_dir=tmp_path / "reports", service_retry_timeout_s=0.2)
 
 
 @pytest.fixture
@@ -361,7 +361,7 @@ def test_image_that_is_enqueued_at_this_moment_is_kept(
     thread = threading.Thread(target=enqueue)
     thread.start()
     try:
-        let_go(engine, folder_store, settings.model_copy(update={"service_patience_s": 30.0}), BOTH)
+        let_go(engine, folder_store, settings.model_copy(update={"service_retry_timeout_s": 30.0}), BOTH)
     finally:
         stop.set()
         thread.join()
