@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
-PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
-INSTALL := $(PIP) install --quiet --no-deps --require-hashes
+INSTALL := PYTHON=$(PYTHON) sh deploy/locks/install.sh $(VENV)
 
 .PHONY: help demo console test test-slow faults soak fuzz bench check env lock clean
 .DELETE_ON_ERROR:
@@ -56,17 +55,16 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, {v[0]}.{v[1]} found: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv --without-pip $(VENV)
 
-$(VENV)/.worker: deploy/locks/worker.txt deploy/locks/build.txt pyproject.toml | $(BIN)/python
-	$(INSTALL) -r deploy/locks/build.txt -r deploy/locks/worker.txt
-	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+$(VENV)/.worker: deploy/locks/worker.txt deploy/locks/build.txt deploy/locks/uv.txt pyproject.toml | $(BIN)/python
+	$(INSTALL) build worker --editable .
 	touch $@
 
 $(VENV)/.console: deploy/locks/console.txt $(VENV)/.worker
-	$(INSTALL) -r deploy/locks/console.txt
+	$(INSTALL) console
 	touch $@
 
 $(VENV)/.dev: deploy/locks/dev.txt $(VENV)/.worker
-	$(INSTALL) -r deploy/locks/dev.txt
+	$(INSTALL) dev
 	touch $@
 
 # The peers come unlocked from the package index, about 3 GB; what is locked keeps its version.

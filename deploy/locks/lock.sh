@@ -25,3 +25,5 @@ lock dev.txt pyproject.toml --extra worker --extra cpu --extra evaluate --extra 
     --override <(echo "tensorflow>=2.21; sys_platform != 'linux' or platform_machine != 'x86_64'"; echo "$silent")
 # What builds the project itself.
 lock build.txt - <<<$'hatchling>=1.27\neditables>=0.5'
+# What installs all of these.
+lock uv.txt - <<<'uv>=0.13'
