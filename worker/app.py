@@ -18,7 +18,7 @@ from celery.exceptions import Ignore
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from structlog.contextvars import bound_contextvars
 
-from worker.consumer.live_queue import LiveLane
+from worker.consumer.live_queue import LiveQueueConsumer
 from worker.core.errors import FundusError, MessageError, ServiceError
 from worker.core.messages import TRACE_HEADER, GradeChunk, WriteReport
 from worker.core.messaging.broker import GRADE_CHUNK, MORNING, NIGHTLY, RETENTION, WRITE_REPORT, make_celery
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
     from worker.inference.runtime import Runtime
 
-GUARDED = "worker.consumer.validation:guarded"
+VALIDATING_STRATEGY = "worker.consumer.validation:validating_strategy"
 
 log = structlog.get_logger(__name__)
 settings = read_settings()
 app = make_celery(settings, service="fundus-worker")
-app.steps["consumer"].add(LiveLane)
+app.steps["consumer"].add(LiveQueueConsumer)
 ALIASES["threads"] = "worker.consumer.live_queue:TaskPool"
 _runtime: Runtime | None = None
 
 
 # What the project has words for is told in one line, without a traceback.
-@app.task(name=GRADE_CHUNK, Strategy=GUARDED, throws=(FundusError,), bind=True)
+@app.task(name=GRADE_CHUNK, Strategy=VALIDATING_STRATEGY, throws=(FundusError,), bind=True)
 def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
     """Grade the images of one chunk; the number of images by status."""
     chunk = GradeChunk.decode(message)
@@ -61,7 +61,7 @@ def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
             raise Ignore from error
 
 
-@app.task(name=WRITE_REPORT, Strategy=GUARDED, throws=(FundusError,))
+@app.task(name=WRITE_REPORT, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def write_report(message: dict[str, Any]) -> bool:
     """Write the report of a finished run into the store; false when none is owed, or another worker has it."""
     run_id = WriteReport.decode(message).run_id
@@ -70,21 +70,21 @@ def write_report(message: dict[str, Any]) -> bool:
     return _runtime.write_report(run_id)
 
 
-@app.task(name=NIGHTLY, Strategy=GUARDED, throws=(FundusError,))
+@app.task(name=NIGHTLY, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def nightly() -> dict[str, Any]:
     """Enqueue what the nightly source holds that is new or has changed."""
     with _watched() as step:
         return enqueue_tonight(settings, step)
 
 
-@app.task(name=MORNING, Strategy=GUARDED, throws=(FundusError,))
+@app.task(name=MORNING, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def morning() -> dict[str, Any]:
     """Close the nights whose runs are over."""
     with _watched() as step:
         return close_nights(settings, step)
 
 
-@app.task(name=RETENTION, Strategy=GUARDED, throws=(FundusError,))
+@app.task(name=RETENTION, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def retention() -> dict[str, Any]:
     """Delete what is too old."""
     with _watched() as step:
@@ -100,8 +100,8 @@ def _watched() -> Iterator[Callable[[], object]]:
     if _runtime is None:
         yield lambda: None
         return
-    with _runtime.progress.chunk():
-        yield _runtime.progress.step
+    with _runtime.activity.track_chunk():
+        yield _runtime.activity.touch
 
 
 @setup_logging.connect

@@ -34,7 +34,7 @@ from worker.imaging.steps.find_field import find_field
 from worker.imaging.steps.gradability import assess_gradability
 from worker.imaging.steps.overlay import encode_overlay, render_overlay
 from worker.imaging.steps.prepare import prepare
-from worker.inference.publish import publish_overlay
+from worker.inference.upload_overlay import upload_overlay
 from worker.ledger.database import connect
 from worker.ledger.leases import lease_chunk, register_model, settle_chunk
 from worker.model.bundle.bundle import load_bundle
@@ -120,7 +120,7 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
         with meter.stage("upload"):
             for image, prediction, overlay in zip(lease.images, predictions, encoded, strict=True):
                 decision = decide_grade(prediction, bundle)
-                key = publish_overlay(
+                key = upload_overlay(
                     storage.overlays,
                     overlay,
                     run_name=lease.run_name,

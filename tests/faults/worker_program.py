@@ -145,7 +145,7 @@ _fetch, _settle = pipeline.fetch_photograph, pipeline.settle_chunk
 pipeline.fetch_photograph = fetch
 pipeline.settle_chunk = settle
 pipeline.lease_chunk = around(pipeline.lease_chunk, after="leased")
-pipeline.publish_overlay = around(pipeline.publish_overlay, before="uploading", after="uploaded")
+pipeline.upload_overlay = around(pipeline.upload_overlay, before="uploading", after="uploaded")
 Place.write = around(Place.write, after="reporting")  # type: ignore[method-assign]
 DecoderPool.submit = around(DecoderPool.submit, after="decoding")  # type: ignore[method-assign]
 botocore.auth.get_current_datetime = run_late(botocore.auth.get_current_datetime, hooks.signs_late)
@@ -174,7 +174,7 @@ if __name__ == "__main__":
     if hooks.rogue_decoder:
         runtime.DecoderPool = partial(DecoderPool, program=ROGUE_DECODER)  # type: ignore[misc,assignment]
     if hooks.stuck_after_s is not None:
-        patience = {"stuck_after_s": hooks.stuck_after_s, "deaf_after_s": hooks.stuck_after_s}
+        patience = {"stuck_after_s": hooks.stuck_after_s, "stalled_after_s": hooks.stuck_after_s}
         runtime.Watchdog = partial(runtime.Watchdog, **patience)  # type: ignore[misc,assignment]
         runtime.BEAT_EVERY_S = 1.0  # type: ignore[attr-defined]
     sys.argv = ["fundus", "worker"]

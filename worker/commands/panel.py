@@ -10,7 +10,7 @@ from worker.core.errors import UsageError
 from worker.core.manifests.admission import make_door
 from worker.core.manifests.labels import read_labels_by_name
 from worker.core.settings import read_settings
-from worker.inference.panels import MOST_IMAGES, draw_panels
+from worker.inference.panels import MAX_IMAGES, draw_panels
 
 app = typer.Typer()
 
@@ -32,15 +32,15 @@ def panel(
     $ fundus panel images/*.png --labels train.csv --out figure.png
     """
     settings = read_settings()
-    if len(images) > MOST_IMAGES:
-        raise UsageError(f"{len(images)} images, one picture holds {MOST_IMAGES}")
+    if len(images) > MAX_IMAGES:
+        raise UsageError(f"{len(images)} images, one picture holds {MAX_IMAGES}")
     references = {} if labels is None else read_labels_by_name(labels, make_door(settings).allowed_columns)
     messages = Console(stderr=True, highlight=False)
     data = draw_panels(
         settings,
         images,
         {name: int(grade) for name, grade in references.items()},
-        remark=lambda sentence: messages.print(sentence, soft_wrap=True, markup=False),
+        on_warning=lambda sentence: messages.print(sentence, soft_wrap=True, markup=False),
     )
     try:
         out.write_bytes(data)

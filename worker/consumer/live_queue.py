@@ -17,7 +17,7 @@ from kombu.common import ignore_errors
 from worker.core.messaging.broker import broker_queue
 from worker.core.vocabulary import Queue
 
-LIVE_CHUNKS = 4
+MAX_LIVE_CHUNKS = 4
 """In flight in one worker, beside bulk."""
 
 
@@ -26,10 +26,10 @@ class TaskPool(thread.TaskPool):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.executor = ThreadPoolExecutor(max_workers=self.limit + LIVE_CHUNKS)
+        self.executor = ThreadPoolExecutor(max_workers=self.limit + MAX_LIVE_CHUNKS)
 
 
-class LiveLane(StartStopStep):  # type: ignore[misc]
+class LiveQueueConsumer(StartStopStep):  # type: ignore[misc]
     """Consumes `live` on a channel with a prefetch of its own, where the worker consumes `bulk`, too."""
 
     requires = ("celery.worker.consumer:Tasks",)
@@ -47,7 +47,7 @@ class LiveLane(StartStopStep):  # type: ignore[misc]
         if not self._is_needed:
             return
         channel = worker.connection.channel()
-        channel.basic_qos(0, LIVE_CHUNKS, False)  # noqa: FBT003 - Kombu's name for the argument differs by transport
+        channel.basic_qos(0, MAX_LIVE_CHUNKS, False)  # noqa: FBT003 - Kombu's name for the argument differs by transport
         self._consumer = Consumer(
             channel,
             queues=[broker_queue(worker.app, Queue.LIVE)],

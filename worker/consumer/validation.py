@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 64 * 1024
 """The longest chunk, 256 ids of 128 characters, takes 34 kB."""
 
-MESSAGES: dict[str, type[Message]] = {GRADE_CHUNK: GradeChunk, WRITE_REPORT: WriteReport}
+MESSAGE_TYPES: dict[str, type[Message]] = {GRADE_CHUNK: GradeChunk, WRITE_REPORT: WriteReport}
 """Of the tasks that take one."""
 
 log = structlog.get_logger(__name__)
 
 
-def guarded(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
+def validating_strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """A Celery strategy: the default one, behind `check_message`."""
     accept = default(task, app, consumer, **options)
 
@@ -58,10 +58,10 @@ def check_message(task: str, message: Any) -> None:
         raise MessageError(f"a body of type {message.content_type!r} cannot be read: {error}") from error
     match payload:
         case [[], {**keywords}, {**embedded}] if not any(embedded.values()):
-            if task in MESSAGES and keywords.keys() == {"message"}:
-                MESSAGES[task].decode(keywords["message"])
+            if task in MESSAGE_TYPES and keywords.keys() == {"message"}:
+                MESSAGE_TYPES[task].decode(keywords["message"])
                 return
-            if task not in MESSAGES and not keywords:
+            if task not in MESSAGE_TYPES and not keywords:
                 return
     raise MessageError("asks for more than its task, or with other arguments")
 

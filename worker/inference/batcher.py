@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from worker.core.predictions import Enhanced, Prediction
 
-    _Waiting = tuple[Enhanced, "Pending"]
+    _Waiting = tuple[Enhanced, "PendingPrediction"]
 
 URGENT_WAIT_S = 0.02
 """A batch with urgent images leaves after this, full or not."""
@@ -23,13 +23,13 @@ URGENT_SHARE = 4
 """A batch with urgent images is full at a quarter: 4 of 16 images cost 5% more each, and take a quarter of the time."""
 
 
-class Pending(Future["Prediction"]):
+class PendingPrediction(Future["Prediction"]):
     """A prediction to come, with the moments, by the monotonic clock, at which its image came and its batch left."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.came_at = monotonic()
-        self.left_at = self.came_at
+        self.enqueued_at = monotonic()
+        self.dispatched_at = self.enqueued_at
 
 
 class Batcher:
@@ -56,23 +56,23 @@ class Batcher:
         self._thread = threading.Thread(target=self._serve, name="batcher", daemon=True)
         self._thread.start()
 
-    def expect(self, images: int) -> None:
+    def announce(self, images: int) -> None:
         """So many images are on their way: each will be submitted or missed."""
         with self._changed:
             self._on_their_way += images
 
-    def miss(self) -> None:
+    def withdraw(self) -> None:
         """An expected image will not come."""
         with self._changed:
             self._on_their_way -= 1
             self._changed.notify()
 
-    def submit(self, enhanced: Enhanced, *, urgent: bool = False) -> Pending:
+    def submit(self, enhanced: Enhanced, *, urgent: bool = False) -> PendingPrediction:
         """The prediction of one expected image, in time; the urgent are in the next batch.
 
         Raises RuntimeError after `close`.
         """
-        pending = Pending()
+        pending = PendingPrediction()
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
@@ -94,7 +94,7 @@ class Batcher:
             if live:
                 now = monotonic()
                 for _, pending in live:
-                    pending.left_at = now
+                    pending.dispatched_at = now
                 self._run(live)
 
     def _next_batch(self) -> list[_Waiting]:
@@ -112,7 +112,7 @@ class Batcher:
 
     def _deadline(self) -> float:
         waits = ((self._urgent, URGENT_WAIT_S), (self._others, self._max_wait_s))
-        return min(queue[0][1].came_at + wait_s for queue, wait_s in waits if queue)
+        return min(queue[0][1].enqueued_at + wait_s for queue, wait_s in waits if queue)
 
     def _limit(self) -> int:
         """A short batch for the urgent, who would wait for the whole of a full one."""

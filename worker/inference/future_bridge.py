@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Deliveries:
+class FutureBridge:
     """To one loop, from any number of threads."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

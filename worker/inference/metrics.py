@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from worker.ledger.leases import LeasedImage
     from worker.maintenance.reconciler import Reconciled
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-MOST_ATTEMPTS_TOLD = 3
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+MAX_ATTEMPT_LABEL = 3
 OUTCOMES = (Status.GRADED, Status.UNGRADABLE, Status.FAILED)
 """What a chunk can settle an image as; the reconciler quarantines."""
 
@@ -61,7 +61,7 @@ class Metrics:
         images = Counter("fundus_worker_images", "Outcomes written.", ["status"], registry=registry)
         grades = Counter("fundus_worker_graded_images", "Graded images.", ["grade"], registry=registry)
         stages = Histogram(
-            "fundus_worker_stage_seconds", "Time in a stage.", ["stage"], buckets=SECONDS, registry=registry
+            "fundus_worker_stage_seconds", "Time in a stage.", ["stage"], buckets=SECONDS_BUCKETS, registry=registry
         )
         # What can happen is told as 0 before it does: a rate needs a value to start from.
         self._images = {status: images.labels(str(status)) for status in OUTCOMES}
@@ -85,7 +85,7 @@ class Metrics:
         self.fetched_bytes = Counter("fundus_worker_fetched_bytes", "Photographs as received.", registry=registry)
         self.uploaded_bytes = Counter("fundus_worker_uploaded_bytes", "Overlays as sent.", registry=registry)
         self._batch = Histogram(
-            "fundus_worker_batch_images", "Images in a forward pass.", buckets=IMAGES, registry=registry
+            "fundus_worker_batch_images", "Images in a forward pass.", buckets=BATCH_BUCKETS, registry=registry
         )
         self._busy = Counter("fundus_worker_engine_busy_seconds", "Time in forward passes.", registry=registry)
         Gauge("fundus_worker_chunks_in_flight", "Chunks being graded.", registry=registry).set_function(
@@ -93,25 +93,25 @@ class Metrics:
         )
 
     @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
+    def time_stage(self, stage: Stage) -> Iterator[None]:
         """Time what is done within, also when it fails."""
         began = monotonic()
         try:
             yield
         finally:
-            self.spent(stage, began, monotonic())
+            self.record_stage(stage, began, monotonic())
 
-    def spent(self, stage: Stage, began: float, ended: float) -> None:
+    def record_stage(self, stage: Stage, began: float, ended: float) -> None:
         """A stage took the time between these two, by the monotonic clock."""
         self._stages[stage].observe(ended - began)
         self._trace(stage, began, ended)
 
-    def leased(self, images: Collection[LeasedImage]) -> None:
+    def count_leased(self, images: Collection[LeasedImage]) -> None:
         """These are begun."""
         for image in images:
-            self._attempts.labels(str(min(image.attempts, MOST_ATTEMPTS_TOLD))).inc()
+            self._attempts.labels(str(min(image.attempts, MAX_ATTEMPT_LABEL))).inc()
 
-    def settled(self, outcomes: Sequence[Outcome], released: Collection[ServiceError]) -> None:
+    def count_settled(self, outcomes: Sequence[Outcome], released: Collection[ServiceError]) -> None:
         """These were written into the ledger."""
         for outcome in outcomes:
             self._images[outcome.status].inc()
@@ -122,22 +122,22 @@ class Metrics:
         for error in released:
             self._released.labels(error.code).inc()
 
-    def outcomes(self) -> dict[Status, int]:
+    def settled_by_status(self) -> dict[Status, int]:
         """What was written into the ledger since the worker's start."""
         name = "fundus_worker_images_total"
         return {status: int(self._registry.get_sample_value(name, {"status": str(status)}) or 0) for status in OUTCOMES}
 
-    def lost(self, images: int) -> None:
+    def count_lost(self, images: int) -> None:
         """The ledger did not want the outcomes of so many."""
         self._lost.inc(images)
 
-    def reconciled(self, done: Reconciled | None) -> None:
+    def count_reconciled(self, done: Reconciled | None) -> None:
         """What a pass of the reconciler did, if it was this worker's turn."""
         if done is not None:
             for action in ("quarantined", "cancelled", "sent_alone", "sent_again"):
                 self._reconciled.labels(action).inc(getattr(done, action))
 
-    def timed(self, predict: Callable[[Sequence[T]], R]) -> Callable[[Sequence[T]], R]:
+    def instrument_predict(self, predict: Callable[[Sequence[T]], R]) -> Callable[[Sequence[T]], R]:
         """`predict`, with its batches counted and its time added up."""
 
         def timed_predict(batch: Sequence[T]) -> R:

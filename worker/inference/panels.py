@@ -20,17 +20,17 @@ from worker.model.decide_grade import decide_grade
 from worker.model.engines.factory import make_engine
 from worker.model.engines.protocol import Engine
 
-MOST_IMAGES = 64
+MAX_IMAGES = 64
 """A picture of more rows than this can be opened by hardly anything."""
 
 
 def draw_panels(
-    settings: Settings, images: Sequence[str], references: Mapping[str, int], *, remark: Callable[[str], object]
+    settings: Settings, images: Sequence[str], references: Mapping[str, int], *, on_warning: Callable[[str], object]
 ) -> bytes:
     """A PNG of one row per image: photograph, what the network saw, overlay.
 
-    images: at most MOST_IMAGES files or `s3://` references. references: reference grades by file name without suffix.
-    `remark` is called for each image without a grade, whose row says why.
+    images: at most MAX_IMAGES files or `s3://` references. references: reference grades by file name without suffix.
+    `on_warning` is called for each image without a grade, whose row says why.
     Raises ModelError for a bundle that cannot be used, SettingsError for an unknown colour map.
     """
     colour_table(settings.overlay_colours)
@@ -45,7 +45,7 @@ def draw_panels(
             try:
                 prepared = _prepare(storage, pool, image, settings)
             except (ImageError, Ungradable, ServiceError) as error:
-                remark(f"{name}: [{error.code}] {error.detail}")
+                on_warning(f"{name}: [{error.code}] {error.detail}")
                 rows.append(_empty_row(name, error, settings.overlay_size_px))
             else:
                 rows.append(_draw_row(engine, prepared, name, references.get(Path(name).stem), settings))

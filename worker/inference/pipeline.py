@@ -28,11 +28,11 @@ from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_s
 from worker.imaging.steps.overlay import encode_overlay, render_overlay
 from worker.imaging.steps.panel import draw_panel
 from worker.imaging.steps.prepare import prepare_stack_entry
-from worker.inference.future_bridge import Deliveries
+from worker.inference.future_bridge import FutureBridge
 from worker.inference.metrics import Stage
-from worker.inference.priority_semaphore import Turnstile
-from worker.inference.publish import publish_overlay
-from worker.inference.suspect_lock import Isolation
+from worker.inference.priority_semaphore import PrioritySemaphore
+from worker.inference.suspect_lock import SuspectLock
+from worker.inference.upload_overlay import upload_overlay
 from worker.ledger.leases import Lease, finish_run, is_suspect, lease_chunk, renew_lease, settle_chunk
 from worker.model.decide_grade import decide_grade
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from worker.imaging.sandbox.pool import DecoderPool
     from worker.inference.batcher import Batcher
     from worker.inference.metrics import Metrics
-    from worker.inference.watchdog import Progress
+    from worker.inference.watchdog import ActivityTracker
     from worker.ledger.leases import LeasedImage
     from worker.model.bundle.ensemble import Model
 
@@ -70,7 +70,7 @@ class Pipeline:
         bundle: Model,
         decoders: DecoderPool,
         batcher: Batcher,
-        progress: Progress,
+        activity: ActivityTracker,
         metrics: Metrics,
         *,
         send_for_report: Callable[[int, str], object],
@@ -82,19 +82,19 @@ class Pipeline:
         self._bundle = bundle
         self._decoders = decoders
         self._batcher = batcher
-        self._progress = progress
+        self._activity = activity
         self._metrics = metrics
         self._send_for_report = send_for_report
-        self._isolation = Isolation()
+        self._suspect_lock = SuspectLock()
         self._leases: dict[str, Lease] = {}
         # Photographs whose bytes are here, or on their way, and wait for a decoder: what bounds their memory.
-        self._ahead = Turnstile(settings.transfer_threads + settings.decode_processes)
-        self._decoding = Turnstile(settings.decode_processes)
-        self._drawing = Turnstile(cores := len(os.sched_getaffinity(0)))
-        self._transferring = Turnstile(settings.transfer_threads)
+        self._ahead = PrioritySemaphore(settings.transfer_threads + settings.decode_processes)
+        self._decoding = PrioritySemaphore(settings.decode_processes)
+        self._drawing = PrioritySemaphore(cores := len(os.sched_getaffinity(0)))
+        self._transferring = PrioritySemaphore(settings.transfer_threads)
         self._threads = ThreadPoolExecutor(settings.transfer_threads + cores, thread_name_prefix="transfer")
         self._loop = asyncio.new_event_loop()
-        self._deliveries = Deliveries(self._loop)
+        self._bridge = FutureBridge(self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="pipeline", daemon=True)
         self._thread.start()
 
@@ -105,7 +105,7 @@ class Pipeline:
         Raises MessageError, ModelError or DatabaseError when nothing could be leased or settled; the rows then stay
         queued in the ledger and are sent again.
         """
-        with self._progress.chunk():
+        with self._activity.track_chunk():
             # What is bound to the log below, and in the tasks and threads that are begun there, is of this chunk alone.
             return copy_context().run(partial(self._grade_chunk, chunk, urgent=urgent))
 
@@ -124,7 +124,7 @@ class Pipeline:
 
     def _grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
         suspect = self._retry(partial(is_suspect, self._database, chunk))
-        with self._isolation.alone() if suspect else self._isolation.together():
+        with self._suspect_lock.exclusive() if suspect else self._suspect_lock.shared():
             lease = self._lease(chunk)
             if lease.unknown:
                 log.warning("message_unknown_images", images=lease.unknown)
@@ -142,7 +142,7 @@ class Pipeline:
         return dict(Counter(str(o.status) for o in outcomes) + Counter({str(Status.QUEUED): len(released)}))
 
     def _lease(self, chunk: GradeChunk) -> Lease:
-        with self._metrics.stage(Stage.LEASE):
+        with self._metrics.time_stage(Stage.LEASE):
             lease = self._retry(
                 partial(
                     lease_chunk,
@@ -154,11 +154,11 @@ class Pipeline:
                 )
             )
         bind_contextvars(run=lease.run_name)
-        self._metrics.leased(lease.images)
+        self._metrics.count_leased(lease.images)
         return lease
 
     def _settle(self, lease: Lease, outcomes: list[Outcome], released: dict[str, ServiceError]) -> None:
-        with self._metrics.stage(Stage.SETTLE):
+        with self._metrics.time_stage(Stage.SETTLE):
             written = retry_service_errors(
                 partial(
                     settle_chunk,
@@ -173,9 +173,9 @@ class Pipeline:
                 timeout_s=SETTLE_TIMEOUT_LEASES * self._settings.lease_s,
             )
         if written == len(lease.images):
-            self._metrics.settled(outcomes, released.values())
+            self._metrics.count_settled(outcomes, released.values())
         else:
-            self._metrics.lost(len(lease.images) - written)
+            self._metrics.count_lost(len(lease.images) - written)
             log.warning("lease_lost", images=len(lease.images), written=written)
 
     def _finish_run(self, lease: Lease) -> None:
@@ -187,7 +187,7 @@ class Pipeline:
                 log.warning("report_not_sent", code=error.code, detail=error.detail)
 
     async def _grade(self, lease: Lease, *, urgent: bool) -> tuple[list[Outcome], dict[str, ServiceError]]:
-        self._batcher.expect(len(lease.images))
+        self._batcher.announce(len(lease.images))
         results = await asyncio.gather(*(self._grade_image(lease, image, urgent=urgent) for image in lease.images))
         outcomes = [result for result in results if isinstance(result, Outcome)]
         released = {
@@ -202,9 +202,9 @@ class Pipeline:
         bind_contextvars(image=image.image_id)
         try:
             prepared = await self._prepare(image, urgent=urgent)
-            self._progress.step()
+            self._activity.touch()
             prediction = await self._predict(prepared, urgent=urgent)
-            self._progress.step()
+            self._activity.touch()
             return await self._publish(lease, image, prepared, prediction, urgent=urgent)
         except ServiceError as error:
             log.warning("released", code=error.code, detail=error.detail)
@@ -219,27 +219,27 @@ class Pipeline:
             detail = f"{type(error).__name__}: {error}"
             return Outcome(image.image_id, Status.FAILED, error_code="unexpected", error_detail=detail)
         finally:
-            self._progress.step()
+            self._activity.touch()
 
     async def _prepare(self, image: LeasedImage, *, urgent: bool) -> Prepared:
         try:
             return await self._fetch_and_decode(image, urgent=urgent)
         except BaseException:
-            self._batcher.miss()
+            self._batcher.withdraw()
             raise
 
     async def _fetch_and_decode(self, image: LeasedImage, *, urgent: bool) -> Prepared:
-        async with self._ahead.passing(urgent=urgent):
+        async with self._ahead.acquire(urgent=urgent):
             if is_stack_entry(image.uri):
                 return await self._transfer(partial(self._prepare_stack_entry, image), urgent=urgent)
             data = await self._transfer(partial(self._fetch, image), urgent=urgent)
-            async with self._decoding.passing(urgent=urgent):
-                with self._metrics.stage(Stage.PREPARE):
-                    return await self._deliveries.wait(self._decoders.submit(data))
+            async with self._decoding.acquire(urgent=urgent):
+                with self._metrics.time_stage(Stage.PREPARE):
+                    return await self._bridge.wait(self._decoders.submit(data))
 
     def _fetch(self, image: LeasedImage) -> bytes:
         limit = self._settings.max_image_bytes
-        with self._metrics.stage(Stage.FETCH):
+        with self._metrics.time_stage(Stage.FETCH):
             data = self._retry(lambda: fetch_photograph(self._storage, image.uri, max_bytes=limit, sha256=image.sha256))
         self._metrics.fetched_bytes.inc(len(data))
         return data
@@ -250,33 +250,33 @@ class Pipeline:
                 f"entry is prepared in one way, and {self._bundle.name} needs {1 + len(self._bundle.extra_recipes)}"
             )
         limit = self._settings.max_image_bytes
-        with self._metrics.stage(Stage.FETCH):
+        with self._metrics.time_stage(Stage.FETCH):
             entry = self._retry(lambda: fetch_stack_entry(self._storage, image.uri, max_bytes=limit))
         self._metrics.fetched_bytes.inc(entry.nbytes)
-        with self._metrics.stage(Stage.PREPARE):
+        with self._metrics.time_stage(Stage.PREPARE):
             return prepare_stack_entry(
                 entry, recipe=self._bundle.recipe, overlay_size_px=self._settings.overlay_size_px
             )
 
     async def _predict(self, prepared: Prepared, *, urgent: bool) -> Prediction:
         pending = self._batcher.submit(prepared.for_model, urgent=urgent)
-        prediction = await self._deliveries.wait(pending)
-        self._metrics.spent(Stage.WAIT, pending.came_at, pending.left_at)
-        self._metrics.spent(Stage.INFER, pending.left_at, monotonic())
+        prediction = await self._bridge.wait(pending)
+        self._metrics.record_stage(Stage.WAIT, pending.enqueued_at, pending.dispatched_at)
+        self._metrics.record_stage(Stage.INFER, pending.dispatched_at, monotonic())
         return prediction
 
     async def _publish(
         self, lease: Lease, image: LeasedImage, prepared: Prepared, prediction: Prediction, *, urgent: bool
     ) -> Outcome:
         decision = decide_grade(prediction, self._bundle)
-        async with self._drawing.passing(urgent=urgent):
+        async with self._drawing.acquire(urgent=urgent):
             encoded = await self._in_thread(partial(self._draw, image, prepared, prediction, decision))
         key = await self._transfer(partial(self._upload, lease, image, encoded, decision), urgent=urgent)
         return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
 
     def _draw(self, image: LeasedImage, prepared: Prepared, prediction: Prediction, decision: Decision) -> bytes:
         settings = self._settings
-        with self._metrics.stage(Stage.DRAW):
+        with self._metrics.time_stage(Stage.DRAW):
             overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
             if settings.overlay_panels:
                 titles = (image.image_id, f"graded {decision.grade:d}")
@@ -284,9 +284,9 @@ class Pipeline:
             return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
 
     def _upload(self, lease: Lease, image: LeasedImage, encoded: bytes, decision: Decision) -> str:
-        with self._metrics.stage(Stage.UPLOAD):
+        with self._metrics.time_stage(Stage.UPLOAD):
             key = self._retry(
-                lambda: publish_overlay(
+                lambda: upload_overlay(
                     self._storage.overlays,
                     encoded,
                     run_name=lease.run_name,
@@ -300,11 +300,11 @@ class Pipeline:
         return key
 
     async def _transfer(self, work: Callable[[], T], *, urgent: bool) -> T:
-        async with self._transferring.passing(urgent=urgent):
+        async with self._transferring.acquire(urgent=urgent):
             return await self._in_thread(work)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await self._deliveries.wait(self._threads.submit(copy_context().run, work))
+        return await self._bridge.wait(self._threads.submit(copy_context().run, work))
 
     def _retry(self, work: Callable[[], T]) -> T:
         return retry_service_errors(work, timeout_s=self._settings.service_retry_timeout_s)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class Turnstile:
+class PrioritySemaphore:
     """For the tasks of one event loop. The urgent pass in the order in which they came, then the others in theirs."""
 
     def __init__(self, places: int) -> None:
@@ -20,7 +20,7 @@ class Turnstile:
         self._others: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def passing(self, *, urgent: bool = False) -> AsyncIterator[None]:
+    async def acquire(self, *, urgent: bool = False) -> AsyncIterator[None]:
         """Wait for a place, and hold it."""
         if self._free:
             self._free -= 1
@@ -29,7 +29,7 @@ class Turnstile:
         try:
             yield
         finally:
-            self._pass_on()
+            self._release()
 
     async def _wait(self, queue: deque[asyncio.Future[None]]) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -38,10 +38,10 @@ class Turnstile:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # the place came together with the cancellation
-                self._pass_on()
+                self._release()
             raise
 
-    def _pass_on(self) -> None:
+    def _release(self) -> None:
         for queue in (self._urgent, self._others):
             while queue:
                 turn = queue.popleft()

@@ -16,8 +16,8 @@ from worker.imaging.steps.overlay import colour_table, draw_in_one_thread
 from worker.inference.batcher import Batcher
 from worker.inference.metrics import Metrics
 from worker.inference.pipeline import Pipeline
-from worker.inference.progress_log import TELL_EVERY_S, Pace
-from worker.inference.watchdog import Progress, Watchdog, end_process
+from worker.inference.progress_log import LOG_EVERY_S, ProgressLogger
+from worker.inference.watchdog import ActivityTracker, Watchdog, end_process
 from worker.ledger.database import connect
 from worker.ledger.leases import register_model
 from worker.ledger.migrate import require_current
@@ -42,8 +42,8 @@ class Runtime:
         """Raises UsageError, ModelError or DatabaseError when the worker could not do its work."""
         colour_table(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
         draw_in_one_thread()
-        self.progress = progress = Progress()
-        metrics = Metrics(lambda: progress.chunks, app.tracing.stage)
+        self.activity = activity = ActivityTracker()
+        metrics = Metrics(lambda: activity.chunks_in_flight, app.tracing.stage)
         self._stop_serving = metrics.serve(settings.metrics_host, settings.metrics_port)
         database = connect(settings, pool_size=settings.concurrency + 2)
         require_current(database)
@@ -53,7 +53,9 @@ class Runtime:
         engine = make_engine(settings.engine, bundle)
         engine.warm_up(settings.max_batch_size)
         self._batcher = Batcher(
-            metrics.timed(engine.predict), max_batch_size=settings.max_batch_size, max_wait_ms=settings.max_wait_ms
+            metrics.instrument_predict(engine.predict),
+            max_batch_size=settings.max_batch_size,
+            max_wait_ms=settings.max_wait_ms,
         )
         storage = Storage(settings, connections=settings.transfer_threads)
         self._pipeline = Pipeline(
@@ -63,27 +65,27 @@ class Runtime:
             bundle,
             self._decoders,
             self._batcher,
-            progress,
+            activity,
             metrics,
             send_for_report=lambda run_id, run_name: send_report(app, run_id, run_name=run_name),
         )
-        self._reports = ReportDuty(database, settings, progress.step)
+        self._reports = ReportDuty(database, settings, activity.touch)
         watchdog = Watchdog(
-            progress,
+            activity,
             lambda: sum(waiting(app, queue) for queue in settings.queue_names),
             end=end_process,
         )
-        watchdog.look()
+        watchdog.check()
         holder = str(uuid4())
         self._duties = [
             Periodic("leases", self._pipeline.renew_leases, every_s=settings.lease_s / 3),
             Periodic(
                 "reconciler",
-                lambda: metrics.reconciled(reconcile(database, app, settings, holder=holder)),
+                lambda: metrics.count_reconciled(reconcile(database, app, settings, holder=holder)),
                 every_s=settings.reconcile_every_s,
             ),
-            Periodic("watchdog", watchdog.look, every_s=BEAT_EVERY_S),
-            Periodic("pace", Pace(database, metrics.outcomes).tell, every_s=TELL_EVERY_S),
+            Periodic("watchdog", watchdog.check, every_s=BEAT_EVERY_S),
+            Periodic("progress", ProgressLogger(database, metrics.settled_by_status).log, every_s=LOG_EVERY_S),
         ]
         self._database = database
         log.info(
@@ -102,7 +104,7 @@ class Runtime:
 
     def write_report(self, run_id: int) -> bool:
         """See `ReportDuty.write`. It is work: the watchdog lets it take its time as long as it goes on."""
-        with self.progress.chunk():
+        with self.activity.track_chunk():
             return self._reports.write(run_id)
 
     def stop_reports(self) -> None:

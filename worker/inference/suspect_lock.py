@@ -5,20 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Isolation:
+class SuspectLock:
     """Many chunks at once, or one suspect alone. A waiting suspect goes before new chunks."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._inside = 0
         self._suspects = 0
-        self._alone = False
+        self._exclusive = False
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         """Enter beside others."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._suspects and not self._alone)
+            self._changed.wait_for(lambda: not self._suspects and not self._exclusive)
             self._inside += 1
         try:
             yield
@@ -28,16 +28,16 @@ class Isolation:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Enter when nobody is inside, and keep everybody out."""
         with self._changed:
             self._suspects += 1
-            self._changed.wait_for(lambda: not self._inside and not self._alone)
+            self._changed.wait_for(lambda: not self._inside and not self._exclusive)
             self._suspects -= 1
-            self._alone = True
+            self._exclusive = True
         try:
             yield
         finally:
             with self._changed:
-                self._alone = False
+                self._exclusive = False
                 self._changed.notify_all()

@@ -17,7 +17,7 @@ from worker.core.telemetry.heartbeat import beat
 
 STUCK_AFTER_S = 300.0
 """Longer than any step may take by its own timeouts, the slowest being a silent store's: 30 s of patience and 80 s."""
-DEAF_AFTER_S = 60.0
+STALLED_AFTER_S = 60.0
 """A worker with nothing in flight takes a waiting message within a second. Kombu 5.7 never does again when its Redis
 connection was replaced while all chunks were taken: it goes on listening to the old socket."""
 EXIT_STUCK = 70
@@ -26,7 +26,7 @@ EXIT_STUCK = 70
 log = structlog.get_logger(__name__)
 
 
-class Progress:
+class ActivityTracker:
     """What the worker's threads tell about their work."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Progress:
         self._moved_at = monotonic()
 
     @contextmanager
-    def chunk(self) -> Iterator[None]:
+    def track_chunk(self) -> Iterator[None]:
         """A chunk is in flight."""
         self._count(1)
         try:
@@ -43,17 +43,17 @@ class Progress:
         finally:
             self._count(-1)
 
-    def step(self) -> None:
+    def touch(self) -> None:
         """Something of a chunk in flight is done."""
         self._moved_at = monotonic()
 
     @property
-    def chunks(self) -> int:
+    def chunks_in_flight(self) -> int:
         """Chunks in flight."""
         return self._chunks
 
     @property
-    def still_for_s(self) -> float:
+    def idle_s(self) -> float:
         """Since the last step of any chunk, or since the last of them came or went."""
         return monotonic() - self._moved_at
 
@@ -68,23 +68,23 @@ class Watchdog:
 
     def __init__(
         self,
-        progress: Progress,
+        activity: ActivityTracker,
         waiting: Callable[[], int],
         *,
         end: Callable[[str], None],
         stuck_after_s: float = STUCK_AFTER_S,
-        deaf_after_s: float = DEAF_AFTER_S,
+        stalled_after_s: float = STALLED_AFTER_S,
     ) -> None:
-        self._progress = progress
+        self._activity = activity
         self._waiting = waiting
         self._stuck_after_s = stuck_after_s
-        self._deaf_after_s = deaf_after_s
+        self._stalled_after_s = stalled_after_s
         self._end = end
         self._idle_beside_work_since: float | None = None
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Judge the worker at this moment; a broker that is away is no fault of its own."""
-        reason = self._stuck_chunk() if self._progress.chunks else self._deaf_consumer()
+        reason = self._stuck_chunk() if self._activity.chunks_in_flight else self._stalled_consumer()
         if reason is not None:
             self._end(reason)
             return
@@ -92,12 +92,12 @@ class Watchdog:
 
     def _stuck_chunk(self) -> str | None:
         self._idle_beside_work_since = None
-        still_for_s = self._progress.still_for_s
-        if still_for_s < self._stuck_after_s:
+        idle_s = self._activity.idle_s
+        if idle_s < self._stuck_after_s:
             return None
-        return f"{self._progress.chunks} chunks in flight, and nothing has moved for {still_for_s:.0f} s"
+        return f"{self._activity.chunks_in_flight} chunks in flight, and nothing has moved for {idle_s:.0f} s"
 
-    def _deaf_consumer(self) -> str | None:
+    def _stalled_consumer(self) -> str | None:
         try:
             waiting = self._waiting()
         except BrokerError:
@@ -107,8 +107,8 @@ class Watchdog:
             return None
         if self._idle_beside_work_since is None:
             self._idle_beside_work_since = monotonic()
-        idle_for_s = min(monotonic() - self._idle_beside_work_since, self._progress.still_for_s)
-        if idle_for_s < self._deaf_after_s:
+        idle_for_s = min(monotonic() - self._idle_beside_work_since, self._activity.idle_s)
+        if idle_for_s < self._stalled_after_s:
             return None
         return f"{waiting} messages wait, and none has been taken for {idle_for_s:.0f} s"
 

@@ -43,7 +43,7 @@ def waiting_batcher(
 ) -> Batcher:
     """A batcher that expects more images than any test sends, so that only size and time end its wait."""
     batcher = Batcher(engine, max_batch_size=size, max_wait_ms=wait_ms)
-    batcher.expect(1000)
+    batcher.announce(1000)
     return batcher
 
 
@@ -72,11 +72,11 @@ def test_lonely_image_leaves_after_its_wait() -> None:
 def test_batch_leaves_at_once_when_no_more_images_are_on_their_way() -> None:
     engine = Recorder()
     batcher = Batcher(engine, max_batch_size=4, max_wait_ms=60_000)
-    batcher.expect(3)
+    batcher.announce(3)
     futures = [batcher.submit(picture(v)) for v in (1, 2)]
     with pytest.raises(TimeoutError):
         futures[0].result(0.1)
-    batcher.miss()
+    batcher.withdraw()
     assert [value_of(f.result(5)) for f in futures] == [1, 2]
     assert engine.batches == [[1, 2]]
     batcher.close()

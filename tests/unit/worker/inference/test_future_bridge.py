@@ -6,15 +6,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from worker.inference.future_bridge import Deliveries
+from worker.inference.future_bridge import FutureBridge
 
 
 def test_every_waiter_gets_its_own_result_out_of_thousands_from_many_threads() -> None:
     async def scene() -> list[int]:
-        deliveries = Deliveries(asyncio.get_running_loop())
+        bridge = FutureBridge(asyncio.get_running_loop())
         with ThreadPoolExecutor(8) as threads:
             return await asyncio.gather(
-                *(deliveries.wait(threads.submit(lambda number=number: number)) for number in range(5000))
+                *(bridge.wait(threads.submit(lambda number=number: number)) for number in range(5000))
             )
 
     assert asyncio.run(scene()) == list(range(5000))
@@ -34,9 +34,9 @@ def test_many_results_wake_the_loop_once() -> None:
             return wake(*args)  # type: ignore[arg-type]
 
         loop.call_soon_threadsafe = counted  # type: ignore[method-assign,assignment]
-        deliveries = Deliveries(loop)
+        bridge = FutureBridge(loop)
         futures = [Future[int]() for _ in range(16)]
-        waits = [asyncio.ensure_future(deliveries.wait(future)) for future in futures]
+        waits = [asyncio.ensure_future(bridge.wait(future)) for future in futures]
         await asyncio.sleep(0)
 
         def finish() -> None:
@@ -54,9 +54,9 @@ def test_many_results_wake_the_loop_once() -> None:
 
 def test_failure_reaches_its_waiter_alone() -> None:
     async def scene() -> list[object]:
-        deliveries = Deliveries(asyncio.get_running_loop())
+        bridge = FutureBridge(asyncio.get_running_loop())
         good, bad = Future[int](), Future[int]()
-        waits = [asyncio.ensure_future(deliveries.wait(future)) for future in (good, bad)]
+        waits = [asyncio.ensure_future(bridge.wait(future)) for future in (good, bad)]
         await asyncio.sleep(0)
         bad.set_exception(ValueError("broken"))
         good.set_result(1)
@@ -69,10 +69,10 @@ def test_failure_reaches_its_waiter_alone() -> None:
 
 def test_what_nobody_waits_for_any_more_is_cancelled_and_hurts_nobody() -> None:
     async def scene() -> tuple[bool, int]:
-        deliveries = Deliveries(asyncio.get_running_loop())
+        bridge = FutureBridge(asyncio.get_running_loop())
         left, late, kept = Future[int](), Future[int](), Future[int]()
         late.set_running_or_notify_cancel()
-        waits = [asyncio.ensure_future(deliveries.wait(future)) for future in (left, late, kept)]
+        waits = [asyncio.ensure_future(bridge.wait(future)) for future in (left, late, kept)]
         await asyncio.sleep(0)
         for wait in waits[:2]:
             wait.cancel()
@@ -87,7 +87,7 @@ def test_what_nobody_waits_for_any_more_is_cancelled_and_hurts_nobody() -> None:
 def test_cancelled_work_cancels_its_waiter() -> None:
     async def scene() -> None:
         future = Future[int]()
-        wait = asyncio.ensure_future(Deliveries(asyncio.get_running_loop()).wait(future))
+        wait = asyncio.ensure_future(FutureBridge(asyncio.get_running_loop()).wait(future))
         await asyncio.sleep(0)
         future.cancel()
         await wait

@@ -55,7 +55,7 @@ def graded(image_id: str, grade: Grade) -> Outcome:
 
 def test_outcomes_and_releases_are_counted_by_words_alone() -> None:
     metrics = Metrics(lambda: 2)
-    assert set(metrics.outcomes().values()) == {0}
+    assert set(metrics.settled_by_status().values()) == {0}
     outcomes = [
         graded("a", Grade.MILD),
         graded("b", Grade.MILD),
@@ -64,11 +64,11 @@ def test_outcomes_and_releases_are_counted_by_words_alone() -> None:
         Outcome("e", Status.FAILED, error_code="image_missing"),
     ]
     attempts = zip("abcde", (1, 1, 2, 3, 7), strict=True)
-    metrics.leased([LeasedImage(name, "file:///secret.jpg", None, number) for name, number in attempts])
-    metrics.settled(outcomes, [StorageError("bucket anna-miller is away")])
-    metrics.lost(4)
-    metrics.reconciled(None)
-    metrics.reconciled(Reconciled(quarantined=1, sent_alone=2))
+    metrics.count_leased([LeasedImage(name, "file:///secret.jpg", None, number) for name, number in attempts])
+    metrics.count_settled(outcomes, [StorageError("bucket anna-miller is away")])
+    metrics.count_lost(4)
+    metrics.count_reconciled(None)
+    metrics.count_reconciled(Reconciled(quarantined=1, sent_alone=2))
     found = scrape(metrics)
     told = {key[0].removeprefix("fundus_worker_") + "".join(f" {k}" for k in key[1:]): v for key, v in found.items()}
     assert {name: told[f"images_total {name}"] for name in ("graded", "ungradable", "failed")} == {
@@ -94,9 +94,9 @@ def test_nothing_done_is_told_as_zero() -> None:
 
 def test_stage_is_timed_also_when_it_fails() -> None:
     metrics = Metrics(lambda: 0)
-    with pytest.raises(StorageError), metrics.stage(Stage.FETCH):
+    with pytest.raises(StorageError), metrics.time_stage(Stage.FETCH):
         raise StorageError("away")
-    metrics.spent(Stage.INFER, 10.0, 10.2)
+    metrics.record_stage(Stage.INFER, 10.0, 10.2)
     found = scrape(metrics)
     assert found["fundus_worker_stage_seconds_count", "fetch"] == 1
     assert found["fundus_worker_stage_seconds_sum", "infer"] == pytest.approx(0.2)
@@ -114,7 +114,7 @@ def test_batches_are_counted_and_their_time_added_up() -> None:
             raise AcceleratorMemoryError("does not fit")
         return [2 * image for image in batch]
 
-    timed = metrics.timed(predict)
+    timed = metrics.instrument_predict(predict)
     assert timed([1, 2]) == [2, 4]
     with pytest.raises(AcceleratorMemoryError):
         timed([1, 2, 3])

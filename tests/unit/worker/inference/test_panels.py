@@ -23,12 +23,12 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
 
 def test_each_photograph_has_its_row_and_one_that_fails_says_why(settings: Settings) -> None:
     names = ["IDRiD_008.jpg", "not-an-image.jpg", "IDRiD_138.jpg"]
-    remarks: list[str] = []
-    data = draw_panels(settings, [str(SAMPLES / name) for name in names], {"IDRiD_008": 4}, remark=remarks.append)
+    warnings: list[str] = []
+    data = draw_panels(settings, [str(SAMPLES / name) for name in names], {"IDRiD_008": 4}, on_warning=warnings.append)
     figure = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
     row_px = TITLE_PX + SIDE_PX + GAP_PX
     assert figure.shape == (3 * row_px, 3 * (SIDE_PX + GAP_PX) + GAP_PX, 3)
-    assert [remark.partition("]")[0] for remark in remarks] == ["not-an-image.jpg: [image_format"]
+    assert [warning.partition("]")[0] for warning in warnings] == ["not-an-image.jpg: [image_format"]
     middle = SIDE_PX // 2
     for row in (0, 2):
         tiles = [

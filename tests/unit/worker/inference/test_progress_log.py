@@ -6,8 +6,8 @@ from structlog.testing import capture_logs
 
 from tests.unit.worker.ledger.ledger_rows import add_run, change
 from worker.core.vocabulary import Status
-from worker.inference import progress_log as pace
-from worker.inference.progress_log import Pace, count_left
+from worker.inference import progress_log
+from worker.inference.progress_log import ProgressLogger, count_queued_images
 
 NOTHING = {Status.GRADED: 0, Status.UNGRADABLE: 0, Status.FAILED: 0}
 
@@ -16,7 +16,7 @@ NOTHING = {Status.GRADED: 0, Status.UNGRADABLE: 0, Status.FAILED: 0}
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Its last number is the time."""
     times = [100.0]
-    monkeypatch.setattr(pace, "monotonic", lambda: times[-1])
+    monkeypatch.setattr(progress_log, "monotonic", lambda: times[-1])
     return times
 
 
@@ -29,19 +29,19 @@ def test_line_tells_pace_faults_and_time_left(engine: Engine, clock: list[float]
     names = [f"i{number}" for number in range(10)]
     add_run(engine, names)
     counts = dict(NOTHING)
-    telling = Pace(engine, lambda: counts)
+    logger = ProgressLogger(engine, lambda: counts)
     with capture_logs() as lines:
-        telling.tell()  # nothing has happened
+        logger.log()  # nothing has happened
         counts[Status.GRADED], counts[Status.FAILED] = 1, 1
         settle(engine, *names[:2])
         clock.append(110.0)
-        telling.tell()
+        logger.log()
         counts[Status.GRADED] = 3
         settle(engine, *names[2:6])  # another worker has settled two of them
         clock.append(130.0)
-        telling.tell()
+        logger.log()
         clock.append(160.0)
-        telling.tell()
+        logger.log()
     assert [{name: line[name] for name in line if name not in ("event", "log_level")} for line in lines] == [
         {"images": 2, "not_graded": 1, "images_per_s": 0.2, "left": 8},
         # Four of eight in 20 s: as long again.
@@ -53,4 +53,4 @@ def test_only_queued_images_of_runs_that_go_on_are_left(engine: Engine) -> None:
     add_run(engine, ["a", "b"], state="open")
     add_run(engine, ["c"], name="over", state="cancelled")
     settle(engine, "b")
-    assert count_left(engine) == 1
+    assert count_queued_images(engine) == 1

@@ -5,15 +5,15 @@ import time
 
 import pytest
 
-from worker.inference.suspect_lock import Isolation
+from worker.inference.suspect_lock import SuspectLock
 
 
 def test_many_enter_together() -> None:
-    isolation = Isolation()
+    lock = SuspectLock()
     barrier = threading.Barrier(3, timeout=5)
 
     def enter() -> None:
-        with isolation.together():
+        with lock.shared():
             barrier.wait()
 
     threads = [threading.Thread(target=enter) for _ in range(3)]
@@ -25,25 +25,25 @@ def test_many_enter_together() -> None:
 
 
 def test_suspect_waits_until_it_is_alone_and_keeps_others_out() -> None:
-    isolation = Isolation()
+    lock = SuspectLock()
     order: list[str] = []
     inside = threading.Event()
     leave = threading.Event()
 
     def chunk() -> None:
-        with isolation.together():
+        with lock.shared():
             inside.set()
             leave.wait(5)
             order.append("chunk left")
 
     def suspect() -> None:
-        with isolation.alone():
+        with lock.exclusive():
             order.append("suspect entered")
             time.sleep(0.05)
             order.append("suspect left")
 
     def late() -> None:
-        with isolation.together():
+        with lock.shared():
             order.append("late entered")
 
     threads = [threading.Thread(target=target) for target in (chunk, suspect, late)]
@@ -61,9 +61,9 @@ def test_suspect_waits_until_it_is_alone_and_keeps_others_out() -> None:
 
 
 def test_a_fault_inside_lets_the_next_one_in() -> None:
-    isolation = Isolation()
-    for enter in (isolation.alone, isolation.together, isolation.alone):
+    lock = SuspectLock()
+    for enter in (lock.exclusive, lock.shared, lock.exclusive):
         with pytest.raises(ZeroDivisionError), enter():
             1 / 0  # noqa: B018
-    with isolation.alone():
+    with lock.exclusive():
         pass

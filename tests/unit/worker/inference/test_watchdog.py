@@ -7,7 +7,7 @@ import pytest
 
 from worker.core.errors import BrokerError
 from worker.core.telemetry.heartbeat import end_beating, read_heartbeats
-from worker.inference.watchdog import Progress, Watchdog
+from worker.inference.watchdog import ActivityTracker, Watchdog
 
 STUCK_AFTER_S = 0.1
 
@@ -25,57 +25,57 @@ def end(reason: str) -> None:
     raise Ended(reason)
 
 
-def make_watchdog(progress: Progress, waiting: int = 0) -> Watchdog:
-    return Watchdog(progress, lambda: waiting, end=end, stuck_after_s=STUCK_AFTER_S, deaf_after_s=STUCK_AFTER_S)
+def make_watchdog(activity: ActivityTracker, waiting: int = 0) -> Watchdog:
+    return Watchdog(activity, lambda: waiting, end=end, stuck_after_s=STUCK_AFTER_S, stalled_after_s=STUCK_AFTER_S)
 
 
 def test_idle_worker_without_work_lives_and_beats() -> None:
-    watchdog = make_watchdog(Progress())
+    watchdog = make_watchdog(ActivityTracker())
     time.sleep(STUCK_AFTER_S)
-    watchdog.look()
+    watchdog.check()
     assert len(read_heartbeats()) == 1
     end_beating()
     assert read_heartbeats() == []
 
 
 def test_chunk_that_does_not_move_ends_the_worker_without_a_beat() -> None:
-    progress = Progress()
-    watchdog = make_watchdog(progress)
-    with progress.chunk(), progress.chunk():
-        watchdog.look()
+    activity = ActivityTracker()
+    watchdog = make_watchdog(activity)
+    with activity.track_chunk(), activity.track_chunk():
+        watchdog.check()
         end_beating()
         time.sleep(STUCK_AFTER_S)
         with pytest.raises(Ended, match="2 chunks in flight, and nothing has moved for 0 s"):
-            watchdog.look()
+            watchdog.check()
     assert read_heartbeats() == []
 
 
 def test_chunk_that_moves_may_take_its_time() -> None:
-    progress = Progress()
-    watchdog = make_watchdog(progress)
-    with progress.chunk():
+    activity = ActivityTracker()
+    watchdog = make_watchdog(activity)
+    with activity.track_chunk():
         for _ in range(4):
             time.sleep(STUCK_AFTER_S * 0.7)
-            progress.step()
-            watchdog.look()
+            activity.touch()
+            watchdog.check()
 
 
 def test_messages_that_nobody_takes_end_the_worker() -> None:
-    watchdog = make_watchdog(Progress(), waiting=3)
+    watchdog = make_watchdog(ActivityTracker(), waiting=3)
     time.sleep(STUCK_AFTER_S)
-    watchdog.look()  # they may have come a moment ago
+    watchdog.check()  # they may have come a moment ago
     time.sleep(STUCK_AFTER_S)
     with pytest.raises(Ended, match="3 messages wait, and none has been taken"):
-        watchdog.look()
+        watchdog.check()
 
 
 def test_messages_beside_a_worker_that_takes_some_do_not_end_it() -> None:
-    progress = Progress()
-    watchdog = make_watchdog(progress, waiting=3)
+    activity = ActivityTracker()
+    watchdog = make_watchdog(activity, waiting=3)
     for _ in range(4):
-        watchdog.look()
+        watchdog.check()
         time.sleep(STUCK_AFTER_S * 0.7)
-        with progress.chunk():
+        with activity.track_chunk():
             pass
 
 
@@ -83,8 +83,8 @@ def test_broker_that_is_away_does_not_end_the_worker() -> None:
     def refuse() -> int:
         raise BrokerError("away")
 
-    watchdog = Watchdog(Progress(), refuse, end=end, deaf_after_s=STUCK_AFTER_S)
-    watchdog.look()
+    watchdog = Watchdog(ActivityTracker(), refuse, end=end, stalled_after_s=STUCK_AFTER_S)
+    watchdog.check()
     time.sleep(STUCK_AFTER_S)
-    watchdog.look()
+    watchdog.check()
     assert len(read_heartbeats()) == 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from worker.core.storage.object_store import ObjectStore
 
 
-def publish_overlay(
+def upload_overlay(
     store: ObjectStore,
     encoded: bytes,
     *,
