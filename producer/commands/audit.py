@@ -8,7 +8,7 @@ from rich.table import Table
 
 from worker.core.settings import read_settings
 from worker.core.terminal.output import answers, print_json, printable
-from worker.ledger.audit_log import read_trail
+from worker.ledger.audit_log import read_audit_log
 from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
@@ -27,7 +27,7 @@ def audit(
     $ fundus audit --run night-1
     $ fundus audit --last 10 --json | jq .action
     """
-    trail = read_trail(open_ledger(read_settings()), run=run, last=last)
+    trail = read_audit_log(open_ledger(read_settings()), run=run, last=last)
     if json:
         for entry in trail:
             print_json(entry)

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, null, update
 
 from worker.core.errors import RunError
 from worker.core.vocabulary import Action, RunState, Status
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.paged_updates import change_in_pages
 from worker.ledger.runs import find_run
@@ -36,7 +36,7 @@ def cancel(engine: Engine, name: str) -> Cancelled:
             .values(state=RunState.CANCELLED)
         )
         if stopped.rowcount:
-            record(connection, Action.CANCEL, run=run.name)
+            record_action(connection, Action.CANCEL, run=run.name)
     if stopped.rowcount == 0:
         raise RunError(f"run {name} is finished: there is nothing to cancel")
     free = (gradings.c.status == Status.QUEUED) & (gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now()))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 from worker.core.errors import RunError
 from worker.core.messages import IMAGE_ID_PATTERN
 from worker.core.vocabulary import Action, Queue, RunKind, RunState
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.completion import finish_if_settled
 from worker.ledger.database import write_transaction
 from worker.ledger.runs import Run, listed, select_run
@@ -87,7 +87,7 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
             row = {"run_id": run.run_id, "programme": request.night.programme, "night": request.night.date}
             connection.execute(insert_new(connection, nights).values(row))
         action = Action.NIGHTLY if request.kind == RunKind.NIGHTLY else Action.ENQUEUE
-        record(connection, action, run=run.name, source=request.source, model_id=request.model_id)
+        record_action(connection, action, run=run.name, source=request.source, model_id=request.model_id)
         connection.execute(
             update(runs)
             .where(runs.c.run_id == run.run_id)
@@ -117,7 +117,7 @@ def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -
         )
         # A caller that tries again after the second transaction failed has sealed it once.
         if sealed.rowcount:
-            record(connection, Action.SEAL, run=run.name, **counts)
+            record_action(connection, Action.SEAL, run=run.name, **counts)
     with write_transaction(engine) as connection:
         finish_if_settled(connection, run.run_id, report=report)
         state = connection.execute(select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar_one()

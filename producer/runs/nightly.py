@@ -122,7 +122,7 @@ def fill_night(
         sealed = _seal_broken_off(engine, night, report=settings.reports)
 
         def progress(_found: int, _new: int) -> None:
-            lock.require()
+            lock.ensure_held()
             step()
 
         model = request.model or settings.nightly_model

@@ -10,7 +10,7 @@ from producer.runs.enqueue import send_images
 from worker.core.errors import RunError
 from worker.core.settings import Settings
 from worker.core.vocabulary import Action, RunState, Status
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.paged_updates import change_in_pages
 from worker.ledger.runs import Run, find_run
@@ -48,7 +48,7 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, lift: C
     if run.state == RunState.CANCELLED:
         raise RunError(f"run {name} is cancelled: enqueue its source into another run")
     with write_transaction(engine) as connection:
-        record(connection, Action.RESEND, run=run.name, lift=sorted(lift))
+        record_action(connection, Action.RESEND, run=run.name, lift=sorted(lift))
     free = (gradings.c.status == Status.QUEUED) & (gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now()))
     again: dict[str, Any] = {"lease_token": null(), "due_at": epoch_now() + settings.resend_after_s}
     suspect = (gradings.c.attempts > 0) & (gradings.c.attempts < settings.max_attempts)

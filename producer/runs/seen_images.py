@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from worker.core.manifests.image_reference import Reference
 from worker.core.vocabulary import RunKind, Status
 from worker.ledger.runs import Run
-from worker.ledger.schema import gradings, nights, sightings
+from worker.ledger.schema import gradings, nights, seen_images
 
 
 def programme_of(connection: Connection, run: Run) -> str | None:
@@ -24,9 +24,11 @@ def find_had(connection: Connection, programme: str, batch: Mapping[str, Referen
     A version that nobody knows is taken for the same one; it is noted as soon as the source tells it.
     """
     rows = connection.execute(
-        select(sightings.c.image_id, sightings.c.version, gradings.c.status)
-        .outerjoin(gradings, (gradings.c.run_id == sightings.c.run_id) & (gradings.c.image_id == sightings.c.image_id))
-        .where(sightings.c.programme == programme, sightings.c.image_id.in_(batch))
+        select(seen_images.c.image_id, seen_images.c.version, gradings.c.status)
+        .outerjoin(
+            gradings, (gradings.c.run_id == seen_images.c.run_id) & (gradings.c.image_id == seen_images.c.image_id)
+        )
+        .where(seen_images.c.programme == programme, seen_images.c.image_id.in_(batch))
     ).all()
     told = {image_id: reference.version for image_id, reference in batch.items()}
     had = {
@@ -45,7 +47,7 @@ def note_sightings(connection: Connection, programme: str, run: Run, images: Col
     if not images:
         return
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(sightings)
+    statement = insert(seen_images)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["programme", "image_id"],
@@ -66,8 +68,8 @@ def note_sightings(connection: Connection, programme: str, run: Run, images: Col
 def _learn_versions(connection: Connection, programme: str, versions: Mapping[str, str | None]) -> None:
     if versions:
         connection.execute(
-            update(sightings)
-            .where(sightings.c.programme == programme, sightings.c.image_id == bindparam("known_id"))
+            update(seen_images)
+            .where(seen_images.c.programme == programme, seen_images.c.image_id == bindparam("known_id"))
             .values(version=bindparam("told")),
             [{"known_id": image_id, "told": version} for image_id, version in sorted(versions.items())],
         )

@@ -23,7 +23,7 @@ from worker.console.security_headers import CONTENT_SECURITY_POLICY
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Role
-from worker.ledger.audit_log import read_trail
+from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import Format
@@ -161,7 +161,9 @@ def test_wrong_password_is_refused_and_after_five_nobody_is_listened_to(address:
         assert "try again in 15 minutes" in answer.text
         assert stranger.sign_in("nobody", "wrong").status_code == 401
     told = [
-        entry["details"]["accepted"] for entry in read_trail(engine, run=None, last=99) if entry["action"] == "sign_in"
+        entry["details"]["accepted"]
+        for entry in read_audit_log(engine, run=None, last=99)
+        if entry["action"] == "sign_in"
     ]
     assert told == [False] * 6
 
@@ -311,7 +313,7 @@ def test_a_grader_reads_the_queue_to_its_end(
     export_run(engine, Storage(Settings()).overlays, run, Format.CSV, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().count(",read,3,anna,") == 5
     assert "anna=3" in (tmp_path / "out.csv").read_text()
-    told = [entry for entry in read_trail(engine, run="night", last=99) if entry["action"] == "decide"]
+    told = [entry for entry in read_audit_log(engine, run="night", last=99) if entry["action"] == "decide"]
     assert len(told) == 5
 
 
@@ -521,7 +523,7 @@ def test_role_of_the_console_suffices_for_all_it_does(
         assert anna.post("/sign-out", anna.get("/runs")).status_code == 200
     with read_transaction(owner) as connection:
         assert connection.execute(select(decisions.c.reader)).scalars().all() == ["anna"]
-    told = [entry["action"] for entry in read_trail(owner, run=None, last=99)]
+    told = [entry["action"] for entry in read_audit_log(owner, run=None, last=99)]
     assert told == ["enqueue", "seal", "sign_in", "sign_in", "sign_in", "set_readers", "decide", "sign_out"]
     engine.dispose()
     owner.dispose()

@@ -29,7 +29,7 @@ from worker.core.settings import Settings
 from worker.core.vocabulary import Action, Queue, RunState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import find_run, latest_runs
-from worker.ledger.schema import audit
+from worker.ledger.schema import audit_log
 
 Enqueue = Callable[..., Enqueued]
 
@@ -208,7 +208,7 @@ def test_enqueue_persists_where_the_database_asks_to_try_again(
     assert (done.found, done.new, done.state) == (2, 2, RunState.RUNNING)
     assert taken(app) == [("a", "b")]
     with read_transaction(engine) as connection:
-        actions = connection.scalars(select(audit.c.action).order_by(audit.c.audit_id)).all()
+        actions = connection.scalars(select(audit_log.c.action).order_by(audit_log.c.audit_id)).all()
     assert actions == [Action.ENQUEUE, Action.SEAL]
 
 

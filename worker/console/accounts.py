@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from worker.console.passwords import hash_password
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Action, Role
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import MAX_USER_CHARS, sessions, users
 
@@ -41,7 +41,7 @@ def add_user(engine: Engine, name: str, role: Role, password: str) -> None:
         if connection.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
             raise UsageError(f"there is a user {name} already", code=CODE)
         connection.execute(insert(users).values(name=name, role=role, password_hash=kept, created_at=datetime.now(UTC)))
-        record(connection, Action.CHANGE_USER, user=name, change="add", role=role)
+        record_action(connection, Action.CHANGE_USER, user=name, change="add", role=role)
 
 
 def set_password(engine: Engine, name: str, password: str) -> None:
@@ -76,7 +76,7 @@ def _change(engine: Engine, name: str, change: str, **values: Any) -> None:
         if not connection.execute(update(users).where(users.c.name == name).values(values)).rowcount:
             raise UsageError(f"no user {name!r}; `fundus user list` shows them", code=CODE)
         _end_sessions(connection, name)
-        record(connection, Action.CHANGE_USER, user=name, change=change)
+        record_action(connection, Action.CHANGE_USER, user=name, change=change)
 
 
 def _end_sessions(connection: Connection, name: str) -> None:

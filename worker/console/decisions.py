@@ -12,7 +12,7 @@ from worker.console.reader_policy import REPORT_AFTER_S, pin_readers, store_stan
 from worker.console.sessions import Person
 from worker.core.errors import FundusError
 from worker.core.vocabulary import Action, DecisionKind, Review, Role
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.final_grades import Decision, read_decisions
 from worker.ledger.report_leases import owe_report_again
@@ -78,7 +78,7 @@ def decide(engine: Engine, run: str, image_id: str, person: Person, verdict: Ver
         store_standing(connection, image.run_id, image_id, decisions_on(connection, image), readers)
         _let_go(connection, image, person)
         owe_report_again(connection, image.run_id, after_s=REPORT_AFTER_S)
-        record(connection, Action.DECIDE, person.name, run=run, decision=number, kind=kind)
+        record_action(connection, Action.DECIDE, person.name, run=run, decision=number, kind=kind)
     return int(number)
 
 

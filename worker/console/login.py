@@ -8,7 +8,7 @@ from worker.console.passwords import is_password
 from worker.console.sessions import begin_session
 from worker.core.errors import FundusError
 from worker.core.vocabulary import Action
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.review_schema import MAX_USER_CHARS, sign_in_attempts, users
 
@@ -41,7 +41,7 @@ def sign_in(engine: Engine, name: str, password: str, address: str) -> str | Non
     right = is_password(password, kept)
     with write_transaction(engine) as connection:
         # A name that nobody has may be a password in the wrong field.
-        record(connection, Action.SIGN_IN, known or "unknown", accepted=right, address=attempt.address)
+        record_action(connection, Action.SIGN_IN, known or "unknown", accepted=right, address=attempt.address)
         if not right:
             return None
         attempt.forget(connection)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Engine, select, true, update
 
 from worker.core.vocabulary import Action, Review
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
 from worker.ledger.final_grades import Decision, judge, read_decisions
 from worker.ledger.report_leases import owe_report_again
@@ -38,7 +38,7 @@ def set_readers(engine: Engine, run: Run, readers: int, by: str) -> None:
         for image_id, decided in read_decisions(connection, run.run_id, run.name, true()).items():
             store_standing(connection, run.run_id, image_id, decided, readers)
         owe_report_again(connection, run.run_id, after_s=REPORT_AFTER_S)
-        record(connection, Action.SET_READERS, by, run=run.name, readers=readers)
+        record_action(connection, Action.SET_READERS, by, run=run.name, readers=readers)
 
 
 def store_standing(

@@ -13,12 +13,12 @@ from sqlalchemy import Connection, Engine, insert, select
 from worker import __version__
 from worker.core.vocabulary import Action
 from worker.ledger.database import read_transaction
-from worker.ledger.schema import audit
+from worker.ledger.schema import audit_log
 
 MAX_ACTOR_CHARS = 255
 
 
-def record(
+def record_action(
     connection: Connection, action: Action, by: str | None = None, /, *, run: str | None = None, **details: Any
 ) -> None:
     """Add one row in the caller's transaction: what was not done leaves none, and nothing is done without one.
@@ -29,7 +29,7 @@ def record(
     who = actor() if by is None else f"{by} in {actor()}"[:MAX_ACTOR_CHARS]
     connection.execute(
         # Inline: to be told the new row's number, a program would need the right to read the trail.
-        insert(audit)
+        insert(audit_log)
         .inline()
         .values(at=datetime.now(UTC), actor=who, action=action, run=run, details=details, version=__version__)
     )
@@ -46,11 +46,11 @@ def actor() -> str:
     return f"{user}@{socket.gethostname()}"[:MAX_ACTOR_CHARS]
 
 
-def read_trail(engine: Engine, *, run: str | None, last: int) -> Iterator[dict[str, Any]]:
+def read_audit_log(engine: Engine, *, run: str | None, last: int) -> Iterator[dict[str, Any]]:
     """The latest `last` entries, of one run or of all, oldest first, as JSON types. Raises DatabaseError."""
-    query = select(audit).order_by(audit.c.audit_id.desc()).limit(last)
+    query = select(audit_log).order_by(audit_log.c.audit_id.desc()).limit(last)
     if run is not None:
-        query = query.where(audit.c.run == run)
+        query = query.where(audit_log.c.run == run)
     with read_transaction(engine) as connection:
         rows = connection.execute(query).all()
     for row in reversed(rows):

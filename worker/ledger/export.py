@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Engine, select
 from worker.core.errors import UsageError
 from worker.core.storage.object_store import ObjectStore
 from worker.core.vocabulary import Action, Status
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.export_formats import Format, open_writer
 from worker.ledger.final_grades import Decision, read_decisions, tell_decisions, with_final_grades
@@ -32,7 +32,7 @@ def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, out
     """
     with write_transaction(engine) as connection:
         # Before the first row leaves: an export that breaks off has shown some.
-        record(connection, Action.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
+        record_action(connection, Action.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         try:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, func, select, update
 
 from worker.core.vocabulary import Action
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
-from worker.ledger.locks import wait_for_turn
+from worker.ledger.locks import wait_for_fence
 from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
 
@@ -31,12 +31,12 @@ def hold(engine: Engine, name: str, *, release: bool = False) -> Held:
     """
     run = find_run(engine, name)
     with write_transaction(engine) as connection:
-        wait_for_turn(connection, RETENTION_LOCK)
+        wait_for_fence(connection, RETENTION_LOCK)
         changed = connection.execute(
             update(runs).where(runs.c.run_id == run.run_id, runs.c.held == release).values(held=not release)
         )
         if changed.rowcount:
-            record(connection, Action.RELEASE if release else Action.HOLD, run=run.name)
+            record_action(connection, Action.RELEASE if release else Action.HOLD, run=run.name)
         counts = select(func.count(), func.count(gradings.c.overlay_retired_at))
         images, gone = connection.execute(counts.where(gradings.c.run_id == run.run_id)).one()
     return Held(run.name, not release, images, gone)

@@ -20,33 +20,33 @@ RENEWALS = 3
 log = structlog.get_logger(__name__)
 
 
-class Lock(Enum):
-    """Whose turn it is."""
+class LockResult(Enum):
+    """Result of an attempt to acquire or renew a lock."""
 
-    KEPT = auto()
-    TAKEN = auto()
-    ELSEWHERE = auto()
+    RENEWED = auto()
+    ACQUIRED = auto()
+    HELD_ELSEWHERE = auto()
 
 
-def take_lock(engine: Engine, name: str, holder: str, lock_s: float) -> Lock:
+def acquire_lock(engine: Engine, name: str, holder: str, lock_s: float) -> LockResult:
     """Take a free lock, or renew one's own, for `lock_s` seconds on the database's clock. Raises DatabaseError."""
     until = epoch_now() + lock_s
     ours, free = locks.c.holder == holder, locks.c.until < epoch_now()
     with write_transaction(engine) as connection:
-        for condition, lock in ((ours & ~free, Lock.KEPT), (free, Lock.TAKEN)):
+        for condition, lock in ((ours & ~free, LockResult.RENEWED), (free, LockResult.ACQUIRED)):
             taken = connection.execute(
                 update(locks).where(locks.c.name == name, condition).values(holder=holder, until=until)
             )
             if taken.rowcount == 1:
                 return lock
         if connection.execute(select(locks.c.name).where(locks.c.name == name)).first() is not None:
-            return Lock.ELSEWHERE
+            return LockResult.HELD_ELSEWHERE
     try:
         with write_transaction(engine) as connection:
             connection.execute(insert(locks).values(name=name, holder=holder, until=until))
     except IntegrityError:
-        return Lock.ELSEWHERE
-    return Lock.TAKEN
+        return LockResult.HELD_ELSEWHERE
+    return LockResult.ACQUIRED
 
 
 class HeldLock:
@@ -59,7 +59,7 @@ class HeldLock:
         self._lock_s = lock_s
         self._holder = str(uuid4())
         self._lost = False
-        if take_lock(engine, name, self._holder, lock_s) is Lock.ELSEWHERE:
+        if acquire_lock(engine, name, self._holder, lock_s) is LockResult.HELD_ELSEWHERE:
             raise OverlapError(
                 f"the lock {name} is held by another process; one that has died frees it in {lock_s:g} s"
             )
@@ -67,12 +67,12 @@ class HeldLock:
         self._thread = threading.Thread(target=self._renew, name=f"lock-{name}", daemon=True)
         self._thread.start()
 
-    def require(self) -> None:
+    def ensure_held(self) -> None:
         """Raises OverlapError when the lock was lost, as after a long stop of this process or of the ledger."""
         if self._lost:
             raise OverlapError(f"the lock {self.name} was lost to another process")
 
-    def require_in(self, connection: Connection) -> None:
+    def fence(self, connection: Connection) -> None:
         """The same, for certain until the transaction ends: who asks for the lock meanwhile waits."""
         if connection.execute(self._ours().values(until=epoch_now() + self._lock_s)).rowcount == 0:
             raise OverlapError(f"the lock {self.name} was lost to another process")
@@ -91,7 +91,7 @@ class HeldLock:
         while not self._released.wait(self._lock_s / RENEWALS):
             try:
                 with write_transaction(self._engine) as connection:
-                    self.require_in(connection)
+                    self.fence(connection)
             except OverlapError:
                 self._lost = True
                 return
@@ -113,6 +113,6 @@ def locked(engine: Engine, name: str, *, lock_s: float) -> Iterator[HeldLock]:
             log.warning("lock_not_released", lock=name, detail=error.detail)
 
 
-def wait_for_turn(connection: Connection, name: str) -> None:
-    """Until this transaction ends, no `require_in` of the lock's holder passes; one that has passed is waited for."""
+def wait_for_fence(connection: Connection, name: str) -> None:
+    """Until this transaction ends, no `fence` of the lock's holder passes; one that has passed is waited for."""
     connection.execute(update(locks).where(locks.c.name == name).values(until=locks.c.until))

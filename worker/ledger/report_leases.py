@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Select, insert, or_, select, update
 from worker.core.errors import RunError
 from worker.core.storage.keys import report_prefix
 from worker.core.vocabulary import Action, RunState
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.schema import reports, runs
 
@@ -127,7 +127,7 @@ def return_report(engine: Engine, lease: ReportLease, *, again_after_s: float, c
 def finish_report(engine: Engine, lease: ReportLease, *, out: str) -> bool:
     """The report is whole and lies at `out`; false when the lease was lost on the way."""
     with write_transaction(engine) as connection:
-        record(connection, Action.EXPORT, run=lease.run_name, format="report", out=out)
+        record_action(connection, Action.EXPORT, run=lease.run_name, format="report", out=out)
         return _held(connection, lease, lease_token=None, due_at=None, written_at=datetime.now(UTC))
 
 

@@ -20,7 +20,7 @@ from worker.core.retry import retry_service_errors
 from worker.core.settings import Settings
 from worker.core.storage.object_store import ObjectStore, Storage
 from worker.core.vocabulary import Action
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
 from worker.ledger.legal_hold import RETENTION_LOCK
 from worker.ledger.locks import HeldLock, locked
@@ -108,7 +108,7 @@ class Retention:
 
         def page() -> _Page:
             with write_transaction(self._engine) as connection:
-                self._lock.require_in(connection)
+                self._lock.fence(connection)
                 if connection.scalar(select(runs.c.held).where(runs.c.run_id == run.run_id)):
                     return _NOTHING
                 return work(connection, run)
@@ -143,7 +143,7 @@ class Retention:
                 .where(gradings.c.run_id == run.run_id, gradings.c.image_id.in_(page))
                 .values(retired_key=gradings.c.overlay_key, overlay_key=null(), overlay_retired_at=datetime.now(UTC))
             )
-            record(connection, Action.RETIRE_OVERLAYS, run=run.name, images=len(page))
+            record_action(connection, Action.RETIRE_OVERLAYS, run=run.name, images=len(page))
         return len(page), 0
 
     def _delete_objects(self, connection: Connection, run: DueRun) -> _Page:
@@ -167,7 +167,7 @@ class Retention:
             gone = connection.execute(delete(images).where(images.c.image_id.in_(page), ~has_another)).rowcount
         except IntegrityError as error:
             raise DatabaseError("an image was enqueued while it was being deleted") from error
-        record(connection, Action.DELETE_ROWS, run=run.name, outcomes=len(page), images=gone)
+        record_action(connection, Action.DELETE_ROWS, run=run.name, outcomes=len(page), images=gone)
         return len(page), gone
 
 

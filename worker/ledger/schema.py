@@ -199,7 +199,7 @@ nights = Table(
 )
 
 # Which version of an image a programme has had. It outlives the image: what retention deletes is not graded anew.
-sightings = Table(
+seen_images = Table(
     "sightings",
     metadata,
     Column("programme", String(64), primary_key=True),
@@ -242,7 +242,7 @@ reports = Table(
 compatibility = Table("compatibility", metadata, Column("oldest_level", String(32), primary_key=True))
 
 # What its triggers refuse, no code of ours asks for: see the migration that made it.
-audit = Table(
+audit_log = Table(
     "audit",
     metadata,
     Column("audit_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),

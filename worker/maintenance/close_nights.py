@@ -84,7 +84,7 @@ def run_morning(settings: Settings, *, step: Callable[[], object] = lambda: None
         with locked(engine, LOCK, lock_s=settings.lease_s) as lock:
 
             def alive(*_: object) -> None:
-                lock.require()
+                lock.ensure_held()
                 step()
 
             closed = [_close(engine, settings, night, alive) for night in _read_unclosed(engine)]

@@ -19,7 +19,7 @@ from worker.core.messaging.broker import send_chunk, send_report, split, waiting
 from worker.core.vocabulary import Queue, RunState, Status
 from worker.ledger.completion import finish_if_settled, settled_runs
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
-from worker.ledger.locks import Lock, take_lock
+from worker.ledger.locks import LockResult, acquire_lock
 from worker.ledger.report_leases import claim_owed_reports
 from worker.ledger.schema import RECONCILER_LOCK, gradings, runs
 
@@ -54,10 +54,10 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
     Whoever has just taken the lock waits a turn: after an outage of the ledger all leases may have run out at once, and
     workers that live are about to renew theirs.
     """
-    lock = take_lock(engine, RECONCILER_LOCK, holder, LOCK_TURNS * settings.reconcile_every_s)
-    if lock is Lock.ELSEWHERE:
+    lock = acquire_lock(engine, RECONCILER_LOCK, holder, LOCK_TURNS * settings.reconcile_every_s)
+    if lock is LockResult.HELD_ELSEWHERE:
         return None
-    if lock is Lock.TAKEN:
+    if lock is LockResult.ACQUIRED:
         return Reconciled()
     empty = [queue for queue in Queue if waiting(app, queue) == 0]
     with write_transaction(engine) as connection:

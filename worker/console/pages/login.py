@@ -10,7 +10,7 @@ from worker.console.endpoints import FORM_TOKEN, Call, Console, console_of, read
 from worker.console.login import TooManyAttemptsError, sign_in
 from worker.console.sessions import end_session, form_token, is_form_token, new_token
 from worker.core.vocabulary import Action
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
 
 HOME = "/runs"
@@ -46,7 +46,7 @@ def sign_out(call: Call) -> Response:
     """End the session here and in the ledger."""
     with write_transaction(call.console.engine) as connection:
         end_session(connection, call.person.token)
-        record(connection, Action.SIGN_OUT, call.person.name)
+        record_action(connection, Action.SIGN_OUT, call.person.name)
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(call.console.cookie, path="/", secure=call.console.origin.secure, httponly=True)
     # Whatever the browser has kept beside the cookie.

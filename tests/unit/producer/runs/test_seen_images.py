@@ -9,7 +9,7 @@ from tests.unit.producer.ledger_rows import change, make_night, make_run, rows_o
 from worker.core.manifests.image_reference import Reference
 from worker.core.vocabulary import Status
 from worker.ledger.database import read_transaction, write_transaction
-from worker.ledger.schema import gradings, images, nights, sightings
+from worker.ledger.schema import gradings, images, nights, seen_images
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -91,5 +91,5 @@ def test_closed_night_is_open_again_with_the_first_new_image(engine: Engine) -> 
 def test_manual_run_leaves_no_sighting(engine: Engine) -> None:
     make_run(engine, "by-hand", [eye("a", "one")])
     with read_transaction(engine) as connection:
-        assert connection.execute(select(sightings)).all() == []
+        assert connection.execute(select(seen_images)).all() == []
     assert taken(engine, 1, eye("a", "one")) == ["a"]

@@ -8,7 +8,7 @@ from worker.console.passwords import is_password
 from worker.console.sessions import begin_session, find_person
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Role
-from worker.ledger.audit_log import read_trail
+from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import users
 
@@ -66,7 +66,7 @@ def test_every_change_ends_the_sessions_and_is_audited(engine: Engine) -> None:
     assert sign_in(engine, "anna", PASSWORD[::-1], "10.0.0.1") is None
     enable_user(engine, "anna")
     assert sign_in(engine, "anna", PASSWORD[::-1], "10.0.0.1") is not None
-    trail = [entry for entry in read_trail(engine, run=None, last=100) if entry["action"] == "change_user"]
+    trail = [entry for entry in read_audit_log(engine, run=None, last=100) if entry["action"] == "change_user"]
     assert [entry["details"]["change"] for entry in trail] == ["add", "role grader", "password", "disable", "enable"]
     assert PASSWORD not in str(trail)
 

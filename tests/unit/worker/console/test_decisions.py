@@ -12,7 +12,7 @@ from worker.console.image_detail import ReadImage, read_image
 from worker.console.reader_policy import REPORT_AFTER_S, set_readers
 from worker.console.sessions import Person
 from worker.core.vocabulary import DecisionKind, Review, Role, Status
-from worker.ledger.audit_log import read_trail
+from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.final_grades import judge, read_decisions
 from worker.ledger.review_schema import reviews
@@ -52,7 +52,7 @@ def test_confirmation_needs_no_reason_and_is_the_final_grade(
     say(engine, people["anna"], 2, "")
     found = image(engine)
     assert (found.review, found.final_grade, found.decided_by, found.grade) == (Review.READ, 2, "anna", 2)
-    (entry,) = [entry for entry in read_trail(engine, run="night", last=9) if entry["action"] == "decide"]
+    (entry,) = [entry for entry in read_audit_log(engine, run="night", last=9) if entry["action"] == "decide"]
     assert entry["actor"].startswith("anna in ")
     assert entry["details"] == {"decision": 1, "kind": "reading"}
 
@@ -186,7 +186,7 @@ def test_operator_may_change_the_rule_and_all_is_judged_by_it(
     assert image(engine).review is Review.DISPUTED
     set_readers(engine, run, 1, "olga")
     assert (image(engine).review, image(engine).final_grade) == (Review.READ, 1)
-    (*_, entry) = read_trail(engine, run="night", last=9)
+    (*_, entry) = read_audit_log(engine, run="night", last=9)
     assert (entry["action"], entry["details"]) == ("set_readers", {"readers": 1})
 
 

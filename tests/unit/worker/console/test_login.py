@@ -8,7 +8,7 @@ from worker.console import login as signing_in
 from worker.console.login import PER_NAME_AND_ADDRESS, WINDOW_S, TooManyAttemptsError, sign_in
 from worker.console.sessions import find_person
 from worker.core.vocabulary import Role
-from worker.ledger.audit_log import read_trail
+from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import write_transaction
 from worker.ledger.review_schema import sign_in_attempts
 
@@ -41,7 +41,7 @@ def test_right_password_begins_a_session_and_every_attempt_is_audited(engine: En
     found = find_person(engine, token)
     assert found is not None
     assert found.name == "anna"
-    trail = [entry for entry in read_trail(engine, run=None, last=9) if entry["action"] == "sign_in"]
+    trail = [entry for entry in read_audit_log(engine, run=None, last=9) if entry["action"] == "sign_in"]
     assert [(entry["actor"].split(" in ")[0], entry["details"]) for entry in trail] == [
         ("anna", {"accepted": False, "address": HERE}),
         ("unknown", {"accepted": False, "address": HERE}),

@@ -17,7 +17,7 @@ from worker.core.errors import DatabaseError, RunError
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Action
-from worker.ledger.audit_log import read_trail, record
+from worker.ledger.audit_log import read_audit_log, record_action
 from worker.ledger.database import write_transaction
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import Format
@@ -28,16 +28,16 @@ from worker.ledger.runs import find_run
 @pytest.fixture
 def recorded(engine: Engine) -> Engine:
     with write_transaction(engine) as connection:
-        record(connection, Action.CANCEL, run="night", why="test")
+        record_action(connection, Action.CANCEL, run="night", why="test")
     return engine
 
 
 def trail(engine: Engine, run: str | None = None) -> list[tuple[object, ...]]:
-    return [(row["action"], row["run"], row["details"]) for row in read_trail(engine, run=run, last=100)]
+    return [(row["action"], row["run"], row["details"]) for row in read_audit_log(engine, run=run, last=100)]
 
 
 def test_entry_says_who_when_and_which_version(recorded: Engine) -> None:
-    (entry,) = read_trail(recorded, run=None, last=10)
+    (entry,) = read_audit_log(recorded, run=None, last=10)
     assert entry["actor"] == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
     assert entry["version"] == __version__
     assert abs((datetime.now(UTC) - datetime.fromisoformat(entry["at"])).total_seconds()) < 60
@@ -64,7 +64,7 @@ def test_database_refuses_to_change_the_past(recorded: Engine, statement: str) -
 def test_what_is_rolled_back_leaves_no_entry(engine: Engine) -> None:
     def record_and_fail() -> None:
         with write_transaction(engine) as connection:
-            record(connection, Action.CANCEL, run="night")
+            record_action(connection, Action.CANCEL, run="night")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -9,7 +9,7 @@ from producer.cli import app
 from tests.unit.producer.ledger_rows import add_model, change, grade, make_run, references
 from worker.core.errors import RunError
 from worker.core.settings import read_settings
-from worker.ledger.audit_log import read_trail
+from worker.ledger.audit_log import read_audit_log
 from worker.ledger.legal_hold import Held, hold
 from worker.ledger.migrate import open_ledger
 from worker.ledger.runs import find_run
@@ -22,7 +22,7 @@ def test_hold_is_kept_told_once_and_released(engine: Engine) -> None:
     assert find_run(engine, "night").held
     assert hold(engine, "night", release=True) == Held("night", held=False, images=2, overlays_gone=0)
     assert not find_run(engine, "night").held
-    told = [entry["action"] for entry in read_trail(engine, run="night", last=10)]
+    told = [entry["action"] for entry in read_audit_log(engine, run="night", last=10)]
     assert told == ["enqueue", "seal", "hold", "release"]
 
 

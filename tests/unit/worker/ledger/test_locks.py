@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select, update
 
 from worker.core.errors import OverlapError
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
-from worker.ledger.locks import Lock, locked, take_lock, wait_for_turn
+from worker.ledger.locks import LockResult, acquire_lock, locked, wait_for_fence
 from worker.ledger.schema import locks
 
 
@@ -18,14 +18,14 @@ def steal(engine: Engine) -> None:
 
 
 def test_lock_has_one_holder_at_a_time(engine: Engine) -> None:
-    assert take_lock(engine, "night", "one", 60) is Lock.TAKEN
-    assert take_lock(engine, "night", "two", 60) is Lock.ELSEWHERE
-    assert take_lock(engine, "night", "one", 60) is Lock.KEPT
-    assert take_lock(engine, "morning", "two", 60) is Lock.TAKEN
+    assert acquire_lock(engine, "night", "one", 60) is LockResult.ACQUIRED
+    assert acquire_lock(engine, "night", "two", 60) is LockResult.HELD_ELSEWHERE
+    assert acquire_lock(engine, "night", "one", 60) is LockResult.RENEWED
+    assert acquire_lock(engine, "morning", "two", 60) is LockResult.ACQUIRED
 
 
 def test_lock_of_the_dead_is_free_when_its_time_is_up(engine: Engine) -> None:
-    take_lock(engine, "night", "dead", 0.3)
+    acquire_lock(engine, "night", "dead", 0.3)
     with (
         pytest.raises(OverlapError, match="the lock night is held by another process"),
         locked(engine, "night", lock_s=60),
@@ -39,24 +39,24 @@ def test_lock_of_the_dead_is_free_when_its_time_is_up(engine: Engine) -> None:
 def test_lock_is_free_at_once_after_the_block_also_when_it_raises(engine: Engine) -> None:
     with pytest.raises(ZeroDivisionError), locked(engine, "night", lock_s=60):
         raise ZeroDivisionError
-    assert take_lock(engine, "night", "next", 60) is Lock.TAKEN
+    assert acquire_lock(engine, "night", "next", 60) is LockResult.ACQUIRED
 
 
 def test_lock_lasts_as_long_as_its_holder_works(engine: Engine) -> None:
     with locked(engine, "night", lock_s=0.6) as lock:
         time.sleep(1.2)
-        lock.require()
-        assert take_lock(engine, "night", "other", 60) is Lock.ELSEWHERE
+        lock.ensure_held()
+        assert acquire_lock(engine, "night", "other", 60) is LockResult.HELD_ELSEWHERE
 
 
 def test_holder_who_lost_it_is_told(engine: Engine) -> None:
     with locked(engine, "night", lock_s=0.3) as lock:
         steal(engine)
         with pytest.raises(OverlapError, match="was lost"), write_transaction(engine) as connection:
-            lock.require_in(connection)
+            lock.fence(connection)
         time.sleep(0.3)
         with pytest.raises(OverlapError, match="was lost"):
-            lock.require()
+            lock.ensure_held()
     with read_transaction(engine) as connection:
         assert connection.scalar(select(locks.c.holder)) == "thief"
 
@@ -65,14 +65,14 @@ def test_of_many_that_come_at_once_one_gets_in(engine: Engine) -> None:
     got = []
 
     def try_it(number: int) -> None:
-        got.append(take_lock(engine, "night", str(number), 60))
+        got.append(acquire_lock(engine, "night", str(number), 60))
 
     threads = [threading.Thread(target=try_it, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(lock.name for lock in got) == ["ELSEWHERE"] * 7 + ["TAKEN"]
+    assert sorted(lock.name for lock in got) == ["ACQUIRED"] + ["HELD_ELSEWHERE"] * 7
 
 
 def test_turn_is_waited_for(engine: Engine) -> None:
@@ -81,11 +81,11 @@ def test_turn_is_waited_for(engine: Engine) -> None:
 
         def other() -> None:
             with write_transaction(engine) as connection:
-                wait_for_turn(connection, "night")
+                wait_for_fence(connection, "night")
                 order.append("other")
 
         with write_transaction(engine) as connection:
-            lock.require_in(connection)
+            lock.fence(connection)
             thread = threading.Thread(target=other)
             thread.start()
             time.sleep(0.3)

@@ -18,7 +18,7 @@ from worker.ledger.report_leases import (
     return_report,
     take_report,
 )
-from worker.ledger.schema import audit, reports, runs
+from worker.ledger.schema import audit_log, reports, runs
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_written_report_is_owed_no_more_and_in_the_trail(engine: Engine, run: in
     fall_due(engine)
     assert claim(engine) == []
     with read_transaction(engine) as connection:
-        assert connection.execute(select(audit.c.action, audit.c.run)).all() == [("export", "night")]
+        assert connection.execute(select(audit_log.c.action, audit_log.c.run)).all() == [("export", "night")]
 
 
 def test_report_of_a_writer_that_died_goes_to_the_next_and_the_first_cannot_end_it(engine: Engine, run: int) -> None:

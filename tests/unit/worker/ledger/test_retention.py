@@ -15,7 +15,7 @@ from worker.core.errors import DatabaseError, FundusError, OverlapError, Storage
 from worker.core.settings import Settings
 from worker.core.storage.object_store import FolderStore, ObjectStore
 from worker.core.vocabulary import RunState, Status
-from worker.ledger.audit_log import read_trail
+from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.legal_hold import RETENTION_LOCK, hold
 from worker.ledger.locks import locked
@@ -76,7 +76,7 @@ def image_ids(engine: Engine) -> list[str]:
 
 
 def deeds(engine: Engine) -> list[tuple[str, str, dict[str, Any]]]:
-    trail = read_trail(engine, run=None, last=100)
+    trail = read_audit_log(engine, run=None, last=100)
     return [(e["action"], e["run"], e["details"]) for e in trail if e["action"] not in ("enqueue", "seal")]
 
 

@@ -19,7 +19,7 @@ from worker.core.errors import AlarmError, OverlapError
 from worker.core.settings import Settings
 from worker.core.vocabulary import Status
 from worker.ledger.database import connect, read_transaction, write_transaction
-from worker.ledger.locks import Lock, take_lock
+from worker.ledger.locks import LockResult, acquire_lock
 from worker.ledger.schema import models, nights, reports, runs
 from worker.maintenance.close_nights import Closed, run_morning
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
@@ -192,7 +192,7 @@ def test_report_beside_the_overlays_is_told_and_not_written_again(
 
 
 def test_two_mornings_at_once_are_one_too_many(clinic: Clinic) -> None:
-    assert take_lock(clinic.engine, "morning", "other", 60) is Lock.TAKEN
+    assert acquire_lock(clinic.engine, "morning", "other", 60) is LockResult.ACQUIRED
     with pytest.raises(OverlapError, match="the lock morning is held"):
         clinic.morning()
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from producer.cli import app
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Action
-from worker.ledger.audit_log import record
+from worker.ledger.audit_log import record_action
 from worker.ledger.database import connect, write_transaction
 
 
@@ -18,7 +18,7 @@ def trail(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = connect(parse_settings())
     for action, run in ((Action.ENQUEUE, "night"), (Action.EXPORT, "other"), (Action.CANCEL, "night")):
         with write_transaction(engine) as connection:
-            record(connection, action, run=run, why="\x1b[2J")
+            record_action(connection, action, run=run, why="\x1b[2J")
     engine.dispose()
 
 
