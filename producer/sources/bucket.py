@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from worker.core.errors import SourceError
 from worker.core.manifests.image_reference import Reference, Remark, is_image_name
-from worker.core.storage.object_store import Storage, object_uri
+from worker.core.storage.object_store import Storage
+from worker.core.uris import s3_uri
 
 MAX_ETAG_CHARS = 128
 
@@ -23,7 +24,7 @@ def list_images(address: str, storage: Storage, remark: Remark) -> Iterator[Refe
     for item in storage.list_bucket(bucket, prefix):
         key = item["Key"]
         if is_image_name(key.rpartition("/")[2]):
-            yield Reference(object_uri(bucket, key), etag=_etag(item.get("ETag", "")), modified_at=item["LastModified"])
+            yield Reference(s3_uri(bucket, key), etag=_etag(item.get("ETag", "")), modified_at=item["LastModified"])
         else:
             ignored += 1
     if ignored:

@@ -9,7 +9,7 @@ from pathlib import Path
 from worker.core.errors import SourceError
 from worker.core.manifests.canonical_uri import canonical_path
 from worker.core.manifests.image_reference import Reference, Remark, etag_of_file, is_image_name
-from worker.core.storage.object_store import file_uri
+from worker.core.uris import file_uri
 
 
 def find_images(root: Path, remark: Remark) -> Iterator[Reference]:

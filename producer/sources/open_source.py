@@ -15,7 +15,7 @@ from worker.core.manifests.labels import attach_labels
 from worker.core.manifests.manifest import read_manifest
 from worker.core.manifests.rows import ROW_SUFFIXES
 from worker.core.storage.object_store import Storage
-from worker.core.uris import file_path
+from worker.core.uris import parse_file_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def _labelled(references: Iterator[Reference], labels: Path | None, remark: Rema
 def _local_path(text: str) -> Path:
     if text.startswith("file:"):
         try:
-            return file_path(text)
+            return parse_file_uri(text)
         except ImageReferenceError as error:
             raise SourceError(error.detail) from error
     scheme = SCHEME.match(text)

@@ -10,8 +10,8 @@ from worker.core.errors import SourceError
 from worker.core.manifests.canonical_uri import canonical_path
 from worker.core.manifests.image_reference import Reference, etag_of_file
 from worker.core.manifests.labels import read_labels_in_order
-from worker.core.storage.npy_stack import map_stack
-from worker.core.storage.object_store import file_uri
+from worker.core.storage.npy_stack import open_stack
+from worker.core.uris import file_uri
 
 SAMPLED_ENTRIES = 16
 
@@ -25,7 +25,7 @@ def read_stack(path: Path, labels: Path | None, allowed_columns: Collection[str]
     path = canonical_path(path)
     try:
         etag = etag_of_file(path.stat())
-        stack = map_stack(path)
+        stack = open_stack(path)
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot read {path} as a stack of images: {error}") from error
     if stack.dtype == np.float32:

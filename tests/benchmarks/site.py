@@ -12,7 +12,8 @@ from tests.benchmarks.photographs import full_size_jpegs
 from tests.services.seaweedfs import AMPLE
 from tests.services.stack import Stack, running
 from worker.core.settings import parse_settings
-from worker.core.storage.object_store import Storage, object_uri
+from worker.core.storage.object_store import Storage
+from worker.core.uris import s3_uri
 from worker.ledger.database import connect
 from worker.ledger.migrate import upgrade
 
@@ -31,7 +32,7 @@ class Site:
     def upload(self, key: str, data: bytes) -> str:
         """The address of an object, which is there then."""
         Storage(parse_settings()).client.put_object(Bucket=self.bucket, Key=key, Body=data)
-        return object_uri(self.bucket, key)
+        return s3_uri(self.bucket, key)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from tests.benchmarks.sending import Producer
 from tests.benchmarks.site import open_site
 from worker.core.predictions import Prediction
 from worker.core.settings import parse_settings
-from worker.core.storage.object_store import file_uri
+from worker.core.uris import file_uri
 from worker.model.bundle.bundle import Bundle
 
 BUSY = 0.9

@@ -31,7 +31,7 @@ from tests.benchmarks.results import as_table, describe_machine, write_section
 from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
 from worker.core.settings import parse_settings
-from worker.core.uris import object_place
+from worker.core.uris import parse_s3_uri
 from worker.imaging.sandbox.child_process import KEPT_HEAP
 
 CORES = os.cpu_count() or 1
@@ -60,7 +60,7 @@ def main() -> None:
     with ExitStack() as cleanup:
         site = cleanup.enter_context(open_site())
         uris = site.upload_photographs(options.images)
-        keys = [object_place(uri)[1] for uri in uris]
+        keys = [parse_s3_uri(uri)[1] for uri in uris]
         arrange_peers(site.bucket)
         counts = {name: max(CORES, round(options.images * share)) for name, share in SHARES.items()}
         rounds: dict[str, list[Timed]] = defaultdict(list)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
-from worker.core.storage.atomic_write import write_whole
+from worker.core.storage.atomic_write import write_atomically
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import DEFAULT_BUNDLE
 from worker.model.bundle.ensemble import load_model
@@ -82,14 +82,14 @@ def card(
         for each in judged:
             folder = out / each.name.lower()
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / "evaluation.json", (each.evaluation.model_dump_json(indent=2) + "\n").encode())
+            write_atomically(folder / "evaluation.json", (each.evaluation.model_dump_json(indent=2) + "\n").encode())
             plots += [str(path.relative_to(out)) for path in draw_plots(each.evaluation, each.images, folder)]
         out.mkdir(parents=True, exist_ok=True)
         options = {"--validation": validation, "--external": external, "--lesions": lesions}
         words = [word for option, path in options.items() if path is not None for word in (option, str(path))]
         command = shlex.join(["fundus", "model", "card", bundle, *words])
         text = write_card(loaded, judged, pointing, plots, command)
-        write_whole(out / "MODEL_CARD.md", text.encode())
+        write_atomically(out / "MODEL_CARD.md", text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     typer.echo(out / "MODEL_CARD.md")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
-from worker.core.storage.atomic_write import write_whole
+from worker.core.storage.atomic_write import write_atomically
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.ensemble import load_model
 
@@ -69,9 +69,9 @@ def audit(
         command = shlex.join([*words, *(["--quick"] if quick else [])])
         try:
             out.mkdir(parents=True, exist_ok=True)
-            write_whole(out / DOCUMENT_FILE, (document.model_dump_json(indent=2) + "\n").encode())
-            write_whole(out / PLOT_FILE, draw_audit(document))
-            write_whole(out / PAGE_FILE, write_page(document, PLOT_FILE, command).encode())
+            write_atomically(out / DOCUMENT_FILE, (document.model_dump_json(indent=2) + "\n").encode())
+            write_atomically(out / PLOT_FILE, draw_audit(document))
+            write_atomically(out / PAGE_FILE, write_page(document, PLOT_FILE, command).encode())
         except OSError as error:
             raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     if as_json:

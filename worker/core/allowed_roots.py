@@ -15,7 +15,7 @@ _OBJECTS = re.compile(r"s3://([^/]+)/?(.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Roots:
+class AllowedRoots:
     """What lies in one of these folders or under one of these (bucket, prefix) pairs may be read."""
 
     folders: tuple[Path, ...] = ()
@@ -33,7 +33,7 @@ class Roots:
             raise ImageReferenceError(f"{path} is in no folder that may be read (FUNDUS_SOURCE_ROOTS)", code=CODE)
         return resolved
 
-    def require_object(self, bucket: str, key: str) -> None:
+    def check_object(self, bucket: str, key: str) -> None:
         """Raises ImageReferenceError for an object outside every prefix, or with a `..` that a store may follow."""
         climbs = not _STEPS.isdisjoint(key.split("/"))
         if climbs or not any(bucket == name and key.startswith(prefix) for name, prefix in self.prefixes):
@@ -42,7 +42,7 @@ class Roots:
             )
 
 
-def parse_roots(text: str) -> Roots | None:
+def parse_allowed_roots(text: str) -> AllowedRoots | None:
     """Comma-separated absolute folders and `s3://BUCKET[/PREFIX]`; None for an empty text: no bounds are set.
 
     A prefix ends at a slash: `s3://clinic/2026` allows `2026/eye.jpg` and not `2026-secret/eye.jpg`.
@@ -52,7 +52,7 @@ def parse_roots(text: str) -> Roots | None:
     if not words:
         return None
     objects = [word for word in words if word.startswith("s3:")]
-    return Roots(_folders(word for word in words if word not in objects), tuple(map(_prefix, objects)))
+    return AllowedRoots(_folders(word for word in words if word not in objects), tuple(map(_prefix, objects)))
 
 
 def _folders(words: Iterable[str]) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from worker.core.allowed_roots import Roots, parse_roots
+from worker.core.allowed_roots import AllowedRoots, parse_allowed_roots
 from worker.core.errors import SettingsError
 from worker.core.vocabulary import Queue
 
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     @field_validator("source_roots")
     @classmethod
     def _known_roots(cls, value: str | None) -> str | None:
-        parse_roots(value or "")
+        parse_allowed_roots(value or "")
         return value
 
     @field_validator("patient_key")
@@ -245,9 +245,9 @@ class Settings(BaseSettings):
         return ",".join(names)
 
     @property
-    def roots(self) -> Roots | None:
+    def allowed_roots(self) -> AllowedRoots | None:
         """Where photographs may come from; None where no bounds are set."""
-        return parse_roots(self.source_roots or "")
+        return parse_allowed_roots(self.source_roots or "")
 
     @property
     def queue_names(self) -> tuple[Queue, ...]:

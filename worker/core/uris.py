@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 from worker.core.errors import ImageReferenceError
 
@@ -15,12 +15,12 @@ _PLAIN_OBJECT = re.compile(rf"s3://({BUCKET_PATTERN.pattern})/([A-Za-z0-9._~/-]{
 """Nothing is encoded in it: as most references are, in a twelfth of the time of taking a URI apart."""
 
 
-def scheme_of(uri: str) -> str:
+def uri_scheme(uri: str) -> str:
     """What stands before the colon, in lower case; empty where there is none."""
     return uri.partition(":")[0].lower() if ":" in uri else ""
 
 
-def file_path(uri: str) -> Path:
+def parse_file_uri(uri: str) -> Path:
     """The path of `file:///DIR/NAME`, percent-decoded to the bytes of the name. Raises ImageReferenceError."""
     parts = _split(uri)
     path = _decoded(uri, parts)
@@ -29,7 +29,7 @@ def file_path(uri: str) -> Path:
     return Path(os.fsdecode(path))
 
 
-def object_place(uri: str) -> tuple[str, str]:
+def parse_s3_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of `s3://BUCKET/KEY`, the key percent-decoded. Raises ImageReferenceError."""
     if plain := _PLAIN_OBJECT.fullmatch(uri):
         return plain[1], plain[2]
@@ -43,6 +43,16 @@ def object_place(uri: str) -> tuple[str, str]:
         return parts.netloc, key.decode()
     except UnicodeDecodeError as error:
         raise ImageReferenceError(f"the key of {uri!r} is not UTF-8") from error
+
+
+def file_uri(path: Path) -> str:
+    """The `file://` reference of a path, absolute and percent-encoded."""
+    return path.absolute().as_uri()
+
+
+def s3_uri(bucket: str, key: str) -> str:
+    """The `s3://` reference of an object, percent-encoded so that `#` and `?` in keys survive."""
+    return f"s3://{bucket}/{quote(key)}"
 
 
 def _split(uri: str) -> SplitResult:

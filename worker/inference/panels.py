@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from worker.core.errors import FundusError, ImageError, ServiceError, Ungradable
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage, file_uri
-from worker.core.uris import scheme_of
+from worker.core.storage.object_store import Storage
+from worker.core.uris import file_uri, uri_scheme
 from worker.imaging.photograph import Prepared
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph
@@ -55,7 +55,7 @@ def draw_panels(
 
 
 def _prepare(storage: Storage, pool: DecoderPool, image: str, settings: Settings) -> Prepared:
-    uri = image if scheme_of(image) in ("s3", "file") else file_uri(Path(image))
+    uri = image if uri_scheme(image) in ("s3", "file") else file_uri(Path(image))
     return pool.submit(fetch_photograph(storage, uri, max_bytes=settings.max_image_bytes)).result()
 
 

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import func, select, update
 
 from worker.core.errors import FundusError, RunError, ServiceError, StorageError
-from worker.core.storage.atomic_write import write_whole
+from worker.core.storage.atomic_write import write_atomically
 from worker.core.storage.keys import report_prefix
 from worker.core.storage.object_store import Storage
 from worker.core.telemetry.alerts import Alarms
@@ -207,7 +207,7 @@ def _write_report(
     try:
         write_report(engine, settings, night.run, folder_place(folder), choices, remark=remark, step=alive)
         if drift is not None:
-            write_whole(folder / "drift.json", drift.model_dump_json(indent=2).encode())
+            write_atomically(folder / "drift.json", drift.model_dump_json(indent=2).encode())
     except (FundusError, OSError) as error:
         # A StorageError is of the folder: the pictures' sources tell theirs by remarks.
         if isinstance(error, ServiceError) and not isinstance(error, StorageError):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import UsageError
-from worker.core.storage.atomic_write import write_whole
+from worker.core.storage.atomic_write import write_atomically
 
 _ABOUT, _STATE = "about", "state/"
 
@@ -36,7 +36,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     arrays[_ABOUT] = np.array(json.dumps(about))
     np.savez(buffer, **arrays)
     try:
-        write_whole(path, buffer.getvalue())
+        write_atomically(path, buffer.getvalue())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 

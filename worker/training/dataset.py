@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.core.errors import ImageError, SourceError, Ungradable, UsageError
 from worker.core.settings import Settings
-from worker.core.storage.atomic_write import write_whole
+from worker.core.storage.atomic_write import write_atomically
 from worker.imaging.photograph import Prepared
 from worker.imaging.recipe import Recipe
 from worker.imaging.sandbox.pool import DecoderPool
@@ -105,7 +105,7 @@ def prepare_pictures(
         left_out=left_out,
     )
     part.rename(folder / PIXELS_FILE)
-    write_whole(folder / INDEX_FILE, index.model_dump_json().encode())
+    write_atomically(folder / INDEX_FILE, index.model_dump_json().encode())
     return read_pictures(folder)
 
 

@@ -9,7 +9,7 @@ from worker.core.errors import SourceError
 from worker.core.manifests.admission import admit, make_door
 from worker.core.manifests.manifest import read_manifest
 from worker.core.settings import Settings
-from worker.core.uris import file_path, scheme_of
+from worker.core.uris import parse_file_uri, uri_scheme
 from worker.core.vocabulary import Grade
 
 
@@ -36,9 +36,11 @@ def read_examples(manifest: Path, settings: Settings, remark: Callable[[str], No
         if reference.reference_grade is None:
             without += 1
             continue
-        if scheme_of(reference.uri) != "file":
+        if uri_scheme(reference.uri) != "file":
             raise SourceError(f"{manifest}: {reference.uri} is no file; copy the photographs to this machine first")
-        example = Example(reference.identity, file_path(reference.uri), reference.reference_grade, reference.patient_id)
+        example = Example(
+            reference.identity, parse_file_uri(reference.uri), reference.reference_grade, reference.patient_id
+        )
         if examples.setdefault(example.image_id, example) is not example:
             raise SourceError(f"{manifest}: image {example.image_id} is there twice")
     if without:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from worker.core.errors import SourceError, UsageError
 from worker.core.settings import Settings
-from worker.core.storage.atomic_write import write_whole
+from worker.core.storage.atomic_write import write_atomically
 from worker.core.vocabulary import Grade
 from worker.model.bundle.bundle import Bundle, Manifest, describe_invalid
 from worker.model.bundle.fit_record import SPLIT_FILE, ByGrade, FitRecord
@@ -43,7 +43,7 @@ def open_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         there = file.read_text(encoding="utf-8") if file.exists() else None
         if there is None:
-            write_whole(file, (plan.model_dump_json(indent=2) + "\n").encode())
+            write_atomically(file, (plan.model_dump_json(indent=2) + "\n").encode())
     except OSError as error:
         raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from error
     if there is None:
@@ -124,7 +124,7 @@ def make_bundle(
         checkpoint_every_s=checkpoint_every_s,
         watch=watch,
     )
-    write_whole(folder / HISTORY_FILE, _to_csv(list(fitted.history[0]), fitted.history))
+    write_atomically(folder / HISTORY_FILE, _to_csv(list(fitted.history[0]), fitted.history))
     judges = {pixels for pixels, apart in zip(hashes, validation.tolist(), strict=True) if apart}
     record = _record(plan, pictures, validation, split, fitted, seen=ancestry.has_seen(judges), ancestry=ancestry)
     learnt = draft.training_data or f"{sum(record.training):,} photographs with reference grades"
@@ -187,7 +187,7 @@ def _versions() -> dict[str, str]:
 
 
 def _write_list(file: Path, kind: type[BaseModel], entries: Sequence[BaseModel]) -> None:
-    write_whole(file, _to_csv(list(kind.model_fields), [entry.model_dump() for entry in entries]))
+    write_atomically(file, _to_csv(list(kind.model_fields), [entry.model_dump() for entry in entries]))
 
 
 def _to_csv(columns: list[str], rows: list[dict[str, Any]]) -> bytes:

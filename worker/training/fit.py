@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.storage.atomic_write import write_whole
+from worker.core.storage.atomic_write import write_atomically
 from worker.model.bundle.weights import parse_weights, serialise_weights
 from worker.model.densenet_layout import HALF, Thresholds
 from worker.training.batches import augmented_batches
@@ -98,9 +98,9 @@ def fit(
         done.losses = []
         if find_best(done.history, plan.choose_by) == epoch + 1:
             # Before the checkpoint: killed in between, the fit does this epoch again and comes to the same.
-            write_whole(folder / BEST_FILE, serialise_weights(learner.averaged_weights(), half_kernels=False))
+            write_atomically(folder / BEST_FILE, serialise_weights(learner.averaged_weights(), half_kernels=False))
         _save(folder, learner, done)
-        write_whole(folder / CURVES_FILE, draw_curves(done.history, find_best(done.history, plan.choose_by)))
+        write_atomically(folder / CURVES_FILE, draw_curves(done.history, find_best(done.history, plan.choose_by)))
         watch.epoch(done.history[-1])
     best = folder / BEST_FILE
     weights = parse_weights(best.read_bytes(), source=str(best), architecture=plan.architecture)

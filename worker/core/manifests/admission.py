@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from worker.core.allowed_roots import Roots
+from worker.core.allowed_roots import AllowedRoots
 from worker.core.errors import ImageReferenceError, SourceError
 from worker.core.manifests.image_reference import Reference
 from worker.core.settings import Settings
-from worker.core.uris import file_path, object_place, scheme_of
+from worker.core.uris import parse_file_uri, parse_s3_uri, uri_scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Door:
     `allowed_columns`: of a manifest or a label file, though they look as if they named a person.
     """
 
-    roots: Roots | None = None
+    roots: AllowedRoots | None = None
     store_bucket: str | None = None
     patient_key: SecretStr | None = None
     allowed_columns: frozenset[str] = frozenset()
@@ -33,25 +33,25 @@ def make_door(settings: Settings, allowed_columns: Collection[str] = ()) -> Door
     parts = urlsplit(settings.storage_url)
     allowed = {*allowed_columns, *(column.strip() for column in (settings.allowed_columns or "").split(","))}
     bucket = parts.netloc if parts.scheme == "s3" else None
-    return Door(settings.roots, bucket, settings.patient_key, frozenset(allowed))
+    return Door(settings.allowed_roots, bucket, settings.patient_key, frozenset(allowed))
 
 
-def roots_of_manifest(door: Door, folder: Path) -> Roots:
+def manifest_roots(door: Door, folder: Path) -> AllowedRoots:
     """Where a manifest in `folder` may lead: as set, else the folder and the store's bucket.
 
     Whoever wrote a manifest is not the operator who enqueues it, so it may not name any file of the machine.
     """
     if door.roots is not None:
         return door.roots
-    return Roots((folder,), () if door.store_bucket is None else ((door.store_bucket, ""),))
+    return AllowedRoots((folder,), () if door.store_bucket is None else ((door.store_bucket, ""),))
 
 
-def require_within(uri: str, roots: Roots) -> None:
+def check_allowed(uri: str, roots: AllowedRoots) -> None:
     """Raises ImageReferenceError for a reference, `file://` or `s3://`, that leads out of `roots`."""
-    if scheme_of(uri) == "s3":
-        roots.require_object(*object_place(uri))
+    if uri_scheme(uri) == "s3":
+        roots.check_object(*parse_s3_uri(uri))
     else:
-        roots.resolve_file(file_path(uri))
+        roots.resolve_file(parse_file_uri(uri))
 
 
 def admit(references: Iterator[Reference], door: Door) -> Iterator[Reference]:
@@ -59,7 +59,7 @@ def admit(references: Iterator[Reference], door: Door) -> Iterator[Reference]:
     for reference in references:
         if door.roots is not None:
             try:
-                require_within(reference.uri, door.roots)
+                check_allowed(reference.uri, door.roots)
             except ImageReferenceError as error:
                 raise SourceError(error.detail, code=error.code) from error
         yield reference if door.patient_key is None else _pseudonymised(reference, door.patient_key)

@@ -6,8 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from worker.core.errors import ImageReferenceError
-from worker.core.storage.object_store import file_uri, object_uri
-from worker.core.uris import file_path, object_place
+from worker.core.uris import file_uri, parse_file_uri, parse_s3_uri, s3_uri
 
 MAX_URI_CHARS = 4096
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -34,7 +33,7 @@ def canonical_uri(text: str, *, folder: Path) -> str:
         raise ValueError(f"the scheme {scheme[1]!r} is neither file nor s3")
     try:
         uri = (
-            object_uri(*object_place(text)) if scheme[1].lower() == "s3" else file_uri(canonical_path(file_path(text)))
+            s3_uri(*parse_s3_uri(text)) if scheme[1].lower() == "s3" else file_uri(canonical_path(parse_file_uri(text)))
         )
     except ImageReferenceError as error:
         raise ValueError(error.detail) from error

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from worker.core.allowed_roots import Roots
+from worker.core.allowed_roots import AllowedRoots
 from worker.core.errors import ImageReferenceError, SourceError
-from worker.core.manifests.admission import Door, require_within, roots_of_manifest
+from worker.core.manifests.admission import Door, check_allowed, manifest_roots
 from worker.core.manifests.canonical_uri import canonical_path, canonical_uri
 from worker.core.manifests.fields import (
     parse_eye,
@@ -33,7 +33,7 @@ def read_manifest(path: Path, remark: Remark, door: Door) -> Iterator[Reference]
     named a person, are faults.
     """
     path = canonical_path(path)
-    roots = roots_of_manifest(door, path.parent)
+    roots = manifest_roots(door, path.parent)
     unknown: set[str] = set()
     for row in read_rows(path, needs=[("uri",)]):
         extra = row.cells.keys() - COLUMNS - unknown
@@ -46,7 +46,7 @@ def read_manifest(path: Path, remark: Remark, door: Door) -> Iterator[Reference]
         yield _reference(row, path.parent, roots)
 
 
-def _reference(row: Row, folder: Path, roots: Roots) -> Reference:
+def _reference(row: Row, folder: Path, roots: AllowedRoots) -> Reference:
     return Reference(
         uri=_cell(row, "uri", lambda text: _uri(text, folder, roots)),
         image_id=_cell(row, "image_id", parse_image_id),
@@ -64,12 +64,12 @@ def _cell(row: Row, column: str, parse: Callable[[str], T]) -> T:
         raise SourceError(f"{row.where}, column {column}: {error}") from error
 
 
-def _uri(text: str, folder: Path, roots: Roots) -> str:
+def _uri(text: str, folder: Path, roots: AllowedRoots) -> str:
     if not text:
         raise ValueError("is empty")
     uri = canonical_uri(text, folder=folder)
     try:
-        require_within(uri, roots)
+        check_allowed(uri, roots)
     except ImageReferenceError as error:
         raise ValueError(error.detail) from error
     return uri

@@ -13,7 +13,7 @@ UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 """What a file system without nameless files answers, network ones among them."""
 
 
-def write_whole(target: Path, data: bytes) -> None:
+def write_atomically(target: Path, data: bytes) -> None:
     """Give `target` these bytes, on the disk before it has them under its name. Raises OSError."""
     try:
         # A file without a name goes with the process that holds it.
@@ -21,7 +21,7 @@ def write_whole(target: Path, data: bytes) -> None:
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        write_renamed(target, data)
+        write_by_rename(target, data)
         return
     with os.fdopen(nameless, "wb") as file:
         _fill(file.fileno(), data)
@@ -38,8 +38,8 @@ def write_whole(target: Path, data: bytes) -> None:
                 part.unlink(missing_ok=True)
 
 
-def write_renamed(target: Path, data: bytes) -> None:
-    """As `write_whole`, for file systems without nameless files: a killed process leaves a `.part-` file there."""
+def write_by_rename(target: Path, data: bytes) -> None:
+    """As `write_atomically`, for file systems without nameless files: a killed process leaves a `.part-` file there."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
     part = Path(name)
     try:
@@ -53,8 +53,8 @@ def write_renamed(target: Path, data: bytes) -> None:
         raise
 
 
-def copy_whole(target: Path, source: Path) -> None:
-    """As `write_renamed`, of a file that need not fit into memory."""
+def copy_atomically(target: Path, source: Path) -> None:
+    """As `write_by_rename`, of a file that need not fit into memory."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
     part = Path(name)
     try:

@@ -8,7 +8,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 
-def map_stack(path: Path) -> NDArray[np.uint8] | NDArray[np.float32]:
+def open_stack(path: Path) -> NDArray[np.uint8] | NDArray[np.float32]:
     """The `.npy` array in the file, N x H x W x 3, uint8 or float32; nothing is loaded and nothing unpickled.
 
     Raises OSError, and ValueError with a sentence for a file that holds anything else.

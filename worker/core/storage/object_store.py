@@ -10,18 +10,18 @@ from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-from worker.core.allowed_roots import Roots
+from worker.core.allowed_roots import AllowedRoots
 from worker.core.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, StorageError
 from worker.core.settings import Settings
-from worker.core.storage.atomic_write import copy_whole, write_whole
-from worker.core.uris import file_path, object_place, scheme_of
+from worker.core.storage.atomic_write import copy_atomically, write_atomically
+from worker.core.uris import parse_file_uri, parse_s3_uri, s3_uri, uri_scheme
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -83,7 +83,7 @@ class FolderStore:
         target = self._path(key)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, data)
+            write_atomically(target, data)
         except OSError as error:
             raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
 
@@ -92,7 +92,7 @@ class FolderStore:
         target = self._path(key)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            copy_whole(target, file)
+            copy_atomically(target, file)
         except OSError as error:
             raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
 
@@ -193,7 +193,7 @@ class BucketStore:
 
     def uri(self, key: str) -> str:
         """An `s3://` address."""
-        return object_uri(self._bucket, self._full(key))
+        return s3_uri(self._bucket, self._full(key))
 
     def link(self, key: str, *, seconds: int) -> str:
         """A presigned address. Raises StorageError without credentials."""
@@ -252,20 +252,20 @@ class Storage:
         ImageReferenceError for one that can lead nowhere or out of FUNDUS_SOURCE_ROOTS, and StorageError when the store
         does not do its part.
         """
-        scheme = scheme_of(uri)
+        scheme = uri_scheme(uri)
         if scheme == "file":
-            return _read_file(file_path(uri), max_bytes, self._settings.roots)
+            return _read_file(parse_file_uri(uri), max_bytes, self._settings.allowed_roots)
         if scheme == "s3":
-            bucket, key = object_place(uri)
-            if (roots := self._settings.roots) is not None:
-                roots.require_object(bucket, key)
+            bucket, key = parse_s3_uri(uri)
+            if (roots := self._settings.allowed_roots) is not None:
+                roots.check_object(bucket, key)
             return _read_object(self.client, bucket, key, max_bytes)
         raise ImageReferenceError(f"{uri!r} is neither a file:// nor an s3:// reference")
 
     def locate(self, uri: str) -> Path:
         """The file of a `file://` reference, without links. Raises ImageReferenceError for one that may not be read."""
-        path = file_path(uri)
-        roots = self._settings.roots
+        path = parse_file_uri(uri)
+        roots = self._settings.allowed_roots
         return path if roots is None else roots.resolve_file(path)
 
     def list_bucket(self, bucket: str, prefix: str) -> Iterator["ObjectTypeDef"]:
@@ -277,17 +277,7 @@ class Storage:
             raise StorageError(f"cannot list s3://{bucket}/{prefix}: {_reason(error)}") from error
 
 
-def file_uri(path: Path) -> str:
-    """The `file://` reference of a path, absolute and percent-encoded."""
-    return path.absolute().as_uri()
-
-
-def object_uri(bucket: str, key: str) -> str:
-    """The `s3://` reference of an object, percent-encoded so that `#` and `?` in keys survive."""
-    return f"s3://{bucket}/{quote(key)}"
-
-
-def _read_file(path: Path, max_bytes: int, roots: Roots | None) -> bytes:
+def _read_file(path: Path, max_bytes: int, roots: AllowedRoots | None) -> bytes:
     if roots is not None:
         path = roots.resolve_file(path)
     try:

@@ -15,7 +15,7 @@ from worker.core.errors import (
     ImageTooLargeError,
     StorageError,
 )
-from worker.core.storage.npy_stack import map_stack
+from worker.core.storage.npy_stack import open_stack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,4 +78,4 @@ def fetch_stack_entry(storage: Storage, uri: str, *, max_bytes: int) -> NDArray[
 
 @lru_cache(maxsize=8)
 def _open_stack(path: Path, _mtime_ns: int, _size: int) -> NDArray[np.uint8] | NDArray[np.float32]:
-    return map_stack(path)
+    return open_stack(path)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.core.allowed_roots import Roots, parse_roots
+from worker.core.allowed_roots import AllowedRoots, parse_allowed_roots
 from worker.core.errors import ImageReferenceError
 
 
@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 )
 def test_path_inside_is_resolved(root: Path, name: str) -> None:
     expected = root / ("eye.jpg" if name in ("sub/../eye.jpg", "inward.jpg") else name)
-    assert Roots((root,)).resolve_file(root / name) == expected
+    assert AllowedRoots((root,)).resolve_file(root / name) == expected
 
 
 @pytest.mark.parametrize(
@@ -35,35 +35,35 @@ def test_path_inside_is_resolved(root: Path, name: str) -> None:
 )
 def test_path_outside_is_refused(root: Path, name: str) -> None:
     with pytest.raises(ImageReferenceError, match="is in no folder that may be read") as caught:
-        Roots((root,)).resolve_file(root / name)
+        AllowedRoots((root,)).resolve_file(root / name)
     assert caught.value.code == "reference_not_allowed"
 
 
 def test_other_unicode_form_of_a_folder_is_another_folder(tmp_path: Path) -> None:
     composed, decomposed = tmp_path / "caf\u00e9", tmp_path / "cafe\u0301"
     with pytest.raises(ImageReferenceError):
-        Roots((composed,)).resolve_file(decomposed / "eye.jpg")
+        AllowedRoots((composed,)).resolve_file(decomposed / "eye.jpg")
 
 
 def test_zero_byte_is_refused(root: Path) -> None:
     with pytest.raises(ImageReferenceError, match="no file can be at"):
-        Roots((root,)).resolve_file(Path(f"{root}/eye.jpg\0.png"))
+        AllowedRoots((root,)).resolve_file(Path(f"{root}/eye.jpg\0.png"))
 
 
 def test_folder_may_be_a_link_itself(root: Path, tmp_path: Path) -> None:
     (tmp_path / "volume").symlink_to(root)
-    assert Roots((tmp_path / "volume",)).resolve_file(tmp_path / "volume" / "eye.jpg") == root / "eye.jpg"
+    assert AllowedRoots((tmp_path / "volume",)).resolve_file(tmp_path / "volume" / "eye.jpg") == root / "eye.jpg"
 
 
 def test_whole_machine_can_be_named(root: Path) -> None:
-    assert Roots((Path("/"),)).resolve_file(root / "link.jpg") == Path(os.path.realpath(root / "link.jpg"))
+    assert AllowedRoots((Path("/"),)).resolve_file(root / "link.jpg") == Path(os.path.realpath(root / "link.jpg"))
 
 
 @pytest.mark.parametrize(
     ("bucket", "key"), [("clinic", "2026/eye.jpg"), ("clinic", "2026/a/b..c.jpg"), ("open", "any/eye.jpg")]
 )
 def test_object_under_a_prefix_is_allowed(bucket: str, key: str) -> None:
-    Roots((), (("clinic", "2026/"), ("open", ""))).require_object(bucket, key)
+    AllowedRoots((), (("clinic", "2026/"), ("open", ""))).check_object(bucket, key)
 
 
 @pytest.mark.parametrize(
@@ -80,15 +80,15 @@ def test_object_under_a_prefix_is_allowed(bucket: str, key: str) -> None:
 )
 def test_object_elsewhere_is_refused(bucket: str, key: str) -> None:
     with pytest.raises(ImageReferenceError) as caught:
-        Roots((), (("clinic", "2026/"), ("open", ""))).require_object(bucket, key)
+        AllowedRoots((), (("clinic", "2026/"), ("open", ""))).check_object(bucket, key)
     assert caught.value.code == "reference_not_allowed"
 
 
 def test_setting_names_folders_and_prefixes() -> None:
-    assert parse_roots("/images, s3://clinic/2026/ ,s3://open,") == Roots(
+    assert parse_allowed_roots("/images, s3://clinic/2026/ ,s3://open,") == AllowedRoots(
         (Path("/images"),), (("clinic", "2026/"), ("open", ""))
     )
-    assert parse_roots(" ") is None
+    assert parse_allowed_roots(" ") is None
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_setting_names_folders_and_prefixes() -> None:
 )
 def test_setting_of_another_form_is_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        parse_roots(text)
+        parse_allowed_roots(text)

@@ -3,36 +3,35 @@ from pathlib import Path
 import pytest
 
 from worker.core.errors import ImageReferenceError
-from worker.core.storage.object_store import file_uri, object_uri
-from worker.core.uris import file_path, object_place
+from worker.core.uris import file_uri, parse_file_uri, parse_s3_uri, s3_uri
 
 NAMES = ["plain.jpg", "ü # ? & + %41.jpg", "100%.jpg", "日本/眼.jpg", "stack.npy"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_path_survives_the_way_there_and_back(name: str) -> None:
-    assert file_path(file_uri(Path("/images") / name)) == Path("/images") / name
+    assert parse_file_uri(file_uri(Path("/images") / name)) == Path("/images") / name
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_key_survives_the_way_there_and_back(name: str) -> None:
-    assert object_place(object_uri("bucket", name)) == ("bucket", name)
+    assert parse_s3_uri(s3_uri("bucket", name)) == ("bucket", name)
 
 
 def test_name_that_is_not_utf8_is_a_file_all_the_same() -> None:
-    assert bytes(file_path("file:///images/f%FCr.jpg")) == b"/images/f\xfcr.jpg"
+    assert bytes(parse_file_uri("file:///images/f%FCr.jpg")) == b"/images/f\xfcr.jpg"
 
 
 def test_fragment_is_no_part_of_the_path() -> None:
-    assert file_path("file:///images/stack.npy#7") == Path("/images/stack.npy")
+    assert parse_file_uri("file:///images/stack.npy#7") == Path("/images/stack.npy")
 
 
 def test_key_keeps_a_slash_of_its_own() -> None:
-    assert object_place("s3://bucket//image.jpg") == ("bucket", "/image.jpg")
+    assert parse_s3_uri("s3://bucket//image.jpg") == ("bucket", "/image.jpg")
 
 
 def test_longest_key_is_accepted() -> None:
-    assert object_place(f"s3://bucket/{'x' * 1024}") == ("bucket", "x" * 1024)
+    assert parse_s3_uri(f"s3://bucket/{'x' * 1024}") == ("bucket", "x" * 1024)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_longest_key_is_accepted() -> None:
 )
 def test_reference_to_no_file_is_refused(reference: str, complaint: str) -> None:
     with pytest.raises(ImageReferenceError, match=complaint):
-        file_path(reference)
+        parse_file_uri(reference)
 
 
 @pytest.mark.parametrize(
@@ -66,4 +65,4 @@ def test_reference_to_no_file_is_refused(reference: str, complaint: str) -> None
 )
 def test_reference_to_no_object_is_refused(reference: str, complaint: str) -> None:
     with pytest.raises(ImageReferenceError, match=complaint):
-        object_place(reference)
+        parse_s3_uri(reference)

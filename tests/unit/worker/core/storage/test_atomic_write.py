@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.core.storage.atomic_write import write_renamed, write_whole
+from worker.core.storage.atomic_write import write_atomically, write_by_rename
 
-WRITERS = [write_whole, write_renamed]
+WRITERS = [write_atomically, write_by_rename]
 Writer = Callable[[Path, bytes], None]
 
 
@@ -46,9 +46,9 @@ def test_killed_writer_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from worker.core import files\n"
+        "from worker.core.storage import atomic_write\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "files.write_whole(Path(sys.argv[1]), b'bytes')\n"
+        "atomic_write.write_atomically(Path(sys.argv[1]), b'bytes')\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], check=False)
     assert done.returncode == -signal.SIGKILL

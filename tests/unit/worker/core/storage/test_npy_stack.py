@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worker.core.storage.npy_stack import map_stack
+from worker.core.storage.npy_stack import open_stack
 
 
 def npy(header: str, body: bytes = b"") -> bytes:
@@ -18,7 +18,7 @@ def header(shape: str, descr: str = "|u1") -> str:
 def test_stack_is_mapped_as_it_was_saved(tmp_path: Path) -> None:
     stack = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
     np.save(tmp_path / "x.npy", stack)
-    mapped = map_stack(tmp_path / "x.npy")
+    mapped = open_stack(tmp_path / "x.npy")
     assert isinstance(mapped, np.memmap)
     assert np.array_equal(mapped, stack)
 
@@ -43,4 +43,4 @@ def test_stack_is_mapped_as_it_was_saved(tmp_path: Path) -> None:
 def test_any_other_file_is_refused_with_a_sentence(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(ValueError, match=why):
-        map_stack(tmp_path / "x.npy")
+        open_stack(tmp_path / "x.npy")

@@ -18,7 +18,8 @@ from worker.core.errors import (
     StorageError,
 )
 from worker.core.settings import parse_settings
-from worker.core.storage.object_store import CACHE_CONTROL, CHANGES, ObjectStore, Storage, file_uri, object_uri
+from worker.core.storage.object_store import CACHE_CONTROL, CHANGES, ObjectStore, Storage
+from worker.core.uris import file_uri, s3_uri
 
 PNG = {"content_type": "image/png", "metadata": {}}
 LARGE = bytes(range(256)) * 4096
@@ -43,7 +44,7 @@ def put_object(request: pytest.FixtureRequest, tmp_path: Path) -> PutObject:
 
     def put_in_bucket(key: str, data: bytes) -> str:
         bucket.client.put_object(Bucket=bucket.name, Key=key, Body=data)
-        return object_uri(bucket.name, key)
+        return s3_uri(bucket.name, key)
 
     return put_in_bucket
 
@@ -245,7 +246,7 @@ def test_wrong_secret_is_a_storage_error(bucket: Bucket, monkeypatch: pytest.Mon
     with pytest.raises(StorageError, match=refused):
         storage.overlays.delete("image.png")
     with pytest.raises(StorageError, match=refused):
-        storage.read(object_uri(bucket.name, "image.png"), max_bytes=100)
+        storage.read(s3_uri(bucket.name, "image.png"), max_bytes=100)
     with pytest.raises(StorageError, match=refused):
         list(storage.list_bucket(bucket.name, ""))
 
@@ -267,7 +268,7 @@ def test_size_is_checked_before_the_body_is_read(bucket: Bucket, proxy: FaultPro
     # Every body is cut: who reads one gets a StorageError.
     proxy.inject(Fault("cut", after_bytes=4096))
     with pytest.raises(ImageTooLargeError):
-        Storage(parse_settings()).read(object_uri(bucket.name, "image.jpg"), max_bytes=10)
+        Storage(parse_settings()).read(s3_uri(bucket.name, "image.jpg"), max_bytes=10)
     assert proxy.faults == 1
 
 
@@ -275,7 +276,7 @@ def test_size_is_checked_before_the_body_is_read(bucket: Bucket, proxy: FaultPro
 def test_body_that_breaks_off_is_read_again(bucket: Bucket, proxy: FaultProxy, kind: str) -> None:
     bucket.client.put_object(Bucket=bucket.name, Key="image.jpg", Body=LARGE)
     proxy.inject(Fault(kind, after_bytes=100_000), times=2)
-    assert Storage(parse_settings()).read(object_uri(bucket.name, "image.jpg"), max_bytes=len(LARGE)) == LARGE
+    assert Storage(parse_settings()).read(s3_uri(bucket.name, "image.jpg"), max_bytes=len(LARGE)) == LARGE
     assert proxy.faults == 2
 
 
@@ -284,7 +285,7 @@ def test_body_that_always_breaks_off_is_a_storage_error(bucket: Bucket, proxy: F
     bucket.client.put_object(Bucket=bucket.name, Key="image.jpg", Body=LARGE)
     proxy.inject(Fault(kind, after_bytes=100_000))
     with pytest.raises(StorageError, match=rf"cannot read s3://{bucket.name}/image.jpg"):
-        Storage(parse_settings()).read(object_uri(bucket.name, "image.jpg"), max_bytes=len(LARGE))
+        Storage(parse_settings()).read(s3_uri(bucket.name, "image.jpg"), max_bytes=len(LARGE))
     assert proxy.faults == 3
 
 
@@ -303,7 +304,7 @@ def test_store_that_does_not_answer_is_a_storage_error_in_bounded_time(
     proxy.inject(Fault(kind))
     started = time.monotonic()
     with pytest.raises(StorageError):
-        Storage(parse_settings()).read(object_uri(bucket.name, "image.jpg"), max_bytes=100)
+        Storage(parse_settings()).read(s3_uri(bucket.name, "image.jpg"), max_bytes=100)
     # Four requests of half a second at most, and pauses of at most 1, 2 and 4 s between them.
     assert time.monotonic() - started < 4 * 0.5 + 7 + 1
     assert proxy.faults == 4
@@ -363,7 +364,7 @@ def test_link_that_appears_after_the_check_is_seen(tmp_path: Path) -> None:
 
 def test_worker_reads_no_bucket_outside_the_roots(bucket: Bucket) -> None:
     bucket.client.put_object(Bucket=bucket.name, Key="in/eye.jpg", Body=b"eye")
-    reference = object_uri(bucket.name, "in/eye.jpg")
+    reference = s3_uri(bucket.name, "in/eye.jpg")
     allowed = Storage(parse_settings(source_roots=f"s3://{bucket.name}/in"))
     assert allowed.read(reference, max_bytes=10) == b"eye"
     for roots in (f"s3://{bucket.name}/i", "s3://elsewhere", "/"):
