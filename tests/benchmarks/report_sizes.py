@@ -22,8 +22,8 @@ from tests.browser.ledgers import fill_ledger
 from worker.core.settings import parse_settings
 from worker.ledger.database import connect
 from worker.ledger.migrate import upgrade
-from worker.report.destination import folder_place
-from worker.report.writer import Choices, write_report
+from worker.report.destination import folder_destination
+from worker.report.writer import ReportOptions, write_report
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 WIDTH_PX = 768
@@ -80,7 +80,9 @@ def write_one(count: int, out: Path) -> dict[str, float]:
     upgrade(engine)
     fill_ledger(engine, f"n{count}", count, [path.as_uri() for path in sorted((out / "photographs").iterdir())])
     started = time.monotonic()
-    write_report(engine, settings, f"n{count}", folder_place(out / f"n{count}"), Choices(), remark=lambda _: None)
+    write_report(
+        engine, settings, f"n{count}", folder_destination(out / f"n{count}"), ReportOptions(), on_warning=lambda _: None
+    )
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"seconds": time.monotonic() - started, "peak_mb": peak_kb / 1024}
 

@@ -22,8 +22,8 @@ from tests.unit.worker.console.rows import PASSWORD
 from worker.core.settings import parse_settings
 from worker.ledger.database import connect
 from worker.ledger.migrate import upgrade
-from worker.report.destination import folder_place
-from worker.report.writer import Choices, write_report
+from worker.report.destination import folder_destination
+from worker.report.writer import ReportOptions, write_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -107,7 +107,9 @@ def _write_report(folder: Path) -> str:
     run_id = fill_ledger(engine, "night", 36, photographs, shares=(0.4, 0.15, 0.15, 0.1, 0.1), seed=5)
     moderate = by_grade(engine, run_id, 2)
     read_by_people(engine, "night", {moderate[0]: (2, 2), moderate[1]: (0, 0), by_grade(engine, run_id, 4)[0]: (4, 3)})
-    address = write_report(engine, settings, "night", folder_place(folder / "report"), Choices(), remark=lambda _: None)
+    address = write_report(
+        engine, settings, "night", folder_destination(folder / "report"), ReportOptions(), on_warning=lambda _: None
+    )
     engine.dispose()
     return address
 

@@ -20,10 +20,10 @@ from worker.core.settings import Settings, parse_settings
 from worker.core.storage.object_store import Storage
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.schema import gradings, images, runs
-from worker.report import writer as report_writing
-from worker.report.destination import Place, folder_place
+from worker.report import writer as report_writer
+from worker.report.destination import Destination, folder_destination
 from worker.report.presigned_links import link_report
-from worker.report.writer import Choices, write_report
+from worker.report.writer import ReportOptions, write_report
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 IMAGES = 210
@@ -79,10 +79,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory, _migrated_file: Path) -> I
         last |= dict.fromkeys(f"p_ge{k}" for k in range(5))
         connection.execute(update(gradings).where(gradings.c.image_id == "hostile-000005").values(last))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_writing, "ALL_PICTURES_UP_TO", 100)
-        patch.setattr(report_writing, "PATIENTS_PER_PART", 50)
+        patch.setattr(report_writer, "ALL_PICTURES_UP_TO", 100)
+        patch.setattr(report_writer, "PATIENTS_PER_PART", 50)
         addresses = {name: _write(engine, settings, name, folder) for name in ("hostile", "empty", "read")}
-        patch.setattr(report_writing, "WITHIN_PAGE_BYTES", 0)
+        patch.setattr(report_writer, "WITHIN_PAGE_BYTES", 0)
         addresses["night"] = _write(engine, settings, "night", folder)
     yield Reports(ledger, addresses["night"], addresses["hostile"], addresses["read"], addresses["empty"])
     engine.dispose()
@@ -101,9 +101,13 @@ def _shrink_samples(folder: Path) -> list[str]:
 
 
 def _write(engine: Any, settings: Settings, run: str, folder: Path) -> str:
-    steps = {**Choices().next_steps, "3": HOSTILE}
-    choices = Choices(next_steps=steps) if run == "hostile" else Choices(baseline="hostile" if run == "night" else None)
-    return write_report(engine, settings, run, folder_place(folder / run), choices, remark=lambda _: None)
+    steps = {**ReportOptions().next_steps, "3": HOSTILE}
+    choices = (
+        ReportOptions(next_steps=steps)
+        if run == "hostile"
+        else ReportOptions(baseline="hostile" if run == "night" else None)
+    )
+    return write_report(engine, settings, run, folder_destination(folder / run), choices, on_warning=lambda _: None)
 
 
 def open_images(visit: Visit, query: str = "") -> None:
@@ -425,7 +429,7 @@ def test_part_of_another_report_is_not_shown(reports: Reports, visit: Open, tmp_
 
 def test_signed_link_opens_a_report_in_a_closed_bucket(reports: Reports, visit: Open, bucket: Bucket) -> None:
     folder = Path(reports.parts.removeprefix("file://")).parent
-    place = Place(Storage(parse_settings()).overlays, "night/report/")
+    place = Destination(Storage(parse_settings()).overlays, "night/report/")
     for file in folder.iterdir():
         place.write(file.name, file.read_bytes())
     address = link_report(place, seconds=60)

@@ -20,7 +20,7 @@ from tests.faults.hooks import Hooks
 from worker.core.errors import AcceleratorMemoryError
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.inference import pipeline
-from worker.report.destination import Place
+from worker.report.destination import Destination
 
 ROGUE_DECODER = (str(Path(__file__).parents[1] / "unit" / "worker" / "imaging" / "sandbox" / "rogue_decoder.py"),)
 
@@ -146,7 +146,7 @@ pipeline.fetch_photograph = fetch
 pipeline.settle_chunk = settle
 pipeline.lease_chunk = around(pipeline.lease_chunk, after="leased")
 pipeline.upload_overlay = around(pipeline.upload_overlay, before="uploading", after="uploaded")
-Place.write = around(Place.write, after="reporting")  # type: ignore[method-assign]
+Destination.write = around(Destination.write, after="reporting")  # type: ignore[method-assign]
 DecoderPool.submit = around(DecoderPool.submit, after="decoding")  # type: ignore[method-assign]
 botocore.auth.get_current_datetime = run_late(botocore.auth.get_current_datetime, hooks.signs_late)
 event.listen(Engine, "commit", commit)

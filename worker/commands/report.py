@@ -18,12 +18,12 @@ from worker.ledger.audit_log import record_action
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.migrate import require_current
 from worker.ledger.report_leases import ask_for_report
-from worker.report.destination import Place, folder_place
+from worker.report.destination import Destination, folder_destination
 from worker.report.job import write_under_lease
 from worker.report.patients import read_next_steps
 from worker.report.presigned_links import link_report
-from worker.report.summary import find_reported
-from worker.report.writer import Choices, write_report
+from worker.report.summary import find_reported_run
+from worker.report.writer import ReportOptions, write_report
 
 app = typer.Typer()
 OPEN_S = 3600
@@ -62,49 +62,57 @@ def report(
     settings = read_settings()
     engine = connect(settings)
     require_current(engine)
-    stored = Place(Storage(settings).overlays, report_prefix(run))
+    stored = Destination(Storage(settings).overlays, report_prefix(run))
     if link is not None:
-        find_reported(engine, run)
+        find_reported_run(engine, run)
         with write_transaction(engine) as connection:
             record_action(connection, Action.EXPORT, run=run, format="report", link_hours=link)
         address = link_report(stored, seconds=link * 3600)
         Console(highlight=False).print(address, soft_wrap=True, markup=False)
         return
-    choices = Choices(
+    options = ReportOptions(
         baseline=baseline or settings.report_baseline,
         next_steps=read_next_steps(next_steps or settings.report_next_steps),
         all_pictures=all_pictures,
         pictures=pictures,
     )
-    address = _write(engine, settings, run, out, choices)
+    address = _write(engine, settings, run, out, options)
     Console(highlight=False).print(address, soft_wrap=True, markup=False)
     if open_it:
         webbrowser.open(link_report(stored, seconds=OPEN_S) if address.startswith("s3:") else address)
 
 
-def _write(engine: Engine, settings: Settings, run: str, out: Path | None, choices: Choices) -> str:
+def _write(engine: Engine, settings: Settings, run: str, out: Path | None, options: ReportOptions) -> str:
     messages = Console(stderr=True, highlight=False)
     with progress_bar(messages) as progress:
         task = progress.add_task("drawing", total=None)
         remarks = 0
 
-        def remark(sentence: str) -> None:
+        def on_warning(sentence: str) -> None:
             nonlocal remarks
             remarks += 1
             progress.update(task, errors=f"{remarks:,} remarks")
             messages.print(sentence, soft_wrap=True, markup=False)
 
-        def step(done: int, total: int) -> None:
+        def on_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
         if out is None:
             lease = ask_for_report(engine, run, lease_s=settings.lease_s)
-            return write_under_lease(engine, settings, lease, choices, remark=remark, step=step)
+            return write_under_lease(engine, settings, lease, options, on_warning=on_warning, on_progress=on_progress)
         with write_transaction(engine) as connection:
             # Before the first row leaves: a report that breaks off has shown some.
             record_action(connection, Action.EXPORT, run=run, format="report", out=str(out.absolute()))
         try:
-            return write_report(engine, settings, run, folder_place(out.absolute()), choices, remark=remark, step=step)
+            return write_report(
+                engine,
+                settings,
+                run,
+                folder_destination(out.absolute()),
+                options,
+                on_warning=on_warning,
+                on_progress=on_progress,
+            )
         except StorageError as error:
             # The store of pictures' sources tells its faults by remarks; this is the folder.
             raise UsageError(error.detail) from error

@@ -24,7 +24,7 @@ from worker.ledger.migrate import require_current
 from worker.maintenance.reconciler import reconcile
 from worker.model.bundle.ensemble import load_model
 from worker.model.engines.factory import make_engine
-from worker.report.job import ReportDuty
+from worker.report.job import ReportJob
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -69,7 +69,7 @@ class Runtime:
             metrics,
             send_for_report=lambda run_id, run_name: send_report(app, run_id, run_name=run_name),
         )
-        self._reports = ReportDuty(database, settings, activity.touch)
+        self._reports = ReportJob(database, settings, activity.touch)
         watchdog = Watchdog(
             activity,
             lambda: sum(waiting(app, queue) for queue in settings.queue_names),
@@ -103,7 +103,7 @@ class Runtime:
         return self._pipeline.grade_chunk(chunk, urgent=urgent)
 
     def write_report(self, run_id: int) -> bool:
-        """See `ReportDuty.write`. It is work: the watchdog lets it take its time as long as it goes on."""
+        """See `ReportJob.write`. It is work: the watchdog lets it take its time as long as it goes on."""
         with self.activity.track_chunk():
             return self._reports.write(run_id)
 

@@ -23,9 +23,9 @@ from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import locked
 from worker.ledger.migrate import require_current
 from worker.ledger.schema import gradings, nights, reports, runs
-from worker.report.destination import folder_place
+from worker.report.destination import folder_destination
 from worker.report.presigned_links import INDEX
-from worker.report.writer import Choices, write_report
+from worker.report.writer import ReportOptions, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,14 +198,15 @@ def _write_report(
     """The first page's path; None for a night of which no image was begun, or when it cannot be written."""
     if night.model_id is None:
         return None
-    choices = Choices(baseline=None if drift is None else drift.baseline)
+    options = ReportOptions(baseline=None if drift is None else drift.baseline)
 
     def remark(sentence: str) -> None:
         log.info("report_remark", run=night.run, remark=sentence)
         alive()
 
     try:
-        write_report(engine, settings, night.run, folder_place(folder), choices, remark=remark, step=alive)
+        destination = folder_destination(folder)
+        write_report(engine, settings, night.run, destination, options, on_warning=remark, on_progress=alive)
         if drift is not None:
             write_atomically(folder / "drift.json", drift.model_dump_json(indent=2).encode())
     except (FundusError, OSError) as error:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from io import StringIO
 
 from worker.core.vocabulary import NEAR, Grade, Review, Status
-from worker.report.rows import BEING_READ, Row
-from worker.report.snapshot import Spool
+from worker.report.rows import UNDER_REVIEW, ReportRow
+from worker.report.snapshot import Snapshot
 
 OUTCOMES = {
-    BEING_READ: "r",
+    UNDER_REVIEW: "r",
     Status.UNGRADABLE: "u",
     Status.FAILED: "f",
     Status.QUARANTINED: "q",
@@ -25,7 +25,7 @@ Thresholds = Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class FilterColumns:
     """Of all images in the order of their ranks. `code`: a character from `0` on for each of `codes`, `-` for none.
 
     `reading`: `h` read by one of two, `d` disputed, `s` the people say as the model, `c` otherwise, `-` unread; empty
@@ -41,11 +41,11 @@ class Columns:
     codes: tuple[str, ...]
 
 
-def read_columns(spool: Spool, thresholds: Thresholds) -> Columns:
-    """The columns of the spooled images. thresholds: one per cumulative output."""
+def read_filter_columns(snapshot: Snapshot, thresholds: Thresholds) -> FilterColumns:
+    """The columns of the snapshot images. thresholds: one per cumulative output."""
     codes = tuple(
         code
-        for (code,) in spool.ask(
+        for (code,) in snapshot.ask(
             "SELECT error_code FROM images WHERE error_code IS NOT NULL AND status <> ? GROUP BY error_code"
             " ORDER BY count(*) DESC, error_code LIMIT ?",
             Status.QUEUED,
@@ -54,12 +54,12 @@ def read_columns(spool: Spool, thresholds: Thresholds) -> Columns:
     )
     places = {code: chr(FIRST_CODE + number) for number, code in enumerate(codes)}
     found = [StringIO() for _ in range(6)]
-    for status, grade, model_grade, review, eye, reference, flags, code, *outputs in spool.ask(
+    for status, grade, model_grade, review, eye, reference, flags, code, *outputs in snapshot.ask(
         "SELECT status, grade, model_grade, review, eye, reference_grade, flags, error_code,"
         " p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 FROM images ORDER BY rank"
     ):
         decided = READINGS[review] == READINGS[Review.READ]
-        unsure = model_grade is not None and not decided and (bool(flags) or is_near(outputs, thresholds))
+        unsure = model_grade is not None and not decided and (bool(flags) or is_near_threshold(outputs, thresholds))
         signs = (
             OUTCOMES[status] if grade is None else str(grade),
             eye[0],
@@ -71,16 +71,16 @@ def read_columns(spool: Spool, thresholds: Thresholds) -> Columns:
         for column, sign in zip(found, signs, strict=True):
             column.write(sign)
     outcomes, eyes, references, unsures, reasons, readings = (column.getvalue() for column in found)
-    return Columns(outcomes, eyes, references, unsures, reasons, readings if readings.strip(NONE) else "", codes)
+    return FilterColumns(outcomes, eyes, references, unsures, reasons, readings if readings.strip(NONE) else "", codes)
 
 
-def is_unsure(row: Row, thresholds: Thresholds) -> bool:
+def is_low_confidence(row: ReportRow, thresholds: Thresholds) -> bool:
     """Whether an image asks for a person's word: flagged, or an output NEAR its threshold, and not decided."""
     decided = READINGS[row.review] == READINGS[Review.READ]
-    return row.outputs is not None and not decided and (bool(row.flags) or is_near(row.outputs, thresholds))
+    return row.outputs is not None and not decided and (bool(row.flags) or is_near_threshold(row.outputs, thresholds))
 
 
-def is_near(outputs: Sequence[float], thresholds: Thresholds) -> bool:
+def is_near_threshold(outputs: Sequence[float], thresholds: Thresholds) -> bool:
     """Whether an output that tells two grades apart is within NEAR of its threshold."""
     return any(
         abs(output - threshold) < NEAR

@@ -8,7 +8,7 @@ from pathlib import Path
 from worker.core.storage.object_store import CHANGES, FolderStore, ObjectStore
 
 SUMMARY = "summary.json"
-KINDS = {
+CONTENT_TYPES = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "json": "application/json",
@@ -18,7 +18,7 @@ KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Destination:
     """`prefix` ends with a slash, or is empty. What is written here may be read while it is written anew."""
 
     store: ObjectStore
@@ -27,21 +27,21 @@ class Place:
     def write(self, name: str, data: bytes) -> None:
         """Raises StorageError."""
         self.store.put(
-            self.prefix + name, data, content_type=KINDS[name.rpartition(".")[2]], metadata={}, cache=CHANGES
+            self.prefix + name, data, content_type=CONTENT_TYPES[name.rpartition(".")[2]], metadata={}, cache=CHANGES
         )
 
     def write_file(self, name: str, file: Path) -> None:
         """Raises StorageError."""
-        self.store.put_file(self.prefix + name, file, content_type=KINDS[name.rpartition(".")[2]])
+        self.store.put_file(self.prefix + name, file, content_type=CONTENT_TYPES[name.rpartition(".")[2]])
 
-    def written_before(self) -> set[str]:
+    def list_files(self) -> set[str]:
         """The files of the report that is here, by its own list. Raises StorageError."""
         with suppress(KeyError, ValueError, TypeError):
             names = json.loads(self.store.get(self.prefix + SUMMARY))["files"]
             return {name for name in names if isinstance(name, str) and "/" not in name}
         return set()
 
-    def forget(self, names: set[str]) -> None:
+    def delete(self, names: set[str]) -> None:
         """Remove what an earlier report had and this one has not. Raises StorageError."""
         for name in sorted(names):
             self.store.delete(self.prefix + name)
@@ -51,6 +51,6 @@ class Place:
         return self.store.uri(self.prefix + name)
 
 
-def folder_place(folder: Path) -> Place:
+def folder_destination(folder: Path) -> Destination:
     """A folder of its own."""
-    return Place(FolderStore(folder))
+    return Destination(FolderStore(folder))

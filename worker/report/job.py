@@ -11,26 +11,26 @@ from worker.core.periodic import Periodic
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.ledger.report_leases import ReportLease, finish_report, renew_report, return_report, take_report
-from worker.report.destination import Place
+from worker.report.destination import Destination
 from worker.report.patients import read_next_steps
-from worker.report.pictures import Remark
-from worker.report.summary import find_reported
-from worker.report.writer import Choices, write_report
+from worker.report.summary import find_reported_run
+from worker.report.thumbnails import OnWarning
+from worker.report.writer import ReportOptions, write_report
 
 log = structlog.get_logger(__name__)
 
 
-class ReportDuty:
+class ReportJob:
     """What a worker does about reports; `stop` ends one under way before its next part."""
 
-    def __init__(self, engine: Engine, settings: Settings, step: Callable[[], object] = lambda: None) -> None:
-        """`step` is called before each part. Raises UsageError for sentences that cannot be read."""
+    def __init__(self, engine: Engine, settings: Settings, on_progress: Callable[[], object] = lambda: None) -> None:
+        """`on_progress` is called before each part. Raises UsageError for sentences that cannot be read."""
         self._engine = engine
         # One process decodes for the report: the others go on for what is graded.
         self._settings = settings.model_copy(update={"decode_processes": 1, "transfer_threads": 2})
         self._next_steps = read_next_steps(settings.report_next_steps)
         self._stopping = Event()
-        self._step = step
+        self._on_progress = on_progress
 
     def stop(self) -> None:
         """Leave what is under way to another worker."""
@@ -49,9 +49,9 @@ class ReportDuty:
                 self._engine,
                 self._settings,
                 lease,
-                Choices(baseline=self._find_baseline(), next_steps=self._next_steps),
-                remark=lambda sentence: log.info("report_remark", run=lease.run_name, remark=sentence),
-                goes_on=self._goes_on,
+                ReportOptions(baseline=self._find_baseline(), next_steps=self._next_steps),
+                on_warning=lambda message: log.info("report_remark", run=lease.run_name, remark=message),
+                should_continue=self._should_continue,
             )
         except ServiceError as error:
             log.warning("report_put_off", run=lease.run_name, code=error.code, detail=error.detail)
@@ -63,8 +63,8 @@ class ReportDuty:
         log.info("report_written", run=lease.run_name, at=address)
         return True
 
-    def _goes_on(self) -> bool:
-        self._step()
+    def _should_continue(self) -> bool:
+        self._on_progress()
         return not self._stopping.is_set()
 
     def _find_baseline(self) -> str | None:
@@ -72,7 +72,7 @@ class ReportDuty:
         if name is None:
             return None
         try:
-            return find_reported(self._engine, name).name
+            return find_reported_run(self._engine, name).name
         except RunError as error:
             log.warning("report_without_baseline", code=error.code, detail=error.detail)
             return None
@@ -82,11 +82,11 @@ def write_under_lease(
     engine: Engine,
     settings: Settings,
     lease: ReportLease,
-    choices: Choices,
+    options: ReportOptions,
     *,
-    remark: Remark,
-    step: Callable[[int, int], object] = lambda _done, _total: None,
-    goes_on: Callable[[], bool] = lambda: True,
+    on_warning: OnWarning,
+    on_progress: Callable[[int, int], object] = lambda _done, _total: None,
+    should_continue: Callable[[], bool] = lambda: True,
 ) -> str:
     """The first page's address. Raises as `write_report`; the report is owed again then."""
     lost = Event()
@@ -95,24 +95,26 @@ def write_under_lease(
         if not renew_report(engine, lease, lease_s=settings.lease_s):
             lost.set()
 
-    place = Place(Storage(settings).overlays, lease.prefix)
+    destination = Destination(Storage(settings).overlays, lease.prefix)
     renewing = Periodic("report", renew, every_s=settings.lease_s / 3)
     try:
         address = write_report(
             engine,
             settings,
             lease.run_name,
-            place,
-            choices,
-            remark=remark,
-            step=step,
-            goes_on=lambda: goes_on() and not lost.is_set(),
+            destination,
+            options,
+            on_warning=on_warning,
+            on_progress=on_progress,
+            should_continue=lambda: should_continue() and not lost.is_set(),
         )
         finish_report(engine, lease, out=address)
     except BaseException as error:
         # Neither a service that is away nor a stop is an attempt that failed.
         counted = isinstance(error, Exception) and not isinstance(error, ServiceError)
-        return_report(engine, lease, again_after_s=settings.resend_after_s if goes_on() else 0.0, counted=counted)
+        return_report(
+            engine, lease, again_after_s=settings.resend_after_s if should_continue() else 0.0, counted=counted
+        )
         raise
     finally:
         renewing.stop()

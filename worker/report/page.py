@@ -18,10 +18,10 @@ from worker.core.vocabulary import NEAR, REFERABLE_FROM, Eye, Flag, Grade, Revie
 from worker.imaging.steps.overlay import colour_table
 from worker.model.densenet_layout import EVERY_OUTPUT
 from worker.model.ordinal import tell_explained
-from worker.report.columns import Columns
+from worker.report.columns import FilterColumns
 from worker.report.patients import ATTENTION, Patient
-from worker.report.remedies import way_out
-from worker.report.rows import BEING_READ
+from worker.report.remedies import find_remedy
+from worker.report.rows import UNDER_REVIEW
 from worker.report.summary import ReportedRun, Summary
 
 WORDS = {
@@ -50,7 +50,7 @@ class PageContent:
     urgent: Sequence[Patient]
     urgent_count: int
     patients: int
-    columns: Columns
+    columns: FilterColumns
     patient_columns: tuple[str, str, str]
     next_steps: Mapping[str, str]
     generation: str
@@ -74,7 +74,7 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         lstrip_blocks=True,
     )
     environment.filters["moment"] = lambda at: f"{at:%Y-%m-%d %H:%M} UTC"
-    environment.filters["commands"] = mark_commands
+    environment.filters["commands"] = format_commands
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["percent"] = lambda fraction: f"{100 * fraction:.1f}"
     environment.filters["rate"] = _rate
@@ -88,31 +88,31 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         script_hash=_hash(script),
         version=__version__,
         settings=settings,
-        span=say_span,
+        time_range=format_time_range,
         words={int(grade): word for grade, word in WORDS.items()},
         eyes=_eyes(content.columns),
         referable_from=int(REFERABLE_FROM),
         attention=ATTENTION,
-        way_out=way_out,
+        find_remedy=find_remedy,
         explained=tell_explained(
             EVERY_OUTPUT if content.run.manifest is None else content.run.manifest.explained_outputs
         ),
         near=NEAR,
         ungradable=str(Status.UNGRADABLE),
-        being_read=BEING_READ,
-        finished=content.summary.readings.get(Review.READ, 0) + content.summary.readings.get(Review.ARBITRATED, 0),
+        under_review=UNDER_REVIEW,
+        finished=content.summary.reviews.get(Review.READ, 0) + content.summary.reviews.get(Review.ARBITRATED, 0),
     )
     return text.encode()
 
 
-def say_span(began: datetime, ended: datetime) -> str:
+def format_time_range(began: datetime, ended: datetime) -> str:
     """Both moments, the day and the time once where they are the same."""
     if f"{began:%F %R}" == f"{ended:%F %R}":
         return f"{began:%F %R} UTC"
     return f"{began:%F %R} to {ended:{'%R' if began.date() == ended.date() else '%F %R'}} UTC"
 
 
-def mark_commands(sentence: str) -> Markup:
+def format_commands(sentence: str) -> Markup:
     """What stands between backticks as code."""
     parts = [escape(part) for part in sentence.split("`")]
     return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
@@ -139,7 +139,7 @@ def _about(content: PageContent) -> dict[str, Any]:
     }
 
 
-def _eyes(columns: Columns) -> dict[str, str]:
+def _eyes(columns: FilterColumns) -> dict[str, str]:
     """Headings of the eyes that the run has, by their words."""
     present = set(columns.eye)
     return {str(eye): words for eye, words in EYES.items() if eye[0] in present}

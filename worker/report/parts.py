@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from worker.report.destination import Place
+from worker.report.destination import Destination
 
 
 class Parts:
-    """Keeps the parts until they are more than a page should hold, and writes them to their place from then on."""
+    """Holds parts up to `within_page_bytes` for embedding in the page; beyond that, writes each one to a file."""
 
-    def __init__(self, place: Place, generation: str, *, within_page_bytes: int) -> None:
-        self._place = place
+    def __init__(self, destination: Destination, generation: str, *, within_page_bytes: int) -> None:
+        self._destination = destination
         self.generation = generation
         """Written into each part: a page shows none of another report's."""
         self._within_page_bytes = within_page_bytes
@@ -42,6 +42,6 @@ class Parts:
     def _write(self) -> None:
         for name, text in self._kept.items():
             file = f"{name}.js"
-            self._place.write(file, f'fundusPart("{name}","{self.generation}",{text});\n'.encode("ascii"))
+            self._destination.write(file, f'fundusPart("{name}","{self.generation}",{text});\n'.encode("ascii"))
             self.files.append(file)
         self._kept.clear()

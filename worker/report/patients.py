@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Eye
-from worker.report.snapshot import Spool
+from worker.report.snapshot import Snapshot
 
 ATTENTION = "attention"
 READING = "reading"
@@ -37,7 +37,7 @@ _STEPS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 class EyeOutcome:
     """`rank`, `file` and `status` are of the image that decides; `grade`: None where none could be graded.
 
-    `being_read`: people have begun to read a photograph of the eye, and have not finished.
+    `under_review`: people have begun to read a photograph of the eye, and have not finished.
     """
 
     eye: Eye
@@ -46,7 +46,7 @@ class EyeOutcome:
     rank: int
     file: str
     photographs: int
-    being_read: bool
+    under_review: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +57,34 @@ class Patient:
     eyes: tuple[EyeOutcome, ...]
     grade: int | None
     needs_attention: bool
-    being_read: bool
+    under_review: bool
 
     @property
     def outcomes(self) -> tuple[str, ...]:
         """The keys of what to do next."""
         grade = () if self.grade is None else (str(self.grade),)
-        return (*grade, *((ATTENTION,) if self.needs_attention else ()), *((READING,) if self.being_read else ()))
+        return (*grade, *((ATTENTION,) if self.needs_attention else ()), *((READING,) if self.under_review else ()))
 
 
-def read_patients(spool: Spool, first: int, last: int) -> Iterator[Patient]:
+def read_patients(snapshot: Snapshot, first: int, last: int) -> Iterator[Patient]:
     """Those of these numbers, both included: the referable first, then those who need attention, then the others.
 
     Who is referable by the model and waits for readers stands among the referable.
     Images that are not settled, or were cancelled, tell nothing and are left out.
     """
-    found = spool.ask(
-        "SELECT number, patients.grade, attention, patients.being_read, patient_id, eyes.eye, images.grade, status,"
-        " rank, uri, photographs, eyes.being_read FROM patients JOIN eyes USING (who) JOIN images ON rank = worst"
+    found = snapshot.ask(
+        "SELECT number, patients.grade, attention, patients.under_review, patient_id, eyes.eye, images.grade, status,"
+        " rank, uri, photographs, eyes.under_review FROM patients JOIN eyes USING (who) JOIN images ON rank = worst"
         " WHERE number BETWEEN ? AND ? ORDER BY number",
         first,
         last,
     )
     for (_, grade, attention, waits), rows in groupby(found, key=lambda row: row[:4]):
         eyes = []
-        for patient_id, eye, eye_grade, status, rank, uri, photographs, being_read in (row[4:] for row in rows):
+        for patient_id, eye, eye_grade, status, rank, uri, photographs, under_review in (row[4:] for row in rows):
             who = patient_id or None
             file = uri.rpartition("/")[2]
-            eyes.append(EyeOutcome(Eye(eye), eye_grade, status, rank, file, photographs, bool(being_read)))
+            eyes.append(EyeOutcome(Eye(eye), eye_grade, status, rank, file, photographs, bool(under_review)))
         eyes.sort(key=lambda outcome: list(Eye).index(outcome.eye))
         yield Patient(who, tuple(eyes), grade, bool(attention), bool(waits))
 

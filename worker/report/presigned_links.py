@@ -4,7 +4,7 @@ import json
 import re
 
 from worker.core.errors import RunError
-from worker.report.destination import Place
+from worker.report.destination import Destination
 
 INDEX = "index.html"
 LINKED = "linked.html"
@@ -12,14 +12,14 @@ LINKED = "linked.html"
 _ADDRESSES = re.compile(rb'(<script type="application/json" id="addresses">)\{\}(</script>)')
 
 
-def link_report(place: Place, *, seconds: int) -> str:
+def link_report(destination: Destination, *, seconds: int) -> str:
     """An address of the report for a browser without credentials. Raises RunError when there is no report."""
-    files = place.written_before()
+    files = destination.list_files()
     if INDEX not in files:
-        raise RunError(f"no report at {place.uri(INDEX)}: `fundus report RUN` writes it")
-    addresses = {name: place.store.link(place.prefix + name, seconds=seconds) for name in sorted(files)}
+        raise RunError(f"no report at {destination.uri(INDEX)}: `fundus report RUN` writes it")
+    addresses = {name: destination.store.link(destination.prefix + name, seconds=seconds) for name in sorted(files)}
     # An ampersand needs no escape in a script element, and JSON has no `<` of its own.
     text = json.dumps(addresses).replace("<", "\\u003c").encode()
-    page = place.store.get(place.prefix + INDEX)
-    place.write(LINKED, _ADDRESSES.sub(lambda found: found[1] + text + found[2], page))
-    return place.store.link(place.prefix + LINKED, seconds=seconds)
+    page = destination.store.get(destination.prefix + INDEX)
+    destination.write(LINKED, _ADDRESSES.sub(lambda found: found[1] + text + found[2], page))
+    return destination.store.link(destination.prefix + LINKED, seconds=seconds)

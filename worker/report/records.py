@@ -5,21 +5,21 @@ from dataclasses import asdict
 from typing import Any
 
 from worker.core.vocabulary import Review
-from worker.report.columns import Thresholds, is_unsure
+from worker.report.columns import Thresholds, is_low_confidence
 from worker.report.patients import Patient
-from worker.report.pictures import Pictures
-from worker.report.rows import Row
+from worker.report.rows import ReportRow
+from worker.report.thumbnails import Thumbnails
 
-Drawn = Pictures | str | None
+ThumbnailResult = Thumbnails | str | None
 """The pictures, or a sentence on why there are none, or None where none were asked for."""
 
 
-def image_record(row: Row, drawn: Drawn, thresholds: Thresholds) -> dict[str, Any]:
+def build_image_record(row: ReportRow, drawn: ThumbnailResult, thresholds: Thresholds) -> dict[str, Any]:
     """JSON types; `chances` are P(grade >= 1) to P(grade >= 4) in percent, `pictures` photograph, enhanced, colours.
 
     `reading`: what the model had said and who decided what, None where nobody has begun to read.
     """
-    pictures = drawn if isinstance(drawn, Pictures) else None
+    pictures = drawn if isinstance(drawn, Thumbnails) else None
     shown = None if pictures is None else [pictures.photograph, pictures.enhanced, pictures.colours]
     return {
         "rank": row.rank,
@@ -31,7 +31,7 @@ def image_record(row: Row, drawn: Drawn, thresholds: Thresholds) -> dict[str, An
         "status": row.status,
         "grade": row.grade,
         "chances": None if row.outputs is None else [round(100 * output, 1) for output in row.outputs[1:]],
-        "unsure": is_unsure(row, thresholds),
+        "unsure": is_low_confidence(row, thresholds),
         "flags": row.flags.split(",") if row.flags else [],
         "code": row.error_code if row.grade is None else None,
         "detail": row.error_detail if row.grade is None else None,
@@ -41,7 +41,7 @@ def image_record(row: Row, drawn: Drawn, thresholds: Thresholds) -> dict[str, An
     }
 
 
-def _reading(row: Row) -> dict[str, Any]:
+def _reading(row: ReportRow) -> dict[str, Any]:
     return {
         "state": row.review,
         "model": row.model_status if row.model_grade is None else row.model_grade,
@@ -49,13 +49,13 @@ def _reading(row: Row) -> dict[str, Any]:
     }
 
 
-def patient_record(patient: Patient) -> dict[str, Any]:
+def build_patient_record(patient: Patient) -> dict[str, Any]:
     """JSON types."""
     return {
         "id": patient.patient_id,
         "grade": patient.grade,
         "attention": patient.needs_attention,
-        "waits": patient.being_read,
+        "waits": patient.under_review,
         "steps": patient.outcomes,
         "eyes": [
             {
@@ -65,7 +65,7 @@ def patient_record(patient: Patient) -> dict[str, Any]:
                 "rank": outcome.rank,
                 "file": outcome.file,
                 "photographs": outcome.photographs,
-                "waits": outcome.being_read,
+                "waits": outcome.under_review,
             }
             for outcome in patient.eyes
         ],

@@ -5,7 +5,7 @@ from worker.report.snapshot import BY_READER
 RUN = "RUN"
 AGAIN = f"then `fundus resend {RUN} --failed`"
 
-WAYS_OUT = {
+REMEDIES = {
     "no_field": "No round field of view was found: is this a fundus photograph?",
     "field_cut_off": "Too much of the field is outside the picture: photograph the eye again, well centred.",
     "not_a_fundus": "Not the colours or edges of a fundus photograph: is it another kind of picture?",
@@ -29,6 +29,6 @@ WAYS_OUT = {
 DEFAULT = "See the worker's log."
 
 
-def way_out(code: str, run: str) -> str:
+def find_remedy(code: str, run: str) -> str:
     """One sentence for people, with commands of that run between backticks."""
-    return WAYS_OUT.get(code, DEFAULT).replace(f" {RUN} ", f" {run} ")
+    return REMEDIES.get(code, DEFAULT).replace(f" {RUN} ", f" {run} ")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from worker.core.vocabulary import Eye, Review, Status
-from worker.report.rows import BEING_READ, COLUMNS, Row, parse_decisions
+from worker.report.rows import COLUMNS, UNDER_REVIEW, ReportRow, parse_decisions
 
 BY_READER = "ungradable_by_reader"
 """Stands where an error's code would."""
@@ -19,7 +19,7 @@ _ROW = (
     " decisions, flags, error_code, error_detail, saliency, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4"
 )
 _STATUSES = (
-    Status.GRADED, BEING_READ, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED, Status.QUEUED, Status.CANCELLED,
+    Status.GRADED, UNDER_REVIEW, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED, Status.QUEUED, Status.CANCELLED,
 )  # fmt: skip
 """In the order of a report."""
 _MADE = (*COLUMNS, "model_status", "model_grade", "urgency")
@@ -31,8 +31,8 @@ ALTER TABLE loaded ADD COLUMN model_status;
 ALTER TABLE loaded ADD COLUMN model_grade;
 ALTER TABLE loaded ADD COLUMN urgency;
 UPDATE loaded SET model_status = status, model_grade = grade, urgency = grade;
-UPDATE loaded SET status = '{BEING_READ}', grade = NULL, error_code = NULL, error_detail = NULL,
-    urgency = nullif(max(coalesce(grade, -1), coalesce(worst_said, -1)), -1)
+UPDATE loaded SET status = '{UNDER_REVIEW}', grade = NULL, error_code = NULL, error_detail = NULL,
+    urgency = nullif(max(coalesce(grade, -1), coalesce(worst_decision, -1)), -1)
     WHERE review IN ('half_read', 'disputed');
 UPDATE loaded SET grade = final_grade, urgency = final_grade, status = iif(final_grade IS NULL, 'ungradable', 'graded'),
     error_code = iif(final_grade IS NULL, '{BY_READER}', NULL), error_detail = NULL
@@ -46,19 +46,19 @@ DROP TABLE loaded;
 CREATE TABLE eyes AS
     SELECT coalesce('patient ' || nullif(patient_id, ''), 'image ' || image_id) AS who, eye,
         coalesce(min(iif(grade IS NULL, NULL, rank)), min(rank)) AS worst, min(rank) AS first,
-        max(urgency) AS urgency, max(status = '{BEING_READ}') AS being_read, count(*) AS photographs
+        max(urgency) AS urgency, max(status = '{UNDER_REVIEW}') AS under_review, count(*) AS photographs
     FROM images WHERE status NOT IN ('queued', 'cancelled') GROUP BY who, eye;
-CREATE TABLE patients (number INTEGER PRIMARY KEY, who, grade, attention, being_read);
-INSERT INTO patients (who, grade, attention, being_read)
-    SELECT who, max(grade), max(grade IS NULL AND NOT being_read), max(being_read)
+CREATE TABLE patients (number INTEGER PRIMARY KEY, who, grade, attention, under_review);
+INSERT INTO patients (who, grade, attention, under_review)
+    SELECT who, max(grade), max(grade IS NULL AND NOT under_review), max(under_review)
     FROM eyes JOIN images ON rank = worst GROUP BY who
-    ORDER BY CASE WHEN max(eyes.urgency) >= 2 THEN 0 WHEN max(grade IS NULL OR being_read) THEN 1 ELSE 2 END,
+    ORDER BY CASE WHEN max(eyes.urgency) >= 2 THEN 0 WHEN max(grade IS NULL OR under_review) THEN 1 ELSE 2 END,
     min(first);
 CREATE INDEX eyes_who ON eyes (who);
 """  # noqa: S608 - names of our own
 
 
-class Spool:
+class Snapshot:
     """Tables `images` by rank, `eyes` by their worst image, `patients` by number, the most urgent first, from 1."""
 
     def __init__(self, pages: Iterable[list[dict[str, Any]]]) -> None:
@@ -95,7 +95,7 @@ class Spool:
         """The one number of a query."""
         return int(self._connection.execute(query, values).fetchone()[0])
 
-    def rows(self, first: int, last: int) -> list[Row]:
+    def rows(self, first: int, last: int) -> list[ReportRow]:
         """The images of these ranks, both included."""
         found = self.ask(f"SELECT {_ROW} FROM images WHERE rank BETWEEN ? AND ? ORDER BY rank", first, last)  # noqa: S608 - names of our own
         return [_row(*values) for values in found]
@@ -108,11 +108,11 @@ class Spool:
         return digest.hexdigest()[:16]
 
 
-def _row(*values: Any) -> Row:
+def _row(*values: Any) -> ReportRow:
     *plain, saliency, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 = values
     rank, image_id, uri, sha256, patient_id, eye, reference, *outcome, flags, code, detail = plain
     status, grade, model_status, model_grade, review, decisions = outcome
-    return Row(
+    return ReportRow(
         rank=rank,
         image_id=image_id,
         uri=uri,

@@ -13,9 +13,9 @@ from worker.ledger.final_grades import with_final_grades
 from worker.ledger.schema import gradings, models, runs
 from worker.model.bundle.ensemble import AnyManifest, parse_manifest
 from worker.model.densenet_layout import HALF, Thresholds
-from worker.report.snapshot import Spool
+from worker.report.snapshot import Snapshot
 
-PACE_BINS = 60
+THROUGHPUT_BINS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Summary:
     """Counts of a run. Statuses and grades are final, but for `by_model_grade`.
 
     `shares` are fractions of the graded images; `errors` counts by status and code; `confusion` by reference and grade,
-    None for what has no grade; `readings` images that people have begun to read, of which `changed` ended otherwise
-    than the model said; `pace` images settled in each of equal spans from `began` to `ended`.
+    None for what has no grade; `reviews` images that people have begun to read, of which `changed` ended otherwise
+    than the model said; `throughput` images settled in each of equal spans from `began` to `ended`.
     """
 
     images: int
@@ -55,20 +55,20 @@ class Summary:
     by_model_grade: dict[Grade, int]
     shares: dict[Grade, float]
     referable: int
-    readings: dict[Review, int]
+    reviews: dict[Review, int]
     changed: int
     errors: dict[tuple[str, str], int]
     confusion: dict[tuple[int, int | None], int]
     patients: int
     patients_referable: int
     patients_attention: int
-    patients_being_read: int
+    patients_under_review: int
     began: datetime | None
     ended: datetime | None
-    pace: tuple[int, ...]
+    throughput: tuple[int, ...]
 
 
-def find_reported(engine: Engine, name: str) -> ReportedRun:
+def find_reported_run(engine: Engine, name: str) -> ReportedRun:
     """Raises RunError when there is no such run."""
     columns = [
         "run_id", "name", "kind", "state", "queue", "source", "chunk_size", "created_at", "finished_at", "model_id",
@@ -86,7 +86,7 @@ def find_reported(engine: Engine, name: str) -> ReportedRun:
     return ReportedRun(**row._asdict() | {"manifest": manifest})
 
 
-def count_grades(engine: Engine, run_id: int) -> dict[Grade, float]:
+def read_grade_shares(engine: Engine, run_id: int) -> dict[Grade, float]:
     """Fractions of the graded images of another run by their final grades, to lay beside this one's."""
     final = with_final_grades(select(gradings.c.image_id).where(gradings.c.run_id == run_id)).subquery()
     query = select(final.c.final_grade, func.count()).group_by(final.c.final_grade)
@@ -95,32 +95,32 @@ def count_grades(engine: Engine, run_id: int) -> dict[Grade, float]:
     return _shares({grade: counts.get(grade, 0) for grade in Grade})
 
 
-def summarise(spool: Spool) -> Summary:
+def summarise(snapshot: Snapshot) -> Summary:
     """Count everything once."""
-    grades = _by_grade(spool, "grade")
-    ((began, ended),) = spool.ask("SELECT min(settled_at), max(settled_at) FROM images")
+    grades = _by_grade(snapshot, "grade")
+    ((began, ended),) = snapshot.ask("SELECT min(settled_at), max(settled_at) FROM images")
     named = "who LIKE 'patient %'"
     return Summary(
-        images=spool.count("SELECT count(*) FROM images"),
-        by_status=dict(spool.ask("SELECT status, count(*) FROM images GROUP BY status ORDER BY min(rank)")),
+        images=snapshot.count("SELECT count(*) FROM images"),
+        by_status=dict(snapshot.ask("SELECT status, count(*) FROM images GROUP BY status ORDER BY min(rank)")),
         by_grade=grades,
-        by_model_grade=_by_grade(spool, "model_grade"),
+        by_model_grade=_by_grade(snapshot, "model_grade"),
         shares=_shares(grades),
         referable=sum(count for grade, count in grades.items() if grade >= REFERABLE_FROM),
-        readings={
+        reviews={
             Review(state): count
-            for state, count in spool.ask(
+            for state, count in snapshot.ask(
                 "SELECT review, count(*) FROM images WHERE review <> ? GROUP BY review", Review.UNREAD
             )
         },
-        changed=spool.count(
+        changed=snapshot.count(
             "SELECT count(*) FROM images WHERE review IN (?, ?) AND grade IS NOT model_grade",
             Review.READ,
             Review.ARBITRATED,
         ),
         errors={
             (status, code): count
-            for status, code, count in spool.ask(
+            for status, code, count in snapshot.ask(
                 "SELECT status, error_code, count(*) AS images FROM images WHERE error_code IS NOT NULL AND status <> ?"
                 " GROUP BY status, error_code ORDER BY images DESC, error_code",
                 Status.QUEUED,
@@ -128,27 +128,27 @@ def summarise(spool: Spool) -> Summary:
         },
         confusion={
             (reference, grade): count
-            for reference, grade, count in spool.ask(
+            for reference, grade, count in snapshot.ask(
                 "SELECT reference_grade, grade, count(*) FROM images WHERE reference_grade IS NOT NULL"
                 " GROUP BY reference_grade, grade"
             )
         },
-        patients=spool.count(f"SELECT count(*) FROM patients WHERE {named}"),  # noqa: S608 - words of our own
-        patients_referable=spool.count(
+        patients=snapshot.count(f"SELECT count(*) FROM patients WHERE {named}"),  # noqa: S608 - words of our own
+        patients_referable=snapshot.count(
             f"SELECT count(*) FROM patients WHERE {named} AND grade >= ?",  # noqa: S608
             int(REFERABLE_FROM),
         ),
-        patients_attention=spool.count(f"SELECT count(*) FROM patients WHERE {named} AND attention"),  # noqa: S608
-        patients_being_read=spool.count(f"SELECT count(*) FROM patients WHERE {named} AND being_read"),  # noqa: S608
+        patients_attention=snapshot.count(f"SELECT count(*) FROM patients WHERE {named} AND attention"),  # noqa: S608
+        patients_under_review=snapshot.count(f"SELECT count(*) FROM patients WHERE {named} AND under_review"),  # noqa: S608
         began=_moment(began),
         ended=_moment(ended),
-        pace=_pace(spool, began, ended),
+        throughput=_measure_throughput(snapshot, began, ended),
     )
 
 
-def _by_grade(spool: Spool, column: str) -> dict[Grade, int]:
+def _by_grade(snapshot: Snapshot, column: str) -> dict[Grade, int]:
     query = f"SELECT {column}, count(*) FROM images WHERE {column} IS NOT NULL GROUP BY {column}"  # noqa: S608 - of our own
-    counts = dict(spool.ask(query))
+    counts = dict(snapshot.ask(query))
     return {grade: counts.get(grade, 0) for grade in Grade}
 
 
@@ -161,14 +161,14 @@ def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def _pace(spool: Spool, began: float | None, ended: float | None) -> tuple[int, ...]:
-    """Of at most PACE_BINS spans of equal length."""
+def _measure_throughput(snapshot: Snapshot, began: float | None, ended: float | None) -> tuple[int, ...]:
+    """Of at most THROUGHPUT_BINS spans of equal length."""
     if began is None or ended is None:
         return ()
     length = ended - began
-    bins = min(PACE_BINS, max(1, int(length)))
+    bins = min(THROUGHPUT_BINS, max(1, int(length)))
     counts = dict(
-        spool.ask(
+        snapshot.ask(
             "SELECT min(CAST((settled_at - ?) / ? * ? AS INTEGER), ? - 1) AS bin, count(*) FROM images"
             " WHERE settled_at IS NOT NULL GROUP BY bin",
             began, length or 1.0, bins, bins,

@@ -9,10 +9,10 @@ from worker.core.storage.object_store import ObjectStore
 from worker.ledger.export import write_rows
 from worker.ledger.export_formats import Format
 from worker.ledger.runs import find_run
-from worker.report.destination import Place
+from worker.report.destination import Destination
 
 
-def write_tables(engine: Engine, run_name: str, overlays: ObjectStore, place: Place) -> list[str]:
+def write_tables(engine: Engine, run_name: str, overlays: ObjectStore, destination: Destination) -> list[str]:
     """The names written, one row an image each. Raises DatabaseError and StorageError."""
     run = find_run(engine, run_name)
     names = []
@@ -21,6 +21,6 @@ def write_tables(engine: Engine, run_name: str, overlays: ObjectStore, place: Pl
             name = f"results.{fmt}"
             file = Path(folder) / name
             write_rows(engine, overlays, run, fmt, file)
-            place.write_file(name, file)
+            destination.write_file(name, file)
             names.append(name)
     return names

@@ -7,7 +7,7 @@ import numpy as np
 
 from worker.core.vocabulary import Eye, Status
 from worker.ledger.schema import OUTPUTS
-from worker.report.snapshot import Spool
+from worker.report.snapshot import Snapshot
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -44,7 +44,7 @@ def row(
         "review": "unread",
         "final_grade": grade,
         "decisions": None,
-        "worst_said": None,
+        "worst_decision": None,
         **values,
     }
 
@@ -54,5 +54,5 @@ def read(row: dict[str, Any], final: int | None, review: str = "read") -> dict[s
     return row | {"review": review, "final_grade": final}
 
 
-def spool(*rows: dict[str, Any]) -> Spool:
-    return Spool([list(rows)])
+def make_snapshot(*rows: dict[str, Any]) -> Snapshot:
+    return Snapshot([list(rows)])

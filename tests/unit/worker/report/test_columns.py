@@ -1,27 +1,27 @@
-"""One character an image tells the page's filters what the spool holds."""
+"""One character an image tells the page's filters what the snapshot holds."""
 
-from tests.unit.worker.report.report_rows import read, row, spool
-from worker.report.columns import read_columns
+from tests.unit.worker.report.report_rows import make_snapshot, read, row
+from worker.report.columns import read_filter_columns
 
 THRESHOLDS = (0.5,) * 5
 NEAR_3 = {"p_ge4": 0.45}
 
 
 def test_each_image_has_its_character_in_the_order_of_urgency() -> None:
-    with spool(
+    with make_snapshot(
         row("a", 4, eye="right", reference_grade=3),
         row("b", 0, eye="left", flags="no_evidence"),
         row("c", None, error_code="too_dark"),
         row("d", None),
     ) as rows:
-        found = read_columns(rows, THRESHOLDS)
+        found = read_filter_columns(rows, THRESHOLDS)
     assert (found.outcome, found.eye, found.reference, found.unsure) == ("40uu", "rluu", "3---", "0100")
     assert [found.codes[int(sign)] for sign in found.code[2:]] == ["too_dark", "blurred"]
     assert found.reading == ""
 
 
 def test_reading_is_told_and_what_people_decided_need_not_be_looked_at_twice() -> None:
-    with spool(
+    with make_snapshot(
         read(row("a", 4, **NEAR_3), 4),
         read(row("b", 3, **NEAR_3), None, "disputed"),
         read(row("c", 0, **NEAR_3), 2, "arbitrated"),
@@ -30,7 +30,7 @@ def test_reading_is_told_and_what_people_decided_need_not_be_looked_at_twice() -
         read(row("f", None), None),
         read(row("g", 2), None),
     ) as rows:
-        found = read_columns(rows, THRESHOLDS)
+        found = read_filter_columns(rows, THRESHOLDS)
     assert found.outcome == "4r2r0uu"
     assert found.reading == "sdch-cs"
     assert found.unsure == "0101100"

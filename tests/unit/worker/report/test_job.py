@@ -15,7 +15,7 @@ from worker.core.storage.object_store import ObjectStore, Storage
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.report_leases import owe_report
 from worker.ledger.schema import reports
-from worker.report.job import ReportDuty
+from worker.report.job import ReportJob
 
 
 @pytest.fixture
@@ -40,41 +40,41 @@ def test_report_lies_beside_the_overlays_in_both_stores(
     engine: Engine, run: int, store: ObjectStore, make_settings: Callable[..., Settings]
 ) -> None:
     settings = make_settings(report_baseline="a-run-that-is-not-there")
-    assert ReportDuty(engine, settings).write(run)
+    assert ReportJob(engine, settings).write(run)
     assert b"<!doctype html>" in Storage(settings).overlays.get("night/report/index.html")
     assert json.loads(store.get("night/report/summary.json"))["images"] == 3
     assert store.get("night/report/results.csv").count(b"\n") == 4
     assert store.get("night/report/results.parquet").startswith(b"PAR1")
     assert (row(engine).prefix, row(engine).due_at) == ("night/report/", None)  # type: ignore[attr-defined]
-    assert not ReportDuty(engine, settings).write(run)
+    assert not ReportJob(engine, settings).write(run)
 
 
 def test_worker_that_stops_leaves_the_report_to_another_at_once(
     engine: Engine, run: int, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
-    duty = ReportDuty(engine, make_settings())
+    duty = ReportJob(engine, make_settings())
     with write_transaction(engine) as connection:
         connection.execute(update(reports).values(attempts=1))
     duty.stop()
     assert not duty.write(run)
     assert (row(engine).attempts, row(engine).lease_token, row(engine).written_at) == (1, None, None)  # type: ignore[attr-defined]
-    assert ReportDuty(engine, make_settings()).write(run)
+    assert ReportJob(engine, make_settings()).write(run)
 
 
 def test_store_that_is_away_puts_it_off(engine: Engine, run: int, make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     place = Path(unquote(urlsplit(settings.storage_url).path))
     place.write_text("a file where the folder should be")
-    assert not ReportDuty(engine, settings).write(run)
+    assert not ReportJob(engine, settings).write(run)
     assert row(engine).attempts == 0  # type: ignore[attr-defined]
     place.unlink()
-    assert ReportDuty(engine, settings).write(run)
+    assert ReportJob(engine, settings).write(run)
 
 
 def test_fault_of_ours_is_an_attempt(engine: Engine, run: int, make_settings: Callable[..., Settings]) -> None:
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("UPDATE gradings SET status = 'failed', settled_at = 'no moment'")
-    assert not ReportDuty(engine, make_settings()).write(run)
+    assert not ReportJob(engine, make_settings()).write(run)
     assert row(engine).attempts == 1  # type: ignore[attr-defined]
 
 
@@ -82,4 +82,4 @@ def test_sentences_that_cannot_be_read_stop_the_worker(
     engine: Engine, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="cannot read"):
-        ReportDuty(engine, make_settings(report_next_steps=tmp_path / "none.json"))
+        ReportJob(engine, make_settings(report_next_steps=tmp_path / "none.json"))

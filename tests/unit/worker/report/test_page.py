@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.report.page import mark_commands, say_span
+from worker.report.page import format_commands, format_time_range
 
 EVENING = datetime(2026, 11, 22, 20, 1, 7, tzinfo=UTC)
 
@@ -16,9 +16,9 @@ EVENING = datetime(2026, 11, 22, 20, 1, 7, tzinfo=UTC)
     ],
 )
 def test_span_names_day_and_time_once_where_they_are_the_same(ended: datetime, words: str) -> None:
-    assert say_span(EVENING, ended) == words
+    assert format_time_range(EVENING, ended) == words
 
 
 def test_commands_are_code_and_all_else_is_text() -> None:
-    marked = mark_commands("Put <it> there, then `fundus resend <b> --failed`.")
+    marked = format_commands("Put <it> there, then `fundus resend <b> --failed`.")
     assert marked == "Put &lt;it&gt; there, then <code>fundus resend &lt;b&gt; --failed</code>."

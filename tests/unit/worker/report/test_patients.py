@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.worker.report.report_rows import read, row, spool
+from tests.unit.worker.report.report_rows import make_snapshot, read, row
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Eye, Status
 from worker.report.patients import ATTENTION, NEXT_STEPS, READING, Patient, read_next_steps, read_patients
@@ -12,13 +12,13 @@ from worker.report.patients import ATTENTION, NEXT_STEPS, READING, Patient, read
 RIGHT, LEFT = Eye.RIGHT, Eye.LEFT
 
 
-def judge(*rows: dict[str, Any]) -> list[Patient]:
-    with spool(*rows) as spooled:
-        return list(read_patients(spooled, 1, 100))
+def find_patients(*rows: dict[str, Any]) -> list[Patient]:
+    with make_snapshot(*rows) as snapshot:
+        return list(read_patients(snapshot, 1, 100))
 
 
 def test_eye_is_as_bad_as_its_worst_photograph_and_patient_as_the_worse_eye() -> None:
-    (patient,) = judge(
+    (patient,) = find_patients(
         row("a", 0, patient="p", eye=RIGHT),
         row("b", 2, patient="p", eye=RIGHT),
         row("c", 1, patient="p", eye=LEFT),
@@ -31,18 +31,20 @@ def test_eye_is_as_bad_as_its_worst_photograph_and_patient_as_the_worse_eye() ->
 
 
 def test_ungradable_photograph_does_not_hide_a_gradable_one_of_the_eye() -> None:
-    (patient,) = judge(row("a", None, patient="p", eye=RIGHT), row("b", 0, patient="p", eye=RIGHT))
+    (patient,) = find_patients(row("a", None, patient="p", eye=RIGHT), row("b", 0, patient="p", eye=RIGHT))
     assert (patient.grade, patient.needs_attention, patient.eyes[0].file) == (0, False, "b.jpg")
 
 
 @pytest.mark.parametrize("status", [Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED])
-def test_eye_without_a_gradable_photograph_needs_attention_beside_a_healthy_one(status: Status) -> None:
-    (patient,) = judge(row("a", None, patient="p", eye=RIGHT, status=status), row("b", 0, patient="p", eye=LEFT))
+def test_eye_without_a_gradable_photograph_needs_attention_whatever_the_other_eye_shows(status: Status) -> None:
+    (patient,) = find_patients(
+        row("a", None, patient="p", eye=RIGHT, status=status), row("b", 0, patient="p", eye=LEFT)
+    )
     assert (patient.grade, patient.needs_attention, patient.outcomes) == (0, True, ("0", ATTENTION))
 
 
 def test_most_urgent_patient_comes_first() -> None:
-    patients = judge(
+    patients = find_patients(
         row("healthy", 0, patient="1"),
         row("unseen", None, patient="2"),
         row("moderate", 2, patient="3"),
@@ -56,7 +58,7 @@ def test_most_urgent_patient_comes_first() -> None:
 
 
 def test_word_of_a_person_decides_and_not_the_models() -> None:
-    patients = judge(
+    patients = find_patients(
         read(row("overcalled", 4, patient="1"), 0),
         read(row("missed", 0, patient="2"), 3),
         read(row("seen after all", None, patient="3"), 2),
@@ -73,7 +75,7 @@ def test_word_of_a_person_decides_and_not_the_models() -> None:
 
 @pytest.mark.parametrize("review", ["half_read", "disputed"])
 def test_image_that_people_still_read_has_no_grade_and_stands_where_the_models_puts_it(review: str) -> None:
-    patients = judge(
+    patients = find_patients(
         row("unseen", None, patient="1"),
         read(row("severe", 3, patient="2"), None, review),
         row("moderate", 2, patient="3"),
@@ -91,32 +93,35 @@ def test_image_that_people_still_read_has_no_grade_and_stands_where_the_models_p
 
 
 def test_image_on_which_readers_differ_is_as_urgent_as_the_worse_of_them() -> None:
-    patients = judge(
+    patients = find_patients(
         row("moderate", 2, patient="1"),
-        read(row("disputed", 0, patient="2", worst_said=3), None, "disputed"),
-        read(row("unseen", None, patient="3", worst_said=4), None, "disputed"),
+        read(row("disputed", 0, patient="2", worst_decision=3), None, "disputed"),
+        read(row("unseen", None, patient="3", worst_decision=4), None, "disputed"),
     )
     assert [patient.patient_id for patient in patients] == ["3", "2", "1"]
 
 
 def test_photograph_being_read_does_not_hide_the_grade_of_another_of_the_eye() -> None:
-    (patient,) = judge(
+    (patient,) = find_patients(
         read(row("a", 4, patient="p", eye=RIGHT), None, "disputed"),
         row("b", 2, patient="p", eye=RIGHT),
         row("c", 0, patient="p", eye=LEFT),
     )
-    assert [(eye.grade, eye.file, eye.being_read) for eye in patient.eyes] == [(2, "b.jpg", True), (0, "c.jpg", False)]
+    assert [(eye.grade, eye.file, eye.under_review) for eye in patient.eyes] == [
+        (2, "b.jpg", True),
+        (0, "c.jpg", False),
+    ]
     assert (patient.grade, patient.outcomes) == (2, ("2", READING))
 
 
 def test_images_that_name_no_patient_stand_alone() -> None:
-    patients = judge(row("a", 2), row("b", 2), row("c", 1, patient="a"), row("d", 0, patient=""))
+    patients = find_patients(row("a", 2), row("b", 2), row("c", 1, patient="a"), row("d", 0, patient=""))
     found = [(patient.patient_id, len(patient.eyes)) for patient in patients]
     assert found == [(None, 1), (None, 1), ("a", 1), (None, 1)]
 
 
 def test_images_that_are_not_settled_tell_nothing() -> None:
-    assert judge(row("a", None, status=Status.QUEUED), row("b", None, status=Status.CANCELLED)) == []
+    assert find_patients(row("a", None, status=Status.QUEUED), row("b", None, status=Status.CANCELLED)) == []
 
 
 def test_sentences_of_the_programme_replace_the_shipped_ones(tmp_path: Path) -> None:

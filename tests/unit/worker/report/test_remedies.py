@@ -2,7 +2,7 @@ import pytest
 
 from worker.core.errors import ImageError, ModelError
 from worker.imaging.steps.gradability import LIMITS
-from worker.report.remedies import DEFAULT, way_out
+from worker.report.remedies import DEFAULT, find_remedy
 
 CODES = {
     "no_field",
@@ -16,9 +16,9 @@ CODES = {
 
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_every_code_of_an_image_says_what_to_do(code: str) -> None:
-    assert way_out(code, "night") != DEFAULT
+    assert find_remedy(code, "night") != DEFAULT
 
 
 def test_command_is_of_the_run_itself() -> None:
-    assert way_out("attempts_exhausted", "night").endswith("then `fundus resend night --quarantined`.")
-    assert way_out("image_missing", "night").endswith("then `fundus resend night --failed`.")
+    assert find_remedy("attempts_exhausted", "night").endswith("then `fundus resend night --quarantined`.")
+    assert find_remedy("image_missing", "night").endswith("then `fundus resend night --failed`.")

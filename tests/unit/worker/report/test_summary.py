@@ -1,10 +1,10 @@
-from tests.unit.worker.report.report_rows import NOON, read, row, spool
+from tests.unit.worker.report.report_rows import NOON, make_snapshot, read, row
 from worker.core.vocabulary import Grade, Review, Status
 from worker.report.summary import summarise
 
 
 def test_everything_is_counted_once() -> None:
-    with spool(
+    with make_snapshot(
         row("a", 0, patient="p", reference_grade=0),
         row("b", 2, patient="p", seconds=30, reference_grade=0),
         row("c", 4, seconds=119, reference_grade=4),
@@ -24,7 +24,7 @@ def test_everything_is_counted_once() -> None:
 
 
 def test_final_grades_are_counted_and_the_models_beside_them() -> None:
-    with spool(
+    with make_snapshot(
         read(row("a", 4, patient="p", reference_grade=4), 0),
         read(row("b", 2, patient="q"), 2),
         read(row("c", None, patient="r"), 3, "arbitrated"),
@@ -39,26 +39,26 @@ def test_final_grades_are_counted_and_the_models_beside_them() -> None:
     assert found.by_model_grade == {Grade(number): 1 for number in range(5)}
     assert found.errors == {("ungradable", "ungradable_by_reader"): 1}
     assert found.confusion == {(4, 0): 1}
-    assert found.readings == {Review.READ: 3, Review.ARBITRATED: 1, Review.DISPUTED: 1, Review.HALF_READ: 1}
+    assert found.reviews == {Review.READ: 3, Review.ARBITRATED: 1, Review.DISPUTED: 1, Review.HALF_READ: 1}
     assert found.changed == 3
     assert (found.referable, found.patients_referable) == (2, 2)
-    assert (found.patients_attention, found.patients_being_read) == (1, 2)
+    assert (found.patients_attention, found.patients_under_review) == (1, 2)
 
 
-def test_pace_is_images_in_spans_of_equal_length() -> None:
-    with spool(*(row(str(number), seconds=number) for number in range(121))) as rows:
-        pace = summarise(rows).pace
-    assert len(pace) == 60
-    assert pace == (2,) * 59 + (3,)
+def test_throughput_is_images_in_spans_of_equal_length() -> None:
+    with make_snapshot(*(row(str(number), seconds=number) for number in range(121))) as rows:
+        throughput = summarise(rows).throughput
+    assert len(throughput) == 60
+    assert throughput == (2,) * 59 + (3,)
 
 
 def test_run_whose_images_were_settled_at_once_has_one_span() -> None:
-    with spool(row("a"), row("b")) as rows:
-        assert summarise(rows).pace == (2,)
+    with make_snapshot(row("a"), row("b")) as rows:
+        assert summarise(rows).throughput == (2,)
 
 
 def test_run_without_images_is_a_report_too() -> None:
-    with spool() as rows:
+    with make_snapshot() as rows:
         found = summarise(rows)
-    assert (found.images, found.referable, found.pace, found.began) == (0, 0, (), None)
+    assert (found.images, found.referable, found.throughput, found.began) == (0, 0, (), None)
     assert set(found.shares.values()) == {0.0}

@@ -28,10 +28,10 @@ from worker.ledger.runs import Run
 from worker.ledger.schema import models, runs
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 from worker.model.bundle.ensemble import EnsembleManifest, Member, View
-from worker.report import writer as report_writing
-from worker.report.destination import folder_place
+from worker.report import writer as report_writer
+from worker.report.destination import folder_destination
 from worker.report.patients import NEXT_STEPS
-from worker.report.writer import Choices, ReportStopped, write_report
+from worker.report.writer import ReportOptions, ReportStopped, write_report
 
 SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
 MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
@@ -73,7 +73,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def report(
-    ledger: Ledger, run: str, out: Path, goes_on: Callable[[], bool] = lambda: True, **choices: object
+    ledger: Ledger, run: str, out: Path, should_continue: Callable[[], bool] = lambda: True, **choices: object
 ) -> list[str]:
     """Write it; the remarks."""
     remarks: list[str] = []
@@ -82,10 +82,10 @@ def report(
         ledger.engine,
         ledger.settings,
         run,
-        folder_place(out),
-        Choices(**defaults | choices),  # type: ignore[arg-type]
-        remark=remarks.append,
-        goes_on=goes_on,
+        folder_destination(out),
+        ReportOptions(**defaults | choices),  # type: ignore[arg-type]
+        on_warning=remarks.append,
+        should_continue=should_continue,
     )
     assert index == (out / "index.html").as_uri()
     files = json.loads((out / "summary.json").read_text())["files"]
@@ -233,9 +233,9 @@ def test_tables_are_those_of_the_export(ledger: Ledger, out: Path) -> None:
 def test_large_report_is_cut_into_parts_in_the_order_of_urgency(
     ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_writing, "IMAGES_PER_PART", 2)
-    monkeypatch.setattr(report_writing, "PATIENTS_PER_PART", 3)
-    monkeypatch.setattr(report_writing, "WITHIN_PAGE_BYTES", 0)
+    monkeypatch.setattr(report_writer, "IMAGES_PER_PART", 2)
+    monkeypatch.setattr(report_writer, "PATIENTS_PER_PART", 3)
+    monkeypatch.setattr(report_writer, "WITHIN_PAGE_BYTES", 0)
     names = [f"i{number}" for number in range(7)]
     ledger.fill("july", references(*names), {name: number % 5 for number, name in enumerate(names)})
     report(ledger, "july", out, pictures=False)
@@ -249,7 +249,7 @@ def test_large_report_is_cut_into_parts_in_the_order_of_urgency(
 def test_large_run_has_pictures_of_referable_images_unless_asked(
     ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_writing, "ALL_PICTURES_UP_TO", 1)
+    monkeypatch.setattr(report_writer, "ALL_PICTURES_UP_TO", 1)
     uris = {name: (SAMPLES / f"{name}.jpg").as_uri() for name in ("IDRiD_008", "IDRiD_138")}
     ledger.fill("july", [Reference(uri, name) for name, uri in uris.items()], {"IDRiD_008": 4, "IDRiD_138": 0})
     for asked, shown in ((False, [True, False]), (True, [True, True])):
@@ -271,7 +271,7 @@ def test_same_content_is_the_same_files_and_an_old_report_leaves_nothing(
 ) -> None:
     ledger.fill("july", references("a", "b"), {"a": 0, "b": 1})
     with monkeypatch.context() as patch:
-        patch.setattr(report_writing, "WITHIN_PAGE_BYTES", 0)
+        patch.setattr(report_writer, "WITHIN_PAGE_BYTES", 0)
         report(ledger, "july", out, pictures=False)
     assert (out / "images-1.js").exists()
     written = []
@@ -285,7 +285,7 @@ def test_same_content_is_the_same_files_and_an_old_report_leaves_nothing(
 def test_report_that_is_stopped_leaves_no_page(ledger: Ledger, out: Path) -> None:
     ledger.fill("july", references("a"), {"a": 0})
     with pytest.raises(ReportStopped):
-        report(ledger, "july", out, goes_on=lambda: False)
+        report(ledger, "july", out, should_continue=lambda: False)
     assert not out.exists()
 
 

@@ -19,20 +19,20 @@ from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_s
 from worker.imaging.steps.overlay import render_colours
 from worker.imaging.steps.prepare import prepare_stack_entry
 from worker.imaging.steps.thumbnail import encode_thumbnail
-from worker.report.rows import Row
+from worker.report.rows import ReportRow
 
 PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY = 448, 56
 ENHANCED_PX, ENHANCED_QUALITY = 160, 40
 COLOURS_PX, COLOURS_QUALITY = 48, 60
 """The colours are smooth: a browser draws them over the photograph as large as it is."""
-SERVICE_FAULTS = 20
+MAX_CONSECUTIVE_SERVICE_ERRORS = 20
 """In a row; then the source is taken to be away, and the rest of the report goes without pictures."""
 
-Remark = Callable[[str], object]
+OnWarning = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class Thumbnails:
     """WebP files of one image; `colours` is None where nothing in the photograph speaks for the grade.
 
     `enhanced` is None where the network never saw the photograph: it could not be graded.
@@ -43,13 +43,13 @@ class Pictures:
     colours: bytes | None
 
 
-class PictureMaker:
+class ThumbnailRenderer:
     """Draws the images of one part at a time, so that memory holds no more than these."""
 
-    def __init__(self, recipe: Recipe, settings: Settings, remark: Remark) -> None:
+    def __init__(self, recipe: Recipe, settings: Settings, on_warning: OnWarning) -> None:
         self._recipe = recipe
         self._settings = settings.model_copy(update={"overlay_size_px": PHOTOGRAPH_PX})
-        self._remark = remark
+        self._on_warning = on_warning
         self._storage = Storage(settings, connections=settings.transfer_threads)
         self._threads = ThreadPoolExecutor(settings.transfer_threads, thread_name_prefix="report")
         self._pools: dict[bool, DecoderPool] = {}
@@ -63,15 +63,15 @@ class PictureMaker:
         for pool in self._pools.values():
             pool.close()
 
-    def draw(self, rows: Iterable[Row]) -> dict[int, Pictures | str]:
-        """By rank; for one that can't be had any more, a sentence that says why, which is a remark, too.
+    def draw(self, rows: Iterable[ReportRow]) -> dict[int, Thumbnails | str]:
+        """By rank; for one that can't be had any more, a sentence that says why, which is a on_warning, too.
 
         Raises ServiceError when no decoder comes up.
         """
         started = [(row, self._threads.submit(self._prepare, row, self._pool(row))) for row in rows]
         return {row.rank: self._encode(row, prepared) for row, prepared in started}
 
-    def _pool(self, row: Row) -> DecoderPool:
+    def _pool(self, row: ReportRow) -> DecoderPool:
         """One that refuses what cannot be graded, or, for what was refused already, one that draws it for people."""
         graded = row.model_status == Status.GRADED
         if graded not in self._pools:
@@ -79,10 +79,10 @@ class PictureMaker:
             self._pools[graded] = DecoderPool(self._recipe, self._settings, program=program)
         return self._pools[graded]
 
-    def _prepare(self, row: Row, pool: DecoderPool) -> Prepared:
+    def _prepare(self, row: ReportRow, pool: DecoderPool) -> Prepared:
         settings = self._settings
-        if self._faults >= SERVICE_FAULTS:
-            raise ServiceError(f"the source was away {SERVICE_FAULTS} times in a row")
+        if self._faults >= MAX_CONSECUTIVE_SERVICE_ERRORS:
+            raise ServiceError(f"the source was away {MAX_CONSECUTIVE_SERVICE_ERRORS} times in a row")
         if is_stack_entry(row.uri):
             entry = fetch_stack_entry(self._storage, row.uri, max_bytes=settings.max_image_bytes)
             return prepare_stack_entry(entry, recipe=self._recipe, overlay_size_px=settings.overlay_size_px)
@@ -90,29 +90,29 @@ class PictureMaker:
             fetch_photograph(self._storage, row.uri, max_bytes=settings.max_image_bytes, sha256=row.sha256)
         ).result()
 
-    def _encode(self, row: Row, prepared: Future[Prepared]) -> Pictures | str:
+    def _encode(self, row: ReportRow, prepared: Future[Prepared]) -> Thumbnails | str:
         try:
             made = prepared.result()
         except (ImageError, Ungradable, ServiceError) as error:
             if isinstance(error, ServiceError):
                 self._faults += 1
-            self._remark(f"{row.image_id} has no picture in the report: {error.detail}")
+            self._on_warning(f"{row.image_id} has no picture in the report: {error.detail}")
             return error.detail
         self._faults = 0
         photograph = encode_thumbnail(made.canvas, PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY)
         if row.model_status != Status.GRADED:
-            return Pictures(photograph, None, None)
+            return Thumbnails(photograph, None, None)
         saliency = read_saliency(row)
         enhanced = made.enhanced if made.enhanced.dtype == np.uint8 else np.rint(made.enhanced * 255)
         colours = render_colours(made, saliency, self._settings.overlay_colours) if saliency.any() else None
-        return Pictures(
+        return Thumbnails(
             photograph,
             encode_thumbnail(np.asarray(enhanced, np.uint8), ENHANCED_PX, ENHANCED_QUALITY),
             None if colours is None else encode_thumbnail(colours, COLOURS_PX, COLOURS_QUALITY),
         )
 
 
-def read_saliency(row: Row) -> NDArray[np.float32]:
+def read_saliency(row: ReportRow) -> NDArray[np.float32]:
     """float32 (h, w), square as every shipped network's is; zero everywhere where the row has none."""
     flat = np.frombuffer(row.saliency or bytes(2), np.float16).astype(np.float32)
     side = int(np.sqrt(flat.size))
