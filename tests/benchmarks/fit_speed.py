@@ -40,7 +40,7 @@ def time_steps(precision: str, size: int, batch_size: int, steps: int, threads: 
     import tensorflow as tf
 
     from worker.training.plan import DEFAULT_RECIPE, Plan
-    from worker.training.trainer import Learner
+    from worker.training.trainer import Trainer
 
     recipe = DEFAULT_RECIPE.model_copy(update={"input_size_px": size})
     plan = Plan.model_validate(
@@ -52,14 +52,14 @@ def time_steps(precision: str, size: int, batch_size: int, steps: int, threads: 
             "threads": threads,
         }
     )
-    learner = Learner(plan, 1000, None)
-    pictures = tf.constant(np.random.default_rng(0).integers(0, 255, (batch_size, size, size, 3), np.uint8))
+    trainer = Trainer(plan, 1000, None)
+    images = tf.constant(np.random.default_rng(0).integers(0, 255, (batch_size, size, size, 3), np.uint8))
     grades = tf.constant(np.arange(batch_size) % 5)
     for _ in range(WARM_UP):
-        learner.learn(pictures, grades)
+        trainer.train_step(images, grades)
     started = time.monotonic()
     for _ in range(steps):
-        learner.learn(pictures, grades)
+        trainer.train_step(images, grades)
     return steps * batch_size / (time.monotonic() - started)
 
 

@@ -48,11 +48,11 @@ def card(
     from worker.model.engines.factory import make_engine
     from worker.model_card.held_out_grading import judge_manifest
     from worker.model_card.page import write_card
-    from worker.training.lineage import trace_ancestry
+    from worker.training.lineage import trace_lineage
 
     settings, messages = read_settings(), Console(stderr=True, highlight=False)
     loaded = load_model(bundle)
-    ancestry = trace_ancestry(bundle, loaded)
+    lineage = trace_lineage(bundle, loaded)
     engine = make_engine(settings.engine, loaded)
     manifests = {"Validation": validation, "External": external}
     given = {name: path for name, path in manifests.items() if path is not None}
@@ -69,7 +69,7 @@ def card(
                 name,
                 path,
                 engine,
-                ancestry,
+                lineage,
                 settings,
                 remark=remark,
                 step=lambda: progress.advance(task),

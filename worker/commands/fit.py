@@ -15,7 +15,7 @@ from worker.core.settings import read_settings
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import Manifest, describe_invalid, load_bundle
 from worker.training.examples import hash_file, read_examples
-from worker.training.lineage import trace_ancestry
+from worker.training.lineage import trace_lineage
 from worker.training.plan import Plan
 from worker.training.precision import choose_precision
 
@@ -106,15 +106,15 @@ def fit(
     """
     # TensorFlow, scikit-learn and Matplotlib are loaded by this command alone.
     from worker.training.experiment import (
-        CONTRADICTED_FILE,
-        LEFT_OUT_FILE,
-        gather_pictures,
-        list_amiss,
-        make_bundle,
-        open_folder,
-        set_apart,
+        EXCLUDED_FILE,
+        LABEL_CONFLICTS_FILE,
+        fit_bundle,
+        load_or_prepare,
+        open_fit_folder,
+        split_dataset,
+        write_data_issues,
     )
-    from worker.training.fit import Watch
+    from worker.training.fit import FitCallbacks
     from worker.training.initialisation import choose_backbone, make_recipe
     from worker.training.trainer import limit_threads
 
@@ -158,7 +158,7 @@ def fit(
         )
     except ValidationError as error:
         raise UsageError(describe_invalid(error)) from error
-    ancestry = trace_ancestry(init, initial)
+    lineage = trace_lineage(init, initial)
 
     def remark(sentence: str) -> None:
         messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
@@ -168,42 +168,40 @@ def fit(
 
     with progress_bar(messages) as progress:
         examples = read_examples(manifest, settings, remark)
-        open_folder(out, plan, resume=resume)
+        open_fit_folder(out, plan, resume=resume)
         preparing = progress.add_task("preparing", total=len(examples))
 
         def prepared(left_out: int) -> None:
             progress.update(preparing, advance=1, errors=f"{left_out:,} left out" if left_out else "")
 
-        pictures = gather_pictures(examples, out, plan, settings, prepared)
-        contradicted = list_amiss(pictures, out)
-        if pictures.index.left_out:
-            remark(
-                f"{len(pictures.index.left_out):,} photographs cannot be learnt from; {out / LEFT_OUT_FILE} says why"
-            )
+        dataset = load_or_prepare(examples, out, plan, settings, prepared)
+        contradicted = write_data_issues(dataset, out)
+        if dataset.index.left_out:
+            remark(f"{len(dataset.index.left_out):,} photographs cannot be learnt from; {out / EXCLUDED_FILE} says why")
         if contradicted:
             remark(
                 f"{len(contradicted):,} photographs have another grade where their pixels come again; "
-                f"{out / CONTRADICTED_FILE} lists them"
+                f"{out / LABEL_CONFLICTS_FILE} lists them"
             )
-        validation = set_apart(pictures, plan)
+        validation = split_dataset(dataset, plan)
         progress.remove_task(preparing)
         training = progress.add_task("fitting", total=None)
 
         def begun(done: int, most: int) -> None:
             progress.reset(training, completed=done, total=most)
 
-        made = make_bundle(
+        made = fit_bundle(
             plan,
-            pictures,
+            dataset,
             validation,
             out,
             draft,
             initial=initial,
-            ancestry=ancestry,
+            lineage=lineage,
             resume=resume,
             half_kernels=half,
             checkpoint_every_s=checkpoint_every,
-            watch=Watch(begun, lambda _loss: progress.advance(training, batch_size), told),
+            callbacks=FitCallbacks(begun, lambda _loss: progress.advance(training, batch_size), told),
         )
     if made.fit is not None and made.fit.validation_seen != "no":
         remark(f"the weights of {init} may have learnt from the validation pictures: the figures prove nothing")

@@ -14,9 +14,9 @@ from worker.evaluation.document import Evaluation, evaluate
 from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
 from worker.model.engines.protocol import Engine
 from worker.model.ordinal import decode_outputs
-from worker.training.dataset import LeftOut, hash_pixels, prepare_each
+from worker.training.dataset import ExcludedImage, hash_pixels, prepare_examples
 from worker.training.examples import Example, hash_file, read_examples
-from worker.training.lineage import Ancestry
+from worker.training.lineage import Lineage
 from worker.training.split import HASH_DIGITS
 
 BATCH = 16
@@ -41,7 +41,7 @@ def judge_manifest(
     name: str,
     manifest: Path,
     engine: Engine,
-    ancestry: Ancestry,
+    lineage: Lineage,
     settings: Settings,
     *,
     remark: Callable[[str], None],
@@ -55,12 +55,14 @@ def judge_manifest(
     model = engine.bundle
     waiting: list[tuple[Example, Enhanced]] = []
     graded: list[tuple[Example, Prediction]] = []
-    refused: list[tuple[Example, LeftOut]] = []
+    refused: list[tuple[Example, ExcludedImage]] = []
     known = 0
-    for example, prepared in prepare_each(examples, model.recipe, extra_recipes=model.extra_recipes, settings=settings):
-        if isinstance(prepared, LeftOut):
+    for example, prepared in prepare_examples(
+        examples, model.recipe, extra_recipes=model.extra_recipes, settings=settings
+    ):
+        if isinstance(prepared, ExcludedImage):
             refused.append((example, prepared))
-        elif _is_known(hash_pixels(prepared), ancestry):
+        elif _is_known(hash_pixels(prepared), lineage):
             known += 1
         else:
             waiting.append((example, prepared.for_model))
@@ -80,7 +82,7 @@ def judge_manifest(
     return Judged(
         name=name,
         manifest_sha256=hash_file(manifest),
-        learnt_from=None if ancestry.trained_on is None else known,
+        learnt_from=None if lineage.trained_on is None else known,
         images=images,
         evaluation=evaluate(run, images, {}, resamples=1000, seed=0, step=lambda: None),
     )
@@ -93,7 +95,7 @@ def _grade(engine: Engine, some: Sequence[tuple[Example, Enhanced]]) -> list[tup
 
 def _label(
     graded: Sequence[tuple[Example, Prediction]],
-    refused: Sequence[tuple[Example, LeftOut]],
+    refused: Sequence[tuple[Example, ExcludedImage]],
     thresholds: Sequence[float],
 ) -> Labelled:
     """The new pictures as graded, and those that no worker would have graded as what they would have become."""
@@ -117,5 +119,5 @@ def _label(
     )
 
 
-def _is_known(pixels: str, ancestry: Ancestry) -> bool:
-    return ancestry.trained_on is not None and pixels[:HASH_DIGITS] in ancestry.trained_on
+def _is_known(pixels: str, lineage: Lineage) -> bool:
+    return lineage.trained_on is not None and pixels[:HASH_DIGITS] in lineage.trained_on

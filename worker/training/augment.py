@@ -34,16 +34,16 @@ _BENDS = (5, 14)
 """Of a band across the side, at most."""
 
 
-def augment(pictures: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+def augment(images: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     """Each picture changed at random in all these ways, uint8 (N, S, S, 3) to the same.
 
     seed: int (2,); the same seed gives the same pictures. What a turn lets in from outside is the recipe's `outside`,
     and the recipe's circle is cut again.
     """
-    size_px, count = recipe.input_size_px, tf.shape(pictures)[0]
+    size_px, count = recipe.input_size_px, tf.shape(images)[0]
     seeds = tf.unstack(tf.random.split(seed, 5))
     turned = tf.raw_ops.ImageProjectiveTransformV3(
-        images=pictures,
+        images=images,
         transforms=_transforms(count, seeds[0], size_px),
         output_shape=[size_px, size_px],
         interpolation="BILINEAR",
@@ -103,12 +103,12 @@ def _reflexes(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
     return tf.where(there < REFLEX_SHARE, MAX_REFLEX * strength * reflex * colour, 0.0)
 
 
-def _blur(pictures: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+def _blur(images: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
     """Mix each picture with itself blurred by two means of 3 x 3, a standard deviation of 1.15 pixels."""
-    blurred = pictures
+    blurred = images
     for _ in range(2):
         blurred = tf.nn.avg_pool2d(blurred, 3, 1, "SAME")
-    return pictures + share * (blurred - pictures)
+    return images + share * (blurred - images)
 
 
 def _contrast(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from worker.training.augment import augment
 from worker.training.plan import Plan
 
-PREPARED_AHEAD = 2
+PREFETCH_BATCHES = 2
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 """Pictures uint8 (N, S, S, 3), grades int64 (N,)."""
@@ -35,8 +35,8 @@ def augmented_batches(
     )
     batches = tf.data.Dataset.from_generator(raw, output_signature=signature)
     batches = batches.map(
-        lambda pictures, of_grade, seed: (augment(pictures, seed, plan.recipe), of_grade),
+        lambda images, of_grade, seed: (augment(images, seed, plan.recipe), of_grade),
         num_parallel_calls=1,
         deterministic=True,
     )
-    yield from batches.prefetch(PREPARED_AHEAD)
+    yield from batches.prefetch(PREFETCH_BATCHES)

@@ -17,14 +17,14 @@ from worker.imaging.recipe import Recipe
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.training.examples import Example
 
-CANVAS_PX = 512
+HASH_CANVAS_PX = 512
 """Pixels are compared on the field at this size, whatever the model's."""
 INDEX_FILE, PIXELS_FILE = "pictures.json", "pictures.npy"
-AHEAD = 64
+READ_AHEAD = 64
 """Photographs that are read while others are decoded."""
 
 
-class LeftOut(BaseModel):
+class ExcludedImage(BaseModel):
     """A photograph that no worker would have graded, and why; it is not learnt from."""
 
     model_config = ConfigDict(frozen=True)
@@ -36,7 +36,7 @@ class LeftOut(BaseModel):
     detail: str
 
 
-class Index(BaseModel):
+class DatasetIndex(BaseModel):
     """What is known of the prepared pictures, in their order; `left_out` are not among them."""
 
     model_config = ConfigDict(frozen=True)
@@ -47,15 +47,15 @@ class Index(BaseModel):
     grades: list[int]
     patients: list[str | None]
     pixel_hashes: list[str]
-    left_out: list[LeftOut]
+    left_out: list[ExcludedImage]
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class Dataset:
     """Enhanced pictures uint8 (N, S, S, 3), mapped from the file, and their index."""
 
     enhanced: NDArray[np.uint8]
-    index: Index
+    index: DatasetIndex
 
     @property
     def grades(self) -> NDArray[np.int64]:
@@ -63,7 +63,7 @@ class Pictures:
         return np.array(self.index.grades, np.int64)
 
 
-def prepare_pictures(
+def prepare_dataset(
     examples: Sequence[Example],
     folder: Path,
     *,
@@ -71,7 +71,7 @@ def prepare_pictures(
     manifest_sha256: str,
     settings: Settings,
     step: Callable[[int], object],
-) -> Pictures:
+) -> Dataset:
     """All examples through the worker's steps, kept in `folder`; `step` is called after each with the number left out.
 
     What a worker would fail or find ungradable is left out and listed. Raises SourceError where nothing remains.
@@ -82,9 +82,9 @@ def prepare_pictures(
     pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     kept: list[Example] = []
     hashes: list[str] = []
-    left_out: list[LeftOut] = []
-    for example, prepared in prepare_each(examples, recipe, settings=settings):
-        if isinstance(prepared, LeftOut):
+    left_out: list[ExcludedImage] = []
+    for example, prepared in prepare_examples(examples, recipe, settings=settings):
+        if isinstance(prepared, ExcludedImage):
             left_out.append(prepared)
         else:
             pixels[len(kept)] = prepared.enhanced
@@ -95,7 +95,7 @@ def prepare_pictures(
     del pixels
     if not kept:
         raise SourceError(f"no photograph can be learnt from; the first: {left_out[0].code}, {left_out[0].detail}")
-    index = Index(
+    index = DatasetIndex(
         recipe=recipe,
         manifest_sha256=manifest_sha256,
         image_ids=[example.image_id for example in kept],
@@ -106,23 +106,25 @@ def prepare_pictures(
     )
     part.rename(folder / PIXELS_FILE)
     write_atomically(folder / INDEX_FILE, index.model_dump_json().encode())
-    return read_pictures(folder)
+    return read_dataset(folder)
 
 
-def prepare_each(
+def prepare_examples(
     examples: Sequence[Example], recipe: Recipe, *, extra_recipes: Sequence[Recipe] = (), settings: Settings
-) -> Iterator[tuple[Example, Prepared | LeftOut]]:
+) -> Iterator[tuple[Example, Prepared | ExcludedImage]]:
     """Each example as the worker would show it to a model of these recipes, or why it would not."""
-    pool = DecoderPool(recipe, settings.model_copy(update={"overlay_size_px": CANVAS_PX}), extra_recipes=extra_recipes)
+    pool = DecoderPool(
+        recipe, settings.model_copy(update={"overlay_size_px": HASH_CANVAS_PX}), extra_recipes=extra_recipes
+    )
     try:
-        for start in range(0, len(examples), AHEAD):
-            some = examples[start : start + AHEAD]
+        for start in range(0, len(examples), READ_AHEAD):
+            some = examples[start : start + READ_AHEAD]
             waiting = [pool.submit(_read(example, settings.max_image_bytes)) for example in some]
             for example, future in zip(some, waiting, strict=True):
                 try:
                     yield example, future.result()
                 except (ImageError, Ungradable) as error:
-                    yield example, _leave_out(example, error)
+                    yield example, _describe_exclusion(example, error)
     finally:
         pool.close()
 
@@ -132,14 +134,14 @@ def hash_pixels(prepared: Prepared) -> str:
     return hashlib.sha256(prepared.canvas.tobytes()).hexdigest()
 
 
-def read_pictures(folder: Path) -> Pictures:
+def read_dataset(folder: Path) -> Dataset:
     """What `prepare_pictures` kept. Raises UsageError when it is not whole."""
     try:
-        index = Index.model_validate_json((folder / INDEX_FILE).read_bytes())
+        index = DatasetIndex.model_validate_json((folder / INDEX_FILE).read_bytes())
         mapped = np.load(folder / PIXELS_FILE, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} holds no prepared pictures: {error}") from error
-    return Pictures(mapped[: len(index.image_ids)], index)
+    return Dataset(mapped[: len(index.image_ids)], index)
 
 
 def _read(example: Example, limit_bytes: int) -> bytes:
@@ -151,6 +153,6 @@ def _read(example: Example, limit_bytes: int) -> bytes:
         raise SourceError(f"cannot read {example.path}: {error.strerror or error}") from error
 
 
-def _leave_out(example: Example, error: ImageError | Ungradable) -> LeftOut:
+def _describe_exclusion(example: Example, error: ImageError | Ungradable) -> ExcludedImage:
     ungradable = isinstance(error, Ungradable)
-    return LeftOut(image_id=example.image_id, ungradable=ungradable, code=error.code, detail=error.detail)
+    return ExcludedImage(image_id=example.image_id, ungradable=ungradable, code=error.code, detail=error.detail)

@@ -19,21 +19,21 @@ from worker.core.vocabulary import Grade
 from worker.model.bundle.bundle import Bundle, Manifest, describe_invalid
 from worker.model.bundle.fit_record import SPLIT_FILE, ByGrade, FitRecord
 from worker.model.bundle.writer import write_bundle
-from worker.training.dataset import INDEX_FILE, LeftOut, Pictures, prepare_pictures, read_pictures
+from worker.training.dataset import INDEX_FILE, Dataset, ExcludedImage, prepare_dataset, read_dataset
 from worker.training.examples import Example
-from worker.training.fit import KAPPA, Fitted, Watch, find_best, fit
-from worker.training.label_conflicts import Contradicted, find_contradicted
-from worker.training.lineage import Ancestry
+from worker.training.fit import KAPPA, FitCallbacks, FitResult, find_best_epoch, fit
+from worker.training.label_conflicts import LabelConflict, find_label_conflicts
+from worker.training.lineage import Lineage
 from worker.training.plan import Plan
 from worker.training.split import split_groups, write_split
 
 PLAN_FILE, BUNDLE_FOLDER, HISTORY_FILE = "plan.json", "bundle", "history.csv"
-LEFT_OUT_FILE, CONTRADICTED_FILE = "left_out.csv", "contradicted.csv"
-RECORDED = (KAPPA, "accuracy", "referable_auc", *(f"recall_grade_{grade:d}" for grade in Grade))
+EXCLUDED_FILE, LABEL_CONFLICTS_FILE = "left_out.csv", "contradicted.csv"
+RECORDED_METRICS = (KAPPA, "accuracy", "referable_auc", *(f"recall_grade_{grade:d}" for grade in Grade))
 LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
 
 
-def open_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
+def open_fit_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
     """Make the fit's folder, or find the one to go on in.
 
     Raises UsageError where a fit is there that was not asked to be resumed, or is one of another plan, or is finished.
@@ -60,31 +60,31 @@ def open_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
         raise UsageError(f"{folder} holds a fit of another plan: {difference}")
 
 
-def gather_pictures(
+def load_or_prepare(
     examples: list[Example], folder: Path, plan: Plan, settings: Settings, step: Callable[[int], object]
-) -> Pictures:
+) -> Dataset:
     """The pictures that an earlier start has prepared, or prepared now; `step` is called after each then."""
     if (folder / INDEX_FILE).exists():
-        return read_pictures(folder)
-    return prepare_pictures(
+        return read_dataset(folder)
+    return prepare_dataset(
         examples, folder, recipe=plan.recipe, manifest_sha256=plan.manifest_sha256, settings=settings, step=step
     )
 
 
-def list_amiss(pictures: Pictures, folder: Path) -> list[Contradicted]:
+def write_data_issues(dataset: Dataset, folder: Path) -> list[LabelConflict]:
     """Write which photographs were left out, and which are graded in two ways; the latter."""
-    contradicted = find_contradicted(pictures.index)
-    _write_list(folder / LEFT_OUT_FILE, LeftOut, pictures.index.left_out)
-    _write_list(folder / CONTRADICTED_FILE, Contradicted, contradicted)
+    contradicted = find_label_conflicts(dataset.index)
+    _write_csv(folder / EXCLUDED_FILE, ExcludedImage, dataset.index.left_out)
+    _write_csv(folder / LABEL_CONFLICTS_FILE, LabelConflict, contradicted)
     return contradicted
 
 
-def set_apart(pictures: Pictures, plan: Plan) -> NDArray[np.bool_]:
+def split_dataset(dataset: Dataset, plan: Plan) -> NDArray[np.bool_]:
     """Which pictures are for validation. Raises SourceError when a part has fewer than two grades."""
-    index = pictures.index
+    index = dataset.index
     validation = split_groups(index.pixel_hashes, index.patients, share=plan.validation_share, seed=plan.seed)
     for part, members in (("validation", validation), ("training", ~validation)):
-        grades = np.unique(pictures.grades[members])
+        grades = np.unique(dataset.grades[members])
         if len(grades) < 2:
             raise SourceError(
                 f"the {part} part has {int(members.sum())} photographs of {len(grades)} grades; two grades are needed: "
@@ -93,40 +93,40 @@ def set_apart(pictures: Pictures, plan: Plan) -> NDArray[np.bool_]:
     return validation
 
 
-def make_bundle(
+def fit_bundle(
     plan: Plan,
-    pictures: Pictures,
+    dataset: Dataset,
     validation: NDArray[np.bool_],
     folder: Path,
     draft: Manifest,
     *,
     initial: Bundle | None,
-    ancestry: Ancestry,
+    lineage: Lineage,
     resume: bool,
     half_kernels: bool,
     checkpoint_every_s: float,
-    watch: Watch,
+    callbacks: FitCallbacks,
 ) -> Manifest:
     """Fit, and write the bundle with its split; the manifest that was written.
 
     draft: what the manifest says apart from the fit and the weights.
     """
-    hashes = pictures.index.pixel_hashes
-    split = write_split(hashes, validation, trained_before=ancestry.trained_on or ())
+    hashes = dataset.index.pixel_hashes
+    split = write_split(hashes, validation, trained_before=lineage.trained_on or ())
     first = None if initial is None else initial.weights
     fitted = fit(
         plan,
-        pictures,
+        dataset,
         validation,
         folder,
         initial=first,
         resume=resume,
         checkpoint_every_s=checkpoint_every_s,
-        watch=watch,
+        callbacks=callbacks,
     )
     write_atomically(folder / HISTORY_FILE, _to_csv(list(fitted.history[0]), fitted.history))
     judges = {pixels for pixels, apart in zip(hashes, validation.tolist(), strict=True) if apart}
-    record = _record(plan, pictures, validation, split, fitted, seen=ancestry.has_seen(judges), ancestry=ancestry)
+    record = _record(plan, dataset, validation, split, fitted, seen=lineage.has_seen(judges), lineage=lineage)
     learnt = draft.training_data or f"{sum(record.training):,} photographs with reference grades"
     whole = draft.model_copy(update={"fit": record, "training_data": learnt, "thresholds": fitted.thresholds})
     return write_bundle(
@@ -136,26 +136,26 @@ def make_bundle(
 
 def _record(
     plan: Plan,
-    pictures: Pictures,
+    dataset: Dataset,
     validation: NDArray[np.bool_],
     split: bytes,
-    fitted: Fitted,
+    fitted: FitResult,
     *,
     seen: Literal["no", "yes", "unknown"],
-    ancestry: Ancestry,
+    lineage: Lineage,
 ) -> FitRecord:
     return FitRecord(
         manifest_sha256=plan.manifest_sha256,
         split_sha256=hashlib.sha256(split).hexdigest(),
-        training=_count(pictures.grades[~validation]),
-        validation=_count(pictures.grades[validation]),
-        left_out=len(pictures.index.left_out),
+        training=_count(dataset.grades[~validation]),
+        validation=_count(dataset.grades[validation]),
+        left_out=len(dataset.index.left_out),
         initial_model_id=plan.initial_model_id,
-        ancestry="unknown" if ancestry.trained_on is None else "known",
+        ancestry="unknown" if lineage.trained_on is None else "known",
         validation_seen=seen,
         seed=plan.seed,
         epochs=len(fitted.history),
-        best_epoch=find_best(fitted.history, plan.choose_by),
+        best_epoch=find_best_epoch(fitted.history, plan.choose_by),
         chosen_by=None if plan.choose_by == "kappa" else plan.choose_by,
         thresholds=None if plan.thresholds == "half" else plan.thresholds,
         initial_share=plan.initial_share or None,
@@ -167,7 +167,7 @@ def _record(
         balance=plan.balance,
         precision=plan.precision,
         versions=_versions(),
-        figures={name: fitted.figures[name] for name in RECORDED},
+        figures={name: fitted.figures[name] for name in RECORDED_METRICS},
     )
 
 
@@ -186,7 +186,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _write_list(file: Path, kind: type[BaseModel], entries: Sequence[BaseModel]) -> None:
+def _write_csv(file: Path, kind: type[BaseModel], entries: Sequence[BaseModel]) -> None:
     write_atomically(file, _to_csv(list(kind.model_fields), [entry.model_dump() for entry in entries]))
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from worker.model.network.build import backbone_of
 
 
-class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
     """As Keras's, to rounding, for feature maps (N, h, w, C); whatever else it is asked for, Keras's does."""
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
@@ -37,11 +37,11 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
         return len(inputs.shape) == 4 and self.axis in (-1, 3) and self.variable_dtype == "float32"
 
 
-def fuse(network: keras.Sequential) -> None:
+def fuse_batch_norm(network: keras.Sequential) -> None:
     """Let a network's batch normalization be fused; names, weights and all other layers stay.
 
     Not by Keras's clone: ConvNeXt's layers come out of it without their weights.
     """
     for layer in backbone_of(network).layers:
         if type(layer) is keras.layers.BatchNormalization:
-            layer.__class__ = BatchNormalization
+            layer.__class__ = FusedBatchNormalization

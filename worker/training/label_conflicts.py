@@ -4,11 +4,11 @@ from collections import defaultdict
 
 from pydantic import BaseModel, ConfigDict
 
-from worker.training.dataset import Index
+from worker.training.dataset import DatasetIndex
 from worker.training.split import HASH_DIGITS
 
 
-class Contradicted(BaseModel):
+class LabelConflict(BaseModel):
     """A photograph whose very pixels have another reference grade elsewhere in the manifest."""
 
     model_config = ConfigDict(frozen=True)
@@ -19,14 +19,14 @@ class Contradicted(BaseModel):
     reference_grade: int
 
 
-def find_contradicted(index: Index) -> list[Contradicted]:
+def find_label_conflicts(index: DatasetIndex) -> list[LabelConflict]:
     """All of them; those of one picture stand together, by their grades."""
     grades: dict[str, set[int]] = defaultdict(set)
     for pixels, grade in zip(index.pixel_hashes, index.grades, strict=True):
         grades[pixels].add(grade)
     rows = zip(index.pixel_hashes, index.grades, index.image_ids, strict=True)
     return [
-        Contradicted(pixel_sha256=pixels[:HASH_DIGITS], image_id=image_id, reference_grade=grade)
+        LabelConflict(pixel_sha256=pixels[:HASH_DIGITS], image_id=image_id, reference_grade=grade)
         for pixels, grade, image_id in sorted(rows)
         if len(grades[pixels]) > 1
     ]

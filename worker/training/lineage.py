@@ -9,11 +9,11 @@ from worker.core.errors import ModelError
 from worker.model.bundle.bundle import Bundle, find_bundle
 from worker.model.bundle.ensemble import Model
 from worker.model.bundle.fit_record import SPLIT_FILE
-from worker.training.split import HASH_DIGITS, read_trained_on
+from worker.training.split import HASH_DIGITS, read_training_hashes
 
 
 @dataclass(frozen=True, slots=True)
-class Ancestry:
+class Lineage:
     """`trained_on`: starts of the pixel hashes that the weights learnt from, None where nobody wrote them down."""
 
     trained_on: frozenset[str] | None
@@ -25,24 +25,24 @@ class Ancestry:
         return "yes" if any(pixels[:HASH_DIGITS] in self.trained_on for pixels in validation) else "no"
 
 
-def trace_ancestry(ref: str | None, model: Model | None) -> Ancestry:
+def trace_lineage(ref: str | None, model: Model | None) -> Lineage:
     """Of a bundle that `find_bundle` finds by `ref`; of random weights, which have seen nothing, where there is none.
 
     What any member of an ensemble has learnt from, the ensemble has. Raises ModelError when a split is not the one that
     its manifest promises.
     """
     if ref is None or model is None:
-        return Ancestry(frozenset())
+        return Lineage(frozenset())
     folder = find_bundle(ref)
     if isinstance(model, Bundle):
-        return Ancestry(_read(folder / SPLIT_FILE, model))
+        return Lineage(_read(folder / SPLIT_FILE, model))
     known: set[str] = set()
     for network, name in zip(model.networks, model.manifest.split_files, strict=True):
         learnt = _read(folder / name, network)
         if learnt is None:
-            return Ancestry(None)
+            return Lineage(None)
         known |= learnt
-    return Ancestry(frozenset(known))
+    return Lineage(frozenset(known))
 
 
 def _read(path: Path, network: Bundle) -> frozenset[str] | None:
@@ -56,4 +56,4 @@ def _read(path: Path, network: Bundle) -> frozenset[str] | None:
     sha256 = hashlib.sha256(split).hexdigest()
     if sha256 != record.split_sha256:
         raise ModelError(f"{path}: SHA-256 is {sha256}, model.json promises {record.split_sha256}")
-    return read_trained_on(split)
+    return read_training_hashes(split)

@@ -14,11 +14,11 @@ from worker.model.bundle.bundle import Bundle
 from worker.model.engines.acceptance import Verdict, judge
 from worker.model.engines.openvino_engine import OpenVinoEngine
 from worker.model.engines.openvino_int8 import measure_ranges
-from worker.training.dataset import LeftOut, prepare_each
+from worker.training.dataset import ExcludedImage, prepare_examples
 from worker.training.examples import Example
 
 BATCH = 16
-LEAST = 32
+MIN_IMAGES = 32
 """Photographs of either part."""
 
 
@@ -39,8 +39,8 @@ def quantise(
     order = np.random.default_rng(seed).permutation(len(examples))
     measured, judges = ([examples[index] for index in part] for part in (order[:images], order[images:]))
     for part, some in (("to measure", measured), ("to judge by", judges)):
-        if len(some) < LEAST:
-            raise SourceError(f"{len(some)} photographs {part}, {LEAST} are needed of {len(examples)} in all")
+        if len(some) < MIN_IMAGES:
+            raise SourceError(f"{len(some)} photographs {part}, {MIN_IMAGES} are needed of {len(examples)} in all")
     ranges = measure_ranges(bundle, _batches(bundle, measured, settings, step))
     ready = replace(bundle, ranges=MappingProxyType(ranges))
     engines = OpenVinoEngine(bundle, "f32"), OpenVinoEngine(ready, "int8")
@@ -61,11 +61,11 @@ def _batches(
 ) -> Iterator[list[Enhanced]]:
     """What no worker would grade is left out. Raises SourceError where nothing remains."""
     batch: list[Enhanced] = []
-    left_out: LeftOut | None = None
+    left_out: ExcludedImage | None = None
     none = True
-    for _, prepared in prepare_each(examples, bundle.recipe, settings=settings):
+    for _, prepared in prepare_examples(examples, bundle.recipe, settings=settings):
         step()
-        if isinstance(prepared, LeftOut):
+        if isinstance(prepared, ExcludedImage):
             left_out = prepared
             continue
         batch.append(prepared.enhanced)

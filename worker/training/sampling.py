@@ -16,14 +16,14 @@ def order_epoch(
     present, counts = np.unique(grades, return_counts=True)
     wanted = counts.astype(float) ** balance
     draws = max(len(grades) // batch_size, 1) * batch_size
-    quotas = _round_to(draws, wanted / wanted.sum())
+    quotas = _allocate(draws, wanted / wanted.sum())
     drawn = [
         _draw(np.flatnonzero(grades == grade), quota, random) for grade, quota in zip(present, quotas, strict=True)
     ]
     return random.permutation(np.concatenate(drawn)).reshape(-1, batch_size)
 
 
-def _round_to(total: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
+def _allocate(total: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
     """Whole numbers with this total; the largest remainders are rounded up."""
     exact = shares * total
     whole = np.floor(exact).astype(np.int64)
@@ -32,6 +32,6 @@ def _round_to(total: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
     return whole
 
 
-def _draw(pictures: NDArray[np.int64], quota: int, random: np.random.Generator) -> NDArray[np.int64]:
-    rounds = -(-quota // len(pictures))
-    return np.concatenate([random.permutation(pictures) for _ in range(rounds)] or [pictures[:0]])[:quota]
+def _draw(images: NDArray[np.int64], quota: int, random: np.random.Generator) -> NDArray[np.int64]:
+    rounds = -(-quota // len(images))
+    return np.concatenate([random.permutation(images) for _ in range(rounds)] or [images[:0]])[:quota]

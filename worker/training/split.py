@@ -21,15 +21,15 @@ def split_groups(
 
     patients: None where none is known; such a picture is grouped by its pixels alone.
     """
-    groups = group_pictures(pixel_hashes, patients)
+    groups = group_images(pixel_hashes, patients)
     smallest: dict[int, str] = {}
     for group, pixels in zip(groups.tolist(), pixel_hashes, strict=True):
         smallest[group] = min(pixels, smallest.get(group, pixels))
-    apart = {group: _fraction(seed, pixels) < share for group, pixels in smallest.items()}
+    apart = {group: _uniform(seed, pixels) < share for group, pixels in smallest.items()}
     return np.array([apart[group] for group in groups.tolist()], bool)
 
 
-def group_pictures(pixel_hashes: Sequence[str], patients: Sequence[str | None]) -> NDArray[np.int64]:
+def group_images(pixel_hashes: Sequence[str], patients: Sequence[str | None]) -> NDArray[np.int64]:
     """The number of each picture's group, that of its first member, int (N,); joined through pixels and patients."""
     parents = list(range(len(pixel_hashes)))
 
@@ -61,11 +61,11 @@ def write_split(
     return "\n".join(["pixel_sha256,part", *sorted(rows), ""]).encode()
 
 
-def read_trained_on(split: bytes) -> frozenset[str]:
+def read_training_hashes(split: bytes) -> frozenset[str]:
     """The pixel hashes, as far as they are written, that a split's model was trained on."""
     rows = (line.partition(",") for line in split.decode().splitlines()[1:])
     return frozenset(pixels for pixels, _, part in rows if part == "training")
 
 
-def _fraction(seed: int, pixels: str) -> float:
+def _uniform(seed: int, pixels: str) -> float:
     return int.from_bytes(hashlib.sha256(f"{seed} {pixels}".encode()).digest()[:8]) / 2**64

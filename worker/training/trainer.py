@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from worker.model.densenet_layout import HEAD, OUTPUTS
 from worker.model.network.build import DROPOUT_RATE, assign_weights, backbone_of, build_network, read_weights
-from worker.training.fused_batch_norm import fuse
+from worker.training.fused_batch_norm import fuse_batch_norm
 from worker.training.plan import Plan
 
-JUDGED_AT_ONCE = 32
+PREDICT_BATCH = 32
 
 
-class Learner:
+class Trainer:
     """Holds the variables of a fit; everything random in it follows from the plan's seed and the step's number."""
 
     def __init__(self, plan: Plan, total_steps: int, initial: Mapping[str, NDArray[np.float32]] | None) -> None:
@@ -25,11 +25,11 @@ class Learner:
         tf.config.experimental.enable_op_determinism()
         self._plan = plan
         self._network = _build(plan)
-        fuse(self._network)
+        fuse_batch_norm(self._network)
         if initial is not None:
             assign_weights(self._network, initial)
-        self._average = _build(plan)
-        self._average.set_weights(self._network.get_weights())
+        self._ema = _build(plan)
+        self._ema.set_weights(self._network.get_weights())
         self._optimizer = _make_optimizer(plan, total_steps)
         self._optimizer.build(self._network.trainable_variables)
         self._optimizer.exclude_from_weight_decay(
@@ -37,36 +37,36 @@ class Learner:
         )
         self._steps = tf.Variable(0, dtype=tf.int64)
         side = plan.recipe.input_size_px
-        pictures = tf.TensorSpec((None, side, side, 3), tf.uint8)
-        self._learn = tf.function(
-            self._learn_batch, autograph=False, input_signature=[pictures, tf.TensorSpec((None,), tf.int64)]
+        images = tf.TensorSpec((None, side, side, 3), tf.uint8)
+        self._train = tf.function(
+            self._train_batch, autograph=False, input_signature=[images, tf.TensorSpec((None,), tf.int64)]
         )
-        self._judge = tf.function(self._judge_batch, autograph=False, input_signature=[pictures])
+        self._predict = tf.function(self._predict_batch, autograph=False, input_signature=[images])
 
     @property
     def steps(self) -> int:
         """Batches learnt from."""
         return int(self._steps.numpy())
 
-    def learn(self, pictures: tf.Tensor, grades: tf.Tensor) -> float:
+    def train_step(self, images: tf.Tensor, grades: tf.Tensor) -> float:
         """One step; the loss before it. pictures: uint8 (N, S, S, 3). grades: int64 (N,)."""
-        return float(self._learn(pictures, grades))
+        return float(self._train(images, grades))
 
-    def judge(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Cumulative probabilities of the averaged network, float32 (N, 5)."""
         parts = [
-            self._judge(tf.constant(pictures[start : start + JUDGED_AT_ONCE])).numpy()
-            for start in range(0, len(pictures), JUDGED_AT_ONCE)
+            self._predict(tf.constant(images[start : start + PREDICT_BATCH])).numpy()
+            for start in range(0, len(images), PREDICT_BATCH)
         ]
         return np.concatenate(parts or [np.empty((0, OUTPUTS), np.float32)])
 
-    def assume(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    def set_ema_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """Put these in the place of the moving average, to be judged; the end of the learning."""
-        assign_weights(self._average, weights)
+        assign_weights(self._ema, weights)
 
-    def averaged_weights(self) -> dict[str, NDArray[np.float32]]:
+    def ema_weights(self) -> dict[str, NDArray[np.float32]]:
         """The moving average, by the names of a bundle."""
-        return read_weights(self._average)
+        return read_weights(self._ema)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Every variable; `restore` of it makes the next step what it would have been."""
@@ -80,16 +80,16 @@ class Learner:
     def _variables(self) -> dict[str, tf.Variable]:
         groups = {
             "network": self._network.weights,
-            "average": self._average.weights,
+            "average": self._ema.weights,
             "optimizer": self._optimizer.variables,
         }
         named = {f"{group}/{index}": variable for group, some in groups.items() for index, variable in enumerate(some)}
         return {**named, "steps": self._steps}
 
-    def _learn_batch(self, pictures: tf.Tensor, grades: tf.Tensor) -> tf.Tensor:
+    def _train_batch(self, images: tf.Tensor, grades: tf.Tensor) -> tf.Tensor:
         targets = tf.cast(grades[:, None] >= tf.range(OUTPUTS, dtype=tf.int64), tf.float32)
         with tf.GradientTape() as tape:
-            pooled = _pool(self._network, _to_input(pictures, self._plan), training=True)
+            pooled = _pool(self._network, _to_input(images, self._plan), training=True)
             seed = tf.stack([tf.constant(self._plan.seed, tf.int64), self._steps])
             pooled = tf.nn.experimental.stateless_dropout(pooled, DROPOUT_RATE, seed)
             losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, _logits(self._network, pooled))
@@ -100,15 +100,15 @@ class Learner:
         done = tf.cast(self._steps, tf.float32)
         # At first the average follows closely: it must not remember random weights.
         decay = tf.minimum(self._plan.averaging, (1 + done) / (10 + done))
-        for mean, variable in zip(self._average.weights, self._network.weights, strict=True):
+        for mean, variable in zip(self._ema.weights, self._network.weights, strict=True):
             # EfficientNet's scaling keeps a count, too, which is nothing to average.
             if tf.as_dtype(variable.dtype).is_floating:
                 mean.assign(mean + (1 - decay) * (variable - mean))
         return loss
 
-    def _judge_batch(self, pictures: tf.Tensor) -> tf.Tensor:
-        pooled = _pool(self._average, _to_input(pictures, self._plan), training=False)
-        return tf.sigmoid(_logits(self._average, pooled))
+    def _predict_batch(self, images: tf.Tensor) -> tf.Tensor:
+        pooled = _pool(self._ema, _to_input(images, self._plan), training=False)
+        return tf.sigmoid(_logits(self._ema, pooled))
 
 
 def limit_threads(threads: int | None) -> None:
@@ -145,9 +145,9 @@ def _make_optimizer(plan: Plan, total_steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, global_clipnorm=plan.gradient_norm)
 
 
-def _to_input(pictures: tf.Tensor, plan: Plan) -> tf.Tensor:
+def _to_input(images: tf.Tensor, plan: Plan) -> tf.Tensor:
     low, high = plan.recipe.input_range
-    return tf.cast(pictures, tf.float32) * ((high - low) / 255) + low
+    return tf.cast(images, tf.float32) * ((high - low) / 255) + low
 
 
 def _pool(network: keras.Sequential, images: tf.Tensor, *, training: bool) -> tf.Tensor:

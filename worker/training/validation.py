@@ -12,21 +12,23 @@ from worker.model.densenet_layout import HALF, Thresholds
 from worker.model.ordinal import decode_outputs
 
 
-def judge(
+def validate(
     probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = HALF
 ) -> dict[str, float | None]:
     """All figures by name, and `validation_loss`; None where these pictures cannot tell.
 
     probabilities: float32 (N, 5). grades: reference grades, int (N,).
     """
-    figures = measure(label(probabilities, grades, thresholds), np.ones(len(grades)))
+    figures = measure(to_labelled(probabilities, grades, thresholds), np.ones(len(grades)))
     targets = grades[:, None] >= np.arange(probabilities.shape[1])
     likely = np.clip(np.where(targets, probabilities, 1 - probabilities).astype(np.float64), 1e-7, 1)
     figures["validation_loss"] = float(-np.log(likely).mean())
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
-def label(probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = HALF) -> Labelled:
+def to_labelled(
+    probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = HALF
+) -> Labelled:
     """The pictures as if a run had graded them."""
     count = len(grades)
     nothing = np.full(count, "")

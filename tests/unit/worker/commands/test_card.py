@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.unit.worker.training.eyes import write_eyes
 from worker.commands.model import app
 from worker.core.errors import UsageError
-from worker.training.dataset import read_pictures
+from worker.training.dataset import read_dataset
 
 QUICK = ("--size=32", "--epochs=1", "--batch-size=4", "--validation-share=0.4", "--precision=float32")
 
@@ -103,7 +103,7 @@ def test_ensemble_with_a_member_without_a_record_says_so(folder: Path, tmp_path:
 def test_manifest_that_was_all_learnt_from_is_refused(folder: Path, fitted: Path, tmp_path: Path) -> None:
     split = (fitted / "split.csv").read_text()
     learnt = {line.partition(",")[0] for line in split.splitlines() if line.endswith(",training")}
-    index = read_pictures(fitted.parent).index
+    index = read_dataset(fitted.parent).index
     names = [name for name, pixels in zip(index.image_ids, index.pixel_hashes, strict=True) if pixels[:16] in learnt]
     for name in names:
         shutil.copy(folder / f"{name}.png", tmp_path / f"{name}.png")

@@ -21,8 +21,8 @@ from worker.core.errors import ModelError, SourceError, UsageError
 from worker.model.bundle.bundle import load_bundle
 from worker.model.bundle.weights import parse_weights
 from worker.model.engines.factory import make_engine
-from worker.training.dataset import read_pictures
-from worker.training.split import HASH_DIGITS, read_trained_on
+from worker.training.dataset import read_dataset
+from worker.training.split import HASH_DIGITS, read_training_hashes
 
 QUICK = ("--size=32", "--epochs=2", "--batch-size=4", "--validation-share=0.4", "--precision=float32")
 
@@ -86,7 +86,7 @@ def test_fit_leaves_curves_history_and_what_was_amiss(fitted: tuple[Path, Any]) 
 
 def test_no_patient_and_no_pixels_are_on_both_sides(fitted: tuple[Path, Any]) -> None:
     out, _ = fitted
-    index = read_pictures(out).index
+    index = read_dataset(out).index
     side_of = sides(out / "bundle" / "split.csv")
     assert set(side_of.values()) == {"training", "validation"}
     assert index.pixel_hashes[index.image_ids.index("again")] == index.pixel_hashes[0]
@@ -120,7 +120,7 @@ def test_next_fit_begins_with_the_weights_and_knows_what_they_have_seen(
     )
     assert other["fit"]["validation_seen"] == "yes"
     # A picture of the first fit's training that the second is judged by is in the file twice.
-    first, both = (read_trained_on((fit / "bundle" / "split.csv").read_bytes()) for fit in (out, tmp_path / "c"))
+    first, both = (read_training_hashes((fit / "bundle" / "split.csv").read_bytes()) for fit in (out, tmp_path / "c"))
     assert first
     assert first <= both
 

@@ -15,20 +15,20 @@ RECIPE = DEFAULT_RECIPE.model_copy(update={"input_size_px": SIDE})
 LIMITS = ("MAX_SCALE", "MAX_ASPECT", "MAX_SHIFT", "MAX_CONTRAST", "MAX_TILT", "MAX_COLOUR", "MAX_TINT", "REFLEX_SHARE")
 
 
-def run(pictures: NDArray[np.uint8], seed: int = 0, recipe: Recipe = RECIPE) -> NDArray[np.uint8]:
-    return np.asarray(augment(tf.constant(pictures), tf.constant([0, seed], tf.int64), recipe))
+def run(images: NDArray[np.uint8], seed: int = 0, recipe: Recipe = RECIPE) -> NDArray[np.uint8]:
+    return np.asarray(augment(tf.constant(images), tf.constant([0, seed], tf.int64), recipe))
 
 
 def dots(count: int, x: int, y: int) -> NDArray[np.uint8]:
     """Grey fields with a white dot of 3 x 3 pixels."""
-    pictures = np.full((count, SIDE, SIDE, 3), 128, np.uint8)
-    pictures[:, y - 1 : y + 2, x - 1 : x + 2] = 255
-    return pictures
+    images = np.full((count, SIDE, SIDE, 3), 128, np.uint8)
+    images[:, y - 1 : y + 2, x - 1 : x + 2] = 255
+    return images
 
 
-def places(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+def places(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Where each dot's middle is, (N, 2) as x, y from the field's middle."""
-    weights = np.abs(pictures[..., 1].astype(float) - 128)
+    weights = np.abs(images[..., 1].astype(float) - 128)
     weights /= weights.sum(axis=(1, 2), keepdims=True)
     axis = np.arange(SIDE) - SIDE // 2
     return np.column_stack([(weights * axis[None, None, :]).sum((1, 2)), (weights * axis[None, :, None]).sum((1, 2))])
@@ -106,6 +106,6 @@ def test_recipe_without_a_circle_keeps_its_corners() -> None:
 
 
 def test_same_seed_gives_the_same_pictures_and_another_gives_others() -> None:
-    pictures = np.random.default_rng(0).integers(0, 255, (4, SIDE, SIDE, 3), np.uint8)
-    assert np.array_equal(run(pictures, 5), run(pictures, 5))
-    assert not np.array_equal(run(pictures, 5), run(pictures, 6))
+    images = np.random.default_rng(0).integers(0, 255, (4, SIDE, SIDE, 3), np.uint8)
+    assert np.array_equal(run(images, 5), run(images, 5))
+    assert not np.array_equal(run(images, 5), run(images, 6))

@@ -8,7 +8,7 @@ from tests.unit.worker.training.eyes import write_eyes
 from worker.core.settings import parse_settings
 from worker.imaging.headers.header import Limits
 from worker.imaging.steps.prepare import prepare
-from worker.training.dataset import prepare_pictures, read_pictures
+from worker.training.dataset import prepare_dataset, read_dataset
 from worker.training.examples import read_examples
 from worker.training.plan import DEFAULT_RECIPE
 
@@ -18,7 +18,7 @@ def test_pictures_are_those_of_the_workers_steps_in_the_manifests_order(tmp_path
     manifest = write_eyes(tmp_path, 5)
     (tmp_path / "p0002.png").write_bytes(b"no picture")
     examples = read_examples(manifest, settings, remarks.append)
-    prepare_pictures(
+    prepare_dataset(
         examples,
         tmp_path,
         recipe=DEFAULT_RECIPE,
@@ -26,14 +26,14 @@ def test_pictures_are_those_of_the_workers_steps_in_the_manifests_order(tmp_path
         settings=settings,
         step=steps.append,
     )
-    pictures = read_pictures(tmp_path)
-    assert pictures.index.image_ids == ["p0000", "p0001", "p0003", "p0004"]
-    assert pictures.grades.tolist() == [0, 2, 3, 4]
-    assert pictures.index.patients == ["patient-0", "patient-0", "patient-1", "patient-2"]
-    assert [(entry.image_id, entry.code) for entry in pictures.index.left_out] == [("p0002", "image_format")]
+    dataset = read_dataset(tmp_path)
+    assert dataset.index.image_ids == ["p0000", "p0001", "p0003", "p0004"]
+    assert dataset.grades.tolist() == [0, 2, 3, 4]
+    assert dataset.index.patients == ["patient-0", "patient-0", "patient-1", "patient-2"]
+    assert [(entry.image_id, entry.code) for entry in dataset.index.left_out] == [("p0002", "image_format")]
     assert (len(steps), remarks) == (5, [])
-    assert len(set(pictures.index.pixel_hashes)) == 4
-    for name, enhanced in zip(pictures.index.image_ids, pictures.enhanced, strict=True):
+    assert len(set(dataset.index.pixel_hashes)) == 4
+    for name, enhanced in zip(dataset.index.image_ids, dataset.enhanced, strict=True):
         data = (tmp_path / f"{name}.png").read_bytes()
         served = prepare(
             data, recipe=DEFAULT_RECIPE, overlay_size_px=settings.overlay_size_px, limits=Limits()

@@ -1,13 +1,13 @@
 """Which photographs a manifest grades in two ways."""
 
-from worker.training.dataset import Index
-from worker.training.label_conflicts import find_contradicted
+from worker.training.dataset import DatasetIndex
+from worker.training.label_conflicts import find_label_conflicts
 from worker.training.plan import DEFAULT_RECIPE
 
 
-def index(pixels: list[str], grades: list[int]) -> Index:
+def index(pixels: list[str], grades: list[int]) -> DatasetIndex:
     names = [f"i{number}" for number in range(len(pixels))]
-    return Index(
+    return DatasetIndex(
         recipe=DEFAULT_RECIPE,
         manifest_sha256="0" * 64,
         image_ids=names,
@@ -20,7 +20,7 @@ def index(pixels: list[str], grades: list[int]) -> Index:
 
 def test_same_pixels_with_two_grades_are_told_and_stand_together() -> None:
     twice, agreed, thrice = "b" * 64, "c" * 64, "a" * 64
-    found = find_contradicted(index([twice, thrice, agreed, thrice, twice, agreed, thrice], [2, 4, 3, 1, 1, 3, 1]))
+    found = find_label_conflicts(index([twice, thrice, agreed, thrice, twice, agreed, thrice], [2, 4, 3, 1, 1, 3, 1]))
     assert [(one.pixel_sha256, one.image_id, one.reference_grade) for one in found] == [
         (16 * "a", "i3", 1),
         (16 * "a", "i6", 1),
@@ -31,4 +31,4 @@ def test_same_pixels_with_two_grades_are_told_and_stand_together() -> None:
 
 
 def test_references_that_agree_are_not_told() -> None:
-    assert find_contradicted(index(["a" * 64, "a" * 64, "b" * 64], [2, 2, 0])) == []
+    assert find_label_conflicts(index(["a" * 64, "a" * 64, "b" * 64], [2, 2, 0])) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.training.split import group_pictures, read_trained_on, split_groups, write_split
+from worker.training.split import group_images, read_training_hashes, split_groups, write_split
 
 
 def hashes(count: int) -> list[str]:
@@ -11,20 +11,20 @@ def hashes(count: int) -> list[str]:
 
 
 def test_pixel_identical_pictures_share_a_group() -> None:
-    assert group_pictures(["a", "b", "a"], [None, None, None]).tolist() == [0, 1, 0]
+    assert group_images(["a", "b", "a"], [None, None, None]).tolist() == [0, 1, 0]
 
 
 def test_two_eyes_of_a_patient_share_a_group() -> None:
-    assert group_pictures(["a", "b", "c"], ["p", "q", "p"]).tolist() == [0, 1, 0]
+    assert group_images(["a", "b", "c"], ["p", "q", "p"]).tolist() == [0, 1, 0]
 
 
 def test_groups_join_through_pixels_and_patients_in_any_order() -> None:
     # 3 and 0 are one patient, 0 and 2 the same pixels, 2 and 1 one patient.
-    assert group_pictures(["a", "b", "a", "d"], ["p", "q", "q", "p"]).tolist() == [0, 0, 0, 0]
+    assert group_images(["a", "b", "a", "d"], ["p", "q", "q", "p"]).tolist() == [0, 0, 0, 0]
 
 
 def test_pictures_without_a_patient_are_not_one_patients() -> None:
-    assert group_pictures(["a", "b", "c"], [None, "", None]).tolist() == [0, 1, 2]
+    assert group_images(["a", "b", "c"], [None, "", None]).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -63,4 +63,4 @@ def test_written_split_tells_what_was_learnt_from_and_before() -> None:
     assert written.decode() == (
         "pixel_sha256,part\naaaaaaaaaaaaaaaa,training\nbbbbbbbbbbbbbbbb,training\ncccccccccccccccc,validation\n"
     )
-    assert read_trained_on(written) == {"a" * 16, "b" * 16}
+    assert read_training_hashes(written) == {"a" * 16, "b" * 16}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from worker.model.densenet_layout import ARCHITECTURE, HEAD
 from worker.model.network.build import assign_weights, build_network
 from worker.training.plan import DEFAULT_RECIPE, Plan
-from worker.training.trainer import Learner
+from worker.training.trainer import Trainer
 
 # Tracing and optimising the graph of a step takes 35 s of processor; a quick fit is in test_fit.
 pytestmark = pytest.mark.slow
@@ -37,17 +37,17 @@ def make_plan(**changes: object) -> Plan:
 class Step:
     """A learner that has taken one step, and what it was before."""
 
-    learner: Learner
+    trainer: Trainer
     before: dict[str, NDArray[np.generic]]
     average_before: dict[str, NDArray[np.float32]]
     loss: float
 
 
 def take_step(plan: Plan) -> Step:
-    learner = Learner(plan, 10, None)
-    before, average_before = learner.state(), learner.averaged_weights()
-    loss = learner.learn(tf.constant(PICTURES), tf.constant(GRADES))
-    return Step(learner, before, average_before, loss)
+    trainer = Trainer(plan, 10, None)
+    before, average_before = trainer.state(), trainer.ema_weights()
+    loss = trainer.train_step(tf.constant(PICTURES), tf.constant(GRADES))
+    return Step(trainer, before, average_before, loss)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,10 @@ def as_network(weights: dict[str, NDArray[np.float32]]) -> keras.Sequential:
 def test_average_begins_as_the_network_and_follows_it(step: Step) -> None:
     kernel = "conv1_conv/kernel"
     assert step.average_before[kernel].tobytes() == step.before["network/0"].tobytes()
-    after = step.learner.state()["network/0"]
+    after = step.trainer.state()["network/0"]
     # After the first step the decay is (1 + 1) / (10 + 1).
     expected = step.average_before[kernel] + (1 - 2 / 11) * (after - step.average_before[kernel])
-    assert step.learner.averaged_weights()[kernel] == pytest.approx(expected, abs=1e-7)
+    assert step.trainer.ema_weights()[kernel] == pytest.approx(expected, abs=1e-7)
     assert np.abs(after - step.average_before[kernel]).max() > 1e-4
 
 
@@ -83,23 +83,23 @@ def test_loss_is_the_cross_entropy_of_the_cumulative_targets(step: Step) -> None
 
 
 def test_judged_is_the_averaged_network(step: Step) -> None:
-    expected = np.asarray(as_network(step.learner.averaged_weights())(INPUTS, training=False))
-    assert step.learner.judge(PICTURES) == pytest.approx(expected, abs=1e-5)
-    assert step.learner.judge(PICTURES[:0]).shape == (0, 5)
+    expected = np.asarray(as_network(step.trainer.ema_weights())(INPUTS, training=False))
+    assert step.trainer.predict(PICTURES) == pytest.approx(expected, abs=1e-5)
+    assert step.trainer.predict(PICTURES[:0]).shape == (0, 5)
 
 
 def test_same_plan_takes_the_same_step_and_another_seed_another() -> None:
     first, again, other = (take_step(make_plan(seed=seed)) for seed in (0, 0, 1))
-    same = again.learner.state()
-    for name, array in first.learner.state().items():
+    same = again.trainer.state()
+    for name, array in first.trainer.state().items():
         assert array.tobytes() == same[name].tobytes(), name
     assert other.before["network/0"].tobytes() != first.before["network/0"].tobytes()
 
 
 def test_restored_learner_goes_on_as_the_first_would_have() -> None:
-    first, restored = take_step(make_plan()).learner, Learner(make_plan(), 10, None)
+    first, restored = take_step(make_plan()).trainer, Trainer(make_plan(), 10, None)
     restored.restore(first.state())
-    losses = [each.learn(tf.constant(PICTURES), tf.constant(GRADES)) for each in (first, restored)]
+    losses = [each.train_step(tf.constant(PICTURES), tf.constant(GRADES)) for each in (first, restored)]
     assert losses[0] == losses[1]
     assert first.steps == restored.steps == 2
     same = restored.state()
@@ -110,7 +110,7 @@ def test_restored_learner_goes_on_as_the_first_would_have() -> None:
 def test_kernels_decay_and_nothing_else_does() -> None:
     step = take_step(make_plan(learning_rate=1e-6, weight_decay=0.5e6))
     networks = {name: array for name, array in step.before.items() if name.startswith("network/")}
-    after = step.learner.state()
+    after = step.trainer.state()
     for name, array in networks.items():
         if array.ndim > 1:
             # A decay of half of each kernel drowns the step itself.
@@ -120,5 +120,5 @@ def test_kernels_decay_and_nothing_else_does() -> None:
 
 
 def test_policy_of_the_process_stays_as_it_was() -> None:
-    Learner(make_plan(precision="bfloat16"), 10, None)
+    Trainer(make_plan(precision="bfloat16"), 10, None)
     assert keras.config.dtype_policy().name == "float32"
