@@ -21,7 +21,7 @@ COMMANDS = (
     Listed("resend", "producer.commands.resend", "Send photographs of a run again.", "Runs"),
     Listed("cancel", "producer.commands.cancel", "Stop a run.", "Runs"),
     Listed("nightly", "producer.commands.nightly", "Enqueue what is new since the earlier nights.", "Nights"),
-    Listed("morning", "worker.commands.morning", "Close nights: drift, report, alarms.", "Nights"),
+    Listed("close-nights", "worker.commands.close_nights", "Close nights: drift, report, alarms.", "Nights"),
     Listed("retention", "producer.commands.retention", "Delete overlays and outcomes that are too old.", "Nights"),
     Listed("plan", "producer.commands.plan", "Say how many workers a night needs.", "Nights"),
     Listed("hold", "producer.commands.hold", "Keep a run from retention.", "Nights"),

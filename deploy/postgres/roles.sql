@@ -5,7 +5,7 @@
 -- Then give each program a login of its own:
 --     CREATE ROLE clinic_worker LOGIN PASSWORD '...' IN ROLE fundus_worker;
 -- A worker that takes beat's tasks needs fundus_producer beside fundus_worker for the night, and fundus_keeper for
--- morning and retention; with cron, each command has a login of its own. One that writes reports (FUNDUS_REPORTS) tells
+-- close-nights and retention; with cron, each command has a login of its own. One that writes reports (FUNDUS_REPORTS) tells
 -- whose eyes it graded, and needs fundus_reader.
 
 DO $$
@@ -63,7 +63,7 @@ GRANT INSERT ON decisions TO fundus_console;
 GRANT SELECT (run_id, written_at, due_at), UPDATE (due_at, lease_token, attempts) ON reports TO fundus_console;
 GRANT USAGE ON SEQUENCE decisions_decision_id_seq, sign_in_attempts_attempt_id_seq TO fundus_console;
 
--- morning, retention. It alone deletes, and can neither hold nor release a run.
+-- close-nights, retention. It alone deletes, and can neither hold nor release a run.
 GRANT SELECT ON runs, images, gradings, models, nights TO fundus_keeper;
 -- The report of a night tells the final grades.
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_keeper;

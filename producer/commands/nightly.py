@@ -55,7 +55,7 @@ def nightly(
     Examples:
     $ fundus nightly s3://clinic/inbox/
     $ fundus nightly s3://clinic/archive/ --programme archive --since 2026-11-01
-    $ fundus nightly /photos/inbox --watch && fundus morning
+    $ fundus nightly /photos/inbox --watch && fundus close-nights
     """
     settings = read_settings()
     chosen = source or settings.nightly_source

@@ -167,7 +167,7 @@ def test_a_night_wakes_a_worker_that_grades_it_and_lets_it_go(cluster: Cluster) 
     for container in (exporter, flower):
         assert container.server.process.poll() is None, container.log[-3000:]
 
-    cluster.complete("fundus-morning")
+    cluster.complete("fundus-close-nights")
     assert cluster.sql("--command=SELECT closed_at IS NOT NULL FROM nights") == "t"
     (report,) = (cluster.machine.folder / "volumes" / "reports").glob("nightly-*/index.html")
     cluster.complete("fundus-retention")

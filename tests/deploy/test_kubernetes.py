@@ -39,13 +39,13 @@ LEDGER_ROLES = {
     "fundus-worker": "worker",
     "fundus-reconcile": "worker",
     "fundus-nightly": "producer",
-    "fundus-morning": "keeper",
+    "fundus-close-nights": "keeper",
     "fundus-retention": "keeper",
     "fundus-exporter": "reader",
     "fundus-console": "console",
     "fundus-flower": None,
 }
-KEEPERS = ("fundus-morning", "fundus-retention")
+KEEPERS = ("fundus-close-nights", "fundus-retention")
 REPORTS = "/var/lib/fundus/reports"
 PLAIN = {"FLOWER_ADDRESS", "FLOWER_READ_ONLY", "FUNDUS_METRICS_HOST", "FUNDUS_METRICS_PORT"}
 """Variables that are no secrets."""
@@ -217,8 +217,8 @@ def test_image_of_a_pod_can_run_what_it_is_told_to() -> None:
         (container,) = pod["spec"]["containers"]
         if container["image"] == "fundus-producer":
             assert loaded_by(modules[container["args"][0]]) & (HEAVY | {"jinja2", "scipy"}) == set(), name
-    (morning,) = PODS["fundus-morning"]["spec"]["containers"]
-    assert (morning["image"], morning["args"]) == ("fundus-worker", ["morning"])
+    (container,) = PODS["fundus-close-nights"]["spec"]["containers"]
+    assert (container["image"], container["args"]) == ("fundus-worker", ["close-nights"])
 
 
 def test_prometheus_may_ask_the_workers_and_an_ingress_the_console() -> None:

@@ -92,7 +92,9 @@ def test_compose_takes_the_service_of_a_second_gpu(tmp_path: Path) -> None:
     assert second == first | {"environment": second["environment"]}
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"(?<!namespace )(?<!/)\bfundus ([a-z]+)(?=[ `\n])", TEXT))))
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"(?<!namespace )(?<!/)\bfundus ([a-z][a-z-]*)(?=[ `\n])", TEXT)))
+)
 def test_every_command_and_option_is_the_programs_own(command: str) -> None:
     options = {
         option

@@ -126,7 +126,7 @@ def _work(seen: Night, env: dict[str, str], folder: Path) -> None:
     run("producer", "resend", "night", "--failed")
     run("producer", "cancel", "night")
     alarm = f"json://127.0.0.1:1/{SECRETS['alarm']}"
-    run("keeper", "morning", fails=True, FUNDUS_REPORTS_DIR=str(folder / "reports"), FUNDUS_ALARM_URLS=alarm)
+    run("keeper", "close-nights", fails=True, FUNDUS_REPORTS_DIR=str(folder / "reports"), FUNDUS_ALARM_URLS=alarm)
     assert (folder / "reports" / north / "index.html").is_file()
     _ask(
         seen,
@@ -250,7 +250,7 @@ def test_roles_suffice_for_the_whole_way(night: Night) -> None:
     held, released = (text for name, text in night.said.items() if " retention" in name)
     assert '"overlays": 0' in held
     assert '"overlays": 1, "rows": 1' in released
-    assert "error[alarm_undelivered]" in next(text for name, text in night.said.items() if " morning" in name)
+    assert "error[alarm_undelivered]" in next(text for name, text in night.said.items() if " close-nights" in name)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_beat_and_cron_do_the_same_and_each_photograph_is_taken_once(env: dict[s
     schedule, night, morning, retention = duties(env)
     assert schedule == {
         "nightly": ["fundus.nightly", [2], [30], {"queue": "bulk"}],
-        "morning": ["fundus.morning", [0, 1], [0, 10], {"queue": "bulk", "expires": 600}],
+        "close-nights": ["fundus.morning", [0, 1], [0, 10], {"queue": "bulk", "expires": 600}],
         "retention": ["fundus.retention", [12], [0], {"queue": "bulk", "expires": 3600}],
     }
     assert (night["found"], night["new"]) == (1, 1)

@@ -38,7 +38,7 @@ WITHIN_S = 120
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("fundus ")])
 def test_every_option_of_the_tutorial_exists(command: str) -> None:
     words = shlex.split(command)[1:]
-    name = [word for word in words[:2] if re.fullmatch("[a-z]+", word)]
+    name = [word for word in words[:2] if re.fullmatch("[a-z-]+", word)]
     if name[:1] != ["user"]:
         name = name[:1]
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*name, "--help"]).stdout

@@ -74,11 +74,11 @@ def test_replaced_photograph_is_graded_again_and_the_old_outcome_goes_by_age(
     with worker(env, tmp_path / "worker.log"):
         assert night(1).new == 2
         wait_until_finished("nightly-2026-11-01", env)
-        first = fundus_json("morning", env=env)
+        first = fundus_json("close-nights", env=env)
         put("replaced", "IDRiD_055")
         assert night(2).new == 1
         wait_until_finished("nightly-2026-11-02", env)
-        second = fundus_json("morning", env=env)
+        second = fundus_json("close-nights", env=env)
     assert (first["run"], first["by_status"]["graded"], first["verdict"]) == ("nightly-2026-11-01", 2, None)
     assert (second["run"], second["by_status"]["graded"], second["verdict"]) == ("nightly-2026-11-02", 1, "stable")
     assert (tmp_path / "reports" / "nightly-2026-11-02" / "index.html").is_file()

@@ -31,7 +31,7 @@ def schedule(settings: Settings) -> dict[str, Any]:
     if settings.nightly_source is not None:
         entries["nightly"] = _entry(NIGHTLY, _daily(settings.nightly_at), {})
         often = crontab(minute=f"*/{MORNING_EVERY_MIN}")
-        entries["morning"] = _entry(MORNING, often, {"expires": MORNING_EVERY_MIN * 60})
+        entries["close-nights"] = _entry(MORNING, often, {"expires": MORNING_EVERY_MIN * 60})
     if (settings.retain_overlays_days, settings.retain_rows_days) != (None, None):
         entries["retention"] = _entry(RETENTION, _daily(settings.retention_at), {"expires": EXPIRES_S})
     return entries
@@ -55,7 +55,7 @@ def close_nights(settings: Settings, step: Callable[[], object]) -> dict[str, An
     from worker.maintenance.close_nights import run_morning
 
     return _unless_elsewhere(
-        "morning", lambda: {night.run: night.verdict for night in run_morning(settings, step=step)}
+        "close-nights", lambda: {night.run: night.verdict for night in run_morning(settings, step=step)}
     )
 
 

@@ -72,7 +72,7 @@ class Closed:
 
 
 def run_morning(settings: Settings, *, step: Callable[[], object] = lambda: None) -> list[Closed]:
-    """The whole of `fundus morning`, for cron and beat alike: close what can be closed, then tell what was not told.
+    """Close the nights that are over, then send the alarms that are pending.
 
     Raises OverlapError while another process does it, ServiceError when a service stays away, AlarmError when an
     address did not take its alarm; what is missing then is done by the next call.

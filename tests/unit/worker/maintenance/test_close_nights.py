@@ -202,11 +202,11 @@ def test_command_prints_each_night(clinic: Clinic, monkeypatch: pytest.MonkeyPat
     for name in ("database_url", "reports_dir", "decode_processes"):
         value = getattr(clinic.settings, name)
         monkeypatch.setenv(f"FUNDUS_{name.upper()}", str(getattr(value, "get_secret_value", lambda v=value: v)()))
-    done = CliRunner().invoke(app, ["morning", "--json"])
+    done = CliRunner().invoke(app, ["close-nights", "--json"])
     assert done.exit_code == 0
     told = json.loads(done.stdout)
     assert (told["run"], told["by_status"]["failed"], len(told["findings"])) == ("nightly-2026-11-01", 1, 1)
-    assert CliRunner().invoke(app, ["morning"]).stdout == "no night to close\n"
+    assert CliRunner().invoke(app, ["close-nights"]).stdout == "no night to close\n"
 
 
 def test_ungradable_photographs_beyond_the_usual_raise_an_alarm(clinic: Clinic) -> None:

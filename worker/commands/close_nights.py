@@ -1,4 +1,4 @@
-"""`fundus morning`: close the nights whose runs are over."""
+"""`fundus close-nights`: close the nights whose runs are over."""
 
 import json as jsons
 from dataclasses import asdict
@@ -13,8 +13,8 @@ from worker.maintenance.close_nights import run_morning
 app = typer.Typer()
 
 
-@app.command()
-def morning(
+@app.command(name="close-nights")
+def close_nights(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a night.")] = False,
 ) -> None:
@@ -27,8 +27,8 @@ def morning(
     An alarm that was not taken ends it with status 1; the next call sends it again.
 
     Examples:
-    $ fundus nightly /photos/inbox --watch && fundus morning
-    $ fundus morning --json | jq .verdict
+    $ fundus nightly /photos/inbox --watch && fundus close-nights
+    $ fundus close-nights --json | jq .verdict
     """
     closed = run_morning(read_settings())
     console = Console(highlight=False)
