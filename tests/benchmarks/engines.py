@@ -20,8 +20,8 @@ from tests.benchmarks.engines_report import Rates, Turn, plot_rates, rates_table
 from tests.benchmarks.model import MODEL
 from tests.benchmarks.results import describe_machine, write_section
 from worker.core.errors import ImageError, Ungradable
-from worker.imaging.headers.header import Limits
-from worker.imaging.steps.prepare import prepare
+from worker.imaging.headers.header import ImageLimits
+from worker.imaging.steps.prepare import prepare_image
 from worker.model.bundle.bundle import load_bundle
 
 BATCH = 16
@@ -83,13 +83,13 @@ def main() -> None:
 def prepare_batch(folder: Path) -> NDArray[np.uint8]:
     """The first gradable photographs of a folder, by name, as the network sees them; repeated if they are few."""
     recipe = load_bundle(MODEL).recipe
-    limits = Limits(64 * 2**20, 150_000_000)
+    limits = ImageLimits(64 * 2**20, 150_000_000)
     found: list[NDArray[np.uint8]] = []
     for path in sorted(folder.glob("*.jpg")):
         if len(found) == BATCH:
             break
         try:
-            found.append(prepare(path.read_bytes(), recipe=recipe, overlay_size_px=512, limits=limits).enhanced)
+            found.append(prepare_image(path.read_bytes(), recipe=recipe, overlay_size_px=512, limits=limits).enhanced)
         except (ImageError, Ungradable):
             continue
     return np.stack(list(itertools.islice(itertools.cycle(found), BATCH)))

@@ -58,7 +58,7 @@ def grade_all(model: Model, paths: list[Path], reference: Grades) -> None:
     prepared: list[Enhanced | None] = []
     for future in [pool.submit(path.read_bytes()) for path in paths]:
         try:
-            prepared.append(future.result().for_model)
+            prepared.append(future.result().model_input)
         except Ungradable:
             prepared.append(None)
     pool.close()

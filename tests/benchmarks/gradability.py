@@ -18,7 +18,7 @@ from tests.benchmarks.degradations import DEGRADATIONS, Picture, other_pictures
 from worker.core.errors import Ungradable
 from worker.imaging.photograph import Photograph
 from worker.imaging.steps.find_field import find_field
-from worker.imaging.steps.gradability import assess_gradability, measure_field
+from worker.imaging.steps.gradability import assess_gradability, measure_quality
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
 RECIPE = read_manifest(find_bundle(DEFAULT_BUNDLE)).recipe
@@ -71,7 +71,7 @@ def measure(rgb: Picture) -> list[dict[str, float]]:
     """Of a photograph with a field, else nothing."""
     photograph = Photograph(rgb)
     try:
-        return [asdict(measure_field(photograph, find_field(photograph, RECIPE)))]
+        return [asdict(measure_quality(photograph, find_field(photograph, RECIPE)))]
     except Ungradable:
         return []
 

@@ -26,14 +26,14 @@ from worker.core.predictions import Outcome
 from worker.core.settings import parse_settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Status
-from worker.imaging.headers.header import Limits
+from worker.imaging.headers.header import ImageLimits
 from worker.imaging.steps.decode import decode_photograph
-from worker.imaging.steps.enhance import enhance
+from worker.imaging.steps.enhance import enhance_field
 from worker.imaging.steps.fetch import fetch_photograph
 from worker.imaging.steps.find_field import find_field
 from worker.imaging.steps.gradability import assess_gradability
 from worker.imaging.steps.overlay import encode_overlay, render_overlay
-from worker.imaging.steps.prepare import prepare
+from worker.imaging.steps.prepare import prepare_image
 from worker.inference.upload_overlay import upload_overlay
 from worker.ledger.database import connect
 from worker.ledger.leases import lease_chunk, register_model, settle_chunk
@@ -74,7 +74,7 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
     register_model(database, bundle.model_id, bundle.name, bundle.manifest.model_dump(mode="json"))
     engine = make_engine(settings.engine, bundle)
     engine.warm_up(settings.max_batch_size)
-    recipe, limits = bundle.recipe, Limits(settings.max_image_bytes, settings.max_image_pixels)
+    recipe, limits = bundle.recipe, ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
     side = max(recipe.input_size_px, settings.overlay_size_px)
     _ = storage.overlays, storage.client
     meter = Meter(servers)
@@ -99,9 +99,11 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
             with meter.stage("gradability"):
                 assess_gradability(photograph, field)
             with meter.stage("enhance"):
-                enhance(photograph, field, recipe)
+                enhance_field(photograph, field, recipe)
             with meter.stage("canvas"):
-                prepared.append(prepare(read, recipe=recipe, overlay_size_px=settings.overlay_size_px, limits=limits))
+                prepared.append(
+                    prepare_image(read, recipe=recipe, overlay_size_px=settings.overlay_size_px, limits=limits)
+                )
         with meter.stage("engine"):
             predictions = [
                 prediction

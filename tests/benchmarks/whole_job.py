@@ -32,7 +32,7 @@ from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
 from worker.core.settings import parse_settings
 from worker.core.uris import parse_s3_uri
-from worker.imaging.sandbox.child_process import KEPT_HEAP
+from worker.imaging.sandbox.child_process import MALLOC_ENVIRONMENT
 
 CORES = os.cpu_count() or 1
 COSTED_IMAGES = 64
@@ -133,7 +133,7 @@ def stage_costs(uris: list[str]) -> dict[str, dict[str, float]]:
 def _run_stages(uris: list[str], times: int) -> list[dict[str, dict[str, float]]]:
     """So many at once."""
     program = [sys.executable, "-m", "tests.benchmarks.stage_costs", *map(str, server_pids())]
-    environment = os.environ | KEPT_HEAP
+    environment = os.environ | MALLOC_ENVIRONMENT
     children = [
         subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         for _ in range(times)

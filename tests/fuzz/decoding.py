@@ -17,8 +17,8 @@ from tests.fuzz.tally import HUNG_AFTER_S, Tally, own_peak_mb
 from worker.core.errors import ImageDecoderCrashError, ImageError, Ungradable
 from worker.core.settings import parse_settings
 from worker.imaging.headers.check import check_header
-from worker.imaging.headers.header import Limits
-from worker.imaging.photograph import Prepared
+from worker.imaging.headers.header import ImageLimits
+from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
 from worker.imaging.sandbox.pool import DecoderPool
 
@@ -51,7 +51,7 @@ def fuzz_header(count: int, seed: int) -> Tally:
         for data in damaged(fmt, count // len(formats), seed):
             before = time.monotonic()
             try:
-                outcome = check_header(data, Limits()).format.value
+                outcome = check_header(data, ImageLimits()).format.value
             except ImageError as error:
                 outcome = error.code
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
@@ -68,7 +68,7 @@ def fuzz_header(count: int, seed: int) -> Tally:
 def fuzz_decoders(fmt: str, count: int, seed: int) -> Tally:
     """Every picture is prepared or has an ImageError or Ungradable, and the processes outlive them all."""
     tally, started = Tally(f"decode {fmt}"), time.monotonic()
-    waiting: deque[tuple[bytes, Future[Prepared]]] = deque()
+    waiting: deque[tuple[bytes, Future[PreparedImage]]] = deque()
     with _captured_stderr() as stderr:
         # One process for all: what a codec leaks would show in the peak.
         pool = DecoderPool(RECIPE, parse_settings(**SETTINGS), images_per_process=count + 1)
@@ -87,7 +87,7 @@ def fuzz_decoders(fmt: str, count: int, seed: int) -> Tally:
     return tally
 
 
-def settle(tally: Tally, data: bytes, future: "Future[Prepared]") -> None:
+def settle(tally: Tally, data: bytes, future: "Future[PreparedImage]") -> None:
     """Count what became of one picture."""
     try:
         future.result()

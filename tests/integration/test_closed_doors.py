@@ -185,7 +185,7 @@ def _command_lines() -> str:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # the process has ended
             lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    assert any("decoding.process" in line for line in lines)
+    assert any("sandbox.decoder_program" in line for line in lines)
     return "\n".join(line for line in lines if str(sys.executable) in line or "fundus" in line or "valkey" in line)
 
 

@@ -12,7 +12,7 @@ from worker.core.errors import ImageError
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.imaging.recipe import Recipe
-from worker.imaging.sandbox.pool import VIEW_PROGRAM, DecoderPool
+from worker.imaging.sandbox.pool import VIEWER_PROGRAM, DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.imaging.steps.overlay import encode_overlay
 from worker.imaging.steps.prepare import prepare_stack_entry
@@ -92,5 +92,5 @@ class Photographs:
         )
         with self._starting:
             if shared not in self._pools:
-                self._pools[shared] = DecoderPool(shared, self._settings, program=VIEW_PROGRAM)
+                self._pools[shared] = DecoderPool(shared, self._settings, program=VIEWER_PROGRAM)
             return self._pools[shared]

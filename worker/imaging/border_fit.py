@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import Ungradable
-from worker.imaging.ellipse_ransac import Array, distance, fit_robustly
+from worker.imaging.ellipse_ransac import Array, distance, fit_ellipse_ransac
 from worker.imaging.photograph import Ellipse
 
 SEARCH_SIDE_PX = 640
@@ -103,7 +103,7 @@ def _fits(points: Array, picture: tuple[int, ...]) -> list[_Fit]:
     tolerance = max(1.0, _TOLERANCE * max(picture) / 2)
     fits = []
     for round_only in (True, False):
-        shape = fit_robustly(points, picture, tolerance, round_only=round_only)
+        shape = fit_ellipse_ransac(points, picture, tolerance, round_only=round_only)
         if shape is None:
             continue
         near = distance(shape, points) < tolerance

@@ -16,19 +16,19 @@ _one_at_a_time = threading.Lock()
 
 
 @dataclass(slots=True)
-class Complaints:
+class CodecWarnings:
     """`text` is complete when the block that listened is left."""
 
     text: str = ""
 
 
 @contextmanager
-def listen_to_codecs() -> Iterator[Complaints]:
+def capture_codec_warnings() -> Iterator[CodecWarnings]:
     """Divert the process's standard error while the block runs: decode in a process of its own.
 
     What other threads print in the meantime is taken for a complaint, so a process with threads should not call this.
     """
-    complaints = Complaints()
+    complaints = CodecWarnings()
     with _one_at_a_time:
         printed = os.memfd_create("codec-complaints")
         kept = os.dup(STDERR)

@@ -22,7 +22,7 @@ MAX_SQUASH = 2.0
 """Largest ratio of the radii; 3:2 photographs squashed to a square have 1.5."""
 
 
-def fit_robustly(points: Array, picture: tuple[int, ...], tolerance: float, *, round_only: bool) -> Array | None:
+def fit_ellipse_ransac(points: Array, picture: tuple[int, ...], tolerance: float, *, round_only: bool) -> Array | None:
     """The ellipse that most of the points (N, 2) are near to, or None when no plausible one passes through any.
 
     RANSAC with a fixed seed, then least squares on what is nearer than `tolerance` (Fischler and Bolles 1981).

@@ -18,7 +18,7 @@ _NARROW_PX = 2.0
 """Below this OpenCV is quick, and its taps may be too large to be told."""
 
 
-def blur(picture: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
+def gaussian_blur(picture: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
     """uint8 (H, W) or (H, W, C) to the same, as `cv2.GaussianBlur` with this standard deviation and no size given."""
     if sigma_px < _NARROW_PX:
         return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma_px), np.uint8)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Photograph:
     """A decoded fundus photograph: `rgb` uint8 (H, W, 3); `scale` is its size over the size as received, in (0, 1].
 
-    `resized` is what `resize_part` has made of it.
+    `resized` is what `resize_crop` has made of it.
     """
 
     rgb: NDArray[np.uint8]
@@ -49,7 +49,7 @@ class Field:
     right: int
     border: Ellipse
 
-    def window(self, recipe: Recipe) -> tuple[int, int, int, int]:
+    def crop_window(self, recipe: Recipe) -> tuple[int, int, int, int]:
         """Top, bottom, left, right, ends exclusive, of what becomes the network's square.
 
         It is the box, or with the crop `field` the box about the border, which may reach past the picture.
@@ -64,7 +64,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedImage:
     """What leaves the decoding process for one image.
 
     enhanced: (S, S, 3), uint8 or float32 in [0, 1], RGB, as the model was trained on; S is the model's input size.
@@ -82,6 +82,6 @@ class Prepared:
     extra_inputs: tuple[NDArray[np.uint8], ...] = ()
 
     @property
-    def for_model(self) -> Enhanced:
+    def model_input(self) -> Enhanced:
         """What the model takes of this image."""
         return (self.enhanced, *self.extra_inputs) if self.extra_inputs else self.enhanced

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from worker.imaging.photograph import Photograph
 
 
-def resize_part(
+def resize_crop(
     photograph: Photograph, rows: slice, columns: slice, *, height: int, width: int, interpolation: int
 ) -> NDArray[np.uint8]:
     """These rows and columns as a picture uint8 (height, width, 3), read-only.

@@ -10,11 +10,11 @@ from worker.core.errors import FundusError, ImageError, ServiceError, Ungradable
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.core.uris import file_uri, uri_scheme
-from worker.imaging.photograph import Prepared
+from worker.imaging.photograph import PreparedImage
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph
-from worker.imaging.steps.overlay import colour_table, encode_overlay, render_overlay
-from worker.imaging.steps.panel import PREPROCESSED, draw_panel, render_panel
+from worker.imaging.steps.overlay import encode_overlay, load_colour_map, render_overlay
+from worker.imaging.steps.panel import PREPROCESSED, render_panel, tile_pictures
 from worker.model.bundle.bundle import load_bundle
 from worker.model.decide_grade import decide_grade
 from worker.model.engines.factory import make_engine
@@ -33,7 +33,7 @@ def draw_panels(
     `on_warning` is called for each image without a grade, whose row says why.
     Raises ModelError for a bundle that cannot be used, SettingsError for an unknown colour map.
     """
-    colour_table(settings.overlay_colours)
+    load_colour_map(settings.overlay_colours)
     bundle = load_bundle(settings.model)
     storage = Storage(settings)
     pool = DecoderPool(bundle.recipe, settings)
@@ -54,25 +54,25 @@ def draw_panels(
     return encode_overlay(np.vstack(rows), "png", settings.overlay_quality)
 
 
-def _prepare(storage: Storage, pool: DecoderPool, image: str, settings: Settings) -> Prepared:
+def _prepare(storage: Storage, pool: DecoderPool, image: str, settings: Settings) -> PreparedImage:
     uri = image if uri_scheme(image) in ("s3", "file") else file_uri(Path(image))
     return pool.submit(fetch_photograph(storage, uri, max_bytes=settings.max_image_bytes)).result()
 
 
 def _draw_row(
-    engine: Engine, prepared: Prepared, name: str, reference: int | None, settings: Settings
+    engine: Engine, prepared: PreparedImage, name: str, reference: int | None, settings: Settings
 ) -> NDArray[np.uint8]:
     prediction = engine.predict([prepared.enhanced])[0]
     decision = decide_grade(prediction, engine.bundle)
     overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
     known = "" if reference is None else f", reference {reference}"
     titles = (_in_ascii(name), f"graded {decision.grade:d}{known}")
-    return draw_panel(prepared, overlay, titles, settings.overlay_size_px)
+    return render_panel(prepared, overlay, titles, settings.overlay_size_px)
 
 
 def _empty_row(name: str, error: FundusError, side_px: int) -> NDArray[np.uint8]:
     black = np.zeros((8, 8, 3), np.uint8)
-    return render_panel([black] * 3, [_in_ascii(name), PREPROCESSED, f"no grade: {error.code}"], side_px)
+    return tile_pictures([black] * 3, [_in_ascii(name), PREPROCESSED, f"no grade: {error.code}"], side_px)
 
 
 def _in_ascii(name: str) -> str:

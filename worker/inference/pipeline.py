@@ -26,7 +26,7 @@ from worker.core.retry import retry_service_errors
 from worker.core.vocabulary import Status
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.imaging.steps.overlay import encode_overlay, render_overlay
-from worker.imaging.steps.panel import draw_panel
+from worker.imaging.steps.panel import render_panel
 from worker.imaging.steps.prepare import prepare_stack_entry
 from worker.inference.future_bridge import FutureBridge
 from worker.inference.metrics import Stage
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from worker.core.predictions import Decision, Prediction
     from worker.core.settings import Settings
     from worker.core.storage.object_store import Storage
-    from worker.imaging.photograph import Prepared
+    from worker.imaging.photograph import PreparedImage
     from worker.imaging.sandbox.pool import DecoderPool
     from worker.inference.batcher import Batcher
     from worker.inference.metrics import Metrics
@@ -221,14 +221,14 @@ class Pipeline:
         finally:
             self._activity.touch()
 
-    async def _prepare(self, image: LeasedImage, *, urgent: bool) -> Prepared:
+    async def _prepare(self, image: LeasedImage, *, urgent: bool) -> PreparedImage:
         try:
             return await self._fetch_and_decode(image, urgent=urgent)
         except BaseException:
             self._batcher.withdraw()
             raise
 
-    async def _fetch_and_decode(self, image: LeasedImage, *, urgent: bool) -> Prepared:
+    async def _fetch_and_decode(self, image: LeasedImage, *, urgent: bool) -> PreparedImage:
         async with self._ahead.acquire(urgent=urgent):
             if is_stack_entry(image.uri):
                 return await self._transfer(partial(self._prepare_stack_entry, image), urgent=urgent)
@@ -244,7 +244,7 @@ class Pipeline:
         self._metrics.fetched_bytes.inc(len(data))
         return data
 
-    def _prepare_stack_entry(self, image: LeasedImage) -> Prepared:
+    def _prepare_stack_entry(self, image: LeasedImage) -> PreparedImage:
         if self._bundle.extra_recipes:
             raise ImageFormatError(
                 f"entry is prepared in one way, and {self._bundle.name} needs {1 + len(self._bundle.extra_recipes)}"
@@ -258,15 +258,15 @@ class Pipeline:
                 entry, recipe=self._bundle.recipe, overlay_size_px=self._settings.overlay_size_px
             )
 
-    async def _predict(self, prepared: Prepared, *, urgent: bool) -> Prediction:
-        pending = self._batcher.submit(prepared.for_model, urgent=urgent)
+    async def _predict(self, prepared: PreparedImage, *, urgent: bool) -> Prediction:
+        pending = self._batcher.submit(prepared.model_input, urgent=urgent)
         prediction = await self._bridge.wait(pending)
         self._metrics.record_stage(Stage.WAIT, pending.enqueued_at, pending.dispatched_at)
         self._metrics.record_stage(Stage.INFER, pending.dispatched_at, monotonic())
         return prediction
 
     async def _publish(
-        self, lease: Lease, image: LeasedImage, prepared: Prepared, prediction: Prediction, *, urgent: bool
+        self, lease: Lease, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, *, urgent: bool
     ) -> Outcome:
         decision = decide_grade(prediction, self._bundle)
         async with self._drawing.acquire(urgent=urgent):
@@ -274,13 +274,13 @@ class Pipeline:
         key = await self._transfer(partial(self._upload, lease, image, encoded, decision), urgent=urgent)
         return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
 
-    def _draw(self, image: LeasedImage, prepared: Prepared, prediction: Prediction, decision: Decision) -> bytes:
+    def _draw(self, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, decision: Decision) -> bytes:
         settings = self._settings
         with self._metrics.time_stage(Stage.DRAW):
             overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
             if settings.overlay_panels:
                 titles = (image.image_id, f"graded {decision.grade:d}")
-                overlay = draw_panel(prepared, overlay, titles, settings.overlay_size_px)
+                overlay = render_panel(prepared, overlay, titles, settings.overlay_size_px)
             return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
 
     def _upload(self, lease: Lease, image: LeasedImage, encoded: bytes, decision: Decision) -> str:

@@ -12,7 +12,7 @@ from worker.core.periodic import Periodic
 from worker.core.storage.object_store import Storage
 from worker.core.telemetry.heartbeat import BEAT_EVERY_S, end_beating
 from worker.imaging.sandbox.pool import DecoderPool
-from worker.imaging.steps.overlay import colour_table, draw_in_one_thread
+from worker.imaging.steps.overlay import load_colour_map, use_one_opencv_thread
 from worker.inference.batcher import Batcher
 from worker.inference.metrics import Metrics
 from worker.inference.pipeline import Pipeline
@@ -40,8 +40,8 @@ class Runtime:
 
     def __init__(self, settings: Settings, app: Celery) -> None:
         """Raises UsageError, ModelError or DatabaseError when the worker could not do its work."""
-        colour_table(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
-        draw_in_one_thread()
+        load_colour_map(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
+        use_one_opencv_thread()
         self.activity = activity = ActivityTracker()
         metrics = Metrics(lambda: activity.chunks_in_flight, app.tracing.stage)
         self._stop_serving = metrics.serve(settings.metrics_host, settings.metrics_port)

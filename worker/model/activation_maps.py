@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-_SHARPNESS = -0.75
-"""Slope of the cubic at a neighbour's middle."""
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -56,35 +53,12 @@ def to_probabilities(logits: Array) -> Array:
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
 
 
-def enlarge(maps: Array, height: int, width: int) -> Array:
-    """Maps (N, 5, h, w) on a finer grid, bilinearly between the middles of the pixels."""
+def upsample_bilinear(maps: Array, height: int, width: int) -> Array:
+    """Resize maps (N, 5, h, w) to (N, 5, height, width) by bilinear interpolation between pixel centres."""
     if maps.shape[2:] == (height, width):
         return maps
     down, across = _interpolation(maps.shape[2], height), _interpolation(maps.shape[3], width)
     return np.asarray(np.einsum("yh,nkhw,xw->nkyx", down, maps, across, optimize=True), np.float32)
-
-
-def show(saliency: Array, height: int, width: int) -> Array:
-    """A map (h, w) as people see it, (height, width) in [0, 1]: by cubic convolution (Keys 1981, with OpenCV's -0.75).
-
-    Between cells the curve may rise above them: evidence that two cells share peaks between them, not in the middle of
-    one. What swings below zero is cut off, and the highest is 1 again.
-    """
-    down, across = _cubic(saliency.shape[0], height), _cubic(saliency.shape[1], width)
-    positive = np.maximum(down @ saliency @ across.T, 0)
-    return np.asarray(positive / (positive.max() or 1), np.float32)
-
-
-def _cubic(size: int, wanted: int) -> Array:
-    """(wanted, size): the weights of the four nearest pixels; the outermost go on beyond the edge."""
-    places = (np.arange(wanted) + 0.5) * size / wanted - 0.5
-    before, weights = np.floor(places).astype(np.int64), np.zeros((wanted, size), np.float32)
-    for tap in range(-1, 3):
-        far = np.abs(places - (before + tap))
-        near = _SHARPNESS * (far**3 - 5 * far**2 + 8 * far - 4)
-        weight = np.where(far <= 1, (_SHARPNESS + 2) * far**3 - (_SHARPNESS + 3) * far**2 + 1, near)
-        np.add.at(weights, (np.arange(wanted), np.clip(before + tap, 0, size - 1)), weight)
-    return weights
 
 
 def _interpolation(size: int, wanted: int) -> Array:

@@ -65,7 +65,7 @@ def judge_manifest(
         elif _is_known(hash_pixels(prepared), lineage):
             known += 1
         else:
-            waiting.append((example, prepared.for_model))
+            waiting.append((example, prepared.model_input))
         if len(waiting) == BATCH:
             graded += _grade(engine, waiting)
             waiting = []

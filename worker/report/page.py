@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from worker import __version__
 from worker.core.settings import Settings
 from worker.core.vocabulary import NEAR, REFERABLE_FROM, Eye, Flag, Grade, Review, Status
-from worker.imaging.steps.overlay import colour_table
+from worker.imaging.steps.overlay import load_colour_map
 from worker.model.densenet_layout import EVERY_OUTPUT
 from worker.model.ordinal import tell_explained
 from worker.report.columns import FilterColumns
@@ -160,5 +160,5 @@ def _hash(text: str) -> str:
 
 def _scale(colours: str) -> str:
     """The legend's colours, from little to much."""
-    stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in colour_table(colours)[:: 255 // SCALE_STEPS].tolist())
+    stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in load_colour_map(colours)[:: 255 // SCALE_STEPS].tolist())
     return f".scale {{ background: linear-gradient(to right, {stops}); }}\n"

@@ -12,11 +12,11 @@ from worker.core.errors import ImageError, ServiceError, Ungradable
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Status
-from worker.imaging.photograph import Prepared
+from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
-from worker.imaging.sandbox.pool import PROGRAM, VIEW_PROGRAM, DecoderPool
+from worker.imaging.sandbox.pool import DECODER_PROGRAM, VIEWER_PROGRAM, DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
-from worker.imaging.steps.overlay import render_colours
+from worker.imaging.steps.overlay import render_saliency_layer
 from worker.imaging.steps.prepare import prepare_stack_entry
 from worker.imaging.steps.thumbnail import encode_thumbnail
 from worker.report.rows import ReportRow
@@ -75,11 +75,11 @@ class ThumbnailRenderer:
         """One that refuses what cannot be graded, or, for what was refused already, one that draws it for people."""
         graded = row.model_status == Status.GRADED
         if graded not in self._pools:
-            program = PROGRAM if graded else VIEW_PROGRAM
+            program = DECODER_PROGRAM if graded else VIEWER_PROGRAM
             self._pools[graded] = DecoderPool(self._recipe, self._settings, program=program)
         return self._pools[graded]
 
-    def _prepare(self, row: ReportRow, pool: DecoderPool) -> Prepared:
+    def _prepare(self, row: ReportRow, pool: DecoderPool) -> PreparedImage:
         settings = self._settings
         if self._faults >= MAX_CONSECUTIVE_SERVICE_ERRORS:
             raise ServiceError(f"the source was away {MAX_CONSECUTIVE_SERVICE_ERRORS} times in a row")
@@ -90,7 +90,7 @@ class ThumbnailRenderer:
             fetch_photograph(self._storage, row.uri, max_bytes=settings.max_image_bytes, sha256=row.sha256)
         ).result()
 
-    def _encode(self, row: ReportRow, prepared: Future[Prepared]) -> Thumbnails | str:
+    def _encode(self, row: ReportRow, prepared: Future[PreparedImage]) -> Thumbnails | str:
         try:
             made = prepared.result()
         except (ImageError, Ungradable, ServiceError) as error:
@@ -104,7 +104,7 @@ class ThumbnailRenderer:
             return Thumbnails(photograph, None, None)
         saliency = read_saliency(row)
         enhanced = made.enhanced if made.enhanced.dtype == np.uint8 else np.rint(made.enhanced * 255)
-        colours = render_colours(made, saliency, self._settings.overlay_colours) if saliency.any() else None
+        colours = render_saliency_layer(made, saliency, self._settings.overlay_colours) if saliency.any() else None
         return Thumbnails(
             photograph,
             encode_thumbnail(np.asarray(enhanced, np.uint8), ENHANCED_PX, ENHANCED_QUALITY),

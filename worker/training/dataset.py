@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from worker.core.errors import ImageError, SourceError, Ungradable, UsageError
 from worker.core.settings import Settings
 from worker.core.storage.atomic_write import write_atomically
-from worker.imaging.photograph import Prepared
+from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.training.examples import Example
@@ -111,7 +111,7 @@ def prepare_dataset(
 
 def prepare_examples(
     examples: Sequence[Example], recipe: Recipe, *, extra_recipes: Sequence[Recipe] = (), settings: Settings
-) -> Iterator[tuple[Example, Prepared | ExcludedImage]]:
+) -> Iterator[tuple[Example, PreparedImage | ExcludedImage]]:
     """Each example as the worker would show it to a model of these recipes, or why it would not."""
     pool = DecoderPool(
         recipe, settings.model_copy(update={"overlay_size_px": HASH_CANVAS_PX}), extra_recipes=extra_recipes
@@ -129,7 +129,7 @@ def prepare_examples(
         pool.close()
 
 
-def hash_pixels(prepared: Prepared) -> str:
+def hash_pixels(prepared: PreparedImage) -> str:
     """SHA-256 of the field, whatever the model's recipe makes of it."""
     return hashlib.sha256(prepared.canvas.tobytes()).hexdigest()
 

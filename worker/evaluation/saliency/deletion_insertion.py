@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from worker.core.predictions import Enhanced
 from worker.evaluation.saliency.explainer import Looker
-from worker.model.activation_maps import show
+from worker.imaging.upsample import upsample_saliency
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Of the inscribed circle's pixels that are blurred, or brought back."""
@@ -93,11 +93,11 @@ def _rank(order: Order, saliency: NDArray[np.float32], side: int, seed: int) -> 
     places = np.arange(side) - (side - 1) / 2
     distance = np.hypot(places[:, None], places[None, :])
     if order == "map":
-        height = show(saliency, side, side)
+        height = upsample_saliency(saliency, side, side)
     elif order == "centre":
         height = -distance.astype(np.float32)
     else:
-        height = show(random.random((RANDOM_CELLS, RANDOM_CELLS)).astype(np.float32), side, side)
+        height = upsample_saliency(random.random((RANDOM_CELLS, RANDOM_CELLS)).astype(np.float32), side, side)
     field = distance <= side / 2
     sequence = np.lexsort((random.random(int(field.sum())), -height[field]))
     turns = np.full((side, side), 2.0)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from worker.core.errors import Ungradable, UsageError
 from worker.core.predictions import Enhanced
 from worker.imaging.photograph import Field, Photograph
-from worker.imaging.steps.enhance import enhance
+from worker.imaging.steps.enhance import enhance_field
 from worker.imaging.steps.find_field import find_field
-from worker.model.activation_maps import show
+from worker.imaging.upsample import upsample_saliency
 from worker.model.bundle.ensemble import Model
 
 LESIONS = 1 | 2 | 4 | 8
@@ -48,7 +48,7 @@ class Marked:
     def lay(self, saliency: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map (h, w) over the photograph, (H, W), enlarged over the window as in the overlay; 0 beyond it."""
         top, bottom, left, right = self.window
-        shown = show(saliency, bottom - top, right - left)[max(-top, 0) :, max(-left, 0) :]
+        shown = upsample_saliency(saliency, bottom - top, right - left)[max(-top, 0) :, max(-left, 0) :]
         laid = np.zeros(self.lesions.shape, np.float32)
         place = laid[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
         place[:] = shown[: place.shape[0], : place.shape[1]]
@@ -82,7 +82,9 @@ def read_marked(folder: Path, model: Model, remark: Callable[[str], object]) -> 
 
 def enhance_for(model: Model, marked: Marked) -> Enhanced:
     """What the model takes of a photograph."""
-    pictures = tuple(enhance(marked.photograph, marked.field, one) for one in (model.recipe, *model.extra_recipes))
+    pictures = tuple(
+        enhance_field(marked.photograph, marked.field, one) for one in (model.recipe, *model.extra_recipes)
+    )
     return pictures if len(pictures) > 1 else pictures[0]
 
 
@@ -96,7 +98,7 @@ def _read(mask: Path, model: Model) -> Marked:
         raise UsageError(f"{mask} is {bits.shape}, its photograph {rgb.shape}; (H, W) and (H, W, 3) are needed")
     photograph = Photograph(rgb)
     field = find_field(photograph, model.recipe)
-    return Marked(name, photograph, field, field.window(model.recipe), bits & LESIONS != 0)
+    return Marked(name, photograph, field, field.crop_window(model.recipe), bits & LESIONS != 0)
 
 
 def _read_bytes(path: Path) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from worker.model.activation_maps import show
+from worker.imaging.upsample import upsample_saliency
 
 GRID = 64
 """Maps are compared on a grid of this side, whatever their own."""
@@ -14,7 +14,7 @@ FIELD = 0.9
 
 def spread(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
     """A map (h, w) on the grid, (GRID, GRID), as people see it."""
-    return show(saliency, GRID, GRID)
+    return upsample_saliency(saliency, GRID, GRID)
 
 
 def compare(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

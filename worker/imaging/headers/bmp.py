@@ -14,7 +14,7 @@ _RUN_LENGTH = (1, 2)
 _BITS = (1, 4, 8, 16, 24, 32)
 
 
-def read_bmp(data: bytes) -> Header:
+def read_bmp_header(data: bytes) -> Header:
     """Header of a Windows bitmap (BITMAPCOREHEADER, BITMAPINFOHEADER and later).
 
     Raises ImageDecodeError for a file that breaks off, ImageFormatError for a compression or depth that is not read.

@@ -2,10 +2,10 @@
 
 from worker.core.errors import ImageDecodeError, ImageFormatError, ImageTooLargeError
 from worker.imaging.headers import bmp, jpeg, png, tiff, webp
-from worker.imaging.headers.header import Header, ImageFormat, Limits
+from worker.imaging.headers.header import Header, ImageFormat, ImageLimits
 
 
-def check_header(data: bytes, limits: Limits) -> Header:
+def check_header(data: bytes, limits: ImageLimits) -> Header:
     """Format and size of a picture, from its bytes alone; its name is never asked.
 
     Raises ImageFormatError for other formats, ImageTooLargeError beyond the limits, ImageDecodeError for a file that is
@@ -21,21 +21,21 @@ def check_header(data: bytes, limits: Limits) -> Header:
         claim = f"{header.format} of {header.width} x {header.height} = {pixels:,} pixels"
         raise ImageTooLargeError(f"{claim}, limit {limits.max_image_pixels:,}")
     if header.format is ImageFormat.PNG:
-        png.check_png(data)
+        png.verify_png_chunks(data)
     return header
 
 
 def _read_header(data: bytes) -> Header:
     if data.startswith(jpeg.MAGIC):
-        return jpeg.read_jpeg(data)
+        return jpeg.read_jpeg_header(data)
     if data.startswith(png.MAGIC):
-        return png.read_png(data)
+        return png.read_png_header(data)
     if data.startswith(tiff.MAGICS):
-        return tiff.read_tiff(data)
+        return tiff.read_tiff_header(data)
     if data.startswith(webp.MAGIC) and data[8:12] == webp.FORM:
-        return webp.read_webp(data)
+        return webp.read_webp_header(data)
     if data.startswith(bmp.MAGIC):
-        return bmp.read_bmp(data)
+        return bmp.read_bmp_header(data)
     if not data:
         raise ImageFormatError("0 bytes")
     accepted = ", ".join(ImageFormat)

@@ -25,7 +25,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ImageLimits:
     """What one image may cost."""
 
     max_image_bytes: int = 64 * 2**20

@@ -23,7 +23,7 @@ _IS_MARKER[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
 _WINDOW_BYTES = 2**16
 
 
-def read_jpeg(data: bytes) -> Header:
+def read_jpeg_header(data: bytes) -> Header:
     """Header of a JPEG whose segments are all there (ITU-T T.81, annex B).
 
     Raises ImageDecodeError for a file that breaks off or has no frame; ImageFormatError for coding that no fundus

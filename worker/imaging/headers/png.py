@@ -16,7 +16,7 @@ _FRAMING_BYTES = 12
 """Length, kind and checksum around a chunk's body."""
 
 
-def read_png(data: bytes) -> Header:
+def read_png_header(data: bytes) -> Header:
     """Header of a PNG (ISO/IEC 15948, clause 11.2.2). Raises ImageDecodeError if it is impossible."""
     start = len(MAGIC)
     if data[start : start + 8] != b"\x00\x00\x00\x0dIHDR":
@@ -27,7 +27,7 @@ def read_png(data: bytes) -> Header:
     return Header(ImageFormat.PNG, width, height, has_alpha=colour in _ALPHA_COLOURS or _is_keyed(data))
 
 
-def check_png(data: bytes) -> None:
+def verify_png_chunks(data: bytes) -> None:
     """Raises ImageDecodeError for a PNG that breaks off or has a chunk with a wrong checksum."""
     offset = len(MAGIC)
     view = memoryview(data)

@@ -19,7 +19,7 @@ _COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)
 _UNSIGNED = 1
 
 
-def read_tiff(data: bytes) -> Header:
+def read_tiff_header(data: bytes) -> Header:
     """Header of a TIFF 6.0 file's first directory.
 
     Raises ImageDecodeError for a file that breaks off or lacks a size, ImageFormatError for compressions and

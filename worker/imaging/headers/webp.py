@@ -14,7 +14,7 @@ _ALPHA_FLAG = 0x10
 _BODY = 20
 
 
-def read_webp(data: bytes) -> Header:
+def read_webp_header(data: bytes) -> Header:
     """Header of a WebP: lossy, lossless or extended (RFC 9649). An animation has the size of its canvas.
 
     Raises ImageDecodeError for a file that breaks off or begins with no picture.

@@ -10,16 +10,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from worker.core.errors import ImageDecoderCrashError, ImageTooLargeError, ServiceError
-from worker.imaging.sandbox.protocol import READY, answer_bytes, read_answer, write_request
-from worker.imaging.sandbox.shared_memory import create_region, give_back
+from worker.imaging.sandbox.protocol import READY, read_response, response_size_bytes, write_request
+from worker.imaging.sandbox.shared_memory import create_shared_memory, trim_shared_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO
 
-    from worker.imaging.photograph import Prepared
-    from worker.imaging.sandbox.deadlines import Timekeeper
-    from worker.imaging.sandbox.decoder_program import Job
+    from worker.imaging.photograph import PreparedImage
+    from worker.imaging.sandbox.deadlines import DeadlineMonitor
+    from worker.imaging.sandbox.decoder_program import DecoderConfig
 
 START_TIMEOUT_S = 60.0
 """Importing OpenCV takes 0.3 s; a machine that is starting twenty of them on a cold disk takes longer."""
@@ -27,7 +27,7 @@ END_TIMEOUT_S = 5.0
 PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 """The rest of the environment may hold passwords, which a process that reads hostile bytes has no use for."""
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-KEPT_HEAP = {
+MALLOC_ENVIRONMENT = {
     "GLIBC_TUNABLES": ":".join(
         f"glibc.malloc.{name}={value}"
         for name, value in {
@@ -42,40 +42,42 @@ KEPT_HEAP = {
 the work. What a larger picture took goes back to the system."""
 
 
-class DecoderChild:
+class DecoderProcess:
     """One decoding process; used by one thread at a time."""
 
-    def __init__(self, program: Sequence[str], job: Job, timekeeper: Timekeeper) -> None:
+    def __init__(self, program: Sequence[str], job: DecoderConfig, deadlines: DeadlineMonitor) -> None:
         """Returns when the process is ready. Raises ServiceError if it does not come up.
 
-        `timekeeper` kills the process when an answer takes too long. The thread that starts it has to live as long as
+        `deadlines` kills the process when an answer takes too long. The thread that starts it has to live as long as
         it: the process dies with its parent thread.
         """
         self._job = job
-        self._timekeeper = timekeeper
+        self._timekeeper = deadlines
         self.images = 0
         self._sizes_px = [recipe.input_size_px for recipe in (job.recipe, *job.extra_recipes)]
-        needed = answer_bytes(input_sizes_px=self._sizes_px, overlay_size_px=job.overlay_size_px)
-        descriptor, self._region = create_region(max(job.max_image_bytes, needed))
+        needed = response_size_bytes(input_sizes_px=self._sizes_px, overlay_size_px=job.overlay_size_px)
+        descriptor, self._shared = create_shared_memory(max(job.max_image_bytes, needed))
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
                 [sys.executable, "-P", *program, job.model_dump_json(), str(descriptor)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | ONE_THREAD | KEPT_HEAP,
+                env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
+                | ONE_THREAD
+                | MALLOC_ENVIRONMENT,
                 start_new_session=True,
                 pass_fds=[descriptor],
             )
         finally:
             os.close(descriptor)
         self._requests, self._answers = cast("IO[bytes]", self.process.stdin), cast("IO[bytes]", self.process.stdout)
-        with timekeeper.watching(START_TIMEOUT_S, self.process.kill):
+        with deadlines.enforce(START_TIMEOUT_S, self.process.kill):
             greeting = self._answers.read(len(READY))
         if greeting != READY:
             self.close()
             raise ServiceError(f"a decoding process did not start: {self._last_words()}", code="decoder_unavailable")
 
-    def prepare(self, data: bytes, timeout_s: float) -> Prepared:
+    def prepare(self, data: bytes, timeout_s: float) -> PreparedImage:
         """One prepared picture.
 
         Raises the picture's ImageError or Ungradable, and ImageDecoderCrashError if the process died of it.
@@ -83,26 +85,26 @@ class DecoderChild:
         if len(data) > self._job.max_image_bytes:
             raise ImageTooLargeError(f"{len(data):,} bytes, limit {self._job.max_image_bytes:,}")
         self.images += 1
-        with self._timekeeper.watching(timeout_s, self.process.kill) as watched:
+        with self._timekeeper.enforce(timeout_s, self.process.kill) as deadline:
             try:
-                write_request(self._requests, self._region, data)
-                return read_answer(
+                write_request(self._requests, self._shared, data)
+                return read_response(
                     self._answers,
-                    self._region,
+                    self._shared,
                     input_sizes_px=self._sizes_px,
                     overlay_size_px=self._job.overlay_size_px,
                 )
             except (EOFError, OSError) as error:
                 self.close()  # Its pipes end a moment before it does; only then is it known what it died of.
-                reason = f"gave no answer within {timeout_s:g} s" if watched.late else self._last_words()
+                reason = f"gave no answer within {timeout_s:g} s" if deadline.expired else self._last_words()
                 raise ImageDecoderCrashError(f"the decoder of {len(data):,} bytes {reason}") from error
             except ImageDecoderCrashError:
                 # What follows on the stream is no answer to the next request.
                 self.kill()
                 raise
             finally:
-                if not self._region.closed:
-                    give_back(self._region, len(data))
+                if not self._shared.closed:
+                    trim_shared_memory(self._shared, len(data))
 
     @property
     def alive(self) -> bool:
@@ -127,7 +129,7 @@ class DecoderChild:
         with suppress(BrokenPipeError):  # What a dead process did not read is of no use to anyone.
             self._requests.close()
         self._answers.close()
-        self._region.close()
+        self._shared.close()
 
     def _last_words(self) -> str:
         code = self.process.returncode

@@ -8,37 +8,37 @@ from dataclasses import dataclass
 
 from worker.core.periodic import Periodic
 
-LOOKS_EVERY_S = 0.25
+CHECK_INTERVAL_S = 0.25
 
 
 @dataclass(eq=False, slots=True)
-class Watched:
-    """`late` is set before `end` is called."""
+class Deadline:
+    """`expired` is set before `end` is called."""
 
     due: float
     end: Callable[[], object]
-    late: bool = False
+    expired: bool = False
 
 
-class Timekeeper:
-    """Any number of threads may have their work watched."""
+class DeadlineMonitor:
+    """Any number of threads may have their work deadline."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watched: set[Watched] = set()
-        self._periodic = Periodic("timekeeper", self._look, every_s=LOOKS_EVERY_S)
+        self._watched: set[Deadline] = set()
+        self._periodic = Periodic("deadlines", self._look, every_s=CHECK_INTERVAL_S)
 
     @contextmanager
-    def watching(self, timeout_s: float, end: Callable[[], object]) -> Iterator[Watched]:
-        """Calls `end` once, up to LOOKS_EVERY_S after the timeout, unless the block is left before; never after."""
-        watched = Watched(time.monotonic() + timeout_s, end)
+    def enforce(self, timeout_s: float, end: Callable[[], object]) -> Iterator[Deadline]:
+        """Calls `end` once, up to CHECK_INTERVAL_S after the timeout, unless the block is left before; never after."""
+        deadline = Deadline(time.monotonic() + timeout_s, end)
         with self._lock:
-            self._watched.add(watched)
+            self._watched.add(deadline)
         try:
-            yield watched
+            yield deadline
         finally:
             with self._lock:
-                self._watched.discard(watched)
+                self._watched.discard(deadline)
 
     def stop(self) -> None:
         """Nothing is ended any more."""
@@ -47,7 +47,7 @@ class Timekeeper:
     def _look(self) -> None:
         now = time.monotonic()
         with self._lock:
-            for watched in [one for one in self._watched if one.due <= now]:
-                self._watched.discard(watched)
-                watched.late = True
-                watched.end()
+            for deadline in [one for one in self._watched if one.due <= now]:
+                self._watched.discard(deadline)
+                deadline.expired = True
+                deadline.end()

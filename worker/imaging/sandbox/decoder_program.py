@@ -16,17 +16,17 @@ import cv2
 from pydantic import BaseModel, ConfigDict
 
 from worker.core.errors import ImageError, ImageTooLargeError, Ungradable
-from worker.imaging.headers.header import Limits
-from worker.imaging.photograph import Prepared
+from worker.imaging.headers.header import ImageLimits
+from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
-from worker.imaging.sandbox.protocol import READY, read_request, write_error, write_prepared
-from worker.imaging.sandbox.shared_memory import open_region
-from worker.imaging.steps.prepare import prepare
+from worker.imaging.sandbox.protocol import READY, read_request, write_error, write_response
+from worker.imaging.sandbox.shared_memory import open_shared_memory
+from worker.imaging.steps.prepare import prepare_image
 
 _PR_SET_PDEATHSIG = 1
 
 
-class Job(BaseModel):
+class DecoderConfig(BaseModel):
     """What every picture of this process is prepared for; comes as JSON in the first argument."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,28 +43,28 @@ class Job(BaseModel):
     """Process id of the worker."""
 
 
-def serve(job: Job, prepare_picture: Callable[[bytes], Prepared]) -> None:
+def serve(job: DecoderConfig, prepare_picture: Callable[[bytes], PreparedImage]) -> None:
     """Answer requests until standard input ends. An error that is nobody's to expect ends the process.
 
     The second argument of the program is the descriptor of the memory that it shares with the worker.
     """
-    requests, answers, region = sys.stdin.buffer, os.fdopen(os.dup(1), "wb"), open_region(int(sys.argv[2]))
+    requests, answers, shared = sys.stdin.buffer, os.fdopen(os.dup(1), "wb"), open_shared_memory(int(sys.argv[2]))
     os.dup2(2, 1)  # What a library prints must not pass for an answer.
     cv2.setNumThreads(1)
     _end_with_parent(job.parent)
     _limit_memory(job.memory_mb)
     answers.write(READY)
     answers.flush()
-    while (data := read_request(requests, region)) is not None:
+    while (data := read_request(requests, shared)) is not None:
         try:
             prepared = _within_memory(prepare_picture, data)
         except (ImageError, Ungradable) as error:
             write_error(answers, error)
         else:
-            write_prepared(answers, region, prepared)
+            write_response(answers, shared, prepared)
 
 
-def _within_memory(prepare_picture: Callable[[bytes], Prepared], data: bytes) -> Prepared:
+def _within_memory(prepare_picture: Callable[[bytes], PreparedImage], data: bytes) -> PreparedImage:
     detail = f"a picture of {len(data):,} bytes does not fit the decoder's memory"
     try:
         return prepare_picture(data)
@@ -94,10 +94,14 @@ def _limit_memory(memory_mb: int) -> None:
 
 def main() -> None:
     """Serve the job of the first argument."""
-    job = Job.model_validate_json(sys.argv[1])
-    limits = Limits(job.max_image_bytes, job.max_image_pixels)
+    job = DecoderConfig.model_validate_json(sys.argv[1])
+    limits = ImageLimits(job.max_image_bytes, job.max_image_pixels)
     work = partial(
-        prepare, recipe=job.recipe, extra_recipes=job.extra_recipes, overlay_size_px=job.overlay_size_px, limits=limits
+        prepare_image,
+        recipe=job.recipe,
+        extra_recipes=job.extra_recipes,
+        overlay_size_px=job.overlay_size_px,
+        limits=limits,
     )
     serve(job, work)
 

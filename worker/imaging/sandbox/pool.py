@@ -13,20 +13,20 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from worker.core.errors import ServiceError
-from worker.imaging.sandbox.child_process import DecoderChild
-from worker.imaging.sandbox.deadlines import Timekeeper
-from worker.imaging.sandbox.decoder_program import Job
+from worker.imaging.sandbox.child_process import DecoderProcess
+from worker.imaging.sandbox.deadlines import DeadlineMonitor
+from worker.imaging.sandbox.decoder_program import DecoderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
     from worker.core.settings import Settings
-    from worker.imaging.photograph import Prepared
+    from worker.imaging.photograph import PreparedImage
     from worker.imaging.recipe import Recipe
 
-PROGRAM = ("-m", "worker.imaging.sandbox.decoder_program")
-VIEW_PROGRAM = ("-m", "worker.imaging.sandbox.viewer_program")
+DECODER_PROGRAM = ("-m", "worker.imaging.sandbox.decoder_program")
+VIEWER_PROGRAM = ("-m", "worker.imaging.sandbox.viewer_program")
 """Draws what cannot be graded, too, and prepares nothing for a network."""
 IMAGES_PER_PROCESS = 1000
 """Then the process is replaced, which bounds what a codec can leak."""
@@ -41,18 +41,18 @@ class DecoderPool:
         settings: Settings,
         *,
         extra_recipes: Sequence[Recipe] = (),
-        program: Sequence[str] = PROGRAM,
+        program: Sequence[str] = DECODER_PROGRAM,
         images_per_process: int = IMAGES_PER_PROCESS,
     ) -> None:
         """Returns when all processes are ready. Raises ServiceError if one does not come up.
 
-        extra_recipes: the other recipes of an ensemble. `program` is what the interpreter runs in a process; it has to
-        call `decoding.process.serve`.
+        extra_recipes: further recipes of an ensemble. program: interpreter arguments of a process; the program has to
+        call `decoder_program.serve`.
         """
         self._program = program
         self._images_per_process = images_per_process
         self._timeout_s = settings.decode_timeout_s
-        self._job = Job(
+        self._job = DecoderConfig(
             recipe=recipe,
             extra_recipes=tuple(extra_recipes),
             overlay_size_px=settings.overlay_size_px,
@@ -61,10 +61,10 @@ class DecoderPool:
             memory_mb=settings.decode_memory_mb,
             parent=os.getpid(),
         )
-        self._timekeeper = Timekeeper()
+        self._timekeeper = DeadlineMonitor()
         count = settings.decode_processes
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoder")
-        self._idle: SimpleQueue[DecoderChild | None] = SimpleQueue()
+        self._idle: SimpleQueue[DecoderProcess | None] = SimpleQueue()
         for _ in range(count):
             self._idle.put(None)
         starts = [self._threads.submit(self._start_one) for _ in range(count)]
@@ -75,7 +75,7 @@ class DecoderPool:
             self.close()
             raise
 
-    def submit(self, data: bytes) -> Future[Prepared]:
+    def submit(self, data: bytes) -> Future[PreparedImage]:
         """The prepared image, or its ImageError or Ungradable; ImageDecoderCrashError if a process died of it."""
         return self._threads.submit(self._prepare, data)
 
@@ -92,11 +92,11 @@ class DecoderPool:
         self._idle.get()
         child = None
         try:
-            child = DecoderChild(self._program, self._job, self._timekeeper)
+            child = DecoderProcess(self._program, self._job, self._timekeeper)
         finally:
             self._idle.put(child)
 
-    def _prepare(self, data: bytes) -> Prepared:
+    def _prepare(self, data: bytes) -> PreparedImage:
         child = self._idle.get()
         try:
             child = self._usable(child)
@@ -104,9 +104,9 @@ class DecoderPool:
         finally:
             self._idle.put(child)
 
-    def _usable(self, child: DecoderChild | None) -> DecoderChild:
+    def _usable(self, child: DecoderProcess | None) -> DecoderProcess:
         if child is not None and child.alive and child.images < self._images_per_process:
             return child
         if child is not None:
             child.close()
-        return DecoderChild(self._program, self._job, self._timekeeper)
+        return DecoderProcess(self._program, self._job, self._timekeeper)

@@ -15,7 +15,7 @@ import numpy as np
 
 from worker.core import errors
 from worker.core.errors import FundusError, ImageDecoderCrashError, ImageError, Ungradable
-from worker.imaging.photograph import Prepared
+from worker.imaging.photograph import PreparedImage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,31 +37,31 @@ _RAISABLE: dict[str, type[FundusError]] = {
 }
 
 
-def answer_bytes(*, input_sizes_px: Sequence[int], overlay_size_px: int) -> int:
+def response_size_bytes(*, input_sizes_px: Sequence[int], overlay_size_px: int) -> int:
     """What a prepared photograph takes of the shared memory."""
     return sum(side**2 * 3 for side in input_sizes_px) + overlay_size_px**2 * 3 + -(-(overlay_size_px**2) // 8)
 
 
-def write_request(stream: IO[bytes], region: mmap, data: bytes) -> None:
-    """Send one picture's bytes, which have to fit the region."""
-    region[: len(data)] = data
+def write_request(stream: IO[bytes], shared: mmap, data: bytes) -> None:
+    """Send one picture's bytes, which have to fit the shared."""
+    shared[: len(data)] = data
     stream.write(_LENGTH.pack(len(data)))
     stream.flush()
 
 
-def read_request(stream: IO[bytes], region: mmap) -> bytes | None:
+def read_request(stream: IO[bytes], shared: mmap) -> bytes | None:
     """One picture's bytes; None at the end of the stream, which is how a worker says goodbye."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
-    return region[: _LENGTH.unpack(head)[0]]
+    return shared[: _LENGTH.unpack(head)[0]]
 
 
-def write_prepared(stream: IO[bytes], region: mmap, prepared: Prepared) -> None:
+def write_response(stream: IO[bytes], shared: mmap, prepared: PreparedImage) -> None:
     """Answer with a prepared photograph."""
     start = 0
     for array in (prepared.enhanced, *prepared.extra_inputs, prepared.canvas, np.packbits(prepared.field_mask)):
-        region[start : start + array.nbytes] = np.ascontiguousarray(array).data.cast("B")
+        shared[start : start + array.nbytes] = np.ascontiguousarray(array).data.cast("B")
         start += array.nbytes
     _write_head(stream, {"box": prepared.box})
     stream.flush()
@@ -74,7 +74,9 @@ def write_error(stream: IO[bytes], error: ImageError | Ungradable) -> None:
     stream.flush()
 
 
-def read_answer(stream: IO[bytes], region: mmap, *, input_sizes_px: Sequence[int], overlay_size_px: int) -> Prepared:
+def read_response(
+    stream: IO[bytes], shared: mmap, *, input_sizes_px: Sequence[int], overlay_size_px: int
+) -> PreparedImage:
     """The prepared photograph, pictures for the network uint8, all arrays read-only.
 
     input_sizes_px: of each recipe of the model, in their order.
@@ -93,13 +95,13 @@ def read_answer(stream: IO[bytes], region: mmap, *, input_sizes_px: Sequence[int
     def take(count: int) -> NDArray[np.uint8]:
         nonlocal start
         start += count
-        return np.frombuffer(region[start - count : start], np.uint8)
+        return np.frombuffer(shared[start - count : start], np.uint8)
 
     square = (overlay_size_px, overlay_size_px)
     enhanced, *extra_inputs = (take(side**2 * 3).reshape(side, side, 3) for side in input_sizes_px)
     canvas = take(overlay_size_px**2 * 3).reshape(*square, 3)
     field_mask = np.unpackbits(take(-(-(overlay_size_px**2) // 8)), count=overlay_size_px**2)
-    return Prepared(enhanced, canvas, field_mask.reshape(square).view(bool), box, tuple(extra_inputs))
+    return PreparedImage(enhanced, canvas, field_mask.reshape(square).view(bool), box, tuple(extra_inputs))
 
 
 def _write_head(stream: IO[bytes], head: dict[str, object]) -> None:

@@ -4,11 +4,11 @@ import fcntl
 import mmap
 import os
 
-KEPT_BYTES = 16 * 2**20
+RETAINED_BYTES = 16 * 2**20
 """What a larger picture took is given back after it."""
 
 
-def create_region(size: int) -> tuple[int, mmap.mmap]:
+def create_shared_memory(size: int) -> tuple[int, mmap.mmap]:
     """A descriptor for the other process, and the memory, which takes no room before it is written to.
 
     Its size is sealed: a process that made it smaller would kill the worker at its next read.
@@ -19,12 +19,12 @@ def create_region(size: int) -> tuple[int, mmap.mmap]:
     return descriptor, mmap.mmap(descriptor, size)
 
 
-def open_region(descriptor: int) -> mmap.mmap:
+def open_shared_memory(descriptor: int) -> mmap.mmap:
     """The memory that another process has created."""
     return mmap.mmap(descriptor, 0)
 
 
-def give_back(region: mmap.mmap, used_bytes: int) -> None:
-    """Let go of the pages beyond KEPT_BYTES, if so many were used."""
-    if used_bytes > KEPT_BYTES:
-        region.madvise(mmap.MADV_REMOVE, KEPT_BYTES, len(region) - KEPT_BYTES)
+def trim_shared_memory(shared: mmap.mmap, used_bytes: int) -> None:
+    """Let go of the pages beyond RETAINED_BYTES, if so many were used."""
+    if used_bytes > RETAINED_BYTES:
+        shared.madvise(mmap.MADV_REMOVE, RETAINED_BYTES, len(shared) - RETAINED_BYTES)

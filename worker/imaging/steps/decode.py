@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ImageDecodeError, ImageError, ImageTooLargeError
-from worker.imaging.codec_warnings import listen_to_codecs
+from worker.imaging.codec_warnings import capture_codec_warnings
 from worker.imaging.headers.check import check_header
-from worker.imaging.headers.header import Header, ImageFormat, Limits
+from worker.imaging.headers.header import Header, ImageFormat, ImageLimits
 from worker.imaging.photograph import Photograph
 
 # libjpeg's warnings about damaged data, and OpenCV's own word for memory that it did not get.
@@ -25,7 +25,7 @@ _REDUCED = {
 }
 
 
-def decode_photograph(data: bytes, *, cover_px: int, limits: Limits) -> Photograph:
+def decode_photograph(data: bytes, *, cover_px: int, limits: ImageLimits) -> Photograph:
     """The first picture in the bytes, upright, as 8-bit RGB.
 
     A JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 whose shorter side still has `cover_px` pixels. EXIF
@@ -34,7 +34,7 @@ def decode_photograph(data: bytes, *, cover_px: int, limits: Limits) -> Photogra
     Not for a process with threads: see `worker.imaging.codec_warnings`.
     """
     header = check_header(data, limits)
-    reduction = choose_reduction(header, cover_px)
+    reduction = choose_downscale_factor(header, cover_px)
     pixels = _decode(data, header, cv2.IMREAD_UNCHANGED if header.has_alpha else _REDUCED[reduction])
     expected = sorted(-(-side // reduction) for side in (header.height, header.width))
     if sorted(pixels.shape[:2]) != expected:
@@ -43,7 +43,7 @@ def decode_photograph(data: bytes, *, cover_px: int, limits: Limits) -> Photogra
     return Photograph(rgb, scale=1 / reduction)
 
 
-def choose_reduction(header: Header, cover_px: int) -> int:
+def choose_downscale_factor(header: Header, cover_px: int) -> int:
     """How many times smaller a JPEG can be decoded and still cover; 1 for every other format."""
     if header.format is not ImageFormat.JPEG:
         return 1
@@ -53,7 +53,7 @@ def choose_reduction(header: Header, cover_px: int) -> int:
 
 def _decode(data: bytes, header: Header, flags: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     try:
-        with listen_to_codecs() as complaints:
+        with capture_codec_warnings() as complaints:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise _translate(header, str(error)) from error

@@ -6,26 +6,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging.gaussian_blur import blur
+from worker.imaging.gaussian_blur import gaussian_blur
 from worker.imaging.photograph import Field, Photograph
 from worker.imaging.recipe import Recipe
-from worker.imaging.resize_cache import resize_part
+from worker.imaging.resize_cache import resize_crop
 
 
-def enhance(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.uint8]:
+def enhance_field(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.uint8]:
     """The field's window squashed to a square, its background subtracted, cut to the round field: as the recipe says.
 
     Returns uint8 (S, S, 3) RGB, S = recipe.input_size_px.
     Source: Graham 2015, "Kaggle Diabetic Retinopathy Detection competition report".
     """
-    top, bottom, left, right = field.window(recipe)
+    top, bottom, left, right = field.crop_window(recipe)
     # No further than the lit box: where the camera cut the field off, the dark beyond it would pass for a step.
     rows, rows_seen = _visible(top, bottom, (field.top, field.bottom), recipe.input_size_px)
     columns, columns_seen = _visible(left, right, (field.left, field.right), recipe.input_size_px)
     height = _length(rows_seen)
     # The height alone decides, as it did for the training pictures.
     interpolation = cv2.INTER_AREA if _length(rows) > height else cv2.INTER_LINEAR
-    picture = resize_part(
+    picture = resize_crop(
         photograph, rows, columns, height=height, width=_length(columns_seen), interpolation=interpolation
     )
     if recipe.enhancement == "graham":
@@ -51,7 +51,7 @@ def _length(part: slice) -> int:
 
 
 def _subtract_background(picture: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    background = blur(picture, recipe.input_size_px * recipe.sigma_fraction)
+    background = gaussian_blur(picture, recipe.input_size_px * recipe.sigma_fraction)
     enhanced = cv2.addWeighted(picture, recipe.gain, background, -recipe.gain, recipe.offset)
     return enhanced.astype(np.uint8, copy=False)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from worker.core.errors import Ungradable
 from worker.imaging.photograph import Field, Photograph
-from worker.imaging.resize_cache import resize_part
+from worker.imaging.resize_cache import resize_crop
 
 _SIZE_PX = 224
 _LARGE = 3
@@ -32,7 +32,7 @@ _EVERY = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
+class QualityMeasures:
     """What the limits are held against.
 
     visible: share of the whole round field that the picture shows. brightness: median of the brightest channel, 0 to
@@ -55,7 +55,7 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class GradabilityLimit:
     """What one measure must keep: a share or grey levels, not below a minimum or not above a maximum."""
 
     measure: str
@@ -72,15 +72,15 @@ class Limit:
         return None
 
 
-LIMITS = (
-    Limit("visible", "field_cut_off", "share of the field that is in the picture", 0.62),
-    Limit("brightness", "too_dark", "median brightness", 25),
-    Limit("saturated", "over_exposed", "share of the field that is saturated", 0.05, is_minimum=False),
-    Limit("reddish", "not_a_fundus", "share of the field that is redder than green", 0.5),
-    Limit("colour_spread", "not_a_fundus", "spread of the colours", 0.4, is_minimum=False),
-    Limit("edges", "not_a_fundus", "share of the field with sharp edges", 0.12, is_minimum=False),
-    Limit("contrast", "low_contrast", "contrast in grey levels", 0.9),
-    Limit("detail", "blurred", "fine detail in grey levels a pixel", 0.4),
+GRADABILITY_LIMITS = (
+    GradabilityLimit("visible", "field_cut_off", "share of the field that is in the picture", 0.62),
+    GradabilityLimit("brightness", "too_dark", "median brightness", 25),
+    GradabilityLimit("saturated", "over_exposed", "share of the field that is saturated", 0.05, is_minimum=False),
+    GradabilityLimit("reddish", "not_a_fundus", "share of the field that is redder than green", 0.5),
+    GradabilityLimit("colour_spread", "not_a_fundus", "spread of the colours", 0.4, is_minimum=False),
+    GradabilityLimit("edges", "not_a_fundus", "share of the field with sharp edges", 0.12, is_minimum=False),
+    GradabilityLimit("contrast", "low_contrast", "contrast in grey levels", 0.9),
+    GradabilityLimit("detail", "blurred", "fine detail in grey levels a pixel", 0.4),
 )
 """In the order in which they are looked at."""
 
@@ -91,14 +91,14 @@ def assess_gradability(photograph: Photograph, field: Field) -> None:
     Raises Ungradable with the code no_field, field_cut_off, too_dark, over_exposed, not_a_fundus, low_contrast or
     blurred, and the figure that told.
     """
-    found = measure_field(photograph, field)
-    for limit in LIMITS:
+    found = measure_quality(photograph, field)
+    for limit in GRADABILITY_LIMITS:
         complaint = limit.complain(getattr(found, limit.measure))
         if complaint is not None:
             raise Ungradable(complaint, code=limit.code)
 
 
-def measure_field(photograph: Photograph, field: Field) -> Measures:
+def measure_quality(photograph: Photograph, field: Field) -> QualityMeasures:
     """Raises Ungradable(no_field) where the border lies outside the box."""
     picture = _resize_box(photograph, field)
     x, y = _places_in_border(field)
@@ -113,7 +113,7 @@ def measure_field(photograph: Photograph, field: Field) -> Measures:
     ordered = np.sort(coarse)
     across, down = _slopes(np.asarray(cv2.GaussianBlur(green, (0, 0), _EDGE_SIGMA_PX), np.float32))
     reddish, colour_spread = _measure_colours(picture.reshape(-1, 3)[np.flatnonzero(inner)[::_EVERY]])
-    return Measures(
+    return QualityMeasures(
         visible=_visible_share(field),
         brightness=float(np.median(brightest)),
         saturated=float((middle[inner] >= _SATURATED).mean()),
@@ -130,7 +130,7 @@ def _resize_box(photograph: Photograph, field: Field) -> NDArray[np.uint8]:
     rows, columns = slice(field.top, field.bottom), slice(field.left, field.right)
     height, width = field.bottom - field.top, field.right - field.left
     if min(height, width) < _LARGE * _SIZE_PX:
-        return resize_part(photograph, rows, columns, height=_SIZE_PX, width=_SIZE_PX, interpolation=cv2.INTER_AREA)
+        return resize_crop(photograph, rows, columns, height=_SIZE_PX, width=_SIZE_PX, interpolation=cv2.INTER_AREA)
     even = photograph.rgb[field.top : field.bottom - height % 2, field.left : field.right - width % 2]
     half = cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(half, (_SIZE_PX, _SIZE_PX), interpolation=cv2.INTER_AREA), np.uint8)

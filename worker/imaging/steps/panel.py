@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.imaging.photograph import Prepared
+from worker.imaging.photograph import PreparedImage
 
 GAP_PX = 8
 TITLE_SHARE = 0.09
@@ -18,16 +18,16 @@ _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_panel(
-    prepared: Prepared, overlay: NDArray[np.uint8], titles: tuple[str, str], side_px: int
+def render_panel(
+    prepared: PreparedImage, overlay: NDArray[np.uint8], titles: tuple[str, str], side_px: int
 ) -> NDArray[np.uint8]:
-    """The row of one image, as of `render_panel`; titles: of the photograph and of the overlay."""
+    """The row of one image, as of `tile_pictures`; titles: of the photograph and of the overlay."""
     enhanced = prepared.enhanced if prepared.enhanced.dtype == np.uint8 else np.rint(prepared.enhanced * 255)
     pictures = [prepared.canvas, np.asarray(enhanced, np.uint8), overlay]
-    return render_panel(pictures, [titles[0], PREPROCESSED, titles[1]], side_px)
+    return tile_pictures(pictures, [titles[0], PREPROCESSED, titles[1]], side_px)
 
 
-def render_panel(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str], side_px: int) -> NDArray[np.uint8]:
+def tile_pictures(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str], side_px: int) -> NDArray[np.uint8]:
     """Pictures, each uint8 (S, S, 3) RGB, in a row under their titles: uint8 (H, W, 3) RGB on white.
 
     titles: ASCII, for OpenCV has no other letters. Each picture becomes `side_px` on a

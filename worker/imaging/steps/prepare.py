@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ImageDecodeError, ImageFormatError, Ungradable
-from worker.imaging.headers.header import Limits
-from worker.imaging.photograph import Field, Prepared
+from worker.imaging.headers.header import ImageLimits
+from worker.imaging.photograph import Field, PreparedImage
 from worker.imaging.recipe import Recipe
 from worker.imaging.steps.decode import decode_photograph
-from worker.imaging.steps.enhance import enhance
+from worker.imaging.steps.enhance import enhance_field
 from worker.imaging.steps.find_field import find_field
 from worker.imaging.steps.gradability import assess_gradability
 
 Box = tuple[int, int, int, int]
 
 
-def prepare(
-    data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits, extra_recipes: Sequence[Recipe] = ()
-) -> Prepared:
+def prepare_image(
+    data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: ImageLimits, extra_recipes: Sequence[Recipe] = ()
+) -> PreparedImage:
     """A photograph's bytes, decoded no larger than the model and the overlay need, ready for both.
 
     extra_recipes: recipes of a model that has several; they agree with the first on the field.
@@ -37,16 +37,16 @@ def prepare(
     assess_gradability(photograph, field)
     crop = photograph.rgb[field.top : field.bottom, field.left : field.right]
     box = _centre_box(crop.shape[0], crop.shape[1], overlay_size_px)
-    return Prepared(
-        enhanced=enhance(photograph, field, recipe),
+    return PreparedImage(
+        enhanced=enhance_field(photograph, field, recipe),
         canvas=_draw_canvas(crop, box, overlay_size_px),
         field_mask=_within_border(field, box, overlay_size_px),
         box=_place_window(field, recipe, box),
-        extra_inputs=tuple(enhance(photograph, field, one) for one in extra_recipes),
+        extra_inputs=tuple(enhance_field(photograph, field, one) for one in extra_recipes),
     )
 
 
-def prepare_view(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: Limits) -> Prepared:
+def prepare_for_display(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: ImageLimits) -> PreparedImage:
     """As `prepare`, for a person's eyes: a picture without a gradable retina is drawn, too, and nothing is enhanced.
 
     The canvas shows what the overlay's does, or the whole picture where no field was found; `enhanced` is black.
@@ -59,7 +59,7 @@ def prepare_view(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: L
     except Ungradable:
         crop = photograph.rgb
     box = _centre_box(crop.shape[0], crop.shape[1], overlay_size_px)
-    return Prepared(
+    return PreparedImage(
         enhanced=np.zeros((recipe.input_size_px, recipe.input_size_px, 3), np.uint8),
         canvas=_draw_canvas(crop, box, overlay_size_px),
         field_mask=np.ones((overlay_size_px, overlay_size_px), bool),
@@ -69,7 +69,7 @@ def prepare_view(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: L
 
 def prepare_stack_entry(
     entry: NDArray[np.uint8] | NDArray[np.float32], *, recipe: Recipe, overlay_size_px: int
-) -> Prepared:
+) -> PreparedImage:
     """An image that was preprocessed before it came: given to the network as it is.
 
     entry: (S, S, 3) RGB, S = recipe.input_size_px, uint8 or float32 in [0, 1]. The canvas shows the same pixels, and
@@ -90,7 +90,7 @@ def prepare_stack_entry(
         colours = entry.astype(np.uint8, copy=False)
     box = (0, overlay_size_px, 0, overlay_size_px)
     places = np.arange(overlay_size_px) - (overlay_size_px - 1) / 2
-    return Prepared(
+    return PreparedImage(
         enhanced=entry,
         canvas=_draw_canvas(colours, box, overlay_size_px),
         field_mask=np.asarray(np.hypot(places[:, None], places[None, :]) <= overlay_size_px / 2),
@@ -108,7 +108,7 @@ def _centre_box(height: int, width: int, size_px: int) -> Box:
 
 def _place_window(field: Field, recipe: Recipe, box: Box) -> Box:
     """Where the model's window lies on a canvas that shows the field's box at `box`."""
-    top, bottom, left, right = field.window(recipe)
+    top, bottom, left, right = field.crop_window(recipe)
     down, across = (box[1] - box[0]) / (field.bottom - field.top), (box[3] - box[2]) / (field.right - field.left)
     top, bottom = (box[0] + round((row - field.top) * down) for row in (top, bottom))
     left, right = (box[2] + round((column - field.left) * across) for column in (left, right))

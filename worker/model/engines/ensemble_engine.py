@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.predictions import Enhanced, Prediction
-from worker.model.activation_maps import Evidence, enlarge, explain, to_probabilities
+from worker.model.activation_maps import Evidence, explain, to_probabilities, upsample_bilinear
 from worker.model.bundle.ensemble import Ensemble, View
 from worker.model.engines.batch_arrays import blank_images, to_predictions
 from worker.model.engines.protocol import MemberEngine
@@ -94,7 +94,9 @@ def _average(looks: Sequence[Evidence], shares: NDArray[np.float32], temperature
     height, width = (max(look.maps.shape[axis] for look in looks) for axis in (2, 3))
     factors = shares / np.float32(temperature)
     logits = sum(factor * look.logits for factor, look in zip(factors, looks, strict=True))
-    maps = sum(factor * enlarge(look.maps, height, width) for factor, look in zip(factors, looks, strict=True))
+    maps = sum(
+        factor * upsample_bilinear(look.maps, height, width) for factor, look in zip(factors, looks, strict=True)
+    )
     return Evidence(np.asarray(logits), np.asarray(maps))
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from worker.imaging.codec_warnings import STDERR, listen_to_codecs
+from worker.imaging.codec_warnings import STDERR, capture_codec_warnings
 
 
 def test_text_written_below_python_is_heard_and_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    with listen_to_codecs() as complaints:
+    with capture_codec_warnings() as complaints:
         os.write(STDERR, b"Corrupt JPEG data")
     os.write(STDERR, b"afterwards")
     assert complaints.text == "Corrupt JPEG data"
@@ -17,7 +17,7 @@ def test_text_written_below_python_is_heard_and_not_printed(capfd: pytest.Captur
 
 
 def test_standard_error_comes_back_after_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="fault"), listen_to_codecs():
+    with pytest.raises(ValueError, match="fault"), capture_codec_warnings():
         raise ValueError("fault")
     os.write(STDERR, b"afterwards")
     assert capfd.readouterr().err == "afterwards"
@@ -26,6 +26,6 @@ def test_standard_error_comes_back_after_a_fault(capfd: pytest.CaptureFixture[st
 def test_no_descriptor_is_left_open() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
-        with listen_to_codecs():
+        with capture_codec_warnings():
             pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from worker.imaging.gaussian_blur import blur
+from worker.imaging.gaussian_blur import gaussian_blur
 
 
 @pytest.mark.parametrize("size_px", [33, 96, 224, 320, 512])
@@ -14,10 +14,12 @@ def test_blur_is_opencvs_to_the_bit(size_px: int, share: float, channels: tuple[
     random = np.random.default_rng(size_px)
     for tall in (size_px, size_px // 2):
         picture = random.integers(0, 256, (tall, size_px, *channels), np.uint8)
-        assert np.array_equal(blur(picture, size_px * share), cv2.GaussianBlur(picture, (0, 0), size_px * share))
+        assert np.array_equal(
+            gaussian_blur(picture, size_px * share), cv2.GaussianBlur(picture, (0, 0), size_px * share)
+        )
 
 
 @pytest.mark.parametrize("level", [0, 1, 254, 255])
 def test_even_picture_stays_as_it_is(level: int) -> None:
     picture = np.full((224, 224, 3), level, np.uint8)
-    assert np.array_equal(blur(picture, 224 / 30), picture)
+    assert np.array_equal(gaussian_blur(picture, 224 / 30), picture)

@@ -1,7 +1,7 @@
 import pytest
 
 from worker.core.errors import ImageError, ModelError
-from worker.imaging.steps.gradability import LIMITS
+from worker.imaging.steps.gradability import GRADABILITY_LIMITS
 from worker.report.remedies import DEFAULT, find_remedy
 
 CODES = {
@@ -9,7 +9,7 @@ CODES = {
     "attempts_exhausted",
     "unexpected",
     ModelError.code,
-    *(limit.code for limit in LIMITS),
+    *(limit.code for limit in GRADABILITY_LIMITS),
     *(error.code for error in ImageError.__subclasses__()),
 }
 

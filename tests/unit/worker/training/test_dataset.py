@@ -6,8 +6,8 @@ import numpy as np
 
 from tests.unit.worker.training.eyes import write_eyes
 from worker.core.settings import parse_settings
-from worker.imaging.headers.header import Limits
-from worker.imaging.steps.prepare import prepare
+from worker.imaging.headers.header import ImageLimits
+from worker.imaging.steps.prepare import prepare_image
 from worker.training.dataset import prepare_dataset, read_dataset
 from worker.training.examples import read_examples
 from worker.training.plan import DEFAULT_RECIPE
@@ -35,7 +35,7 @@ def test_pictures_are_those_of_the_workers_steps_in_the_manifests_order(tmp_path
     assert len(set(dataset.index.pixel_hashes)) == 4
     for name, enhanced in zip(dataset.index.image_ids, dataset.enhanced, strict=True):
         data = (tmp_path / f"{name}.png").read_bytes()
-        served = prepare(
-            data, recipe=DEFAULT_RECIPE, overlay_size_px=settings.overlay_size_px, limits=Limits()
+        served = prepare_image(
+            data, recipe=DEFAULT_RECIPE, overlay_size_px=settings.overlay_size_px, limits=ImageLimits()
         ).enhanced
         np.testing.assert_array_equal(enhanced, served)

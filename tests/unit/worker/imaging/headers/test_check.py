@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from worker.core.errors import ImageDecodeError, ImageError, ImageFormatError, ImageTooLargeError
 from worker.imaging.headers.check import check_header
-from worker.imaging.headers.header import Header, ImageFormat, Limits
+from worker.imaging.headers.header import Header, ImageFormat, ImageLimits
 
 PICTURES = Path(__file__).parents[4] / "data" / "pictures"
-LIMITS = Limits()
+LIMITS = ImageLimits()
 
 
 def encode(suffix: str, channels: int = 3, dtype: type = np.uint8) -> bytes:
@@ -105,11 +105,11 @@ def test_bomb_is_refused_by_its_header() -> None:
 
 def test_limits_are_the_largest_that_pass() -> None:
     data = png(13, 7)
-    assert check_header(data, Limits(len(data), 91)) == Header(ImageFormat.PNG, 13, 7)
+    assert check_header(data, ImageLimits(len(data), 91)) == Header(ImageFormat.PNG, 13, 7)
     with pytest.raises(ImageTooLargeError, match="pixels, limit 90"):
-        check_header(data, Limits(len(data), 90))
+        check_header(data, ImageLimits(len(data), 90))
     with pytest.raises(ImageTooLargeError, match=f"{len(data)} bytes, limit {len(data) - 1}"):
-        check_header(data, Limits(len(data) - 1, 91))
+        check_header(data, ImageLimits(len(data) - 1, 91))
 
 
 @pytest.mark.parametrize("kind", sorted(WHOLE))

@@ -8,15 +8,15 @@ import time
 import numpy as np
 
 from worker.core.errors import ImageDecodeError
-from worker.imaging.headers.header import Limits
-from worker.imaging.photograph import Prepared
-from worker.imaging.sandbox.decoder_program import Job, serve
-from worker.imaging.steps.prepare import prepare
+from worker.imaging.headers.header import ImageLimits
+from worker.imaging.photograph import PreparedImage
+from worker.imaging.sandbox.decoder_program import DecoderConfig, serve
+from worker.imaging.steps.prepare import prepare_image
 
-JOB = Job.model_validate_json(sys.argv[1])
+CONFIG = DecoderConfig.model_validate_json(sys.argv[1])
 
 
-def obey(data: bytes) -> Prepared:
+def obey(data: bytes) -> PreparedImage:
     match data:
         case b"segfault":
             ctypes.string_at(0)
@@ -25,7 +25,7 @@ def obey(data: bytes) -> Prepared:
         case b"exit":
             sys.exit(3)
         case b"hog":
-            np.ones(2 * JOB.memory_mb * 2**20, np.uint8)
+            np.ones(2 * CONFIG.memory_mb * 2**20, np.uint8)
         case b"print":
             os.write(1, b"a library prints on standard output")
             raise ImageDecodeError("printed")
@@ -34,7 +34,7 @@ def obey(data: bytes) -> Prepared:
             raise ImageDecodeError(",".join(heavy) or "light")
         case b"environment":
             raise ImageDecodeError(",".join(sorted(os.environ)))
-    return prepare(data, recipe=JOB.recipe, overlay_size_px=JOB.overlay_size_px, limits=Limits())
+    return prepare_image(data, recipe=CONFIG.recipe, overlay_size_px=CONFIG.overlay_size_px, limits=ImageLimits())
 
 
-serve(JOB, obey)
+serve(CONFIG, obey)

@@ -1,47 +1,47 @@
-"""What is late is ended once, and what was in time never."""
+"""What is expired is ended once, and what was in time never."""
 
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from worker.imaging.sandbox.deadlines import LOOKS_EVERY_S, Timekeeper
+from worker.imaging.sandbox.deadlines import CHECK_INTERVAL_S, DeadlineMonitor
 
 
 @pytest.fixture
-def timekeeper() -> Iterator[Timekeeper]:
-    timekeeper = Timekeeper()
-    yield timekeeper
-    timekeeper.stop()
+def deadlines() -> Iterator[DeadlineMonitor]:
+    deadlines = DeadlineMonitor()
+    yield deadlines
+    deadlines.stop()
 
 
-def test_late_work_is_ended_once(timekeeper: Timekeeper) -> None:
+def test_late_work_is_ended_once(deadlines: DeadlineMonitor) -> None:
     ends: list[bool] = []
     ended = threading.Event()
 
     def end() -> None:
-        ends.append(watched.late)
+        ends.append(deadline.expired)
         ended.set()
 
-    with timekeeper.watching(LOOKS_EVERY_S / 2, end) as watched:
+    with deadlines.enforce(CHECK_INTERVAL_S / 2, end) as deadline:
         assert ended.wait(20)
         ended.clear()
-        assert not ended.wait(3 * LOOKS_EVERY_S)
+        assert not ended.wait(3 * CHECK_INTERVAL_S)
     assert ends == [True]
 
 
-def test_work_in_time_is_never_ended_and_neighbours_are_told_apart(timekeeper: Timekeeper) -> None:
-    early, late = threading.Event(), threading.Event()
-    with timekeeper.watching(0.0, late.set) as slow:
-        with timekeeper.watching(60.0, early.set) as quick:
-            assert late.wait(20)
-        assert slow.late
-    assert not quick.late
+def test_work_in_time_is_never_ended_and_neighbours_are_told_apart(deadlines: DeadlineMonitor) -> None:
+    early, expired = threading.Event(), threading.Event()
+    with deadlines.enforce(0.0, expired.set) as slow:
+        with deadlines.enforce(60.0, early.set) as quick:
+            assert expired.wait(20)
+        assert slow.expired
+    assert not quick.expired
     assert not early.is_set()
 
 
-def test_work_that_failed_is_watched_no_more(timekeeper: Timekeeper) -> None:
+def test_work_that_failed_is_watched_no_more(deadlines: DeadlineMonitor) -> None:
     ended = threading.Event()
-    with pytest.raises(ValueError, match="broken"), timekeeper.watching(2 * LOOKS_EVERY_S, ended.set):
+    with pytest.raises(ValueError, match="broken"), deadlines.enforce(2 * CHECK_INTERVAL_S, ended.set):
         raise ValueError("broken")
-    assert not ended.wait(4 * LOOKS_EVERY_S)
+    assert not ended.wait(4 * CHECK_INTERVAL_S)

@@ -23,10 +23,10 @@ from worker.core.errors import (
     Ungradable,
 )
 from worker.core.settings import Settings, parse_settings
-from worker.imaging.headers.header import Limits
+from worker.imaging.headers.header import ImageLimits
 from worker.imaging.recipe import Recipe
 from worker.imaging.sandbox.pool import DecoderPool
-from worker.imaging.steps.prepare import prepare
+from worker.imaging.steps.prepare import prepare_image
 
 SAMPLES = Path(__file__).parents[5] / "producer" / "demo" / "samples"
 ROGUE = (str(Path(__file__).parent / "rogue_decoder.py"),)
@@ -70,7 +70,7 @@ def test_prepared_image_is_the_same_as_without_a_process() -> None:
         found = pool.submit(GOOD).result(60)
     finally:
         pool.close()
-    expected = prepare(GOOD, recipe=RECIPE, overlay_size_px=256, limits=Limits())
+    expected = prepare_image(GOOD, recipe=RECIPE, overlay_size_px=256, limits=ImageLimits())
     for name in ("enhanced", "canvas", "field_mask"):
         assert np.array_equal(getattr(found, name), getattr(expected, name))
         assert getattr(found, name).dtype == getattr(expected, name).dtype

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from worker.core.errors import ImageDecodeError, ImageDecoderCrashError, Ungradable
-from worker.imaging.photograph import Prepared
-from worker.imaging.sandbox.protocol import read_answer, read_request, write_error, write_prepared, write_request
+from worker.imaging.photograph import PreparedImage
+from worker.imaging.sandbox.protocol import read_request, read_response, write_error, write_request, write_response
 
 SIZES = {"input_sizes_px": [4], "overlay_size_px": 6}
 
 
 @pytest.fixture
-def region() -> mmap:
+def shared() -> mmap:
     return mmap(-1, 4096)
 
 
@@ -25,61 +25,61 @@ def answer(head: object) -> io.BytesIO:
     return io.BytesIO(struct.pack("<Q", len(encoded)) + encoded)
 
 
-def test_requests_come_one_after_the_other_until_the_stream_ends(region: mmap) -> None:
+def test_requests_come_one_after_the_other_until_the_stream_ends(shared: mmap) -> None:
     came = []
     for data in (b"first", b"", b"third"):
         stream = io.BytesIO()
-        write_request(stream, region, data)
+        write_request(stream, shared, data)
         stream.seek(0)
-        came.append(read_request(stream, region))
-    assert [*came, read_request(io.BytesIO(), region)] == [b"first", b"", b"third", None]
+        came.append(read_request(stream, shared))
+    assert [*came, read_request(io.BytesIO(), shared)] == [b"first", b"", b"third", None]
 
 
-def test_prepared_image_comes_back_as_it_was(region: mmap) -> None:
+def test_prepared_image_comes_back_as_it_was(shared: mmap) -> None:
     random = np.random.default_rng(0)
-    sent = Prepared(
+    sent = PreparedImage(
         enhanced=random.integers(0, 256, (4, 4, 3), np.uint8),
         canvas=random.integers(0, 256, (6, 6, 3), np.uint8),
         field_mask=random.random((6, 6)) < 0.5,
         box=(-2, 9, 1, 5),
     )
     stream = io.BytesIO()
-    write_prepared(stream, region, sent)
+    write_response(stream, shared, sent)
     stream.seek(0)
-    found = read_answer(stream, region, **SIZES)
+    found = read_response(stream, shared, **SIZES)
     assert np.array_equal(found.enhanced, sent.enhanced)
     assert np.array_equal(found.canvas, sent.canvas)
     assert np.array_equal(found.field_mask, sent.field_mask)
     assert found.box == sent.box
 
 
-def test_pictures_of_further_recipes_come_in_their_order(region: mmap) -> None:
+def test_pictures_of_further_recipes_come_in_their_order(shared: mmap) -> None:
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 256, (side, side, 3), np.uint8) for side in (4, 5, 3)]
     canvas, field_mask = np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6), bool)
     stream = io.BytesIO()
-    write_prepared(stream, region, Prepared(pictures[0], canvas, field_mask, (0, 6, 0, 6), tuple(pictures[1:])))
+    write_response(stream, shared, PreparedImage(pictures[0], canvas, field_mask, (0, 6, 0, 6), tuple(pictures[1:])))
     stream.seek(0)
-    found = read_answer(stream, region, input_sizes_px=[4, 5, 3], overlay_size_px=6)
-    assert all(np.array_equal(one, other) for one, other in zip(found.for_model, pictures, strict=True))
+    found = read_response(stream, shared, input_sizes_px=[4, 5, 3], overlay_size_px=6)
+    assert all(np.array_equal(one, other) for one, other in zip(found.model_input, pictures, strict=True))
 
 
 @pytest.mark.parametrize("error", [ImageDecodeError("PNG broke"), Ungradable("12 of 25", code="too_dark")])
-def test_error_comes_back_with_class_code_and_detail(error: ImageDecodeError | Ungradable, region: mmap) -> None:
+def test_error_comes_back_with_class_code_and_detail(error: ImageDecodeError | Ungradable, shared: mmap) -> None:
     stream = io.BytesIO()
     write_error(stream, error)
     stream.seek(0)
     with pytest.raises(type(error)) as caught:
-        read_answer(stream, region, **SIZES)
+        read_response(stream, shared, **SIZES)
     assert (caught.value.code, caught.value.detail) == (error.code, error.detail)
 
 
-def test_long_detail_is_cut_to_500_characters(region: mmap) -> None:
+def test_long_detail_is_cut_to_500_characters(shared: mmap) -> None:
     stream = io.BytesIO()
     write_error(stream, ImageDecodeError("\N{SNOWMAN}" * 2000))
     stream.seek(0)
     with pytest.raises(ImageDecodeError) as caught:
-        read_answer(stream, region, **SIZES)
+        read_response(stream, shared, **SIZES)
     assert caught.value.detail == "\N{SNOWMAN}" * 500
 
 
@@ -101,13 +101,13 @@ def test_long_detail_is_cut_to_500_characters(region: mmap) -> None:
         (answer({}), "box None"),
     ],
 )
-def test_what_is_no_answer_is_the_decoders_crash(stream: io.BytesIO, sentence: str, region: mmap) -> None:
+def test_what_is_no_answer_is_the_decoders_crash(stream: io.BytesIO, sentence: str, shared: mmap) -> None:
     with pytest.raises(ImageDecoderCrashError, match=sentence):
-        read_answer(stream, region, **SIZES)
+        read_response(stream, shared, **SIZES)
 
 
 @pytest.mark.parametrize("size", [0, 7, 8, 20])
-def test_answer_that_breaks_off_is_the_end_of_the_stream(size: int, region: mmap) -> None:
+def test_answer_that_breaks_off_is_the_end_of_the_stream(size: int, shared: mmap) -> None:
     whole = answer({"box": [0, 6, 0, 6]}).getvalue()
     with pytest.raises(EOFError):
-        read_answer(io.BytesIO(whole[:size]), region, **SIZES)
+        read_response(io.BytesIO(whole[:size]), shared, **SIZES)

@@ -5,34 +5,39 @@ from pathlib import Path
 
 import pytest
 
-from worker.imaging.sandbox.shared_memory import KEPT_BYTES, create_region, give_back, open_region
+from worker.imaging.sandbox.shared_memory import (
+    RETAINED_BYTES,
+    create_shared_memory,
+    open_shared_memory,
+    trim_shared_memory,
+)
 
-SIZE = KEPT_BYTES + 2**20
+SIZE = RETAINED_BYTES + 2**20
 
 
 def test_what_one_writes_the_other_reads() -> None:
-    descriptor, region = create_region(SIZE)
-    other = open_region(descriptor)
+    descriptor, shared = create_shared_memory(SIZE)
+    other = open_shared_memory(descriptor)
     os.close(descriptor)
-    region[:5] = b"there"
+    shared[:5] = b"there"
     other[-4:] = b"back"
-    assert (other[:5], region[-4:], len(other)) == (b"there", b"back", SIZE)
+    assert (other[:5], shared[-4:], len(other)) == (b"there", b"back", SIZE)
 
 
 @pytest.mark.parametrize("size", [0, SIZE - 1, SIZE + 1])
 def test_other_process_cannot_change_its_size(size: int) -> None:
-    descriptor, _region = create_region(SIZE)
+    descriptor, _shared = create_shared_memory(SIZE)
     with pytest.raises(PermissionError):
         os.ftruncate(descriptor, size)
 
 
 def test_pages_of_a_large_picture_are_given_back_and_small_ones_kept() -> None:
-    descriptor, region = create_region(SIZE)
+    descriptor, shared = create_shared_memory(SIZE)
     file = Path(f"/proc/self/fd/{descriptor}")
     blocks = []
-    for used in (KEPT_BYTES, SIZE):
-        region[:used] = bytes([1]) * used
-        give_back(region, used)
+    for used in (RETAINED_BYTES, SIZE):
+        shared[:used] = bytes([1]) * used
+        trim_shared_memory(shared, used)
         blocks.append(file.stat().st_blocks * 512)
-    assert blocks == [KEPT_BYTES, KEPT_BYTES]
-    assert (region[0], region[-1]) == (1, 0)
+    assert blocks == [RETAINED_BYTES, RETAINED_BYTES]
+    assert (shared[0], shared[-1]) == (1, 0)

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from worker.core.errors import ImageDecodeError, ImageFormatError
-from worker.imaging.headers.header import Header, ImageFormat, Limits
+from worker.imaging.headers.header import Header, ImageFormat, ImageLimits
 from worker.imaging.photograph import Photograph
-from worker.imaging.steps.decode import choose_reduction, decode_photograph
+from worker.imaging.steps.decode import choose_downscale_factor, decode_photograph
 
 DATA = Path(__file__).parents[4] / "data"
 PICTURES = DATA / "pictures"
@@ -22,7 +22,7 @@ GREEN, ORANGE = (20, 160, 80), (200, 90, 30)
 
 
 def decode(data: bytes, cover_px: int = 10_000) -> Photograph:
-    return decode_photograph(data, cover_px=cover_px, limits=Limits())
+    return decode_photograph(data, cover_px=cover_px, limits=ImageLimits())
 
 
 def encode(suffix: str, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
@@ -105,8 +105,8 @@ def test_jpeg_is_decoded_no_larger_than_needed(cover_px: int, scale: float, shap
 def test_odd_sides_round_up_and_other_formats_stay_whole() -> None:
     picture = np.full((35, 51, 3), 90, np.uint8)
     assert decode(encode(".jpg", picture), cover_px=17).rgb.shape == (18, 26, 3)
-    assert choose_reduction(Header(ImageFormat.JPEG, 51, 35), 17) == 2
-    assert choose_reduction(Header(ImageFormat.PNG, 51, 35), 17) == 1
+    assert choose_downscale_factor(Header(ImageFormat.JPEG, 51, 35), 17) == 2
+    assert choose_downscale_factor(Header(ImageFormat.PNG, 51, 35), 17) == 1
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.99])

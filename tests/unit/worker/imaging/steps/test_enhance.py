@@ -9,7 +9,7 @@ import pytest
 
 from worker.imaging.photograph import Ellipse, Field, Photograph
 from worker.imaging.recipe import Recipe
-from worker.imaging.steps.enhance import enhance
+from worker.imaging.steps.enhance import enhance_field
 
 ROOT = Path(__file__).parents[5]
 RECIPE = Recipe(
@@ -29,14 +29,14 @@ ANY_BORDER = Ellipse(50.0, 50.0, 50.0, 50.0)
 def test_bytes_of_the_training_pictures(path: str, box: tuple[int, int, int, int], sha1: str) -> None:
     """Sums as published with the weights; decoded at full size, as there."""
     photograph = Photograph(cv2.imread(str(ROOT / path), cv2.IMREAD_COLOR_RGB))  # type: ignore[arg-type]
-    enhanced = enhance(photograph, Field(*box, ANY_BORDER), RECIPE)
+    enhanced = enhance_field(photograph, Field(*box, ANY_BORDER), RECIPE)
     assert (enhanced.shape, enhanced.dtype) == ((224, 224, 3), np.uint8)
     assert hashlib.sha1(enhanced.tobytes()).hexdigest() == sha1
 
 
 def test_even_field_becomes_the_offset() -> None:
     even = Photograph(np.full((300, 300, 3), 90, np.uint8))
-    enhanced = enhance(even, Field(0, 300, 0, 300, ANY_BORDER), RECIPE.model_copy(update={"offset": 100.0}))
+    enhanced = enhance_field(even, Field(0, 300, 0, 300, ANY_BORDER), RECIPE.model_copy(update={"offset": 100.0}))
     assert enhanced[112, 112].tolist() == [100, 100, 100]
 
 
@@ -45,7 +45,7 @@ def test_gain_multiplies_the_difference_from_the_background() -> None:
     # 0.03 grey levels and rounds to none, so gain 4 gives 128 + 4 * 10.
     rgb = np.full((224, 224, 3), 50, np.uint8)
     rgb[112, 112] = 60
-    enhanced = enhance(Photograph(rgb), Field(0, 224, 0, 224, ANY_BORDER), RECIPE)
+    enhanced = enhance_field(Photograph(rgb), Field(0, 224, 0, 224, ANY_BORDER), RECIPE)
     assert enhanced[112, 112].tolist() == [168, 168, 168]
     assert enhanced[112, 114].tolist() == [128, 128, 128]
 
@@ -53,8 +53,8 @@ def test_gain_multiplies_the_difference_from_the_background() -> None:
 def test_outside_of_the_inscribed_circle_is_replaced() -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
     field = Field(0, 224, 0, 224, ANY_BORDER)
-    cut = enhance(Photograph(rgb), field, RECIPE.model_copy(update={"outside": 7}))
-    uncut = enhance(Photograph(rgb), field, RECIPE.model_copy(update={"cut_to_circle": False}))
+    cut = enhance_field(Photograph(rgb), field, RECIPE.model_copy(update={"outside": 7}))
+    uncut = enhance_field(Photograph(rgb), field, RECIPE.model_copy(update={"cut_to_circle": False}))
     y, x = np.mgrid[:224, :224]
     distance = np.hypot(x - 112, y - 112)
     assert (cut[distance > 113] == 7).all()
@@ -64,8 +64,8 @@ def test_outside_of_the_inscribed_circle_is_replaced() -> None:
 def test_rim_is_replaced_where_the_recipe_keeps_a_smaller_circle() -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
     field = Field(0, 224, 0, 224, ANY_BORDER)
-    cut = enhance(Photograph(rgb), field, RECIPE.model_copy(update={"circle_share": 0.5}))
-    whole = enhance(Photograph(rgb), field, RECIPE)
+    cut = enhance_field(Photograph(rgb), field, RECIPE.model_copy(update={"circle_share": 0.5}))
+    whole = enhance_field(Photograph(rgb), field, RECIPE)
     y, x = np.mgrid[:224, :224]
     distance = np.hypot(x - 112, y - 112)
     assert (cut[distance > 57] == 128).all()
@@ -75,14 +75,14 @@ def test_rim_is_replaced_where_the_recipe_keeps_a_smaller_circle() -> None:
 def test_recipe_without_enhancement_only_resizes() -> None:
     blocks = np.arange(64, dtype=np.uint8).reshape(8, 8).repeat(8, axis=0).repeat(8, axis=1)
     rgb = np.stack([blocks] * 3, axis=2)
-    enhanced = enhance(Photograph(rgb), Field(0, 64, 0, 64, ANY_BORDER), PLAIN)
+    enhanced = enhance_field(Photograph(rgb), Field(0, 64, 0, 64, ANY_BORDER), PLAIN)
     assert np.array_equal(enhanced, rgb[::2, ::2])
 
 
 def test_only_the_box_is_used() -> None:
     rgb = np.zeros((100, 120, 3), np.uint8)
     rgb[10:42, 20:52] = 77
-    enhanced = enhance(Photograph(rgb), Field(10, 42, 20, 52, ANY_BORDER), PLAIN)
+    enhanced = enhance_field(Photograph(rgb), Field(10, 42, 20, 52, ANY_BORDER), PLAIN)
     assert (enhanced == 77).all()
 
 
@@ -98,7 +98,7 @@ def lit(height: int, width: int, border: Ellipse) -> Photograph:
 
 def test_squashed_field_becomes_round() -> None:
     border = Ellipse(180.0, 150.0, 100.0, 60.0)
-    enhanced = enhance(lit(300, 400, border), Field(92, 209, 82, 279, border), ROUND)[..., 0]
+    enhanced = enhance_field(lit(300, 400, border), Field(92, 209, 82, 279, border), ROUND)[..., 0]
     y, x = np.mgrid[:100, :100] - 49.5
     distance = np.hypot(y, x)
     assert (enhanced[distance < 48.5] == 200).all()
@@ -109,7 +109,7 @@ def test_field_that_is_cut_off_is_padded_and_not_stretched() -> None:
     # A circle of radius 100 in a picture of which rows 0 to 149 are there, its middle in row 74: the window's rows -26
     # to 173 become 100, and so rows 13 to 87 are seen.
     border = Ellipse(149.5, 74.0, 100.0, 100.0)
-    enhanced = enhance(lit(150, 300, border), Field(0, 150, 51, 248, border), ROUND)[..., 0]
+    enhanced = enhance_field(lit(150, 300, border), Field(0, 150, 51, 248, border), ROUND)[..., 0]
     assert (enhanced[:13] == 9).all()
     assert (enhanced[88:] == 9).all()
     y, x = np.mgrid[:100, :100] - 49.5
@@ -123,7 +123,7 @@ def test_dark_beyond_a_straight_cut_is_padding_too() -> None:
     photograph = lit(200, 300, border)
     photograph.rgb[150:] = 0
     graham = ROUND.model_copy(update={"enhancement": "graham", "outside": 128})
-    enhanced = enhance(photograph, Field(0, 150, 50, 250, border), graham)
+    enhanced = enhance_field(photograph, Field(0, 150, 50, 250, border), graham)
     assert (enhanced[75:] == 128).all()
     assert (enhanced[70:75, 40:60] == 128).all()
 
@@ -131,7 +131,7 @@ def test_dark_beyond_a_straight_cut_is_padding_too() -> None:
 def test_padding_leaves_no_rim_at_the_cut() -> None:
     border = Ellipse(149.5, 74.0, 100.0, 100.0)
     graham = ROUND.model_copy(update={"enhancement": "graham", "cut_to_circle": True, "circle_share": 0.5})
-    enhanced = enhance(lit(150, 300, border), Field(0, 150, 51, 248, border), graham)
+    enhanced = enhance_field(lit(150, 300, border), Field(0, 150, 51, 248, border), graham)
     y, x = np.mgrid[:100, :100] - 50
     # Within half the radius all is even, and what lies before the cut is as even as the rest.
     even = (np.hypot(y, x) < 22) & (y > -36) & (y < 36)
@@ -143,5 +143,5 @@ def test_whole_round_field_is_its_own_box() -> None:
     border = Ellipse(99.5, 99.5, 100.0, 100.0)
     field = Field(0, 200, 0, 200, border)
     rgb = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
-    as_box = enhance(Photograph(rgb), field, RECIPE)
-    assert np.array_equal(enhance(Photograph(rgb), field, RECIPE.model_copy(update={"crop": "field"})), as_box)
+    as_box = enhance_field(Photograph(rgb), field, RECIPE)
+    assert np.array_equal(enhance_field(Photograph(rgb), field, RECIPE.model_copy(update={"crop": "field"})), as_box)

@@ -13,7 +13,7 @@ from tests.benchmarks.gradability import PASSED, RECIPE, refuse
 from worker.core.errors import Ungradable
 from worker.imaging.photograph import Ellipse, Field, Photograph
 from worker.imaging.steps.find_field import find_field
-from worker.imaging.steps.gradability import LIMITS, Measures, assess_gradability, measure_field
+from worker.imaging.steps.gradability import GRADABILITY_LIMITS, QualityMeasures, assess_gradability, measure_quality
 
 SAMPLES = Path(__file__).parents[5] / "producer" / "demo" / "samples"
 NAMES = sorted(path.name for path in SAMPLES.glob("IDRiD_*.jpg"))
@@ -25,8 +25,8 @@ def sample(name: str) -> NDArray[np.uint8]:
     return np.asarray(cv2.imread(str(SAMPLES / name), cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
-def measure(rgb: NDArray[np.uint8], field: Field = SQUARE) -> Measures:
-    return measure_field(Photograph(rgb), field)
+def measure(rgb: NDArray[np.uint8], field: Field = SQUARE) -> QualityMeasures:
+    return measure_quality(Photograph(rgb), field)
 
 
 def refusal(rgb: NDArray[np.uint8], field: Field = SQUARE) -> tuple[str, str]:
@@ -126,7 +126,7 @@ def test_border_that_misses_its_box_is_no_field() -> None:
 
 def test_limits_name_a_measure_each() -> None:
     measures = asdict(measure(red()))
-    assert [limit.measure for limit in LIMITS] == list(measures)
+    assert [limit.measure for limit in GRADABILITY_LIMITS] == list(measures)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "retina.jpg"])

@@ -4,19 +4,25 @@ import pytest
 from numpy.typing import NDArray
 
 from worker.core.errors import SettingsError
-from worker.imaging.photograph import Prepared
-from worker.imaging.steps.overlay import colour_table, encode_overlay, list_colour_maps, render_colours, render_overlay
-from worker.model.activation_maps import show
+from worker.imaging.photograph import PreparedImage
+from worker.imaging.steps.overlay import (
+    encode_overlay,
+    list_colour_maps,
+    load_colour_map,
+    render_overlay,
+    render_saliency_layer,
+)
+from worker.imaging.upsample import upsample_saliency
 
 MAGENTA, CYAN = (255, 0, 255), (0, 255, 255)
 
 
-def prepare(canvas: NDArray[np.uint8], box: tuple[int, int, int, int] | None = None) -> Prepared:
+def prepare(canvas: NDArray[np.uint8], box: tuple[int, int, int, int] | None = None) -> PreparedImage:
     """All of the canvas is field but its first row."""
     side = canvas.shape[0]
     field_mask = np.ones((side, side), bool)
     field_mask[0] = False
-    return Prepared(np.zeros((32, 32, 3), np.uint8), canvas, field_mask, box or (0, side, 0, side))
+    return PreparedImage(np.zeros((32, 32, 3), np.uint8), canvas, field_mask, box or (0, side, 0, side))
 
 
 def grey(side: int, level: int = 100) -> NDArray[np.uint8]:
@@ -49,7 +55,7 @@ def test_saliency_runs_smoothly_between_the_centres_of_its_cells() -> None:
 def test_overlay_shows_the_map_that_the_pointing_game_judges(cells: int, side: int, apart: float) -> None:
     saliency = np.random.default_rng(1).random((cells, cells), np.float32)
     levels = render_overlay(prepare(grey(side, 0)), saliency, opacity=1.0)[1:, :, 1]
-    np.testing.assert_allclose(levels, 255 * show(saliency, side, side)[1:], atol=apart)
+    np.testing.assert_allclose(levels, 255 * upsample_saliency(saliency, side, side)[1:], atol=apart)
 
 
 def test_saliency_fills_the_box_and_is_low_beyond_it() -> None:
@@ -96,7 +102,7 @@ def test_inputs_are_left_as_they_were() -> None:
 def test_notebooks_colours_run_from_magenta_to_cyan_in_256_steps() -> None:
     levels = np.arange(256)
     expected = np.stack([255 - levels, levels, np.full(256, 255)], axis=-1)
-    np.testing.assert_array_equal(colour_table("notebook"), expected)
+    np.testing.assert_array_equal(load_colour_map("notebook"), expected)
 
 
 @pytest.mark.parametrize(
@@ -111,18 +117,18 @@ def test_notebooks_colours_run_from_magenta_to_cyan_in_256_steps() -> None:
 def test_other_colour_maps_have_their_true_colours(
     name: str, low: tuple[int, int, int], high: tuple[int, int, int]
 ) -> None:
-    table = colour_table(name)
+    table = load_colour_map(name)
     assert np.abs(table[[0, 255]].astype(int) - [low, high]).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["rainbows", "Jet", "", "spring2"])
 def test_unknown_colour_map_names_those_there_are(name: str) -> None:
     with pytest.raises(SettingsError, match=f"no colour map '{name}'; there are notebook, autumn, .*, viridis, winter"):
-        colour_table(name)
+        load_colour_map(name)
 
 
 def test_every_listed_colour_map_can_be_drawn() -> None:
-    assert {colour_table(name).shape for name in list_colour_maps()} == {(256, 3)}
+    assert {load_colour_map(name).shape for name in list_colour_maps()} == {(256, 3)}
 
 
 def test_png_gives_every_pixel_back_in_rgb() -> None:
@@ -151,7 +157,7 @@ def test_picture_too_wide_for_jpeg_is_an_error_and_not_empty() -> None:
 def test_colours_laid_half_over_the_canvas_are_the_overlay() -> None:
     prepared = prepare(grey(8), box=(2, 8, 0, 8))
     saliency = np.linspace(0, 1, 49, dtype=np.float32).reshape(7, 7)
-    colours = render_colours(prepared, saliency).astype(int)
+    colours = render_saliency_layer(prepared, saliency).astype(int)
     assert (colours[0, :, 3] == 0).all()
     assert (colours[1:, :, 3] == 255).all()
     laid = (prepared.canvas.astype(int) + colours[..., :3]) / 2
@@ -159,5 +165,5 @@ def test_colours_laid_half_over_the_canvas_are_the_overlay() -> None:
 
 
 def test_legend_rises_in_brightness_for_those_who_do_not_see_its_colours() -> None:
-    red, green, blue = colour_table("notebook").astype(float).T
+    red, green, blue = load_colour_map("notebook").astype(float).T
     assert (np.diff(0.2126 * red + 0.7152 * green + 0.0722 * blue) > 0).all()

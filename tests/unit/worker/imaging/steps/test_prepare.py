@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from worker.core.errors import ImageDecodeError, ImageFormatError, ImageTooLargeError, Ungradable
-from worker.imaging.headers.header import Limits
-from worker.imaging.photograph import Prepared
+from worker.imaging.headers.header import ImageLimits
+from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
-from worker.imaging.steps.prepare import prepare, prepare_stack_entry
+from worker.imaging.steps.prepare import prepare_image, prepare_stack_entry
 
 ROOT = Path(__file__).parents[5]
 SAMPLES = ROOT / "producer" / "demo" / "samples"
@@ -21,8 +21,8 @@ RECIPE = Recipe(
 STACK = Recipe(input_size_px=64, input_range=(0.0, 1.0), crop="none", enhancement="none")
 
 
-def prepare_bytes(data: bytes, overlay_size_px: int = 512, limits: Limits | None = None) -> Prepared:
-    return prepare(data, recipe=RECIPE, overlay_size_px=overlay_size_px, limits=limits or Limits())
+def prepare_bytes(data: bytes, overlay_size_px: int = 512, limits: ImageLimits | None = None) -> PreparedImage:
+    return prepare_image(data, recipe=RECIPE, overlay_size_px=overlay_size_px, limits=limits or ImageLimits())
 
 
 def textured_disc(height: int, width: int, x: int, y: int, radius: int) -> bytes:
@@ -66,7 +66,7 @@ def test_window_about_a_cut_off_field_reaches_past_the_canvas() -> None:
     # past the picture's top and bottom, which are at 49 and 249.
     recipe = RECIPE.model_copy(update={"crop": "field"})
     data = textured_disc(200, 400, 200, 100, 150)
-    prepared = prepare(data, recipe=recipe, overlay_size_px=299, limits=Limits())
+    prepared = prepare_image(data, recipe=recipe, overlay_size_px=299, limits=ImageLimits())
     assert prepared.box == pytest.approx((-1, 300, 0, 299), abs=2)
     in_box = prepare_bytes(data, overlay_size_px=299)
     assert np.array_equal(prepared.canvas, in_box.canvas)
@@ -76,7 +76,7 @@ def test_window_about_a_cut_off_field_reaches_past_the_canvas() -> None:
 def test_photograph_with_exact_pixels_on_its_canvas() -> None:
     recipe = RECIPE.model_copy(update={"crop": "none"})
     data = textured_disc(256, 256, 128, 128, 120)
-    prepared = prepare(data, recipe=recipe, overlay_size_px=256, limits=Limits())
+    prepared = prepare_image(data, recipe=recipe, overlay_size_px=256, limits=ImageLimits())
     assert np.array_equal(prepared.canvas, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
 
 
@@ -92,8 +92,8 @@ def test_sample_photographs_are_prepared(name: str) -> None:
 
 def test_reduced_decoding_stays_close_to_what_the_model_was_trained_on() -> None:
     data = (ROOT / "tests" / "data" / "fundus" / "IDRiD_018.jpg").read_bytes()
-    reduced = prepare(data, recipe=RECIPE, overlay_size_px=512, limits=Limits())
-    whole = prepare(data, recipe=RECIPE, overlay_size_px=2000, limits=Limits())
+    reduced = prepare_image(data, recipe=RECIPE, overlay_size_px=512, limits=ImageLimits())
+    whole = prepare_image(data, recipe=RECIPE, overlay_size_px=2000, limits=ImageLimits())
     difference = np.abs(reduced.enhanced.astype(int) - whole.enhanced.astype(int))
     assert difference.mean() < 4
 
@@ -101,9 +101,9 @@ def test_reduced_decoding_stays_close_to_what_the_model_was_trained_on() -> None
 def test_further_recipes_see_the_same_field_in_their_own_way() -> None:
     data = (SAMPLES / "IDRiD_138.jpg").read_bytes()
     plain = RECIPE.model_copy(update={"input_size_px": 300, "enhancement": "none"})
-    both = prepare(data, recipe=RECIPE, extra_recipes=(plain,), overlay_size_px=512, limits=Limits())
+    both = prepare_image(data, recipe=RECIPE, extra_recipes=(plain,), overlay_size_px=512, limits=ImageLimits())
     for found, recipe in zip((both.enhanced, *both.extra_inputs), (RECIPE, plain), strict=True):
-        alone = prepare(data, recipe=recipe, overlay_size_px=512, limits=Limits())
+        alone = prepare_image(data, recipe=recipe, overlay_size_px=512, limits=ImageLimits())
         assert np.array_equal(found, alone.enhanced)
 
 
@@ -117,7 +117,7 @@ def test_black_frame_is_ungradable_and_text_is_no_picture() -> None:
 
 def test_limits_are_passed_on() -> None:
     with pytest.raises(ImageTooLargeError, match="= 394,752 pixels, limit 394,751"):
-        prepare_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes(), limits=Limits(max_image_pixels=394_751))
+        prepare_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes(), limits=ImageLimits(max_image_pixels=394_751))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -133,8 +133,8 @@ def test_stack_entry_is_given_to_the_network_as_it_is(dtype: type) -> None:
 def test_field_of_a_stack_entry_is_the_inscribed_circle() -> None:
     # Centre 1.5, radius 2: of 4 x 4 pixels the corners are 2.12 away, the others at most 1.58.
     entry = np.zeros((64, 64, 3), np.uint8)
-    inside = prepare_stack_entry(entry, recipe=STACK, overlay_size_px=4).field_mask
-    assert inside.astype(int).tolist() == [[0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0]]
+    field_mask = prepare_stack_entry(entry, recipe=STACK, overlay_size_px=4).field_mask
+    assert field_mask.astype(int).tolist() == [[0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0]]
 
 
 @pytest.mark.parametrize(
