@@ -21,7 +21,7 @@ from structlog.contextvars import bound_contextvars
 from worker.consumer.live_queue import LiveQueueConsumer
 from worker.core.errors import FundusError, MessageError, ServiceError
 from worker.core.messages import TRACE_HEADER, GradeChunk, WriteReport
-from worker.core.messaging.broker import GRADE_CHUNK, MORNING, NIGHTLY, RETENTION, WRITE_REPORT, make_celery
+from worker.core.messaging.broker import CLOSE_NIGHTS, GRADE_CHUNK, NIGHTLY, RETENTION, WRITE_REPORT, make_celery
 from worker.core.settings import read_settings
 from worker.core.telemetry.log_setup import configure_logs
 from worker.core.vocabulary import Queue
@@ -77,7 +77,7 @@ def nightly() -> dict[str, Any]:
         return enqueue_tonight(settings, step)
 
 
-@app.task(name=MORNING, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
+@app.task(name=CLOSE_NIGHTS, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def morning() -> dict[str, Any]:
     """Close the nights whose runs are over."""
     with _watched() as step:

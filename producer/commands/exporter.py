@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from producer.exporter.disk_metrics import DiskCollector, parse_disks
 from producer.exporter.ledger_metrics import LedgerCollector
 from worker.core.errors import FundusError, UsageError
-from worker.core.messaging.broker import make_celery, waiting
+from worker.core.messaging.broker import make_celery, queue_depth
 from worker.core.settings import read_settings
 from worker.core.terminal.output import print_error, print_note
 from worker.ledger.migrate import open_ledger
@@ -42,7 +42,7 @@ def exporter(
     def complain(error: FundusError) -> None:
         print_error(error.code, error.detail)
 
-    registry.register(LedgerCollector(open_ledger(settings), lambda queue: waiting(celery, queue), complain))
+    registry.register(LedgerCollector(open_ledger(settings), lambda queue: queue_depth(celery, queue), complain))
     registry.register(DiskCollector(disks, complain))
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,7 +4,7 @@ from redis import Redis, RedisError
 
 from producer.doctor.check import Check, Verdict, masked
 from worker.core.errors import BrokerError
-from worker.core.messaging.broker import make_celery, waiting
+from worker.core.messaging.broker import make_celery, queue_depth
 from worker.core.settings import Settings
 from worker.core.vocabulary import Queue
 
@@ -22,7 +22,7 @@ def check_broker(settings: Settings) -> list[Check]:
     address = masked(url)
     try:
         app = make_celery(settings)
-        waits = ", ".join(f"{waiting(app, queue)} on {queue}" for queue in Queue)
+        waits = ", ".join(f"{queue_depth(app, queue)} on {queue}" for queue in Queue)
     except BrokerError as error:
         remedy = "start the broker, or mend FUNDUS_BROKER_URL"
         if "inequivalent arg" in error.detail:  # RabbitMQ's words for a queue of another kind

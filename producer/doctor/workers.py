@@ -1,7 +1,7 @@
 """Check the workers of this machine by their heartbeats; quick enough for a liveness probe."""
 
 from producer.doctor.check import Check, Verdict
-from worker.core.telemetry.heartbeat import LATE_AFTER_S, read_heartbeats
+from worker.core.telemetry.heartbeat import STALE_AFTER_S, read_heartbeats
 
 
 def check_workers() -> list[Check]:
@@ -12,9 +12,9 @@ def check_workers() -> list[Check]:
     return [
         Check(
             "worker",
-            Verdict.FAILED if heartbeat.late else Verdict.OK,
+            Verdict.FAILED if heartbeat.is_stale else Verdict.OK,
             f"process {heartbeat.pid} gave a sign of life {heartbeat.age_s:.0f} s ago",
-            f"end it: more than {LATE_AFTER_S:.0f} s mean that it hangs" if heartbeat.late else None,
+            f"end it: more than {STALE_AFTER_S:.0f} s mean that it hangs" if heartbeat.is_stale else None,
         )
         for heartbeat in heartbeats
     ]

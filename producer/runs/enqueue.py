@@ -14,7 +14,7 @@ from producer.runs.lifecycle import RunRequest, open_run, seal_run
 from producer.runs.register import register_batch
 from worker.core.manifests.image_reference import Reference
 from worker.core.messages import GradeChunk
-from worker.core.messaging.broker import send_chunk, split
+from worker.core.messaging.broker import chunked, send_chunk
 from worker.core.retry import retry_service_errors
 from worker.core.settings import Settings
 from worker.core.vocabulary import RunState
@@ -89,7 +89,7 @@ def enqueue(
 
 def send_images(app: "Celery", run: Run, image_ids: tuple[str, ...], chunk_size: int) -> int:
     """Send these images in chunks to the run's queue; the number of messages. Raises BrokerError."""
-    chunks = split(image_ids, chunk_size)
+    chunks = chunked(image_ids, chunk_size)
     for chunk in chunks:
         send_chunk(app, GradeChunk(run_id=run.run_id, image_ids=chunk), queue=run.queue, run_name=run.name)
     return len(chunks)

@@ -19,7 +19,7 @@ from worker.core.manifests.image_reference import Remark
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import PROGRAMME_PATTERN, Settings
 from worker.core.storage.object_store import Storage
-from worker.core.telemetry.alerts import Alarms
+from worker.core.telemetry.alerts import Alerts
 from worker.core.vocabulary import RunKind, RunState
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.locks import locked
@@ -74,7 +74,7 @@ def run_night(
 
     Raises OverlapError while another process fills a night of the programme, and what `fill_night` raises.
     """
-    alarms = Alarms(settings)
+    alerts = Alerts(settings)
     try:
         engine = open_ledger(settings)
         try:
@@ -85,7 +85,7 @@ def run_night(
         raise
     except FundusError as error:
         # Its sentence may name files; it is on the screen and in the log.
-        alarms.send_or_log(
+        alerts.send_or_log(
             f"The night of {request.date.isoformat()} was not enqueued",
             f"{error.code}: see what `fundus nightly` says.",
         )

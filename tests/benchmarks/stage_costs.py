@@ -21,7 +21,7 @@ from producer.runs.register import register_batch
 from tests.benchmarks.processor_time import used_s
 from worker.core.manifests.image_reference import Reference
 from worker.core.messages import GradeChunk
-from worker.core.messaging.broker import split
+from worker.core.messaging.broker import chunked
 from worker.core.predictions import Outcome
 from worker.core.settings import parse_settings
 from worker.core.storage.object_store import Storage
@@ -81,7 +81,7 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
     run, position = open_run(database, RunRequest(f"costs-{os.getpid()}", "benchmark"), default_chunk_size=1)
     references = [Reference(uri) for uri in uris]
     registered = register_batch(database, run, references, position=position, resend_after_s=LONG_S)
-    for ids in split(registered, settings.chunk_size):
+    for ids in chunked(registered, settings.chunk_size):
         chunk = GradeChunk(run_id=run.run_id, image_ids=ids)
         with meter.stage("lease"):
             lease = lease_chunk(

@@ -88,7 +88,7 @@ class Trial:
         assert set(codes) <= {exits_with}, (codes, self.supervisor.logs[-3000:])
         assert self.supervisor.leftovers() == []
         # Celery and Kombu show tracebacks of a broker that is away; the project's own faults are these.
-        for crash in ("[error    ] unexpected", "[error    ] duty_failed"):
+        for crash in ("[error    ] unexpected", "[error    ] periodic_work_failed"):
             assert crash not in self.supervisor.logs, self.supervisor.logs
         return check_run(self.site, RUN, self.image_ids)
 

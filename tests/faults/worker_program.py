@@ -176,6 +176,6 @@ if __name__ == "__main__":
     if hooks.stuck_after_s is not None:
         patience = {"stuck_after_s": hooks.stuck_after_s, "stalled_after_s": hooks.stuck_after_s}
         runtime.Watchdog = partial(runtime.Watchdog, **patience)  # type: ignore[misc,assignment]
-        runtime.BEAT_EVERY_S = 1.0  # type: ignore[attr-defined]
+        runtime.HEARTBEAT_INTERVAL_S = 1.0  # type: ignore[attr-defined]
     sys.argv = ["fundus", "worker"]
     sys.exit(main())

@@ -110,7 +110,7 @@ class AcceleratorMemoryError(ServiceError):
     code = "accelerator_memory"
 
 
-class AlarmError(ServiceError):
+class AlertError(ServiceError):
     """An alarm was not taken by one of its addresses."""
 
     code = "alarm_undelivered"

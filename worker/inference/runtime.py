@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import structlog
 
-from worker.core.messaging.broker import send_report, waiting
-from worker.core.periodic import Periodic
+from worker.core.messaging.broker import queue_depth, send_report
+from worker.core.periodic import PeriodicThread
 from worker.core.storage.object_store import Storage
-from worker.core.telemetry.heartbeat import BEAT_EVERY_S, end_beating
+from worker.core.telemetry.heartbeat import HEARTBEAT_INTERVAL_S, remove_heartbeat
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.overlay import load_colour_map, use_one_opencv_thread
 from worker.inference.batcher import Batcher
@@ -72,20 +72,20 @@ class Runtime:
         self._reports = ReportJob(database, settings, activity.touch)
         watchdog = Watchdog(
             activity,
-            lambda: sum(waiting(app, queue) for queue in settings.queue_names),
+            lambda: sum(queue_depth(app, queue) for queue in settings.queue_names),
             end=end_process,
         )
         watchdog.check()
         holder = str(uuid4())
-        self._duties = [
-            Periodic("leases", self._pipeline.renew_leases, every_s=settings.lease_s / 3),
-            Periodic(
+        self._periodic_threads = [
+            PeriodicThread("leases", self._pipeline.renew_leases, interval_s=settings.lease_s / 3),
+            PeriodicThread(
                 "reconciler",
                 lambda: metrics.count_reconciled(reconcile(database, app, settings, holder=holder)),
-                every_s=settings.reconcile_every_s,
+                interval_s=settings.reconcile_every_s,
             ),
-            Periodic("watchdog", watchdog.check, every_s=BEAT_EVERY_S),
-            Periodic("progress", ProgressLogger(database, metrics.settled_by_status).log, every_s=LOG_EVERY_S),
+            PeriodicThread("watchdog", watchdog.check, interval_s=HEARTBEAT_INTERVAL_S),
+            PeriodicThread("progress", ProgressLogger(database, metrics.settled_by_status).log, interval_s=LOG_EVERY_S),
         ]
         self._database = database
         log.info(
@@ -113,9 +113,9 @@ class Runtime:
 
     def close(self) -> None:
         """Stop in the order in which work flows. After a warm shutdown no chunk is in flight any more."""
-        for duty in self._duties:
-            duty.stop()
-        end_beating()
+        for thread in self._periodic_threads:
+            thread.stop()
+        remove_heartbeat()
         self._pipeline.close()
         self._batcher.close()
         self._decoders.close()

@@ -13,7 +13,7 @@ from time import monotonic
 import structlog
 
 from worker.core.errors import BrokerError
-from worker.core.telemetry.heartbeat import beat
+from worker.core.telemetry.heartbeat import touch_heartbeat
 
 STUCK_AFTER_S = 300.0
 """Longer than any step may take by its own timeouts, the slowest being a silent store's: 30 s of patience and 80 s."""
@@ -88,7 +88,7 @@ class Watchdog:
         if reason is not None:
             self._end(reason)
             return
-        beat()
+        touch_heartbeat()
 
     def _stuck_chunk(self) -> str | None:
         self._idle_beside_work_since = None

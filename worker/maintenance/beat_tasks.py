@@ -10,7 +10,7 @@ import structlog
 from celery.schedules import crontab
 
 from worker.core.errors import OverlapError, SettingsError
-from worker.core.messaging.broker import MORNING, NIGHTLY, RETENTION
+from worker.core.messaging.broker import CLOSE_NIGHTS, NIGHTLY, RETENTION
 from worker.core.vocabulary import Queue
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def schedule(settings: Settings) -> dict[str, Any]:
     if settings.nightly_source is not None:
         entries["nightly"] = _entry(NIGHTLY, _daily(settings.nightly_at), {})
         often = crontab(minute=f"*/{MORNING_EVERY_MIN}")
-        entries["close-nights"] = _entry(MORNING, often, {"expires": MORNING_EVERY_MIN * 60})
+        entries["close-nights"] = _entry(CLOSE_NIGHTS, often, {"expires": MORNING_EVERY_MIN * 60})
     if (settings.retain_overlays_days, settings.retain_rows_days) != (None, None):
         entries["retention"] = _entry(RETENTION, _daily(settings.retention_at), {"expires": EXPIRES_S})
     return entries

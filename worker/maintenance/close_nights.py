@@ -17,7 +17,7 @@ from worker.core.errors import FundusError, RunError, ServiceError, StorageError
 from worker.core.storage.atomic_write import write_atomically
 from worker.core.storage.keys import report_prefix
 from worker.core.storage.object_store import Storage
-from worker.core.telemetry.alerts import Alarms
+from worker.core.telemetry.alerts import Alerts
 from worker.core.vocabulary import RunState, Status
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import locked
@@ -74,10 +74,10 @@ class Closed:
 def run_morning(settings: Settings, *, step: Callable[[], object] = lambda: None) -> list[Closed]:
     """Close the nights that are over, then send the alarms that are pending.
 
-    Raises OverlapError while another process does it, ServiceError when a service stays away, AlarmError when an
+    Raises OverlapError while another process does it, ServiceError when a service stays away, AlertError when an
     address did not take its alarm; what is missing then is done by the next call.
     """
-    alarms = Alarms(settings)
+    alerts = Alerts(settings)
     engine = connect(settings)
     try:
         require_current(engine)
@@ -88,7 +88,7 @@ def run_morning(settings: Settings, *, step: Callable[[], object] = lambda: None
                 step()
 
             closed = [_close(engine, settings, night, alive) for night in _read_unclosed(engine)]
-            _tell(engine, alarms)
+            _tell(engine, alerts)
     finally:
         engine.dispose()
     return closed
@@ -221,7 +221,7 @@ def _write_report(
     return str(folder / INDEX)
 
 
-def _tell(engine: Engine, alarms: Alarms) -> None:
+def _tell(engine: Engine, alerts: Alerts) -> None:
     query = (
         select(nights.c.run_id, runs.c.name, nights.c.findings)
         .join(runs, runs.c.run_id == nights.c.run_id)
@@ -231,7 +231,7 @@ def _tell(engine: Engine, alarms: Alarms) -> None:
     with read_transaction(engine) as connection:
         untold = connection.execute(query).all()
     for night in untold:
-        alarms.send(f"{night.name} needs a look", "\n".join(night.findings or ()))
+        alerts.send(f"{night.name} needs a look", "\n".join(night.findings or ()))
         with write_transaction(engine) as connection:
             connection.execute(
                 update(nights)

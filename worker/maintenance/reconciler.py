@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import or_, select, tuple_, update
 
 from worker.core.messages import GradeChunk
-from worker.core.messaging.broker import send_chunk, send_report, split, waiting
+from worker.core.messaging.broker import chunked, queue_depth, send_chunk, send_report
 from worker.core.vocabulary import Queue, RunState, Status
 from worker.ledger.completion import finish_if_settled, settled_runs
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
@@ -59,7 +59,7 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
         return None
     if lock is LockResult.ACQUIRED:
         return Reconciled()
-    empty = [queue for queue in Queue if waiting(app, queue) == 0]
+    empty = [queue for queue in Queue if queue_depth(app, queue) == 0]
     with write_transaction(engine) as connection:
         quarantined = _quarantine(connection, settings.max_attempts)
         cancelled = _cancel_leftovers(connection)
@@ -141,7 +141,7 @@ def _send(engine: Engine, app: Celery, claimed: list[tuple[int, str]], *, alone:
             select(runs.c.run_id, runs.c.name, runs.c.queue, runs.c.chunk_size).where(runs.c.run_id.in_(by_run))
         ).all()
     for run in rows:
-        for image_ids in split(by_run[run.run_id], 1 if alone else run.chunk_size):
+        for image_ids in chunked(by_run[run.run_id], 1 if alone else run.chunk_size):
             chunk = GradeChunk(run_id=run.run_id, image_ids=image_ids)
             send_chunk(app, chunk, queue=Queue(run.queue), run_name=run.name)
 

@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import Engine
 
 from worker.core.errors import RunError, ServiceError
-from worker.core.periodic import Periodic
+from worker.core.periodic import PeriodicThread
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.ledger.report_leases import ReportLease, finish_report, renew_report, return_report, take_report
@@ -96,7 +96,7 @@ def write_under_lease(
             lost.set()
 
     destination = Destination(Storage(settings).overlays, lease.prefix)
-    renewing = Periodic("report", renew, every_s=settings.lease_s / 3)
+    renewing = PeriodicThread("report", renew, interval_s=settings.lease_s / 3)
     try:
         address = write_report(
             engine,

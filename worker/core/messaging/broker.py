@@ -19,7 +19,7 @@ from worker.core.vocabulary import Queue
 GRADE_CHUNK = "fundus.grade_chunk"
 WRITE_REPORT = "fundus.write_report"
 NIGHTLY = "fundus.nightly"
-MORNING = "fundus.morning"
+CLOSE_NIGHTS = "fundus.morning"
 RETENTION = "fundus.retention"
 SOCKET_TIMEOUT_S = 10
 HEARTBEAT_S = 30
@@ -99,7 +99,7 @@ def send_report(app: Celery, run_id: int, *, run_name: str) -> None:
         raise BrokerError(f"cannot send for the report of run {run_name}: {_reason(error)}") from error
 
 
-def waiting(app: Celery, queue: Queue) -> int:
+def queue_depth(app: Celery, queue: Queue) -> int:
     """Messages on a queue that no worker holds. Raises BrokerError."""
     try:
         with app.connection_for_read() as connection, connection.channel() as channel:
@@ -108,7 +108,7 @@ def waiting(app: Celery, queue: Queue) -> int:
         raise BrokerError(f"cannot look at queue {queue}: {_reason(error)}") from error
 
 
-def split(image_ids: Sequence[str], size: int) -> list[tuple[str, ...]]:
+def chunked(image_ids: Sequence[str], size: int) -> list[tuple[str, ...]]:
     """Consecutive slices of at most `size`."""
     return [tuple(image_ids[start : start + size]) for start in range(0, len(image_ids), size)]
 

@@ -1,6 +1,6 @@
-"""Tell people that something has gone wrong, by whatever Apprise knows: a webhook, e-mail, a chat.
+"""Send alerts to people through Apprise: webhooks, e-mail, chats.
 
-An alarm leaves the house: it names runs and counts, never an image, a file or a person.
+An alert leaves the system, so it names runs and counts, never an image, a file or a person.
 """
 
 import logging
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from worker.core.errors import AlarmError, SettingsError, UsageError
+from worker.core.errors import AlertError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from worker.core.settings import Settings
@@ -18,36 +18,37 @@ SILENT = logging.CRITICAL + 1
 log = structlog.get_logger(__name__)
 
 
-class Alarms:
-    """The addresses of FUNDUS_ALARM_URLS; with none, `send` does nothing."""
+class Alerts:
+    """The addresses of FUNDUS_ALARM_URLS. Without addresses, `send` does nothing."""
 
     def __init__(self, settings: "Settings") -> None:
-        """Raises UsageError when the extra is missing, SettingsError, by number, for an address that is none."""
+        """Raises UsageError if Apprise is not installed, SettingsError with the number of an invalid address."""
         addresses = settings.alarm_urls.get_secret_value().split() if settings.alarm_urls is not None else []
         self._targets = [
             (number, _parse(address, number, len(addresses))) for number, address in enumerate(addresses, start=1)
         ]
 
     def send(self, title: str, body: str) -> None:
-        """Tell everybody. Raises AlarmError, by number, when an address did not take it; the others have."""
+        """Send to every address. Raises AlertError with the numbers of those that failed, after all were tried."""
         failed = [
             number
             for number, target in self._targets
             if not target.notify(title=title, body=body, notify_type="warning")
         ]
         if failed:
-            raise AlarmError(
-                f"address {', '.join(map(str, failed))} of {len(self._targets)} in FUNDUS_ALARM_URLS did not take it"
+            raise AlertError(
+                f"FUNDUS_ALARM_URLS: address {', '.join(map(str, failed))} of {len(self._targets)} "
+                "did not accept the alert"
             )
         if self._targets:
-            log.info("alarm_sent", title=title, addresses=len(self._targets))
+            log.info("alert_sent", title=title, addresses=len(self._targets))
 
     def send_or_log(self, title: str, body: str) -> None:
-        """The same, for where another error is on its way and must not be hidden."""
+        """Send; log a failure instead of raising it, so that it does not hide the error that caused the alert."""
         try:
             self.send(title, body)
-        except AlarmError as error:
-            log.error("alarm_failed", title=title, code=error.code, detail=error.detail)  # noqa: TRY400 - one line
+        except AlertError as error:
+            log.error("alert_failed", title=title, code=error.code, detail=error.detail)  # noqa: TRY400 - one line
 
 
 def _parse(address: str, number: int, count: int) -> Any:
@@ -55,12 +56,12 @@ def _parse(address: str, number: int, count: int) -> Any:
         from apprise import Apprise
     except ModuleNotFoundError as error:
         raise UsageError(
-            "FUNDUS_ALARM_URLS needs apprise, which the extra `alarms` installs: pip install 'fundus-grading[alarms]'",
+            "FUNDUS_ALARM_URLS needs apprise; install the extra `alarms`: pip install 'fundus-grading[alarms]'",
             code="extra_missing",
         ) from error
-    # It logs addresses, and they hold passwords; what matters of its complaints is raised here.
+    # Apprise logs addresses, which hold passwords; its failures are raised here.
     logging.getLogger("apprise").setLevel(SILENT)
     target = Apprise()
     if not target.add(address):
-        raise SettingsError(f"FUNDUS_ALARM_URLS: address {number} of {count} is none that Apprise knows")
+        raise SettingsError(f"FUNDUS_ALARM_URLS: address {number} of {count} is not a URL that Apprise supports")
     return target

@@ -1,4 +1,4 @@
-"""A worker's sign of life on its machine: a file that is touched while work goes on, and read by a probe."""
+"""Heartbeat files: a worker touches its file while it makes progress, and a liveness probe reads the file's age."""
 
 import os
 import tempfile
@@ -6,44 +6,44 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-BEAT_EVERY_S = 10.0
-LATE_AFTER_S = 60.0
+HEARTBEAT_INTERVAL_S = 10.0
+STALE_AFTER_S = 60.0
 _SUFFIX = ".heartbeat"
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A worker that runs on this machine, by its process id, and the age of its last beat."""
+    """Process id of a running worker of this machine, and the age of its heartbeat file."""
 
     pid: int
     age_s: float
 
     @property
-    def late(self) -> bool:
-        """Whether the worker has been silent for too long."""
-        return self.age_s > LATE_AFTER_S
+    def is_stale(self) -> bool:
+        """Whether the file is older than `STALE_AFTER_S`: the worker hangs."""
+        return self.age_s > STALE_AFTER_S
 
 
-def beat() -> None:
-    """Touch this process's file. Raises OSError."""
+def touch_heartbeat() -> None:
+    """Create or touch the heartbeat file of this process. Raises OSError."""
     path = _path(os.getpid())
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.touch()
 
 
-def end_beating() -> None:
-    """Remove this process's file; none there is no error."""
+def remove_heartbeat() -> None:
+    """Remove the heartbeat file of this process if it exists."""
     _path(os.getpid()).unlink(missing_ok=True)
 
 
 def read_heartbeats() -> list[Heartbeat]:
-    """The user's workers that run, by process id. What a killed one left behind is passed over."""
+    """Return the heartbeats of the user's running workers by process id; ignore files of dead processes."""
     now = time.time()
     found = []
     for path in _folder().glob(f"*{_SUFFIX}"):
         pid = path.name.removesuffix(_SUFFIX)
         try:
-            if pid.isdecimal() and _runs(int(pid)):
+            if pid.isdecimal() and _is_running(int(pid)):
                 found.append(Heartbeat(int(pid), now - path.stat().st_mtime))
         except FileNotFoundError:
             continue
@@ -58,7 +58,7 @@ def _path(pid: int) -> Path:
     return _folder() / f"{pid}{_SUFFIX}"
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from worker.core.periodic import Periodic
+from worker.core.periodic import PeriodicThread
 
 CHECK_INTERVAL_S = 0.25
 
@@ -26,7 +26,7 @@ class DeadlineMonitor:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._watched: set[Deadline] = set()
-        self._periodic = Periodic("deadlines", self._look, every_s=CHECK_INTERVAL_S)
+        self._periodic = PeriodicThread("deadlines", self._look, interval_s=CHECK_INTERVAL_S)
 
     @contextmanager
     def enforce(self, timeout_s: float, end: Callable[[], object]) -> Iterator[Deadline]:

@@ -1,50 +1,50 @@
-"""A duty goes on whatever befalls one of its turns."""
+"""A periodic thread keeps running when a call fails."""
 
 import threading
 
 import pytest
 
 from worker.core.errors import DatabaseError
-from worker.core.periodic import Periodic
+from worker.core.periodic import PeriodicThread
 
 
-@pytest.mark.parametrize("fault", [DatabaseError("away"), ValueError("a fault of ours")])
-def test_failed_turn_is_followed_by_the_next(fault: Exception) -> None:
+@pytest.mark.parametrize("error", [DatabaseError("away"), ValueError("a bug")])
+def test_failed_call_is_followed_by_the_next(error: Exception) -> None:
     third = threading.Event()
-    turns: list[int] = []
+    calls: list[int] = []
 
-    def duty() -> None:
-        turns.append(len(turns))
-        if len(turns) == 3:
+    def work() -> None:
+        calls.append(len(calls))
+        if len(calls) == 3:
             third.set()
-        raise fault
+        raise error
 
-    periodic = Periodic("duty", duty, every_s=0.01)
+    thread = PeriodicThread("work", work, interval_s=0.01)
     assert third.wait(5)
-    periodic.stop()
-    assert turns[:3] == [0, 1, 2]
+    thread.stop()
+    assert calls[:3] == [0, 1, 2]
 
 
-def test_failed_turn_is_made_up_for_soon() -> None:
-    """A lease that could not be renewed must not wait for the next turn in order."""
+def test_failed_call_is_repeated_before_the_interval_ends() -> None:
+    """A lease that could not be renewed must not wait for the next interval."""
     second = threading.Event()
-    turns: list[int] = []
+    calls: list[int] = []
 
-    def duty() -> None:
-        turns.append(len(turns))
-        if len(turns) == 1:
+    def work() -> None:
+        calls.append(len(calls))
+        if len(calls) == 1:
             raise DatabaseError("away")
         second.set()
 
-    periodic = Periodic("duty", duty, every_s=1.5, again_after_s=0.01)
+    thread = PeriodicThread("work", work, interval_s=1.5, retry_after_s=0.01)
     assert second.wait(2)
-    periodic.stop()
+    thread.stop()
 
 
-def test_stopped_duty_has_no_more_turns() -> None:
-    turns: list[int] = []
-    periodic = Periodic("duty", lambda: turns.append(1), every_s=0.01)
-    periodic.stop()
-    had = len(turns)
+def test_stopped_thread_makes_no_more_calls() -> None:
+    calls: list[int] = []
+    thread = PeriodicThread("work", lambda: calls.append(1), interval_s=0.01)
+    thread.stop()
+    had = len(calls)
     threading.Event().wait(0.05)
-    assert len(turns) == had
+    assert len(calls) == had

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker.core.errors import BrokerError
-from worker.core.telemetry.heartbeat import end_beating, read_heartbeats
+from worker.core.telemetry.heartbeat import read_heartbeats, remove_heartbeat
 from worker.inference.watchdog import ActivityTracker, Watchdog
 
 STUCK_AFTER_S = 0.1
@@ -34,7 +34,7 @@ def test_idle_worker_without_work_lives_and_beats() -> None:
     time.sleep(STUCK_AFTER_S)
     watchdog.check()
     assert len(read_heartbeats()) == 1
-    end_beating()
+    remove_heartbeat()
     assert read_heartbeats() == []
 
 
@@ -43,7 +43,7 @@ def test_chunk_that_does_not_move_ends_the_worker_without_a_beat() -> None:
     watchdog = make_watchdog(activity)
     with activity.track_chunk(), activity.track_chunk():
         watchdog.check()
-        end_beating()
+        remove_heartbeat()
         time.sleep(STUCK_AFTER_S)
         with pytest.raises(Ended, match="2 chunks in flight, and nothing has moved for 0 s"):
             watchdog.check()

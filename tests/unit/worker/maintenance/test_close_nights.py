@@ -15,7 +15,7 @@ from producer.demo.embedded_valkey import free_port
 from producer.runs.lifecycle import seal_run
 from tests.services.webhook import Webhook, listening
 from tests.unit.producer.ledger_rows import NOON, fail, grade, lease, make_night, references
-from worker.core.errors import AlarmError, OverlapError
+from worker.core.errors import AlertError, OverlapError
 from worker.core.settings import Settings
 from worker.core.vocabulary import Status
 from worker.ledger.database import connect, read_transaction, write_transaction
@@ -143,7 +143,7 @@ def test_night_without_an_image_is_closed_in_silence(clinic: Clinic) -> None:
 
 def test_alarm_that_was_not_taken_is_sent_again(clinic: Clinic) -> None:
     clinic.night(1, {0: 1}, failed=1)
-    with pytest.raises(AlarmError):
+    with pytest.raises(AlertError):
         clinic.morning(alarm_urls=clinic.settings.alarm_urls.__class__(f"json://127.0.0.1:{free_port()}/"))
     assert clinic.states() == [(True, None, False)]
     assert clinic.morning() == []

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, delete, insert, update
 from tests.unit.worker.ledger.ledger_rows import MODEL, add_model, add_run, change, graded, lease, overdue, row, run_row
 from worker.core.errors import StorageError
 from worker.core.messages import GradeChunk
-from worker.core.messaging.broker import make_celery, send_chunk, waiting
+from worker.core.messaging.broker import make_celery, queue_depth, send_chunk
 from worker.core.settings import Settings, parse_settings
 from worker.core.vocabulary import Queue
 from worker.ledger.database import epoch_now, write_transaction
@@ -221,5 +221,5 @@ def test_report_that_nobody_sent_for_is_sent_for_when_bulk_is_empty(
     off = settings.model_copy(update={"reports": False})
     assert look(engine, app, off) == Reconciled()
     assert look(engine, app, settings) == Reconciled(reports=1)
-    assert waiting(app, Queue.BULK) == 1
+    assert queue_depth(app, Queue.BULK) == 1
     assert look(engine, app, settings) == Reconciled()

@@ -11,7 +11,7 @@ from tests.services.fault_proxy import Fault, FaultProxy, fault_proxy
 from worker.core.errors import BrokerError
 from worker.core.messages import GradeChunk
 from worker.core.messaging import broker as queues
-from worker.core.messaging.broker import make_celery, send_chunk, split, waiting
+from worker.core.messaging.broker import chunked, make_celery, queue_depth, send_chunk
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Queue
 
@@ -24,7 +24,7 @@ def send(broker_url: str, *, queue: Queue = Queue.BULK) -> None:
 
 
 def look(broker_url: str, queue: Queue = Queue.BULK) -> int:
-    return waiting(make_celery(parse_settings(broker_url=broker_url)), queue)
+    return queue_depth(make_celery(parse_settings(broker_url=broker_url)), queue)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_screens_show_the_run_and_the_size_of_a_chunk(broker_url: str) -> None:
     assert message["headers"]["kwargsrepr"] == "run=july, images=2"
 
 
-def test_waiting_counts_the_messages_of_one_queue(broker_url: str) -> None:
+def test_queue_depth_counts_the_messages_of_one_queue(broker_url: str) -> None:
     for queue in (Queue.BULK, Queue.BULK, Queue.LIVE):
         send(broker_url, queue=queue)
     assert [look(broker_url, queue) for queue in (Queue.LIVE, Queue.BULK)] == [1, 2]
@@ -71,7 +71,7 @@ def test_process_that_consumes_bulk_sends_to_live(broker_url: str) -> None:
 
     send_chunk(app, CHUNK, queue=Queue.LIVE, run_name="clinic")
 
-    assert [waiting(app, queue) for queue in Queue] == [1, 0]
+    assert [queue_depth(app, queue) for queue in Queue] == [1, 0]
 
 
 def test_look_at_a_broker_that_is_away_is_a_broker_error() -> None:
@@ -113,7 +113,7 @@ def test_lost_connection_is_replaced(behind_proxy: str, proxy: FaultProxy) -> No
     send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")
     proxy.inject(None)
     send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")
-    assert waiting(app, Queue.BULK) == 2
+    assert queue_depth(app, Queue.BULK) == 2
 
 
 def test_broker_that_accepts_and_says_nothing_is_a_broker_error(
@@ -131,5 +131,5 @@ def test_broker_that_accepts_and_says_nothing_is_a_broker_error(
 
 
 def test_split_keeps_order_and_every_id() -> None:
-    assert split(["a", "b", "c", "d", "e"], 2) == [("a", "b"), ("c", "d"), ("e",)]
-    assert split([], 2) == []
+    assert chunked(["a", "b", "c", "d", "e"], 2) == [("a", "b"), ("c", "d"), ("e",)]
+    assert chunked([], 2) == []

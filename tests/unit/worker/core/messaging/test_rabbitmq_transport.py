@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from tests.services.rabbitmq import RabbitMQ
 from worker.core.errors import BrokerError
 from worker.core.messages import GradeChunk
-from worker.core.messaging.broker import DELIVERY_LIMIT, broker_queue, make_celery, send_chunk, waiting
+from worker.core.messaging.broker import DELIVERY_LIMIT, broker_queue, make_celery, queue_depth, send_chunk
 from worker.core.messaging.redis_transport import MAX_ENVELOPE_BYTES
 from worker.core.settings import Settings
 from worker.core.vocabulary import Queue
@@ -57,7 +57,7 @@ def drain(settings: Settings) -> list[str]:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_is_no_task_reaches_nobody(name: str, settings: Settings, rabbitmq: RabbitMQ) -> None:
     app = make_celery(settings)
-    assert waiting(app, Queue.BULK) == 0
+    assert queue_depth(app, Queue.BULK) == 0
     with capture_logs() as log, closing(rabbitmq.connect()) as connection, closing(connection.channel()) as channel:
         for message in (HOSTILE[name], amqp.Message(b"{}", **JSON, application_headers={**TASK, "id": "end"})):
             channel.basic_publish(message, "", Queue.BULK)
@@ -66,7 +66,7 @@ def test_what_is_no_task_reaches_nobody(name: str, settings: Settings, rabbitmq:
     assert (line["event"], line["queue"]) == ("message_refused", "bulk")
     assert line["code"] == ("message_size" if name == "too large" else "message_invalid")
     assert len(line["detail"]) <= 500
-    assert waiting(app, Queue.BULK) == 0
+    assert queue_depth(app, Queue.BULK) == 0
 
 
 def test_queue_is_replicated_and_gives_up_on_a_message_in_the_end(settings: Settings, rabbitmq: RabbitMQ) -> None:
@@ -98,9 +98,9 @@ def test_message_whose_queue_is_gone_is_not_sent(settings: Settings, rabbitmq: R
     rabbitmq.forget()
     with pytest.raises(BrokerError, match="NO_ROUTE"):
         send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")
-    assert waiting(app, Queue.BULK) == 0
+    assert queue_depth(app, Queue.BULK) == 0
     send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")
-    assert waiting(app, Queue.BULK) == 1
+    assert queue_depth(app, Queue.BULK) == 1
 
 
 def send_many(app: Any) -> None:

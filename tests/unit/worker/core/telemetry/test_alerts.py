@@ -1,4 +1,4 @@
-"""Alarms to a real HTTP server."""
+"""Alerts to a real HTTP server."""
 
 import json
 import subprocess
@@ -9,9 +9,9 @@ import pytest
 
 from producer.demo.embedded_valkey import free_port
 from tests.services.webhook import Webhook, listening
-from worker.core.errors import AlarmError
+from worker.core.errors import AlertError
 from worker.core.settings import parse_settings
-from worker.core.telemetry.alerts import Alarms
+from worker.core.telemetry.alerts import Alerts
 
 TOKEN = "marked-token-of-a-webhook"
 
@@ -22,44 +22,44 @@ def webhook() -> Iterator[Webhook]:
         yield webhook
 
 
-def alarms(*addresses: str) -> Alarms:
-    return Alarms(parse_settings(alarm_urls="\n".join(addresses)))
+def alerts(*addresses: str) -> Alerts:
+    return Alerts(parse_settings(alarm_urls="\n".join(addresses)))
 
 
-def test_every_address_is_told(webhook: Webhook) -> None:
-    alarms(f"json://127.0.0.1:{webhook.port}/one/", f"json://127.0.0.1:{webhook.port}/two/").send("title", "body")
+def test_alert_is_sent_to_every_address(webhook: Webhook) -> None:
+    alerts(f"json://127.0.0.1:{webhook.port}/one/", f"json://127.0.0.1:{webhook.port}/two/").send("title", "body")
     assert sorted((path, call["title"], call["message"]) for path, call in webhook.calls) == [
         ("/one/", "title", "body"),
         ("/two/", "title", "body"),
     ]
 
 
-def test_without_an_address_nothing_happens_and_nothing_is_loaded() -> None:
+def test_without_addresses_nothing_is_sent_and_apprise_is_not_imported() -> None:
     code = (
-        "import sys; from worker.core.telemetry.alerts import Alarms; from worker.core.settings import parse_settings;"
-        " Alarms(parse_settings()).send('title', 'body'); print('apprise' in sys.modules)"
+        "import sys; from worker.core.telemetry.alerts import Alerts; from worker.core.settings import parse_settings;"
+        " Alerts(parse_settings()).send('title', 'body'); print('apprise' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
-def test_one_that_does_not_take_it_is_named_by_number_and_the_others_have_it(webhook: Webhook) -> None:
-    both = alarms(f"json://127.0.0.1:{free_port()}/", f"json://127.0.0.1:{webhook.port}/")
-    with pytest.raises(AlarmError, match="address 1 of 2 in FUNDUS_ALARM_URLS did not take it"):
+def test_failing_address_is_named_by_number_and_the_others_get_the_alert(webhook: Webhook) -> None:
+    both = alerts(f"json://127.0.0.1:{free_port()}/", f"json://127.0.0.1:{webhook.port}/")
+    with pytest.raises(AlertError, match="FUNDUS_ALARM_URLS: address 1 of 2 did not accept the alert"):
         both.send("title", "body")
     assert webhook.titles == ["title"]
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_refused_alarm_is_an_error(webhook: Webhook, status: int) -> None:
+def test_http_error_is_an_alert_error(webhook: Webhook, status: int) -> None:
     webhook.status = status
-    with pytest.raises(AlarmError):
-        alarms(f"json://127.0.0.1:{webhook.port}/").send("title", "body")
+    with pytest.raises(AlertError):
+        alerts(f"json://127.0.0.1:{webhook.port}/").send("title", "body")
 
 
-TELL = """
+SEND_EACH = """
 import json, sys
-from worker.core.telemetry.alerts import Alarms
+from worker.core.telemetry.alerts import Alerts
 from worker.core.errors import SettingsError
 from worker.core.settings import parse_settings
 from worker.core.telemetry.log_setup import configure_logs
@@ -68,21 +68,21 @@ for addresses in json.load(sys.stdin):
     settings = parse_settings(alarm_urls=addresses)
     print(settings)
     try:
-        Alarms(settings).send_or_log("title", "body")
+        Alerts(settings).send_or_log("title", "body")
     except SettingsError as error:
         print(error.detail)
 """
 
 
-def test_address_is_said_nowhere_not_even_in_a_log_for_debugging(webhook: Webhook) -> None:
-    taken = f"json://user:{TOKEN}@127.0.0.1:{webhook.port}/{TOKEN}"
-    nobody = f"json://user:{TOKEN}@127.0.0.1:{free_port()}/{TOKEN}"
-    cases = [taken, nobody, f"{taken} nonsense://{TOKEN}", f"{taken} json://{TOKEN}@:not-a-port:/"]
+def test_addresses_appear_neither_in_errors_nor_in_debug_logs(webhook: Webhook) -> None:
+    reachable = f"json://user:{TOKEN}@127.0.0.1:{webhook.port}/{TOKEN}"
+    unreachable = f"json://user:{TOKEN}@127.0.0.1:{free_port()}/{TOKEN}"
+    cases = [reachable, unreachable, f"{reachable} nonsense://{TOKEN}", f"{reachable} json://{TOKEN}@:not-a-port:/"]
     done = subprocess.run(
-        [sys.executable, "-c", TELL], input=json.dumps(cases), capture_output=True, text=True, check=True
+        [sys.executable, "-c", SEND_EACH], input=json.dumps(cases), capture_output=True, text=True, check=True
     )
-    said = done.stdout + done.stderr
-    assert (said.count("alarm_sent"), said.count("alarm_failed")) == (1, 1)
-    assert said.count("FUNDUS_ALARM_URLS: address 2 of 2 is none that Apprise knows") == 2
-    assert TOKEN not in said
+    printed = done.stdout + done.stderr
+    assert (printed.count("alert_sent"), printed.count("alert_failed")) == (1, 1)
+    assert printed.count("FUNDUS_ALARM_URLS: address 2 of 2 is not a URL that Apprise supports") == 2
+    assert TOKEN not in printed
     assert len(webhook.calls) == 1
