@@ -16,7 +16,7 @@ from tests.deploy.compose import ROOT, read_project
 from tests.deploy.test_kubernetes import BASE_OBJECTS, SETTINGS, load, of_kind, pods
 
 DEPLOY = ROOT / "deploy"
-TEXT = (DEPLOY / "RUNBOOK.md").read_text()
+TEXT = (ROOT / "docs" / "runbook.md").read_text()
 
 
 def rows(section: str) -> dict[str, list[str]]:

@@ -208,7 +208,7 @@ def test_told_to_stop_the_worker_ends_well(system: System) -> None:
 
 
 def test_ledger_is_dumped_and_restored_as_the_runbook_says(system: System) -> None:
-    dump, restore = re.findall(r"docker compose exec -T postgres (.+)", (ROOT / "deploy" / "RUNBOOK.md").read_text())
+    dump, restore = re.findall(r"docker compose exec -T postgres (.+)", (ROOT / "docs" / "runbook.md").read_text())
 
     def run(command: str) -> None:
         in_container = ["/bin/sh", "-c", command.replace("ledger.dump", "/tmp/ledger.dump")]

@@ -26,7 +26,7 @@ from tests.integration.processes import FUNDUS, READY
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "producer" / "demo" / "samples"
-TEXT = (ROOT / "docs" / "TUTORIAL.md").read_text()
+TEXT = (ROOT / "docs" / "tutorial.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"(?ms)^```console\n(.*?)^```$", TEXT) for line in re.findall(r"(?m)^\$ (.+)$", block)
 ]
