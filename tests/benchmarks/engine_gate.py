@@ -19,7 +19,7 @@ from worker.core.settings import parse_settings
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.model.bundle.bundle import load_bundle
 from worker.model.engines import acceptance as gate
-from worker.model.engines.acceptance import judge
+from worker.model.engines.acceptance import measure_agreement
 from worker.model.engines.protocol import Engine
 
 BATCH = 16
@@ -48,19 +48,19 @@ def main() -> int:
     from worker.model.engines.tensorflow_engine import TensorFlowEngine
 
     reference = TensorFlowEngine(bundle)
-    precisions = PRECISIONS if bundle.ranges is not None else PRECISIONS[:2]
+    precisions = PRECISIONS if bundle.activation_ranges is not None else PRECISIONS[:2]
     candidates = [OpenVinoEngine(bundle, precision) for precision in precisions]
     print(f"{len(enhanced)} images of {len(paths)} gradable, batches of {BATCH}, in turn")
     (expected, rate), *answers = interleaved([reference, *candidates], enhanced)
     print(f"{reference.device}: {rate:.1f} images/s")
     verdicts = []
     for precision, candidate, (got, rate) in zip(precisions, candidates, answers, strict=True):
-        verdict = judge(expected, got, bundle.thresholds, precision=precision, model_id=bundle.model_id)
+        verdict = measure_agreement(expected, got, bundle.thresholds, precision=precision, model_id=bundle.model_id)
         print(f"{candidate.device}: {rate:.1f} images/s")
         print(*verdict.lines, "passed" if verdict.passed else "FAILED", sep="\n", flush=True)
         verdicts.append(verdict)
     if options.write:
-        GATE.write_bytes(gate.VERDICTS.dump_json(verdicts, indent=2) + b"\n")
+        GATE.write_bytes(gate.AGREEMENTS.dump_json(verdicts, indent=2) + b"\n")
     return 0 if all(verdict.passed for verdict in verdicts) else 1
 
 

@@ -13,7 +13,7 @@ from worker.commands.explained import Explained, parse_explained
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.terminal.progress_bar import progress_bar
-from worker.model.bundle.bundle import Manifest, describe_invalid, load_bundle
+from worker.model.bundle.bundle import Manifest, describe_validation_error, load_bundle
 from worker.training.examples import hash_file, read_examples
 from worker.training.lineage import trace_lineage
 from worker.training.plan import Plan
@@ -157,7 +157,7 @@ def fit(
             weights_sha256="0" * 64,
         )
     except ValidationError as error:
-        raise UsageError(describe_invalid(error)) from error
+        raise UsageError(describe_validation_error(error)) from error
     lineage = trace_lineage(init, initial)
 
     def remark(sentence: str) -> None:
@@ -199,7 +199,7 @@ def fit(
             initial=initial,
             lineage=lineage,
             resume=resume,
-            half_kernels=half,
+            float16_kernels=half,
             checkpoint_every_s=checkpoint_every,
             callbacks=FitCallbacks(begun, lambda _loss: progress.advance(training, batch_size), told),
         )

@@ -20,12 +20,12 @@ from worker.core.errors import UsageError
 from worker.imaging.recipe import Recipe
 from worker.model.bundle.bundle import (
     DEFAULT_BUNDLE,
-    describe_invalid,
+    describe_validation_error,
     find_bundle,
-    list_shipped,
+    list_pretrained,
 )
 from worker.model.bundle.ensemble import AnyManifest, EnsembleManifest, load_model, read_any_manifest
-from worker.model.densenet_layout import EVERY_OUTPUT
+from worker.model.ordinal import ALL_OUTPUTS
 
 app = typer.Typer(
     help="Bring, fit, combine, calibrate and judge bundles: weights with the recipe of their preprocessing."
@@ -44,7 +44,7 @@ def list_bundles(*, as_json: AsJson = False) -> None:
 
         fundus model list --json
     """
-    manifests = [read_any_manifest(find_bundle(name)) for name in list_shipped()]
+    manifests = [read_any_manifest(find_bundle(name)) for name in list_pretrained()]
     if as_json:
         typer.echo(json.dumps([_summarise(manifest) for manifest in manifests]))
         return
@@ -128,11 +128,11 @@ def import_bundle(
         recipe=recipe,
         architecture=backbone.lower(),
         name=name or out.resolve().name,
-        explained_outputs=parse_explained(explain, otherwise=EVERY_OUTPUT),
+        explained_outputs=parse_explained(explain, otherwise=ALL_OUTPUTS),
         training_data=training_data,
         licence=licence,
         notes=notes,
-        half_kernels=half,
+        float16_kernels=half,
     )
     _print_manifest(manifest, as_json=as_json)
 
@@ -166,7 +166,7 @@ def _make_recipe(
         recipe = Recipe(**fields)
         return recipe if sigma is None else Recipe(**fields, sigma_fraction=sigma / size)
     except ValidationError as error:
-        raise UsageError(f"recipe: {describe_invalid(error)}") from error
+        raise UsageError(f"recipe: {describe_validation_error(error)}") from error
 
 
 def _summarise(manifest: AnyManifest) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import REFERABLE_FROM, Grade
 from worker.ledger.database import connect
 from worker.ledger.migrate import require_current
-from worker.model.bundle.bundle import describe_invalid, find_bundle
+from worker.model.bundle.bundle import describe_validation_error, find_bundle
 from worker.model.bundle.ensemble import AnyManifest, parse_manifest, read_any_manifest
-from worker.model.bundle.writer import rewrite_bundle
+from worker.model.bundle.writer import copy_bundle
 
 if TYPE_CHECKING:
     from worker.evaluation.calibration import Calibration
@@ -98,7 +98,7 @@ def calibrate(
             step=lambda: progress.advance(task),
         )
     changed = _move(manifest, calibration, name or out.resolve().name)
-    rewrite_bundle(source, out, changed)
+    copy_bundle(source, out, changed)
     if as_json:
         document = calibration.model_dump(mode="json")
         typer.echo(json.dumps({"model_id": changed.model_id, "name": changed.name, **document}))
@@ -132,4 +132,4 @@ def _move(manifest: AnyManifest, found: "Calibration", name: str) -> AnyManifest
     try:
         return parse_manifest(manifest.model_dump() | changes)
     except ValidationError as error:
-        raise UsageError(f"model bundle: {describe_invalid(error)}") from error
+        raise UsageError(f"model bundle: {describe_validation_error(error)}") from error

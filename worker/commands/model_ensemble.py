@@ -11,11 +11,11 @@ from rich.console import Console
 
 from worker.commands.explained import Explained, parse_explained
 from worker.core.errors import UsageError
-from worker.model.bundle.bundle import WEIGHTS_FILE, Bundle, describe_invalid, find_bundle
+from worker.model.bundle.bundle import WEIGHTS_FILE, Bundle, describe_validation_error, find_bundle
 from worker.model.bundle.ensemble import EnsembleManifest, Member, View, load_model
 from worker.model.bundle.fit_record import SPLIT_FILE
 from worker.model.bundle.writer import write_ensemble
-from worker.model.densenet_layout import EVERY_OUTPUT, HALF
+from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS
 
 
 class Looks(StrEnum):
@@ -80,13 +80,13 @@ def ensemble(
                 )
                 for network, share in zip(members, weights, strict=True)
             ),
-            thresholds=thresholds.pop() if len(thresholds) == 1 else HALF,
+            thresholds=thresholds.pop() if len(thresholds) == 1 else DEFAULT_THRESHOLDS,
             explained_outputs=parse_explained(
-                explain, otherwise=explained.pop() if len(explained) == 1 else EVERY_OUTPUT
+                explain, otherwise=explained.pop() if len(explained) == 1 else ALL_OUTPUTS
             ),
         )
     except ValidationError as error:
-        raise UsageError(f"ensemble: {describe_invalid(error)}") from error
+        raise UsageError(f"ensemble: {describe_validation_error(error)}") from error
     folders = [find_bundle(ref) for ref in bundles]
     write_ensemble(out, manifest, [(folder / WEIGHTS_FILE, folder / SPLIT_FILE) for folder in folders])
     if as_json:

@@ -13,8 +13,8 @@ from worker.core.settings import read_settings
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, Bundle, find_bundle
 from worker.model.bundle.ensemble import load_model
-from worker.model.bundle.writer import add_ranges
-from worker.model.engines.factory import why_not_openvino
+from worker.model.bundle.writer import add_activation_ranges
+from worker.model.engines.factory import openvino_unsupported_reason
 from worker.training.examples import read_examples
 
 
@@ -44,7 +44,7 @@ def quantise(
     model = load_model(bundle)
     if not isinstance(model, Bundle):
         raise UsageError(f"{bundle} is an ensemble; 8 bits are for a single network")
-    obstacle = why_not_openvino(model)
+    obstacle = openvino_unsupported_reason(model)
     if obstacle is not None:
         raise UsageError(obstacle)
     if out.exists():
@@ -63,7 +63,7 @@ def quantise(
         ranges, verdict = measure_and_judge(
             model, examples, images=images, seed=seed, settings=settings, step=lambda: progress.advance(task)
         )
-    written = add_ranges(find_bundle(bundle), out, ranges)
+    written = add_activation_ranges(find_bundle(bundle), out, ranges)
     if as_json:
         typer.echo(json.dumps({"model_id": written.model_id, "name": written.name, **verdict.model_dump(mode="json")}))
         return

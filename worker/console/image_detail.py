@@ -13,8 +13,13 @@ from worker.imaging.recipe import Recipe
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
-from worker.model.densenet_layout import EVERY_OUTPUT, HALF, Thresholds
-from worker.model.ordinal import ExplainedOutputs, tell_explained
+from worker.model.ordinal import (
+    ALL_OUTPUTS,
+    DEFAULT_THRESHOLDS,
+    ExplainedOutputs,
+    Thresholds,
+    describe_explained_outputs,
+)
 
 OTHER_RUNS_SHOWN = 20
 
@@ -111,8 +116,10 @@ def select_image(connection: Connection, run: str, image_id: str) -> ReadImage |
         "review": Review(row.review),
         "flags": tuple(word for word in (row.flags or "").split(",") if word),
         "unsure": bool(row.unsure),
-        "thresholds": _told(document, "thresholds", _THRESHOLDS, otherwise=HALF),
-        "explained": tell_explained(_told(document, "explained_outputs", _EXPLAINED, otherwise=EVERY_OUTPUT)),
+        "thresholds": _told(document, "thresholds", _THRESHOLDS, otherwise=DEFAULT_THRESHOLDS),
+        "explained": describe_explained_outputs(
+            _told(document, "explained_outputs", _EXPLAINED, otherwise=ALL_OUTPUTS)
+        ),
     }
     return ReadImage(**cells, source=source, outputs=None if row.grade is None else outputs)
 

@@ -21,7 +21,7 @@ from worker.evaluation.operating_point import (
     cross_fit,
 )
 from worker.evaluation.view import say, tell
-from worker.model.densenet_layout import Thresholds
+from worker.model.ordinal import Thresholds
 
 SHOWN = (
     *(f"{cut}_{figure}" for cut in CUTS for figure in ("sensitivity", "specificity", "calibration_error")),

@@ -17,8 +17,7 @@ from sklearn.model_selection import GroupKFold
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Grade
 from worker.evaluation.labelled import NOT_GRADED, Labelled
-from worker.model.densenet_layout import Thresholds
-from worker.model.ordinal import decode_outputs
+from worker.model.ordinal import Thresholds, decode_outputs
 
 MIN_IMAGES = 50
 """Graded images with a reference grade; below, a threshold would rest on a handful of eyes."""

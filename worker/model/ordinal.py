@@ -9,7 +9,14 @@ from pydantic import AfterValidator, Field
 
 from worker.core.predictions import Decision
 from worker.core.vocabulary import REFERABLE_FROM, Flag, Grade
-from worker.model.densenet_layout import EVERY_OUTPUT, OUTPUTS
+
+OUTPUTS = 5
+"""Output k is P(grade >= k)."""
+ALL_OUTPUTS = (0, OUTPUTS - 1)
+
+Thresholds = tuple[float, float, float, float, float]
+"""One for each output; an output is passed when its probability is above its threshold."""
+DEFAULT_THRESHOLDS: Thresholds = (0.5, 0.5, 0.5, 0.5, 0.5)
 
 Output = Annotated[int, Field(ge=0, lt=OUTPUTS)]
 
@@ -52,10 +59,10 @@ def class_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float3
     return -np.diff(monotone, append=0.0).astype(np.float32)
 
 
-def tell_explained(outputs: tuple[int, int]) -> str:
+def describe_explained_outputs(outputs: tuple[int, int]) -> str:
     """What the maps of a model show, for people. outputs: the lowest and the highest that it explains."""
     lowest, highest = outputs
-    if outputs == EVERY_OUTPUT:
+    if outputs == ALL_OUTPUTS:
         return "what speaks for the model's grade"
     if outputs == (Grade.MILD, REFERABLE_FROM):
         return f"what speaks for retinopathy, from grade {REFERABLE_FROM} on for referral"

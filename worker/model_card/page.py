@@ -9,7 +9,7 @@ from worker.evaluation.view import say, tell, tell_costs
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, Model
 from worker.model.bundle.fit_record import FitRecord
-from worker.model.ordinal import tell_explained
+from worker.model.ordinal import describe_explained_outputs
 from worker.model_card.held_out_grading import Judged
 
 LIMITS = (
@@ -31,7 +31,7 @@ def write_card(
         _tell_network(model) if isinstance(model, Bundle) else _tell_ensemble(model),
         "It grades diabetic retinopathy, 0 to 4, in colour photographs of the retina, and shows where it looked. "
         "Five cumulative outputs, each the chance of that grade or worse; the colours of a map show "
-        f"{tell_explained(model.explained_outputs)}, by Grad-CAM.\n",
+        f"{describe_explained_outputs(model.explained_outputs)}, by Grad-CAM.\n",
         *(_tell_learning(model, "##") if isinstance(model, Bundle) else _tell_members(model)),
         *(_tell_set(each) for each in judged),
     ]

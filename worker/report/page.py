@@ -16,8 +16,7 @@ from worker import __version__
 from worker.core.settings import Settings
 from worker.core.vocabulary import NEAR, REFERABLE_FROM, Eye, Flag, Grade, Review, Status
 from worker.imaging.steps.overlay import load_colour_map
-from worker.model.densenet_layout import EVERY_OUTPUT
-from worker.model.ordinal import tell_explained
+from worker.model.ordinal import ALL_OUTPUTS, describe_explained_outputs
 from worker.report.columns import FilterColumns
 from worker.report.patients import ATTENTION, Patient
 from worker.report.remedies import find_remedy
@@ -94,8 +93,8 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         referable_from=int(REFERABLE_FROM),
         attention=ATTENTION,
         find_remedy=find_remedy,
-        explained=tell_explained(
-            EVERY_OUTPUT if content.run.manifest is None else content.run.manifest.explained_outputs
+        explained=describe_explained_outputs(
+            ALL_OUTPUTS if content.run.manifest is None else content.run.manifest.explained_outputs
         ),
         near=NEAR,
         ungradable=str(Status.UNGRADABLE),

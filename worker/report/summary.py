@@ -12,7 +12,7 @@ from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
 from worker.ledger.schema import gradings, models, runs
 from worker.model.bundle.ensemble import AnyManifest, parse_manifest
-from worker.model.densenet_layout import HALF, Thresholds
+from worker.model.ordinal import DEFAULT_THRESHOLDS, Thresholds
 from worker.report.snapshot import Snapshot
 
 THROUGHPUT_BINS = 60
@@ -37,7 +37,7 @@ class ReportedRun:
     @property
     def thresholds(self) -> Thresholds:
         """Of its model, 0.5 where it has none."""
-        return HALF if self.manifest is None else self.manifest.thresholds
+        return DEFAULT_THRESHOLDS if self.manifest is None else self.manifest.thresholds
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from worker.core.errors import SourceError, UsageError
 from worker.core.settings import Settings
 from worker.core.storage.atomic_write import write_atomically
 from worker.core.vocabulary import Grade
-from worker.model.bundle.bundle import Bundle, Manifest, describe_invalid
+from worker.model.bundle.bundle import Bundle, Manifest, describe_validation_error
 from worker.model.bundle.fit_record import SPLIT_FILE, ByGrade, FitRecord
 from worker.model.bundle.writer import write_bundle
 from worker.training.dataset import INDEX_FILE, Dataset, ExcludedImage, prepare_dataset, read_dataset
@@ -55,7 +55,7 @@ def open_fit_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
     try:
         difference = plan.first_difference(Plan.model_validate_json(there))
     except ValidationError as error:
-        raise UsageError(f"{file}: {describe_invalid(error)}") from error
+        raise UsageError(f"{file}: {describe_validation_error(error)}") from error
     if difference is not None:
         raise UsageError(f"{folder} holds a fit of another plan: {difference}")
 
@@ -103,7 +103,7 @@ def fit_bundle(
     initial: Bundle | None,
     lineage: Lineage,
     resume: bool,
-    half_kernels: bool,
+    float16_kernels: bool,
     checkpoint_every_s: float,
     callbacks: FitCallbacks,
 ) -> Manifest:
@@ -130,7 +130,7 @@ def fit_bundle(
     learnt = draft.training_data or f"{sum(record.training):,} photographs with reference grades"
     whole = draft.model_copy(update={"fit": record, "training_data": learnt, "thresholds": fitted.thresholds})
     return write_bundle(
-        folder / BUNDLE_FOLDER, whole, fitted.weights, half_kernels=half_kernels, beside={SPLIT_FILE: split}
+        folder / BUNDLE_FOLDER, whole, fitted.weights, float16_kernels=float16_kernels, extra_files={SPLIT_FILE: split}
     )
 
 

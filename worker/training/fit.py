@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from worker.core.storage.atomic_write import write_atomically
 from worker.model.bundle.weights import parse_weights, serialise_weights
-from worker.model.densenet_layout import HALF, Thresholds
+from worker.model.ordinal import DEFAULT_THRESHOLDS, Thresholds
 from worker.training.batches import augmented_batches
 from worker.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from worker.training.curves import draw_curves
@@ -98,7 +98,7 @@ def fit(
         done.losses = []
         if find_best_epoch(done.history, plan.choose_by) == epoch + 1:
             # Before the checkpoint: killed in between, the fit does this epoch again and comes to the same.
-            write_atomically(folder / BEST_FILE, serialise_weights(trainer.ema_weights(), half_kernels=False))
+            write_atomically(folder / BEST_FILE, serialise_weights(trainer.ema_weights(), float16_kernels=False))
         _save(folder, trainer, done)
         write_atomically(folder / CURVES_FILE, draw_curves(done.history, find_best_epoch(done.history, plan.choose_by)))
         callbacks.on_epoch(done.history[-1])
@@ -107,9 +107,11 @@ def fit(
     if initial is not None and plan.initial_share > 0:
         weights = interpolate_weights(initial, weights, plan.initial_share)
     elif plan.thresholds == "half":
-        return FitResult(weights, HALF, done.history, done.history[find_best_epoch(done.history, plan.choose_by) - 1])
+        return FitResult(
+            weights, DEFAULT_THRESHOLDS, done.history, done.history[find_best_epoch(done.history, plan.choose_by) - 1]
+        )
     trainer.set_ema_weights(weights)
-    thresholds = HALF
+    thresholds = DEFAULT_THRESHOLDS
     if plan.thresholds == "kappa":
         thresholds = choose_thresholds(trainer.predict(dataset.enhanced[training]), grades[training])
     figures = validate(trainer.predict(dataset.enhanced[judges]), grades[judges], thresholds)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from worker.model.network.build import backbone_of
+from worker.model.network.build import get_backbone
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
@@ -42,6 +42,6 @@ def fuse_batch_norm(network: keras.Sequential) -> None:
 
     Not by Keras's clone: ConvNeXt's layers come out of it without their weights.
     """
-    for layer in backbone_of(network).layers:
+    for layer in get_backbone(network).layers:
         if type(layer) is keras.layers.BatchNormalization:
             layer.__class__ = FusedBatchNormalization

@@ -2,9 +2,9 @@
 
 from worker.core.errors import UsageError
 from worker.imaging.recipe import Recipe
+from worker.model.architecture import DENSENET121
 from worker.model.bundle.bundle import Bundle
-from worker.model.densenet_layout import ARCHITECTURE
-from worker.model.network.build import BYTES_RANGE, build_network, scales_itself
+from worker.model.network.build import UINT8_RANGE, build_network, includes_rescaling
 from worker.training.plan import DEFAULT_RECIPE
 
 
@@ -14,7 +14,7 @@ def choose_backbone(initial: Bundle | None, named: str | None) -> str:
     Raises UsageError where both are there and differ.
     """
     if initial is None:
-        return ARCHITECTURE if named is None else named.lower()
+        return DENSENET121 if named is None else named.lower()
     known = initial.manifest.architecture
     if named is not None and named.lower() != known:
         raise UsageError(f"{initial.name} is {known}: its weights are none for --backbone {named}")
@@ -43,7 +43,11 @@ def make_recipe(
 
 
 def _usual_recipe(architecture: str) -> Recipe:
-    if architecture == ARCHITECTURE:
+    if architecture == DENSENET121:
         return DEFAULT_RECIPE
     network = build_network(DEFAULT_RECIPE.input_size_px, architecture)
-    return DEFAULT_RECIPE.model_copy(update={"input_range": BYTES_RANGE}) if scales_itself(network) else DEFAULT_RECIPE
+    return (
+        DEFAULT_RECIPE.model_copy(update={"input_range": UINT8_RANGE})
+        if includes_rescaling(network)
+        else DEFAULT_RECIPE
+    )

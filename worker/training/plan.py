@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.imaging.recipe import Recipe
-from worker.model.densenet_layout import ARCHITECTURE
+from worker.model.architecture import DENSENET121
 from worker.training.precision import Precision
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,7 +29,7 @@ class Plan(BaseModel):
     manifest_sha256: str
     """Of the file that names photographs and reference grades."""
     recipe: Recipe
-    architecture: str = ARCHITECTURE
+    architecture: str = DENSENET121
     """The backbone, by its name in keras.applications in small letters."""
     initial_model_id: str | None = None
     """The bundle whose weights are the first; None for random ones."""

@@ -11,9 +11,9 @@ from worker.core.errors import ModelError, SourceError
 from worker.core.predictions import Enhanced, Prediction
 from worker.core.settings import Settings
 from worker.model.bundle.bundle import Bundle
-from worker.model.engines.acceptance import Verdict, judge
+from worker.model.engines.acceptance import EngineAgreement, measure_agreement
 from worker.model.engines.openvino_engine import OpenVinoEngine
-from worker.model.engines.openvino_int8 import measure_ranges
+from worker.model.engines.openvino_int8 import measure_activation_ranges
 from worker.training.dataset import ExcludedImage, prepare_examples
 from worker.training.examples import Example
 
@@ -30,7 +30,7 @@ def quantise(
     seed: int,
     settings: Settings,
     step: Callable[[], object],
-) -> tuple[dict[str, NDArray[np.float32]], Verdict]:
+) -> tuple[dict[str, NDArray[np.float32]], EngineAgreement]:
     """The ranges, of so many photographs drawn at random, and what the others say of grades and maps in 8 bits.
 
     They are compared with float32. `step` is called after each photograph. Raises SourceError where either part has too
@@ -41,15 +41,15 @@ def quantise(
     for part, some in (("to measure", measured), ("to judge by", judges)):
         if len(some) < MIN_IMAGES:
             raise SourceError(f"{len(some)} photographs {part}, {MIN_IMAGES} are needed of {len(examples)} in all")
-    ranges = measure_ranges(bundle, _batches(bundle, measured, settings, step))
-    ready = replace(bundle, ranges=MappingProxyType(ranges))
+    ranges = measure_activation_ranges(bundle, _batches(bundle, measured, settings, step))
+    ready = replace(bundle, activation_ranges=MappingProxyType(ranges))
     engines = OpenVinoEngine(bundle, "f32"), OpenVinoEngine(ready, "int8")
     expected: list[Prediction] = []
     got: list[Prediction] = []
     for batch in _batches(bundle, judges, settings, step):
         for engine, answers in zip(engines, (expected, got), strict=True):
             answers.extend(engine.predict(batch))
-    verdict = judge(expected, got, bundle.thresholds, precision="int8", model_id=bundle.model_id)
+    verdict = measure_agreement(expected, got, bundle.thresholds, precision="int8", model_id=bundle.model_id)
     if not verdict.passed:
         figures = "; ".join(" ".join(line.split()) for line in verdict.lines)
         raise ModelError(f"{bundle.name} in 8 bits fails the gate on {verdict.images:,} photographs: {figures}")

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.evaluation.agreement import cross_grades, weigh_kappa
-from worker.model.activation_maps import find_passed
-from worker.model.densenet_layout import HALF, OUTPUTS, Thresholds
+from worker.model.class_activation_maps import find_highest_passed
+from worker.model.ordinal import DEFAULT_THRESHOLDS, OUTPUTS, Thresholds
 
 _TRIED = np.arange(5, 46) / 50
 _PASSES = 4
@@ -17,12 +17,14 @@ def choose_thresholds(probabilities: NDArray[np.float32], grades: NDArray[np.int
     The first output passes for every eye, so its own stays 0.5. probabilities: float32 (N, 5). grades: reference
     grades, int (N,), of pictures that judge nothing else.
     """
-    chosen = list(HALF)
+    chosen = list(DEFAULT_THRESHOLDS)
     for _ in range(_PASSES):
         for output in range(1, OUTPUTS):
             kappas = [
                 weigh_kappa(
-                    cross_grades(grades, find_passed(probabilities, [*chosen[:output], tried, *chosen[output + 1 :]]))
+                    cross_grades(
+                        grades, find_highest_passed(probabilities, [*chosen[:output], tried, *chosen[output + 1 :]])
+                    )
                 )
                 for tried in _TRIED
             ]

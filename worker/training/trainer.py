@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.densenet_layout import HEAD, OUTPUTS
-from worker.model.network.build import DROPOUT_RATE, assign_weights, backbone_of, build_network, read_weights
+from worker.model.architecture import HEAD
+from worker.model.network.build import DROPOUT_RATE, assign_weights, build_network, get_backbone, get_weights
+from worker.model.ordinal import OUTPUTS
 from worker.training.fused_batch_norm import fuse_batch_norm
 from worker.training.plan import Plan
 
@@ -66,7 +67,7 @@ class Trainer:
 
     def ema_weights(self) -> dict[str, NDArray[np.float32]]:
         """The moving average, by the names of a bundle."""
-        return read_weights(self._ema)
+        return get_weights(self._ema)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Every variable; `restore` of it makes the next step what it would have been."""
@@ -151,7 +152,7 @@ def _to_input(images: tf.Tensor, plan: Plan) -> tf.Tensor:
 
 
 def _pool(network: keras.Sequential, images: tf.Tensor, *, training: bool) -> tf.Tensor:
-    features = backbone_of(network)(images, training=training)
+    features = get_backbone(network)(images, training=training)
     return tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2))
 
 

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from worker.core.vocabulary import Status
 from worker.evaluation.agreement import measure
 from worker.evaluation.labelled import Labelled
-from worker.model.densenet_layout import HALF, Thresholds
-from worker.model.ordinal import decode_outputs
+from worker.model.ordinal import DEFAULT_THRESHOLDS, Thresholds, decode_outputs
 
 
 def validate(
-    probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = HALF
+    probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = DEFAULT_THRESHOLDS
 ) -> dict[str, float | None]:
     """All figures by name, and `validation_loss`; None where these pictures cannot tell.
 
@@ -27,7 +26,7 @@ def validate(
 
 
 def to_labelled(
-    probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = HALF
+    probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = DEFAULT_THRESHOLDS
 ) -> Labelled:
     """The pictures as if a run had graded them."""
     count = len(grades)

@@ -14,8 +14,9 @@ from tf_keras_vis.utils.scores import CategoricalScore
 
 from tests.benchmarks.contender import Answer
 from tests.benchmarks.peers.inputs import as_network_input
+from worker.model.architecture import HEAD, LAST_FEATURE_LAYER
 from worker.model.bundle.bundle import Bundle
-from worker.model.densenet_layout import HEAD, LAST_FEATURE_LAYER, OUTPUTS
+from worker.model.ordinal import OUTPUTS
 
 
 def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:

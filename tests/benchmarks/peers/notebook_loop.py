@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.contender import Answer
 from tests.benchmarks.peers.inputs import as_network_input
+from worker.model.architecture import DENSENET121
 from worker.model.bundle.bundle import Bundle
-from worker.model.densenet_layout import ARCHITECTURE
 from worker.model.network.build import load_network
 
 LAST_CONVOLUTION = "conv5_block16_2_conv"
@@ -35,7 +35,7 @@ def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
 
 
 def _with_feature_map(network: keras.Sequential) -> keras.Model:
-    backbone = network.get_layer(ARCHITECTURE)
+    backbone = network.get_layer(DENSENET121)
     outputs = backbone.output
     for layer in network.layers[1:]:
         outputs = layer(outputs)

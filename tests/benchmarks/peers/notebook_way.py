@@ -7,8 +7,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tests.benchmarks.model import MODEL
+from worker.model.architecture import DENSENET121
 from worker.model.bundle.bundle import load_bundle
-from worker.model.densenet_layout import ARCHITECTURE
 from worker.model.network.build import load_network
 
 LAST_CONVOLUTION = "conv5_block16_2_conv"
@@ -22,7 +22,7 @@ Picture = NDArray[np.uint8]
 def load_networks() -> tuple[keras.Model, keras.Model]:
     """The network, and the same with its last convolution as a further output in front."""
     network = load_network(load_bundle(MODEL))
-    backbone = network.get_layer(ARCHITECTURE)
+    backbone = network.get_layer(DENSENET121)
     outputs = backbone.output
     for layer in network.layers[1:]:
         outputs = layer(outputs)

@@ -14,7 +14,7 @@ from pytorch_grad_cam import GradCAM
 from tests.benchmarks.contender import Answer
 from tests.benchmarks.peers.inputs import as_network_input
 from worker.model.bundle.bundle import Bundle
-from worker.model.densenet_layout import OUTPUTS
+from worker.model.ordinal import OUTPUTS
 
 _KINDS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
 from worker.core.predictions import Enhanced
-from worker.model.activation_maps import find_explained, find_passed, rectify, to_probabilities
 from worker.model.bundle.ensemble import Model
-from worker.model.engines.factory import EngineName, is_closed_form, make_engine, make_weigher
+from worker.model.class_activation_maps import find_explained_outputs, find_highest_passed, sigmoid, to_saliency
+from worker.model.engines.factory import EngineName, is_closed_form, make_class_map_engine, make_engine
 
 BATCH = 16
 
@@ -37,9 +37,9 @@ class Looker:
         other sign; of a head that was drawn at random, one is as good as the other.
         """
         self.model = model
-        by_weighing = is_closed_form(model)
+        by_class_maps = is_closed_form(model)
         self._ask = (
-            _by_weighing(engine, model, either_sign=either_sign) if by_weighing else _by_predicting(engine, model)
+            _by_class_maps(engine, model, either_sign=either_sign) if by_class_maps else _by_predicting(engine, model)
         )
 
     def look(self, pictures: Sequence[Enhanced], outputs: Outputs | None = None) -> Looks:
@@ -53,24 +53,24 @@ class Looker:
             for at in range(0, len(pictures), BATCH)
         ]
         probabilities, explained, saliency = (np.concatenate(part) for part in zip(*answers, strict=True))
-        return Looks(probabilities, find_passed(probabilities, self.model.thresholds), explained, saliency)
+        return Looks(probabilities, find_highest_passed(probabilities, self.model.thresholds), explained, saliency)
 
 
-def _by_weighing(
+def _by_class_maps(
     engine: EngineName, model: Model, *, either_sign: bool
 ) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
-    weigher = make_weigher(engine, model)
+    weigher = make_class_map_engine(engine, model)
 
     def ask(pictures: Sequence[Enhanced], outputs: Outputs | None) -> Answer:
-        evidence = weigher.weigh(pictures)
+        evidence = weigher.class_maps(pictures)
         if not (np.isfinite(evidence.logits).all() and np.isfinite(evidence.maps).all()):
             raise ModelError(f"model {model.model_id} yields a value that is not finite")
-        probabilities = to_probabilities(evidence.logits)
+        probabilities = sigmoid(evidence.logits)
         explained = _find_explained(probabilities, model) if outputs is None else outputs
         maps = evidence.maps
         if either_sign:
             maps = maps * np.where(maps.mean(axis=(2, 3), keepdims=True) < 0, np.float32(-1), np.float32(1))
-        return probabilities, explained, rectify(maps, explained)
+        return probabilities, explained, to_saliency(maps, explained)
 
     return ask
 
@@ -88,4 +88,4 @@ def _by_predicting(engine: EngineName, model: Model) -> Callable[[Sequence[Enhan
 
 
 def _find_explained(probabilities: NDArray[np.float32], model: Model) -> Outputs:
-    return find_explained(probabilities, model.thresholds, model.explained_outputs)
+    return find_explained_outputs(probabilities, model.thresholds, model.explained_outputs)

@@ -8,9 +8,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.model.architecture import DENSENET121, HEAD
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, Model
-from worker.model.densenet_layout import ARCHITECTURE, HEAD
 
 HEAD_STAGE, WHOLE_STAGE = "head", "all layers"
 STAGES = {
@@ -27,7 +27,7 @@ STAGES = {
 def list_stages(model: Model) -> dict[str, float]:
     """Those of STAGES for which the order of the model's layers is known: of other backbones only the two ends."""
     networks = model.networks if isinstance(model, Ensemble) else (model,)
-    if all(network.manifest.architecture == ARCHITECTURE for network in networks):
+    if all(network.manifest.architecture == DENSENET121 for network in networks):
         return STAGES
     return {name: STAGES[name] for name in (HEAD_STAGE, WHOLE_STAGE)}
 

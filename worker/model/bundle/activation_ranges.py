@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from worker.core.errors import ModelError
-from worker.model.densenet_layout import HEAD, weight_shapes
+from worker.model.architecture import HEAD, weight_shapes
 
 RANGES_FILE = "ranges.safetensors"
 MAX_RANGES_BYTES = 1024 * 1024
@@ -20,11 +20,11 @@ _EXACT = ("conv1_", "conv2_", "pool2_", f"{HEAD}/")
 99th percentile of the change in probability was 0.004 or 0.009, as the photographs fell that ranges were measured on;
 0.005 without, whichever they were (on APTOS-2019)."""
 
-Ranges = Mapping[str, NDArray[np.float32]]
+ActivationRanges = Mapping[str, NDArray[np.float32]]
 
 
 @cache
-def range_shapes() -> MappingProxyType[str, tuple[int]]:
+def activation_range_shapes() -> MappingProxyType[str, tuple[int]]:
     """The number of channels that each convolution in 8 bits is shown, by its layer's name, in the layers' order."""
     kernels = {
         name.removesuffix("/kernel"): shape for name, shape in weight_shapes().items() if name.endswith("/kernel")
@@ -34,8 +34,8 @@ def range_shapes() -> MappingProxyType[str, tuple[int]]:
     )
 
 
-def parse_ranges(data: bytes, *, source: str) -> dict[str, NDArray[np.float32]]:
-    """The ranges out of a safetensors file, float32 (C,) for each layer of `range_shapes`, read-only.
+def parse_activation_ranges(data: bytes, *, source: str) -> dict[str, NDArray[np.float32]]:
+    """The ranges out of a safetensors file, float32 (C,) for each layer of `activation_range_shapes`, read-only.
 
     source: names the file in errors. Raises ModelError for damaged content, other layers or shapes, and a range that is
     negative or not finite.
@@ -44,7 +44,7 @@ def parse_ranges(data: bytes, *, source: str) -> dict[str, NDArray[np.float32]]:
         arrays = load(data)
     except (SafetensorError, KeyError) as error:
         raise ModelError(f"{source}: {error}") from error
-    shapes = range_shapes()
+    shapes = activation_range_shapes()
     if arrays.keys() != shapes.keys():
         other = sorted(arrays.keys() ^ shapes.keys())
         raise ModelError(f"{source}: {len(other)} layers are missing or unknown, the first is {other[0]}")
@@ -58,6 +58,6 @@ def parse_ranges(data: bytes, *, source: str) -> dict[str, NDArray[np.float32]]:
     return {layer: arrays[layer] for layer in shapes}
 
 
-def serialise_ranges(ranges: Ranges) -> bytes:
+def serialise_activation_ranges(ranges: ActivationRanges) -> bytes:
     """The same as safetensors."""
-    return save({layer: np.ascontiguousarray(ranges[layer], np.float32) for layer in range_shapes()})
+    return save({layer: np.ascontiguousarray(ranges[layer], np.float32) for layer in activation_range_shapes()})

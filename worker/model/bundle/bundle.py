@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from worker.core.errors import ModelError
 from worker.imaging.recipe import Recipe
-from worker.model import densenet_layout as layout
-from worker.model.bundle.activation_ranges import MAX_RANGES_BYTES, RANGES_FILE, parse_ranges
+from worker.model.architecture import DENSENET121, HEAD, feature_layers, last_feature_layer
+from worker.model.bundle.activation_ranges import MAX_RANGES_BYTES, RANGES_FILE, parse_activation_ranges
 from worker.model.bundle.fit_record import FitRecord
 from worker.model.bundle.weights import parse_weights
-from worker.model.ordinal import ExplainedOutputs
+from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, ExplainedOutputs, Thresholds
 
 DEFAULT_BUNDLE = "densenet121-aptos-320"
 MANIFEST_FILE = "model.json"
@@ -40,18 +40,18 @@ class Manifest(BaseModel):
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
-    architecture: str = Field(default=layout.ARCHITECTURE, pattern=r"^[a-z][a-z0-9_]{1,39}$")
+    architecture: str = Field(default=DENSENET121, pattern=r"^[a-z][a-z0-9_]{1,39}$")
     """The backbone, by its name in keras.applications in small letters."""
     recipe: Recipe
     target_layer: str = Field(
-        default_factory=lambda known: layout.last_layer(known.get("architecture", layout.ARCHITECTURE)), max_length=200
+        default_factory=lambda known: last_feature_layer(known.get("architecture", DENSENET121)), max_length=200
     )
     """The feature map that Grad-CAM explains; at the last one it costs no backward pass."""
-    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = layout.HALF
+    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = DEFAULT_THRESHOLDS
     """One per cumulative output; an output passes when it is above its own."""
     temperature: float = Field(default=1.0, ge=0.01, le=100)
     """What the logits are divided by before the sigmoid (Guo et al. 2017, arXiv 1706.04599)."""
-    explained_outputs: ExplainedOutputs = layout.EVERY_OUTPUT
+    explained_outputs: ExplainedOutputs = ALL_OUTPUTS
     """(1, 2): why an eye is referred, and where it is not, what speaks for any retinopathy."""
     training_data: str = Field(max_length=2000)
     licence: str = Field(max_length=2000)
@@ -66,24 +66,24 @@ class Manifest(BaseModel):
     def _target_layer_exists(self) -> Self:
         if self.architecture == "ensemble":
             raise ValueError("an ensemble is no backbone")
-        if self.architecture == layout.ARCHITECTURE and self.target_layer not in layout.feature_layers():
+        if self.architecture == DENSENET121 and self.target_layer not in feature_layers():
             raise ValueError(f"target_layer {self.target_layer!r} is no feature map of {self.architecture}")
         return self
 
     @property
     def is_closed_form(self) -> bool:
         """Whether the maps are those of the last feature map, and so known without a backward pass."""
-        return self.target_layer == layout.last_layer(self.architecture)
+        return self.target_layer == last_feature_layer(self.architecture)
 
     @property
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 over the canonical content, the weights' SHA-256 included."""
         # Ids outlive versions: what an earlier one did not know does not count while it changes nothing.
-        # Ranges are an engine's aid; its precision makes no other model, either.
+        # ActivationRanges are an engine's aid; its precision makes no other model, either.
         content = self.model_dump(mode="json", exclude_none=True, exclude={"ranges_sha256"})
         if self.temperature == 1:
             del content["temperature"]
-        if self.explained_outputs == layout.EVERY_OUTPUT:
+        if self.explained_outputs == ALL_OUTPUTS:
             del content["explained_outputs"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -95,7 +95,7 @@ class Bundle:
 
     manifest: Manifest
     weights: MappingProxyType[str, NDArray[np.float32]]
-    ranges: MappingProxyType[str, NDArray[np.float32]] | None = None
+    activation_ranges: MappingProxyType[str, NDArray[np.float32]] | None = None
     """Of the maps by layer, for an engine in 8 bits; None where they were not measured."""
 
     @cached_property
@@ -107,7 +107,7 @@ class Bundle:
     def scaled_weights(self) -> MappingProxyType[str, NDArray[np.float32]]:
         """The weights that an engine runs: the temperature is in the head, whose logits are linear in it."""
         temperature = np.float32(self.manifest.temperature)
-        head = {name: self.weights[name] / temperature for name in (f"{layout.HEAD}/kernel", f"{layout.HEAD}/bias")}
+        head = {name: self.weights[name] / temperature for name in (f"{HEAD}/kernel", f"{HEAD}/bias")}
         return MappingProxyType({**self.weights, **head})
 
     @property
@@ -126,7 +126,7 @@ class Bundle:
         return ()
 
     @property
-    def thresholds(self) -> layout.Thresholds:
+    def thresholds(self) -> Thresholds:
         """One per cumulative output."""
         return self.manifest.thresholds
 
@@ -136,7 +136,7 @@ class Bundle:
         return self.manifest.explained_outputs
 
 
-def list_shipped() -> list[str]:
+def list_pretrained() -> list[str]:
     """Names of the bundles that come with the package."""
     return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{MANIFEST_FILE}"))
 
@@ -149,15 +149,15 @@ def load_bundle(ref: str | Path) -> Bundle:
     """
     folder = find_bundle(ref)
     manifest = read_manifest(folder)
-    bundle = read_weights(folder / WEIGHTS_FILE, manifest)
+    bundle = load_weights(folder / WEIGHTS_FILE, manifest)
     if manifest.ranges_sha256 is None:
         return bundle
     path = folder / RANGES_FILE
     data = _read_promised(path, MAX_RANGES_BYTES, manifest.ranges_sha256)
-    return replace(bundle, ranges=MappingProxyType(parse_ranges(data, source=str(path))))
+    return replace(bundle, activation_ranges=MappingProxyType(parse_activation_ranges(data, source=str(path))))
 
 
-def read_weights(path: Path, manifest: Manifest) -> Bundle:
+def load_weights(path: Path, manifest: Manifest) -> Bundle:
     """The bundle of a manifest and its file of weights, without ranges. Raises ModelError as `load_bundle`."""
     data = _read_promised(path, _MAX_WEIGHTS_BYTES, manifest.weights_sha256)
     weights = parse_weights(data, source=str(path), architecture=manifest.architecture)
@@ -178,7 +178,7 @@ def find_bundle(ref: str | Path) -> Path:
         return _SHIPPED / ref
     folder = Path(ref)
     if not folder.is_dir():
-        raise ModelError(f"no model bundle {str(ref)!r}: neither a folder nor shipped ({', '.join(list_shipped())})")
+        raise ModelError(f"no model bundle {str(ref)!r}: neither a folder nor shipped ({', '.join(list_pretrained())})")
     return folder
 
 
@@ -188,10 +188,10 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(read_bounded(path, MAX_MANIFEST_BYTES))
     except ValidationError as error:
-        raise ModelError(f"{path}: {describe_invalid(error)}") from error
+        raise ModelError(f"{path}: {describe_validation_error(error)}") from error
 
 
-def describe_invalid(error: ValidationError) -> str:
+def describe_validation_error(error: ValidationError) -> str:
     """The first field that is wrong and why, in one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from worker.core.errors import ModelError
 from worker.imaging.recipe import Recipe
+from worker.model.architecture import last_feature_layer
 from worker.model.bundle.bundle import (
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
@@ -22,15 +23,14 @@ from worker.model.bundle.bundle import (
     Bundle,
     Manifest,
     Threshold,
-    describe_invalid,
+    describe_validation_error,
     find_bundle,
     load_bundle,
+    load_weights,
     read_bounded,
     read_manifest,
-    read_weights,
 )
-from worker.model.densenet_layout import EVERY_OUTPUT, HALF, Thresholds, last_layer
-from worker.model.ordinal import ExplainedOutputs
+from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, ExplainedOutputs, Thresholds
 
 MAX_MEMBERS = 8
 _FIELD = ("crop", "lit_floor", "lit_fraction", "lit_share")
@@ -66,7 +66,7 @@ class Member(BaseModel):
         if not self.manifest.is_closed_form:
             raise ValueError(
                 f"{self.manifest.name} is explained at {self.manifest.target_layer!r}; only maps of the last feature"
-                f" map, {last_layer(self.manifest.architecture)!r}, add up to that of the averaged logit"
+                f" map, {last_feature_layer(self.manifest.architecture)!r}, add up to that of the averaged logit"
             )
         return self
 
@@ -80,11 +80,11 @@ class EnsembleManifest(BaseModel):
     name: str = Field(pattern=NAME_PATTERN)
     architecture: Literal["ensemble"] = "ensemble"
     members: tuple[Member, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
-    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = HALF
+    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = DEFAULT_THRESHOLDS
     """One per cumulative output; an output passes when it is above its own."""
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     """What the averaged logits are divided by before the sigmoid."""
-    explained_outputs: ExplainedOutputs = EVERY_OUTPUT
+    explained_outputs: ExplainedOutputs = ALL_OUTPUTS
     """Of the averaged logits, as those of a single network."""
     notes: str = Field(default="", max_length=4000)
 
@@ -110,7 +110,7 @@ class EnsembleManifest(BaseModel):
         for member in content["members"]:
             del member["manifest"]["ranges_sha256"]
         for explaining in (content, *(member["manifest"] for member in content["members"])):
-            if explaining["explained_outputs"] == list(EVERY_OUTPUT):
+            if explaining["explained_outputs"] == list(ALL_OUTPUTS):
                 # Ids outlive versions, as those of single networks do.
                 del explaining["explained_outputs"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -186,7 +186,7 @@ def load_model(ref: str | Path) -> Model:
     if isinstance(manifest, Manifest):
         return load_bundle(ref)
     files = zip(manifest.members, manifest.weights_files, strict=True)
-    return Ensemble(manifest, tuple(read_weights(folder / name, member.manifest) for member, name in files))
+    return Ensemble(manifest, tuple(load_weights(folder / name, member.manifest) for member, name in files))
 
 
 def read_any_manifest(folder: Path) -> AnyManifest:
@@ -201,7 +201,7 @@ def read_any_manifest(folder: Path) -> AnyManifest:
     try:
         return EnsembleManifest.model_validate(document)
     except ValidationError as error:
-        raise ModelError(f"{path}: {describe_invalid(error)}") from error
+        raise ModelError(f"{path}: {describe_validation_error(error)}") from error
 
 
 def parse_manifest(document: object) -> AnyManifest:

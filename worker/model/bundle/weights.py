@@ -8,10 +8,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from worker.core.errors import ModelError
-from worker.model.densenet_layout import ARCHITECTURE, HEAD, OUTPUTS, weight_shapes
+from worker.model.architecture import DENSENET121, HEAD, weight_shapes
+from worker.model.ordinal import OUTPUTS
 
 
-def parse_weights(data: bytes, *, source: str, architecture: str = ARCHITECTURE) -> dict[str, NDArray[np.float32]]:
+def parse_weights(data: bytes, *, source: str, architecture: str = DENSENET121) -> dict[str, NDArray[np.float32]]:
     """The network's weights out of a safetensors file, float16 or float32 on disk, float32 and read-only here.
 
     source: names the file in errors. Raises ModelError for damaged content and for whatever `check_weights` refuses.
@@ -28,19 +29,19 @@ def parse_weights(data: bytes, *, source: str, architecture: str = ARCHITECTURE)
     return weights
 
 
-def serialise_weights(weights: Mapping[str, NDArray[np.float32]], *, half_kernels: bool) -> bytes:
-    """Weights as safetensors; with `half_kernels` the kernels become float16, the small vectors stay float32."""
+def serialise_weights(weights: Mapping[str, NDArray[np.float32]], *, float16_kernels: bool) -> bytes:
+    """Weights as safetensors; with `float16_kernels` the kernels become float16, the small vectors stay float32."""
     with np.errstate(over="ignore"):
         return save(
             {
-                name: np.asarray(array, np.float16 if half_kernels and array.ndim > 1 else np.float32, order="C")
+                name: np.asarray(array, np.float16 if float16_kernels and array.ndim > 1 else np.float32, order="C")
                 for name, array in weights.items()
             }
         )
 
 
 def check_weights(
-    arrays: Mapping[str, NDArray[np.generic]], *, source: str, architecture: str = ARCHITECTURE
+    arrays: Mapping[str, NDArray[np.generic]], *, source: str, architecture: str = DENSENET121
 ) -> dict[str, NDArray[np.float32]]:
     """The arrays as float32 in the order of the layers.
 
@@ -48,7 +49,7 @@ def check_weights(
     finite and no variance is negative. Of other backbones than DenseNet-121 only the head is known here; the rest is
     checked when the network is built.
     """
-    shapes = weight_shapes() if architecture == ARCHITECTURE else _shapes_about_head(arrays)
+    shapes = weight_shapes() if architecture == DENSENET121 else _shapes_about_head(arrays)
     missing = [name for name in shapes if name not in arrays]
     if missing:
         raise ModelError(f"{source}: {len(missing)} of {len(shapes)} weights are missing, the first is {missing[0]}")

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError, UsageError
-from worker.model.bundle.activation_ranges import RANGES_FILE, Ranges, parse_ranges, serialise_ranges
+from worker.model.bundle.activation_ranges import (
+    RANGES_FILE,
+    ActivationRanges,
+    parse_activation_ranges,
+    serialise_activation_ranges,
+)
 from worker.model.bundle.bundle import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_manifest
 from worker.model.bundle.ensemble import AnyManifest, EnsembleManifest
 from worker.model.bundle.fit_record import SPLIT_FILE
@@ -22,23 +27,23 @@ def write_bundle(
     draft: Manifest,
     weights: Mapping[str, NDArray[np.float32]],
     *,
-    half_kernels: bool = False,
-    beside: Mapping[str, bytes] | None = None,
+    float16_kernels: bool = False,
+    extra_files: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Write checked weights and their manifest into a new folder; the draft gets the SHA-256 of what is written.
 
-    half_kernels: store the kernels as float16, at half the size. beside: other files of the bundle, by name.
+    float16_kernels: store the kernels as float16, at half the size. extra_files: other files of the bundle, by name.
     Raises UsageError if the folder exists or its parent cannot be written to, ModelError if what would be written could
     not be read back, such as a value past float16.
     """
-    data = serialise_weights(weights, half_kernels=half_kernels)
+    data = serialise_weights(weights, float16_kernels=float16_kernels)
     parse_weights(data, source=f"{folder / WEIGHTS_FILE}", architecture=draft.architecture)
     manifest = draft.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
-    _write_files(folder, {WEIGHTS_FILE: data, MANIFEST_FILE: _encode(manifest), **(beside or {})})
+    _write_files(folder, {WEIGHTS_FILE: data, MANIFEST_FILE: _encode(manifest), **(extra_files or {})})
     return manifest
 
 
-def rewrite_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
+def copy_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
     """Write the weights of the bundle `source`, byte for byte, into a new folder with another manifest.
 
     Raises UsageError as `write_bundle`, ModelError if the weights are not those that the manifest promises.
@@ -52,17 +57,17 @@ def rewrite_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
         _write_network(source, folder, manifest, ranges)
 
 
-def add_ranges(source: Path, folder: Path, ranges: Ranges) -> Manifest:
-    """Write the bundle `source` of one network into a new folder, with these ranges. Raises as `rewrite_bundle`."""
-    data = serialise_ranges(ranges)
-    parse_ranges(data, source=f"{folder / RANGES_FILE}")
+def add_activation_ranges(source: Path, folder: Path, ranges: ActivationRanges) -> Manifest:
+    """Write the bundle `source` of one network into a new folder, with these ranges. Raises as `copy_bundle`."""
+    data = serialise_activation_ranges(ranges)
+    parse_activation_ranges(data, source=f"{folder / RANGES_FILE}")
     manifest = read_manifest(source).model_copy(update={"ranges_sha256": hashlib.sha256(data).hexdigest()})
     _write_network(source, folder, manifest, {RANGES_FILE: data})
     return manifest
 
 
 def write_ensemble(folder: Path, manifest: EnsembleManifest, parts: Sequence[tuple[Path, Path]]) -> None:
-    """Write an ensemble into a new folder, the members' weights byte for byte. Raises as `rewrite_bundle`.
+    """Write an ensemble into a new folder, the members' weights byte for byte. Raises as `copy_bundle`.
 
     parts: of each member the file of its weights, and where its split is if it has one.
     """
@@ -74,10 +79,10 @@ def write_ensemble(folder: Path, manifest: EnsembleManifest, parts: Sequence[tup
     _write_files(folder, {**files, MANIFEST_FILE: _encode(manifest)})
 
 
-def _write_network(source: Path, folder: Path, manifest: Manifest, beside: Mapping[str, bytes]) -> None:
+def _write_network(source: Path, folder: Path, manifest: Manifest, extra_files: Mapping[str, bytes]) -> None:
     weights = _copy_promised(source / WEIGHTS_FILE, manifest.weights_sha256)
     split = _copy_split(source / SPLIT_FILE, SPLIT_FILE, manifest)
-    _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **split, **beside})
+    _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **split, **extra_files})
 
 
 def _copy_promised(path: Path, promised: str) -> bytes:

@@ -19,7 +19,7 @@ SALIENCY_P1 = 0.995
 """99 % of the saliency maps correlate better."""
 
 
-class Verdict(BaseModel):
+class EngineAgreement(BaseModel):
     """Figures of one engine at one precision, as `python -m tests.benchmarks.engine_gate` measured them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,30 +51,30 @@ class Verdict(BaseModel):
         )
 
 
-VERDICTS = TypeAdapter(list[Verdict])
+AGREEMENTS = TypeAdapter(list[EngineAgreement])
 
 
 @cache
-def read_verdicts() -> tuple[Verdict, ...]:
+def read_agreements() -> tuple[EngineAgreement, ...]:
     """Those that are shipped."""
-    return tuple(VERDICTS.validate_json(files("worker.model.engines").joinpath("acceptance.json").read_bytes()))
+    return tuple(AGREEMENTS.validate_json(files("worker.model.engines").joinpath("acceptance.json").read_bytes()))
 
 
-def passed_gate(engine: str, precision: str) -> bool:
+def is_accepted(engine: str, precision: str) -> bool:
     """Whether it was measured, and passed. One model stands for all: they are one network."""
     return any(
-        verdict.passed for verdict in read_verdicts() if (verdict.engine, verdict.precision) == (engine, precision)
+        verdict.passed for verdict in read_agreements() if (verdict.engine, verdict.precision) == (engine, precision)
     )
 
 
-def judge(
+def measure_agreement(
     expected: Sequence[Prediction],
     got: Sequence[Prediction],
     thresholds: Sequence[float],
     *,
     precision: str,
     model_id: str,
-) -> Verdict:
+) -> EngineAgreement:
     """The figures of OpenVINO's predictions against those that were expected, N >= 1 of each in the same order."""
     same = [
         decode_outputs(one.probabilities, thresholds).grade == decode_outputs(other.probabilities, thresholds).grade
@@ -82,7 +82,7 @@ def judge(
     ]
     apart = [np.abs(one.probabilities - other.probabilities).max() for one, other in zip(expected, got, strict=True)]
     alike = [_correlate(one.saliency, other.saliency) for one, other in zip(expected, got, strict=True)]
-    return Verdict(
+    return EngineAgreement(
         engine="openvino",
         precision=precision,
         model_id=model_id,

@@ -16,7 +16,7 @@ def blank_images(side: int, count: int) -> list[NDArray[np.uint8]]:
     return [np.zeros((side, side, 3), np.uint8)] * count
 
 
-def check_images(enhanced: Sequence[Enhanced], side: int) -> Images:
+def validate_images(enhanced: Sequence[Enhanced], side: int) -> Images:
     """The images, one picture each, of a shape, type and range that an engine takes.
 
     Raises ValueError, naming the image, for others.
@@ -35,14 +35,14 @@ def check_images(enhanced: Sequence[Enhanced], side: int) -> Images:
     return images
 
 
-def are_bytes(images: Images) -> bool:
+def all_uint8(images: Images) -> bool:
     """Whether all of them are uint8, and so can travel as bytes."""
     return all(image.dtype == np.uint8 for image in images)
 
 
 def stack_images(images: Images) -> tuple[NDArray[np.uint8 | np.float32], float]:
     """Checked images as one array, uint8 where all are bytes, and the value that stands for white in it."""
-    if are_bytes(images):
+    if all_uint8(images):
         return np.stack(images), 255.0
     return np.stack([_as_fractions(image) for image in images]), 1.0
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.predictions import Enhanced, Prediction
-from worker.model.activation_maps import Evidence, explain, to_probabilities, upsample_bilinear
 from worker.model.bundle.ensemble import Ensemble, View
+from worker.model.class_activation_maps import ClassMaps, explain, sigmoid, upsample_bilinear
 from worker.model.engines.batch_arrays import blank_images, to_predictions
 from worker.model.engines.protocol import MemberEngine
 
@@ -46,11 +46,11 @@ class EnsembleEngine:
         doubts = measure_disagreement([look.logits for look in looks], self._shares)
         return [replace(one, disagreement=float(doubt)) for one, doubt in zip(predictions, doubts, strict=True)]
 
-    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
+    def class_maps(self, enhanced: Sequence[Enhanced]) -> ClassMaps:
         """Averaged logits and signed maps of all outputs, of N >= 1 images."""
         return _average(self._look(enhanced), self._shares, self.bundle.manifest.temperature)
 
-    def _look(self, images: Sequence[Enhanced]) -> list[Evidence]:
+    def _look(self, images: Sequence[Enhanced]) -> list[ClassMaps]:
         """What each member finds in each of its views, the maps turned back."""
         enhanced = [one if isinstance(one, tuple) else (one,) for one in images]
         recipes = len(self.bundle.manifest.recipes)
@@ -62,19 +62,19 @@ class EnsembleEngine:
         looks = []
         for member, engine, place in zip(self.bundle.manifest.members, self._members, self._places, strict=True):
             for view in member.views:
-                found = engine.weigh([turn(pictures[place], view) for pictures in enhanced])
-                looks.append(Evidence(found.logits, turn_back(found.maps, view)))
+                found = engine.class_maps([apply_view(pictures[place], view) for pictures in enhanced])
+                looks.append(ClassMaps(found.logits, invert_view(found.maps, view)))
         return looks
 
 
-def turn(picture: Picture, view: View) -> Picture:
+def apply_view(picture: Picture, view: View) -> Picture:
     """A picture (S, S, 3) as a view sees it."""
     mirrored: Picture = picture[:, ::-1] if _is_mirrored(view) else picture
     turned: Picture = np.rot90(mirrored, _quarters(view))
     return turned
 
 
-def turn_back(maps: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+def invert_view(maps: NDArray[np.float32], view: View) -> NDArray[np.float32]:
     """Maps (N, 5, h, w) of a turned picture, as they lie on the picture itself."""
     upright = np.rot90(maps, -_quarters(view), axes=(2, 3))
     return upright[..., ::-1] if _is_mirrored(view) else upright
@@ -85,19 +85,19 @@ def measure_disagreement(logits: Sequence[NDArray[np.float32]], shares: NDArray[
 
     logits: (N, 5) of each look. shares: of each look, sum 1.
     """
-    expected = np.stack([to_probabilities(one)[:, 1:].sum(axis=1) for one in logits])
+    expected = np.stack([sigmoid(one)[:, 1:].sum(axis=1) for one in logits])
     mean = shares @ expected
     return np.asarray(np.sqrt(shares @ (expected - mean) ** 2), np.float32)
 
 
-def _average(looks: Sequence[Evidence], shares: NDArray[np.float32], temperature: float) -> Evidence:
+def _average(looks: Sequence[ClassMaps], shares: NDArray[np.float32], temperature: float) -> ClassMaps:
     height, width = (max(look.maps.shape[axis] for look in looks) for axis in (2, 3))
     factors = shares / np.float32(temperature)
     logits = sum(factor * look.logits for factor, look in zip(factors, looks, strict=True))
     maps = sum(
         factor * upsample_bilinear(look.maps, height, width) for factor, look in zip(factors, looks, strict=True)
     )
-    return Evidence(np.asarray(logits), np.asarray(maps))
+    return ClassMaps(np.asarray(logits), np.asarray(maps))
 
 
 def _is_mirrored(view: View) -> bool:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from worker.core.errors import SettingsError
+from worker.model.architecture import DENSENET121
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, Model
-from worker.model.densenet_layout import ARCHITECTURE
-from worker.model.engines.acceptance import passed_gate
-from worker.model.engines.protocol import Engine, MemberEngine, Weigher
+from worker.model.engines.acceptance import is_accepted
+from worker.model.engines.protocol import ClassMapEngine, Engine, MemberEngine
 
 EngineName = Literal["auto", "tensorflow", "openvino", "openvino-int8"]
 NVIDIA_DEVICE = Path("/dev/nvidia0")
@@ -39,7 +39,7 @@ def make_engine(name: EngineName, model: Model) -> Engine:
     return OpenVinoEngine(model, _PRECISIONS[chosen])
 
 
-def make_weigher(name: EngineName, model: Model) -> Weigher:
+def make_class_map_engine(name: EngineName, model: Model) -> ClassMapEngine:
     """As `make_engine`, of a model for which `is_closed_form` holds."""
     if isinstance(model, Ensemble):
         return _make_ensemble(name, model)
@@ -59,7 +59,7 @@ def _make_ensemble(name: EngineName, model: Ensemble) -> "EnsembleEngine":
 
 
 def _choose(name: EngineName, network: Bundle) -> _Chosen:
-    obstacle = why_not_openvino(network)
+    obstacle = openvino_unsupported_reason(network)
     if name == "auto":
         return "openvino" if obstacle is None and _openvino_is_best() else "tensorflow"
     if name != "tensorflow":
@@ -67,18 +67,18 @@ def _choose(name: EngineName, network: Bundle) -> _Chosen:
             raise SettingsError(f"FUNDUS_ENGINE: {name} needs the extra `cpu`: pip install 'fundus-grading[cpu]'")
         if obstacle is not None:
             raise SettingsError(f"FUNDUS_ENGINE: {obstacle}")
-    if name == "openvino-int8" and network.ranges is None:
+    if name == "openvino-int8" and network.activation_ranges is None:
         raise SettingsError(
             f"FUNDUS_ENGINE: {name} needs the ranges of {network.name}; `fundus model quantise` measures them"
         )
     return name
 
 
-def why_not_openvino(network: Bundle) -> str | None:
+def openvino_unsupported_reason(network: Bundle) -> str | None:
     """The obstacle in the way of OpenVINO, in words; None where there is none."""
     manifest = network.manifest
-    if manifest.architecture != ARCHITECTURE:
-        return f"openvino runs {ARCHITECTURE} alone, and {manifest.name} is {manifest.architecture}"
+    if manifest.architecture != DENSENET121:
+        return f"openvino runs {DENSENET121} alone, and {manifest.name} is {manifest.architecture}"
     if not manifest.is_closed_form:
         return f"openvino has no gradients, which {manifest.target_layer!r} of {manifest.name} needs"
     return None
@@ -87,9 +87,9 @@ def why_not_openvino(network: Bundle) -> str | None:
 def _openvino_is_best() -> bool:
     if find_spec("openvino") is None or NVIDIA_DEVICE.exists():
         return False
-    from worker.model.engines.openvino_program import best_precision
+    from worker.model.engines.openvino_executor import best_precision
 
-    return passed_gate("openvino", best_precision())
+    return is_accepted("openvino", best_precision())
 
 
 def _make_member(chosen: _Chosen, network: Bundle) -> MemberEngine:

@@ -7,8 +7,9 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from worker.model.architecture import BLOCKS_PER_STAGE, HEAD
 from worker.model.bundle.bundle import Bundle
-from worker.model.densenet_layout import BLOCKS, HEAD, OUTPUTS
+from worker.model.ordinal import OUTPUTS
 
 IMAGES_INPUT = "images"
 WHITE_INPUT = "white"
@@ -21,25 +22,27 @@ _EPSILON = 1.001e-5
 _HEIGHT, _WIDTH = 2, 3
 
 
-def as_they_are(_layer: str, maps: openvino.Node, kernel: NDArray[np.float32]) -> tuple[openvino.Node, openvino.Node]:
+def float_operands(
+    _layer: str, maps: openvino.Node, kernel: NDArray[np.float32]
+) -> tuple[openvino.Node, openvino.Node]:
     """`Operands` in the precision that the graph is compiled for."""
     return maps, ops.constant(kernel)
 
 
-def build_openvino_graph(bundle: Bundle, operands: Operands = as_they_are) -> openvino.Model:
+def build_openvino_graph(bundle: Bundle, operands: Operands = float_operands) -> openvino.Model:
     """Inputs and outputs are those of `network.graph.build_graph`, with the saliency of the last feature map."""
-    inputs, features = look(bundle, operands)
+    inputs, features = build_features(bundle, operands)
     return openvino.Model(_grade_and_explain(features, bundle), inputs, bundle.name)
 
 
-def build_openvino_evidence_graph(bundle: Bundle, operands: Operands = as_they_are) -> openvino.Model:
-    """Inputs and outputs are those of `worker.model.network.graph.build_evidence_graph`."""
-    inputs, features = look(bundle, operands)
-    evidence, logits = _weigh(features, bundle)
+def build_openvino_class_map_graph(bundle: Bundle, operands: Operands = float_operands) -> openvino.Model:
+    """Inputs and outputs are those of `worker.model.network.graph.build_class_map_graph`."""
+    inputs, features = build_features(bundle, operands)
+    evidence, logits = _class_maps(features, bundle)
     return openvino.Model([logits, evidence], inputs, bundle.name)
 
 
-def look(bundle: Bundle, operands: Operands) -> tuple[list[openvino.Node], openvino.Node]:
+def build_features(bundle: Bundle, operands: Operands) -> tuple[list[openvino.Node], openvino.Node]:
     """The inputs, and the last feature map (N, C, h, w)."""
     side = bundle.recipe.input_size_px
     low, high = (np.float32(value) for value in bundle.recipe.input_range)
@@ -54,7 +57,7 @@ def look(bundle: Bundle, operands: Operands) -> tuple[list[openvino.Node], openv
 
 def _grade_and_explain(features: openvino.Node, bundle: Bundle) -> list[openvino.Node]:
     """Logits (N, 5), probabilities (N, 5) and saliency (N, h, w) from the last feature map (N, C, h, w)."""
-    evidence, logits = _weigh(features, bundle)
+    evidence, logits = _class_maps(features, bundle)
     probabilities = ops.sigmoid(logits)
     passed = ops.greater(probabilities, ops.constant(np.array(bundle.thresholds, np.float32)))
     outputs = ops.constant(np.arange(OUTPUTS, dtype=np.int32))
@@ -69,8 +72,8 @@ def _grade_and_explain(features: openvino.Node, bundle: Bundle) -> list[openvino
     return [logits, probabilities, saliency]
 
 
-def _weigh(features: openvino.Node, bundle: Bundle) -> tuple[openvino.Node, openvino.Node]:
-    """Evidence (N, 5, h, w) and logits (N, 5) from the last feature map (N, C, h, w).
+def _class_maps(features: openvino.Node, bundle: Bundle) -> tuple[openvino.Node, openvino.Node]:
+    """ClassMaps (N, 5, h, w) and logits (N, 5) from the last feature map (N, C, h, w).
 
     The evidence for an output at a place is the head's weights times the features there: its mean is the logit, and
     what is positive in it the closed form of `network.gradcam`. As a convolution it also ends what OpenVINO keeps
@@ -102,13 +105,13 @@ def _find_features(images: openvino.Node, weights: Weights, operands: Operands) 
     stem = normalise("conv1_bn", convolve("conv1_conv", images, stride=2, padding=3))
     # Nothing is below zero here, so OpenVINO's padding, which never wins, is Keras's padding with zeros.
     maps = ops.max_pool(stem, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
-    for stage, blocks in enumerate(BLOCKS, start=2):
+    for stage, blocks in enumerate(BLOCKS_PER_STAGE, start=2):
         for block in range(1, blocks + 1):
             name = f"conv{stage}_block{block}"
             narrow = convolve(f"{name}_1_conv", normalise(f"{name}_0_bn", maps))
             grown = convolve(f"{name}_2_conv", normalise(f"{name}_1_bn", narrow), padding=1)
             maps = ops.concat([maps, grown], axis=1)
-        if stage <= len(BLOCKS):
+        if stage <= len(BLOCKS_PER_STAGE):
             reduced = convolve(f"pool{stage}_conv", normalise(f"pool{stage}_bn", maps))
             maps = ops.avg_pool(reduced, [2, 2], [0, 0], [0, 0], [2, 2], exclude_pad=True)
     return normalise("bn", maps)

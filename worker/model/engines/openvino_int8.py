@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from worker.core.predictions import Enhanced
-from worker.model.bundle.activation_ranges import Ranges, range_shapes
+from worker.model.bundle.activation_ranges import ActivationRanges, activation_range_shapes
 from worker.model.bundle.bundle import Bundle
-from worker.model.engines.openvino_graph import Operands, as_they_are, look
-from worker.model.engines.openvino_program import OpenVinoProgram
+from worker.model.engines.openvino_executor import OpenVinoExecutor
+from worker.model.engines.openvino_graph import Operands, build_features, float_operands
 
 _LEVELS, _KERNEL_LEVELS = 256, 255
 """Zero is one of them: maps are never below it, kernels reach as far below as above."""
@@ -22,7 +22,7 @@ _LEAST_SHARE = 1e-3
 """Of the widest channel's divisor, so that a channel that was never lit divides by no zero."""
 
 
-def in_bytes(ranges: Ranges) -> Operands:
+def int8_operands(ranges: ActivationRanges) -> Operands:
     """`Operands` whose maps and kernels are rounded, within these ranges.
 
     One scale for all channels of a map would leave few levels to faint channels. So each channel is first divided by a
@@ -32,7 +32,7 @@ def in_bytes(ranges: Ranges) -> Operands:
 
     def operands(layer: str, maps: openvino.Node, kernel: NDArray[np.float32]) -> tuple[openvino.Node, openvino.Node]:
         if layer not in ranges:
-            return as_they_are(layer, maps, kernel)
+            return float_operands(layer, maps, kernel)
         divisors = _divisors(ranges[layer], kernel)
         evened = ops.multiply(maps, ops.constant(1 / divisors[:, None, None]))
         highest = ops.constant(np.float32((ranges[layer] / divisors).max() or 1))
@@ -48,14 +48,14 @@ def in_bytes(ranges: Ranges) -> Operands:
     return operands
 
 
-def measure_ranges(bundle: Bundle, batches: Iterable[Sequence[Enhanced]]) -> dict[str, NDArray[np.float32]]:
+def measure_activation_ranges(bundle: Bundle, batches: Iterable[Sequence[Enhanced]]) -> dict[str, NDArray[np.float32]]:
     """The most that each convolution is shown in these pictures, in float32. Raises ValueError as `predict` does."""
-    program = OpenVinoProgram(_build_range_graph(bundle), bundle.recipe.input_size_px, "f32")
+    program = OpenVinoExecutor(_build_range_graph(bundle), bundle.recipe.input_size_px, "f32")
     most: list[NDArray[np.float32]] = []
     for batch in batches:
         seen = [maxima.max(axis=0) for maxima in program.run(batch)]
         most = [np.maximum(one, other) for one, other in zip(most, seen, strict=True)] if most else seen
-    return dict(zip(range_shapes(), most, strict=True))
+    return dict(zip(activation_range_shapes(), most, strict=True))
 
 
 def _divisors(shown: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -67,13 +67,13 @@ def _divisors(shown: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArra
 
 
 def _build_range_graph(bundle: Bundle) -> openvino.Model:
-    """The same inputs; an output (N, C) for each layer of `range_shapes`, in their order."""
+    """The same inputs; an output (N, C) for each layer of `activation_range_shapes`, in their order."""
     shown: dict[str, openvino.Node] = {}
 
     def operands(layer: str, maps: openvino.Node, kernel: NDArray[np.float32]) -> tuple[openvino.Node, openvino.Node]:
         shown[layer] = maps
-        return as_they_are(layer, maps, kernel)
+        return float_operands(layer, maps, kernel)
 
-    inputs, _ = look(bundle, operands)
-    maxima = [ops.reduce_max(shown[layer], ops.constant([2, 3])) for layer in range_shapes()]
+    inputs, _ = build_features(bundle, operands)
+    maxima = [ops.reduce_max(shown[layer], ops.constant([2, 3])) for layer in activation_range_shapes()]
     return openvino.Model(maxima, inputs, bundle.name)

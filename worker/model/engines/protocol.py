@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from worker.core.predictions import Enhanced, Prediction
-from worker.model.activation_maps import Evidence
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Model
+from worker.model.class_activation_maps import ClassMaps
 
 
 class Engine(Protocol):
@@ -38,11 +38,11 @@ class Engine(Protocol):
         """
 
 
-class Weigher(Protocol):
+class ClassMapEngine(Protocol):
     """A model on a device that tells of all its outputs, not of the explained one alone."""
 
-    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
-        """Logits and signed maps of all outputs, of N >= 1 images. Raises as `MemberEngine.weigh` does."""
+    def class_maps(self, enhanced: Sequence[Enhanced]) -> ClassMaps:
+        """Logits and signed maps of all outputs, of N >= 1 images. Raises as `MemberEngine.class_maps` does."""
 
 
 class MemberEngine(Protocol):
@@ -59,7 +59,7 @@ class MemberEngine(Protocol):
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`."""
 
-    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
+    def class_maps(self, enhanced: Sequence[Enhanced]) -> ClassMaps:
         """Logits and signed maps of all outputs, of N >= 1 images, in one forward pass.
 
         Raises ValueError and AcceleratorMemoryError as `Engine.predict` does; values may be not finite.

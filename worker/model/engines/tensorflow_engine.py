@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from worker.core.errors import AcceleratorMemoryError
 from worker.core.predictions import Enhanced, Prediction
-from worker.model.activation_maps import Evidence
 from worker.model.bundle.bundle import Bundle
-from worker.model.engines.batch_arrays import blank_images, check_images, stack_images, to_predictions
+from worker.model.class_activation_maps import ClassMaps
+from worker.model.engines.batch_arrays import blank_images, stack_images, to_predictions, validate_images
 from worker.model.network.build import load_network
-from worker.model.network.graph import build_evidence_graph, build_graph
+from worker.model.network.graph import build_class_map_graph, build_graph
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class TensorFlowEngine:
         """See `Engine.predict`."""
         if not enhanced:
             return []
-        images, white = stack_images(check_images(enhanced, self.bundle.recipe.input_size_px))
+        images, white = stack_images(validate_images(enhanced, self.bundle.recipe.input_size_px))
         with translate_memory_errors(len(enhanced)):
             outputs = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
             logits, probabilities, saliency = (output.numpy() for output in outputs)
@@ -47,18 +47,18 @@ class TensorFlowMember:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.device = _claim_device()
-        self._graph = build_evidence_graph(load_network(bundle), bundle.recipe)
+        self._graph = build_class_map_graph(load_network(bundle), bundle.recipe)
 
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`."""
-        self.weigh(blank_images(self.bundle.recipe.input_size_px, batch_size))
+        self.class_maps(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
-    def weigh(self, enhanced: Sequence[Enhanced]) -> Evidence:
-        """See `MemberEngine.weigh`."""
-        images, white = stack_images(check_images(enhanced, self.bundle.recipe.input_size_px))
+    def class_maps(self, enhanced: Sequence[Enhanced]) -> ClassMaps:
+        """See `MemberEngine.class_maps`."""
+        images, white = stack_images(validate_images(enhanced, self.bundle.recipe.input_size_px))
         with translate_memory_errors(len(enhanced)):
             logits, maps = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
-            return Evidence(logits.numpy(), maps.numpy())
+            return ClassMaps(logits.numpy(), maps.numpy())
 
 
 @contextmanager

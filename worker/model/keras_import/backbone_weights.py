@@ -11,11 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
+from worker.model.architecture import HEAD
 from worker.model.bundle.weights import check_weights
-from worker.model.densenet_layout import HEAD
 from worker.model.keras_import.hdf5 import list_datasets, open_hdf5, read_floats
 from worker.model.keras_import.weights_file import unpack_hdf5
-from worker.model.network.build import backbone_of, build_network, count_up, name_kind, name_layers, name_variables
+from worker.model.network.build import (
+    build_network,
+    get_backbone,
+    make_unique,
+    name_layers,
+    name_variables,
+    to_snake_case,
+)
 
 _BESIDE_THE_NETWORK = ("optimizer", "top_level_model_weights", "_layer_checkpoint_dependencies")
 _OLD_NAMES = {"depthwise_kernel": "kernel"}
@@ -47,7 +54,7 @@ def read_backbone_weights(
 def _name_keras3(paths: Iterable[str], network: keras.Sequential, *, source: str) -> dict[str, str]:
     """The network's name of each path. Keras 3 numbers the layers of a kind, of a backbone within the model by
     themselves, and with those of the head where the model was built as one."""
-    backbone = backbone_of(network)
+    backbone = get_backbone(network)
     nested = dict([*_number(backbone.layers, "layers/functional/layers"), *_number(network.layers[1:], "layers")])
     whole = dict(_number([*backbone.layers, *network.layers[1:]], "layers"))
     wanted = [path for path in paths if path.startswith("layers/") and "/seed_generator/" not in path]
@@ -62,7 +69,7 @@ def _number(layers: Sequence[keras.Layer], prefix: str) -> Iterator[tuple[str, s
     """Path and name of each weight of some layers."""
     seen: set[str] = set()
     for name, layer in name_layers(layers).items():
-        seen.add(kind := count_up(name_kind(layer), seen))
+        seen.add(kind := make_unique(to_snake_case(layer), seen))
         for place, variable in enumerate(layer.weights):
             yield f"{prefix}/{kind}/vars/{place}", f"{name}/{variable.name}"
 

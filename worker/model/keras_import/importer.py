@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from worker.core.errors import ModelError, UsageError
 from worker.imaging.recipe import Recipe
-from worker.model.bundle.bundle import Manifest, describe_invalid
+from worker.model.architecture import DENSENET121, last_feature_layer
+from worker.model.bundle.bundle import Manifest, describe_validation_error
 from worker.model.bundle.weights import parse_weights
 from worker.model.bundle.writer import write_bundle
-from worker.model.densenet_layout import ARCHITECTURE, EVERY_OUTPUT, HALF, Thresholds, last_layer
-from worker.model.keras_import.reader_program import REFUSED
+from worker.model.keras_import.reader_program import REJECTED
 from worker.model.keras_import.weights_file import MAX_FILE_BYTES
+from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, Thresholds
 
 READ_TIMEOUT_S = 120.0
 """A file of 28 MB takes half a second."""
@@ -33,18 +34,18 @@ def import_weights(
     *,
     recipe: Recipe,
     name: str,
-    thresholds: Thresholds = HALF,
-    architecture: str = ARCHITECTURE,
+    thresholds: Thresholds = DEFAULT_THRESHOLDS,
+    architecture: str = DENSENET121,
     target_layer: str | None = None,
-    explained_outputs: tuple[int, int] = EVERY_OUTPUT,
+    explained_outputs: tuple[int, int] = ALL_OUTPUTS,
     training_data: str = "not stated",
     licence: str = "not stated",
     notes: str = "",
-    half_kernels: bool = False,
+    float16_kernels: bool = False,
 ) -> Manifest:
     """Write the bundle of a weights file or SavedModel into the new folder `out_dir`, with the recipe of its training.
 
-    half_kernels: store kernels as float16. Raises ModelError for a file that is damaged, too large, or not of this
+    float16_kernels: store kernels as float16. Raises ModelError for a file that is damaged, too large, or not of this
     network, naming the layer; UsageError for a name or text that no manifest takes, or if `out_dir` exists.
     """
     folder = file if file.is_dir() else None
@@ -55,7 +56,7 @@ def import_weights(
             name=name,
             architecture=architecture,
             recipe=recipe,
-            target_layer=target_layer or last_layer(architecture),
+            target_layer=target_layer or last_feature_layer(architecture),
             thresholds=thresholds,
             explained_outputs=explained_outputs,
             training_data=training_data,
@@ -64,23 +65,23 @@ def import_weights(
             weights_sha256="0" * 64,
         )
     except ValidationError as error:
-        raise UsageError(f"model bundle: {describe_invalid(error)}") from error
-    weights = read_in_process(
+        raise UsageError(f"model bundle: {describe_validation_error(error)}") from error
+    weights = read_in_subprocess(
         data if folder is None else b"",
         source=str(file),
         folder=folder,
         architecture=architecture,
         input_size_px=recipe.input_size_px,
     )
-    return write_bundle(out_dir, draft, weights, half_kernels=half_kernels)
+    return write_bundle(out_dir, draft, weights, float16_kernels=float16_kernels)
 
 
-def read_in_process(
+def read_in_subprocess(
     data: bytes,
     *,
     source: str,
     folder: Path | None = None,
-    architecture: str = ARCHITECTURE,
+    architecture: str = DENSENET121,
     input_size_px: int = 224,
     timeout_s: float = READ_TIMEOUT_S,
 ) -> dict[str, NDArray[np.float32]]:
@@ -102,7 +103,7 @@ def read_in_process(
         )
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"{source}: not read within {timeout_s:g} s") from error
-    if done.returncode == REFUSED:
+    if done.returncode == REJECTED:
         detail = done.stdout[:_MAX_DETAIL].decode(errors="replace")
         # Names from the file must not steer the terminal.
         raise ModelError("".join(letter if letter.isprintable() else "?" for letter in detail))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from worker.core.errors import ModelError
-from worker.model.densenet_layout import HEAD, weight_shapes
+from worker.model.architecture import HEAD, weight_shapes
 
 _CONVOLUTIONS = [name.removesuffix("/kernel") for name, shape in weight_shapes().items() if len(shape) == 4]
 _NORMALISATIONS = [name.removesuffix("/gamma") for name in weight_shapes() if name.endswith("/gamma")]

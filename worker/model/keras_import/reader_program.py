@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
+from worker.model.architecture import DENSENET121
 from worker.model.bundle.weights import serialise_weights
-from worker.model.densenet_layout import ARCHITECTURE
 from worker.model.keras_import.weights_file import read_keras_weights
 
-REFUSED = 3
+REJECTED = 3
 """Exit status; the sentence is on standard output."""
 _MAX_MEMORY_BYTES = 4 * 1024 * 1024 * 1024
 
@@ -29,17 +29,17 @@ def main() -> int:
         weights = _read(*sys.argv[1:])
     except ModelError as error:
         sys.stdout.buffer.write(error.detail.encode(errors="replace"))
-        return REFUSED
-    sys.stdout.buffer.write(serialise_weights(weights, half_kernels=False))
+        return REJECTED
+    sys.stdout.buffer.write(serialise_weights(weights, float16_kernels=False))
     return 0
 
 
 def _read(
     source: str, architecture: str, input_size_px: str, folder: str | None = None
 ) -> dict[str, NDArray[np.float32]]:
-    if architecture != ARCHITECTURE:
+    if architecture != DENSENET121:
         if folder is not None:
-            raise ModelError(f"{source}: of a SavedModel only {ARCHITECTURE} is read; save its weights as .h5")
+            raise ModelError(f"{source}: of a SavedModel only {DENSENET121} is read; save its weights as .h5")
         from worker.model.keras_import.backbone_weights import read_backbone_weights
 
         data = sys.stdin.buffer.read()

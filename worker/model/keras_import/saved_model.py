@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from worker.core.errors import ModelError
+from worker.model.architecture import weight_shapes
 from worker.model.bundle.weights import check_weights
-from worker.model.densenet_layout import weight_shapes
 from worker.model.keras_import.layer_names import name_keras2
 
 CHECKPOINT = Path("variables", "variables")

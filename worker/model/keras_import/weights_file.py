@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
+from worker.model.architecture import weight_shapes
 from worker.model.bundle.weights import check_weights
-from worker.model.densenet_layout import weight_shapes
 from worker.model.keras_import.config_check import check_config
 from worker.model.keras_import.hdf5 import list_datasets, open_hdf5, read_floats
 from worker.model.keras_import.layer_names import name_keras2, name_keras3

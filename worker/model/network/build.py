@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError, SettingsError
+from worker.model.architecture import DENSENET121, HEAD
 from worker.model.bundle.bundle import Bundle
-from worker.model.densenet_layout import ARCHITECTURE, HEAD, OUTPUTS
+from worker.model.ordinal import OUTPUTS
 
 DROPOUT_RATE = 0.5
-BYTES_RANGE = (0.0, 255.0)
+UINT8_RANGE = (0.0, 255.0)
 """What a backbone takes that brings its own scaling."""
 _SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 
@@ -33,7 +34,7 @@ def load_network(bundle: Bundle) -> keras.Sequential:
     return network
 
 
-def build_network(input_size_px: int, architecture: str = ARCHITECTURE) -> keras.Sequential:
+def build_network(input_size_px: int, architecture: str = DENSENET121) -> keras.Sequential:
     """The network with random weights; nothing is downloaded. Raises as `load_network` does.
 
     architecture: a name of keras.applications in small letters.
@@ -52,14 +53,14 @@ def build_network(input_size_px: int, architecture: str = ARCHITECTURE) -> keras
     )
 
 
-def backbone_of(network: keras.Sequential) -> keras.Model:
+def get_backbone(network: keras.Sequential) -> keras.Model:
     """What gives the last feature map (N, h, w, C), which the head averages."""
     return network.layers[0]
 
 
-def scales_itself(network: keras.Sequential) -> bool:
-    """Whether the backbone brings its own scaling and takes BYTES_RANGE."""
-    return any(isinstance(layer, _SCALING) for layer in backbone_of(network).layers)
+def includes_rescaling(network: keras.Sequential) -> bool:
+    """Whether the backbone brings its own scaling and takes UINT8_RANGE."""
+    return any(isinstance(layer, _SCALING) for layer in get_backbone(network).layers)
 
 
 def assign_weights(network: keras.Sequential, weights: Mapping[str, NDArray[np.float32]]) -> None:
@@ -73,19 +74,19 @@ def assign_weights(network: keras.Sequential, weights: Mapping[str, NDArray[np.f
         if tuple(variable.shape) != weights[name].shape:
             raise ModelError(f"{name} has the shape {weights[name].shape}, {tuple(variable.shape)} is needed")
         variable.assign(weights[name])
-    for layer in backbone_of(network).layers:
+    for layer in get_backbone(network).layers:
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
 
 
-def read_weights(network: keras.Sequential) -> dict[str, NDArray[np.float32]]:
+def get_weights(network: keras.Sequential) -> dict[str, NDArray[np.float32]]:
     """The network's weights by name, as `assign_weights` takes them."""
     return {name: np.asarray(variable, np.float32) for name, variable in name_variables(network).items()}
 
 
 def name_variables(network: keras.Sequential) -> dict[str, keras.Variable]:
     """All that the network has learnt, in the order of its layers."""
-    layers = name_layers([*backbone_of(network).layers, network.get_layer(HEAD)])
+    layers = name_layers([*get_backbone(network).layers, network.get_layer(HEAD)])
     return {f"{name}/{variable.name}": variable for name, layer in layers.items() for variable in layer.weights}
 
 
@@ -93,18 +94,18 @@ def name_layers(layers: Sequence[keras.Layer]) -> dict[str, keras.Layer]:
     """Layers by their names; Keras numbers those without one anew in every network that a process builds."""
     named: dict[str, keras.Layer] = {}
     for layer in layers:
-        kind = name_kind(layer)
+        kind = to_snake_case(layer)
         nameless = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
-        named[count_up(kind, named) if nameless else layer.name] = layer
+        named[make_unique(kind, named) if nameless else layer.name] = layer
     return named
 
 
-def name_kind(layer: keras.Layer) -> str:
+def to_snake_case(layer: keras.Layer) -> str:
     """`batch_normalization` of a BatchNormalization, as Keras derives names of layers and of what it saves."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
 
 
-def count_up(name: str, taken: Container[str]) -> str:
+def make_unique(name: str, taken: Container[str]) -> str:
     """The name itself, or the first of `name_1`, `name_2`, ... that is not taken."""
     numbered = (f"{name}_{number}" for number in count(1))
     return name if name not in taken else next(one for one in numbered if one not in taken)

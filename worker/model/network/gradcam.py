@@ -10,11 +10,13 @@ import keras
 import tensorflow as tf
 
 from worker.core.errors import ModelError
-from worker.model.densenet_layout import HEAD
-from worker.model.network.build import backbone_of
+from worker.model.architecture import HEAD
+from worker.model.network.build import get_backbone
 
 
-def find_explained(probabilities: tf.Tensor, thresholds: tuple[float, ...], within: tuple[int, int]) -> tf.Tensor:
+def find_explained_outputs(
+    probabilities: tf.Tensor, thresholds: tuple[float, ...], within: tuple[int, int]
+) -> tf.Tensor:
     """The output to explain for each image, int32 (N,): the highest one above its threshold, brought within two.
 
     probabilities: float32 (N, 5). within: the lowest and the highest output that may be explained.
@@ -34,7 +36,7 @@ def explain_closed_form(features: tf.Tensor, head_kernel: tf.Tensor, explained: 
     return _rectify(features, channel_weights)
 
 
-def weigh_closed_form(features: tf.Tensor, head_kernel: tf.Tensor) -> tf.Tensor:
+def class_maps_closed_form(features: tf.Tensor, head_kernel: tf.Tensor) -> tf.Tensor:
     """Signed maps float32 (N, 5, h, w) of all outputs: the mean of each is its logit less the bias.
 
     features: float32 (N, h, w, C), the last feature map. head_kernel: (C, 5).
@@ -50,12 +52,12 @@ def explain_by_tape(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     return _rectify(features, tf.reduce_mean(gradients, axis=(1, 2)))
 
 
-def split_at(network: keras.Sequential, layer: str) -> keras.Model:
+def split_backbone(network: keras.Sequential, layer: str) -> keras.Model:
     """The network's backbone with two outputs: the feature map of a named layer inside it, and its own last one.
 
     Raises ModelError when the backbone has no such layer, or its output is no feature map.
     """
-    backbone = backbone_of(network)
+    backbone = get_backbone(network)
     try:
         feature_map = backbone.get_layer(layer).output
     except ValueError as error:
@@ -65,7 +67,7 @@ def split_at(network: keras.Sequential, layer: str) -> keras.Model:
     return keras.Model(backbone.input, [feature_map, backbone.output])
 
 
-def logits_of(last_features: tf.Tensor, network: keras.Sequential) -> tf.Tensor:
+def compute_logits(last_features: tf.Tensor, network: keras.Sequential) -> tf.Tensor:
     """What enters the head's sigmoids, float32 (N, 5), from the last feature map (N, h, w, C)."""
     head = network.get_layer(HEAD)
     return tf.linalg.matmul(tf.reduce_mean(last_features, axis=(1, 2)), head.kernel.value) + head.bias.value

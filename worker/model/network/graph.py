@@ -7,15 +7,15 @@ import keras
 import tensorflow as tf
 
 from worker.imaging.recipe import Recipe
+from worker.model.architecture import HEAD
 from worker.model.bundle.bundle import Manifest
-from worker.model.densenet_layout import HEAD
 from worker.model.network import gradcam
-from worker.model.network.build import backbone_of
+from worker.model.network.build import get_backbone
 
 Explained = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 """Logits (N, 5), probabilities (N, 5) and saliency (N, h, w), float32."""
 Graph = Callable[[tf.Tensor, tf.Tensor], Explained]
-EvidenceGraph = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+ClassMapGraph = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """To logits (N, 5) and signed maps of all outputs (N, 5, h, w), float32."""
 
 
@@ -34,16 +34,16 @@ def build_graph(network: keras.Sequential, manifest: Manifest) -> Graph:
     return graph
 
 
-def build_evidence_graph(network: keras.Sequential, recipe: Recipe) -> EvidenceGraph:
+def build_class_map_graph(network: keras.Sequential, recipe: Recipe) -> ClassMapGraph:
     """As `build_graph`, for a network that an ensemble averages: nothing is decided and nothing rectified."""
-    backbone = backbone_of(network)
+    backbone = get_backbone(network)
 
-    def weigh(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def class_maps(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = backbone(images, training=False)
-        maps = gradcam.weigh_closed_form(features, network.get_layer(HEAD).kernel.value)
-        return gradcam.logits_of(features, network), maps
+        maps = gradcam.class_maps_closed_form(features, network.get_layer(HEAD).kernel.value)
+        return gradcam.compute_logits(features, network), maps
 
-    graph: EvidenceGraph = _trace(weigh, recipe)
+    graph: ClassMapGraph = _trace(class_maps, recipe)
     return graph
 
 
@@ -52,15 +52,15 @@ def explain_last(
 ) -> Callable[[tf.Tensor], Explained]:
     """The network's input, float32 (N, S, S, 3), to outputs and saliency at the last feature map; no backward pass.
 
-    within: as `gradcam.find_explained`.
+    within: as `gradcam.find_explained_outputs`.
     """
-    backbone = backbone_of(network)
+    backbone = get_backbone(network)
 
     def explain(images: tf.Tensor) -> Explained:
         features = backbone(images, training=False)
-        logits = gradcam.logits_of(features, network)
+        logits = gradcam.compute_logits(features, network)
         probabilities = tf.sigmoid(logits)
-        explained = gradcam.find_explained(probabilities, thresholds, within)
+        explained = gradcam.find_explained_outputs(probabilities, thresholds, within)
         saliency = gradcam.explain_closed_form(features, network.get_layer(HEAD).kernel.value, explained)
         return logits, probabilities, saliency
 
@@ -72,18 +72,18 @@ def explain_layer(
 ) -> Callable[[tf.Tensor], Explained]:
     """The network's input to outputs and saliency at any named layer, by a backward pass to it.
 
-    within: as `gradcam.find_explained`. Raises ModelError when the network has no such layer, or its output is no
-    feature map.
+    within: as `gradcam.find_explained_outputs`.
+    Raises ModelError when the network has no such layer, or its output is no feature map.
     """
-    split = gradcam.split_at(network, layer)
+    split = gradcam.split_backbone(network, layer)
 
     def explain(images: tf.Tensor) -> Explained:
         with tf.GradientTape() as tape:
             features, last_features = split(images, training=False)
             tape.watch(features)
-            logits = gradcam.logits_of(last_features, network)
+            logits = gradcam.compute_logits(last_features, network)
             probabilities = tf.sigmoid(logits)
-            explained = gradcam.find_explained(probabilities, thresholds, within)
+            explained = gradcam.find_explained_outputs(probabilities, thresholds, within)
             # In inference the images of a batch do not see each other: the gradient of the sum is each one's own.
             explained_logits = tf.reduce_sum(tf.gather(logits, explained, batch_dims=1))
         gradients = tape.gradient(explained_logits, features)

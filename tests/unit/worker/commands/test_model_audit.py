@@ -49,7 +49,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that passes output 2 of all of these pictures, and no higher one."""
     weights = random_weights()
     seen = [cv2.resize(photograph(number), (96, 96)) for number in range(3)]
-    logits = OpenVinoMember(make_bundle(weights), "f32").weigh(seen).logits  # type: ignore[arg-type]
+    logits = OpenVinoMember(make_bundle(weights), "f32").class_maps(seen).logits  # type: ignore[arg-type]
     wanted = np.array([3, 2, 1, -6, -6], np.float32)
     bias = weights["head/bias"] - logits.mean(axis=0) + wanted
     made = make_bundle(weights | {"head/bias": bias})

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from worker.commands.model import app
 from worker.core.errors import FundusError, ModelError, SourceError, UsageError
-from worker.model.bundle.activation_ranges import range_shapes
+from worker.model.bundle.activation_ranges import activation_range_shapes
 from worker.model.bundle.bundle import load_bundle
 from worker.training import quantise as module
 
@@ -48,18 +48,18 @@ def test_bundle_is_the_same_model_with_ranges(tmp_path: Path) -> None:
     assert found["model_id"] == quick.model_id == before.model_id
     assert (found["precision"], found["images"]) == ("int8", 32)
     assert found["same_grades"] >= 0.997
-    assert quick.ranges is not None
-    assert quick.ranges.keys() == range_shapes().keys()
+    assert quick.activation_ranges is not None
+    assert quick.activation_ranges.keys() == activation_range_shapes().keys()
     assert (tmp_path / "quick" / "split.csv").exists()
 
 
 def test_network_that_eight_bits_would_change_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = module.measure_ranges
+    measure = module.measure_activation_ranges
 
     def a_tenth(*arguments: Any) -> dict[str, Any]:
         return {layer: np.float32(0.1) * array for layer, array in measure(*arguments).items()}
 
-    monkeypatch.setattr(module, "measure_ranges", a_tenth)
+    monkeypatch.setattr(module, "measure_activation_ranges", a_tenth)
     refused(run(tmp_path), ModelError, f"{BUNDLE} in 8 bits fails the gate on 32 photographs: same grade", tmp_path)
 
 

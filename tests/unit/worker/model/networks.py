@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.imaging.recipe import Recipe
+from worker.model.architecture import weight_shapes
 from worker.model.bundle.bundle import Bundle, Manifest
-from worker.model.densenet_layout import weight_shapes
 
 SIDE = 96
 

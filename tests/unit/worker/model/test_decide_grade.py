@@ -6,13 +6,13 @@ from worker.core.predictions import Prediction
 from worker.core.vocabulary import Flag, Grade
 from worker.model.bundle.bundle import Bundle
 from worker.model.decide_grade import decide_grade
-from worker.model.densenet_layout import EVERY_OUTPUT
+from worker.model.ordinal import ALL_OUTPUTS
 
 Thresholds = tuple[float, float, float, float, float]
 HALF = (0.5, 0.5, 0.5, 0.5, 0.5)
 
 
-def model(thresholds: Thresholds = HALF, explained_outputs: tuple[int, int] = EVERY_OUTPUT) -> Bundle:
+def model(thresholds: Thresholds = HALF, explained_outputs: tuple[int, int] = ALL_OUTPUTS) -> Bundle:
     return make_bundle({}, thresholds=thresholds, explained_outputs=explained_outputs)
 
 

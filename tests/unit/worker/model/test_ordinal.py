@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.vocabulary import Flag, Grade
-from worker.model.ordinal import class_probabilities, decode_outputs, tell_explained
+from worker.model.ordinal import class_probabilities, decode_outputs, describe_explained_outputs
 
 HALF = (0.5,) * 5
 
@@ -83,4 +83,4 @@ def test_class_probabilities_sum_to_one(values: list[float]) -> None:
     ],
 )
 def test_maps_are_told_by_the_outputs_that_they_explain(outputs: tuple[int, int], words: str) -> None:
-    assert tell_explained(outputs) == words
+    assert describe_explained_outputs(outputs) == words

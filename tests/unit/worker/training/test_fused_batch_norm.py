@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.network.build import backbone_of, build_network, read_weights
+from worker.model.network.build import build_network, get_backbone, get_weights
 from worker.training.fused_batch_norm import FusedBatchNormalization, fuse_batch_norm
 
 INPUTS = np.random.default_rng(0).normal(3.0, 2.0, (4, 5, 6, 8)).astype(np.float32)
@@ -67,12 +67,14 @@ def test_what_cannot_be_fused_is_left_to_keras() -> None:
 @pytest.mark.parametrize("architecture", ["mobilenet", "inceptionv3", "convnexttiny"])
 def test_network_keeps_its_weights_by_their_names(architecture: str) -> None:
     network = build_network(96, architecture)
-    before = read_weights(network)
+    before = get_weights(network)
     fuse_batch_norm(network)
-    after = read_weights(network)
+    after = get_weights(network)
     assert after.keys() == before.keys()
     assert all(after[name].tobytes() == weights.tobytes() for name, weights in before.items())
-    normalizing = [layer for layer in backbone_of(network).layers if isinstance(layer, keras.layers.BatchNormalization)]
+    normalizing = [
+        layer for layer in get_backbone(network).layers if isinstance(layer, keras.layers.BatchNormalization)
+    ]
     assert all(isinstance(layer, FusedBatchNormalization) for layer in normalizing)
     assert len(normalizing) == {"mobilenet": 27, "inceptionv3": 94, "convnexttiny": 0}[architecture]
 
@@ -80,7 +82,7 @@ def test_network_keeps_its_weights_by_their_names(architecture: str) -> None:
 def test_fused_network_trains_by_the_fused_operation() -> None:
     network = build_network(32, "mobilenet")
     fuse_batch_norm(network)
-    learn = tf.function(lambda inputs: backbone_of(network)(inputs, training=True))
+    learn = tf.function(lambda inputs: get_backbone(network)(inputs, training=True))
     graph = learn.get_concrete_function(tf.TensorSpec((2, 32, 32, 3))).graph
     kinds = [operation.type for operation in graph.get_operations()]
     assert kinds.count("FusedBatchNormV3") == 27

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from worker.model.ordinal import decode_outputs
-from worker.training.thresholds import HALF, choose_thresholds
+from worker.training.thresholds import DEFAULT_THRESHOLDS, choose_thresholds
 
 
 def shy(count: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +26,7 @@ def test_shy_outputs_get_low_thresholds_and_better_grades() -> None:
     chosen = choose_thresholds(probabilities, grades)
     assert chosen[0] == 0.5
     assert all(0.2 <= threshold <= 0.42 for threshold in chosen[1:])
-    assert kappa(probabilities, grades, chosen) > kappa(probabilities, grades, HALF) + 0.05
+    assert kappa(probabilities, grades, chosen) > kappa(probabilities, grades, DEFAULT_THRESHOLDS) + 0.05
     # No single one can be moved for the better.
     best = kappa(probabilities, grades, chosen)
     for output in range(1, 5):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.model.densenet_layout import ARCHITECTURE, HEAD
+from worker.model.architecture import DENSENET121, HEAD
 from worker.model.network.build import assign_weights, build_network
 from worker.training.plan import DEFAULT_RECIPE, Plan
 from worker.training.trainer import Trainer
@@ -76,7 +76,7 @@ def test_average_begins_as_the_network_and_follows_it(step: Step) -> None:
 
 def test_loss_is_the_cross_entropy_of_the_cumulative_targets(step: Step) -> None:
     network = as_network(step.average_before)
-    features = np.asarray(network.get_layer(ARCHITECTURE)(INPUTS, training=True))
+    features = np.asarray(network.get_layer(DENSENET121)(INPUTS, training=True))
     outputs = np.asarray(network.get_layer(HEAD)(features.mean(axis=(1, 2))), np.float64)
     targets = np.array([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
     assert step.loss == pytest.approx(-np.log(np.where(targets, outputs, 1 - outputs)).mean(), rel=1e-4)

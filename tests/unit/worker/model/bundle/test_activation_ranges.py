@@ -1,4 +1,4 @@
-"""Ranges are checked before an engine trusts them."""
+"""ActivationRanges are checked before an engine trusts them."""
 
 import hashlib
 import json
@@ -12,9 +12,13 @@ from safetensors.numpy import save
 
 from tests.unit.worker.model.networks import make_manifest, random_weights
 from worker.core.errors import ModelError
-from worker.model.bundle.activation_ranges import parse_ranges, range_shapes, serialise_ranges
+from worker.model.bundle.activation_ranges import (
+    activation_range_shapes,
+    parse_activation_ranges,
+    serialise_activation_ranges,
+)
 from worker.model.bundle.bundle import load_bundle, read_manifest
-from worker.model.bundle.writer import add_ranges, rewrite_bundle, write_bundle
+from worker.model.bundle.writer import add_activation_ranges, copy_bundle, write_bundle
 
 Arrays = dict[str, NDArray[np.float32]]
 LAYER = "conv4_block7_2_conv"
@@ -22,40 +26,40 @@ LAYER = "conv4_block7_2_conv"
 
 def ranges() -> Arrays:
     random = np.random.default_rng(0)
-    return {layer: random.uniform(0, 9, shape).astype(np.float32) for layer, shape in range_shapes().items()}
+    return {layer: random.uniform(0, 9, shape).astype(np.float32) for layer, shape in activation_range_shapes().items()}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_bundle(tmp_path / "plain", make_manifest(), random_weights())
-    add_ranges(tmp_path / "plain", tmp_path / "quick", ranges())
+    add_activation_ranges(tmp_path / "plain", tmp_path / "quick", ranges())
     return tmp_path / "quick"
 
 
 def test_first_layers_and_the_head_stay_in_floats() -> None:
-    assert len(range_shapes()) == 106
-    assert next(iter(range_shapes().items())) == ("conv3_block1_1_conv", (128,))
+    assert len(activation_range_shapes()) == 106
+    assert next(iter(activation_range_shapes().items())) == ("conv3_block1_1_conv", (128,))
 
 
 def test_ranges_come_back_the_same_and_change_no_id(folder: Path) -> None:
     plain, quick = load_bundle(folder.parent / "plain"), load_bundle(folder)
-    assert (plain.ranges, plain.model_id) == (None, quick.model_id)
-    assert quick.ranges is not None
-    assert list(quick.ranges) == list(range_shapes())
+    assert (plain.activation_ranges, plain.model_id) == (None, quick.model_id)
+    assert quick.activation_ranges is not None
+    assert list(quick.activation_ranges) == list(activation_range_shapes())
     for layer, array in ranges().items():
-        np.testing.assert_array_equal(quick.ranges[layer], array)
-        assert not quick.ranges[layer].flags.writeable
+        np.testing.assert_array_equal(quick.activation_ranges[layer], array)
+        assert not quick.activation_ranges[layer].flags.writeable
 
 
 def test_another_operating_point_keeps_them(folder: Path) -> None:
     moved = read_manifest(folder).model_copy(update={"temperature": 2.0})
-    rewrite_bundle(folder, folder.parent / "moved", moved)
-    assert load_bundle(folder.parent / "moved").ranges is not None
+    copy_bundle(folder, folder.parent / "moved", moved)
+    assert load_bundle(folder.parent / "moved").activation_ranges is not None
 
 
 def test_changed_file_is_refused(folder: Path) -> None:
     path = folder / "ranges.safetensors"
-    path.write_bytes(serialise_ranges(ranges() | {LAYER: ranges()[LAYER] * 2}))
+    path.write_bytes(serialise_activation_ranges(ranges() | {LAYER: ranges()[LAYER] * 2}))
     with pytest.raises(ModelError, match=r"ranges.safetensors: SHA-256 is [0-9a-f]{64}, model.json promises"):
         load_bundle(folder)
     path.unlink()
@@ -86,4 +90,4 @@ def test_unsound_ranges_name_file_and_layer(folder: Path, harm: Callable[[Arrays
 
 def test_damaged_file_is_named() -> None:
     with pytest.raises(ModelError, match=r"there\.safetensors: "):
-        parse_ranges(b"no such thing", source="there.safetensors")
+        parse_activation_ranges(b"no such thing", source="there.safetensors")

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import make_manifest, random_weights
 from worker.core.errors import ModelError, UsageError
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, Manifest, find_bundle, list_shipped, load_bundle
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, Manifest, find_bundle, list_pretrained, load_bundle
 from worker.model.bundle.fit_record import FitRecord
 from worker.model.bundle.weights import serialise_weights
-from worker.model.bundle.writer import rewrite_bundle, write_bundle
+from worker.model.bundle.writer import copy_bundle, write_bundle
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -49,7 +49,7 @@ def test_written_bundle_is_read_back_the_same(folder: Path, weights: Weights) ->
 
 
 def test_halved_kernels_come_back_as_float32_and_vectors_untouched(tmp_path: Path, weights: Weights) -> None:
-    write_bundle(tmp_path / "half", make_manifest(), weights, half_kernels=True)
+    write_bundle(tmp_path / "half", make_manifest(), weights, float16_kernels=True)
     read = load_bundle(tmp_path / "half").weights
     for name, array in weights.items():
         assert read[name].dtype == np.float32
@@ -134,7 +134,7 @@ def test_unknown_name_lists_the_shipped_bundles() -> None:
 
 
 def test_default_bundle_is_shipped() -> None:
-    assert DEFAULT_BUNDLE in list_shipped()
+    assert DEFAULT_BUNDLE in list_pretrained()
     assert load_bundle(DEFAULT_BUNDLE).name == DEFAULT_BUNDLE
 
 
@@ -236,7 +236,7 @@ def test_weights_that_are_not_the_networks_are_refused(
 ) -> None:
     changed = dict(weights)
     change(changed)
-    rewrite_weights(folder, serialise_weights(changed, half_kernels=False))
+    rewrite_weights(folder, serialise_weights(changed, float16_kernels=False))
     with pytest.raises(ModelError, match=sentence):
         load_bundle(folder)
 
@@ -266,7 +266,7 @@ def test_bundle_is_never_written_over_another(folder: Path, weights: Weights) ->
 def test_value_past_float16_is_not_written_as_infinite(tmp_path: Path, weights: Weights) -> None:
     changed = weights | {"head/kernel": np.full((1024, 5), 70_000, np.float32)}
     with pytest.raises(ModelError, match="head/kernel holds a value that is not finite"):
-        write_bundle(tmp_path / "half", make_manifest(), changed, half_kernels=True)
+        write_bundle(tmp_path / "half", make_manifest(), changed, float16_kernels=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -285,7 +285,7 @@ def test_rewritten_bundle_keeps_what_it_learnt_from(tmp_path: Path, weights: Wei
         precision="float32", versions={}, figures={},
     )  # fmt: skip
     draft = make_manifest().model_copy(update={"fit": record})
-    manifest = write_bundle(tmp_path / "fitted", draft, weights, beside={"split.csv": split})
-    rewrite_bundle(tmp_path / "fitted", tmp_path / "new", manifest.model_copy(update={"temperature": 2.0}))
+    manifest = write_bundle(tmp_path / "fitted", draft, weights, extra_files={"split.csv": split})
+    copy_bundle(tmp_path / "fitted", tmp_path / "new", manifest.model_copy(update={"temperature": 2.0}))
     assert (tmp_path / "new" / "split.csv").read_bytes() == split
     assert load_bundle(tmp_path / "new").manifest.fit == record

@@ -9,7 +9,7 @@ from tests.unit.worker.model.networks import make_manifest, random_weights
 from worker.core.errors import ModelError
 from worker.model.bundle.bundle import Manifest, load_bundle
 from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member, View, load_model, parse_manifest
-from worker.model.bundle.writer import rewrite_bundle, write_bundle, write_ensemble
+from worker.model.bundle.writer import copy_bundle, write_bundle, write_ensemble
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two members of different sizes, written as an ensemble."""
     base = tmp_path_factory.mktemp("bundles")
     small = write_bundle(base / "a", make_manifest(side=64), random_weights(0))
-    large = write_bundle(base / "b", make_manifest(side=96), random_weights(1), half_kernels=True)
+    large = write_bundle(base / "b", make_manifest(side=96), random_weights(1), float16_kernels=True)
     manifest = EnsembleManifest(name="both", members=(Member(manifest=small), Member(manifest=large, weight=2.0)))
     parts = [(base / name / "weights.safetensors", base / name / "split.csv") for name in ("a", "b")]
     write_ensemble(base / "both", manifest, parts)
@@ -58,7 +58,7 @@ def test_every_part_of_the_content_counts_for_the_id(folder: Path) -> None:
 
 def test_new_operating_point_takes_the_weights_along(folder: Path, tmp_path: Path) -> None:
     manifest = load_model(folder).manifest.model_copy(update={"temperature": 2.0})
-    rewrite_bundle(folder, tmp_path / "cool", manifest)
+    copy_bundle(folder, tmp_path / "cool", manifest)
     assert load_model(tmp_path / "cool").manifest.temperature == 2.0
     for name in ("weights-0.safetensors", "weights-1.safetensors"):
         assert (tmp_path / "cool" / name).read_bytes() == (folder / name).read_bytes()
@@ -66,12 +66,12 @@ def test_new_operating_point_takes_the_weights_along(folder: Path, tmp_path: Pat
 
 def test_weights_of_another_member_are_refused(folder: Path, tmp_path: Path) -> None:
     manifest = load_model(folder).manifest
-    rewrite_bundle(folder, tmp_path / "mixed", manifest)
+    copy_bundle(folder, tmp_path / "mixed", manifest)
     (tmp_path / "mixed" / "weights-1.safetensors").write_bytes((folder / "weights-0.safetensors").read_bytes())
     with pytest.raises(ModelError, match=r"weights-1\.safetensors: SHA-256 is"):
         load_model(tmp_path / "mixed")
     with pytest.raises(ModelError, match="the manifest promises"):
-        rewrite_bundle(tmp_path / "mixed", tmp_path / "again", manifest)
+        copy_bundle(tmp_path / "mixed", tmp_path / "again", manifest)
     assert not (tmp_path / "again").exists()
 
 
@@ -100,7 +100,7 @@ def test_member_has_to_be_explained_at_its_last_feature_map() -> None:
 
 
 def test_damaged_manifest_names_the_field(folder: Path, tmp_path: Path) -> None:
-    rewrite_bundle(folder, tmp_path / "odd", load_model(folder).manifest)
+    copy_bundle(folder, tmp_path / "odd", load_model(folder).manifest)
     file = tmp_path / "odd" / "model.json"
     document = json.loads(file.read_text())
     document["members"][1]["weight"] = -1

@@ -5,20 +5,20 @@ import pytest
 from tests.unit.worker.model.networks import make_bundle, random_weights
 from worker.model.engines import acceptance as gate
 from worker.model.engines import factory as engines
-from worker.model.engines.acceptance import Verdict, passed_gate, read_verdicts
+from worker.model.engines.acceptance import EngineAgreement, is_accepted, read_agreements
 from worker.model.engines.openvino_engine import OpenVinoEngine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
 
 PASSING = {"same_grades": 0.997, "probability_p99": 0.0099, "saliency_p1": 0.9951}
 
 
-def verdict(**figures: float) -> Verdict:
-    return Verdict(engine="openvino", precision="bf16", model_id="m", images=3115, **{**PASSING, **figures})
+def verdict(**figures: float) -> EngineAgreement:
+    return EngineAgreement(engine="openvino", precision="bf16", model_id="m", images=3115, **{**PASSING, **figures})
 
 
 def test_shipped_figures_are_those_of_thousands_of_images() -> None:
-    assert {(one.engine, one.precision) for one in read_verdicts()} == {("openvino", "bf16"), ("openvino", "f32")}
-    assert all(one.images > 3000 and one.passed for one in read_verdicts())
+    assert {(one.engine, one.precision) for one in read_agreements()} == {("openvino", "bf16"), ("openvino", "f32")}
+    assert all(one.images > 3000 and one.passed for one in read_agreements())
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,10 @@ def test_auto_leaves_an_engine_that_failed(monkeypatch: pytest.MonkeyPatch) -> N
     bundle = make_bundle(random_weights())
     monkeypatch.setattr(engines, "NVIDIA_DEVICE", engines.NVIDIA_DEVICE / "none")
     assert isinstance(engines.make_engine("auto", bundle), OpenVinoEngine)
-    failed = tuple(one.model_copy(update={"same_grades": 0.9}) for one in read_verdicts())
-    monkeypatch.setattr(gate, "read_verdicts", lambda: failed)
+    failed = tuple(one.model_copy(update={"same_grades": 0.9}) for one in read_agreements())
+    monkeypatch.setattr(gate, "read_agreements", lambda: failed)
     assert isinstance(engines.make_engine("auto", bundle), TensorFlowEngine)
 
 
 def test_engine_that_was_never_measured_has_not_passed() -> None:
-    assert not passed_gate("openvino", "int8")
+    assert not is_accepted("openvino", "int8")

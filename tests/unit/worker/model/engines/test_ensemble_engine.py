@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.core.errors import ModelError
+from worker.model.architecture import DENSENET121, HEAD
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member, View
-from worker.model.densenet_layout import ARCHITECTURE, HEAD
-from worker.model.engines.ensemble_engine import EnsembleEngine, measure_disagreement, turn, turn_back
+from worker.model.engines.ensemble_engine import EnsembleEngine, apply_view, invert_view, measure_disagreement
 from worker.model.engines.factory import make_engine
 from worker.model.engines.openvino_engine import OpenVinoEngine, OpenVinoMember
 from worker.model.engines.protocol import Engine
 from worker.model.engines.tensorflow_engine import TensorFlowMember
 from worker.model.network.build import load_network
-from worker.model.network.gradcam import logits_of
+from worker.model.network.gradcam import compute_logits
 
 SMALL = 64
 
@@ -29,7 +29,7 @@ def pictures(count: int, side: int = SIDE) -> list[NDArray[np.uint8]]:
 
 def centred(weights: dict[str, NDArray[np.float32]], side: int = SIDE) -> Bundle:
     """A network whose outputs are passed by about half of the pictures, and not the same by two networks."""
-    logits = OpenVinoMember(make_bundle(weights, side=side), "f32").weigh(pictures(8, side)).logits
+    logits = OpenVinoMember(make_bundle(weights, side=side), "f32").class_maps(pictures(8, side)).logits
     return make_bundle(weights | {"head/bias": weights["head/bias"] - np.median(logits, axis=0)}, side=side)
 
 
@@ -68,12 +68,12 @@ def explain_average(
     keras_networks = [load_network(network) for network in networks]
     with tf.GradientTape() as tape:
         features = [
-            network.get_layer(ARCHITECTURE)(image[None].astype(np.float32) / 127.5 - 1, training=False)
+            network.get_layer(DENSENET121)(image[None].astype(np.float32) / 127.5 - 1, training=False)
             for network, image in zip(keras_networks, images, strict=True)
         ]
         tape.watch(features)
         logits = sum(
-            share * logits_of(one, network)[0]
+            share * compute_logits(one, network)[0]
             for share, one, network in zip(shares, features, keras_networks, strict=True)
         )
         explained = max(np.flatnonzero(logits.numpy() > 0), default=0)
@@ -119,23 +119,23 @@ def test_one_network_in_all_views_answers_a_turned_picture_with_a_turned_map(fir
     image = pictures(1)[0]
     upright = engine.predict([image])[0]
     for view in (View.TURNED_90, View.MIRRORED, View.MIRRORED_270):
-        turned = engine.predict([turn(image, view)])[0]
+        turned = engine.predict([apply_view(image, view)])[0]
         np.testing.assert_allclose(turned.probabilities, upright.probabilities, atol=1e-5)
-        back = turn_back(np.broadcast_to(turned.saliency, (1, 5, 3, 3)), view)[0, 0]
+        back = invert_view(np.broadcast_to(turned.saliency, (1, 5, 3, 3)), view)[0, 0]
         np.testing.assert_allclose(back, upright.saliency, atol=1e-4)
 
 
 def test_views_turn_as_they_say_and_turn_back() -> None:
     picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    corner = {view: turn(picture, view)[0, 0, 0] for view in View}
+    corner = {view: apply_view(picture, view)[0, 0, 0] for view in View}
     # Rows 0 3 / 6 9: a quarter counter-clockwise brings the right column up.
     assert [corner[view] for view in (View.AS_IS, View.TURNED_90, View.TURNED_180, View.TURNED_270)] == [0, 3, 9, 6]
     assert [corner[view] for view in (View.MIRRORED, View.MIRRORED_90)] == [3, 0]
-    assert len({turn(picture, view).tobytes() for view in View}) == 8
+    assert len({apply_view(picture, view).tobytes() for view in View}) == 8
     maps = np.random.default_rng(0).random((1, 5, 4, 4)).astype(np.float32)
     for view in View:
-        as_seen = turn(maps[0, 0][..., None], view)[..., 0]
-        assert np.array_equal(turn_back(np.broadcast_to(as_seen, (1, 5, 4, 4)), view)[0, 0], maps[0, 0])
+        as_seen = apply_view(maps[0, 0][..., None], view)[..., 0]
+        assert np.array_equal(invert_view(np.broadcast_to(as_seen, (1, 5, 4, 4)), view)[0, 0], maps[0, 0])
 
 
 def test_alike_members_answer_as_one_and_do_not_disagree(first: Bundle) -> None:
@@ -162,7 +162,7 @@ def test_temperature_and_thresholds_of_the_ensemble_hold(first: Bundle, second: 
     for one, other in zip(plain, strict, strict=True):
         logits = np.log(one.probabilities / (1 - one.probabilities))
         np.testing.assert_allclose(other.probabilities, 1 / (1 + np.exp(-logits / 2)), atol=1e-5)
-    weighed = [OpenVinoMember(network, "f32").weigh(pictures(4)).maps[:, 0] for network in (first, second)]
+    weighed = [OpenVinoMember(network, "f32").class_maps(pictures(4)).maps[:, 0] for network in (first, second)]
     none_passed = np.maximum(sum(weighed), 0)
     for prediction, expected in zip(strict, none_passed, strict=True):
         np.testing.assert_allclose(prediction.saliency, expected / max(expected.max(), 1e-9), atol=1e-4)
@@ -216,7 +216,7 @@ def test_value_that_is_not_finite_names_its_image(first: Bundle) -> None:
 
 def test_explained_output_is_brought_within_two(first: Bundle, second: Bundle) -> None:
     everything, capped = (run(join([first, second], [1, 1], explained_outputs=pair)) for pair in ((0, 4), (1, 2)))
-    evidence = everything.weigh(pictures(5))
+    evidence = everything.class_maps(pictures(5))
     for row, one in enumerate(capped.predict(pictures(5))):
         output = min(max(max(np.flatnonzero(evidence.logits[row] > 0), default=0), 1), 2)
         positive = np.maximum(evidence.maps[row, output], 0)

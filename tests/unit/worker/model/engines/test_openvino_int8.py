@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.core.errors import ModelError, SettingsError
-from worker.model.bundle.activation_ranges import range_shapes
+from worker.model.bundle.activation_ranges import activation_range_shapes
 from worker.model.bundle.bundle import Bundle, load_bundle
 from worker.model.engines import factory as engines
-from worker.model.engines.factory import make_engine, make_weigher
+from worker.model.engines.factory import make_class_map_engine, make_engine
 from worker.model.engines.openvino_engine import OpenVinoEngine, OpenVinoMember
 from worker.model.engines.openvino_graph import IMAGES_INPUT, build_openvino_graph
-from worker.model.engines.openvino_int8 import in_bytes, measure_ranges
+from worker.model.engines.openvino_int8 import int8_operands, measure_activation_ranges
 
 
 def pictures(count: int, seed: int = 1) -> list[NDArray[np.uint8]]:
@@ -25,8 +25,8 @@ def pictures(count: int, seed: int = 1) -> list[NDArray[np.uint8]]:
 
 
 def with_ranges(bundle: Bundle, **changed: NDArray[np.float32]) -> Bundle:
-    ranges = measure_ranges(bundle, [pictures(8), pictures(3, seed=2)])
-    return replace(bundle, ranges=MappingProxyType(ranges | changed))
+    ranges = measure_activation_ranges(bundle, [pictures(8), pictures(3, seed=2)])
+    return replace(bundle, activation_ranges=MappingProxyType(ranges | changed))
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,12 @@ def ready() -> Bundle:
 
 
 def test_ranges_are_the_most_of_all_pictures(ready: Bundle) -> None:
-    assert ready.ranges is not None
-    assert {layer: array.shape for layer, array in ready.ranges.items()} == range_shapes()
-    alone = [measure_ranges(ready, [batch]) for batch in (pictures(8), pictures(3, seed=2))]
-    for layer, array in ready.ranges.items():
+    assert ready.activation_ranges is not None
+    assert {layer: array.shape for layer, array in ready.activation_ranges.items()} == activation_range_shapes()
+    alone = [measure_activation_ranges(ready, [batch]) for batch in (pictures(8), pictures(3, seed=2))]
+    for layer, array in ready.activation_ranges.items():
         np.testing.assert_allclose(array, np.maximum(alone[0][layer], alone[1][layer]), rtol=1e-5)
-    assert all(array.max() > 0 for array in ready.ranges.values())
+    assert all(array.max() > 0 for array in ready.activation_ranges.values())
 
 
 @pytest.mark.parametrize("count", [3, 4])
@@ -57,8 +57,8 @@ def test_answers_are_nearly_those_of_floats(ready: Bundle, count: int) -> None:
 
 
 def test_convolutions_are_calculated_in_bytes(ready: Bundle) -> None:
-    assert ready.ranges is not None
-    kinds = {operands: precisions_of(operands, ready) for operands in (None, in_bytes(ready.ranges))}
+    assert ready.activation_ranges is not None
+    kinds = {operands: precisions_of(operands, ready) for operands in (None, int8_operands(ready.activation_ranges))}
     floats, rounded = kinds.values()
     assert not floats & {"u8", "i8"}
     assert rounded & {"u8", "i8"}
@@ -104,7 +104,9 @@ def test_channels_of_unlike_ranges_lose_no_more_than_others() -> None:
 
 def test_layer_that_was_shown_nothing_yields_numbers() -> None:
     bundle = make_bundle(random_weights())
-    dark = with_ranges(bundle, conv4_block3_1_conv=np.zeros(range_shapes()["conv4_block3_1_conv"], np.float32))
+    dark = with_ranges(
+        bundle, conv4_block3_1_conv=np.zeros(activation_range_shapes()["conv4_block3_1_conv"], np.float32)
+    )
     (prediction,) = OpenVinoEngine(dark, "int8").predict(pictures(1))
     assert np.isfinite(prediction.probabilities).all()
 
@@ -120,7 +122,7 @@ def test_bundle_without_ranges_is_refused_with_the_way_out() -> None:
 def test_setting_chooses_eight_bits_and_auto_never_does(ready: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "NVIDIA_DEVICE", engines.NVIDIA_DEVICE / "none")
     assert "int8" in make_engine("openvino-int8", ready).device
-    assert isinstance(make_weigher("openvino-int8", ready), OpenVinoMember)
+    assert isinstance(make_class_map_engine("openvino-int8", ready), OpenVinoMember)
     for name in ("auto", "openvino"):
         assert "int8" not in make_engine(name, ready).device  # type: ignore[arg-type]
 

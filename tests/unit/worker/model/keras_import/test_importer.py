@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import draw_weight, make_manifest, random_weights
 from worker.core.errors import ModelError, UsageError
+from worker.model.architecture import weight_shapes
 from worker.model.bundle.bundle import load_bundle
-from worker.model.densenet_layout import weight_shapes
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
-from worker.model.keras_import.importer import SAVED_MODEL_WEIGHTS, import_weights, read_in_process
+from worker.model.keras_import.importer import SAVED_MODEL_WEIGHTS, import_weights, read_in_subprocess
 from worker.model.keras_import.layer_names import name_keras2, name_keras3
 from worker.model.keras_import.weights_file import read_keras_weights
 from worker.model.network.build import assign_weights, build_network
@@ -123,7 +123,7 @@ def test_files_of_keras_3_give_every_weight_back(tmp_path: Path, suffix: str) ->
 
 def test_manifest_says_where_the_weights_came_from(old_weights_file: Path, tmp_path: Path) -> None:
     manifest = import_weights(
-        old_weights_file, tmp_path / "b", recipe=RECIPE, name="mine", notes="Mine.", half_kernels=True
+        old_weights_file, tmp_path / "b", recipe=RECIPE, name="mine", notes="Mine.", float16_kernels=True
     )
     assert manifest.notes.startswith("Mine. Imported from weights with SHA-256 ")
     assert load_bundle(tmp_path / "b").manifest == manifest
@@ -219,12 +219,12 @@ def test_lambda_of_keras_3_is_refused(tmp_path: Path) -> None:
 
 def test_file_that_kills_the_library_is_a_damaged_file() -> None:
     with pytest.raises(ModelError, match=r"^kills\.h5: damaged"):
-        read_in_process((DATA / "kills_hdf5.h5").read_bytes(), source="kills.h5")
+        read_in_subprocess((DATA / "kills_hdf5.h5").read_bytes(), source="kills.h5")
 
 
 def test_file_that_is_not_read_in_time_is_given_up(old_weights_file: Path) -> None:
     with pytest.raises(ModelError, match=r"^slow\.h5: not read within 0\.01 s"):
-        read_in_process(old_weights_file.read_bytes(), source="slow.h5", timeout_s=0.01)
+        read_in_subprocess(old_weights_file.read_bytes(), source="slow.h5", timeout_s=0.01)
 
 
 def test_name_from_a_file_does_not_steer_the_terminal(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_name_from_a_file_does_not_steer_the_terminal(tmp_path: Path) -> None:
     with h5py.File(file, "w") as hostile:
         hostile["red\x1b[31m/kernel:0"] = h5py.SoftLink("/x")
     with pytest.raises(ModelError, match=r"red\?\[31m/kernel:0 is a link to another place"):
-        read_in_process(file.read_bytes(), source="f.h5")
+        read_in_subprocess(file.read_bytes(), source="f.h5")
 
 
 def archive(members: dict[str, bytes]) -> bytes:

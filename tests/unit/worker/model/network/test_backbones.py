@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import draw_weight, make_bundle, random_weights
 from worker.core.errors import ModelError, SettingsError
 from worker.imaging.recipe import Recipe
-from worker.model.activation_maps import to_probabilities
+from worker.model.architecture import HEAD
 from worker.model.bundle.bundle import Bundle, Manifest, load_bundle
 from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member
 from worker.model.bundle.writer import write_bundle
-from worker.model.densenet_layout import HEAD
-from worker.model.engines.factory import is_closed_form, make_engine, make_weigher
+from worker.model.class_activation_maps import sigmoid
+from worker.model.engines.factory import is_closed_form, make_class_map_engine, make_engine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
 from worker.model.keras_import.backbone_weights import read_backbone_weights
 from worker.model.keras_import.importer import import_weights
 from worker.model.network.build import (
     assign_weights,
-    backbone_of,
     build_network,
+    get_backbone,
+    get_weights,
+    includes_rescaling,
     list_backbones,
     load_network,
-    read_weights,
-    scales_itself,
 )
 
 SIDE = 96
@@ -42,7 +42,7 @@ def make(architecture: str, input_range: tuple[float, float] = (-1.0, 1.0), **ot
     rng = np.random.default_rng(0)
     weights = {
         name: array if name.startswith("normalization") else draw(name, array.shape, rng)
-        for name, array in read_weights(build_network(SIDE, architecture)).items()
+        for name, array in get_weights(build_network(SIDE, architecture)).items()
     }
     weights[f"{HEAD}/kernel"] = np.abs(weights[f"{HEAD}/kernel"])
     recipe = Recipe(input_size_px=SIDE, input_range=input_range, crop="none", enhancement="none")
@@ -73,7 +73,7 @@ def mobile() -> Bundle:
 def explain_by_tape(bundle: Bundle, layer: str, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Grad-CAM of the highest output passed, by the paper, on the Keras network as a user would write it."""
     network = load_network(bundle)
-    backbone = backbone_of(network)
+    backbone = get_backbone(network)
     split = keras.Model(backbone.input, [backbone.get_layer(layer).output, backbone.output])
     low, high = bundle.recipe.input_range
     with tf.GradientTape() as tape:
@@ -94,7 +94,7 @@ def test_last_layer_is_found_and_explained_in_closed_form(mobile: Bundle) -> Non
     engine = make_engine("auto", mobile)
     assert isinstance(engine, TensorFlowEngine)
     network = load_network(mobile)
-    assert backbone_of(network).layers[-1].name == "out_relu"
+    assert get_backbone(network).layers[-1].name == "out_relu"
     predictions = engine.predict(list(PICTURES))
     expected = network(PICTURES.astype(np.float32) / 127.5 - 1, training=False).numpy()
     for picture, prediction, outputs in zip(PICTURES, predictions, expected, strict=True):
@@ -112,8 +112,8 @@ def test_layer_before_the_last_is_explained_by_tape() -> None:
 
 
 def test_backbone_that_scales_by_itself_takes_bytes() -> None:
-    assert scales_itself(build_network(SIDE, "efficientnetb0"))
-    assert not scales_itself(build_network(SIDE, "mobilenetv2"))
+    assert includes_rescaling(build_network(SIDE, "efficientnetb0"))
+    assert not includes_rescaling(build_network(SIDE, "mobilenetv2"))
     bundle = make("efficientnetb0", (0.0, 255.0))
     (prediction,) = make_engine("tensorflow", bundle).predict([PICTURES[0]])
     expected = load_network(bundle)(PICTURES[:1].astype(np.float32), training=False).numpy()
@@ -142,9 +142,9 @@ def test_ensemble_of_two_backbones_averages_their_logits(mobile: Bundle) -> None
     dense = make_bundle(random_weights(), side=SIDE)
     members = (Member(manifest=dense.manifest), Member(manifest=mobile.manifest, weight=3.0))
     both = Ensemble(EnsembleManifest(name="both", members=members), (dense, mobile))
-    logits = [make_weigher("tensorflow", one).weigh(list(PICTURES)).logits for one in (dense, mobile)]
+    logits = [make_class_map_engine("tensorflow", one).class_maps(list(PICTURES)).logits for one in (dense, mobile)]
     found = make_engine("tensorflow", both).predict(list(PICTURES))
-    expected = to_probabilities((0.25 * logits[0] + 0.75 * logits[1]).astype(np.float32))
+    expected = sigmoid((0.25 * logits[0] + 0.75 * logits[1]).astype(np.float32))
     assert np.stack([one.probabilities for one in found]) == pytest.approx(expected, abs=1e-5)
 
 
@@ -205,10 +205,10 @@ def test_files_of_keras_3_give_every_weight_of_a_backbone_back(
     network = build_network(SIDE, "mobilenetv2")
     assign_weights(network, mobile.weights)
     if flat:
-        output = backbone_of(network).output
+        output = get_backbone(network).output
         for layer in network.layers[1:]:
             output = layer(output)
-        network = keras.Model(backbone_of(network).input, output)
+        network = keras.Model(get_backbone(network).input, output)
     file = tmp_path / f"model{suffix}"
     network.save_weights(file) if suffix == ".weights.h5" else network.save(file)
     read = read_backbone_weights(file.read_bytes(), architecture="mobilenetv2", input_size_px=SIDE, source="f")

@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.core.errors import ModelError
-from worker.model.densenet_layout import ARCHITECTURE, EVERY_OUTPUT
+from worker.model.architecture import DENSENET121
 from worker.model.network.build import load_network
-from worker.model.network.gradcam import explain_closed_form, find_explained, logits_of, split_at
+from worker.model.network.gradcam import compute_logits, explain_closed_form, find_explained_outputs, split_backbone
 from worker.model.network.graph import explain_last, explain_layer
+from worker.model.ordinal import ALL_OUTPUTS
 
 HALF = (0.5,) * 5
 
@@ -27,8 +28,8 @@ def network(images: NDArray[np.float32]) -> keras.Sequential:
     """Random weights; the head's bias such that about half of the pictures pass each output."""
     network = load_network(make_bundle(random_weights()))
     head = network.get_layer("head")
-    features = network.get_layer(ARCHITECTURE)(images, training=False)
-    head.bias.assign(head.bias - np.median(logits_of(features, network), axis=0))
+    features = network.get_layer(DENSENET121)(images, training=False)
+    head.bias.assign(head.bias - np.median(compute_logits(features, network), axis=0))
     return network
 
 
@@ -36,7 +37,7 @@ def tape_of_one(network: keras.Sequential, image: NDArray[np.float32], output: i
     """Grad-CAM of one picture as the paper words it: alpha is the mean of a logit's gradient over the map's pixels."""
     head = network.get_layer("head")
     with tf.GradientTape() as tape:
-        features = network.get_layer(ARCHITECTURE)(image[None], training=False)
+        features = network.get_layer(DENSENET121)(image[None], training=False)
         tape.watch(features)
         pooled = network.layers[1](features)
         logit = (pooled @ head.kernel + head.bias)[0, output]
@@ -46,7 +47,7 @@ def tape_of_one(network: keras.Sequential, image: NDArray[np.float32], output: i
 
 
 def test_closed_form_equals_each_images_own_tape(network: keras.Sequential, images: NDArray[np.float32]) -> None:
-    _, probabilities, saliency = (part.numpy() for part in explain_last(network, HALF, EVERY_OUTPUT)(images))
+    _, probabilities, saliency = (part.numpy() for part in explain_last(network, HALF, ALL_OUTPUTS)(images))
     explained = [max(np.flatnonzero(row > 0.5), default=0) for row in probabilities]
     assert len(set(explained)) >= 3
     for image, output, got in zip(images, explained, saliency, strict=True):
@@ -55,8 +56,8 @@ def test_closed_form_equals_each_images_own_tape(network: keras.Sequential, imag
 
 
 def test_closed_form_equals_the_tape_at_the_last_layer(network: keras.Sequential, images: NDArray[np.float32]) -> None:
-    closed = explain_last(network, HALF, EVERY_OUTPUT)(images)
-    taped = explain_layer(network, "relu", HALF, EVERY_OUTPUT)(images)
+    closed = explain_last(network, HALF, ALL_OUTPUTS)(images)
+    taped = explain_layer(network, "relu", HALF, ALL_OUTPUTS)(images)
     for ours, oracle in zip(closed, taped, strict=True):
         assert np.abs(ours - oracle).max() < 1e-5
 
@@ -64,9 +65,9 @@ def test_closed_form_equals_the_tape_at_the_last_layer(network: keras.Sequential
 @pytest.mark.parametrize("layer", ["relu", "conv4_block24_concat"])
 def test_map_in_a_batch_is_the_map_alone(network: keras.Sequential, images: NDArray[np.float32], layer: str) -> None:
     explain = (
-        explain_last(network, HALF, EVERY_OUTPUT)
+        explain_last(network, HALF, ALL_OUTPUTS)
         if layer == "relu"
-        else explain_layer(network, layer, HALF, EVERY_OUTPUT)
+        else explain_layer(network, layer, HALF, ALL_OUTPUTS)
     )
     together = explain(images)[2].numpy()
     for index, image in enumerate(images):
@@ -74,7 +75,7 @@ def test_map_in_a_batch_is_the_map_alone(network: keras.Sequential, images: NDAr
 
 
 def test_closed_form_of_another_output_is_another_map(network: keras.Sequential, images: NDArray[np.float32]) -> None:
-    features = network.get_layer(ARCHITECTURE)(images[:5], training=False)
+    features = network.get_layer(DENSENET121)(images[:5], training=False)
     kernel = network.get_layer("head").kernel.value
     saliency = explain_closed_form(features, kernel, tf.range(5)).numpy()
     for output, (image, got) in enumerate(zip(images, saliency, strict=False)):
@@ -84,11 +85,11 @@ def test_closed_form_of_another_output_is_another_map(network: keras.Sequential,
 def test_map_of_an_inner_layer_is_that_of_the_network_cut_in_two_there(
     network: keras.Sequential, images: NDArray[np.float32]
 ) -> None:
-    backbone = network.get_layer(ARCHITECTURE)
+    backbone = network.get_layer(DENSENET121)
     cut = backbone.get_layer("pool3_conv").output
     front, back = keras.Model(backbone.input, cut), keras.Model(cut, backbone.output)
     _, probabilities, saliency = (
-        part.numpy() for part in explain_layer(network, "pool3_conv", HALF, EVERY_OUTPUT)(images)
+        part.numpy() for part in explain_layer(network, "pool3_conv", HALF, ALL_OUTPUTS)(images)
     )
     assert saliency.shape == (8, SIDE // 8, SIDE // 8)
     assert (saliency.max(axis=(1, 2)) == 1).sum() >= 4
@@ -96,7 +97,9 @@ def test_map_of_an_inner_layer_is_that_of_the_network_cut_in_two_there(
         with tf.GradientTape() as tape:
             features = front(image[None], training=False)
             tape.watch(features)
-            logit = logits_of(back(features, training=False), network)[0, max(np.flatnonzero(row > 0.5), default=0)]
+            logit = compute_logits(back(features, training=False), network)[
+                0, max(np.flatnonzero(row > 0.5), default=0)
+            ]
         alpha = tape.gradient(logit, features).numpy()[0].mean(axis=(0, 1))
         expected = np.maximum((features.numpy()[0] * alpha).sum(axis=-1), 0)
         assert np.abs(got - expected / max(expected.max(), 1e-30)).max() < 1e-4
@@ -113,10 +116,10 @@ def test_saliency_by_hand() -> None:
 def test_explained_output_is_the_highest_one_passed() -> None:
     probabilities = tf.constant([[0.9, 0.4, 0.7, 0.1, 0.2], [0.4, 0.1, 0.1, 0.1, 0.1], [0.9, 0.9, 0.9, 0.9, 0.31]])
     thresholds = (0.5, 0.5, 0.5, 0.5, 0.3)
-    np.testing.assert_array_equal(find_explained(probabilities, thresholds, EVERY_OUTPUT), [2, 0, 4])
-    np.testing.assert_array_equal(find_explained(probabilities, thresholds, (1, 3)), [2, 1, 3])
+    np.testing.assert_array_equal(find_explained_outputs(probabilities, thresholds, ALL_OUTPUTS), [2, 0, 4])
+    np.testing.assert_array_equal(find_explained_outputs(probabilities, thresholds, (1, 3)), [2, 1, 3])
 
 
 def test_unknown_layer_is_named(network: keras.Sequential) -> None:
     with pytest.raises(ModelError, match="no layer 'conv9'"):
-        split_at(network, "conv9")
+        split_backbone(network, "conv9")

@@ -2,8 +2,9 @@ import keras
 import pytest
 
 from worker.core.errors import SettingsError
-from worker.model.densenet_layout import ARCHITECTURE, LAST_FEATURE_LAYER, OUTPUTS, feature_layers, weight_shapes
+from worker.model.architecture import DENSENET121, LAST_FEATURE_LAYER, feature_layers, weight_shapes
 from worker.model.network.build import build_network
+from worker.model.ordinal import OUTPUTS
 
 
 def test_names_and_shapes_are_those_of_the_network_that_keras_builds() -> None:
@@ -11,7 +12,7 @@ def test_names_and_shapes_are_those_of_the_network_that_keras_builds() -> None:
     network = build_network(64)
     built = {
         f"{layer.name}/{variable.name}": tuple(variable.shape)
-        for layer in [*network.get_layer(ARCHITECTURE).layers, network.get_layer("head")]
+        for layer in [*network.get_layer(DENSENET121).layers, network.get_layer("head")]
         for variable in layer.weights
     }
     assert dict(weight_shapes()) == built
@@ -19,7 +20,7 @@ def test_names_and_shapes_are_those_of_the_network_that_keras_builds() -> None:
 
 
 def test_feature_layers_are_the_layers_of_the_backbone_that_compute_a_map() -> None:
-    layers = build_network(64).get_layer(ARCHITECTURE).layers
+    layers = build_network(64).get_layer(DENSENET121).layers
     computing = {
         layer.name for layer in layers if not isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D)
     }
@@ -35,7 +36,7 @@ def test_network_is_pooled_dropped_and_squashed_as_the_notebook_had_it() -> None
         "Dropout",
         "Dense",
     ]
-    assert network.get_layer(ARCHITECTURE).output.shape == (None, 7, 7, 1024)
+    assert network.get_layer(DENSENET121).output.shape == (None, 7, 7, 1024)
     assert network.layers[2].rate == 0.5
     assert network.layers[3].activation is keras.activations.sigmoid
     assert network.output_shape == (None, OUTPUTS)

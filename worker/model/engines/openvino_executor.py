@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
 from worker.core.predictions import Enhanced
-from worker.model.engines.batch_arrays import Images, are_bytes, check_images, stack_images
+from worker.model.engines.batch_arrays import Images, all_uint8, stack_images, validate_images
 from worker.model.engines.openvino_graph import IMAGES_INPUT, WHITE_INPUT
 
 Precision = Literal["bf16", "f32", "int8"]
@@ -20,7 +20,7 @@ def best_precision() -> Literal["bf16", "f32"]:
     return "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-class OpenVinoProgram:
+class OpenVinoExecutor:
     """A batch is divided among streams that share the cores.
 
     None of their threads waits for another at every layer, nor for a decoder that has the other's core (9% quicker on
@@ -56,8 +56,8 @@ class OpenVinoProgram:
         self._full_part = [_FullPart(request, (self._full_size, side, side, 3)) for request in fixed]
 
     def run(self, enhanced: Sequence[Enhanced]) -> list[NDArray[np.float32]]:
-        """The graph's outputs for N >= 1 images. Raises ValueError as `check_images` does."""
-        images = check_images(enhanced, self._side)
+        """The graph's outputs for N >= 1 images. Raises ValueError as `validate_images` does."""
+        images = validate_images(enhanced, self._side)
         share = -(-len(images) // len(self._any_part))
         starts = range(0, len(images), share)
         requests = [self._start(stream, images[start : start + share]) for stream, start in enumerate(starts)]
@@ -67,7 +67,7 @@ class OpenVinoProgram:
         return [np.concatenate([request.get_output_tensor(index).data for request in requests]) for index in outputs]
 
     def _start(self, stream: int, part: Images) -> openvino.InferRequest:
-        if len(part) == self._full_size and are_bytes(part):
+        if len(part) == self._full_size and all_uint8(part):
             return self._full_part[stream].start(part)
         images, white = stack_images(part)
         request = self._any_part[stream]

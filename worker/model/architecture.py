@@ -1,35 +1,32 @@
-"""The layers and weights of the network by name and shape, known without TensorFlow.
+"""Layers and weights of the network by name and shape, without TensorFlow.
 
-DenseNet-121 without its top (Huang et al. 2017, table 1, arXiv 1608.06993) in Keras's names, then a dense head.
+DenseNet-121 without its top (Huang et al. 2017, table 1, arXiv 1608.06993) under Keras's layer names, and a dense head.
 """
 
 from collections.abc import Iterator
 from functools import cache
 from types import MappingProxyType
 
-ARCHITECTURE = "densenet121"
-OUTPUTS = 5
-"""Output k answers "grade >= k?"."""
-EVERY_OUTPUT = (0, OUTPUTS - 1)
-Thresholds = tuple[float, float, float, float, float]
-"""One per output, which passes when it is above its own."""
-HALF: Thresholds = (0.5, 0.5, 0.5, 0.5, 0.5)
+from worker.model.ordinal import OUTPUTS
+
+DENSENET121 = "densenet121"
+"""The default architecture, by its name in keras.applications in lower case."""
 HEAD = "head"
 LAST_FEATURE_LAYER = "relu"
-"""Its map is what the global average pooling before the head sees."""
-LAST = "last"
-"""The same of any other backbone, whatever its layer is called: it is found when the network is built."""
+"""DenseNet-121's last feature map, which the head averages."""
+LAST_OF_BACKBONE = "last"
+"""Stands for the last feature map of any other backbone, which is found when the network is built."""
 
-BLOCKS = (6, 12, 24, 16)
+BLOCKS_PER_STAGE = (6, 12, 24, 16)
 _GROWTH = 32
 _BOTTLENECK = 4 * _GROWTH
 _STEM_FILTERS = 64
 _NORMALISATION = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
-def last_layer(architecture: str) -> str:
-    """The name of the feature map that the head averages."""
-    return LAST_FEATURE_LAYER if architecture == ARCHITECTURE else LAST
+def last_feature_layer(architecture: str) -> str:
+    """Return the name of the feature map that the head averages."""
+    return LAST_FEATURE_LAYER if architecture == DENSENET121 else LAST_OF_BACKBONE
 
 
 @cache
@@ -67,7 +64,7 @@ def _weighted_layers() -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "conv1_conv", (7, 7, 3, _STEM_FILTERS)
     yield "conv1_bn", (_STEM_FILTERS,)
     filters = _STEM_FILTERS
-    for stage, blocks in enumerate(BLOCKS, start=2):
+    for stage, blocks in enumerate(BLOCKS_PER_STAGE, start=2):
         for block in range(1, blocks + 1):
             name = f"conv{stage}_block{block}"
             yield f"{name}_0_bn", (filters,)
@@ -75,7 +72,7 @@ def _weighted_layers() -> Iterator[tuple[str, tuple[int, ...]]]:
             yield f"{name}_1_bn", (_BOTTLENECK,)
             yield f"{name}_2_conv", (3, 3, _BOTTLENECK, _GROWTH)
             filters += _GROWTH
-        if stage < len(BLOCKS) + 1:
+        if stage < len(BLOCKS_PER_STAGE) + 1:
             yield f"pool{stage}_bn", (filters,)
             yield f"pool{stage}_conv", (1, 1, filters, filters // 2)
             filters //= 2
