@@ -17,7 +17,7 @@ from producer.runs.lifecycle import RunRequest
 from producer.sources.open_source import open_source
 from producer.views.status import draw_progress
 from producer.views.watch import watch_run
-from worker.core.manifests.admission import make_door
+from worker.core.manifests.admission import make_admission_policy
 from worker.core.messages import MAX_CHUNK
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import read_settings
@@ -61,8 +61,8 @@ def enqueue_source(
     settings = read_settings()
     engine = open_ledger(settings)
     remarks: list[str] = []
-    door = make_door(settings, allow_column or ())
-    opened = open_source(source, storage=Storage(settings), door=door, labels=labels, remark=remarks.append)
+    admission = make_admission_policy(settings, allow_column or ())
+    opened = open_source(source, storage=Storage(settings), admission=admission, labels=labels, remark=remarks.append)
     references = islice(opened.references, limit)
     request = RunRequest(name=run, source=opened.text, queue=queue, chunk_size=chunk, model_id=model)
     done: Plan | Enqueued

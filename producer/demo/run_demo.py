@@ -19,7 +19,7 @@ from producer.runs.enqueue import enqueue
 from producer.runs.lifecycle import RunRequest
 from producer.sources.open_source import open_source
 from worker.core.errors import ServiceError, SourceError
-from worker.core.manifests.admission import make_door
+from worker.core.manifests.admission import make_admission_policy
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import PREFIX, Settings, parse_settings
 from worker.core.storage.object_store import Storage
@@ -113,7 +113,11 @@ def run_demo(
 def _enqueue(engine: Engine, settings: Settings, source: DemoSource, remark: Callable[[str], None]) -> str:
     name = source.run or f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     opened = open_source(
-        source.text, storage=Storage(settings), door=make_door(settings), labels=source.labels, remark=remark
+        source.text,
+        storage=Storage(settings),
+        admission=make_admission_policy(settings),
+        labels=source.labels,
+        remark=remark,
     )
     # Small chunks: the first grades show early.
     request = RunRequest(name, opened.text, chunk_size=4)

@@ -10,7 +10,7 @@ from producer.runs.enqueue import BATCH_IMAGES, Progress
 from producer.runs.lifecycle import RunRequest, check_request
 from producer.runs.register import by_identity, read_known, refuse_conflicts
 from worker.core.errors import SourceError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.ledger.database import read_transaction
 
 SAMPLE = 5
@@ -24,17 +24,17 @@ class Plan:
     resumes: bool
     found: int
     new: int
-    first: tuple[Reference, ...]
+    first: tuple[ImageReference, ...]
 
 
-def plan_enqueue(engine: Engine, request: RunRequest, references: Iterator[Reference], progress: Progress) -> Plan:
+def plan_enqueue(engine: Engine, request: RunRequest, references: Iterator[ImageReference], progress: Progress) -> Plan:
     """Read the whole source and hold it against the ledger.
 
     Ids that the source itself gives are remembered, to find one that stands for two images. Raises as `enqueue` does.
     """
     with read_transaction(engine) as connection:
         run = check_request(connection, request)
-    first: tuple[Reference, ...] = ()
+    first: tuple[ImageReference, ...] = ()
     given: dict[str, str] = {}
     found = new = 0
     while batch := list(islice(references, BATCH_IMAGES)):
@@ -52,7 +52,7 @@ def plan_enqueue(engine: Engine, request: RunRequest, references: Iterator[Refer
     return Plan(request.name, run is not None, found, new, first)
 
 
-def _is_repeated(reference: Reference, given: dict[str, str]) -> bool:
+def _is_repeated(reference: ImageReference, given: dict[str, str]) -> bool:
     if reference.image_id is None:
         return False
     is_repeated = reference.image_id in given

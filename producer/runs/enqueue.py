@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from producer.runs.lifecycle import RunRequest, open_run, seal_run
 from producer.runs.register import register_batch
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import chunked, send_chunk
 from worker.core.retry import retry_service_errors
@@ -46,7 +46,7 @@ def enqueue(
     app: "Celery",
     settings: Settings,
     request: RunRequest,
-    references: Iterator[Reference],
+    references: Iterator[ImageReference],
     progress: Progress,
 ) -> Enqueued:
     """Add what the run does not have yet, and let it finish once all is settled.
@@ -56,7 +56,7 @@ def enqueue(
     """
     started = time.monotonic()
 
-    def take() -> list[Reference]:
+    def take() -> list[ImageReference]:
         return list(islice(references, BATCH_IMAGES))
 
     batch = take()  # before the run is made: an unreadable source makes none

@@ -14,8 +14,8 @@ from producer.runs.lifecycle import Night, RunRequest, seal_run
 from producer.runs.watermark import Watermark, parse_since
 from producer.sources.open_source import open_source
 from worker.core.errors import FundusError, OverlapError, UsageError
-from worker.core.manifests.admission import make_door
-from worker.core.manifests.image_reference import Remark
+from worker.core.manifests.admission import make_admission_policy
+from worker.core.manifests.image_reference import OnWarning
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import PROGRAMME_PATTERN, Settings
 from worker.core.storage.object_store import Storage
@@ -67,7 +67,7 @@ def run_night(
     settings: Settings,
     request: NightRequest,
     *,
-    remark: Remark = lambda sentence: log.info("source_remark", remark=sentence),
+    remark: OnWarning = lambda sentence: log.info("source_remark", remark=sentence),
     step: Callable[[], object] = lambda: None,
 ) -> NightDone:
     """The whole of `fundus nightly`, for cron and beat alike; an alarm goes out when it fails.
@@ -98,7 +98,7 @@ def fill_night(
     settings: Settings,
     request: NightRequest,
     *,
-    remark: Remark,
+    remark: OnWarning,
     step: Callable[[], object] = lambda: None,
 ) -> NightDone:
     """Fill the run PROGRAMME-YYYY-MM-DD; the same night again adds what has come since.
@@ -117,8 +117,8 @@ def fill_night(
         missed, last_watermark = _look_back(engine, night)
         since = request.since or settings.nightly_since
         watermark = Watermark(None if since is None else parse_since(since, last_watermark))
-        door = make_door(settings, request.allow_columns)
-        opened = open_source(request.source, storage=Storage(settings), door=door, remark=remark)
+        admission = make_admission_policy(settings, request.allow_columns)
+        opened = open_source(request.source, storage=Storage(settings), admission=admission, remark=remark)
         sealed = _seal_broken_off(engine, night, report=settings.reports)
 
         def progress(_found: int, _new: int) -> None:

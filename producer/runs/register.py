@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from producer.runs.seen_images import find_had, note_sightings, programme_of
 from worker.core.errors import DatabaseError, RunError, SourceError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import Eye, RunState, Status
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.runs import Run
@@ -21,12 +21,12 @@ from worker.ledger.upserts import insert_new_rows
 class KnownImage:
     """What the ledger holds of a reference; `is_taken`: this run has it."""
 
-    reference: Reference
+    reference: ImageReference
     is_taken: bool
 
 
 def register_batch(
-    engine: Engine, run: Run, references: Sequence[Reference], *, position: int, resend_after_s: float
+    engine: Engine, run: Run, references: Sequence[ImageReference], *, position: int, resend_after_s: float
 ) -> tuple[str, ...]:
     """Commit a batch; the ids of the images that are new to the run, in the order given, numbered from `position`.
 
@@ -46,7 +46,7 @@ def register_batch(
 
 
 def _register(
-    connection: Connection, run: Run, batch: Mapping[str, Reference], position: int, resend_after_s: float
+    connection: Connection, run: Run, batch: Mapping[str, ImageReference], position: int, resend_after_s: float
 ) -> tuple[str, ...]:
     _hold_open(connection, run)
     programme = programme_of(connection, run)
@@ -64,9 +64,9 @@ def _register(
     return new
 
 
-def by_identity(references: Iterable[Reference]) -> dict[str, Reference]:
+def by_identity(references: Iterable[ImageReference]) -> dict[str, ImageReference]:
     """References by image_id, each once. Raises SourceError for one image_id with two URIs."""
-    batch: dict[str, Reference] = {}
+    batch: dict[str, ImageReference] = {}
     for reference in references:
         image_id = reference.identity
         other = batch.setdefault(image_id, reference)
@@ -83,14 +83,14 @@ def read_known(connection: Connection, image_ids: Sequence[str], run_id: int | N
     taken = set(connection.scalars(of_run))
     return {
         row.image_id: KnownImage(
-            Reference(row.uri, row.image_id, row.patient_id, Eye(row.eye), row.reference_grade, row.sha256),
+            ImageReference(row.uri, row.image_id, row.patient_id, Eye(row.eye), row.reference_grade, row.sha256),
             row.image_id in taken,
         )
         for row in rows
     }
 
 
-def refuse_conflicts(batch: Mapping[str, Reference], known: Mapping[str, KnownImage]) -> None:
+def refuse_conflicts(batch: Mapping[str, ImageReference], known: Mapping[str, KnownImage]) -> None:
     """Raises SourceError when the ledger has an image_id of the batch with another URI."""
     for image_id, image in known.items():
         if image.reference.uri != batch[image_id].uri:
@@ -110,7 +110,7 @@ def _hold_open(connection: Connection, run: Run) -> None:
         raise RunError(f"run {run.name} was cancelled while images were being registered")
 
 
-def _insert_images(connection: Connection, batch: Mapping[str, Reference]) -> set[str]:
+def _insert_images(connection: Connection, batch: Mapping[str, ImageReference]) -> set[str]:
     # In the order of the key: two producers that insert the same images wait for each other, and never in a circle.
     rows = [
         {
@@ -126,7 +126,9 @@ def _insert_images(connection: Connection, batch: Mapping[str, Reference]) -> se
     return insert_new_rows(connection, images.c.image_id, rows, registered_at=datetime.now(UTC))
 
 
-def _update_images(connection: Connection, batch: Mapping[str, Reference], known: Mapping[str, KnownImage]) -> None:
+def _update_images(
+    connection: Connection, batch: Mapping[str, ImageReference], known: Mapping[str, KnownImage]
+) -> None:
     rows = []
     for image_id, image in sorted(known.items()):
         given, has = batch[image_id], image.reference

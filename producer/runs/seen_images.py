@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import RunKind, Status
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, nights, seen_images
@@ -18,7 +18,7 @@ def programme_of(connection: Connection, run: Run) -> str | None:
     return connection.scalar(select(nights.c.programme).where(nights.c.run_id == run.run_id))
 
 
-def find_had(connection: Connection, programme: str, batch: Mapping[str, Reference]) -> set[str]:
+def find_had(connection: Connection, programme: str, batch: Mapping[str, ImageReference]) -> set[str]:
     """The images of the batch that the programme has had as they are now, under whatever outcome but cancelled.
 
     A version that nobody knows is taken for the same one; it is noted as soon as the source tells it.
@@ -30,7 +30,7 @@ def find_had(connection: Connection, programme: str, batch: Mapping[str, Referen
         )
         .where(seen_images.c.programme == programme, seen_images.c.image_id.in_(batch))
     ).all()
-    told = {image_id: reference.version for image_id, reference in batch.items()}
+    told = {image_id: reference.content_version for image_id, reference in batch.items()}
     had = {
         row.image_id: row.version
         for row in rows
@@ -42,7 +42,7 @@ def find_had(connection: Connection, programme: str, batch: Mapping[str, Referen
     return set(had)
 
 
-def note_sightings(connection: Connection, programme: str, run: Run, images: Collection[Reference]) -> None:
+def note_sightings(connection: Connection, programme: str, run: Run, images: Collection[ImageReference]) -> None:
     """These versions are in this run now; a night that was closed is opened again by them."""
     if not images:
         return
@@ -54,7 +54,7 @@ def note_sightings(connection: Connection, programme: str, run: Run, images: Col
             set_={name: statement.excluded[name] for name in ("version", "run_id")},
         ),
         [
-            {"programme": programme, "image_id": image.identity, "version": image.version, "run_id": run.run_id}
+            {"programme": programme, "image_id": image.identity, "version": image.content_version, "run_id": run.run_id}
             for image in sorted(images, key=lambda image: image.identity)
         ],
     )

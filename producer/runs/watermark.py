@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from worker.core.errors import UsageError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 
 LAST = "last"
 MARGIN = timedelta(days=1)
@@ -36,7 +36,7 @@ class Watermark:
         self.newest: datetime | None = None
         self.older = 0
 
-    def over(self, references: Iterator[Reference]) -> Iterator[Reference]:
+    def over(self, references: Iterator[ImageReference]) -> Iterator[ImageReference]:
         """The references that are not too old."""
         for reference in references:
             at = reference.modified_at

@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import Iterator
 
 from worker.core.errors import SourceError
-from worker.core.manifests.image_reference import Reference, Remark, is_image_name
+from worker.core.manifests.image_reference import ImageReference, OnWarning, is_image_name
 from worker.core.storage.object_store import Storage
 from worker.core.uris import s3_uri
 
 MAX_ETAG_CHARS = 128
 
 
-def list_images(address: str, storage: Storage, remark: Remark) -> Iterator[Reference]:
+def list_images(address: str, storage: Storage, remark: OnWarning) -> Iterator[ImageReference]:
     """References to the image objects under `s3://BUCKET/PREFIX`, in the store's order, in flat memory.
 
     The prefix is taken as it is written: `s3://b/night` also matches `night2/eye.jpg`. Other objects are counted and
@@ -24,7 +24,9 @@ def list_images(address: str, storage: Storage, remark: Remark) -> Iterator[Refe
     for item in storage.list_bucket(bucket, prefix):
         key = item["Key"]
         if is_image_name(key.rpartition("/")[2]):
-            yield Reference(s3_uri(bucket, key), etag=_etag(item.get("ETag", "")), modified_at=item["LastModified"])
+            yield ImageReference(
+                s3_uri(bucket, key), etag=_etag(item.get("ETag", "")), modified_at=item["LastModified"]
+            )
         else:
             ignored += 1
     if ignored:

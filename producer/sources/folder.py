@@ -8,11 +8,11 @@ from pathlib import Path
 
 from worker.core.errors import SourceError
 from worker.core.manifests.canonical_uri import canonical_path
-from worker.core.manifests.image_reference import Reference, Remark, etag_of_file, is_image_name
+from worker.core.manifests.image_reference import ImageReference, OnWarning, file_etag, is_image_name
 from worker.core.uris import file_uri
 
 
-def find_images(root: Path, remark: Remark) -> Iterator[Reference]:
+def find_images(root: Path, remark: OnWarning) -> Iterator[ImageReference]:
     """References to the image files under `root`, depth first, sorted by name within each folder.
 
     Links are followed; a folder that is reached twice is read once, so a loop ends. Hidden names and files without an
@@ -44,13 +44,13 @@ def find_images(root: Path, remark: Remark) -> Iterator[Reference]:
         remark(f"links to folders that were read already, ignored in {root}: {reached_twice}")
 
 
-def _reference(path: Path) -> Reference:
+def _reference(path: Path) -> ImageReference:
     try:
         status = path.stat()
     except OSError:
         # It has gone since the folder was listed; whoever grades it will say so.
-        return Reference(file_uri(path))
-    return Reference(file_uri(path), etag=etag_of_file(status), modified_at=_moment(status.st_mtime))
+        return ImageReference(file_uri(path))
+    return ImageReference(file_uri(path), etag=file_etag(status), modified_at=_moment(status.st_mtime))
 
 
 def _moment(seconds: float) -> datetime | None:

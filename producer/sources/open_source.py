@@ -8,9 +8,9 @@ from producer.sources.bucket import list_images
 from producer.sources.folder import find_images
 from producer.sources.stack import read_stack
 from worker.core.errors import ImageReferenceError, SourceError
-from worker.core.manifests.admission import Door, admit
+from worker.core.manifests.admission import AdmissionPolicy, admit_references
 from worker.core.manifests.canonical_uri import SCHEME, canonical_path
-from worker.core.manifests.image_reference import Reference, Remark
+from worker.core.manifests.image_reference import ImageReference, OnWarning
 from worker.core.manifests.labels import attach_labels
 from worker.core.manifests.manifest import read_manifest
 from worker.core.manifests.rows import ROW_SUFFIXES
@@ -23,39 +23,43 @@ class Source:
     """`text`: its name for the ledger, paths absolute. `references` streams and can be read once."""
 
     text: str
-    references: Iterator[Reference]
+    references: Iterator[ImageReference]
 
 
-def open_source(text: str, *, storage: Storage, door: Door, remark: Remark, labels: Path | None = None) -> Source:
+def open_source(
+    text: str, *, storage: Storage, admission: AdmissionPolicy, remark: OnWarning, labels: Path | None = None
+) -> Source:
     """A folder, `s3://BUCKET/PREFIX`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
 
     Raises SourceError at once for a source that does not exist or is of no known kind, and for labels with a manifest;
-    what is wrong inside, or may not come in by `door`, is raised while the references are read.
+    what is wrong inside, or may not come in by `admission`, is raised while the references are read.
     """
-    source = _open(text, storage, door, remark, labels)
-    return Source(source.text, admit(source.references, door))
+    source = _open(text, storage, admission, remark, labels)
+    return Source(source.text, admit_references(source.references, admission))
 
 
-def _open(text: str, storage: Storage, door: Door, remark: Remark, labels: Path | None) -> Source:
+def _open(text: str, storage: Storage, admission: AdmissionPolicy, remark: OnWarning, labels: Path | None) -> Source:
     if text.startswith("s3://"):
-        return Source(text, _labelled(list_images(text, storage, remark), labels, remark, door))
+        return Source(text, _labelled(list_images(text, storage, remark), labels, remark, admission))
     path = canonical_path(_local_path(text))
     suffix = path.suffix.lower()
     if path.is_dir():
-        return Source(str(path), _labelled(find_images(path, remark), labels, remark, door))
+        return Source(str(path), _labelled(find_images(path, remark), labels, remark, admission))
     if not path.is_file():
         raise SourceError(f"no file or folder at {path}")
     if suffix == ".npy":
-        return Source(str(path), read_stack(path, labels, door.allowed_columns))
+        return Source(str(path), read_stack(path, labels, admission.allowed_columns))
     if suffix not in ROW_SUFFIXES:
         raise SourceError(f"{path} is no folder, no manifest ({', '.join(ROW_SUFFIXES)}) and no .npy stack")
     if labels is not None:
         raise SourceError(f"{path} is a manifest: put grades into its column reference_grade, not into {labels}")
-    return Source(str(path), read_manifest(path, remark, door))
+    return Source(str(path), read_manifest(path, remark, admission))
 
 
-def _labelled(references: Iterator[Reference], labels: Path | None, remark: Remark, door: Door) -> Iterator[Reference]:
-    return references if labels is None else attach_labels(references, labels, remark, door.allowed_columns)
+def _labelled(
+    references: Iterator[ImageReference], labels: Path | None, remark: OnWarning, admission: AdmissionPolicy
+) -> Iterator[ImageReference]:
+    return references if labels is None else attach_labels(references, labels, remark, admission.allowed_columns)
 
 
 def _local_path(text: str) -> Path:

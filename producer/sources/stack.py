@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from worker.core.errors import SourceError
 from worker.core.manifests.canonical_uri import canonical_path
-from worker.core.manifests.image_reference import Reference, etag_of_file
+from worker.core.manifests.image_reference import ImageReference, file_etag
 from worker.core.manifests.labels import read_labels_in_order
 from worker.core.storage.npy_stack import open_stack
 from worker.core.uris import file_uri
@@ -16,7 +16,7 @@ from worker.core.uris import file_uri
 SAMPLED_ENTRIES = 16
 
 
-def read_stack(path: Path, labels: Path | None, allowed_columns: Collection[str] = ()) -> Iterator[Reference]:
+def read_stack(path: Path, labels: Path | None, allowed_columns: Collection[str] = ()) -> Iterator[ImageReference]:
     """One reference per entry, `file:///stack.npy#0` first, with the grades of `labels` in the same order.
 
     The file holds N x H x W x 3, uint8 or float32 RGB in [0, 1]; it is mapped, never loaded, and never unpickled.
@@ -24,7 +24,7 @@ def read_stack(path: Path, labels: Path | None, allowed_columns: Collection[str]
     """
     path = canonical_path(path)
     try:
-        etag = etag_of_file(path.stat())
+        etag = file_etag(path.stat())
         stack = open_stack(path)
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot read {path} as a stack of images: {error}") from error
@@ -34,7 +34,7 @@ def read_stack(path: Path, labels: Path | None, allowed_columns: Collection[str]
     if len(grades) != len(stack):
         raise SourceError(f"{labels} has {len(grades)} labels, {path} has {len(stack)} images")
     uri = file_uri(path)
-    return (Reference(f"{uri}#{index}", reference_grade=grade, etag=etag) for index, grade in enumerate(grades))
+    return (ImageReference(f"{uri}#{index}", reference_grade=grade, etag=etag) for index, grade in enumerate(grades))
 
 
 def _check_range(path: Path, stack: NDArray[np.uint8] | NDArray[np.float32]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, func, select
 
 from producer.runs.enqueue import enqueue
 from producer.runs.lifecycle import RunRequest
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import Settings, parse_settings
 from worker.core.vocabulary import Queue, Status
@@ -35,7 +35,7 @@ class Producer:
         name = f"run-{os.getpid()}-{next(_numbers)}"
         request = RunRequest(name, "benchmark", queue=queue, chunk_size=1 if queue == Queue.LIVE else None)
         # A photograph may be sent many times; each time it is an image of its own.
-        references = (Reference(uri, f"{name}-{number}") for number, uri in enumerate(uris))
+        references = (ImageReference(uri, f"{name}-{number}") for number, uri in enumerate(uris))
         enqueue(self._ledger, self._broker, self._settings, request, references, lambda _found, _new: None)
         return name
 

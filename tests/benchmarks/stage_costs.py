@@ -19,7 +19,7 @@ import cv2
 from producer.runs.lifecycle import RunRequest, open_run
 from producer.runs.register import register_batch
 from tests.benchmarks.processor_time import used_s
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import chunked
 from worker.core.predictions import Outcome
@@ -79,7 +79,7 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
     _ = storage.overlays, storage.client
     meter = Meter(servers)
     run, position = open_run(database, RunRequest(f"costs-{os.getpid()}", "benchmark"), default_chunk_size=1)
-    references = [Reference(uri) for uri in uris]
+    references = [ImageReference(uri) for uri in uris]
     registered = register_batch(database, run, references, position=position, resend_after_s=LONG_S)
     for ids in chunked(registered, settings.chunk_size):
         chunk = GradeChunk(run_id=run.run_id, image_ids=ids)

@@ -21,7 +21,7 @@ from producer.sources.stack import read_stack
 from tests.fuzz.tally import Tally, own_peak_mb
 from worker.consumer.validation import check_message
 from worker.core.errors import FundusError, SourceError
-from worker.core.manifests.admission import Door
+from worker.core.manifests.admission import AdmissionPolicy
 from worker.core.manifests.manifest import COLUMNS, read_manifest
 from worker.core.messaging.broker import GRADE_CHUNK
 from worker.core.settings import parse_settings
@@ -56,7 +56,7 @@ def check_manifest(folder: Path, content: tuple[str, bytes]) -> None:
     suffix, data = content
     path = folder / f"m{suffix}"
     path.write_bytes(data)
-    for reference in read_manifest(path, lambda _: None, Door()):
+    for reference in read_manifest(path, lambda _: None, AdmissionPolicy()):
         assert reference.uri.startswith(folder.as_uri() + "/"), reference
 
 

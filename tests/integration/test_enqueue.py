@@ -22,7 +22,7 @@ from tests.unit.producer.ledger_rows import (
     rows_of,
 )
 from worker.core.errors import BrokerError, RunError, SourceError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import Settings
@@ -46,7 +46,7 @@ def app(settings: Settings) -> Celery:
 
 @pytest.fixture
 def enqueued(engine: Engine, app: Celery, settings: Settings) -> Enqueue:
-    def run(images: Iterator[Reference] | list[Reference], **request: object) -> Enqueued:
+    def run(images: Iterator[ImageReference] | list[ImageReference], **request: object) -> Enqueued:
         wanted = RunRequest(name="night", source="test", **request)
         return enqueue(engine, app, settings, wanted, iter(images), lambda _found, _new: None)
 
@@ -119,7 +119,7 @@ def test_broker_that_is_away_loses_nothing(engine: Engine, enqueued: Enqueue, ap
 
 
 def test_unreadable_source_makes_no_run(engine: Engine, enqueued: Enqueue) -> None:
-    def broken() -> Iterator[Reference]:
+    def broken() -> Iterator[ImageReference]:
         yield from references("a")
         raise SourceError("line 2")
 
@@ -131,7 +131,7 @@ def test_unreadable_source_makes_no_run(engine: Engine, enqueued: Enqueue) -> No
 def test_source_that_breaks_later_is_gone_on_with(engine: Engine, enqueued: Enqueue, app: Celery) -> None:
     names = [f"i{number}" for number in range(BATCH_IMAGES + 1)]
 
-    def broken() -> Iterator[Reference]:
+    def broken() -> Iterator[ImageReference]:
         yield from references(*names[:-1])
         raise SourceError("line 2050")
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from worker.core.errors import UsageError
-from worker.core.manifests.admission import make_door
+from worker.core.manifests.admission import make_admission_policy
 from worker.core.manifests.labels import read_labels_by_name
 from worker.core.settings import read_settings
 from worker.inference.panels import MAX_IMAGES, draw_panels
@@ -34,7 +34,7 @@ def panel(
     settings = read_settings()
     if len(images) > MAX_IMAGES:
         raise UsageError(f"{len(images)} images, one picture holds {MAX_IMAGES}")
-    references = {} if labels is None else read_labels_by_name(labels, make_door(settings).allowed_columns)
+    references = {} if labels is None else read_labels_by_name(labels, make_admission_policy(settings).allowed_columns)
     messages = Console(stderr=True, highlight=False)
     data = draw_panels(
         settings,

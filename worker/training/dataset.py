@@ -59,7 +59,7 @@ class Dataset:
 
     @property
     def grades(self) -> NDArray[np.int64]:
-        """Reference grades, int (N,)."""
+        """ImageReference grades, int (N,)."""
         return np.array(self.index.grades, np.int64)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.core.errors import SourceError
-from worker.core.manifests.admission import admit, make_door
+from worker.core.manifests.admission import admit_references, make_admission_policy
 from worker.core.manifests.manifest import read_manifest
 from worker.core.settings import Settings
 from worker.core.uris import parse_file_uri, uri_scheme
@@ -29,10 +29,10 @@ def read_examples(manifest: Path, settings: Settings, remark: Callable[[str], No
     Raises SourceError, naming file, line and column, as `fundus enqueue` does for the same manifest; for an image that
     is there twice, one that is no file, or where there are no two grades to tell apart.
     """
-    door = make_door(settings)
+    admission = make_admission_policy(settings)
     examples: dict[str, Example] = {}
     without = 0
-    for reference in admit(read_manifest(manifest, remark, door), door):
+    for reference in admit_references(read_manifest(manifest, remark, admission), admission):
         if reference.reference_grade is None:
             without += 1
             continue

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, insert, select, update
 
 from producer.runs.lifecycle import Night, RunRequest, open_run, seal_run
 from producer.runs.register import register_batch
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import RunKind, Status
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.runs import Run, find_run
@@ -18,8 +18,8 @@ MODEL = "0123456789abcdef"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def references(*names: str) -> list[Reference]:
-    return [Reference(f"file:///{name}.jpg", image_id=name) for name in names]
+def references(*names: str) -> list[ImageReference]:
+    return [ImageReference(f"file:///{name}.jpg", image_id=name) for name in names]
 
 
 def add_model(engine: Engine, model_id: str = MODEL) -> None:
@@ -27,18 +27,18 @@ def add_model(engine: Engine, model_id: str = MODEL) -> None:
         connection.execute(insert(models).values(model_id=model_id, name="toy", document={}, registered_at=NOON))
 
 
-def make_run(engine: Engine, name: str, images: Iterable[Reference]) -> Run:
+def make_run(engine: Engine, name: str, images: Iterable[ImageReference]) -> Run:
     """A sealed run with these images queued."""
     return _make(engine, RunRequest(name=name, source="test"), images)
 
 
-def make_night(engine: Engine, day: int, images: Iterable[Reference], programme: str = "nightly") -> Run:
+def make_night(engine: Engine, day: int, images: Iterable[ImageReference], programme: str = "nightly") -> Run:
     """The same, of a day in November 2026."""
     night = Night(programme, date(2026, 11, day))
     return _make(engine, RunRequest(name=night.run_name, source="test", kind=RunKind.NIGHTLY, night=night), images)
 
 
-def _make(engine: Engine, request: RunRequest, images: Iterable[Reference]) -> Run:
+def _make(engine: Engine, request: RunRequest, images: Iterable[ImageReference]) -> Run:
     run, position = open_run(engine, request, default_chunk_size=2)
     register_batch(engine, run, list(images), position=position, resend_after_s=60)
     seal_run(engine, run)

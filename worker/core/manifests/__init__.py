@@ -1,1 +1,1 @@
-"""Read manifests and label files, and check each image reference."""
+"""Manifests, label files and image references."""

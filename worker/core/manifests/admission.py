@@ -1,4 +1,4 @@
-"""What the door lets in: where references may lead, which columns may come along, what a patient is called inside."""
+"""Check where image references point, and pseudonymise patient ids, before anything enters the ledger."""
 
 import hmac
 from collections.abc import Collection, Iterator
@@ -10,16 +10,19 @@ from pydantic import SecretStr
 
 from worker.core.allowed_roots import AllowedRoots
 from worker.core.errors import ImageReferenceError, SourceError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
 from worker.core.uris import parse_file_uri, parse_s3_uri, uri_scheme
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """`roots`: where any reference may lead, None where no bounds are set; `store_bucket`: that of the overlays.
+class AdmissionPolicy:
+    """Rules for references, columns and patient ids of a source.
 
-    `allowed_columns`: of a manifest or a label file, though they look as if they named a person.
+    roots: where references may point; None allows every place.
+    store_bucket: the S3 bucket of the overlays; None for a folder store.
+    patient_key: HMAC key for patient ids; None keeps the ids unchanged.
+    allowed_columns: columns of manifests and label files that are accepted although their names look personal.
     """
 
     roots: AllowedRoots | None = None
@@ -28,44 +31,48 @@ class Door:
     allowed_columns: frozenset[str] = frozenset()
 
 
-def make_door(settings: Settings, allowed_columns: Collection[str] = ()) -> Door:
-    """The door that the settings describe, and what this command allows beside."""
+def make_admission_policy(settings: Settings, allowed_columns: Collection[str] = ()) -> AdmissionPolicy:
+    """Make the policy of the settings; `allowed_columns` adds to those of FUNDUS_ALLOWED_COLUMNS."""
     parts = urlsplit(settings.storage_url)
     allowed = {*allowed_columns, *(column.strip() for column in (settings.allowed_columns or "").split(","))}
     bucket = parts.netloc if parts.scheme == "s3" else None
-    return Door(settings.allowed_roots, bucket, settings.patient_key, frozenset(allowed))
+    return AdmissionPolicy(settings.allowed_roots, bucket, settings.patient_key, frozenset(allowed))
 
 
-def manifest_roots(door: Door, folder: Path) -> AllowedRoots:
-    """Where a manifest in `folder` may lead: as set, else the folder and the store's bucket.
+def manifest_roots(policy: AdmissionPolicy, folder: Path) -> AllowedRoots:
+    """Return the roots for a manifest in `folder`: those of the policy, else the folder and the store's bucket.
 
-    Whoever wrote a manifest is not the operator who enqueues it, so it may not name any file of the machine.
+    The author of a manifest need not be the operator who enqueues it, so a manifest may not name any file of the
+    machine.
     """
-    if door.roots is not None:
-        return door.roots
-    return AllowedRoots((folder,), () if door.store_bucket is None else ((door.store_bucket, ""),))
+    if policy.roots is not None:
+        return policy.roots
+    return AllowedRoots((folder,), () if policy.store_bucket is None else ((policy.store_bucket, ""),))
 
 
 def check_allowed(uri: str, roots: AllowedRoots) -> None:
-    """Raises ImageReferenceError for a reference, `file://` or `s3://`, that leads out of `roots`."""
+    """Raise ImageReferenceError if a `file://` or `s3://` reference points outside `roots`."""
     if uri_scheme(uri) == "s3":
         roots.check_object(*parse_s3_uri(uri))
     else:
         roots.resolve_file(parse_file_uri(uri))
 
 
-def admit(references: Iterator[Reference], door: Door) -> Iterator[Reference]:
-    """The references, patients under their keyed hash. Raises SourceError for one that leads out of the roots."""
+def admit_references(references: Iterator[ImageReference], policy: AdmissionPolicy) -> Iterator[ImageReference]:
+    """Yield the references in order, with hashed patient ids if the policy has a key.
+
+    Raises SourceError for a reference outside the policy's roots.
+    """
     for reference in references:
-        if door.roots is not None:
+        if policy.roots is not None:
             try:
-                check_allowed(reference.uri, door.roots)
+                check_allowed(reference.uri, policy.roots)
             except ImageReferenceError as error:
                 raise SourceError(error.detail, code=error.code) from error
-        yield reference if door.patient_key is None else _pseudonymised(reference, door.patient_key)
+        yield reference if policy.patient_key is None else _pseudonymise(reference, policy.patient_key)
 
 
-def _pseudonymised(reference: Reference, key: SecretStr) -> Reference:
+def _pseudonymise(reference: ImageReference, key: SecretStr) -> ImageReference:
     if reference.patient_id is None:
         return reference
     digest = hmac.digest(key.get_secret_value().encode(), reference.patient_id.encode(), "sha256").hex()

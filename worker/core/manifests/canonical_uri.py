@@ -1,4 +1,4 @@
-"""Turn what people write for a photograph's place into one canonical URI."""
+"""Canonical URIs of photographs, from paths and URIs as people write them."""
 
 import os
 import re
@@ -14,15 +14,15 @@ STACK_ENTRY = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 def canonical_path(path: Path) -> Path:
-    """Absolute and without `..`; symbolic links stay, so that a volume can move behind one."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - pathlib's own either keeps `..` or follows links
+    """Make a path absolute and remove `..`, but keep symbolic links: a volume may move behind one."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - pathlib either keeps `..` or follows links
 
 
 def canonical_uri(text: str, *, folder: Path) -> str:
-    """The `file://` or `s3://` URI, percent-encoded, of a URI or a path; a relative path starts at `folder`.
+    """Return the percent-encoded `file://` or `s3://` URI of a URI or path; a relative path is relative to `folder`.
 
-    Only an entry of a stack keeps its fragment: `file:///stack.npy#7`.
-    Raises ValueError with a sentence for anything else.
+    A fragment is allowed only as the index of a stack entry: `file:///stack.npy#7`.
+    Raises ValueError for any other text.
     """
     if len(text) > MAX_URI_CHARS:
         raise ValueError(f"{len(text)} characters, the limit is {MAX_URI_CHARS}")
@@ -30,7 +30,7 @@ def canonical_uri(text: str, *, folder: Path) -> str:
     if scheme is None:
         return file_uri(canonical_path(folder / text))
     if scheme[1].lower() not in ("file", "s3"):
-        raise ValueError(f"the scheme {scheme[1]!r} is neither file nor s3")
+        raise ValueError(f"scheme {scheme[1]!r} is not supported; use file or s3")
     try:
         uri = (
             s3_uri(*parse_s3_uri(text)) if scheme[1].lower() == "s3" else file_uri(canonical_path(parse_file_uri(text)))
@@ -41,5 +41,5 @@ def canonical_uri(text: str, *, folder: Path) -> str:
     if not fragment:
         return uri
     if not uri.endswith(".npy") or not STACK_ENTRY.fullmatch(fragment):
-        raise ValueError(f"{text!r} has a fragment; a # in a name is written %23")
+        raise ValueError(f"{text!r} has a fragment; write a # in a name as %23")
     return f"{uri}#{fragment}"

@@ -1,4 +1,4 @@
-"""Read single cells of manifests and label files; each raises ValueError with a sentence."""
+"""Parse single cells of manifests and label files. Every function raises ValueError for an invalid text."""
 
 import re
 
@@ -23,48 +23,50 @@ _EYES = {
 
 
 def parse_image_id(text: str) -> str | None:
-    """Empty is none given."""
+    """Return the id, or None for an empty cell."""
     if text and not re.fullmatch(IMAGE_ID_PATTERN, text):
-        raise ValueError(f"{text[:150]!r} must be 1 to 128 letters, digits, '.', '_' or '-', a letter or digit first")
+        raise ValueError(
+            f"{text[:150]!r} must be 1 to 128 letters, digits, '.', '_' or '-'; the first a letter or digit"
+        )
     return text or None
 
 
 def parse_patient_id(text: str) -> str | None:
-    """Empty is none given. The one free text of a manifest that an export repeats."""
+    """Return the id, or None for an empty cell. Exports repeat this text, so it must not look like a formula."""
     if len(text) > MAX_PATIENT_ID_CHARS:
         raise ValueError(f"{len(text)} characters, the limit is {MAX_PATIENT_ID_CHARS}")
     if text.startswith(_FORMULA):
-        raise ValueError(f"begins with {text[0]!r}: a spreadsheet that opens the export would take it for a formula")
+        raise ValueError(f"begins with {text[0]!r}, so a spreadsheet would read it as a formula")
     return text or None
 
 
 def parse_eye(text: str) -> Eye:
-    """`right`, `R`, `OD`, `left`, `L`, `OS`, in any case; `unknown` or empty."""
+    """Parse `right`, `R`, `OD`, `left`, `L`, `OS` or `unknown`, in any case; an empty cell is unknown."""
     eye = _EYES.get(text.lower())
     if eye is None:
-        raise ValueError(f"{text[:80]!r} is no eye: right, left, OD, OS, R, L, unknown or empty")
+        raise ValueError(f"eye {text[:80]!r} is invalid; use right, left, OD, OS, R, L, unknown or leave it empty")
     return eye
 
 
 def parse_grade(text: str) -> Grade | None:
-    """One digit from 0 to 4; empty is none given."""
+    """Parse one digit from 0 to 4; an empty cell is None."""
     if not text:
         return None
     grade = _GRADES.get(text)
     if grade is None:
-        raise ValueError(f"{text[:80]!r} is no grade from 0 to 4")
+        raise ValueError(f"{text[:80]!r} is not a grade from 0 to 4")
     return grade
 
 
 def parse_sha256(text: str) -> str | None:
-    """64 hexadecimal digits in either case; empty is none given."""
+    """Return 64 hexadecimal digits in lower case, or None for an empty cell."""
     if text and not re.fullmatch(r"[0-9A-Fa-f]{64}", text):
         raise ValueError(f"{text[:80]!r} must be 64 hexadecimal digits")
     return text.lower() or None
 
 
-def require_printable(text: str) -> str:
-    """Refuse control characters and halves of surrogate pairs: no database and no path takes them."""
+def check_printable(text: str) -> str:
+    """Return the text unless it has control characters or surrogates, which databases and paths reject."""
     if _UNPRINTABLE.search(text):
-        raise ValueError(f"{text[:80]!r} holds a character that cannot be printed")
+        raise ValueError(f"{text[:80]!r} contains an unprintable character")
     return text

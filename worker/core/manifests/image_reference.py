@@ -1,4 +1,4 @@
-"""A reference to one fundus photograph, as a source gives it."""
+"""Reference to one fundus photograph, as read from a source."""
 
 import hashlib
 import os
@@ -8,17 +8,19 @@ from datetime import datetime
 
 from worker.core.vocabulary import Eye, Grade
 
-Remark = Callable[[str], None]
-"""Takes one sentence for the operator about something that was left out."""
+OnWarning = Callable[[str], None]
+"""Callback that receives one sentence for the operator about ignored or incomplete input."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """Where one photograph lies and what is known of it; `uri` is canonical, sha256 is lower-case hexadecimal.
+class ImageReference:
+    """URI and known facts of one photograph.
 
-    `etag`: changes when the bytes do. Of an object that the store listed; of a file, its time and size.
+    uri: canonical, see `canonical_uri`.
+    sha256: of the bytes, lower-case hexadecimal.
+    etag: changes when the bytes change: the store's ETag of an object, time and size of a file.
     """
 
     uri: str
@@ -31,21 +33,21 @@ class Reference:
     modified_at: datetime | None = field(default=None, compare=False)
 
     @property
-    def version(self) -> str | None:
-        """What tells these bytes from earlier ones under the same name; None where the source gives nothing."""
+    def content_version(self) -> str | None:
+        """ETag or SHA-256, which distinguishes these bytes from earlier ones under the same URI; None if unknown."""
         return self.etag or self.sha256
 
     @property
     def identity(self) -> str:
-        """The given image_id, else the first 32 hexadecimal digits of the SHA-256 of the URI."""
+        """The given image_id, or the first 32 hexadecimal digits of the SHA-256 of the URI."""
         return self.image_id or hashlib.sha256(self.uri.encode()).hexdigest()[:32]
 
 
-def etag_of_file(status: os.stat_result) -> str:
-    """Of a file's time and size."""
+def file_etag(status: os.stat_result) -> str:
+    """Make an ETag from a file's modification time and size."""
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name has an image's suffix. Hidden files are none: macOS leaves `._IMG.jpg` beside `IMG.jpg`."""
+    """Whether a file name has an image suffix and is not hidden: macOS adds a `._IMG.jpg` to each `IMG.jpg`."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

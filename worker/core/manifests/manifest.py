@@ -1,4 +1,4 @@
-"""Read references from a manifest: a CSV with a header, or JSON lines."""
+"""Read image references from a manifest: a CSV file with a header, or JSON lines."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,18 +6,18 @@ from typing import TypeVar
 
 from worker.core.allowed_roots import AllowedRoots
 from worker.core.errors import ImageReferenceError, SourceError
-from worker.core.manifests.admission import Door, check_allowed, manifest_roots
+from worker.core.manifests.admission import AdmissionPolicy, check_allowed, manifest_roots
 from worker.core.manifests.canonical_uri import canonical_path, canonical_uri
 from worker.core.manifests.fields import (
+    check_printable,
     parse_eye,
     parse_grade,
     parse_image_id,
     parse_patient_id,
     parse_sha256,
-    require_printable,
 )
-from worker.core.manifests.image_reference import Reference, Remark
-from worker.core.manifests.personal_data import refuse_personal
+from worker.core.manifests.image_reference import ImageReference, OnWarning
+from worker.core.manifests.personal_data import reject_personal_columns
 from worker.core.manifests.rows import MAX_COLUMNS, Row, read_rows
 
 COLUMNS = ("uri", "image_id", "patient_id", "eye", "reference_grade", "sha256")
@@ -25,29 +25,29 @@ COLUMNS = ("uri", "image_id", "patient_id", "eye", "reference_grade", "sha256")
 T = TypeVar("T")
 
 
-def read_manifest(path: Path, remark: Remark, door: Door) -> Iterator[Reference]:
-    """One reference per row, streaming. A relative uri starts at the manifest's folder.
+def read_manifest(path: Path, on_warning: OnWarning, policy: AdmissionPolicy) -> Iterator[ImageReference]:
+    """Yield one reference per row. A relative uri is relative to the manifest's folder.
 
-    Columns that are not in `COLUMNS` are left out and named to `remark` once. Raises SourceError that names the file,
-    the line and the column of the first fault; a uri that leads where no manifest may, and a column that looks as if it
-    named a person, are faults.
+    Columns other than `COLUMNS` are ignored; `on_warning` receives their names once.
+    Raises SourceError with file, line and column of the first invalid cell. A uri outside the allowed roots and a
+    personal column that the policy does not allow are invalid.
     """
     path = canonical_path(path)
-    roots = manifest_roots(door, path.parent)
+    roots = manifest_roots(policy, path.parent)
     unknown: set[str] = set()
     for row in read_rows(path, needs=[("uri",)]):
         extra = row.cells.keys() - COLUMNS - unknown
         if extra:
             unknown |= extra
-            refuse_personal(row.where, extra - door.allowed_columns)
+            reject_personal_columns(row.where, extra - policy.allowed_columns)
             if len(unknown) > MAX_COLUMNS:
                 raise SourceError(f"{row.where}: {len(unknown)} unknown columns so far, the limit is {MAX_COLUMNS}")
-            remark(f"{row.where}: unknown columns are left out: {', '.join(sorted(extra))[:200]}")
+            on_warning(f"{row.where}: unknown columns are ignored: {', '.join(sorted(extra))[:200]}")
         yield _reference(row, path.parent, roots)
 
 
-def _reference(row: Row, folder: Path, roots: AllowedRoots) -> Reference:
-    return Reference(
+def _reference(row: Row, folder: Path, roots: AllowedRoots) -> ImageReference:
+    return ImageReference(
         uri=_cell(row, "uri", lambda text: _uri(text, folder, roots)),
         image_id=_cell(row, "image_id", parse_image_id),
         patient_id=_cell(row, "patient_id", parse_patient_id),
@@ -59,7 +59,7 @@ def _reference(row: Row, folder: Path, roots: AllowedRoots) -> Reference:
 
 def _cell(row: Row, column: str, parse: Callable[[str], T]) -> T:
     try:
-        return parse(require_printable(row.cells.get(column, "")))
+        return parse(check_printable(row.cells.get(column, "")))
     except ValueError as error:
         raise SourceError(f"{row.where}, column {column}: {error}") from error
 

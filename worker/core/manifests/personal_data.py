@@ -1,6 +1,6 @@
-"""Refuse a column whose name says that it holds what names a person: a name, a birth date, a record number.
+"""Reject columns whose names suggest personal data: names, birth dates, record numbers.
 
-Such a column would be left out anyway; that it is there says that the file was not meant for a grading system.
+Unknown columns are ignored anyway, but a personal one shows that the file was not made for a grading system.
 """
 
 import re
@@ -23,17 +23,17 @@ _RECORD = (
 _PERSONAL = re.compile("|".join((_NAME, _NAME_ELSEWHERE, _BIRTH, _RECORD)))
 
 
-def looks_personal(column: str) -> bool:
-    """Whether the column's name, without case, accents, spaces and signs, is one that such columns commonly have."""
+def is_personal_column(column: str) -> bool:
+    """Whether a column name, compared without case, accents and punctuation, usually stands for personal data."""
     plain = unicodedata.normalize("NFKD", column).casefold()
     return _PERSONAL.fullmatch("".join(char for char in plain if char.isalnum())) is not None
 
 
-def refuse_personal(where: str, columns: Collection[str]) -> None:
-    """Raises SourceError `personal_column`, naming the place and the first such column in the order of the alphabet."""
-    for column in sorted(filter(looks_personal, columns)):
+def reject_personal_columns(where: str, columns: Collection[str]) -> None:
+    """Raise SourceError `personal_column` for the alphabetically first personal column; `where` names file and line."""
+    for column in sorted(filter(is_personal_column, columns)):
         raise SourceError(
-            f"{where}, column {column}: looks as if it named a person; "
-            f"remove it, or say with --allow-column {column} that it does not",
+            f"{where}, column {column}: looks like personal data; "
+            f"remove the column, or accept it with --allow-column {column}",
             code="personal_column",
         )

@@ -1,4 +1,4 @@
-"""Read the rows of a CSV or JSON-lines file, one at a time and bounded, each with the place it came from."""
+"""Read CSV and JSON-lines files row by row, with limits on line length and columns."""
 
 import csv
 import json
@@ -16,22 +16,22 @@ MAX_COLUMNS = 100
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of one row by column name, stripped; `where` names the file and the line."""
+    """Stripped cells of one row by column name; `where` is the file and line for error messages."""
 
     where: str
     cells: dict[str, str]
 
-    def pick(self, columns: Collection[str]) -> str:
-        """The first of these columns that the row has."""
+    def first_of(self, columns: Collection[str]) -> str:
+        """Return the cell of the first of these columns that the row has."""
         return next(self.cells[column] for column in columns if column in self.cells)
 
 
 def read_rows(path: Path, *, needs: Sequence[Collection[str]]) -> Iterator[Row]:
-    """The rows of a `.csv` with a header, or of a `.jsonl`; UTF-8, with or without a byte order mark.
+    """Yield the rows of a `.csv` file with a header or a `.jsonl` file, in UTF-8 with or without a byte order mark.
 
-    needs: for each entry, one of these columns must be there. Empty lines are passed over, and so are the empty cells
-    at the end of a CSV's lines that spreadsheets leave there.
-    Raises SourceError, naming file and line, for a file that cannot be read, is not UTF-8, or whose rows are malformed.
+    needs: groups of column names; of each group at least one column must exist.
+    Empty lines are skipped, and so are empty cells at the end of CSV lines, which spreadsheets add.
+    Raises SourceError with file and line if the file cannot be read, is not UTF-8 or has a malformed row.
     """
     read = _read_json if path.suffix.lower() == ".jsonl" else _read_csv
     try:
@@ -56,17 +56,17 @@ def _read_csv(path: Path, file: IO[str], needs: Sequence[Collection[str]]) -> It
         if not any(cells):
             continue
         if header is None:
-            header = _checked_header(where, _without_empty_end(cells, keep=0), needs)
-        elif len(cells := _without_empty_end(cells, keep=len(header))) != len(header):
+            header = _checked_header(where, _strip_empty_end(cells, keep=0), needs)
+        elif len(cells := _strip_empty_end(cells, keep=len(header))) != len(header):
             raise SourceError(f"{where}: {len(cells)} cells, the header has {len(header)} columns")
         else:
             yield Row(where, dict(zip(header, cells, strict=True)))
     if header is None:
-        raise SourceError(f"{path} is empty: the first line must name the columns")
+        raise SourceError(f"{path} is empty; the first line must be a header")
 
 
-def _without_empty_end(cells: list[str], *, keep: int) -> list[str]:
-    """The cells without empty ones at the end, but at least `keep` of them where there are so many."""
+def _strip_empty_end(cells: list[str], *, keep: int) -> list[str]:
+    """Remove empty cells at the end, but keep the first `keep` cells."""
     kept = len(cells)
     while kept > keep and not cells[kept - 1]:
         kept -= 1
@@ -78,7 +78,7 @@ def _checked_header(where: str, columns: list[str], needs: Sequence[Collection[s
         raise SourceError(f"{where}: {len(columns)} columns, the limit is {MAX_COLUMNS}")
     twice = {column for column in columns if columns.count(column) > 1}
     if twice:
-        raise SourceError(f"{where}: column {min(twice)!r} is there twice")
+        raise SourceError(f"{where}: duplicate column {min(twice)!r}")
     _require(where, columns, needs)
     return columns
 
@@ -93,7 +93,7 @@ def _read_json(path: Path, file: IO[str], needs: Sequence[Collection[str]]) -> I
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{where}: not JSON: {error}") from error
         if not isinstance(document, dict) or len(document) > MAX_COLUMNS:
-            raise SourceError(f"{where}: needs one object of at most {MAX_COLUMNS} names")
+            raise SourceError(f"{where}: must be one object of at most {MAX_COLUMNS} keys")
         _require(where, document, needs)
         yield Row(where, {column: _cell(where, column, value) for column, value in document.items()})
 
@@ -105,13 +105,15 @@ def _cell(where: str, column: str, value: object) -> str:
         return value.strip()
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise SourceError(f"{where}, column {column}: needs a text or a whole number, got {json.dumps(value)[:80]}")
+    raise SourceError(f"{where}, column {column}: must be a string or an integer, got {json.dumps(value)[:80]}")
 
 
 def _require(where: str, columns: Collection[str], needs: Sequence[Collection[str]]) -> None:
     for names in needs:
         if not any(name in columns for name in names):
-            raise SourceError(f"{where}: no column {' or '.join(names)}; there are: {', '.join(columns)[:200]}")
+            raise SourceError(
+                f"{where}: missing column {' or '.join(names)}; the columns are {', '.join(columns)[:200]}"
+            )
 
 
 def _lines(path: Path, file: IO[str]) -> Iterator[str]:
@@ -121,7 +123,7 @@ def _lines(path: Path, file: IO[str]) -> Iterator[str]:
         try:
             line = file.readline(MAX_LINE_CHARS + 1)
         except UnicodeDecodeError as error:
-            # The decoder reads ahead, so the fault lies in this line or soon after.
+            # The decoder reads ahead, so the invalid byte is in this line or soon after.
             raise SourceError(f"{path}, at or after line {number}: not UTF-8 ({error.reason})") from error
         if not line:
             return

@@ -5,7 +5,7 @@ from producer.runs.dry_run import plan_enqueue
 from producer.runs.lifecycle import RunRequest
 from tests.unit.producer.ledger_rows import make_run, references
 from worker.core.errors import RunError, SourceError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.ledger.runs import latest_runs
 
 REQUEST = RunRequest(name="night", source="test")
@@ -40,7 +40,7 @@ def test_repetition_in_a_later_batch_is_found(engine: Engine) -> None:
 
 
 def test_conflict_in_a_later_batch_is_found(engine: Engine) -> None:
-    given = [*references(*(f"i{number}" for number in range(2048))), Reference("file:///other.jpg", "i0")]
+    given = [*references(*(f"i{number}" for number in range(2048))), ImageReference("file:///other.jpg", "i0")]
 
     with pytest.raises(SourceError, match=r"'i0' stands for both file:///i0.jpg and file:///other.jpg"):
         plan_enqueue(engine, REQUEST, iter(given), nothing)

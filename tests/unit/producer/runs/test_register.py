@@ -8,7 +8,7 @@ from producer.runs.lifecycle import RunRequest, open_run, seal_run
 from producer.runs.register import by_identity, register_batch
 from tests.unit.producer.ledger_rows import change, database_now, image_of, make_night, make_run, references, rows_of
 from worker.core.errors import RunError, SourceError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import Eye, Grade, RunState, Status
 from worker.ledger.runs import Run, find_run
 
@@ -20,7 +20,7 @@ def run(engine: Engine) -> Run:
     return open_run(engine, RunRequest(name="night", source="test"), default_chunk_size=32)[0]
 
 
-def register(engine: Engine, run: Run, *batch: Reference, position: int = 0) -> tuple[str, ...]:
+def register(engine: Engine, run: Run, *batch: ImageReference, position: int = 0) -> tuple[str, ...]:
     return register_batch(engine, run, batch, position=position, resend_after_s=60)
 
 
@@ -35,7 +35,7 @@ def test_grading_is_born_queued_and_due_later(engine: Engine, run: Run) -> None:
 
 
 def test_image_is_kept_as_it_was_given(engine: Engine, run: Run) -> None:
-    register(engine, run, Reference("s3://clinic/a.jpg", "a", "p-1", Eye.LEFT, Grade.SEVERE, SHA))
+    register(engine, run, ImageReference("s3://clinic/a.jpg", "a", "p-1", Eye.LEFT, Grade.SEVERE, SHA))
 
     image = image_of(engine, "a")
     assert (image.uri, image.patient_id, image.eye, image.reference_grade, image.sha256) == (
@@ -80,16 +80,18 @@ def test_what_is_newly_given_is_kept_and_nothing_is_lost(engine: Engine, run: Ru
 
 
 def test_image_id_with_another_uri_in_the_ledger_is_refused_whole(engine: Engine, run: Run) -> None:
-    register(engine, run, Reference("file:///a.jpg", "a"))
+    register(engine, run, ImageReference("file:///a.jpg", "a"))
 
     with pytest.raises(SourceError, match=r"'a' is file:///a.jpg in the ledger and file:///b.jpg in the source"):
-        register(engine, run, Reference("file:///new.jpg", "new"), Reference("file:///b.jpg", "a"), position=1)
+        register(
+            engine, run, ImageReference("file:///new.jpg", "new"), ImageReference("file:///b.jpg", "a"), position=1
+        )
     assert list(rows_of(engine, run)) == ["a"]
 
 
 def test_image_id_with_another_uri_in_the_batch_is_refused() -> None:
     with pytest.raises(SourceError, match=r"'a' stands for both file:///a.jpg and file:///b.jpg"):
-        by_identity([Reference("file:///a.jpg", "a"), Reference("file:///b.jpg", "a")])
+        by_identity([ImageReference("file:///a.jpg", "a"), ImageReference("file:///b.jpg", "a")])
 
 
 def test_same_image_may_be_in_many_runs(engine: Engine) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine, delete, select, update
 
 from tests.unit.producer.ledger_rows import change, make_night, make_run, rows_of
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import Status
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.schema import gradings, images, nights, seen_images
@@ -14,11 +14,11 @@ from worker.ledger.schema import gradings, images, nights, seen_images
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def eye(name: str, etag: str | None) -> Reference:
-    return Reference(f"s3://clinic/{name}.jpg", name, etag=etag)
+def eye(name: str, etag: str | None) -> ImageReference:
+    return ImageReference(f"s3://clinic/{name}.jpg", name, etag=etag)
 
 
-def taken(engine: Engine, day: int, *images: Reference, programme: str = "nightly") -> list[str]:
+def taken(engine: Engine, day: int, *images: ImageReference, programme: str = "nightly") -> list[str]:
     return list(rows_of(engine, make_night(engine, day, images, programme)))
 
 

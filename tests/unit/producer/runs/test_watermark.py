@@ -4,14 +4,14 @@ import pytest
 
 from producer.runs.watermark import Watermark, parse_since
 from worker.core.errors import UsageError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def at(*hours: int | None) -> list[Reference]:
+def at(*hours: int | None) -> list[ImageReference]:
     return [
-        Reference(f"file:///{hour}.jpg", modified_at=None if hour is None else NOON + timedelta(hours=hour))
+        ImageReference(f"file:///{hour}.jpg", modified_at=None if hour is None else NOON + timedelta(hours=hour))
         for hour in hours
     ]
 

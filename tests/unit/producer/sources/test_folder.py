@@ -5,7 +5,7 @@ import pytest
 
 from producer.sources.folder import find_images
 from worker.core.errors import SourceError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 
 
 def touch(root: Path, *names: str) -> None:
@@ -70,7 +70,7 @@ def test_same_folder_by_another_path_gives_the_same_references(tmp_path: Path) -
     direct = list(find_images(tmp_path / "a", print))
 
     assert direct == list(find_images(tmp_path / "b" / ".." / "a", print))
-    assert direct == [Reference((tmp_path / "a" / "eye.jpg").as_uri())]
+    assert direct == [ImageReference((tmp_path / "a" / "eye.jpg").as_uri())]
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:

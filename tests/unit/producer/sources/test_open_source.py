@@ -6,7 +6,7 @@ import pytest
 
 from producer.sources.open_source import Source, open_source
 from worker.core.errors import SourceError
-from worker.core.manifests.admission import make_door
+from worker.core.manifests.admission import make_admission_policy
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 
@@ -16,8 +16,10 @@ Open = Callable[..., Source]
 @pytest.fixture
 def opened(make_settings: Callable[..., Settings]) -> Open:
     settings = make_settings(storage_url="s3://clinic/overlays")
-    storage, door = Storage(settings), make_door(settings)
-    return lambda text, labels=None: open_source(str(text), storage=storage, door=door, remark=print, labels=labels)
+    storage, admission = Storage(settings), make_admission_policy(settings)
+    return lambda text, labels=None: open_source(
+        str(text), storage=storage, admission=admission, remark=print, labels=labels
+    )
 
 
 def test_folder_is_opened(opened: Open, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from producer.sources.stack import read_stack
 from worker.core.errors import SourceError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 
 
 def save(folder: Path, array: object, name: str = "x.npy", **options: bool) -> Path:
@@ -22,9 +22,9 @@ def test_entry_has_its_number_and_grade(tmp_path: Path, dtype: type) -> None:
     labels.write_text("id_code,diagnosis\na,2\nb,0\nc,4\n")
 
     assert list(read_stack(path, labels)) == [
-        Reference(f"{path.as_uri()}#0", reference_grade=2),
-        Reference(f"{path.as_uri()}#1", reference_grade=0),
-        Reference(f"{path.as_uri()}#2", reference_grade=4),
+        ImageReference(f"{path.as_uri()}#0", reference_grade=2),
+        ImageReference(f"{path.as_uri()}#1", reference_grade=0),
+        ImageReference(f"{path.as_uri()}#2", reference_grade=4),
     ]
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from producer.cli import app
 from tests.unit.producer.ledger_rows import NOON, change, grade, make_run
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Eye, Grade
 from worker.ledger.database import connect, write_transaction
@@ -53,7 +53,7 @@ def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def add_run(engine: Engine, name: str, model_id: str, grades: dict[str, int], store: Path) -> None:
     """Two eyes of reference grade 3, with a green square as overlay."""
     photographs = [
-        Reference((SAMPLES / f"{image_id}.jpg").as_uri(), image_id, "p", eye, Grade.SEVERE)
+        ImageReference((SAMPLES / f"{image_id}.jpg").as_uri(), image_id, "p", eye, Grade.SEVERE)
         for image_id, eye in zip(grades, (Eye.LEFT, Eye.RIGHT), strict=True)
     ]
     run = make_run(engine, name, photographs)

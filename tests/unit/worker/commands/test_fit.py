@@ -212,9 +212,9 @@ def test_finished_fit_is_not_written_over(eyes: Path, fitted: tuple[Path, Any]) 
     ("text", "sentence"),
     [
         ("uri,grade\np0000.png,0\n", "no reference grade|photographs with reference grades"),
-        ("image,reference_grade\np0000.png,0\n", "line 1: no column uri"),
+        ("image,reference_grade\np0000.png,0\n", "line 1: missing column uri"),
         ("uri,reference_grade\np0000.png,5\n", "line 2, column reference_grade"),
-        ("uri,reference_grade,full_name\np0000.png,0,x\n", "looks as if it named a person"),
+        ("uri,reference_grade,full_name\np0000.png,0,x\n", "looks like personal data"),
         ("uri,reference_grade\np0000.png,0\np0000.png,1\n", "is there twice"),
         ("uri,reference_grade\np0000.png,0\nnowhere.png,1\n", r"cannot read .*nowhere\.png: No such file"),
         ("uri,reference_grade\ns3://eyes/p0000.png,0\n", "s3://eyes/p0000.png"),

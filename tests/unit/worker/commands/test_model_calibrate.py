@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from producer.cli import app
 from tests.unit.producer.ledger_rows import NOON, grade, make_run
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Eye, Grade
 from worker.ledger.database import connect, write_transaction
@@ -40,7 +40,7 @@ def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     reference = (random.random(IMAGES)[:, None] < expit(logits[:, 1:])).sum(axis=1)
     names = [f"i{number:03}" for number in range(IMAGES)]
     photographs = [
-        Reference(f"file:///{name}.jpg", name, None, Eye.UNKNOWN, Grade(given))
+        ImageReference(f"file:///{name}.jpg", name, None, Eye.UNKNOWN, Grade(given))
         for name, given in zip(names, reference.tolist(), strict=True)
     ]
     run = make_run(engine, "july", photographs)

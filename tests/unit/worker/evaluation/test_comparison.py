@@ -3,7 +3,7 @@ from sqlalchemy import Engine
 
 from tests.unit.producer.ledger_rows import MODEL, add_model, fail, grade, make_run, references
 from worker.core.errors import RunError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import Grade, Status
 from worker.evaluation.comparison import Comparison, compare
 from worker.evaluation.labelled import find_graded_run
@@ -15,7 +15,9 @@ def compared(engine: Engine, first: dict[str, int | None], second: dict[str, int
     """Grades by image, None for ungradable; the reference grade of every image is 2."""
     add_model(engine)
     for name, grades in {"first": first, "second": second}.items():
-        run = make_run(engine, name, [Reference(f"file:///{i}.jpg", i, None, reference_grade=Grade(2)) for i in grades])
+        run = make_run(
+            engine, name, [ImageReference(f"file:///{i}.jpg", i, None, reference_grade=Grade(2)) for i in grades]
+        )
         for image_id, found in grades.items():
             if found is None:
                 fail(engine, run, image_id, "blurred", Status.UNGRADABLE)

@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 
 from tests.unit.producer.ledger_rows import MODEL, add_model, fail, grade, make_run, references
 from worker.core.errors import RunError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import Eye, Grade, Status
 from worker.evaluation.labelled import NOT_GRADED, find_graded_run, read_labelled
 from worker.ledger.database import write_transaction
@@ -13,9 +13,9 @@ from worker.ledger.schema import runs
 
 def fill(engine: Engine) -> None:
     add_model(engine)
-    right = Reference("s3://eyes/b.jpg", "b", "Ann", Eye.RIGHT, Grade.SEVERE)
-    left = Reference("s3://eyes/a.jpg", "a", "Ann", Eye.LEFT, Grade.NO_DR)
-    alone = Reference("s3://eyes/c.jpg", "c", None, Eye.UNKNOWN, Grade.MILD)
+    right = ImageReference("s3://eyes/b.jpg", "b", "Ann", Eye.RIGHT, Grade.SEVERE)
+    left = ImageReference("s3://eyes/a.jpg", "a", "Ann", Eye.LEFT, Grade.NO_DR)
+    alone = ImageReference("s3://eyes/c.jpg", "c", None, Eye.UNKNOWN, Grade.MILD)
     run = make_run(engine, "night", [right, left, alone, *references("unlabelled")])
     grade(engine, run, "b", 2)
     grade(engine, run, "unlabelled", 4)

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, fail, grade, make_run, references
 from worker.core.errors import UsageError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.storage.object_store import FolderStore
 from worker.core.vocabulary import Eye, Grade, Status
 from worker.ledger.export import export_run
@@ -27,7 +27,7 @@ HEADER = (
 @pytest.fixture
 def run(engine: Engine) -> Run:
     add_model(engine)
-    graded = Reference("s3://clinic/a%2C1.jpg", "b", 'Doe, "J"', Eye.LEFT, Grade.SEVERE)
+    graded = ImageReference("s3://clinic/a%2C1.jpg", "b", 'Doe, "J"', Eye.LEFT, Grade.SEVERE)
     run = make_run(engine, "night", [graded, *references("a", "c")])
     grade(engine, run, "b", 2, attempts=1, p_ge3=0.1234567, flags="not_monotone,no_evidence", disagreement=0.3)
     fail(engine, run, "a", "field_dark", Status.UNGRADABLE)

@@ -20,7 +20,7 @@ from tests.unit.worker.console.rows import person
 from worker.console.decisions import Verdict, decide
 from worker.console.sessions import Person
 from worker.core.errors import RunError
-from worker.core.manifests.image_reference import Reference
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
 from worker.core.vocabulary import Eye, Grade, Status
 from worker.ledger.database import connect, write_transaction
@@ -42,7 +42,7 @@ class Ledger:
     engine: Engine
     settings: Settings
 
-    def fill(self, name: str, photographs: list[Reference], grades: dict[str, int]) -> Run:
+    def fill(self, name: str, photographs: list[ImageReference], grades: dict[str, int]) -> Run:
         run = make_run(self.engine, name, photographs)
         saliency = np.eye(7, dtype=np.float16).tobytes()
         for image_id, found in grades.items():
@@ -105,8 +105,8 @@ def pixels(picture: str) -> np.ndarray[Any, Any]:
 
 
 def test_patients_pictures_and_numbers_are_there(ledger: Ledger, out: Path) -> None:
-    right = Reference((SAMPLES / "IDRiD_008.jpg").as_uri(), "r", "Patient 7", Eye.RIGHT, Grade(4))
-    left = Reference((SAMPLES / "IDRiD_138.jpg").as_uri(), "l", "Patient 7", Eye.LEFT)
+    right = ImageReference((SAMPLES / "IDRiD_008.jpg").as_uri(), "r", "Patient 7", Eye.RIGHT, Grade(4))
+    left = ImageReference((SAMPLES / "IDRiD_138.jpg").as_uri(), "l", "Patient 7", Eye.LEFT)
     run = ledger.fill("july", [right, left, *references("gone", "dark")], {"r": 4, "l": 0, "gone": 2})
     fail(ledger.engine, run, "dark", "too_dark", Status.UNGRADABLE)
     ledger.fill("june", references("x"), {"x": 1})
@@ -162,7 +162,7 @@ def test_page_says_what_the_colours_of_the_model_show(ledger: Ledger, out: Path)
 
 def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(ledger: Ledger, out: Path) -> None:
     uri = (SAMPLES / "IDRiD_138.jpg").as_uri()
-    eyes = [Reference(uri, name, f"P{name}", Eye.RIGHT) for name in ("over", "missed", "begun", "unread")]
+    eyes = [ImageReference(uri, name, f"P{name}", Eye.RIGHT) for name in ("over", "missed", "begun", "unread")]
     ledger.fill("july", eyes, {"over": 4, "missed": 0, "begun": 3, "unread": 1})
     anna, ben = (person(ledger.engine, name) for name in ("anna", "ben"))
 
@@ -207,7 +207,7 @@ def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(
 
 
 def test_photograph_that_cannot_be_graded_is_shown_without_an_overlay(ledger: Ledger, out: Path) -> None:
-    run = ledger.fill("july", [Reference((SAMPLES / "black-frame.jpg").as_uri(), "dark"), *references("gone")], {})
+    run = ledger.fill("july", [ImageReference((SAMPLES / "black-frame.jpg").as_uri(), "dark"), *references("gone")], {})
     for name in ("dark", "gone"):
         fail(ledger.engine, run, name, "too_dark", Status.UNGRADABLE)
     report(ledger, "july", out)
@@ -251,7 +251,7 @@ def test_large_run_has_pictures_of_referable_images_unless_asked(
 ) -> None:
     monkeypatch.setattr(report_writer, "ALL_PICTURES_UP_TO", 1)
     uris = {name: (SAMPLES / f"{name}.jpg").as_uri() for name in ("IDRiD_008", "IDRiD_138")}
-    ledger.fill("july", [Reference(uri, name) for name, uri in uris.items()], {"IDRiD_008": 4, "IDRiD_138": 0})
+    ledger.fill("july", [ImageReference(uri, name) for name, uri in uris.items()], {"IDRiD_008": 4, "IDRiD_138": 0})
     for asked, shown in ((False, [True, False]), (True, [True, True])):
         remarks = report(ledger, "july", out / str(asked), all_pictures=asked)
         assert [image["pictures"] is not None for image in held(out / str(asked), "images-1")] == shown

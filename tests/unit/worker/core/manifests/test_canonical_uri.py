@@ -30,8 +30,8 @@ def test_every_spelling_gives_one_uri(text: str, uri: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("http://clinic/eye.jpg", "'http' is neither file nor s3"),
-        ("data:image/png;base64,AAAA", "'data' is neither file nor s3"),
+        ("http://clinic/eye.jpg", "'http' is not supported; use file or s3"),
+        ("data:image/png;base64,AAAA", "'data' is not supported; use file or s3"),
         ("file://server/eye.jpg", "not of the form file:///DIR/NAME"),
         ("file:eye.jpg", "not of the form file:///DIR/NAME"),
         ("file:///eye.jpg#2", "has a fragment"),
@@ -46,12 +46,12 @@ def test_every_spelling_gives_one_uri(text: str, uri: str) -> None:
         ("x" * 4097, "4097 characters"),
     ],
 )
-def test_other_addresses_are_refused(text: str, why: str) -> None:
+def test_unsupported_uri_is_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         canonical_uri(text, folder=FOLDER)
 
 
-def test_links_stay_in_a_canonical_path(tmp_path: Path) -> None:
+def test_canonical_path_keeps_symbolic_links(tmp_path: Path) -> None:
     (tmp_path / "volume").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "volume")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from worker.core.manifests.personal_data import looks_personal
+from worker.core.manifests.personal_data import is_personal_column
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,8 @@ from worker.core.manifests.personal_data import looks_personal
         "\uff2e\uff41\uff4d\uff45", "na\u200bme",
     ],
 )  # fmt: skip
-def test_column_of_a_person_is_told(column: str) -> None:
-    assert looks_personal(column)
+def test_personal_column_is_recognised(column: str) -> None:
+    assert is_personal_column(column)
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,5 @@ def test_column_of_a_person_is_told(column: str) -> None:
         "sex", "id", "visit_number", "device_id", "dr_grade", "study_date", "number",
     ],
 )  # fmt: skip
-def test_other_columns_are_left_alone(column: str) -> None:
-    assert not looks_personal(column)
+def test_other_columns_are_not_personal(column: str) -> None:
+    assert not is_personal_column(column)
