@@ -13,12 +13,12 @@ from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
 from worker.ledger.throughput import read_pace
 
-LEAST_IMAGES = 100
+MIN_RUN_IMAGES = 100
 """Of a run that a pace is taken from: a shorter one is mostly its beginning and its end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class WorkerRate:
     """Images per second of one worker. `run`: where that was seen, with its settled `images`; None if it was given."""
 
     rate: float
@@ -27,20 +27,20 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Sizing:
+class CapacityEstimate:
     """`needed`: images per second. `done`: when so many workers would be through, at their full pace."""
 
     images: int
     begin: time
     by: time
-    measured: Measured
+    measured: WorkerRate
     spare: float
     needed: float
     workers: int
     done: time
 
 
-def size_night(images: int, begin: time, by: time, measured: Measured, spare: float) -> Sizing:
+def estimate_capacity(images: int, begin: time, by: time, measured: WorkerRate, spare: float) -> CapacityEstimate:
     """Workers for `images` between two times of day, the second after the first, with a share of their time to spare.
 
     workers = images / (seconds x images/s of a worker x (1 - spare)), rounded up.
@@ -50,10 +50,10 @@ def size_night(images: int, begin: time, by: time, measured: Measured, spare: fl
     seconds = ((last - first) % timedelta(days=1) or timedelta(days=1)).total_seconds()
     workers = math.ceil(images / (seconds * measured.rate * (1 - spare)))
     done = first + timedelta(seconds=images / (workers * measured.rate))
-    return Sizing(images, begin, by, measured, spare, images / seconds, workers, done.time())
+    return CapacityEstimate(images, begin, by, measured, spare, images / seconds, workers, done.time())
 
 
-def read_rate(engine: Engine, like: str | None, workers: int) -> Measured:
+def read_worker_rate(engine: Engine, like: str | None, workers: int) -> WorkerRate:
     """What one of `workers` did in the run `like`, else in the latest finished one that is long enough.
 
     Raises RunError for an unknown run, UsageError where no pace can be told.
@@ -65,10 +65,10 @@ def read_rate(engine: Engine, like: str | None, workers: int) -> Measured:
             rate = read_pace(connection, run_id, datetime.now(UTC)).over_run
             settled = select(func.count()).where(gradings.c.run_id == run_id, gradings.c.settled_at.is_not(None))
             images = connection.execute(settled).scalar_one()
-        if rate is not None and images >= LEAST_IMAGES:
-            return Measured(rate / workers, run, images)
-        raise UsageError(f"run {run} settled {images} images, a pace needs {LEAST_IMAGES}: give --rate instead")
-    raise UsageError(f"no finished run of {LEAST_IMAGES} images to learn a worker's pace from: give --rate")
+        if rate is not None and images >= MIN_RUN_IMAGES:
+            return WorkerRate(rate / workers, run, images)
+        raise UsageError(f"run {run} settled {images} images, a pace needs {MIN_RUN_IMAGES}: give --rate instead")
+    raise UsageError(f"no finished run of {MIN_RUN_IMAGES} images to learn a worker's pace from: give --rate")
 
 
 def _latest(engine: Engine) -> str | None:
@@ -76,7 +76,7 @@ def _latest(engine: Engine) -> str | None:
     long_enough = (
         select(runs.c.name)
         .where(runs.c.state == RunState.FINISHED, runs.c.queue == Queue.BULK)
-        .where(settled.scalar_subquery() >= LEAST_IMAGES)
+        .where(settled.scalar_subquery() >= MIN_RUN_IMAGES)
         .order_by(runs.c.run_id.desc())
         .limit(1)
     )

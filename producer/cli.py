@@ -23,7 +23,7 @@ COMMANDS = (
     Listed("nightly", "producer.commands.nightly", "Enqueue what is new since the earlier nights.", "Nights"),
     Listed("close-nights", "worker.commands.close_nights", "Close nights: drift, report, alarms.", "Nights"),
     Listed("retention", "producer.commands.retention", "Delete overlays and outcomes that are too old.", "Nights"),
-    Listed("plan", "producer.commands.plan", "Say how many workers a night needs.", "Nights"),
+    Listed("capacity", "producer.commands.capacity", "Say how many workers a night needs.", "Nights"),
     Listed("hold", "producer.commands.hold", "Keep a run from retention.", "Nights"),
     Listed("reconcile", "worker.commands.reconcile", "Send again what was lost, without a worker.", "Nights"),
     Listed("audit", "producer.commands.audit", "Show who did what, and when.", "Runs"),

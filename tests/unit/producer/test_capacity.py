@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import Engine, update
 from typer.testing import CliRunner
 
-from producer.capacity import Measured, read_rate, size_night
+from producer.capacity import WorkerRate, estimate_capacity, read_worker_rate
 from producer.cli import app
 from tests.unit.producer.ledger_rows import make_run, references
 from worker.core.errors import RunError, UsageError
@@ -46,35 +46,35 @@ def settle(engine: Engine, name: str, images: int, rate: float, *, finished: boo
 def test_workers_are_images_over_time_and_pace(
     images: int, begin: time, by: time, spare: float, workers: int, done: time
 ) -> None:
-    sized = size_night(images, begin, by, Measured(2.0), spare)
-    assert sized.workers == workers
-    assert sized.done.replace(microsecond=0) == done.replace(microsecond=0)
+    estimate = estimate_capacity(images, begin, by, WorkerRate(2.0), spare)
+    assert estimate.workers == workers
+    assert estimate.done.replace(microsecond=0) == done.replace(microsecond=0)
 
 
 def test_pace_is_that_of_the_latest_run_that_is_long_enough(engine: Engine) -> None:
     settle(engine, "long", 101, 5.0)
     settle(engine, "short", 99, 50.0)
     settle(engine, "stopped", 101, 7.0, finished=False)
-    found = read_rate(engine, None, 1)
+    found = read_worker_rate(engine, None, 1)
     assert (found.run, found.images) == ("long", 101)
     assert found.rate == pytest.approx(5.0)
-    assert read_rate(engine, "stopped", 2).rate == pytest.approx(3.5)
+    assert read_worker_rate(engine, "stopped", 2).rate == pytest.approx(3.5)
 
 
 def test_without_a_run_to_learn_from_a_pace_must_be_given(engine: Engine) -> None:
     with pytest.raises(UsageError, match="no finished run of 100 images to learn a worker's pace from: give --rate"):
-        read_rate(engine, None, 1)
+        read_worker_rate(engine, None, 1)
     settle(engine, "short", 3, 1.0)
     with pytest.raises(UsageError, match="run short settled 3 images, a pace needs 100: give --rate"):
-        read_rate(engine, "short", 1)
+        read_worker_rate(engine, "short", 1)
     with pytest.raises(RunError, match="no run 'day'"):
-        read_rate(engine, "day", 1)
+        read_worker_rate(engine, "day", 1)
 
 
 def test_command_names_what_it_reckons_with(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
     settle(open_ledger(read_settings()), "night", 101, 2.0)
-    asked = ["plan", "--images", "90000", "--by", "06:00"]
+    asked = ["capacity", "--images", "90000", "--by", "06:00"]
     assert CliRunner().invoke(app, asked).stdout.splitlines() == [
         "90,000 images from 01:00 to 06:00 UTC: 5.00 images/s are needed",
         "one worker does 2.00 images/s, as in night (101 images)",
@@ -97,6 +97,6 @@ def test_command_names_what_it_reckons_with(sqlite_url: str, monkeypatch: pytest
     ],
 )
 def test_what_cannot_be_reckoned_with_is_refused(arguments: list[str], complaint: str) -> None:
-    told = CliRunner().invoke(app, ["plan", "--images", "10", "--rate", "1", *arguments])
+    told = CliRunner().invoke(app, ["capacity", "--images", "10", "--rate", "1", *arguments])
     assert told.exit_code == 2
     assert complaint in told.stderr

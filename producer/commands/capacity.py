@@ -1,11 +1,11 @@
-"""`fundus plan`: how many workers a night needs."""
+"""`fundus capacity`: how many workers a night needs."""
 
 from datetime import time
 from typing import Annotated
 
 import typer
 
-from producer.capacity import Measured, Sizing, read_rate, size_night
+from producer.capacity import CapacityEstimate, WorkerRate, estimate_capacity, read_worker_rate
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.terminal.output import answers, print_json
@@ -15,7 +15,7 @@ app = typer.Typer()
 
 
 @app.command()
-def plan(
+def capacity(
     images: Annotated[int, typer.Option(min=1, help="Photographs of the night.")],
     by: Annotated[str, typer.Option(metavar="HH:MM", help="When the last must be graded, in UTC.")],
     *,
@@ -37,26 +37,28 @@ def plan(
     What is to spare covers restarts, slow stores and services that are away.
 
     Examples:
-    $ fundus plan --images 20000 --by 06:00
-    $ fundus plan --images 20000 --by 06:00 --from 22:00 --like night-1 --shared-by 2
-    $ fundus plan --images 20000 --by 06:00 --rate 12.5 --json
+    $ fundus capacity --images 20000 --by 06:00
+    $ fundus capacity --images 20000 --by 06:00 --from 22:00 --like night-1 --shared-by 2
+    $ fundus capacity --images 20000 --by 06:00 --rate 12.5 --json
     """
     if rate is not None and like is not None:
         raise UsageError("--rate and --like exclude each other")
     settings = read_settings()
     first = _time("--from", begin or settings.nightly_at)
     last = _time("--by", by)
-    measured = Measured(rate) if rate is not None else read_rate(open_ledger(settings), like, shared_by)
-    sized = size_night(images, first, last, measured, spare / 100)
+    measured = WorkerRate(rate) if rate is not None else read_worker_rate(open_ledger(settings), like, shared_by)
+    estimate = estimate_capacity(images, first, last, measured, spare / 100)
     if json:
-        print_json(_describe(sized))
+        print_json(_describe(estimate))
         return
     console = answers()
-    console.print(f"{images:,} images from {first:%H:%M} to {last:%H:%M} UTC: {sized.needed:,.2f} images/s are needed")
+    console.print(
+        f"{images:,} images from {first:%H:%M} to {last:%H:%M} UTC: {estimate.needed:,.2f} images/s are needed"
+    )
     seen = f", as in {measured.run} ({measured.images:,} images)" if measured.run else ""
     console.print(f"one worker does {measured.rate:,.2f} images/s{seen}", soft_wrap=True)
-    workers = "1 worker is" if sized.workers == 1 else f"{sized.workers:,} workers are"
-    console.print(f"{workers} needed, with {spare} % to spare: done at {sized.done:%H:%M} if nothing goes wrong")
+    workers = "1 worker is" if estimate.workers == 1 else f"{estimate.workers:,} workers are"
+    console.print(f"{workers} needed, with {spare} % to spare: done at {estimate.done:%H:%M} if nothing goes wrong")
 
 
 def _time(option: str, words: str) -> time:
@@ -66,15 +68,15 @@ def _time(option: str, words: str) -> time:
         raise UsageError(f"{option} {words!r}: expected a time of day in UTC as HH:MM") from None
 
 
-def _describe(sized: Sizing) -> dict[str, object]:
+def _describe(estimate: CapacityEstimate) -> dict[str, object]:
     return {
-        "images": sized.images,
-        "from": f"{sized.begin:%H:%M}",
-        "by": f"{sized.by:%H:%M}",
-        "images_per_s_needed": sized.needed,
-        "images_per_s_of_a_worker": sized.measured.rate,
-        "measured_in": sized.measured.run,
-        "spare": sized.spare,
-        "workers": sized.workers,
-        "done_at": f"{sized.done:%H:%M}",
+        "images": estimate.images,
+        "from": f"{estimate.begin:%H:%M}",
+        "by": f"{estimate.by:%H:%M}",
+        "images_per_s_needed": estimate.needed,
+        "images_per_s_of_a_worker": estimate.measured.rate,
+        "measured_in": estimate.measured.run,
+        "spare": estimate.spare,
+        "workers": estimate.workers,
+        "done_at": f"{estimate.done:%H:%M}",
     }
