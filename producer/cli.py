@@ -6,38 +6,38 @@ from typing import Annotated
 
 import typer
 
-from producer.lazy_commands import Listed, lazy_group
+from producer.error_reporting import ErrorReportingGroup
+from producer.lazy_commands import LazyCommand, LazyGroup
 from worker import __version__
 from worker.core.terminal.output import print_error
 
 COMMANDS = (
-    Listed("enqueue", "producer.commands.enqueue", "Add the photographs of a source to a run.", "Runs"),
-    Listed("status", "producer.commands.status", "Show where runs stand.", "Runs"),
-    Listed("export", "producer.commands.export", "Write one row per photograph to a file.", "Runs"),
-    Listed("report", "worker.commands.report", "Write a run as a page for the browser.", "Runs"),
-    Listed("evaluate", "worker.commands.evaluate", "Hold a run against reference grades.", "Runs"),
-    Listed("compare", "worker.commands.compare", "Hold two runs against each other.", "Runs"),
-    Listed("drift", "worker.commands.drift", "Has what comes in changed?", "Runs"),
-    Listed("resend", "producer.commands.resend", "Send photographs of a run again.", "Runs"),
-    Listed("cancel", "producer.commands.cancel", "Stop a run.", "Runs"),
-    Listed("nightly", "producer.commands.nightly", "Enqueue what is new since the earlier nights.", "Nights"),
-    Listed("close-nights", "worker.commands.close_nights", "Close nights: drift, report, alarms.", "Nights"),
-    Listed("retention", "producer.commands.retention", "Delete overlays and outcomes that are too old.", "Nights"),
-    Listed("capacity", "producer.commands.capacity", "Say how many workers a night needs.", "Nights"),
-    Listed("hold", "producer.commands.hold", "Keep a run from retention.", "Nights"),
-    Listed("reconcile", "worker.commands.reconcile", "Send again what was lost, without a worker.", "Nights"),
-    Listed("audit", "producer.commands.audit", "Show who did what, and when.", "Runs"),
-    Listed("exporter", "producer.commands.exporter", "Serve metrics for Prometheus.", "Worker"),
-    Listed("serve", "worker.console.commands.serve", "Serve the review console.", "Console"),
-    Listed("user", "worker.console.commands.user", "Say who may use the review console.", "Console"),
-    Listed("worker", "worker.commands.worker", "Grade what the queues hold.", "Worker"),
-    Listed("model", "worker.commands.model", "Bring, combine, calibrate and judge models.", "Worker"),
-    Listed("panel", "worker.commands.panel", "Draw photographs beside their overlays.", "Worker"),
-    Listed("demo", "producer.commands.demo", "Grade the sample photographs on this machine alone.", "Set-up"),
-    Listed(
+    LazyCommand("enqueue", "producer.commands.enqueue", "Add the photographs of a source to a run.", "Runs"),
+    LazyCommand("status", "producer.commands.status", "Show where runs stand.", "Runs"),
+    LazyCommand("export", "producer.commands.export", "Write one row per photograph to a file.", "Runs"),
+    LazyCommand("report", "worker.commands.report", "Write a run as a page for the browser.", "Runs"),
+    LazyCommand("evaluate", "worker.commands.evaluate", "Hold a run against reference grades.", "Runs"),
+    LazyCommand("compare", "worker.commands.compare", "Hold two runs against each other.", "Runs"),
+    LazyCommand("drift", "worker.commands.drift", "Has what comes in changed?", "Runs"),
+    LazyCommand("resend", "producer.commands.resend", "Send photographs of a run again.", "Runs"),
+    LazyCommand("cancel", "producer.commands.cancel", "Stop a run.", "Runs"),
+    LazyCommand("nightly", "producer.commands.nightly", "Enqueue what is new since the earlier nights.", "Nights"),
+    LazyCommand("close-nights", "worker.commands.close_nights", "Close nights: drift, report, alarms.", "Nights"),
+    LazyCommand("retention", "producer.commands.retention", "Delete overlays and outcomes that are too old.", "Nights"),
+    LazyCommand("capacity", "producer.commands.capacity", "Say how many workers a night needs.", "Nights"),
+    LazyCommand("hold", "producer.commands.hold", "Keep a run from retention.", "Nights"),
+    LazyCommand("reconcile", "worker.commands.reconcile", "Send again what was lost, without a worker.", "Nights"),
+    LazyCommand("audit", "producer.commands.audit", "Show who did what, and when.", "Runs"),
+    LazyCommand("exporter", "producer.commands.exporter", "Serve metrics for Prometheus.", "Worker"),
+    LazyCommand("console", "producer.commands.console", "Serve the review console and manage its users.", "Console"),
+    LazyCommand("worker", "worker.commands.worker", "Grade what the queues hold.", "Worker"),
+    LazyCommand("model", "worker.commands.model", "Bring, combine, calibrate and judge models.", "Worker"),
+    LazyCommand("panel", "worker.commands.panel", "Draw photographs beside their overlays.", "Worker"),
+    LazyCommand("demo", "producer.commands.demo", "Grade the sample photographs on this machine alone.", "Set-up"),
+    LazyCommand(
         "doctor", "producer.commands.doctor", "Check settings, services and model, and say how to mend them.", "Set-up"
     ),
-    Listed("db", "producer.commands.db", "Bring the database to this version's level.", "Set-up"),
+    LazyCommand("db", "producer.commands.db", "Bring the database to this version's level.", "Set-up"),
 )
 
 VERSIONS = (
@@ -49,8 +49,15 @@ VERSIONS = (
 KEEP_TENSORFLOWS_WORDS = ("worker", "demo")
 """Elsewhere what TensorFlow tells of itself would break the lines of people; here it stands in a log."""
 
+
+class FundusGroup(ErrorReportingGroup, LazyGroup):
+    """All commands."""
+
+    lazy_commands = COMMANDS
+
+
 app = typer.Typer(
-    cls=lazy_group(COMMANDS),
+    cls=FundusGroup,
     help="Grade retinal photographs for diabetic retinopathy, in bulk and every night. Not a medical device.",
     epilog="Settings are FUNDUS_ variables of the environment. To start: fundus demo",
     rich_markup_mode="rich",

@@ -52,7 +52,7 @@ GRANT SELECT, INSERT, UPDATE ON locks, reports TO fundus_worker;
 GRANT SELECT ON runs, images, gradings, models, nights, reports, audit TO fundus_reader;
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_reader;
 
--- serve. It adds decisions and changes none; whom it lets in, only the owner decides (`fundus user`).
+-- serve. It adds decisions and changes none; whom it lets in, only the owner decides (`fundus console user`).
 GRANT SELECT ON runs, images, gradings, models, decisions TO fundus_console;
 GRANT SELECT (name, role, password_hash, disabled_at) ON users TO fundus_console;
 GRANT SELECT, INSERT, UPDATE (seen_at), DELETE ON sessions TO fundus_console;

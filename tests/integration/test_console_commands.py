@@ -1,4 +1,4 @@
-"""`fundus user` and `fundus serve` as real processes."""
+"""`fundus console user` and `fundus console serve` as real processes."""
 
 import os
 import signal
@@ -24,13 +24,18 @@ def env(sqlite_url: str, tmp_path: Path) -> dict[str, str]:
 def told(env: dict[str, str], *arguments: str, password: str = "") -> tuple[int, str]:
     """Exit status and all that was said."""
     done = subprocess.run(
-        [FUNDUS, "user", *arguments], env=_whole(env), input=password, capture_output=True, text=True, check=False
+        [FUNDUS, "console", "user", *arguments],
+        env=_whole(env),
+        input=password,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
 
 def test_users_come_and_go_by_command(env: dict[str, str]) -> None:
-    assert told(env, "list") == (0, "No users yet. Begin with: fundus user add NAME --role grader\n")
+    assert told(env, "list") == (0, "No users yet. Begin with: fundus console user add NAME --role grader\n")
     assert told(env, "add", "anna", "--role", "grader", password=f"{PASSWORD}\n") == (0, "anna may sign in as grader\n")
     status, said = told(env, "add", "anna", password=f"{PASSWORD}\n")
     assert (status, said) == (2, "error[user_invalid]: there is a user anna already\n")
@@ -57,7 +62,7 @@ def test_console_serves_and_ends_when_told(env: dict[str, str]) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [FUNDUS, "serve", "--port", str(port)], env=_whole(env), stderr=subprocess.PIPE, text=True
+        [FUNDUS, "console", "serve", "--port", str(port)], env=_whole(env), stderr=subprocess.PIPE, text=True
     )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -86,7 +91,7 @@ def test_console_serves_and_ends_when_told(env: dict[str, str]) -> None:
 def test_unsafe_start_is_refused(
     arguments: list[str], variables: dict[str, str], complaint: str, env: dict[str, str]
 ) -> None:
-    done = fundus("serve", *arguments, env=env | variables, check=False)
+    done = fundus("console", "serve", *arguments, env=env | variables, check=False)
     assert done.returncode == 2
     assert complaint in done.stderr
 

@@ -38,9 +38,8 @@ WITHIN_S = 120
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("fundus ")])
 def test_every_option_of_the_tutorial_exists(command: str) -> None:
     words = shlex.split(command)[1:]
-    name = [word for word in words[:2] if re.fullmatch("[a-z-]+", word)]
-    if name[:1] != ["user"]:
-        name = name[:1]
+    depth = 3 if words[0] == "console" else 1
+    name = [word for word in words[:depth] if re.fullmatch("[a-z][a-z-]*", word)]
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*name, "--help"]).stdout
     assert f"fundus {' '.join(name)}" in shown
     assert [word for word in words if word.startswith("--") and word not in shown] == []
@@ -59,7 +58,7 @@ def test_every_command_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None
                 terminals.enter_context(reader.broker(command))
             elif command == "fundus worker":
                 terminals.enter_context(reader.worker(command, tmp_path / "worker.log"))
-            elif command.startswith("fundus serve"):
+            elif command.startswith("fundus console serve"):
                 reader.serve(command)
             else:
                 reader.run(command)

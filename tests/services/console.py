@@ -1,4 +1,4 @@
-"""The console on a port of its own, in this process, as `fundus serve` runs it."""
+"""The console on a port of its own, in this process, as `fundus console serve` runs it."""
 
 import threading
 import time

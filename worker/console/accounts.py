@@ -74,7 +74,7 @@ def list_users(engine: Engine) -> list[User]:
 def _change(engine: Engine, name: str, change: str, **values: Any) -> None:
     with write_transaction(engine) as connection:
         if not connection.execute(update(users).where(users.c.name == name).values(values)).rowcount:
-            raise UsageError(f"no user {name!r}; `fundus user list` shows them", code=CODE)
+            raise UsageError(f"no user {name!r}; `fundus console user list` shows them", code=CODE)
         _end_sessions(connection, name)
         record_action(connection, Action.CHANGE_USER, user=name, change=change)
 

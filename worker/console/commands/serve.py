@@ -1,4 +1,4 @@
-"""`fundus serve`: the review console."""
+"""`fundus console serve`: the review console."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,13 +33,13 @@ def serve(
         str | None, typer.Option(help="Address of the proxy in front, whose word on who asks is taken.")
     ] = None,
 ) -> None:
-    """Serve the review console until told to stop. Everybody has to sign in: `fundus user add`.
+    """Serve the review console until told to stop. Everybody has to sign in: `fundus console user add`.
 
     On another address than this machine's own, FUNDUS_CONSOLE_URL has to name the https address that people use.
 
     Examples:
-    $ fundus serve
-    $ FUNDUS_CONSOLE_URL=https://grading.example.org fundus serve --host 0.0.0.0 --proxy 10.0.0.2
+    $ fundus console serve
+    $ FUNDUS_CONSOLE_URL=https://grading.example.org fundus console serve --host 0.0.0.0 --proxy 10.0.0.2
     """
     settings = read_settings()
     if (certificate is None) != (key is None):

@@ -1,4 +1,4 @@
-"""`fundus user`: who may use the review console."""
+"""`fundus console user`: who may use the review console."""
 
 import sys
 from dataclasses import asdict
@@ -25,8 +25,8 @@ def add(name: Name, *, role: RoleOption = Role.VIEWER) -> None:
     """Let somebody in. The password is asked for, or read from standard input; never give it as an argument.
 
     Examples:
-    $ fundus user add anna --role grader
-    $ pass show fundus/anna | fundus user add anna --role grader
+    $ fundus console user add anna --role grader
+    $ pass show fundus/anna | fundus console user add anna --role grader
     """
     accounts.add_user(open_ledger(read_settings()), name, role, _password())
     answers().print(f"{name} may sign in as {role}", markup=False)
@@ -37,7 +37,7 @@ def password(name: Name) -> None:
     """Give a user another password; whoever is signed in by that name is signed out.
 
     Examples:
-    $ fundus user password anna
+    $ fundus console user password anna
     """
     accounts.set_password(open_ledger(read_settings()), name, _password())
     answers().print(f"{name} has a new password", markup=False)
@@ -48,7 +48,7 @@ def change_role(name: Name, role: Annotated[Role, typer.Argument(help="The new r
     """Give a user another role.
 
     Examples:
-    $ fundus user role anna operator
+    $ fundus console user role anna operator
     """
     accounts.set_role(open_ledger(read_settings()), name, role)
     answers().print(f"{name} is {role} now", markup=False)
@@ -59,7 +59,7 @@ def disable(name: Name) -> None:
     """Let a user in no more, from this moment. What the user decided stays.
 
     Examples:
-    $ fundus user disable anna
+    $ fundus console user disable anna
     """
     accounts.disable_user(open_ledger(read_settings()), name)
     answers().print(f"{name} is disabled", markup=False)
@@ -70,7 +70,7 @@ def enable(name: Name) -> None:
     """Let a disabled user in again.
 
     Examples:
-    $ fundus user enable anna
+    $ fundus console user enable anna
     """
     accounts.enable_user(open_ledger(read_settings()), name)
     answers().print(f"{name} is enabled", markup=False)
@@ -81,7 +81,7 @@ def list_users(*, json: Annotated[bool, typer.Option("--json", help="Print one J
     """Show the users and their roles.
 
     Examples:
-    $ fundus user list
+    $ fundus console user list
     """
     found = accounts.list_users(open_ledger(read_settings()))
     if json:
@@ -92,7 +92,7 @@ def list_users(*, json: Annotated[bool, typer.Option("--json", help="Print one J
         table.add_column(column)
     for user in found:
         table.add_row(user.name, user.role, f"{user.created_at:%Y-%m-%d}", "disabled" if user.disabled_at else "")
-    answers().print(table if found else "No users yet. Begin with: fundus user add NAME --role grader")
+    answers().print(table if found else "No users yet. Begin with: fundus console user add NAME --role grader")
 
 
 def _password() -> str:

@@ -72,5 +72,5 @@ def test_every_change_ends_the_sessions_and_is_audited(engine: Engine) -> None:
 
 
 def test_unknown_user_is_named(engine: Engine) -> None:
-    with pytest.raises(UsageError, match="no user 'ben'; `fundus user list` shows them"):
+    with pytest.raises(UsageError, match="no user 'ben'; `fundus console user list` shows them"):
         disable_user(engine, "ben")
