@@ -46,8 +46,8 @@ def card(
     # TensorFlow, scikit-learn, SciPy and Matplotlib are loaded by this command alone.
     from worker.evaluation.plots import draw_plots
     from worker.model.engines.factory import make_engine
-    from worker.model_card.held_out_grading import judge_manifest
-    from worker.model_card.page import write_card
+    from worker.model_card.held_out_grading import evaluate_held_out
+    from worker.model_card.page import render_card
     from worker.training.lineage import trace_lineage
 
     settings, messages = read_settings(), Console(stderr=True, highlight=False)
@@ -65,7 +65,7 @@ def card(
     with progress_bar(messages) as progress:
         task = progress.add_task("grading", total=None)
         judged = [
-            judge_manifest(
+            evaluate_held_out(
                 name,
                 path,
                 engine,
@@ -88,7 +88,7 @@ def card(
         options = {"--validation": validation, "--external": external, "--lesions": lesions}
         words = [word for option, path in options.items() if path is not None for word in (option, str(path))]
         command = shlex.join(["fundus", "model", "card", bundle, *words])
-        text = write_card(loaded, judged, pointing, plots, command)
+        text = render_card(loaded, judged, pointing, plots, command)
         write_atomically(out / "MODEL_CARD.md", text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
@@ -96,8 +96,8 @@ def card(
 
 
 def _point(engine: "Engine", folder: Path, remark: "Callable[[str], None]") -> "PointingGame":
-    from worker.evaluation.saliency.pointing_game import play
-    from worker.evaluation.saliency.pointing_view import count
+    from worker.evaluation.saliency.pointing_game import play_pointing_game
+    from worker.evaluation.saliency.pointing_view import summarise_game
 
-    pointed = play(engine, folder, remark=remark, step=lambda: None)
-    return count(pointed, model=engine.bundle.name, model_id=engine.bundle.model_id, resamples=1000, seed=0)
+    pointed = play_pointing_game(engine, folder, remark=remark, step=lambda: None)
+    return summarise_game(pointed, model=engine.bundle.name, model_id=engine.bundle.model_id, resamples=1000, seed=0)

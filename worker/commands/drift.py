@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from worker.core.settings import read_settings
-from worker.evaluation.drift.psi import Verdict, measure_drift
+from worker.evaluation.drift.psi import DriftLevel, measure_drift
 from worker.evaluation.drift.view import draw_drift
 from worker.evaluation.labelled import find_graded_run
 from worker.ledger.database import connect
@@ -36,5 +36,5 @@ def drift(
         typer.echo(found.model_dump_json())
     else:
         Console(highlight=False).print(draw_drift(found))
-    if check and found.verdict is Verdict.DRIFT:
+    if check and found.verdict is DriftLevel.DRIFT:
         raise typer.Exit(1)

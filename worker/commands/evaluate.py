@@ -11,7 +11,7 @@ from worker.core.settings import read_settings
 from worker.core.terminal.progress_bar import progress_bar
 from worker.evaluation.bootstrap import RESAMPLES, SEED
 from worker.evaluation.document import evaluate as evaluate_run
-from worker.evaluation.document import group_columns
+from worker.evaluation.document import read_subgroup_columns
 from worker.evaluation.gallery import draw_galleries
 from worker.evaluation.labelled import find_graded_run, read_labelled
 from worker.evaluation.plots import draw_plots
@@ -47,7 +47,7 @@ def evaluate(
     require_current(engine)
     found = find_graded_run(engine, run)
     images = read_labelled(engine, found)
-    columns = group_columns(images, groups)
+    columns = read_subgroup_columns(images, groups)
     messages = Console(stderr=True, highlight=False)
     with progress_bar(messages, unit="resamples") as progress:
         task = progress.add_task("resampling", total=None)

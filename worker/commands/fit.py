@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from worker.commands.explained import Explained, parse_explained
+from worker.commands.explain_option import Explained, parse_explained
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.terminal.progress_bar import progress_bar

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.commands.card import card
-from worker.commands.explained import Explained, parse_explained
+from worker.commands.explain_option import Explained, parse_explained
 from worker.commands.fit import fit
 from worker.commands.model_audit import audit
 from worker.commands.model_calibrate import calibrate

@@ -45,11 +45,11 @@ def audit(
         fundus model audit ./mine --lesions idrid_lesions --quick --json
     """
     # SciPy and Matplotlib are loaded only by the command that needs them.
-    from worker.evaluation.saliency.audit import audit as put_to_trial
-    from worker.evaluation.saliency.audit_document import write_document
-    from worker.evaluation.saliency.audit_page import write_page
+    from worker.evaluation.saliency.audit import audit_saliency
+    from worker.evaluation.saliency.audit_document import summarise_audit
+    from worker.evaluation.saliency.audit_page import render_audit
     from worker.evaluation.saliency.audit_plots import draw_audit
-    from worker.evaluation.saliency.audit_view import draw_findings
+    from worker.evaluation.saliency.audit_view import draw_audit_table
 
     settings = read_settings()
     model = load_model(bundle or settings.model)
@@ -62,8 +62,8 @@ def audit(
                 tasks[trial] = progress.add_task(trial, total=None)
             progress.advance(tasks[trial])
 
-        findings = put_to_trial(settings.engine, model, lesions, quick=quick, remark=messages.print, step=step)
-    document = write_document(findings, model=model.name, model_id=model.model_id, resamples=resamples, seed=seed)
+        findings = audit_saliency(settings.engine, model, lesions, quick=quick, remark=messages.print, step=step)
+    document = summarise_audit(findings, model=model.name, model_id=model.model_id, resamples=resamples, seed=seed)
     if out is not None:
         words = ["fundus", "model", "audit", bundle or settings.model, "--lesions", str(lesions), "--out", str(out)]
         command = shlex.join([*words, *(["--quick"] if quick else [])])
@@ -71,12 +71,12 @@ def audit(
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / DOCUMENT_FILE, (document.model_dump_json(indent=2) + "\n").encode())
             write_atomically(out / PLOT_FILE, draw_audit(document))
-            write_atomically(out / PAGE_FILE, write_page(document, PLOT_FILE, command).encode())
+            write_atomically(out / PAGE_FILE, render_audit(document, PLOT_FILE, command).encode())
         except OSError as error:
             raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     if as_json:
         typer.echo(document.model_dump_json())
     else:
-        Console(highlight=False).print(draw_findings(document))
+        Console(highlight=False).print(draw_audit_table(document))
         if out is not None:
             typer.echo(out / PAGE_FILE)

@@ -71,7 +71,7 @@ def calibrate(
     from worker.evaluation.calibration import calibrate as calibrate_run
     from worker.evaluation.calibration import draw_calibration
     from worker.evaluation.labelled import find_graded_run, read_labelled
-    from worker.evaluation.operating_point import Wanted
+    from worker.evaluation.operating_point import Target
 
     settings = read_settings()
     engine = connect(settings)
@@ -84,7 +84,7 @@ def calibrate(
         raise UsageError(f"run {run} was graded by {graded}, not {manifest.name} ({manifest.model_id}): give --model")
     if out.exists():
         raise UsageError(f"{out} exists; name a new folder")
-    wanted = Wanted(figure, value, tuple(_GRADES[one] for one in dict.fromkeys(cut)))
+    wanted = Target(figure, value, tuple(_GRADES[one] for one in dict.fromkeys(cut)))
     messages = Console(stderr=True)
     with progress_bar(messages, unit="resamples") as progress:
         task = progress.add_task("resampling", total=3 * resamples)

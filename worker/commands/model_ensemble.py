@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from worker.commands.explained import Explained, parse_explained
+from worker.commands.explain_option import Explained, parse_explained
 from worker.core.errors import UsageError
 from worker.model.bundle.bundle import WEIGHTS_FILE, Bundle, describe_validation_error, find_bundle
 from worker.model.bundle.ensemble import EnsembleManifest, Member, View, load_model

@@ -22,22 +22,22 @@ CALIBRATION_BINS = 10
 Weights = NDArray[np.float64]
 
 
-def measure(images: Labelled, weights: Weights) -> dict[str, float]:
+def compute_metrics(images: Labelled, weights: Weights) -> dict[str, float]:
     """All figures by name. images: judged ones, N; weights: (N,), how often each counts."""
     graded = images.grades != NOT_GRADED
     figures = {"gradable_fraction": _share(weights[graded], weights)}
-    figures |= _of_grades(images.select(graded), weights[graded])
+    figures |= _grade_metrics(images.select(graded), weights[graded])
     for name, cut in CUTS.items():
-        figures |= {f"{name}_{key}": value for key, value in _of_cut(images, graded, weights, cut).items()}
+        figures |= {f"{name}_{key}": value for key, value in _cut_metrics(images, graded, weights, cut).items()}
     return figures
 
 
 def count_confusion(images: Labelled, weights: Weights | None = None) -> NDArray[np.float64]:
     """(5, 5): reference grade by grade, of graded images."""
-    return cross_grades(images.reference, images.grades, weights)
+    return confusion_matrix(images.reference, images.grades, weights)
 
 
-def cross_grades(
+def confusion_matrix(
     reference: NDArray[np.int64], grades: NDArray[np.int64], weights: Weights | None = None
 ) -> NDArray[np.float64]:
     """The same of bare grades, each (N,)."""
@@ -46,7 +46,7 @@ def cross_grades(
     return counts.reshape(size, size).astype(np.float64)
 
 
-def weigh_kappa(matrix: NDArray[np.float64]) -> float:
+def quadratic_weighted_kappa(matrix: NDArray[np.float64]) -> float:
     """Cohen's kappa with quadratic weights (Cohen 1968); scikit-learn's takes a hundred times as long."""
     apart = np.subtract.outer(list(Grade), list(Grade)).astype(float) ** 2
     by_chance = np.outer(matrix.sum(axis=1), matrix.sum(axis=0)) / max(matrix.sum(), 1)
@@ -54,7 +54,7 @@ def weigh_kappa(matrix: NDArray[np.float64]) -> float:
     return 1 - float((apart * matrix).sum()) / expected if expected else float("nan")
 
 
-def bin_calibration(truth: NDArray[np.bool_], chance: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+def reliability_bins(truth: NDArray[np.bool_], chance: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
     """(bins, 3): mean predicted chance, observed fraction and weight of each bin of equal width; NaN where empty."""
     bins = np.minimum((chance * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     total = np.bincount(bins, weights, CALIBRATION_BINS)
@@ -64,7 +64,7 @@ def bin_calibration(truth: NDArray[np.bool_], chance: NDArray[np.float64], weigh
     return np.column_stack([predicted, observed, total])
 
 
-def trace_roc(truth: NDArray[np.bool_], chance: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+def roc_points(truth: NDArray[np.bool_], chance: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
     """(points, 2): 1 - specificity and sensitivity, both rising from 0 to 1; no point where no image counts."""
     counts = weights > 0
     if not counts.any():
@@ -75,12 +75,12 @@ def trace_roc(truth: NDArray[np.bool_], chance: NDArray[np.float64], weights: We
     return np.column_stack([away, found])
 
 
-def _of_grades(graded: Labelled, weights: Weights) -> dict[str, float]:
+def _grade_metrics(graded: Labelled, weights: Weights) -> dict[str, float]:
     matrix = count_confusion(graded, weights)
     right = np.diag(matrix)
     figures = {
         "accuracy": _share(right, matrix),
-        "quadratic_weighted_kappa": weigh_kappa(matrix),
+        "quadratic_weighted_kappa": quadratic_weighted_kappa(matrix),
     }
     for grade in Grade:
         figures[f"recall_grade_{grade:d}"] = _share(right[grade], matrix[grade])
@@ -88,11 +88,11 @@ def _of_grades(graded: Labelled, weights: Weights) -> dict[str, float]:
     return figures
 
 
-def _of_cut(images: Labelled, graded: NDArray[np.bool_], weights: Weights, cut: Grade) -> dict[str, float]:
+def _cut_metrics(images: Labelled, graded: NDArray[np.bool_], weights: Weights, cut: Grade) -> dict[str, float]:
     truth, called = images.reference >= cut, images.grades >= cut
     chance = images.probabilities[:, cut]
-    curve = trace_roc(truth[graded], chance[graded], weights[graded])
-    bins = bin_calibration(truth[graded], chance[graded], weights[graded])
+    curve = roc_points(truth[graded], chance[graded], weights[graded])
+    bins = reliability_bins(truth[graded], chance[graded], weights[graded])
     sick, well = weights * (truth & graded), weights * (~truth & graded)
     # A programme photographs an ungradable eye again or sends it to a human: it is not passed as healthy.
     passed = graded & ~called

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.evaluation.agreement import Weights, measure
+from worker.evaluation.agreement import Weights, compute_metrics
 from worker.evaluation.labelled import Labelled
 
 RESAMPLES = 1000
@@ -18,7 +18,7 @@ SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Estimate:
     """A value with the ends of its interval; None where the images cannot tell."""
 
     value: float | None
@@ -26,32 +26,32 @@ class Figure:
     high: float | None
 
 
-def estimate(
+def bootstrap_metrics(
     images: Labelled,
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
     step: Callable[[], object] = lambda: None,
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """Every figure of `measure` with its interval. images: judged ones. `step` is called after each resample."""
-    values = measure(images, np.ones(len(images.ids)))
+    values = compute_metrics(images, np.ones(len(images.ids)))
     draws: dict[str, list[float]] = {name: [] for name in values}
-    for weights in _draw(images, resamples, seed):
-        for name, value in measure(images, weights).items():
+    for weights in _resample_weights(images, resamples, seed):
+        for name, value in compute_metrics(images, weights).items():
             draws[name].append(value)
         step()
-    return {name: _figure(value, draws[name]) for name, value in values.items()}
+    return {name: _percentile_interval(value, draws[name]) for name, value in values.items()}
 
 
-def estimate_mean(values: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = SEED) -> Figure:
+def bootstrap_mean(values: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
     """The mean of one value per image, (N,), with its interval; None of both where N is 0."""
     if not len(values):
-        return Figure(None, None, None)
+        return Estimate(None, None, None)
     drawn = np.random.default_rng(seed).choice(values, (resamples, len(values))).mean(axis=1)
-    return _figure(float(values.mean()), drawn.tolist())
+    return _percentile_interval(float(values.mean()), drawn.tolist())
 
 
-def _draw(images: Labelled, resamples: int, seed: int) -> Iterator[Weights]:
+def _resample_weights(images: Labelled, resamples: int, seed: int) -> Iterator[Weights]:
     clusters = images.clusters
     count = int(clusters.max()) + 1 if len(clusters) else 0
     random = np.random.default_rng(seed)
@@ -59,11 +59,11 @@ def _draw(images: Labelled, resamples: int, seed: int) -> Iterator[Weights]:
         yield np.bincount(random.integers(0, count, count), minlength=count)[clusters].astype(float)
 
 
-def _figure(value: float, drawn: list[float]) -> Figure:
+def _percentile_interval(value: float, drawn: list[float]) -> Estimate:
     if np.isnan(value):
-        return Figure(None, None, None)
+        return Estimate(None, None, None)
     told = np.array(drawn)[~np.isnan(drawn)]
     if not told.size:
-        return Figure(value, None, None)
+        return Estimate(value, None, None)
     low, high = np.quantile(told, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Figure(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))

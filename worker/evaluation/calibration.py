@@ -10,17 +10,17 @@ from rich.text import Text
 
 from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
-from worker.evaluation.bootstrap import Figure, estimate
-from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
+from worker.evaluation.bootstrap import Estimate, bootstrap_metrics
+from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
 from worker.evaluation.operating_point import (
     FOLDS,
-    Wanted,
+    Target,
     apply_operating_point,
     choose_operating_point,
     cross_entropy,
     cross_fit,
 )
-from worker.evaluation.view import say, tell
+from worker.evaluation.view import format_estimate, format_name
 from worker.model.ordinal import Thresholds
 
 SHOWN = (
@@ -48,18 +48,18 @@ class Calibration(BaseModel):
     temperature: float
     thresholds: Thresholds
     cross_entropy: dict[str, float]
-    before: dict[str, Figure]
-    after: dict[str, Figure]
-    held_out: dict[str, Figure]
+    before: dict[str, Estimate]
+    after: dict[str, Estimate]
+    held_out: dict[str, Estimate]
     resamples: int
     seed: int
 
 
 def calibrate(
-    run: Run,
+    run: GradedRun,
     images: Labelled,
     thresholds: Thresholds,
-    wanted: Wanted,
+    wanted: Target,
     *,
     resamples: int,
     seed: int,
@@ -73,12 +73,14 @@ def calibrate(
         "after": apply_operating_point(graded, point),
         "held_out": cross_fit(graded, thresholds, wanted),
     }
-    figures = {name: estimate(state, resamples=resamples, seed=seed, step=step) for name, state in states.items()}
+    figures = {
+        name: bootstrap_metrics(state, resamples=resamples, seed=seed, step=step) for name, state in states.items()
+    }
     return Calibration(
         run=run.name,
         graded_by=run.model_id,
         images=len(graded.ids),
-        wanted=describe(wanted),
+        wanted=describe_target(wanted),
         temperature=point.temperature,
         thresholds=point.thresholds,
         cross_entropy={name: cross_entropy(state.probabilities, state.reference) for name, state in states.items()},
@@ -88,7 +90,7 @@ def calibrate(
     )
 
 
-def describe(wanted: Wanted) -> str:
+def describe_target(wanted: Target) -> str:
     """`sensitivity 0.9 for grade 2 or worse`."""
     cuts = " and ".join(f"grade {cut:d} or worse" for cut in sorted(wanted.cuts))
     return f"{wanted.figure} {wanted.value:g} for {cuts}"
@@ -98,7 +100,9 @@ def draw_calibration(found: Calibration) -> RenderableType:
     """The point, and the figures before and after."""
     table = Table("", "before", "after", f"held out ({FOLDS} folds)")
     for name in SHOWN:
-        table.add_row(say(name), *(tell(state[name]) for state in (found.before, found.after, found.held_out)))
+        table.add_row(
+            format_name(name), *(format_estimate(state[name]) for state in (found.before, found.after, found.held_out))
+        )
     entropies = (found.cross_entropy[name] for name in ("before", "after", "held_out"))
     table.add_row("cross-entropy", *(f"{value:.4f}" for value in entropies))
     thresholds = ", ".join(f"{found.thresholds[grade]:.3f}" for grade in Grade)

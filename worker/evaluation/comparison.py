@@ -10,11 +10,11 @@ from sqlalchemy import Engine, select
 
 from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Status
-from worker.evaluation.labelled import Run
+from worker.evaluation.labelled import GradedRun
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, images
 
-FINAL = (Status.GRADED, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
+SETTLED = (Status.GRADED, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
 
 
 class Change(BaseModel):
@@ -56,13 +56,13 @@ class Comparison(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _Outcome:
     status: str
     grade: int | None
     reference: int | None
 
 
-def compare(engine: Engine, first: Run, second: Run) -> Comparison:
+def compare(engine: Engine, first: GradedRun, second: GradedRun) -> Comparison:
     """Raises RunError when no image has been settled by both."""
     one, other = _read(engine, first), _read(engine, second)
     common = sorted(one.keys() & other.keys())
@@ -107,17 +107,17 @@ def compare(engine: Engine, first: Run, second: Run) -> Comparison:
     )
 
 
-def _read(engine: Engine, run: Run) -> dict[str, _Row]:
+def _read(engine: Engine, run: GradedRun) -> dict[str, _Outcome]:
     query = (
         select(gradings.c.image_id, gradings.c.status, gradings.c.grade, images.c.reference_grade)
         .join(images, images.c.image_id == gradings.c.image_id)
-        .where(gradings.c.run_id == run.run_id, gradings.c.status.in_(FINAL))
+        .where(gradings.c.run_id == run.run_id, gradings.c.status.in_(SETTLED))
     )
     with read_transaction(engine) as connection:
-        return {image_id: _Row(*rest) for image_id, *rest in connection.execute(query)}
+        return {image_id: _Outcome(*rest) for image_id, *rest in connection.execute(query)}
 
 
-def _is_labelled(one: _Row, other: _Row) -> bool:
+def _is_labelled(one: _Outcome, other: _Outcome) -> bool:
     return one.reference is not None and one.grade is not None and other.grade is not None
 
 

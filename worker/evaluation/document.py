@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.core.errors import UsageError
 from worker.evaluation.agreement import count_confusion
-from worker.evaluation.auc_loss import Costly, find_costliest
-from worker.evaluation.bootstrap import Figure, estimate
-from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
+from worker.evaluation.auc_loss import CostlyImage, find_costliest
+from worker.evaluation.bootstrap import Estimate, bootstrap_metrics
+from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
 
-GROUP_FIGURES = (
+SUBGROUP_METRICS = (
     "gradable_fraction",
     "quadratic_weighted_kappa",
     "referable_auc",
@@ -25,7 +25,7 @@ GROUP_FIGURES = (
 """Of a subgroup; the others would need more images than subgroups have."""
 
 
-class Group(BaseModel):
+class Subgroup(BaseModel):
     """The images with one value in one column."""
 
     model_config = ConfigDict(frozen=True)
@@ -33,7 +33,7 @@ class Group(BaseModel):
     column: str
     value: str
     images: int
-    figures: dict[str, Figure]
+    figures: dict[str, Estimate]
 
 
 class Evaluation(BaseModel):
@@ -52,10 +52,10 @@ class Evaluation(BaseModel):
     labelled: int
     by_status: dict[str, int]
     patients: int | None
-    figures: dict[str, Figure]
+    figures: dict[str, Estimate]
     confusion: list[list[int]]
-    groups: list[Group]
-    costliest: dict[str, list[Costly]]
+    groups: list[Subgroup]
+    costliest: dict[str, list[CostlyImage]]
     resamples: int
     seed: int
 
@@ -65,18 +65,18 @@ Columns = dict[str, NDArray[np.str_]]
 
 
 def evaluate(
-    run: Run, images: Labelled, columns: Columns, *, resamples: int, seed: int, step: Callable[[], object]
+    run: GradedRun, images: Labelled, columns: Columns, *, resamples: int, seed: int, step: Callable[[], object]
 ) -> Evaluation:
     """All of it. `columns` are for the same images; `step` is called after each resample of each group."""
-    judged = images.judged
+    assessed = images.assessed
     groups = []
     for column, values in columns.items():
-        values_of_judged = values[np.isin(images.ids, judged.ids)]
-        for value in np.unique(values_of_judged):
-            some = judged.select(values_of_judged == value)
-            figures = estimate(some, resamples=resamples, seed=seed, step=step)
-            kept = {name: figures[name] for name in GROUP_FIGURES}
-            groups.append(Group(column=column, value=str(value), images=len(some.ids), figures=kept))
+        values_of_assessed = values[np.isin(images.ids, assessed.ids)]
+        for value in np.unique(values_of_assessed):
+            some = assessed.select(values_of_assessed == value)
+            figures = bootstrap_metrics(some, resamples=resamples, seed=seed, step=step)
+            kept = {name: figures[name] for name in SUBGROUP_METRICS}
+            groups.append(Subgroup(column=column, value=str(value), images=len(some.ids), figures=kept))
     return Evaluation(
         run=run.name,
         state=run.state,
@@ -84,17 +84,17 @@ def evaluate(
         model_id=run.model_id,
         labelled=len(images.ids),
         by_status=dict(Counter(images.statuses.tolist())),
-        patients=len(np.unique(judged.clusters)) if judged.patients.any() else None,
-        figures=estimate(judged, resamples=resamples, seed=seed, step=step),
-        confusion=count_confusion(judged.select(judged.grades != NOT_GRADED)).astype(int).tolist(),
+        patients=len(np.unique(assessed.clusters)) if assessed.patients.any() else None,
+        figures=bootstrap_metrics(assessed, resamples=resamples, seed=seed, step=step),
+        confusion=count_confusion(assessed.select(assessed.grades != NOT_GRADED)).astype(int).tolist(),
         groups=groups,
-        costliest=find_costliest(judged),
+        costliest=find_costliest(assessed),
         resamples=resamples,
         seed=seed,
     )
 
 
-def group_columns(images: Labelled, file: Path | None) -> Columns:
+def read_subgroup_columns(images: Labelled, file: Path | None) -> Columns:
     """The eye, and every other column of a CSV file with a column `image_id`; empty for images that it leaves out.
 
     Raises UsageError for a file that cannot be read or has no such column.

@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib.image
 import numpy as np
-from matplotlib.figure import Figure as Picture
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
@@ -16,9 +16,9 @@ from worker.core.errors import ImageError, ServiceError, Ungradable
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Grade
-from worker.evaluation.auc_loss import Costly
-from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
-from worker.evaluation.view import say
+from worker.evaluation.auc_loss import CostlyImage
+from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
+from worker.evaluation.view import format_name
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.imaging.steps.prepare import prepare_stack_entry
@@ -26,14 +26,14 @@ from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, images
 from worker.model.bundle.ensemble import parse_manifest
 
-PANEL_INCHES = 2.3
+IMAGE_INCHES = 2.3
 DPI = 110
 
 Remark = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Panels:
+class GalleryRow:
     """One row: three pictures (H, W, 3), uint8 or float in [0, 1], and what is said of them."""
 
     image_id: str
@@ -47,9 +47,9 @@ class Panels:
 def draw_galleries(
     engine: Engine,
     settings: Settings,
-    run: Run,
+    run: GradedRun,
     labelled: Labelled,
-    costliest: Mapping[str, Sequence[Costly]],
+    costliest: Mapping[str, Sequence[CostlyImage]],
     out: Path,
     *,
     rows: int,
@@ -75,22 +75,26 @@ def draw_galleries(
     return files
 
 
-def choose(labelled: Labelled, grade: Grade, rows: int) -> Labelled:
+def choose_images(labelled: Labelled, grade: Grade, rows: int) -> Labelled:
     """The images of one reference grade that the model graded, the furthest off first; at most `rows`."""
     mine = labelled.select((labelled.reference == grade) & (labelled.grades != NOT_GRADED))
     return mine.select(np.argsort(-np.abs(mine.grades - mine.reference), kind="stable")[:rows])
 
 
 def _plan(
-    labelled: Labelled, costliest: Mapping[str, Sequence[Costly]], rows: int
+    labelled: Labelled, costliest: Mapping[str, Sequence[CostlyImage]], rows: int
 ) -> Iterator[tuple[str, str, Labelled]]:
     """File, title and images of each gallery."""
     for grade in Grade:
-        yield f"gallery-{grade:d}.png", f"Reference grade {grade:d}", choose(labelled, grade, rows)
+        yield f"gallery-{grade:d}.png", f"Reference grade {grade:d}", choose_images(labelled, grade, rows)
     places = {image_id: place for place, image_id in enumerate(labelled.ids.tolist())}
     for cut, images_of_cut in costliest.items():
         wanted = np.array([places[one.image_id] for one in images_of_cut[:rows]], np.int64)
-        yield f"costliest-{cut.replace('_', '-')}.png", f"What cost the {say(cut)} AUC most", labelled.select(wanted)
+        yield (
+            f"costliest-{cut.replace('_', '-')}.png",
+            f"What cost the {format_name(cut)} AUC most",
+            labelled.select(wanted),
+        )
 
 
 def _fetch(
@@ -98,10 +102,10 @@ def _fetch(
     settings: Settings,
     storage: Storage,
     pool: DecoderPool,
-    run: Run,
+    run: GradedRun,
     wanted: Labelled,
     remark: Remark,
-) -> Iterator[Panels]:
+) -> Iterator[GalleryRow]:
     query = (
         select(gradings.c.image_id, images.c.uri, images.c.sha256, gradings.c.overlay_key)
         .join(images, images.c.image_id == gradings.c.image_id)
@@ -130,15 +134,15 @@ def _fetch(
         except KeyError:
             remark(f"{image_id} is not in the gallery: its overlay is gone")
         else:
-            yield Panels(image_id, reference, grade, prepared.canvas, prepared.enhanced, overlay)
+            yield GalleryRow(image_id, reference, grade, prepared.canvas, prepared.enhanced, overlay)
 
 
 def _format(place: Any) -> str:
     return Path(place.overlay_key).suffix.lstrip(".")
 
 
-def _draw(panels: list[Panels], title: str, file: Path) -> None:
-    picture = Picture(figsize=(3 * PANEL_INCHES, len(panels) * (PANEL_INCHES + 0.3) + 0.4), layout="constrained")
+def _draw(panels: list[GalleryRow], title: str, file: Path) -> None:
+    picture = Figure(figsize=(3 * IMAGE_INCHES, len(panels) * (IMAGE_INCHES + 0.3) + 0.4), layout="constrained")
     axes = picture.subplots(len(panels), 3, squeeze=False)
     for row, panel in zip(axes, panels, strict=True):
         titles = (panel.image_id, f"preprocessed, reference {panel.reference}", f"graded {panel.grade}")

@@ -16,7 +16,7 @@ NOT_GRADED = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class GradedRun:
     """A run that a model has graded; `manifest` is the model's own document."""
 
     run_id: int
@@ -48,7 +48,7 @@ class Labelled:
         return Labelled(*(getattr(self, name)[wanted] for name in self.__slots__))
 
     @property
-    def judged(self) -> "Labelled":
+    def assessed(self) -> "Labelled":
         """Those that the model said something about: graded, or found ungradable."""
         return self.select(np.isin(self.statuses, [str(Status.GRADED), str(Status.UNGRADABLE)]))
 
@@ -60,7 +60,7 @@ class Labelled:
         return np.unique(keys, return_inverse=True)[1]
 
 
-def find_graded_run(engine: Engine, name: str) -> Run:
+def find_graded_run(engine: Engine, name: str) -> GradedRun:
     """Raises RunError when there is no such run, or no worker has begun it."""
     query = (
         select(runs.c.run_id, runs.c.name, runs.c.state, runs.c.model_id, models.c.name, models.c.document)
@@ -73,10 +73,10 @@ def find_graded_run(engine: Engine, name: str) -> Run:
         raise RunError(f"no run {name!r}; `fundus status` lists them")
     if row.model_id is None:
         raise RunError(f"run {name} has no graded image yet")
-    return Run(*row)
+    return GradedRun(*row)
 
 
-def read_labelled(engine: Engine, run: Run) -> Labelled:
+def read_labelled(engine: Engine, run: GradedRun) -> Labelled:
     """Raises RunError when no image of the run has a reference grade."""
     query = (
         select(

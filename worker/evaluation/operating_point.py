@@ -32,7 +32,7 @@ _OUTPUTS = np.arange(1, len(Grade))
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Target:
     """A sensitivity or specificity, in (0, 1), for the calls "this grade or worse" of one or more cuts."""
 
     figure: Literal["sensitivity", "specificity"]
@@ -48,7 +48,7 @@ class OperatingPoint:
     thresholds: Thresholds
 
 
-def choose_operating_point(images: Labelled, thresholds: Thresholds, wanted: Wanted) -> OperatingPoint:
+def choose_operating_point(images: Labelled, thresholds: Thresholds, wanted: Target) -> OperatingPoint:
     """Fit the temperature, then set the threshold of each wanted cut; the others call the same images as before.
 
     images: graded ones. thresholds: those in use. Cuts are set from the worst grade down, since an image that is
@@ -95,7 +95,7 @@ def rescale(probabilities: Array, temperature: float) -> Array:
 
 
 def choose_threshold(
-    truth: NDArray[np.bool_], chances: Array, called: NDArray[np.bool_], wanted: Wanted, cut: Grade
+    truth: NDArray[np.bool_], chances: Array, called: NDArray[np.bool_], wanted: Target, cut: Grade
 ) -> float:
     """The threshold of one cut that reaches the wanted figure and costs least of its opposite.
 
@@ -132,7 +132,7 @@ def apply_operating_point(images: Labelled, point: OperatingPoint) -> Labelled:
     return replace(images, probabilities=scaled, grades=np.array(grades, np.int64))
 
 
-def cross_fit(images: Labelled, thresholds: Thresholds, wanted: Wanted) -> Labelled:
+def cross_fit(images: Labelled, thresholds: Thresholds, wanted: Target) -> Labelled:
     """Each fifth of the images at the point that the other four chose; one patient's eyes stay together.
 
     What the point will do to images that had no part in choosing it. Raises UsageError as `choose_operating_point`.

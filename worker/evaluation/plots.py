@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Picture
+from matplotlib.figure import Figure
 
 from worker.core.vocabulary import Grade
-from worker.evaluation.agreement import CUTS, bin_calibration, trace_roc
+from worker.evaluation.agreement import CUTS, reliability_bins, roc_points
 from worker.evaluation.document import Evaluation
 from worker.evaluation.labelled import NOT_GRADED, Labelled
-from worker.evaluation.view import say, tell
+from worker.evaluation.view import format_estimate, format_name
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 """Of the palette of Okabe and Ito (2008), which the colour-blind can tell apart."""
@@ -22,7 +22,7 @@ def draw_plots(evaluation: Evaluation, images: Labelled, out: Path) -> list[Path
     graded = images.select(images.grades != NOT_GRADED)
     drawings = {"confusion.png": _confusion, "roc.png": _roc, "reliability.png": _reliability}
     for name, draw in drawings.items():
-        picture = Picture(figsize=(5.2, 5), layout="constrained")
+        picture = Figure(figsize=(5.2, 5), layout="constrained")
         draw(picture.subplots(), evaluation, graded)
         picture.savefig(out / name, dpi=DPI)
     return [out / name for name in drawings]
@@ -37,7 +37,9 @@ def _confusion(axes: Axes, evaluation: Evaluation, _graded: Labelled) -> None:
         text = f"{count:,}\n{shares[row, column]:.0%}" if count else "0"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     axes.set(xlabel="grade", ylabel="reference grade", xticks=list(Grade), yticks=list(Grade))
-    axes.set_title(f"{evaluation.run}: kappa {tell(evaluation.figures['quadratic_weighted_kappa'])}", fontsize=10)
+    axes.set_title(
+        f"{evaluation.run}: kappa {format_estimate(evaluation.figures['quadratic_weighted_kappa'])}", fontsize=10
+    )
 
 
 def _roc(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
@@ -46,8 +48,8 @@ def _roc(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
         truth = graded.reference >= cut
         if truth.all() or not truth.any():
             continue
-        curve = trace_roc(truth, graded.probabilities[:, cut], np.ones(len(truth)))
-        label = f"{say(name)}: {tell(evaluation.figures[f'{name}_auc'])}"
+        curve = roc_points(truth, graded.probabilities[:, cut], np.ones(len(truth)))
+        label = f"{format_name(name)}: {format_estimate(evaluation.figures[f'{name}_auc'])}"
         axes.plot(*curve.T, color=colour, linestyle=style, linewidth=1.8, label=label)
         specificity, sensitivity = (
             evaluation.figures[f"{name}_{kind}"].value for kind in ("specificity", "sensitivity")
@@ -63,9 +65,9 @@ def _reliability(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
     for (name, cut), colour, style in zip(CUTS.items(), (BLUE, ORANGE), ("-", "--"), strict=True):
         truth = graded.reference >= cut
-        bins = bin_calibration(truth, graded.probabilities[:, cut], np.ones(len(truth)))
+        bins = reliability_bins(truth, graded.probabilities[:, cut], np.ones(len(truth)))
         filled = bins[bins[:, 2] > 0]
-        label = f"{say(name)}: error {tell(evaluation.figures[f'{name}_calibration_error'])}"
+        label = f"{format_name(name)}: error {format_estimate(evaluation.figures[f'{name}_calibration_error'])}"
         axes.plot(filled[:, 0], filled[:, 1], color=colour, linestyle=style, linewidth=1.2, label=label)
         axes.scatter(
             filled[:, 0], filled[:, 1], s=12 + 250 * filled[:, 2] / max(len(truth), 1), color=colour, alpha=0.7

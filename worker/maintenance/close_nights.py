@@ -156,18 +156,18 @@ def _measure_drift(engine: Engine, settings: Settings, night: Night, findings: l
     if night.model_id is None:
         return None
     try:
-        from worker.evaluation.drift.nights import measure_night
-        from worker.evaluation.drift.psi import Verdict
+        from worker.evaluation.drift.nights import measure_night_drift
+        from worker.evaluation.drift.psi import DriftLevel
 
-        drift = measure_night(engine, night.run, night.programme, night.date, settings.drift_baseline)
+        drift = measure_night_drift(engine, night.run, night.programme, night.date, settings.drift_baseline)
     except ModuleNotFoundError as error:
         findings.append(f"the drift was not measured: it needs {error.name}, which the extra `evaluate` installs")
         return None
     except RunError as error:
         findings.append(f"the drift was not measured: {error.detail}")
         return None
-    if drift is not None and drift.verdict is Verdict.DRIFT:
-        moved = ", ".join(f"{f.name} {f.index:.2f}" for f in drift.features if f.verdict is Verdict.DRIFT)
+    if drift is not None and drift.verdict is DriftLevel.DRIFT:
+        moved = ", ".join(f"{f.name} {f.index:.2f}" for f in drift.features if f.verdict is DriftLevel.DRIFT)
         findings.append(f"what comes in has changed since {drift.baseline}: stability index of {moved}")
     return drift
 

@@ -11,7 +11,7 @@ from worker.core.predictions import Enhanced, Prediction
 from worker.core.settings import Settings
 from worker.core.vocabulary import Status
 from worker.evaluation.document import Evaluation, evaluate
-from worker.evaluation.labelled import NOT_GRADED, Labelled, Run
+from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
 from worker.model.engines.protocol import Engine
 from worker.model.ordinal import decode_outputs
 from worker.training.dataset import ExcludedImage, hash_pixels, prepare_examples
@@ -23,7 +23,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class HeldOutEvaluation:
     """What a bundle made of one set of photographs.
 
     `learnt_from`: how many of the manifest were left out since the bundle has learnt from their pixels; None where
@@ -32,12 +32,12 @@ class Judged:
 
     name: str
     manifest_sha256: str
-    learnt_from: int | None
+    excluded_as_trained: int | None
     images: Labelled
     evaluation: Evaluation
 
 
-def judge_manifest(
+def evaluate_held_out(
     name: str,
     manifest: Path,
     engine: Engine,
@@ -46,7 +46,7 @@ def judge_manifest(
     *,
     remark: Callable[[str], None],
     step: Callable[[], object],
-) -> Judged:
+) -> HeldOutEvaluation:
     """Everything in the manifest that has a reference grade and that the bundle has never learnt from.
 
     Raises SourceError as `fundus enqueue` does for the same manifest, UsageError where nothing remains.
@@ -78,11 +78,11 @@ def judge_manifest(
             else f"{manifest}: none of its {len(refused):,} photographs can be graded; the first: {refused[0][1].code}"
         )
     images = _label(graded, refused, model.thresholds)
-    run = Run(0, name, "finished", model.model_id, model.name, {})
-    return Judged(
+    run = GradedRun(0, name, "finished", model.model_id, model.name, {})
+    return HeldOutEvaluation(
         name=name,
         manifest_sha256=hash_file(manifest),
-        learnt_from=None if lineage.trained_on is None else known,
+        excluded_as_trained=None if lineage.trained_on is None else known,
         images=images,
         evaluation=evaluate(run, images, {}, resamples=1000, seed=0, step=lambda: None),
     )

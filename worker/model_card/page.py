@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
-from worker.evaluation.saliency.pointing_view import PointingGame, Score
-from worker.evaluation.view import say, tell, tell_costs
+from worker.evaluation.saliency.pointing_view import PointingGame, ScoreSummary
+from worker.evaluation.view import format_auc_loss, format_estimate, format_name
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, Model
 from worker.model.bundle.fit_record import FitRecord
 from worker.model.ordinal import describe_explained_outputs
-from worker.model_card.held_out_grading import Judged
+from worker.model_card.held_out_grading import HeldOutEvaluation
 
 LIMITS = (
     "Not a medical device, and no decision about a patient may rest on it alone.",
@@ -22,8 +22,8 @@ LIMITS = (
 )
 
 
-def write_card(
-    model: Model, judged: Sequence[Judged], pointing: PointingGame | None, plots: Sequence[str], command: str
+def render_card(
+    model: Model, judged: Sequence[HeldOutEvaluation], pointing: PointingGame | None, plots: Sequence[str], command: str
 ) -> str:
     """All of it. plots: paths of pictures, relative to the card. command: what made it."""
     parts = [
@@ -122,21 +122,21 @@ def _tell_fit(record: FitRecord | None) -> str:
     return _table(("of the fit", ""), rows)
 
 
-def _tell_set(judged: Judged) -> str:
+def _tell_set(judged: HeldOutEvaluation) -> str:
     evaluation = judged.evaluation
     figures = evaluation.figures
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(evaluation.by_status.items()))
     whole = ("quadratic_weighted_kappa", "accuracy", "gradable_fraction")
-    rows = [(say(name), tell(figures[name])) for name in whole]
+    rows = [(format_name(name), format_estimate(figures[name])) for name in whole]
     for cut in CUTS:
         wanted = ("auc", "sensitivity", "specificity", "sensitivity_at_specificity_90", "calibration_error")
-        rows += [(say(f"{cut}_{name}"), tell(figures[f"{cut}_{name}"])) for name in wanted]
+        rows += [(format_name(f"{cut}_{name}"), format_estimate(figures[f"{cut}_{name}"])) for name in wanted]
     grades = [
         (
             f"{grade:d}",
             *map(str, counts_of),
-            tell(figures[f"recall_grade_{grade:d}"]),
-            tell(figures[f"precision_grade_{grade:d}"]),
+            format_estimate(figures[f"recall_grade_{grade:d}"]),
+            format_estimate(figures[f"precision_grade_{grade:d}"]),
         )
         for grade, counts_of in zip(Grade, evaluation.confusion, strict=True)
     ]
@@ -147,21 +147,21 @@ def _tell_set(judged: Judged) -> str:
             f"{evaluation.labelled:,} photographs: {counts}. Manifest SHA-256 {judged.manifest_sha256}. "
             f"{_independence(judged)}\n",
             _table(("figure", "value (95% interval)"), rows),
-            "".join(f"{line}\n" for line in tell_costs(evaluation)),
+            "".join(f"{line}\n" for line in format_auc_loss(evaluation)),
             _table(header, grades),
         ]
     )
 
 
-def _independence(judged: Judged) -> str:
-    if judged.learnt_from is None:
+def _independence(judged: HeldOutEvaluation) -> str:
+    if judged.excluded_as_trained is None:
         return (
             "**Whether the weights have learnt from these pictures is not on record; if they have, the figures are "
             "worth nothing.** Hold this set against what they learnt from, above."
         )
     left = (
-        f" ({judged.learnt_from:,} others of the manifest were learnt from and are left out)"
-        if judged.learnt_from
+        f" ({judged.excluded_as_trained:,} others of the manifest were learnt from and are left out)"
+        if judged.excluded_as_trained
         else ""
     )
     return f"None of them was ever learnt from: no pixel hash of them is among the training part of `split.csv`{left}."
@@ -178,12 +178,12 @@ def _tell_pointing(game: PointingGame) -> str:
     return "\n".join([text, _table(header, [_tell_score(name, score) for name, score in scores.items()])])
 
 
-def _tell_score(name: str, score: Score) -> tuple[str, ...]:
+def _tell_score(name: str, score: ScoreSummary) -> tuple[str, ...]:
     figures = (score.map, score.centre, score.chance, score.energy)
-    return (name, str(score.images), *(tell(figure) for figure in figures))
+    return (name, str(score.images), *(format_estimate(figure) for figure in figures))
 
 
-def _tell_limits(notes: str, judged: Sequence[Judged]) -> str:
+def _tell_limits(notes: str, judged: Sequence[HeldOutEvaluation]) -> str:
     weak = []
     for each in judged:
         recalls = {grade: each.evaluation.figures[f"recall_grade_{grade:d}"].value for grade in Grade}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Picture
+from matplotlib.figure import Figure
 
 from worker.core.vocabulary import Grade
 
@@ -17,7 +17,7 @@ DPI = 130
 
 def draw_curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     """A PNG of three panels; the best epoch is marked. history: a row of figures for each epoch, one at least."""
-    picture = Picture(figsize=(12, 3.6), layout="constrained")
+    picture = Figure(figsize=(12, 3.6), layout="constrained")
     loss, agreement, recall = picture.subplots(1, 3)
     _curve(loss, history, "loss", BLUE, "training, augmented")
     _curve(loss, history, "validation_loss", ORANGE, "validation")

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.evaluation.agreement import cross_grades, weigh_kappa
+from worker.evaluation.agreement import confusion_matrix, quadratic_weighted_kappa
 from worker.model.class_activation_maps import find_highest_passed
 from worker.model.ordinal import DEFAULT_THRESHOLDS, OUTPUTS, Thresholds
 
@@ -21,8 +21,8 @@ def choose_thresholds(probabilities: NDArray[np.float32], grades: NDArray[np.int
     for _ in range(_PASSES):
         for output in range(1, OUTPUTS):
             kappas = [
-                weigh_kappa(
-                    cross_grades(
+                quadratic_weighted_kappa(
+                    confusion_matrix(
                         grades, find_highest_passed(probabilities, [*chosen[:output], tried, *chosen[output + 1 :]])
                     )
                 )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.vocabulary import Status
-from worker.evaluation.agreement import measure
+from worker.evaluation.agreement import compute_metrics
 from worker.evaluation.labelled import Labelled
 from worker.model.ordinal import DEFAULT_THRESHOLDS, Thresholds, decode_outputs
 
@@ -18,7 +18,7 @@ def validate(
 
     probabilities: float32 (N, 5). grades: reference grades, int (N,).
     """
-    figures = measure(to_labelled(probabilities, grades, thresholds), np.ones(len(grades)))
+    figures = compute_metrics(to_labelled(probabilities, grades, thresholds), np.ones(len(grades)))
     targets = grades[:, None] >= np.arange(probabilities.shape[1])
     likely = np.clip(np.where(targets, probabilities, 1 - probabilities).astype(np.float64), 1e-7, 1)
     figures["validation_loss"] = float(-np.log(likely).mean())

@@ -5,13 +5,13 @@ from datetime import date
 from sqlalchemy import Engine, exists, or_, select
 
 from worker.core.vocabulary import Status
-from worker.evaluation.drift.psi import Drift, Verdict, measure_drift
-from worker.evaluation.labelled import Run, find_graded_run
+from worker.evaluation.drift.psi import Drift, DriftLevel, measure_drift
+from worker.evaluation.labelled import GradedRun, find_graded_run
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, nights, runs
 
 
-def measure_night(engine: Engine, name: str, programme: str, night: date, baseline: str | None) -> Drift | None:
+def measure_night_drift(engine: Engine, name: str, programme: str, night: date, baseline: str | None) -> Drift | None:
     """The drift of a night's run, against `baseline` or else the programme's last night that was well.
 
     None where there is nothing to compare: no image was graded, or no earlier night by the same model was.
@@ -20,17 +20,17 @@ def measure_night(engine: Engine, name: str, programme: str, night: date, baseli
     run = find_graded_run(engine, name)
     if not _has_graded(engine, run):
         return None
-    chosen = baseline or _last_that_was_well(engine, run, programme, night)
+    chosen = baseline or _find_last_stable(engine, run, programme, night)
     return None if chosen is None else measure_drift(engine, run, find_graded_run(engine, chosen))
 
 
-def _has_graded(engine: Engine, run: Run) -> bool:
+def _has_graded(engine: Engine, run: GradedRun) -> bool:
     with read_transaction(engine) as connection:
         graded = exists().where(gradings.c.run_id == run.run_id, gradings.c.status == Status.GRADED)
         return bool(connection.scalar(select(graded)))
 
 
-def _last_that_was_well(engine: Engine, run: Run, programme: str, night: date) -> str | None:
+def _find_last_stable(engine: Engine, run: GradedRun, programme: str, night: date) -> str | None:
     graded = exists().where(gradings.c.run_id == runs.c.run_id, gradings.c.status == Status.GRADED)
     query = (
         select(runs.c.name)
@@ -39,7 +39,7 @@ def _last_that_was_well(engine: Engine, run: Run, programme: str, night: date) -
             nights.c.programme == programme,
             nights.c.night < night,
             nights.c.closed_at.is_not(None),
-            or_(nights.c.verdict.is_(None), nights.c.verdict != Verdict.DRIFT),
+            or_(nights.c.verdict.is_(None), nights.c.verdict != DriftLevel.DRIFT),
             runs.c.model_id == run.model_id,
             graded,
         )

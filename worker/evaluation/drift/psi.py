@@ -17,19 +17,19 @@ from sqlalchemy import Engine, select
 
 from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Status
-from worker.evaluation.labelled import Run
+from worker.evaluation.labelled import GradedRun
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import OUTPUTS, gradings
 
 WATCH, DRIFT = 0.10, 0.25
 """The usual limits of the index (Siddiqi 2006)."""
-BY_CHANCE = 0.01
+SIGNIFICANCE = 0.01
 """An index that chance would reach more often than this is no verdict."""
 BINS = 10
 OUTCOMES = (Status.GRADED, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
 
 
-class Verdict(StrEnum):
+class DriftLevel(StrEnum):
     """In the order in which they matter."""
 
     STABLE = "stable"
@@ -47,7 +47,7 @@ class Bin(BaseModel):
     share: float
 
 
-class Feature(BaseModel):
+class DriftFeature(BaseModel):
     """One thing that is looked at. `chance`: how often an index so large comes of nothing."""
 
     model_config = ConfigDict(frozen=True)
@@ -55,7 +55,7 @@ class Feature(BaseModel):
     name: str
     index: float
     chance: float
-    verdict: Verdict
+    verdict: DriftLevel
     bins: list[Bin]
 
 
@@ -68,8 +68,8 @@ class Drift(BaseModel):
     baseline: str
     images: int
     baseline_images: int
-    verdict: Verdict
-    features: list[Feature]
+    verdict: DriftLevel
+    features: list[DriftFeature]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class _Population:
     probabilities: NDArray[np.float64]
 
 
-def measure_drift(engine: Engine, run: Run, baseline: Run) -> Drift:
+def measure_drift(engine: Engine, run: GradedRun, baseline: GradedRun) -> Drift:
     """Outcomes, grades, chances of referable DR and confidence. Raises RunError when a run has no graded image."""
     now, then = _read(engine, run), _read(engine, baseline)
     tenths = [f"{number / BINS:.1f} to {(number + 1) / BINS:.1f}" for number in range(BINS)]
@@ -96,12 +96,12 @@ def measure_drift(engine: Engine, run: Run, baseline: Run) -> Drift:
         baseline=baseline.name,
         images=len(now.statuses),
         baseline_images=len(then.statuses),
-        verdict=max((feature.verdict for feature in features), key=list(Verdict).index),
+        verdict=max((feature.verdict for feature in features), key=list(DriftLevel).index),
         features=features,
     )
 
 
-def _read(engine: Engine, run: Run) -> _Population:
+def _read(engine: Engine, run: GradedRun) -> _Population:
     query = select(gradings.c.status, gradings.c.grade, *(gradings.c[name] for name in OUTPUTS)).where(
         gradings.c.run_id == run.run_id, gradings.c.status.in_(OUTCOMES)
     )
@@ -117,17 +117,17 @@ def _read(engine: Engine, run: Run) -> _Population:
     )
 
 
-def _compare(name: str, names: Sequence[str], counts: NDArray[np.int64], baseline: NDArray[np.int64]) -> Feature:
+def _compare(name: str, names: Sequence[str], counts: NDArray[np.int64], baseline: NDArray[np.int64]) -> DriftFeature:
     """Bins that both runs leave empty tell nothing and are left out; one that one run leaves empty counts half."""
     used = (counts > 0) | (baseline > 0)
     now, then = (np.maximum(some[used], 0.5) / some.sum() for some in (counts, baseline))
     index = float(((now - then) * np.log(now / then)).sum())
     free = int(used.sum()) - 1
     chance = float(chi2.sf(index / (1 / counts.sum() + 1 / baseline.sum()), free)) if free else 1.0
-    verdict = Verdict.STABLE
-    if chance < BY_CHANCE and index >= WATCH:
-        verdict = Verdict.DRIFT if index >= DRIFT else Verdict.WATCH
-    return Feature(
+    verdict = DriftLevel.STABLE
+    if chance < SIGNIFICANCE and index >= WATCH:
+        verdict = DriftLevel.DRIFT if index >= DRIFT else DriftLevel.WATCH
+    return DriftFeature(
         name=name,
         index=index,
         chance=chance,

@@ -4,13 +4,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from worker.evaluation.drift.psi import Drift, Feature, Verdict
+from worker.evaluation.drift.psi import Drift, DriftFeature, DriftLevel
 
-STYLES = {Verdict.STABLE: "green", Verdict.WATCH: "yellow", Verdict.DRIFT: "bold red"}
+STYLES = {DriftLevel.STABLE: "green", DriftLevel.WATCH: "yellow", DriftLevel.DRIFT: "bold red"}
 ADVICE = {
-    Verdict.STABLE: "nothing to do",
-    Verdict.WATCH: "look at the next night",
-    Verdict.DRIFT: "find out what changed (camera, clinic, source, model) before the grades are used",
+    DriftLevel.STABLE: "nothing to do",
+    DriftLevel.WATCH: "look at the next night",
+    DriftLevel.DRIFT: "find out what changed (camera, clinic, source, model) before the grades are used",
 }
 
 
@@ -26,11 +26,11 @@ def draw_drift(drift: Drift) -> RenderableType:
         chance = "< 0.001" if feature.chance < 0.001 else f"{feature.chance:.3f}"
         verdict = Text(str(feature.verdict), style=STYLES[feature.verdict])
         table.add_row(feature.name, f"{feature.index:.3f}", chance, verdict)
-    moved = [_bins(feature, drift) for feature in drift.features if feature.verdict is not Verdict.STABLE]
+    moved = [_bins(feature, drift) for feature in drift.features if feature.verdict is not DriftLevel.STABLE]
     return Group(head, table, *moved)
 
 
-def _bins(feature: Feature, drift: Drift) -> Table:
+def _bins(feature: DriftFeature, drift: Drift) -> Table:
     table = Table(feature.name, drift.baseline, drift.run)
     for entry in feature.bins:
         table.add_row(entry.name, f"{entry.baseline:.1%}", f"{entry.share:.1%}")

@@ -10,44 +10,44 @@ from numpy.typing import NDArray
 
 from worker.core.predictions import Enhanced
 from worker.core.vocabulary import Grade
-from worker.evaluation.saliency.deletion_insertion import Erased, erase
-from worker.evaluation.saliency.explainer import BATCH, Looker, Looks
-from worker.evaluation.saliency.lesion_masks import enhance_for, read_marked
-from worker.evaluation.saliency.pointing_game import Pointed, judge, survey
-from worker.evaluation.saliency.rank_correlation import compare, spread
-from worker.evaluation.saliency.rotation_stability import ANGLES, Turned, turn_all
-from worker.evaluation.saliency.weight_randomisation import list_stages, redraw
+from worker.evaluation.saliency.deletion_insertion import PerturbationCurves, measure_deletion_insertion
+from worker.evaluation.saliency.explainer import BATCH, Explainer, Explanations
+from worker.evaluation.saliency.lesion_masks import enhance_for, read_annotated
+from worker.evaluation.saliency.pointing_game import PointingScore, find_lesion_areas, score_map
+from worker.evaluation.saliency.rank_correlation import rank_correlation, to_grid
+from worker.evaluation.saliency.rotation_stability import ANGLES_DEG, RotationResult, measure_rotation
+from worker.evaluation.saliency.weight_randomisation import list_stages, randomise_weights
 from worker.model.bundle.ensemble import Model
 from worker.model.engines.factory import EngineName
 
-RANDOM_SEEDS = (0, 1, 2)
+CONTROL_SEEDS = (0, 1, 2)
 """Of the models that have learnt nothing; one alone may be lucky."""
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class AuditResults:
     """pointed: the model's game. by_chance: for each of RANDOM_SEEDS the game of a model whose layers are all redrawn,
     explaining the same outputs. redrawn: likeness of each map with that of the model redrawn to each stage. others:
     likeness of each map with the next photograph's.
     """
 
-    pointed: list[Pointed]
-    by_chance: list[list[Pointed]]
-    erased: list[Erased] = field(default_factory=list)
+    pointed: list[PointingScore]
+    by_chance: list[list[PointingScore]]
+    erased: list[PerturbationCurves] = field(default_factory=list)
     redrawn: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    turned: list[Turned] = field(default_factory=list)
+    turned: list[RotationResult] = field(default_factory=list)
     others: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
-class _Played:
+class _PointingRun:
     names: list[str]
     pictures: list[Enhanced]
-    looks: list[Looks]
-    games: list[list[Pointed]]
+    explanations: list[Explanations]
+    games: list[list[PointingScore]]
 
 
-def audit(
+def audit_saliency(
     engine: EngineName,
     model: Model,
     folder: Path,
@@ -55,67 +55,74 @@ def audit(
     quick: bool,
     remark: Callable[[str], object],
     step: Callable[[str], object],
-) -> Findings:
+) -> AuditResults:
     """quick: the pointing game alone. `step` is called with the trial's name after each photograph or pass.
 
-    Raises and remarks as `read_marked`.
+    Raises and remarks as `read_annotated`.
     """
-    looker = Looker(engine, model)
-    random = [Looker(engine, redraw(model, 1.0, seed), either_sign=True) for seed in RANDOM_SEEDS]
-    played = _play(looker, random, folder, remark, lambda: step("pointing"))
+    explainer = Explainer(engine, model)
+    random = [Explainer(engine, randomise_weights(model, 1.0, seed), either_sign=True) for seed in CONTROL_SEEDS]
+    played = _run_pointing_games(explainer, random, folder, remark, lambda: step("pointing"))
     game, *by_chance = played.games
     if quick:
-        return Findings(game, by_chance)
-    looks = _join(played.looks)
-    maps = [spread(one) for one in looks.saliency]
+        return AuditResults(game, by_chance)
+    explanations = _join(played.explanations)
+    maps = [to_grid(one) for one in explanations.saliency]
     redrawn = {}
     for name, share in list_stages(model).items():
-        changed = Looker(engine, redraw(model, share, RANDOM_SEEDS[0]), either_sign=True)
-        found = changed.look(played.pictures, looks.explained).saliency
-        redrawn[name] = _compare_all(maps, [spread(one) for one in found])
+        changed = Explainer(engine, randomise_weights(model, share, CONTROL_SEEDS[0]), either_sign=True)
+        found = changed.explain(played.pictures, explanations.explained).saliency
+        redrawn[name] = _compare_all(maps, [to_grid(one) for one in found])
         step("redrawing")
     turned = []
-    for degrees in ANGLES:
-        turned.append(turn_all(looker, played.pictures, looks, degrees))
+    for degrees in ANGLES_DEG:
+        turned.append(measure_rotation(explainer, played.pictures, explanations, degrees))
         step("turning")
-    erased = erase(looker, played.names, played.pictures, looks.saliency, looks.explained, step=lambda: step("erasing"))
+    erased = measure_deletion_insertion(
+        explainer,
+        played.names,
+        played.pictures,
+        explanations.saliency,
+        explanations.explained,
+        step=lambda: step("erasing"),
+    )
     others = _compare_all(maps, maps[1:] + maps[:1])
-    return Findings(game, by_chance, erased, redrawn, turned, others)
+    return AuditResults(game, by_chance, erased, redrawn, turned, others)
 
 
-def _play(
-    looker: Looker,
-    random: Sequence[Looker],
+def _run_pointing_games(
+    explainer: Explainer,
+    random: Sequence[Explainer],
     folder: Path,
     remark: Callable[[str], object],
     step: Callable[[], object],
-) -> _Played:
+) -> _PointingRun:
     """Each photograph is read, and its lesions are measured, once for all models."""
-    played = _Played([], [], [], [[] for _ in (looker, *random)])
-    marked = read_marked(folder, looker.model, remark)
+    played = _PointingRun([], [], [], [[] for _ in (explainer, *random)])
+    marked = read_annotated(folder, explainer.model, remark)
     while some := list(islice(marked, BATCH)):
-        pictures = [enhance_for(looker.model, one) for one in some]
-        looks = looker.look(pictures)
-        maps = [looks.saliency, *(other.look(pictures, looks.explained).saliency for other in random)]
+        pictures = [enhance_for(explainer.model, one) for one in some]
+        explanations = explainer.explain(pictures)
+        maps = [explanations.saliency, *(other.explain(pictures, explanations.explained).saliency for other in random)]
         for place, one in enumerate(some):
-            ground, grade = survey(one), Grade(int(looks.passed[place]))
+            ground, grade = find_lesion_areas(one), Grade(int(explanations.passed[place]))
             for game, saliency in zip(played.games, maps, strict=True):
-                game.append(judge(one, ground, saliency[place], grade))
+                game.append(score_map(one, ground, saliency[place], grade))
             step()
         played.names.extend(one.name for one in some)
         played.pictures.extend(pictures)
-        played.looks.append(looks)
+        played.explanations.append(explanations)
     return played
 
 
 def _compare_all(maps: Sequence[NDArray[np.float32]], others: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    return np.array([compare(one, other) for one, other in zip(maps, others, strict=True)])
+    return np.array([rank_correlation(one, other) for one, other in zip(maps, others, strict=True)])
 
 
-def _join(looks: Sequence[Looks]) -> Looks:
-    return Looks(
-        np.concatenate([one.probabilities for one in looks]),
-        np.concatenate([one.passed for one in looks]),
-        np.concatenate([one.explained for one in looks]),
-        np.concatenate([one.saliency for one in looks]),
+def _join(explanations: Sequence[Explanations]) -> Explanations:
+    return Explanations(
+        np.concatenate([one.probabilities for one in explanations]),
+        np.concatenate([one.passed for one in explanations]),
+        np.concatenate([one.explained for one in explanations]),
+        np.concatenate([one.saliency for one in explanations]),
     )

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from worker.evaluation.bootstrap import Figure
-from worker.evaluation.saliency.audit_document import Audit, Control, Erasing, Turn
-from worker.evaluation.saliency.pointing_view import PointingGame, Score
-from worker.evaluation.view import tell
+from worker.evaluation.bootstrap import Estimate
+from worker.evaluation.saliency.audit_document import Control, DeletionInsertion, RotationStability, SaliencyAudit
+from worker.evaluation.saliency.pointing_view import PointingGame, ScoreSummary
+from worker.evaluation.view import format_estimate
 
 ORDER_NAMES = {"map": "the map's", "centre": "from the centre", "random": "at random"}
 
 
-def write_page(audit: Audit, plot: str, command: str) -> str:
+def render_audit(audit: SaliencyAudit, plot: str, command: str) -> str:
     """plot: the picture's path, relative to the page. command: what made it."""
     game = audit.game
     parts = [
@@ -36,7 +36,7 @@ def _tell_pointing(game: PointingGame, control: Control) -> str:
     scores = {"all": game.whole} | {f"grade {grade}": one for grade, one in game.by_grade.items()}
     controls = {"all": control.whole} | {f"grade {grade}": one for grade, one in control.by_grade.items()}
     rows = [
-        (name, str(one.images), *map(tell, (one.map, one.centre, controls[name].map, one.chance)))
+        (name, str(one.images), *map(format_estimate, (one.map, one.centre, controls[name].map, one.chance)))
         for name, one in scores.items()
     ]
     header = ("the model's grade", "photographs", "map", "field's centre", "learnt nothing", "at random")
@@ -52,20 +52,20 @@ def _tell_pointing(game: PointingGame, control: Control) -> str:
     return "\n".join([text, _table(header, rows), verdicts])
 
 
-def _tell_energy(whole: Score, control: Score) -> str:
+def _tell_energy(whole: ScoreSummary, control: ScoreSummary) -> str:
     rows = [
-        ("the model's map", tell(whole.energy), tell(whole.outside)),
-        ("a Gaussian about the centre", tell(whole.centre_energy), "-"),
-        ("models that learnt nothing", tell(control.energy), tell(control.outside)),
-        ("an even map", tell(whole.chance), tell(whole.outside_area)),
+        ("the model's map", format_estimate(whole.energy), format_estimate(whole.outside)),
+        ("a Gaussian about the centre", format_estimate(whole.centre_energy), "-"),
+        ("models that learnt nothing", format_estimate(control.energy), format_estimate(control.outside)),
+        ("an even map", format_estimate(whole.chance), format_estimate(whole.outside_area)),
     ]
     text = "## Where is its energy?\n\nOf the map's sum in the field, on lesions; and of all of it, beyond the field.\n"
     return "\n".join([text, _table(("map", "on lesions", "beyond the field"), rows)])
 
 
-def _tell_erasing(erasing: Erasing) -> str:
+def _tell_erasing(erasing: DeletionInsertion) -> str:
     rows = [
-        (ORDER_NAMES[order], tell(curves.deletion_area), tell(curves.insertion_area))
+        (ORDER_NAMES[order], format_estimate(curves.deletion_area), format_estimate(curves.insertion_area))
         for order, curves in erasing.orders.items()
     ]
     text = (
@@ -74,33 +74,41 @@ def _tell_erasing(erasing: Erasing) -> str:
         f" pixel by pixel, in {erasing.images} photographs of grade 1 and worse.\n"
     )
     verdicts = (
-        f"By the map's order the area of deletion is smaller than at random by {tell(erasing.sooner)}, and that of"
-        f" insertion larger by {tell(erasing.later)}.\n"
+        f"By the map's order the area of deletion is smaller than at random by {format_estimate(erasing.sooner)},"
+        f" and that of insertion larger by {format_estimate(erasing.later)}.\n"
     )
     return "\n".join([text, _table(("order of pixels", "deletion", "insertion"), rows), verdicts])
 
 
-def _tell_redrawn(audit: Audit) -> str:
-    rows = [(name, tell(figure)) for name, figure in audit.redrawn.items()]
+def _tell_redrawn(audit: SaliencyAudit) -> str:
+    rows = [(name, format_estimate(figure)) for name, figure in audit.redrawn.items()]
     text = (
         "## Does the map hang on what was learnt?\n\nRank correlation of each map with the one of the same output once"
         " these layers have lost what they learnt. It should fall to that of another photograph's map,"
-        f" {tell(audit.others)}.\n"
+        f" {format_estimate(audit.others)}.\n"
     )
     return "\n".join([text, _table(("layers redrawn", "correlation"), rows)])
 
 
-def _tell_turned(turned: list[Turn], others: Figure) -> str:
-    rows = [(f"{one.degrees:+g}", tell(one.likeness), tell(one.same_grade), tell(one.change)) for one in turned]
+def _tell_turned(turned: list[RotationStability], others: Estimate) -> str:
+    rows = [
+        (
+            f"{one.degrees:+g}",
+            format_estimate(one.likeness),
+            format_estimate(one.same_grade),
+            format_estimate(one.change),
+        )
+        for one in turned
+    ]
     text = (
         "## Does it turn with the photograph?\n\nRank correlation of the map, turned back, with the upright one"
-        f" (another photograph's map has {tell(others)}); how many keep their grade; by how much the explained output's"
-        " probability changes.\n"
+        f" (another photograph's map has {format_estimate(others)}); how many keep their grade; by how much"
+        " the explained output's probability changes.\n"
     )
     return "\n".join([text, _table(("degrees", "correlation", "same grade", "change of probability"), rows)])
 
 
-def _tell_change(figure: Figure) -> str:
+def _tell_change(figure: Estimate) -> str:
     """A difference with its sign."""
     if figure.value is None or figure.low is None or figure.high is None:
         return "-"

@@ -4,10 +4,10 @@ import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Picture
+from matplotlib.figure import Figure
 
-from worker.evaluation.bootstrap import Figure
-from worker.evaluation.saliency.audit_document import Audit
+from worker.evaluation.bootstrap import Estimate
+from worker.evaluation.saliency.audit_document import SaliencyAudit
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
 """Of the palette of Okabe and Ito (2008), which the colour-blind can tell apart."""
@@ -15,10 +15,10 @@ ORDER_STYLES = {"map": (BLUE, "-"), "centre": (ORANGE, "--"), "random": (GREY, "
 DPI = 130
 
 
-def draw_audit(audit: Audit) -> bytes:
+def draw_audit(audit: SaliencyAudit) -> bytes:
     """A PNG; plots of what a quick audit leaves out are not there."""
     whole = audit.erasing is not None and audit.turned
-    picture = Picture(figsize=(14, 8.4 if whole else 4.4), layout="constrained")
+    picture = Figure(figsize=(14, 8.4 if whole else 4.4), layout="constrained")
     axes = picture.subplots(2, 3) if whole else picture.subplots(1, 2)
     places = list(axes.flat)
     _pointing(places[0], audit)
@@ -33,7 +33,7 @@ def draw_audit(audit: Audit) -> bytes:
     return buffer.getvalue()
 
 
-def _pointing(axes: Axes, audit: Audit) -> None:
+def _pointing(axes: Axes, audit: SaliencyAudit) -> None:
     scores = {"all": audit.game.whole} | {f"grade {grade}": one for grade, one in audit.game.by_grade.items()}
     control = {"all": audit.control.whole} | {f"grade {grade}": one for grade, one in audit.control.by_grade.items()}
     bars = {
@@ -51,7 +51,7 @@ def _pointing(axes: Axes, audit: Audit) -> None:
     axes.legend(fontsize=8, ncols=2, loc="upper center")
 
 
-def _energy(axes: Axes, audit: Audit) -> None:
+def _energy(axes: Axes, audit: SaliencyAudit) -> None:
     whole, control = audit.game.whole, audit.control.whole
     inside = {
         "model": (BLUE, whole.energy),
@@ -72,7 +72,7 @@ def _energy(axes: Axes, audit: Audit) -> None:
     axes.set_title("On lesions (left), and beyond the field (right)", fontsize=11)
 
 
-def _erasing(axes: Axes, audit: Audit, kind: str, label: str) -> None:
+def _erasing(axes: Axes, audit: SaliencyAudit, kind: str, label: str) -> None:
     if audit.erasing is None:
         return
     for order, curves in audit.erasing.orders.items():
@@ -85,7 +85,7 @@ def _erasing(axes: Axes, audit: Audit, kind: str, label: str) -> None:
     axes.legend(fontsize=8)
 
 
-def _redrawn(axes: Axes, audit: Audit) -> None:
+def _redrawn(axes: Axes, audit: SaliencyAudit) -> None:
     names = list(audit.redrawn)
     _whiskers(axes, list(range(len(names))), list(audit.redrawn.values()), BLUE, "layers redrawn, from the last")
     _other(axes, audit)
@@ -95,7 +95,7 @@ def _redrawn(axes: Axes, audit: Audit) -> None:
     axes.legend(fontsize=8)
 
 
-def _turned(axes: Axes, audit: Audit) -> None:
+def _turned(axes: Axes, audit: SaliencyAudit) -> None:
     angles = [one.degrees for one in audit.turned]
     _whiskers(axes, angles, [one.likeness for one in audit.turned], BLUE, "map turned back: rank correlation")
     same = [one.same_grade for one in audit.turned]
@@ -106,25 +106,25 @@ def _turned(axes: Axes, audit: Audit) -> None:
     axes.legend(fontsize=8, loc="lower right")
 
 
-def _other(axes: Axes, audit: Audit) -> None:
+def _other(axes: Axes, audit: SaliencyAudit) -> None:
     if audit.others.value is not None:
         axes.axhline(audit.others.value, color=GREY, linestyle=":", label="another photograph's map")
 
 
 def _bars(
-    axes: Axes, places: Sequence[float], figures: Sequence[Figure], width: float, colour: str, label: str | None
+    axes: Axes, places: Sequence[float], figures: Sequence[Estimate], width: float, colour: str, label: str | None
 ) -> None:
     values = [figure.value or 0.0 for figure in figures]
     axes.bar(places, values, width, color=colour, label=label)
     axes.errorbar(places, values, _reach(figures), fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
 
 
-def _whiskers(axes: Axes, places: Sequence[float], figures: Sequence[Figure], colour: str, label: str) -> None:
+def _whiskers(axes: Axes, places: Sequence[float], figures: Sequence[Estimate], colour: str, label: str) -> None:
     values = [figure.value or 0.0 for figure in figures]
     axes.errorbar(places, values, _reach(figures), color=colour, marker="o", markersize=4, capsize=2, label=label)
 
 
-def _reach(figures: Sequence[Figure]) -> tuple[list[float], list[float]]:
+def _reach(figures: Sequence[Estimate]) -> tuple[list[float], list[float]]:
     """From the values down and up to the ends of their intervals."""
     told = [(one.value or 0.0, one.low, one.high) for one in figures]
     down = [max(value - (value if low is None else low), 0.0) for value, low, _ in told]

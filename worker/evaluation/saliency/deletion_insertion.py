@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from worker.core.predictions import Enhanced
-from worker.evaluation.saliency.explainer import Looker
+from worker.evaluation.saliency.explainer import Explainer
 from worker.imaging.upsample import upsample_saliency
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
@@ -31,7 +31,7 @@ Picture = NDArray[np.uint8] | NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
+class PerturbationCurves:
     """Probabilities of one image's explained output at each of SHARES, by order."""
 
     name: str
@@ -39,15 +39,15 @@ class Erased:
     insertion: dict[Order, NDArray[np.float64]]
 
 
-def erase(
-    looker: Looker,
+def measure_deletion_insertion(
+    explainer: Explainer,
     names: Sequence[str],
     pictures: Sequence[Enhanced],
     saliency: NDArray[np.float32],
     outputs: NDArray[np.int64],
     *,
     step: Callable[[], object],
-) -> list[Erased]:
+) -> list[PerturbationCurves]:
     """Of each picture that passed an output above 0, which every eye passes, and whose map is not empty.
 
     saliency: (N, h, w). outputs: (N,), explained ones. `step` is called after each picture.
@@ -55,36 +55,38 @@ def erase(
     erased = []
     for name, picture, map_, output in zip(names, pictures, saliency, outputs.tolist(), strict=True):
         if output > 0 and map_.any():
-            erased.append(_erase(looker, name, picture, map_, output))
+            erased.append(_measure_one(explainer, name, picture, map_, output))
         step()
     return erased
 
 
-def area(curve: NDArray[np.float64]) -> float:
+def area_under_curve(curve: NDArray[np.float64]) -> float:
     """Under a curve over SHARES, in [0, 1]."""
     return float(np.trapezoid(curve, SHARES))
 
 
-def _erase(looker: Looker, name: str, picture: Enhanced, saliency: NDArray[np.float32], output: int) -> Erased:
+def _measure_one(
+    explainer: Explainer, name: str, picture: Enhanced, saliency: NDArray[np.float32], output: int
+) -> PerturbationCurves:
     seed = zlib.crc32(name.encode())
     whole = picture if isinstance(picture, tuple) else (picture,)
     blurred = tuple(_blur(one) for one in whole)
     variants: list[Enhanced] = []
     for order in ORDERS:
-        turns = [_rank(order, saliency, len(one), seed) for one in whole]
+        turns = [_pixel_order(order, saliency, len(one), seed) for one in whole]
         for share in SHARES:
             gone = [turn < share for turn in turns]
             variants.append(_mix(blurred, whole, gone))
             variants.append(_mix(whole, blurred, gone))
-    found = looker.look(variants).probabilities[:, output].astype(np.float64).reshape(len(ORDERS), len(SHARES), 2)
-    return Erased(
+    found = explainer.explain(variants).probabilities[:, output].astype(np.float64).reshape(len(ORDERS), len(SHARES), 2)
+    return PerturbationCurves(
         name,
         deletion={order: found[row, :, 0] for row, order in enumerate(ORDERS)},
         insertion={order: found[row, :, 1] for row, order in enumerate(ORDERS)},
     )
 
 
-def _rank(order: Order, saliency: NDArray[np.float32], side: int, seed: int) -> NDArray[np.float64]:
+def _pixel_order(order: Order, saliency: NDArray[np.float32], side: int, seed: int) -> NDArray[np.float64]:
     """When each pixel's turn comes, (S, S): from 0, the first, to below 1 within the inscribed circle; 2 beyond it.
 
     Equals come in a random order.

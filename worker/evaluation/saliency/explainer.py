@@ -19,7 +19,7 @@ Answer = tuple[NDArray[np.float32], Outputs, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class Explanations:
     """Of N pictures: probabilities (N, 5), the highest output that each passes (N,), the one that its map explains
     (N,), saliency (N, h, w) in [0, 1]."""
 
@@ -29,7 +29,7 @@ class Looks:
     saliency: NDArray[np.float32]
 
 
-class Looker:
+class Explainer:
     """A model on a device, as the worker has it."""
 
     def __init__(self, engine: EngineName, model: Model, *, either_sign: bool = False) -> None:
@@ -39,10 +39,12 @@ class Looker:
         self.model = model
         by_class_maps = is_closed_form(model)
         self._ask = (
-            _by_class_maps(engine, model, either_sign=either_sign) if by_class_maps else _by_predicting(engine, model)
+            _explain_closed_form(engine, model, either_sign=either_sign)
+            if by_class_maps
+            else _explain_by_gradient(engine, model)
         )
 
-    def look(self, pictures: Sequence[Enhanced], outputs: Outputs | None = None) -> Looks:
+    def explain(self, pictures: Sequence[Enhanced], outputs: Outputs | None = None) -> Explanations:
         """Each picture's map of its own output of `outputs`, or of the one that a worker explains where none are given.
 
         A model that is explained before its last feature map, by a backward pass, tells of that one alone.
@@ -53,10 +55,12 @@ class Looker:
             for at in range(0, len(pictures), BATCH)
         ]
         probabilities, explained, saliency = (np.concatenate(part) for part in zip(*answers, strict=True))
-        return Looks(probabilities, find_highest_passed(probabilities, self.model.thresholds), explained, saliency)
+        return Explanations(
+            probabilities, find_highest_passed(probabilities, self.model.thresholds), explained, saliency
+        )
 
 
-def _by_class_maps(
+def _explain_closed_form(
     engine: EngineName, model: Model, *, either_sign: bool
 ) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
     weigher = make_class_map_engine(engine, model)
@@ -75,7 +79,7 @@ def _by_class_maps(
     return ask
 
 
-def _by_predicting(engine: EngineName, model: Model) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
+def _explain_by_gradient(engine: EngineName, model: Model) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
     made = make_engine(engine, model)
 
     def ask(pictures: Sequence[Enhanced], _outputs: Outputs | None) -> Answer:

@@ -16,13 +16,13 @@ from worker.imaging.steps.find_field import find_field
 from worker.imaging.upsample import upsample_saliency
 from worker.model.bundle.ensemble import Model
 
-LESIONS = 1 | 2 | 4 | 8
+LESION_BITS = 1 | 2 | 4 | 8
 """Bits of a mask: microaneurysms, haemorrhages, hard exudates, soft exudates; 16 is the optic disc."""
-MASK_ENDING = "_lesions.png"
+MASK_SUFFIX = "_lesions.png"
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class AnnotatedPhotograph:
     """A photograph with its lesions.
 
     window: top, bottom, left, right of what the model sees; it may reach past the picture. lesions: bool (H, W), of the
@@ -36,7 +36,7 @@ class Marked:
     lesions: NDArray[np.bool_]
 
     @property
-    def inside(self) -> NDArray[np.bool_]:
+    def field_mask(self) -> NDArray[np.bool_]:
         """Pixels of the photograph, (H, W), within both the field's border and its box."""
         field, border = self.field, self.field.border
         y, x = np.ogrid[: self.lesions.shape[0], : self.lesions.shape[1]]
@@ -45,7 +45,7 @@ class Marked:
         inside[: field.top] = inside[field.bottom :] = inside[:, : field.left] = inside[:, field.right :] = False
         return inside
 
-    def lay(self, saliency: NDArray[np.float32]) -> NDArray[np.float32]:
+    def project_map(self, saliency: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map (h, w) over the photograph, (H, W), enlarged over the window as in the overlay; 0 beyond it."""
         top, bottom, left, right = self.window
         shown = upsample_saliency(saliency, bottom - top, right - left)[max(-top, 0) :, max(-left, 0) :]
@@ -55,15 +55,15 @@ class Marked:
         return laid
 
 
-def read_marked(folder: Path, model: Model, remark: Callable[[str], object]) -> Iterator[Marked]:
+def read_annotated(folder: Path, model: Model, remark: Callable[[str], object]) -> Iterator[AnnotatedPhotograph]:
     """All photographs of a folder that have a mask with a lesion beside them (`NAME.jpg`, `NAME_lesions.png`).
 
     A photograph without a field or a lesion is left out, with a remark. The folder is one's own: its pictures are read
     in this process. Raises UsageError where there is no mask, one does not fit its photograph, or none is left.
     """
-    masks = sorted(folder.glob(f"*{MASK_ENDING}"))
+    masks = sorted(folder.glob(f"*{MASK_SUFFIX}"))
     if not masks:
-        raise UsageError(f"no {MASK_ENDING} in {folder}")
+        raise UsageError(f"no {MASK_SUFFIX} in {folder}")
     count = 0
     for mask in masks:
         try:
@@ -80,7 +80,7 @@ def read_marked(folder: Path, model: Model, remark: Callable[[str], object]) -> 
         raise UsageError(f"no photograph of {folder} can be judged")
 
 
-def enhance_for(model: Model, marked: Marked) -> Enhanced:
+def enhance_for(model: Model, marked: AnnotatedPhotograph) -> Enhanced:
     """What the model takes of a photograph."""
     pictures = tuple(
         enhance_field(marked.photograph, marked.field, one) for one in (model.recipe, *model.extra_recipes)
@@ -88,8 +88,8 @@ def enhance_for(model: Model, marked: Marked) -> Enhanced:
     return pictures if len(pictures) > 1 else pictures[0]
 
 
-def _read(mask: Path, model: Model) -> Marked:
-    name = mask.name.removesuffix(MASK_ENDING)
+def _read(mask: Path, model: Model) -> AnnotatedPhotograph:
+    name = mask.name.removesuffix(MASK_SUFFIX)
     photographs = [path for path in mask.parent.glob(f"{name}.*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"}]
     if len(photographs) != 1:
         raise UsageError(f"{mask} has {len(photographs)} photographs named {name} beside it, one is needed")
@@ -98,7 +98,7 @@ def _read(mask: Path, model: Model) -> Marked:
         raise UsageError(f"{mask} is {bits.shape}, its photograph {rgb.shape}; (H, W) and (H, W, 3) are needed")
     photograph = Photograph(rgb)
     field = find_field(photograph, model.recipe)
-    return Marked(name, photograph, field, field.crop_window(model.recipe), bits & LESIONS != 0)
+    return AnnotatedPhotograph(name, photograph, field, field.crop_window(model.recipe), bits & LESION_BITS != 0)
 
 
 def _read_bytes(path: Path) -> NDArray[np.uint8]:

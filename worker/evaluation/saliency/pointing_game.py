@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from worker.core.vocabulary import Grade
-from worker.evaluation.saliency.lesion_masks import Marked, enhance_for, read_marked
+from worker.evaluation.saliency.lesion_masks import AnnotatedPhotograph, enhance_for, read_annotated
 from worker.model.decide_grade import decide_grade
 from worker.model.engines.protocol import Engine
 
@@ -29,7 +29,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class LesionAreas:
     """Of a photograph, all bool (H, W): what is `near` a lesion, `inside` the field, and `seen` by the model."""
 
     near: NDArray[np.bool_]
@@ -38,7 +38,7 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Pointed:
+class PointingScore:
     """One image of the game, each figure in [0, 1].
 
     hit: the share of the map's brightest pixels that are on a lesion. centre: 1 or 0. chance: the share of the field,
@@ -58,35 +58,40 @@ class Pointed:
     outside_area: float
 
 
-def play(engine: Engine, folder: Path, *, remark: Callable[[str], object], step: Callable[[], object]) -> list[Pointed]:
-    """All photographs of a folder with marked lesions; raises and remarks as `read_marked`. `step` is called after each
-    image.
+def play_pointing_game(
+    engine: Engine, folder: Path, *, remark: Callable[[str], object], step: Callable[[], object]
+) -> list[PointingScore]:
+    """Score every photograph of a folder that has a lesion mask; `step` is called after each.
+
+    Raises and warns like `read_annotated`.
     """
     model, pointed = engine.bundle, []
-    marked = read_marked(folder, model, remark)
+    marked = read_annotated(folder, model, remark)
     while some := list(islice(marked, BATCH)):
         for one, prediction in zip(some, engine.predict([enhance_for(model, one) for one in some]), strict=True):
             grade = decide_grade(prediction, model).grade
-            pointed.append(judge(one, survey(one), prediction.saliency, grade))
+            pointed.append(score_map(one, find_lesion_areas(one), prediction.saliency, grade))
             step()
     return pointed
 
 
-def survey(marked: Marked) -> Ground:
+def find_lesion_areas(marked: AnnotatedPhotograph) -> LesionAreas:
     """What all maps of a photograph are judged on; of 12 megapixels it takes a second."""
     field = marked.field
     reach = TOLERANCE * max(field.bottom - field.top, field.right - field.left)
     near = np.asarray(distance_transform_edt(~marked.lesions) <= reach)
-    return Ground(near, marked.inside, marked.lay(np.ones((1, 1), np.float32)) > 0)
+    return LesionAreas(near, marked.field_mask, marked.project_map(np.ones((1, 1), np.float32)) > 0)
 
 
-def judge(marked: Marked, ground: Ground, saliency: NDArray[np.float32], grade: Grade) -> Pointed:
+def score_map(
+    marked: AnnotatedPhotograph, ground: LesionAreas, saliency: NDArray[np.float32], grade: Grade
+) -> PointingScore:
     """One image's game with a map (h, w). A map without evidence points nowhere, which is a miss."""
     border, near, inside = marked.field.border, ground.near, ground.inside
-    laid = marked.lay(saliency)
+    laid = marked.project_map(saliency)
     y, x = np.ogrid[: near.shape[0], : near.shape[1]]
     squares = ((x - border.centre_x) / border.radius_x_px) ** 2 + ((y - border.centre_y) / border.radius_y_px) ** 2
-    return Pointed(
+    return PointingScore(
         marked.name,
         grade,
         hit=_share(near, find_brightest(laid, inside)),

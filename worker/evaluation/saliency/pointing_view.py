@@ -9,15 +9,15 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from worker.evaluation.bootstrap import Figure, estimate_mean
-from worker.evaluation.saliency.pointing_game import TOLERANCE, Pointed
-from worker.evaluation.view import tell
+from worker.evaluation.bootstrap import Estimate, bootstrap_mean
+from worker.evaluation.saliency.pointing_game import TOLERANCE, PointingScore
+from worker.evaluation.view import format_estimate
 
 MISS_BELOW = 0.5
 """Most of the brightest pixels are on no lesion."""
 
 
-class Score(BaseModel):
+class ScoreSummary(BaseModel):
     """Of some images: how often the map, the field's centre and a random place of the field are on a lesion.
 
     energy: the share of the map's energy on lesions; an even map's is `chance`. centre_energy: of a Gaussian about the
@@ -28,14 +28,14 @@ class Score(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     images: int
-    map: Figure
-    centre: Figure
-    chance: Figure
-    over_centre: Figure
-    energy: Figure
-    centre_energy: Figure
-    outside: Figure
-    outside_area: Figure
+    map: Estimate
+    centre: Estimate
+    chance: Estimate
+    over_centre: Estimate
+    energy: Estimate
+    centre_energy: Estimate
+    outside: Estimate
+    outside_area: Estimate
 
 
 class PointingGame(BaseModel):
@@ -46,43 +46,45 @@ class PointingGame(BaseModel):
     model: str
     model_id: str
     tolerance: float
-    whole: Score
-    by_grade: dict[int, Score]
+    whole: ScoreSummary
+    by_grade: dict[int, ScoreSummary]
     misses: list[str]
     resamples: int
     seed: int
 
 
-def count(pointed: Sequence[Pointed], *, model: str, model_id: str, resamples: int, seed: int) -> PointingGame:
+def summarise_game(
+    pointed: Sequence[PointingScore], *, model: str, model_id: str, resamples: int, seed: int
+) -> PointingGame:
     """The scores with their intervals, from resampled images."""
     return PointingGame(
         model=model,
         model_id=model_id,
         tolerance=TOLERANCE,
-        whole=score(pointed, resamples=resamples, seed=seed),
-        by_grade=score_by_grade(pointed, resamples=resamples, seed=seed),
+        whole=summarise_scores(pointed, resamples=resamples, seed=seed),
+        by_grade=summarise_by_grade(pointed, resamples=resamples, seed=seed),
         misses=[one.name for one in pointed if one.hit < MISS_BELOW],
         resamples=resamples,
         seed=seed,
     )
 
 
-def score_by_grade(pointed: Sequence[Pointed], *, resamples: int, seed: int) -> dict[int, Score]:
+def summarise_by_grade(pointed: Sequence[PointingScore], *, resamples: int, seed: int) -> dict[int, ScoreSummary]:
     """A score for each grade that the model gave."""
     grades = sorted({one.grade for one in pointed})
     return {
-        int(grade): score([one for one in pointed if one.grade == grade], resamples=resamples, seed=seed)
+        int(grade): summarise_scores([one for one in pointed if one.grade == grade], resamples=resamples, seed=seed)
         for grade in grades
     }
 
 
-def score(pointed: Sequence[Pointed], *, resamples: int, seed: int) -> Score:
+def summarise_scores(pointed: Sequence[PointingScore], *, resamples: int, seed: int) -> ScoreSummary:
     """One score of all these images."""
 
-    def mean(of: Callable[[Pointed], float]) -> Figure:
-        return estimate_mean(np.array([of(one) for one in pointed]), resamples=resamples, seed=seed)
+    def mean(of: Callable[[PointingScore], float]) -> Estimate:
+        return bootstrap_mean(np.array([of(one) for one in pointed]), resamples=resamples, seed=seed)
 
-    return Score(
+    return ScoreSummary(
         images=len(pointed),
         map=mean(lambda one: one.hit),
         centre=mean(lambda one: one.centre),
@@ -101,7 +103,7 @@ def draw_game(game: PointingGame) -> RenderableType:
     rows = {"any": game.whole} | {str(grade): one for grade, one in game.by_grade.items()}
     for name, one in rows.items():
         figures = (one.map, one.centre, one.chance, one.energy, one.centre_energy)
-        table.add_row(name, str(one.images), *(tell(figure) for figure in figures))
+        table.add_row(name, str(one.images), *(format_estimate(figure) for figure in figures))
     foot = (
         f"On a lesion: within {game.tolerance:.3f} of the field. Energy: the share of the map's that is on lesions; of"
         f" an even map it is chance. In brackets: 95% intervals from {game.resamples:,} resamples of images."

@@ -12,12 +12,12 @@ FIELD = 0.9
 """Of the inscribed radius; beyond it a turn brings in what was not seen."""
 
 
-def spread(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_grid(saliency: NDArray[np.float32]) -> NDArray[np.float32]:
     """A map (h, w) on the grid, (GRID, GRID), as people see it."""
     return upsample_saliency(saliency, GRID, GRID)
 
 
-def compare(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """From -1 to 1; both on the grid. A map that is the same everywhere has nothing in common with any: 0."""
     places = (np.arange(GRID) - (GRID - 1) / 2) / (GRID / 2)
     field = np.hypot(places[:, None], places[None, :]) <= FIELD

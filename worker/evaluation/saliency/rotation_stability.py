@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from scipy.ndimage import rotate
 
 from worker.core.predictions import Enhanced
-from worker.evaluation.saliency.explainer import Looker, Looks
-from worker.evaluation.saliency.rank_correlation import compare, spread
+from worker.evaluation.saliency.explainer import Explainer, Explanations
+from worker.evaluation.saliency.rank_correlation import rank_correlation, to_grid
 from worker.imaging.recipe import Recipe
 
-ANGLES = (-15.0, -10.0, -5.0, 5.0, 10.0, 15.0)
+ANGLES_DEG = (-15.0, -10.0, -5.0, 5.0, 10.0, 15.0)
 """In degrees."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
+class RotationResult:
     """What each of N pictures became, turned by an angle.
 
     likeness: of the map, turned back, with the upright picture's. change: of the explained output's probability,
@@ -30,19 +30,21 @@ class Turned:
     same_grade: NDArray[np.bool_]
 
 
-def turn_all(looker: Looker, pictures: Sequence[Enhanced], upright: Looks, degrees: float) -> Turned:
+def measure_rotation(
+    explainer: Explainer, pictures: Sequence[Enhanced], upright: Explanations, degrees: float
+) -> RotationResult:
     """upright: what the model saw in the pictures as they are."""
-    recipes = (looker.model.recipe, *looker.model.extra_recipes)
-    turned = [_turn(picture, degrees, recipes) for picture in pictures]
-    found = looker.look(turned, upright.explained)
+    recipes = (explainer.model.recipe, *explainer.model.extra_recipes)
+    turned = [_rotate(picture, degrees, recipes) for picture in pictures]
+    found = explainer.explain(turned, upright.explained)
     rows, outputs = np.arange(len(pictures)), upright.explained
     change = np.abs(found.probabilities[rows, outputs] - upright.probabilities[rows, outputs])
-    back = [rotate(spread(one), -degrees, reshape=False, order=1, mode="nearest") for one in found.saliency]
-    likeness = [compare(spread(one), other) for one, other in zip(upright.saliency, back, strict=True)]
-    return Turned(degrees, np.array(likeness), change.astype(np.float64), found.passed == upright.passed)
+    back = [rotate(to_grid(one), -degrees, reshape=False, order=1, mode="nearest") for one in found.saliency]
+    likeness = [rank_correlation(to_grid(one), other) for one, other in zip(upright.saliency, back, strict=True)]
+    return RotationResult(degrees, np.array(likeness), change.astype(np.float64), found.passed == upright.passed)
 
 
-def _turn(picture: Enhanced, degrees: float, recipes: Sequence[Recipe]) -> Enhanced:
+def _rotate(picture: Enhanced, degrees: float, recipes: Sequence[Recipe]) -> Enhanced:
     pictures = picture if isinstance(picture, tuple) else (picture,)
     turned = tuple(
         rotate(one, degrees, reshape=False, order=1, mode="constant", cval=recipe.outside)

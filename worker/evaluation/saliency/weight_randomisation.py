@@ -32,29 +32,31 @@ def list_stages(model: Model) -> dict[str, float]:
     return {name: STAGES[name] for name in (HEAD_STAGE, WHOLE_STAGE)}
 
 
-def redraw(model: Model, share: float, seed: int) -> Model:
+def randomise_weights(model: Model, share: float, seed: int) -> Model:
     """The model with its head and the last `share` of its backbone's layers redrawn; of an ensemble, of each member.
 
     Kernels are drawn from a normal distribution with their own mean and spread; the vectors of a layer change the
     places of their channels, all in the same way, so that a normalisation stays one.
     """
     if isinstance(model, Ensemble):
-        networks = tuple(_redraw(network, share, seed + place) for place, network in enumerate(model.networks))
+        networks = tuple(_randomise(network, share, seed + place) for place, network in enumerate(model.networks))
         return Ensemble(model.manifest, networks)
-    return _redraw(model, share, seed)
+    return _randomise(model, share, seed)
 
 
-def _redraw(bundle: Bundle, share: float, seed: int) -> Bundle:
-    layers = list(dict.fromkeys(_layer(name) for name in bundle.weights if _layer(name) != HEAD))
+def _randomise(bundle: Bundle, share: float, seed: int) -> Bundle:
+    layers = list(dict.fromkeys(_layer_of(name) for name in bundle.weights if _layer_of(name) != HEAD))
     kept = set(layers[: round(len(layers) * (1 - share))])
     weights = {
-        name: array if _layer(name) in kept else _draw(array, np.random.default_rng([seed, *_layer(name).encode()]))
+        name: array
+        if _layer_of(name) in kept
+        else _draw(array, np.random.default_rng([seed, *_layer_of(name).encode()]))
         for name, array in bundle.weights.items()
     }
     return Bundle(bundle.manifest, MappingProxyType(weights))
 
 
-def _layer(name: str) -> str:
+def _layer_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 

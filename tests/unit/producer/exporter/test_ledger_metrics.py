@@ -28,7 +28,7 @@ from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_
 from worker.core.errors import BrokerError, FundusError
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Queue, Status
-from worker.evaluation.drift.psi import Verdict
+from worker.evaluation.drift.psi import DriftLevel
 from worker.ledger.database import connect, epoch_now, write_transaction
 from worker.ledger.schema import locks, nights, runs
 
@@ -157,7 +157,7 @@ def test_nights_are_told_by_what_is_left_and_by_their_drift(engine: Engine) -> N
 
 
 def test_verdicts_are_those_of_the_drift() -> None:
-    assert (*Verdict, NOT_COMPARED) == VERDICTS
+    assert (*DriftLevel, NOT_COMPARED) == VERDICTS
 
 
 def test_service_that_is_away_costs_its_own_gauges_alone(engine: Engine, tmp_path: Path) -> None:

@@ -5,26 +5,26 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from tests.unit.worker.evaluation.labelled_images import labelled
-from worker.evaluation.agreement import bin_calibration, count_confusion, measure, trace_roc
+from worker.evaluation.agreement import compute_metrics, count_confusion, reliability_bins, roc_points
 
 ONES = np.ones
 
 
 def test_grades_that_all_agree_give_ones() -> None:
-    figures = measure(labelled([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0.0, 0.1, 0.7, 0.8, 0.9]), ONES(5))
+    figures = compute_metrics(labelled([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0.0, 0.1, 0.7, 0.8, 0.9]), ONES(5))
     exact = {name: value for name, value in figures.items() if "calibration" not in name}
     assert set(exact.values()) == {1.0}
 
 
 def test_kappa_and_accuracy_of_a_small_table() -> None:
     # Seen: 1 + 4. By chance: the 16 pairs of a reference and a grade are 18 + 5 + 33 = 56 apart, times 4 / 16.
-    figures = measure(labelled([0, 0, 2, 4], [0, 1, 2, 2]), ONES(4))
+    figures = compute_metrics(labelled([0, 0, 2, 4], [0, 1, 2, 2]), ONES(4))
     assert figures["quadratic_weighted_kappa"] == pytest.approx(1 - 5 / 14)
     assert figures["accuracy"] == 0.5
 
 
 def test_recall_is_by_reference_and_precision_by_grade() -> None:
-    figures = measure(labelled([3, 3, 3, 2], [3, 2, 4, 3]), ONES(4))
+    figures = compute_metrics(labelled([3, 3, 3, 2], [3, 2, 4, 3]), ONES(4))
     assert figures["recall_grade_3"] == pytest.approx(1 / 3)
     assert figures["precision_grade_3"] == 0.5
     assert figures["recall_grade_2"] == 0.0
@@ -33,7 +33,7 @@ def test_recall_is_by_reference_and_precision_by_grade() -> None:
 
 
 def test_sensitivity_and_specificity_come_from_the_grades_in_use() -> None:
-    figures = measure(labelled([0, 1, 1, 2, 3, 4, 4], [0, 2, 1, 2, 1, 4, 3], [0.9] * 7), ONES(7))
+    figures = compute_metrics(labelled([0, 1, 1, 2, 3, 4, 4], [0, 2, 1, 2, 1, 4, 3], [0.9] * 7), ONES(7))
     assert figures["referable_sensitivity"] == 0.75
     assert figures["referable_specificity"] == pytest.approx(2 / 3)
     assert figures["vision_threatening_sensitivity"] == pytest.approx(2 / 3)
@@ -41,7 +41,7 @@ def test_sensitivity_and_specificity_come_from_the_grades_in_use() -> None:
 
 
 def test_ungradable_images_count_as_referred_for_the_programme_only() -> None:
-    figures = measure(labelled([2, 2, 0, 0], [2, None, 0, None], [0.9, 0, 0.1, 0]), ONES(4))
+    figures = compute_metrics(labelled([2, 2, 0, 0], [2, None, 0, None], [0.9, 0, 0.1, 0]), ONES(4))
     assert figures["gradable_fraction"] == 0.5
     assert figures["referable_sensitivity"] == figures["referable_specificity"] == 1.0
     assert figures["referable_sensitivity_ungradable_referred"] == 1.0
@@ -50,13 +50,13 @@ def test_ungradable_images_count_as_referred_for_the_programme_only() -> None:
 
 def test_area_under_the_curve_is_the_share_of_pairs_in_order() -> None:
     # Sick: 0.9, 0.4; well: 0.6, 0.4, 0.1. Pairs in order: 3 and 1, a tie counts half: 4.5 of 6.
-    figures = measure(labelled([2, 2, 0, 0, 1], [2, 0, 2, 0, 0], [0.9, 0.4, 0.6, 0.4, 0.1]), ONES(5))
+    figures = compute_metrics(labelled([2, 2, 0, 0, 1], [2, 0, 2, 0, 0], [0.9, 0.4, 0.6, 0.4, 0.1]), ONES(5))
     assert figures["referable_auc"] == pytest.approx(4.5 / 6)
 
 
 def test_sensitivity_at_a_specificity_takes_the_best_threshold_that_keeps_it() -> None:
     well = np.linspace(0, 0.5, 20)  # at 0.95 one of them may pass for sick, at 0.90 the next one at 0.474, too
-    figures = measure(labelled([0] * 20 + [2] * 4, [0] * 24, [*well, 0.51, 0.49, 0.45, 0.3]), ONES(24))
+    figures = compute_metrics(labelled([0] * 20 + [2] * 4, [0] * 24, [*well, 0.51, 0.49, 0.45, 0.3]), ONES(24))
     assert figures["referable_sensitivity_at_specificity_95"] == 0.5
     assert figures["referable_sensitivity_at_specificity_90"] == 0.75
 
@@ -65,7 +65,7 @@ def test_kappa_and_area_are_those_of_scikit_learn() -> None:
     random = np.random.default_rng(3)
     reference, grades, chances = random.integers(0, 5, 300), random.integers(0, 5, 300), random.random(300).round(2)
     weights = random.integers(0, 4, 300).astype(float)
-    figures = measure(labelled(reference.tolist(), grades.tolist(), chances.tolist()), weights)
+    figures = compute_metrics(labelled(reference.tolist(), grades.tolist(), chances.tolist()), weights)
     kappa = cohen_kappa_score(reference, grades, weights="quadratic", sample_weight=weights)
     assert figures["quadratic_weighted_kappa"] == pytest.approx(kappa)
     for name, cut in (("referable", 2), ("vision_threatening", 3)):
@@ -76,8 +76,8 @@ def test_kappa_and_area_are_those_of_scikit_learn() -> None:
 def test_calibration_error_weighs_the_gap_of_each_bin() -> None:
     # Bin 0.1-0.2 says 0.1 and sees 0 of 2, bin 0.9-1 says 1.0 and sees 1 of 2: (2 x 0.1 + 2 x 0.5) / 4.
     images = labelled([0, 0, 2, 0], [0, 0, 2, 2], [0.1, 0.1, 1.0, 1.0])
-    assert measure(images, ONES(4))["referable_calibration_error"] == pytest.approx(0.3)
-    bins = bin_calibration(images.reference >= 2, images.probabilities[:, 2], ONES(4))
+    assert compute_metrics(images, ONES(4))["referable_calibration_error"] == pytest.approx(0.3)
+    bins = reliability_bins(images.reference >= 2, images.probabilities[:, 2], ONES(4))
     assert bins[9].tolist() == [1.0, 0.5, 2.0]
     assert np.isnan(bins[5, :2]).all()
     assert bins[5, 2] == 0
@@ -86,7 +86,7 @@ def test_calibration_error_weighs_the_gap_of_each_bin() -> None:
 def test_a_weight_counts_like_so_many_images() -> None:
     few = labelled([0, 2, 3, 4], [0, 2, 2, None], [0.1, 0.6, 0.7, 0])
     many = labelled([0, 0, 0, 2, 4, 4], [0, 0, 0, 2, None, None], [0.1, 0.1, 0.1, 0.6, 0, 0])
-    weighted, repeated = measure(few, np.array([3.0, 1, 0, 2])), measure(many, ONES(6))
+    weighted, repeated = compute_metrics(few, np.array([3.0, 1, 0, 2])), compute_metrics(many, ONES(6))
     assert weighted.keys() == repeated.keys()
     for name, value in repeated.items():
         assert weighted[name] == pytest.approx(value, nan_ok=True), name
@@ -99,12 +99,12 @@ def test_confusion_has_reference_grades_in_rows() -> None:
 
 
 def test_curve_of_one_sort_of_images_alone_has_no_area() -> None:
-    figures = measure(labelled([0, 1], [0, 1], [0.2, 0.8]), ONES(2))
+    figures = compute_metrics(labelled([0, 1], [0, 1], [0.2, 0.8]), ONES(2))
     assert np.isnan(figures["referable_auc"])
     assert np.isnan(figures["referable_sensitivity"])
     assert figures["referable_specificity"] == 1.0
 
 
 def test_curve_rises_from_nothing_to_all() -> None:
-    curve = trace_roc(np.array([True, False]), np.array([0.8, 0.3]), ONES(2))
+    curve = roc_points(np.array([True, False]), np.array([0.8, 0.3]), ONES(2))
     assert curve.tolist() == [[0, 0], [0, 1], [1, 1]]

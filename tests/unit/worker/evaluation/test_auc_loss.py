@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tests.unit.worker.evaluation.labelled_images import labelled
-from worker.evaluation.auc_loss import LISTED, find_costliest, share_loss
+from worker.evaluation.auc_loss import MAX_LISTED, auc_loss_per_image, find_costliest
 
 
 @pytest.mark.parametrize("decimals", [1, 8])
@@ -13,7 +13,7 @@ def test_parts_are_halves_of_wrong_pairs_and_make_up_the_whole(decimals: int) ->
     random = np.random.default_rng(decimals)
     truth = random.random(60) < 0.3
     chance = np.round(np.clip(0.2 * truth + random.random(60), 0, 1), decimals)
-    parts = share_loss(truth, chance)
+    parts = auc_loss_per_image(truth, chance)
     sick, well = np.flatnonzero(truth), np.flatnonzero(~truth)
     by_pair = np.zeros(60)
     for one in sick:
@@ -26,7 +26,7 @@ def test_parts_are_halves_of_wrong_pairs_and_make_up_the_whole(decimals: int) ->
 
 @pytest.mark.parametrize("truth", [[True, True], [False, False], []])
 def test_nothing_is_lost_where_there_is_nothing_to_tell_apart(truth: list[bool]) -> None:
-    parts = share_loss(np.array(truth, bool), np.linspace(0, 1, len(truth)))
+    parts = auc_loss_per_image(np.array(truth, bool), np.linspace(0, 1, len(truth)))
     assert parts.tolist() == [0.0] * len(truth)
 
 
@@ -43,7 +43,10 @@ def test_the_costliest_come_first_and_those_without_fault_or_grade_not_at_all() 
 
 
 def test_a_long_list_is_cut() -> None:
-    count = 4 * LISTED
+    count = 4 * MAX_LISTED
     images = labelled([0, 4] * count, [4, 0] * count, [0.9, 0.1] * count)
     found = find_costliest(images)
-    assert {cut: len(listed) for cut, listed in found.items()} == {"referable": LISTED, "vision_threatening": LISTED}
+    assert {cut: len(listed) for cut, listed in found.items()} == {
+        "referable": MAX_LISTED,
+        "vision_threatening": MAX_LISTED,
+    }

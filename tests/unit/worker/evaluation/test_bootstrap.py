@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from tests.unit.worker.evaluation.labelled_images import labelled
-from worker.evaluation.bootstrap import Figure, estimate
+from worker.evaluation.bootstrap import Estimate, bootstrap_metrics
 
 
-def halves(count: int, patients: list[str] | None = None, resamples: int = 1000) -> dict[str, Figure]:
+def halves(count: int, patients: list[str] | None = None, resamples: int = 1000) -> dict[str, Estimate]:
     """Half of the images right, half wrong by one grade."""
-    return estimate(labelled([0] * count, [0, 1] * (count // 2), patients=patients), resamples=resamples)
+    return bootstrap_metrics(labelled([0] * count, [0, 1] * (count // 2), patients=patients), resamples=resamples)
 
 
 def test_interval_of_a_share_is_the_binomial_one() -> None:
@@ -32,21 +32,21 @@ def test_same_seed_gives_the_same_interval() -> None:
 
 def test_what_the_images_cannot_tell_is_none() -> None:
     figures = halves(40, resamples=20)
-    assert figures["recall_grade_4"] == Figure(None, None, None)
-    assert figures["referable_auc"] == Figure(None, None, None)
+    assert figures["recall_grade_4"] == Estimate(None, None, None)
+    assert figures["referable_auc"] == Estimate(None, None, None)
 
 
 def test_figure_that_some_resamples_lack_is_judged_by_the_others() -> None:
-    figures = estimate(labelled([0] * 9 + [2], [0] * 9 + [2]), resamples=200)
-    assert figures["recall_grade_2"] == Figure(1.0, 1.0, 1.0)
+    figures = bootstrap_metrics(labelled([0] * 9 + [2], [0] * 9 + [2]), resamples=200)
+    assert figures["recall_grade_2"] == Estimate(1.0, 1.0, 1.0)
 
 
 def test_each_resample_is_told() -> None:
     told: list[int] = []
-    estimate(labelled([0, 1], [0, 1]), resamples=7, step=lambda: told.append(1))
+    bootstrap_metrics(labelled([0, 1], [0, 1]), resamples=7, step=lambda: told.append(1))
     assert len(told) == 7
 
 
 def test_no_image_gives_no_figure() -> None:
     images = labelled([0, 1], [0, 1]).select(np.array([False, False]))
-    assert set(estimate(images, resamples=3).values()) == {Figure(None, None, None)}
+    assert set(bootstrap_metrics(images, resamples=3).values()) == {Estimate(None, None, None)}

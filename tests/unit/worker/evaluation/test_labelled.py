@@ -40,7 +40,7 @@ def test_images_with_a_reference_grade_come_in_the_order_of_their_ids(engine: En
 def test_only_graded_and_ungradable_images_are_judged(engine: Engine) -> None:
     fill(engine)
     images = read_labelled(engine, find_graded_run(engine, "night"))
-    assert images.judged.ids.tolist() == ["a", "b"]
+    assert images.assessed.ids.tolist() == ["a", "b"]
 
 
 def test_eyes_of_one_patient_are_one_cluster(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from worker.core.vocabulary import Grade
 from worker.evaluation.labelled import Labelled
 from worker.evaluation.operating_point import (
     OperatingPoint,
-    Wanted,
+    Target,
     apply_operating_point,
     choose_operating_point,
     choose_threshold,
@@ -23,8 +23,8 @@ from worker.evaluation.operating_point import (
 HALVES = (0.5, 0.5, 0.5, 0.5, 0.5)
 
 
-def wants(figure: str, value: float, *cuts: int) -> Wanted:
-    return Wanted(figure, value, tuple(Grade(cut) for cut in cuts or (2,)))  # type: ignore[arg-type]
+def wants(figure: str, value: float, *cuts: int) -> Target:
+    return Target(figure, value, tuple(Grade(cut) for cut in cuts or (2,)))  # type: ignore[arg-type]
 
 
 def drawn(count: int, overconfidence: float, seed: int = 0) -> Labelled:

@@ -10,7 +10,7 @@ from tests.unit.producer.ledger_rows import MODEL, add_model, fail, grade, make_
 from worker.core.errors import RunError
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Status
-from worker.evaluation.drift.psi import Drift, Feature, Verdict, measure_drift
+from worker.evaluation.drift.psi import Drift, DriftFeature, DriftLevel, measure_drift
 from worker.evaluation.labelled import find_graded_run
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.schema import runs
@@ -41,7 +41,7 @@ def measured(engine: Engine, now: dict[int | None, int], then: dict[int | None, 
     return measure_drift(engine, find_graded_run(engine, "now"), find_graded_run(engine, "then"))
 
 
-def of(drift: Drift, name: str) -> Feature:
+def of(drift: Drift, name: str) -> DriftFeature:
     (feature,) = [feature for feature in drift.features if feature.name == name]
     return feature
 
@@ -56,26 +56,26 @@ def test_index_is_the_sum_over_bins_that_are_used(sqlite_engine: Engine) -> None
     ]  # fmt: skip
     # 0.2747 / (1/40 + 1/40) = 5.49: chi-squared with one degree of freedom exceeds it in 1.9% of cases.
     assert grades.chance == pytest.approx(0.0191, abs=0.0002)
-    assert grades.verdict is Verdict.STABLE
+    assert grades.verdict is DriftLevel.STABLE
 
 
 def test_large_index_of_enough_images_is_drift(sqlite_engine: Engine) -> None:
     drift = measured(sqlite_engine, {0: 90, 2: 30}, {0: 60, 2: 60})
-    assert of(drift, "grade").verdict is Verdict.DRIFT
-    assert of(drift, "outcome").verdict is Verdict.STABLE
-    assert drift.verdict is Verdict.DRIFT
+    assert of(drift, "grade").verdict is DriftLevel.DRIFT
+    assert of(drift, "outcome").verdict is DriftLevel.STABLE
+    assert drift.verdict is DriftLevel.DRIFT
 
 
 def test_moderate_index_is_to_be_watched(sqlite_engine: Engine) -> None:
     drift = measured(sqlite_engine, {0: 105, None: 15}, {0: 117, None: 3})
-    assert of(drift, "outcome").verdict is Verdict.WATCH
-    assert drift.verdict is Verdict.WATCH
+    assert of(drift, "outcome").verdict is DriftLevel.WATCH
+    assert drift.verdict is DriftLevel.WATCH
 
 
 def test_same_population_is_stable(sqlite_engine: Engine) -> None:
     drift = measured(sqlite_engine, {0: 20, 3: 4, None: 1}, {0: 20, 3: 4, None: 1})
     assert {feature.index for feature in drift.features} == {0.0}
-    assert drift.verdict is Verdict.STABLE
+    assert drift.verdict is DriftLevel.STABLE
 
 
 def test_bin_that_one_run_leaves_empty_counts_half(sqlite_engine: Engine) -> None:

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from worker.evaluation.saliency.deletion_insertion import ORDERS, SHARES, _rank, area, erase
-from worker.evaluation.saliency.explainer import Looker, Looks
+from worker.evaluation.saliency.deletion_insertion import (
+    ORDERS,
+    SHARES,
+    _pixel_order,
+    area_under_curve,
+    measure_deletion_insertion,
+)
+from worker.evaluation.saliency.explainer import Explainer, Explanations
 
 SIDE = 64
 ROW, COLUMN = 2, 5
@@ -19,10 +25,12 @@ PATCH = (slice(8 * ROW, 8 * ROW + 8), slice(8 * COLUMN, 8 * COLUMN + 8))
 class PatchModel:
     """P(grade >= 1) is the patch's mean brightness."""
 
-    def look(self, pictures: Sequence[Any]) -> Looks:
+    def explain(self, pictures: Sequence[Any]) -> Explanations:
         values = np.array([picture[PATCH].mean() / 255 for picture in pictures], np.float32)
         probabilities = np.repeat(values[:, None], 5, axis=1)
-        return Looks(probabilities, np.ones(len(values), int), np.ones(len(values), int), np.zeros((len(values), 8, 8)))
+        return Explanations(
+            probabilities, np.ones(len(values), int), np.ones(len(values), int), np.zeros((len(values), 8, 8))
+        )
 
 
 def picture() -> NDArray[np.uint8]:
@@ -38,12 +46,12 @@ def map_of(row: int, column: int) -> NDArray[np.float32]:
 
 
 def run(saliency: NDArray[np.float32], output: int = 1) -> Any:
-    looker = cast("Looker", PatchModel())
-    return erase(looker, ["eye"], [picture()], saliency, np.array([output]), step=lambda: None)
+    explainer = cast("Explainer", PatchModel())
+    return measure_deletion_insertion(explainer, ["eye"], [picture()], saliency, np.array([output]), step=lambda: None)
 
 
 def test_order_of_the_map_begins_at_its_highest_place_and_takes_each_pixel_of_the_field_once() -> None:
-    turns = _rank("map", map_of(ROW, COLUMN)[0], SIDE, 0)
+    turns = _pixel_order("map", map_of(ROW, COLUMN)[0], SIDE, 0)
     field = turns < 2
     count = int(field.sum())
     assert count == pytest.approx(np.pi * 32**2, rel=0.01)
@@ -55,17 +63,17 @@ def test_order_of_the_map_begins_at_its_highest_place_and_takes_each_pixel_of_th
 def test_order_of_the_map_is_that_of_what_people_see() -> None:
     # Two cells share the peak: the cubic is highest between them, where a bilinear map is even.
     shared = map_of(ROW, COLUMN)[0] + map_of(ROW, COLUMN - 1)[0]
-    turns = _rank("map", shared, SIDE, 0)
+    turns = _pixel_order("map", shared, SIDE, 0)
     first = set(zip(*np.nonzero(turns < 4 / (turns < 2).sum()), strict=True))
     assert first == {(r, c) for r in (19, 20) for c in (39, 40)}
 
 
 def test_order_from_the_centre_goes_outwards_and_random_ones_differ_by_seed() -> None:
-    turns = _rank("centre", np.zeros((8, 8), np.float32), SIDE, 0)
+    turns = _pixel_order("centre", np.zeros((8, 8), np.float32), SIDE, 0)
     assert turns[32, 32] < turns[32, 40] < turns[32, 60] < turns[0, 0] == 2
     empty = np.zeros((8, 8), np.float32)
-    assert np.array_equal(_rank("random", empty, SIDE, 1), _rank("random", empty, SIDE, 1))
-    assert not np.array_equal(_rank("random", empty, SIDE, 1), _rank("random", empty, SIDE, 2))
+    assert np.array_equal(_pixel_order("random", empty, SIDE, 1), _pixel_order("random", empty, SIDE, 1))
+    assert not np.array_equal(_pixel_order("random", empty, SIDE, 1), _pixel_order("random", empty, SIDE, 2))
 
 
 def test_map_that_points_at_what_the_model_sees_deletes_and_inserts_soonest() -> None:
@@ -75,8 +83,12 @@ def test_map_that_points_at_what_the_model_sees_deletes_and_inserts_soonest() ->
         assert erased.insertion[order][-1] == pytest.approx(1)
         assert erased.deletion[order][-1] == pytest.approx(erased.insertion[order][0], abs=1e-6)
     others = [order for order in ORDERS if order != "map"]
-    assert all(area(erased.deletion["map"]) < area(erased.deletion[order]) - 0.05 for order in others)
-    assert all(area(erased.insertion["map"]) > area(erased.insertion[order]) + 0.05 for order in others)
+    assert all(
+        area_under_curve(erased.deletion["map"]) < area_under_curve(erased.deletion[order]) - 0.05 for order in others
+    )
+    assert all(
+        area_under_curve(erased.insertion["map"]) > area_under_curve(erased.insertion[order]) + 0.05 for order in others
+    )
     # A tenth of the field is 321 pixels, and the patch of 64 with the slopes about it 256.
     assert erased.insertion["map"][SHARES.index(0.1)] == pytest.approx(1, abs=0.02)
 
@@ -87,5 +99,5 @@ def test_grade_0_and_empty_maps_are_left_out() -> None:
 
 
 def test_areas_are_those_of_the_trapezoids() -> None:
-    assert area(np.full(len(SHARES), 0.25)) == pytest.approx(0.25)
-    assert area(np.array(SHARES)) == pytest.approx(0.5)
+    assert area_under_curve(np.full(len(SHARES), 0.25)) == pytest.approx(0.25)
+    assert area_under_curve(np.array(SHARES)) == pytest.approx(0.5)

@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import make_bundle, random_weights
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Grade
-from worker.evaluation.saliency.lesion_masks import Marked
-from worker.evaluation.saliency.pointing_game import Pointed, find_brightest, judge, play, survey
-from worker.evaluation.saliency.pointing_view import count
+from worker.evaluation.saliency.lesion_masks import AnnotatedPhotograph
+from worker.evaluation.saliency.pointing_game import (
+    PointingScore,
+    find_brightest,
+    find_lesion_areas,
+    play_pointing_game,
+    score_map,
+)
+from worker.evaluation.saliency.pointing_view import summarise_game
 from worker.imaging.photograph import Ellipse, Field, Photograph
 from worker.model.engines.openvino_engine import OpenVinoEngine
 
@@ -20,12 +26,12 @@ FIELD = Field(0, 512, 0, 512, Ellipse(255.5, 255.5, 256.0, 256.0))
 WHOLE = (0, 512, 0, 512)
 
 
-def marked(*lesions: tuple[int, int], window: tuple[int, int, int, int] = WHOLE) -> Marked:
+def marked(*lesions: tuple[int, int], window: tuple[int, int, int, int] = WHOLE) -> AnnotatedPhotograph:
     """Lesions of one pixel at (x, y) in a picture of 512 x 512."""
     mask = np.zeros((512, 512), bool)
     for x, y in lesions:
         mask[y, x] = True
-    return Marked("eye", Photograph(np.zeros((512, 512, 3), np.uint8)), FIELD, window, mask)
+    return AnnotatedPhotograph("eye", Photograph(np.zeros((512, 512, 3), np.uint8)), FIELD, window, mask)
 
 
 def pointing_at(row: int, column: int) -> NDArray[np.float32]:
@@ -34,23 +40,23 @@ def pointing_at(row: int, column: int) -> NDArray[np.float32]:
     return saliency
 
 
-def play_one(of: Marked, saliency: NDArray[np.float32]) -> Pointed:
-    return judge(of, survey(of), saliency, Grade.MODERATE)
+def play_one(of: AnnotatedPhotograph, saliency: NDArray[np.float32]) -> PointingScore:
+    return score_map(of, find_lesion_areas(of), saliency, Grade.MODERATE)
 
 
 def test_brightest_pixels_are_those_around_the_middle_of_a_cell() -> None:
     # Cells of 64 pixels: the fourth column reaches from 192 to 255.
     inside = np.ones((512, 512), bool)
-    rows, columns = np.nonzero(find_brightest(marked().lay(pointing_at(1, 3)), inside))
+    rows, columns = np.nonzero(find_brightest(marked().project_map(pointing_at(1, 3)), inside))
     assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(95, 223), (95, 224), (96, 223), (96, 224)]
-    assert not find_brightest(marked().lay(np.zeros((8, 8), np.float32)), inside).any()
+    assert not find_brightest(marked().project_map(np.zeros((8, 8), np.float32)), inside).any()
 
 
 def test_evidence_that_two_cells_share_peaks_between_them() -> None:
     saliency = pointing_at(1, 3)
     saliency[1, 4] = 1
     # Their middles are at 223.5 and 287.5.
-    rows, columns = np.nonzero(find_brightest(marked().lay(saliency), np.ones((512, 512), bool)))
+    rows, columns = np.nonzero(find_brightest(marked().project_map(saliency), np.ones((512, 512), bool)))
     assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(95, 255), (95, 256), (96, 255), (96, 256)]
 
 
@@ -61,7 +67,7 @@ def test_flat_map_is_hit_by_the_share_that_is_on_lesions() -> None:
 
 def test_cell_at_the_edge_peaks_within_the_field() -> None:
     # Row 3 has its middle at 223.5, where the field begins at column 2.
-    brightest = find_brightest(marked().lay(pointing_at(3, 0)), marked().inside)
+    brightest = find_brightest(marked().project_map(pointing_at(3, 0)), marked().field_mask)
     rows, columns = np.nonzero(brightest)
     assert set(rows.tolist()) == {223, 224}
     assert 2 <= columns.min() <= columns.max() < 32
@@ -108,17 +114,17 @@ def test_energy_is_that_of_the_map_on_lesions() -> None:
 
 def test_map_of_a_window_that_reaches_past_the_picture_is_cut() -> None:
     # Cells of 128 pixels: that of row 2 and column 2 begins at -256 + 2 * 128 = 0, and its middle is at 63.5.
-    laid = marked(window=(-256, 768, -256, 768)).lay(pointing_at(2, 2))
+    laid = marked(window=(-256, 768, -256, 768)).project_map(pointing_at(2, 2))
     rows, columns = np.nonzero(laid == laid.max())
     assert (sorted(set(rows.tolist())), sorted(set(columns.tolist()))) == ([63, 64], [63, 64])
 
 
 def test_scores_are_means_with_intervals_in_all_and_by_grade() -> None:
     pointed = [
-        Pointed(str(number), Grade(2 + number % 2), float(number < 3), 0.0, 0.25, 0.5, 0.3, 0.1, 0.2)
+        PointingScore(str(number), Grade(2 + number % 2), float(number < 3), 0.0, 0.25, 0.5, 0.3, 0.1, 0.2)
         for number in range(4)
     ]
-    game = count(pointed, model="m", model_id="i", resamples=500, seed=0)
+    game = summarise_game(pointed, model="m", model_id="i", resamples=500, seed=0)
     assert (game.whole.map.value, game.whole.chance.value, game.whole.chance.low) == (0.75, 0.25, 0.25)
     assert game.whole.map.low is not None
     assert 0 <= game.whole.map.low < 0.75 < (game.whole.map.high or 0)
@@ -145,7 +151,7 @@ def test_folder_is_played_with_a_real_network(folder: Path) -> None:
     cv2.imwrite(str(folder / "b_lesions.png"), mask & 16)
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes())
     remarks: list[str] = []
-    pointed = play(engine(), folder, remark=remarks.append, step=lambda: None)
+    pointed = play_pointing_game(engine(), folder, remark=remarks.append, step=lambda: None)
     assert [one.name for one in pointed] == ["a"]
     assert 0 <= pointed[0].hit <= 1
     # One pixel, and what is within 15/512 of 93 pixels of it: 21 pixels of a field of 6,648.
@@ -158,7 +164,7 @@ def test_folders_that_cannot_be_played_are_named(folder: Path) -> None:
 
     def complaint() -> str:
         with pytest.raises(UsageError) as caught:
-            play(network, folder, remark=print, step=lambda: None)
+            play_pointing_game(network, folder, remark=print, step=lambda: None)
         return caught.value.detail
 
     cv2.imwrite(str(folder / "a_lesions.png"), np.zeros((40, 40), np.uint8))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.unit.worker.model.networks import make_bundle, random_weights
-from worker.evaluation.saliency.weight_randomisation import STAGES, redraw
+from worker.evaluation.saliency.weight_randomisation import STAGES, randomise_weights
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member
 
@@ -23,7 +23,7 @@ def changed(before: Bundle, after: Bundle) -> set[str]:
 
 @pytest.mark.parametrize("share", STAGES.values())
 def test_head_and_last_layers_are_redrawn_and_the_first_are_kept(share: float) -> None:
-    after = redraw(BUNDLE, share, 0)
+    after = randomise_weights(BUNDLE, share, 0)
     assert isinstance(after, Bundle)
     backbone = LAYERS[:-1]
     assert LAYERS[-1] == "head"
@@ -31,7 +31,7 @@ def test_head_and_last_layers_are_redrawn_and_the_first_are_kept(share: float) -
 
 
 def test_kernels_keep_mean_and_spread_and_a_normalisation_stays_one() -> None:
-    after = redraw(BUNDLE, 1.0, 0).weights  # type: ignore[union-attr]
+    after = randomise_weights(BUNDLE, 1.0, 0).weights  # type: ignore[union-attr]
     before = BUNDLE.weights
     name = "conv5_block16_1_conv/kernel"
     assert after[name].std() == pytest.approx(before[name].std(), rel=0.02)
@@ -44,7 +44,7 @@ def test_kernels_keep_mean_and_spread_and_a_normalisation_stays_one() -> None:
 
 
 def test_another_seed_is_another_model_and_the_same_the_same() -> None:
-    first, again, other = (redraw(BUNDLE, 1.0, seed) for seed in (0, 0, 1))
+    first, again, other = (randomise_weights(BUNDLE, 1.0, seed) for seed in (0, 0, 1))
     assert changed(first, again) == set()  # type: ignore[arg-type]
     assert len(changed(first, other)) == len(LAYERS)  # type: ignore[arg-type]
 
@@ -52,7 +52,7 @@ def test_another_seed_is_another_model_and_the_same_the_same() -> None:
 def test_every_member_of_an_ensemble_is_redrawn() -> None:
     members = (Member(manifest=BUNDLE.manifest), Member(manifest=BUNDLE.manifest))
     both = Ensemble(EnsembleManifest(name="both", members=members), (BUNDLE, BUNDLE))
-    after = redraw(both, 0.0, 0)
+    after = randomise_weights(both, 0.0, 0)
     assert isinstance(after, Ensemble)
     assert [changed(BUNDLE, network) for network in after.networks] == [{"head"}, {"head"}]
     assert changed(*after.networks) == {"head"}
