@@ -19,7 +19,7 @@ from producer.cli import main
 from tests.faults.hooks import Hooks
 from worker.core.errors import AcceleratorMemoryError
 from worker.imaging.sandbox.pool import DecoderPool
-from worker.inference import pipeline
+from worker.inference import image_grader, pipeline
 from worker.report.destination import Destination
 
 ROGUE_DECODER = (str(Path(__file__).parents[1] / "unit" / "worker" / "imaging" / "sandbox" / "rogue_decoder.py"),)
@@ -141,11 +141,11 @@ def poison(graph: Callable[..., Any]) -> Callable[..., Any]:
     return poisonous
 
 
-_fetch, _settle = pipeline.fetch_photograph, pipeline.settle_chunk
-pipeline.fetch_photograph = fetch
+_fetch, _settle = image_grader.fetch_photograph, pipeline.settle_chunk
+image_grader.fetch_photograph = fetch
 pipeline.settle_chunk = settle
 pipeline.lease_chunk = around(pipeline.lease_chunk, after="leased")
-pipeline.upload_overlay = around(pipeline.upload_overlay, before="uploading", after="uploaded")
+image_grader.upload_overlay = around(image_grader.upload_overlay, before="uploading", after="uploaded")
 Destination.write = around(Destination.write, after="reporting")  # type: ignore[method-assign]
 DecoderPool.submit = around(DecoderPool.submit, after="decoding")  # type: ignore[method-assign]
 botocore.auth.get_current_datetime = run_late(botocore.auth.get_current_datetime, hooks.signs_late)

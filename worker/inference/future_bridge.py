@@ -1,7 +1,7 @@
-"""Bring what threads have done to an event loop, several results at a time.
+"""Await futures of threads in an event loop, with one wake-up of the loop for many results.
 
-asyncio wakes its loop for each result by a write to a socket, and each time a thread that works and the loop's want the
-interpreter at once. With five results for each image those turns cost as much as drawing it.
+`asyncio.wrap_future` writes to a socket for each result. Each write makes a busy thread and the loop's thread compete
+for the interpreter lock; at five results per image this cost as much as rendering the overlay.
 """
 
 import asyncio
@@ -13,15 +13,18 @@ T = TypeVar("T")
 
 
 class FutureBridge:
-    """To one loop, from any number of threads."""
+    """Bridge from any number of threads to one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
-        self._called = False
+        self._wake_scheduled = False
 
     async def wait(self, future: "Future[T]") -> T:
-        """In the loop: what `asyncio.wrap_future` gives. A future that nobody waits for any more is cancelled."""
+        """Return the result of `future`, as `asyncio.wrap_future` does; call it in the loop.
+
+        Cancels `future` when the waiting task is cancelled.
+        """
         waiter: asyncio.Future[T] = self._loop.create_future()
         future.add_done_callback(lambda done: self._put(waiter, done))
         try:
@@ -31,13 +34,13 @@ class FutureBridge:
 
     def _put(self, waiter: "asyncio.Future[Any]", done: "Future[Any]") -> None:
         self._done.append((waiter, done))
-        # Told twice is no harm; never told would be: the flag falls before the results are taken.
-        if not self._called and not self._loop.is_closed():
-            self._called = True
+        # Two wake-ups are harmless, none would hang: `_deliver` clears the flag before it takes the results.
+        if not self._wake_scheduled and not self._loop.is_closed():
+            self._wake_scheduled = True
             self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        self._called = False
+        self._wake_scheduled = False
         while self._done:
             waiter, done = self._done.popleft()
             if waiter.done():

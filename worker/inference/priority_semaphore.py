@@ -1,4 +1,4 @@
-"""Let only so many do a thing at once; who is urgent goes before who waits."""
+"""Priority semaphore: limits concurrency and admits urgent waiters first."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class PrioritySemaphore:
-    """For the tasks of one event loop. The urgent pass in the order in which they came, then the others in theirs."""
+    """Semaphore for the tasks of one event loop, first in first out within each priority."""
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, value: int) -> None:
+        self._free = value
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._others: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
     async def acquire(self, *, urgent: bool = False) -> AsyncIterator[None]:
-        """Wait for a place, and hold it."""
+        """Wait for a slot and hold it while the context is open."""
         if self._free:
             self._free -= 1
         else:
@@ -32,20 +32,20 @@ class PrioritySemaphore:
             self._release()
 
     async def _wait(self, queue: deque[asyncio.Future[None]]) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        queue.append(turn)
+        waiter = asyncio.get_running_loop().create_future()
+        queue.append(waiter)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the place came together with the cancellation
+            if waiter.done() and not waiter.cancelled():  # the slot and the cancellation arrived together
                 self._release()
             raise
 
     def _release(self) -> None:
         for queue in (self._urgent, self._others):
             while queue:
-                turn = queue.popleft()
-                if not turn.done():
-                    turn.set_result(None)
+                waiter = queue.popleft()
+                if not waiter.done():
+                    waiter.set_result(None)
                     return
         self._free += 1

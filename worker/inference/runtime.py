@@ -1,7 +1,8 @@
-"""What a worker process holds while it lives: the model, its connections, its threads and its duties."""
+"""Resources of one worker process: model, connections, threads and periodic jobs."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -13,11 +14,12 @@ from worker.core.storage.object_store import Storage
 from worker.core.telemetry.heartbeat import HEARTBEAT_INTERVAL_S, remove_heartbeat
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.overlay import load_colour_map, use_one_opencv_thread
+from worker.inference.activity_tracker import ActivityTracker
 from worker.inference.batcher import Batcher
 from worker.inference.metrics import Metrics
 from worker.inference.pipeline import Pipeline
 from worker.inference.progress_log import LOG_EVERY_S, ProgressLogger
-from worker.inference.watchdog import ActivityTracker, Watchdog, end_process
+from worker.inference.watchdog import Watchdog, end_process
 from worker.ledger.database import connect
 from worker.ledger.leases import register_model
 from worker.ledger.migrate import require_current
@@ -27,6 +29,8 @@ from worker.model.engines.factory import make_engine
 from worker.report.job import ReportJob
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
     from worker.core.messages import GradeChunk
@@ -36,88 +40,96 @@ log = structlog.get_logger(__name__)
 
 
 class Runtime:
-    """Built and warm before the first message is taken; closed after the last chunk has been settled."""
+    """Everything a worker needs to grade chunks, ready and warmed up once constructed."""
 
     def __init__(self, settings: Settings, app: Celery) -> None:
-        """Raises UsageError, ModelError or DatabaseError when the worker could not do its work."""
-        load_colour_map(settings.overlay_colours)  # an unknown name stops the worker here, not at the first image
+        """Open all resources; a failure closes those already open.
+
+        Raises UsageError, ModelError or DatabaseError when the worker cannot work with these settings.
+        """
+        self.activity = ActivityTracker()
+        with ExitStack() as resources:
+            self._open(settings, app, resources)
+            self._resources = resources.pop_all()
+
+    def grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
+        """Grade one chunk, see `Pipeline.grade_chunk`."""
+        return self._pipeline.grade_chunk(chunk, urgent=urgent)
+
+    def write_report(self, run_id: int) -> bool:
+        """Write the report of a run, see `ReportJob.write`. It counts as work in flight for the watchdog."""
+        with self.activity.track_chunk():
+            return self._reports.write(run_id)
+
+    def stop_reports(self) -> None:
+        """Leave a report in progress to another worker, so that shutdown does not wait for it."""
+        self._reports.stop()
+
+    def close(self) -> None:
+        """Close all resources in the reverse order of opening. After a warm shutdown no chunk is in flight."""
+        self._resources.close()
+
+    def _open(self, settings: Settings, app: Celery, resources: ExitStack) -> None:
+        load_colour_map(settings.overlay_colours)  # Fails here rather than at the first image.
         use_one_opencv_thread()
-        self.activity = activity = ActivityTracker()
+        activity = self.activity
         metrics = Metrics(lambda: activity.chunks_in_flight, app.tracing.stage)
-        self._stop_serving = metrics.serve(settings.metrics_host, settings.metrics_port)
+        resources.callback(metrics.serve(settings.metrics_host, settings.metrics_port))
         database = connect(settings, pool_size=settings.concurrency + 2)
+        resources.callback(database.dispose)
         require_current(database)
-        bundle = load_model(settings.model)
-        register_model(database, bundle.model_id, bundle.name, bundle.manifest.model_dump(mode="json"))
-        self._decoders = DecoderPool(bundle.recipe, settings, extra_recipes=bundle.extra_recipes)
-        engine = make_engine(settings.engine, bundle)
+        model = load_model(settings.model)
+        register_model(database, model.model_id, model.name, model.manifest.model_dump(mode="json"))
+        decoders = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
+        resources.callback(decoders.close)
+        engine = make_engine(settings.engine, model)
         engine.warm_up(settings.max_batch_size)
-        self._batcher = Batcher(
+        batcher = Batcher(
             metrics.instrument_predict(engine.predict),
             max_batch_size=settings.max_batch_size,
             max_wait_ms=settings.max_wait_ms,
         )
-        storage = Storage(settings, connections=settings.transfer_threads)
+        resources.callback(batcher.close)
         self._pipeline = Pipeline(
-            settings,
-            database,
-            storage,
-            bundle,
-            self._decoders,
-            self._batcher,
-            activity,
-            metrics,
-            send_for_report=lambda run_id, run_name: send_report(app, run_id, run_name=run_name),
+            settings=settings,
+            database=database,
+            storage=Storage(settings, connections=settings.transfer_threads),
+            model=model,
+            decoders=decoders,
+            batcher=batcher,
+            activity=activity,
+            metrics=metrics,
+            send_report=lambda run_id, run_name: send_report(app, run_id, run_name=run_name),
         )
+        resources.callback(self._pipeline.close)
         self._reports = ReportJob(database, settings, activity.touch)
         watchdog = Watchdog(
             activity,
             lambda: sum(queue_depth(app, queue) for queue in settings.queue_names),
             end=end_process,
         )
+        resources.callback(remove_heartbeat)
         watchdog.check()
         holder = str(uuid4())
-        self._periodic_threads = [
-            PeriodicThread("leases", self._pipeline.renew_leases, interval_s=settings.lease_s / 3),
-            PeriodicThread(
+        # Stopped in reverse order: the watchdog still runs while the reconciler finishes its pass.
+        jobs: list[tuple[str, Callable[[], object], float]] = [
+            ("progress", ProgressLogger(database, metrics.settled_by_status).log, LOG_EVERY_S),
+            ("watchdog", watchdog.check, HEARTBEAT_INTERVAL_S),
+            (
                 "reconciler",
                 lambda: metrics.count_reconciled(reconcile(database, app, settings, holder=holder)),
-                interval_s=settings.reconcile_every_s,
+                settings.reconcile_every_s,
             ),
-            PeriodicThread("watchdog", watchdog.check, interval_s=HEARTBEAT_INTERVAL_S),
-            PeriodicThread("progress", ProgressLogger(database, metrics.settled_by_status).log, interval_s=LOG_EVERY_S),
+            ("leases", self._pipeline.renew_leases, settings.lease_s / 3),
         ]
-        self._database = database
+        for name, job, interval_s in jobs:
+            resources.callback(PeriodicThread(name, job, interval_s=interval_s).stop)
         log.info(
             "ready",
-            model=bundle.name,
-            model_id=bundle.model_id,
+            model=model.name,
+            model_id=model.model_id,
             device=engine.device,
             batch_size=settings.max_batch_size,
             queues=settings.queues,
             chunks_in_flight=settings.concurrency,
         )
-
-    def grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
-        """See `Pipeline.grade_chunk`."""
-        return self._pipeline.grade_chunk(chunk, urgent=urgent)
-
-    def write_report(self, run_id: int) -> bool:
-        """See `ReportJob.write`. It is work: the watchdog lets it take its time as long as it goes on."""
-        with self.activity.track_chunk():
-            return self._reports.write(run_id)
-
-    def stop_reports(self) -> None:
-        """A report under way is left to another worker: no shutdown waits for it."""
-        self._reports.stop()
-
-    def close(self) -> None:
-        """Stop in the order in which work flows. After a warm shutdown no chunk is in flight any more."""
-        for thread in self._periodic_threads:
-            thread.stop()
-        remove_heartbeat()
-        self._pipeline.close()
-        self._batcher.close()
-        self._decoders.close()
-        self._database.dispose()
-        self._stop_serving()

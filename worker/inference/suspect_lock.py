@@ -1,4 +1,4 @@
-"""Let a suspect image be the only one in the process, so that a crash names its culprit."""
+"""Shared and exclusive lock: a suspect image runs alone in the process, so that a crash identifies it."""
 
 import threading
 from collections.abc import Iterator
@@ -6,38 +6,38 @@ from contextlib import contextmanager
 
 
 class SuspectLock:
-    """Many chunks at once, or one suspect alone. A waiting suspect goes before new chunks."""
+    """Many holders of the shared lock, or one of the exclusive lock. Waiting exclusive holders have priority."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside = 0
-        self._suspects = 0
-        self._exclusive = False
+        self._shared_holders = 0
+        self._exclusive_waiting = 0
+        self._exclusive_held = False
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Enter beside others."""
+        """Hold the lock together with other shared holders."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._suspects and not self._exclusive)
-            self._inside += 1
+            self._changed.wait_for(lambda: not self._exclusive_waiting and not self._exclusive_held)
+            self._shared_holders += 1
         try:
             yield
         finally:
             with self._changed:
-                self._inside -= 1
+                self._shared_holders -= 1
                 self._changed.notify_all()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Enter when nobody is inside, and keep everybody out."""
+        """Hold the lock alone: wait until all holders have left, and block new ones."""
         with self._changed:
-            self._suspects += 1
-            self._changed.wait_for(lambda: not self._inside and not self._exclusive)
-            self._suspects -= 1
-            self._exclusive = True
+            self._exclusive_waiting += 1
+            self._changed.wait_for(lambda: not self._shared_holders and not self._exclusive_held)
+            self._exclusive_waiting -= 1
+            self._exclusive_held = True
         try:
             yield
         finally:
             with self._changed:
-                self._exclusive = False
+                self._exclusive_held = False
                 self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Upload one overlay under the key that its ids give it."""
+"""Upload one overlay to the object store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def upload_overlay(
     decision: Decision,
     fmt: Literal["png", "jpeg"],
 ) -> str:
-    """The key it was written to. Raises StorageError."""
+    """Upload an encoded overlay and return its key, which depends on the ids only. Raises StorageError."""
     key = overlay_key(run_name, model_id, image_id, fmt)
     store.put(
         key,

@@ -7,7 +7,8 @@ import pytest
 
 from worker.core.errors import BrokerError
 from worker.core.telemetry.heartbeat import read_heartbeats, remove_heartbeat
-from worker.inference.watchdog import ActivityTracker, Watchdog
+from worker.inference.activity_tracker import ActivityTracker
+from worker.inference.watchdog import Watchdog
 
 STUCK_AFTER_S = 0.1
 
@@ -45,7 +46,7 @@ def test_chunk_that_does_not_move_ends_the_worker_without_a_beat() -> None:
         watchdog.check()
         remove_heartbeat()
         time.sleep(STUCK_AFTER_S)
-        with pytest.raises(Ended, match="2 chunks in flight, and nothing has moved for 0 s"):
+        with pytest.raises(Ended, match="2 chunks in flight made no progress for 0 s"):
             watchdog.check()
     assert read_heartbeats() == []
 
@@ -65,7 +66,7 @@ def test_messages_that_nobody_takes_end_the_worker() -> None:
     time.sleep(STUCK_AFTER_S)
     watchdog.check()  # they may have come a moment ago
     time.sleep(STUCK_AFTER_S)
-    with pytest.raises(Ended, match="3 messages wait, and none has been taken"):
+    with pytest.raises(Ended, match="3 messages are queued and none was taken"):
         watchdog.check()
 
 

@@ -1,0 +1,78 @@
+"""A runtime closes what it opened: at its end, and when its start fails."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from producer.demo.embedded_valkey import free_port
+from worker.core.errors import ModelError
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import Settings
+from worker.core.telemetry.heartbeat import read_heartbeats
+from worker.inference import runtime
+from worker.inference.runtime import Runtime
+from worker.model.bundle.ensemble import Model
+
+
+class IdleEngine:
+    """An engine that is never asked for a prediction."""
+
+    device = "none"
+
+    def warm_up(self, batch_size: int) -> None:
+        pass
+
+    def predict(self, enhanced: object) -> list[object]:
+        raise AssertionError(enhanced)
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings], sqlite_url: str, broker_url: str) -> Settings:
+    return make_settings(
+        database_url=sqlite_url, broker_url=broker_url, decode_processes=1, metrics_port=free_port(), reports=False
+    )
+
+
+@pytest.fixture(autouse=True)
+def _own_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    yield
+    assert read_heartbeats() == []
+
+
+def opened(settings: Settings) -> tuple[int, set[str], bool]:
+    """Decoder processes, the runtime's threads, and whether the port of the metrics is taken."""
+    decoders = [child for child in psutil.Process().children() if "decoder" in " ".join(child.cmdline())]
+    names = {"batcher", "pipeline", "leases", "reconciler", "watchdog", "progress"}
+    threads = {thread.name for thread in threading.enumerate()} & names
+    with socket.socket() as probe:
+        return len(decoders), threads, probe.connect_ex(("127.0.0.1", settings.metrics_port or 0)) == 0
+
+
+def test_close_ends_processes_threads_and_server(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "make_engine", lambda _name, _model: IdleEngine())
+    before = opened(settings)
+    running = Runtime(settings, make_celery(settings))
+    decoders, threads, is_served = opened(settings)
+    assert decoders == before[0] + 1
+    assert threads == {"batcher", "pipeline", "leases", "reconciler", "watchdog", "progress"}
+    assert is_served
+    assert len(read_heartbeats()) == 1
+    running.close()
+    assert opened(settings) == before
+
+
+def test_failed_start_closes_what_was_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_name: str, model: Model) -> None:
+        assert opened(settings) == (before[0] + 1, before[1], True)
+        raise ModelError(f"{model.name} does not load")
+
+    monkeypatch.setattr(runtime, "make_engine", refuse)
+    before = opened(settings)
+    with pytest.raises(ModelError, match="does not load"):
+        Runtime(settings, make_celery(settings))
+    assert opened(settings) == before

@@ -1,0 +1,199 @@
+"""Grade one image: fetch, prepare, predict, render the overlay, upload it.
+
+All images in flight share one event loop, one pool of decoders, one batcher and one pool of threads, so that the
+accelerator works on some images while others are fetched or uploaded. A priority semaphore in front of each resource
+keeps the queue behind it short, so that an urgent image is next.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+from structlog.contextvars import bind_contextvars
+
+from worker.core.errors import ImageError, ImageFormatError, ModelError, ServiceError, Ungradable
+from worker.core.predictions import Outcome
+from worker.core.retry import retry_service_errors
+from worker.core.vocabulary import Status
+from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
+from worker.imaging.steps.overlay import encode_overlay, render_overlay
+from worker.imaging.steps.panel import render_panel
+from worker.imaging.steps.prepare import prepare_stack_entry
+from worker.inference.future_bridge import FutureBridge
+from worker.inference.metrics import Stage
+from worker.inference.priority_semaphore import PrioritySemaphore
+from worker.inference.upload_overlay import upload_overlay
+from worker.model.decide_grade import decide_grade
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+
+    from worker.core.predictions import Decision, Prediction
+    from worker.core.settings import Settings
+    from worker.core.storage.object_store import Storage
+    from worker.imaging.photograph import PreparedImage
+    from worker.imaging.sandbox.pool import DecoderPool
+    from worker.inference.activity_tracker import ActivityTracker
+    from worker.inference.batcher import Batcher
+    from worker.inference.metrics import Metrics
+    from worker.ledger.leases import LeasedImage
+    from worker.model.bundle.ensemble import Model
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class ImageGrader:
+    """Runs the steps of any number of images concurrently on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        loop: AbstractEventLoop,
+        settings: Settings,
+        storage: Storage,
+        model: Model,
+        decoders: DecoderPool,
+        batcher: Batcher,
+        activity: ActivityTracker,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._model = model
+        self._decoders = decoders
+        self._batcher = batcher
+        self._activity = activity
+        self._metrics = metrics
+        # Bounds the memory of encoded photographs that are being fetched or wait for a decoder.
+        self._prefetch_slots = PrioritySemaphore(settings.transfer_threads + settings.decode_processes)
+        self._decode_slots = PrioritySemaphore(settings.decode_processes)
+        self._render_slots = PrioritySemaphore(cores := len(os.sched_getaffinity(0)))
+        self._transfer_slots = PrioritySemaphore(settings.transfer_threads)
+        self._threads = ThreadPoolExecutor(settings.transfer_threads + cores, thread_name_prefix="transfer")
+        self._bridge = FutureBridge(loop)
+
+    async def grade(self, image: LeasedImage, *, run_name: str, urgent: bool) -> Outcome | ServiceError:
+        """Return the outcome of one image, or the error of the service that failed it.
+
+        The image must have been announced to the batcher. Never raises an Exception: an unexpected one becomes a failed
+        outcome and is logged with its traceback, so that it does not affect the other images of the chunk.
+        """
+        bind_contextvars(image=image.image_id)
+        try:
+            prepared = await self._prepare(image, urgent=urgent)
+            self._activity.touch()
+            prediction = await self._predict(prepared, urgent=urgent)
+            self._activity.touch()
+            return await self._publish(image, prepared, prediction, run_name=run_name, urgent=urgent)
+        except ServiceError as error:
+            log.warning("released", code=error.code, detail=error.detail)
+            return error
+        except (ImageError, Ungradable, ModelError) as error:
+            status = Status.UNGRADABLE if isinstance(error, Ungradable) else Status.FAILED
+            log.info(str(status), code=error.code, detail=error.detail)
+            return Outcome(image.image_id, status, error_code=error.code, error_detail=error.detail)
+        except Exception as error:
+            log.exception("unexpected")
+            detail = f"{type(error).__name__}: {error}"
+            return Outcome(image.image_id, Status.FAILED, error_code="unexpected", error_detail=detail)
+        finally:
+            self._activity.touch()
+
+    def close(self) -> None:
+        """Wait for running transfers and stop the threads."""
+        self._threads.shutdown()
+
+    async def _prepare(self, image: LeasedImage, *, urgent: bool) -> PreparedImage:
+        try:
+            return await self._fetch_and_decode(image, urgent=urgent)
+        except BaseException:
+            self._batcher.withdraw()
+            raise
+
+    async def _fetch_and_decode(self, image: LeasedImage, *, urgent: bool) -> PreparedImage:
+        async with self._prefetch_slots.acquire(urgent=urgent):
+            if is_stack_entry(image.uri):
+                return await self._transfer(partial(self._prepare_stack_entry, image), urgent=urgent)
+            data = await self._transfer(partial(self._fetch, image), urgent=urgent)
+            async with self._decode_slots.acquire(urgent=urgent):
+                with self._metrics.time_stage(Stage.PREPARE):
+                    return await self._bridge.wait(self._decoders.submit(data))
+
+    def _fetch(self, image: LeasedImage) -> bytes:
+        limit = self._settings.max_image_bytes
+        with self._metrics.time_stage(Stage.FETCH):
+            data = self._retry(lambda: fetch_photograph(self._storage, image.uri, max_bytes=limit, sha256=image.sha256))
+        self._metrics.fetched_bytes.inc(len(data))
+        return data
+
+    def _prepare_stack_entry(self, image: LeasedImage) -> PreparedImage:
+        if self._model.extra_recipes:
+            raise ImageFormatError(
+                f"stack entry has one preprocessing; ensemble {self._model.name} needs"
+                f" {1 + len(self._model.extra_recipes)}"
+            )
+        limit = self._settings.max_image_bytes
+        with self._metrics.time_stage(Stage.FETCH):
+            entry = self._retry(lambda: fetch_stack_entry(self._storage, image.uri, max_bytes=limit))
+        self._metrics.fetched_bytes.inc(entry.nbytes)
+        with self._metrics.time_stage(Stage.PREPARE):
+            return prepare_stack_entry(entry, recipe=self._model.recipe, overlay_size_px=self._settings.overlay_size_px)
+
+    async def _predict(self, prepared: PreparedImage, *, urgent: bool) -> Prediction:
+        pending = self._batcher.submit(prepared.model_input, urgent=urgent)
+        prediction = await self._bridge.wait(pending)
+        self._metrics.record_stage(Stage.WAIT, pending.enqueued_at, pending.dispatched_at)
+        self._metrics.record_stage(Stage.INFER, pending.dispatched_at, monotonic())
+        return prediction
+
+    async def _publish(
+        self, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, *, run_name: str, urgent: bool
+    ) -> Outcome:
+        decision = decide_grade(prediction, self._model)
+        async with self._render_slots.acquire(urgent=urgent):
+            encoded = await self._in_thread(partial(self._render, image, prepared, prediction, decision))
+        key = await self._transfer(partial(self._upload, image, encoded, decision, run_name), urgent=urgent)
+        return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
+
+    def _render(self, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, decision: Decision) -> bytes:
+        settings = self._settings
+        with self._metrics.time_stage(Stage.DRAW):
+            overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
+            if settings.overlay_panels:
+                titles = (image.image_id, f"graded {decision.grade:d}")
+                overlay = render_panel(prepared, overlay, titles, settings.overlay_size_px)
+            return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
+
+    def _upload(self, image: LeasedImage, encoded: bytes, decision: Decision, run_name: str) -> str:
+        with self._metrics.time_stage(Stage.UPLOAD):
+            key = self._retry(
+                lambda: upload_overlay(
+                    self._storage.overlays,
+                    encoded,
+                    run_name=run_name,
+                    model_id=self._model.model_id,
+                    image_id=image.image_id,
+                    decision=decision,
+                    fmt=self._settings.overlay_format,
+                )
+            )
+        self._metrics.uploaded_bytes.inc(len(encoded))
+        return key
+
+    async def _transfer(self, work: Callable[[], T], *, urgent: bool) -> T:
+        async with self._transfer_slots.acquire(urgent=urgent):
+            return await self._in_thread(work)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await self._bridge.wait(self._threads.submit(copy_context().run, work))
+
+    def _retry(self, work: Callable[[], T]) -> T:
+        return retry_service_errors(work, timeout_s=self._settings.service_retry_timeout_s)
