@@ -11,7 +11,7 @@ from worker.core.vocabulary import Queue, RunState
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
-from worker.ledger.throughput import read_pace
+from worker.ledger.throughput import read_throughput
 
 MIN_RUN_IMAGES = 100
 """Of a run that a pace is taken from: a shorter one is mostly its beginning and its end."""
@@ -62,7 +62,7 @@ def read_worker_rate(engine: Engine, like: str | None, workers: int) -> WorkerRa
     if run is not None:
         with read_transaction(engine) as connection:
             run_id = connection.execute(select(runs.c.run_id).where(runs.c.name == run)).scalar_one()
-            rate = read_pace(connection, run_id, datetime.now(UTC)).over_run
+            rate = read_throughput(connection, run_id, datetime.now(UTC)).overall
             settled = select(func.count()).where(gradings.c.run_id == run_id, gradings.c.settled_at.is_not(None))
             images = connection.execute(settled).scalar_one()
         if rate is not None and images >= MIN_RUN_IMAGES:

@@ -42,7 +42,7 @@ COMMANDS = (
 
 VERSIONS = (
     ("model", "worker.commands.version", "describe_model"),
-    ("ledger", "worker.ledger.migrate", "describe_level"),
+    ("ledger", "worker.ledger.migrate", "describe_required_revision"),
 )
 """What else has a version: imported only when it is asked for, since a producer's machine may not have all of it."""
 

@@ -7,7 +7,7 @@ import typer
 from worker.core.settings import read_settings
 from worker.core.terminal.output import answers, print_json
 from worker.ledger.database import connect
-from worker.ledger.migrate import read_levels, upgrade
+from worker.ledger.migrate import read_schema_state, upgrade
 
 app = typer.Typer(help="Bring the database to this version's level.", no_args_is_help=True)
 
@@ -23,13 +23,14 @@ def upgrade_database(*, json: Json = False) -> None:
     $ FUNDUS_DATABASE_URL=postgresql://fundus@db/fundus fundus db upgrade
     """
     engine = connect(read_settings())
-    before = read_levels(engine).ledger
+    before = read_schema_state(engine).revision
     upgrade(engine)
-    level = read_levels(engine).ledger
+    revision = read_schema_state(engine).revision
     if json:
-        print_json({"before": before, "level": level})
+        print_json({"before": before, "level": revision})
     else:
-        answers().print(f"level {level}" + (", as before" if before == level else f" (before: {before or 'empty'})"))
+        change = ", as before" if before == revision else f" (before: {before or 'empty'})"
+        answers().print(f"schema revision {revision}{change}")
 
 
 @app.command()
@@ -41,11 +42,11 @@ def current(*, json: Json = False) -> None:
     Examples:
     $ fundus db current
     """
-    levels = read_levels(connect(read_settings()))
+    schema = read_schema_state(connect(read_settings()))
     if json:
-        print_json({"level": levels.ledger, "needed": levels.program, "served": levels.is_served})
+        print_json({"level": schema.revision, "needed": schema.required, "served": schema.is_compatible})
     else:
-        open_to_it = "newer and open to it, " if levels.is_newer and levels.is_served else ""
-        answers().print(f"level {levels.ledger or 'empty'}, {open_to_it}this version needs {levels.program}")
-    if not levels.is_served:
+        newer = "newer but compatible, " if schema.is_newer and schema.is_compatible else ""
+        answers().print(f"schema revision {schema.revision or 'empty'}, {newer}this version needs {schema.required}")
+    if not schema.is_compatible:
         raise typer.Exit(1)

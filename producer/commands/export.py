@@ -9,7 +9,7 @@ from worker.core.settings import read_settings
 from worker.core.storage.object_store import Storage
 from worker.core.terminal.output import answers, print_json
 from worker.ledger.export import export_run
-from worker.ledger.export_formats import Format
+from worker.ledger.export_formats import ExportFormat
 from worker.ledger.migrate import open_ledger
 from worker.ledger.runs import find_run
 
@@ -20,7 +20,7 @@ app = typer.Typer()
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
     out: Annotated[Path, typer.Option(help="The file; one that exists is replaced when the new one is whole.")],
-    fmt: Annotated[Format, typer.Option("--format", help="Parquet needs the extra `worker`.")] = Format.CSV,
+    fmt: Annotated[ExportFormat, typer.Option("--format", help="Parquet needs the extra `worker`.")] = ExportFormat.CSV,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

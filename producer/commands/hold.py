@@ -7,7 +7,7 @@ import typer
 
 from worker.core.settings import read_settings
 from worker.core.terminal.output import answers, print_json
-from worker.ledger.legal_hold import hold
+from worker.ledger.legal_hold import set_legal_hold
 from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
@@ -26,7 +26,7 @@ def hold_run(
     $ fundus hold nightly-2026-11-22
     $ fundus hold nightly-2026-11-22 --release
     """
-    done = hold(open_ledger(read_settings()), run, release=release)
+    done = set_legal_hold(open_ledger(read_settings()), run, release=release)
     if json:
         print_json(asdict(done))
         return

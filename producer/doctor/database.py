@@ -4,7 +4,7 @@ from producer.doctor.check import Check, Verdict, masked
 from worker.core.errors import FundusError
 from worker.core.settings import Settings
 from worker.ledger.database import connect
-from worker.ledger.migrate import read_levels
+from worker.ledger.migrate import read_schema_state
 
 
 def check_database(settings: Settings) -> list[Check]:
@@ -12,12 +12,12 @@ def check_database(settings: Settings) -> list[Check]:
     address = masked(settings.database_url.get_secret_value())
     try:
         engine = connect(settings)
-        levels = read_levels(engine)
+        schema = read_schema_state(engine)
         engine.dispose()
     except FundusError as error:
         remedy = "start the database, or mend FUNDUS_DATABASE_URL"
         return [Check("database", Verdict.FAILED, masked(f"{address}: {error.detail}"), remedy)]
-    if not levels.is_served:
-        return [Check("database", Verdict.FAILED, f"{address}: {levels.fault}", levels.remedy)]
-    newer = f", newer than this version's {levels.program} and open to it" if levels.is_newer else ""
-    return [Check("database", Verdict.OK, f"{address} at level {levels.ledger}{newer}")]
+    if not schema.is_compatible:
+        return [Check("database", Verdict.FAILED, f"{address}: {schema.problem}", schema.remedy)]
+    newer = f", newer than this version's {schema.required} but compatible" if schema.is_newer else ""
+    return [Check("database", Verdict.OK, f"{address} at schema revision {schema.revision}{newer}")]

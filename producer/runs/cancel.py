@@ -9,7 +9,7 @@ from worker.core.errors import RunError
 from worker.core.vocabulary import Action, RunState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
-from worker.ledger.paged_updates import change_in_pages
+from worker.ledger.paged_updates import update_in_pages
 from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
 
@@ -41,4 +41,4 @@ def cancel(engine: Engine, name: str) -> Cancelled:
         raise RunError(f"run {name} is finished: there is nothing to cancel")
     free = (gradings.c.status == Status.QUEUED) & (gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now()))
     settled = {"status": Status.CANCELLED, "lease_token": null(), "settled_at": datetime.now(UTC)}
-    return Cancelled(run.name, sum(len(page) for page in change_in_pages(engine, run, free, settled)))
+    return Cancelled(run.name, sum(len(page) for page in update_in_pages(engine, run, free, settled)))

@@ -12,9 +12,9 @@ from worker.core.vocabulary import Action, Queue, RunKind, RunState
 from worker.ledger.audit_log import record_action
 from worker.ledger.completion import finish_if_settled
 from worker.ledger.database import write_transaction
-from worker.ledger.runs import Run, listed, select_run
+from worker.ledger.runs import Run, join_or, select_run
 from worker.ledger.schema import gradings, models, nights, runs
-from worker.ledger.upserts import insert_new
+from worker.ledger.upserts import insert_or_ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def check_request(connection: Connection, request: RunRequest) -> Run | None:
         known = connection.scalars(select(models.c.model_id).order_by(models.c.registered_at)).all()
         if request.model_id not in known:
             none = "no worker has registered a model yet"
-            raise RunError(f"no model {request.model_id!r}; {listed('known are', known, none)}")
+            raise RunError(f"no model {request.model_id!r}; {join_or('known are', known, none)}")
     run = select_run(connection, request.name)
     if run is not None:
         _refuse_contradiction(run, request)
@@ -80,12 +80,12 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
     with write_transaction(engine) as connection:
         run = check_request(connection, request)
         if run is None:
-            connection.execute(insert_new(connection, runs).values(row))
+            connection.execute(insert_or_ignore(connection, runs).values(row))
             run = check_request(connection, request)  # another producer may have been first
         assert run is not None, "the run was just made"  # noqa: S101
         if request.night is not None:
             row = {"run_id": run.run_id, "programme": request.night.programme, "night": request.night.date}
-            connection.execute(insert_new(connection, nights).values(row))
+            connection.execute(insert_or_ignore(connection, nights).values(row))
         action = Action.NIGHTLY if request.kind == RunKind.NIGHTLY else Action.ENQUEUE
         record_action(connection, action, run=run.name, source=request.source, model_id=request.model_id)
         connection.execute(

@@ -24,7 +24,7 @@ from worker.core.vocabulary import RunKind, RunState
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.locks import locked
 from worker.ledger.migrate import open_ledger
-from worker.ledger.runs import run_of
+from worker.ledger.runs import run_from_row
 from worker.ledger.schema import nights, runs
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _seal_broken_off(engine: Engine, night: Night, *, report: bool) -> tuple[str
         .order_by(nights.c.night)
     )
     with read_transaction(engine) as connection:
-        broken_off = [run_of(row) for row in connection.execute(open_nights)]
+        broken_off = [run_from_row(row) for row in connection.execute(open_nights)]
     for run in broken_off:
         seal_run(engine, run, report=report, broken_off=1)
     return tuple(run.name for run in broken_off)

@@ -14,7 +14,7 @@ from worker.core.vocabulary import Eye, RunState, Status
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images, runs
-from worker.ledger.upserts import insert_new_rows
+from worker.ledger.upserts import bulk_insert_or_ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _insert_images(connection: Connection, batch: Mapping[str, ImageReference]) 
         }
         for image_id, reference in sorted(batch.items())
     ]
-    return insert_new_rows(connection, images.c.image_id, rows, registered_at=datetime.now(UTC))
+    return bulk_insert_or_ignore(connection, images.c.image_id, rows, registered_at=datetime.now(UTC))
 
 
 def _update_images(
@@ -149,7 +149,7 @@ def _insert_gradings(
     connection: Connection, run: Run, image_ids: Sequence[str], position: int, resend_after_s: float
 ) -> tuple[str, ...]:
     due_at = connection.scalar(select(epoch_now() + resend_after_s))
-    new = insert_new_rows(
+    new = bulk_insert_or_ignore(
         connection,
         gradings.c.image_id,
         [{"image_id": image_id, "position": place} for place, image_id in enumerate(image_ids, start=position)],

@@ -12,7 +12,7 @@ from worker.core.settings import Settings
 from worker.core.vocabulary import Action, RunState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
-from worker.ledger.paged_updates import change_in_pages
+from worker.ledger.paged_updates import update_in_pages
 from worker.ledger.runs import Run, find_run
 from worker.ledger.schema import OUTPUTS, gradings, runs
 
@@ -54,13 +54,13 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, lift: C
     suspect = (gradings.c.attempts > 0) & (gradings.c.attempts < settings.max_attempts)
     forgotten = {**again, **dict.fromkeys(_OUTCOME, null()), "status": Status.QUEUED, "attempts": 0}
 
-    company = change_in_pages(engine, run, free & (gradings.c.attempts == 0), again)
+    company = update_in_pages(engine, run, free & (gradings.c.attempts == 0), again)
     waiting, messages = _send(app, run, company, run.chunk_size)
-    alone, more = _send(app, run, change_in_pages(engine, run, free & suspect, again), 1)
+    alone, more = _send(app, run, update_in_pages(engine, run, free & suspect, again), 1)
     lifted, most = _send(
         app,
         run,
-        change_in_pages(engine, run, gradings.c.status.in_(lift), forgotten, also=lambda c: _run_again(c, run)),
+        update_in_pages(engine, run, gradings.c.status.in_(lift), forgotten, on_page=lambda c: _run_again(c, run)),
         run.chunk_size,
     )
     return Resent(run.name, waiting + alone, lifted, messages + more + most)

@@ -10,7 +10,7 @@ from rich.text import Text
 from worker.core.terminal.output import BAR_STYLE, duration
 from worker.core.vocabulary import REFERABLE_FROM, Grade, RunState, Status
 from worker.ledger.runs import Run
-from worker.ledger.status import FAILURES, Counts, Progress
+from worker.ledger.status import FAILURES, Counts, RunProgress
 
 GRADE_NAMES = {
     Grade.NO_DR: "no DR",
@@ -29,7 +29,7 @@ _BAR_COLUMNS = 64
 _ERRORS_SHOWN = 8
 
 
-def draw_progress(progress: Progress) -> RenderableType:
+def draw_progress(progress: RunProgress) -> RenderableType:
     """One run: heading, bar, counts by status beside counts by grade, errors by code."""
     parts: list[RenderableType] = [_heading(progress.run), _bar(progress), "", _counts(progress.counts)]
     if progress.errors:
@@ -68,10 +68,10 @@ def _state(run: Run) -> Text:
     return Text.assemble((run.state, STATE_STYLES[run.state]), (", held" if run.held else "", "magenta"))
 
 
-def _bar(progress: Progress) -> RenderableType:
+def _bar(progress: RunProgress) -> RenderableType:
     counts = progress.counts
     words = [f"{counts.settled:,} of {counts.total:,}", _percent(counts)]
-    rate = progress.pace.over_run if progress.is_over else progress.pace.recent
+    rate = progress.throughput.overall if progress.is_over else progress.throughput.recent
     if rate is not None:
         words.append(f"{rate:,.1f} images/s")
     if progress.seconds_left is not None:
@@ -113,7 +113,7 @@ def _counts(counts: Counts) -> RenderableType:
     return table
 
 
-def _errors(progress: Progress) -> Text:
+def _errors(progress: RunProgress) -> Text:
     shown = list(progress.errors.items())[:_ERRORS_SHOWN]
     more = len(progress.errors) - len(shown)
     words = ", ".join(f"{code} {number:,}" for code, number in shown) + (f" and {more} more" if more else "")

@@ -8,13 +8,13 @@ from sqlalchemy import Engine
 from producer.views.status import draw_progress
 from worker.core.retry import retry_service_errors
 from worker.core.terminal.output import messages
-from worker.ledger.status import Progress, read_progress
+from worker.ledger.status import RunProgress, read_progress
 
 LOOK_EVERY_S = 1.0
 RETRY_TIMEOUT_S = 60.0
 
 
-def watch_run(engine: Engine, name: str) -> Progress:
+def watch_run(engine: Engine, name: str) -> RunProgress:
     """The last look at a run that is over; redrawn on stderr meanwhile if that is a terminal.
 
     Raises RunError for an unknown run, DatabaseError when the ledger stays away for a minute.

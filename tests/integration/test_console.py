@@ -26,8 +26,8 @@ from worker.core.vocabulary import Role
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.export import export_run
-from worker.ledger.export_formats import Format
-from worker.ledger.migrate import require_current
+from worker.ledger.export_formats import ExportFormat
+from worker.ledger.migrate import require_compatible
 from worker.ledger.review_schema import decisions
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images, models
@@ -310,7 +310,7 @@ def test_a_grader_reads_the_queue_to_its_end(
         assert page.status_code == 200
     assert order == ["00003", "00000", "00002", "00004", "00001"]
     assert "<b>5</b> read" in anna.get("/runs/night").text
-    export_run(engine, Storage(Settings()).overlays, run, Format.CSV, tmp_path / "out.csv")
+    export_run(engine, Storage(Settings()).overlays, run, ExportFormat.CSV, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().count(",read,3,anna,") == 5
     assert "anna=3" in (tmp_path / "out.csv").read_text()
     told = [entry for entry in read_audit_log(engine, run="night", last=99) if entry["action"] == "decide"]
@@ -509,7 +509,7 @@ def test_role_of_the_console_suffices_for_all_it_does(
     graded_run(owner, [2, 0, None, 4, 1])
     settings = make_settings(database_url=console_login, decode_processes=1)
     engine = connect(settings, pool_size=20)
-    require_current(engine)
+    require_compatible(engine)
     with serving(settings, engine) as address, Visitor(address) as anna, Visitor(address) as olga:
         assert anna.sign_in("anna", "wrong").status_code == 401
         assert anna.sign_in("anna", PASSWORD).status_code == 200

@@ -72,7 +72,7 @@ def test_old_and_new_workers_finish_a_run_that_the_upgrade_came_into(
 
         upgraded = new("db", "upgrade")
         assert upgraded.returncode == 0, upgraded.stderr
-        assert upgraded.stdout.startswith(f"level {EXPANDED} (before: ")
+        assert upgraded.stdout.startswith(f"schema revision {EXPANDED} (before: ")
 
         start(others, 1, new_env, INTERPRETER, "-P", *STUB)
         start(others, 2, env, INTERPRETER, *STUB)  # an old one that comes back, as after a crash
@@ -100,7 +100,10 @@ def test_old_version_says_that_a_contracted_ledger_is_not_for_it(
     subprocess.run(command, env=later_env, capture_output=True, check=True)
     refused = fundus("worker", env=env, check=False)
     assert refused.returncode == 1
-    assert f"the database is at level {CONTRACTED} and serves programs from level {EXPANDED} on" in refused.stderr
+    assert (
+        f"the database is at schema revision {CONTRACTED} and supports programs from revision {EXPANDED} on"
+        in refused.stderr
+    )
     assert "install a newer version" in refused.stderr
 
 

@@ -14,7 +14,7 @@ from worker.evaluation.comparison import compare as compare_runs
 from worker.evaluation.comparison_view import draw_comparison
 from worker.evaluation.labelled import find_graded_run
 from worker.ledger.database import connect
-from worker.ledger.migrate import require_current
+from worker.ledger.migrate import require_compatible
 
 app = typer.Typer()
 
@@ -34,7 +34,7 @@ def compare(
     $ fundus compare old-model new-model --out changes.csv
     """
     engine = connect(read_settings())
-    require_current(engine)
+    require_compatible(engine)
     comparison = compare_runs(engine, find_graded_run(engine, first), find_graded_run(engine, second))
     if out is not None:
         _write(comparison, out)

@@ -10,7 +10,7 @@ from worker.evaluation.drift.psi import DriftLevel, measure_drift
 from worker.evaluation.drift.view import draw_drift
 from worker.evaluation.labelled import find_graded_run
 from worker.ledger.database import connect
-from worker.ledger.migrate import require_current
+from worker.ledger.migrate import require_compatible
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ def drift(
     $ fundus drift night-2 --against night-1 --check --json
     """
     engine = connect(read_settings())
-    require_current(engine)
+    require_compatible(engine)
     found = measure_drift(engine, find_graded_run(engine, run), find_graded_run(engine, against))
     if json:
         typer.echo(found.model_dump_json())

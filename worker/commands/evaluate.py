@@ -17,7 +17,7 @@ from worker.evaluation.labelled import find_graded_run, read_labelled
 from worker.evaluation.plots import draw_plots
 from worker.evaluation.view import draw_evaluation
 from worker.ledger.database import connect
-from worker.ledger.migrate import require_current
+from worker.ledger.migrate import require_compatible
 
 app = typer.Typer()
 
@@ -44,7 +44,7 @@ def evaluate(
     """
     settings = read_settings()
     engine = connect(settings)
-    require_current(engine)
+    require_compatible(engine)
     found = find_graded_run(engine, run)
     images = read_labelled(engine, found)
     columns = read_subgroup_columns(images, groups)

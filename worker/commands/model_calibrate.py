@@ -14,7 +14,7 @@ from worker.core.settings import read_settings
 from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import REFERABLE_FROM, Grade
 from worker.ledger.database import connect
-from worker.ledger.migrate import require_current
+from worker.ledger.migrate import require_compatible
 from worker.model.bundle.bundle import describe_validation_error, find_bundle
 from worker.model.bundle.ensemble import AnyManifest, parse_manifest, read_any_manifest
 from worker.model.bundle.writer import copy_bundle
@@ -75,7 +75,7 @@ def calibrate(
 
     settings = read_settings()
     engine = connect(settings)
-    require_current(engine)
+    require_compatible(engine)
     found = find_graded_run(engine, run)
     source = find_bundle(model or settings.model)
     manifest = read_any_manifest(source)

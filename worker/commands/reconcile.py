@@ -12,7 +12,7 @@ from rich.console import Console
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import read_settings
 from worker.ledger.database import connect
-from worker.ledger.migrate import require_current
+from worker.ledger.migrate import require_compatible
 from worker.maintenance.reconciler import reconcile
 
 app = typer.Typer()
@@ -34,7 +34,7 @@ def reconcile_now(
     """
     settings = read_settings()
     engine = connect(settings)
-    require_current(engine)
+    require_compatible(engine)
     celery, holder = make_celery(settings), str(uuid4())
     done = reconcile(engine, celery, settings, holder=holder)
     if done is not None:

@@ -16,8 +16,8 @@ from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import connect, write_transaction
-from worker.ledger.migrate import require_current
-from worker.ledger.report_leases import ask_for_report
+from worker.ledger.migrate import require_compatible
+from worker.ledger.report_leases import request_report
 from worker.report.destination import Destination, folder_destination
 from worker.report.job import write_under_lease
 from worker.report.patients import read_next_steps
@@ -61,7 +61,7 @@ def report(
     """
     settings = read_settings()
     engine = connect(settings)
-    require_current(engine)
+    require_compatible(engine)
     stored = Destination(Storage(settings).overlays, report_prefix(run))
     if link is not None:
         find_reported_run(engine, run)
@@ -98,7 +98,7 @@ def _write(engine: Engine, settings: Settings, run: str, out: Path | None, optio
             progress.update(task, completed=done, total=total)
 
         if out is None:
-            lease = ask_for_report(engine, run, lease_s=settings.lease_s)
+            lease = request_report(engine, run, lease_s=settings.lease_s)
             return write_under_lease(engine, settings, lease, options, on_warning=on_warning, on_progress=on_progress)
         with write_transaction(engine) as connection:
             # Before the first row leaves: a report that breaks off has shown some.

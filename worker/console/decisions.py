@@ -14,10 +14,10 @@ from worker.core.errors import FundusError
 from worker.core.vocabulary import Action, DecisionKind, Review, Role
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
-from worker.ledger.final_grades import Decision, read_decisions
-from worker.ledger.report_leases import owe_report_again
+from worker.ledger.final_grades import ReviewDecision, read_decisions
+from worker.ledger.report_leases import reschedule_report
 from worker.ledger.review_schema import MAX_REASON_CHARS, decisions, reviews
-from worker.ledger.upserts import insert_new
+from worker.ledger.upserts import insert_or_ignore
 
 
 class ConflictError(FundusError):
@@ -77,18 +77,18 @@ def decide(engine: Engine, run: str, image_id: str, person: Person, verdict: Ver
         ).scalar_one()
         store_standing(connection, image.run_id, image_id, decisions_on(connection, image), readers)
         _let_go(connection, image, person)
-        owe_report_again(connection, image.run_id, after_s=REPORT_AFTER_S)
+        reschedule_report(connection, image.run_id, after_s=REPORT_AFTER_S)
         record_action(connection, Action.DECIDE, person.name, run=run, decision=number, kind=kind)
     return int(number)
 
 
-def decisions_on(connection: Connection, image: ReadImage) -> Sequence[Decision]:
+def decisions_on(connection: Connection, image: ReadImage) -> Sequence[ReviewDecision]:
     """All decisions on one image, oldest first."""
     of_image = decisions.c.image_id == image.image_id
     return read_decisions(connection, image.run_id, image.run, of_image).get(image.image_id, ())
 
 
-def kind_for(decided: Sequence[Decision], review: Review, readers: int, person: Person) -> DecisionKind | None:
+def kind_for(decided: Sequence[ReviewDecision], review: Review, readers: int, person: Person) -> DecisionKind | None:
     """As what this person may decide now; None: not at all."""
     if person.role is not Role.GRADER:
         return None
@@ -101,7 +101,9 @@ def kind_for(decided: Sequence[Decision], review: Review, readers: int, person: 
     return None if has_read else DecisionKind.ARBITRATION
 
 
-def visible_to(decided: Sequence[Decision], review: Review, readers: int, person: Person) -> Sequence[Decision]:
+def visible_to(
+    decided: Sequence[ReviewDecision], review: Review, readers: int, person: Person
+) -> Sequence[ReviewDecision]:
     """A second reader must not know what the first one said: until both have read, each sees the own readings alone."""
     blind = readers > 1 and review in (Review.UNREAD, Review.HALF_READ) and person.role is Role.GRADER
     return [one for one in decided if one.reader == person.name] if blind else decided
@@ -110,14 +112,14 @@ def visible_to(decided: Sequence[Decision], review: Review, readers: int, person
 def _lock(connection: Connection, image: ReadImage, person: Person) -> str | None:
     """Keep everybody else from deciding on the image until the transaction ends; who else reads it, if anybody."""
     key = (reviews.c.run_id == image.run_id, reviews.c.image_id == image.image_id)
-    connection.execute(insert_new(connection, reviews).values(run_id=image.run_id, image_id=image.image_id))
+    connection.execute(insert_or_ignore(connection, reviews).values(run_id=image.run_id, image_id=image.image_id))
     row = connection.execute(
         select(reviews.c.leased_by, (reviews.c.leased_until > epoch_now()).label("live")).where(*key).with_for_update()
     ).one()
     return row.leased_by if row.live and row.leased_by != person.name else None
 
 
-def _check(image: ReadImage, kind: DecisionKind, verdict: Verdict, seen: Sequence[Decision]) -> None:
+def _check(image: ReadImage, kind: DecisionKind, verdict: Verdict, seen: Sequence[ReviewDecision]) -> None:
     if not image.can_be_read:
         raise ConflictError(f"an image that is {image.status} has nothing to decide on")
     if verdict.shown != image.shown:

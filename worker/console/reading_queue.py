@@ -13,7 +13,7 @@ from worker.ledger.database import epoch_now, read_transaction, write_transactio
 from worker.ledger.review_schema import decisions, reviews
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings
-from worker.ledger.upserts import insert_new
+from worker.ledger.upserts import insert_or_ignore
 
 LEASE_S = 600
 """An open page renews it; one that was closed gives its image back after this."""
@@ -124,7 +124,7 @@ def _held(connection: Connection, run_id: int, person: Person) -> str | None:
 
 
 def _lease(connection: Connection, run_id: int, image_id: str, person: Person) -> bool:
-    connection.execute(insert_new(connection, reviews).values(run_id=run_id, image_id=image_id))
+    connection.execute(insert_or_ignore(connection, reviews).values(run_id=run_id, image_id=image_id))
     taken = connection.execute(
         update(reviews)
         .where(

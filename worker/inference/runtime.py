@@ -22,7 +22,7 @@ from worker.inference.progress_log import LOG_EVERY_S, ProgressLogger
 from worker.inference.watchdog import Watchdog, end_process
 from worker.ledger.database import connect
 from worker.ledger.leases import register_model
-from worker.ledger.migrate import require_current
+from worker.ledger.migrate import require_compatible
 from worker.maintenance.reconciler import reconcile
 from worker.model.bundle.ensemble import load_model
 from worker.model.engines.factory import make_engine
@@ -77,7 +77,7 @@ class Runtime:
         resources.callback(metrics.serve(settings.metrics_host, settings.metrics_port))
         database = connect(settings, pool_size=settings.concurrency + 2)
         resources.callback(database.dispose)
-        require_current(database)
+        require_compatible(database)
         model = load_model(settings.model)
         register_model(database, model.model_id, model.name, model.manifest.model_dump(mode="json"))
         decoders = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)

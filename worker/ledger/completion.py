@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
 from worker.core.vocabulary import Queue, RunState, Status
-from worker.ledger.report_leases import owe_report
+from worker.ledger.report_leases import schedule_report
 from worker.ledger.schema import gradings, runs
 
 
@@ -26,7 +26,7 @@ def finish_if_settled(connection: Connection, run_id: int, *, report: bool) -> b
     if finished.rowcount != 1:
         return False
     if report and not _is_one_live_image(connection, run_id):
-        owe_report(connection, run_id)
+        schedule_report(connection, run_id)
     return True
 
 

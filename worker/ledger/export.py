@@ -13,8 +13,8 @@ from worker.core.storage.object_store import ObjectStore
 from worker.core.vocabulary import Action, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import read_transaction, write_transaction
-from worker.ledger.export_formats import Format, open_writer
-from worker.ledger.final_grades import Decision, read_decisions, tell_decisions, with_final_grades
+from worker.ledger.export_formats import ExportFormat, open_writer
+from worker.ledger.final_grades import ReviewDecision, format_decisions, read_decisions, with_final_grades
 from worker.ledger.review_schema import decisions
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images
@@ -24,7 +24,7 @@ PAGE_ROWS = 5000
 _OUTPUTS = ("p_ge1", "p_ge2", "p_ge3", "p_ge4")
 
 
-def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, out: Path) -> int:
+def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportFormat, out: Path) -> int:
     """Write the run's images to `out` in the order of their ids; the number of rows.
 
     A run that is still going on gives what it has. The file appears whole, or not at all.
@@ -45,7 +45,7 @@ def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, out
     return rows
 
 
-def write_rows(engine: Engine, overlays: ObjectStore, run: Run, fmt: Format, file: Path) -> int:
+def write_rows(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportFormat, file: Path) -> int:
     """Write the run's images to a new file; the number of rows. Raises OSError, UsageError and DatabaseError."""
     rows = 0
     with open_writer(fmt, file) as write:
@@ -96,12 +96,12 @@ def _between(first: str, last: str) -> ColumnElement[bool]:
     return decisions.c.image_id.between(first, last)
 
 
-def _exported(row: Any, overlays: ObjectStore, decided: Sequence[Decision]) -> dict[str, Any]:
+def _exported(row: Any, overlays: ObjectStore, decided: Sequence[ReviewDecision]) -> dict[str, Any]:
     cells: dict[str, Any] = row._asdict()
     key, settled_at = cells.pop("overlay_key"), cells.pop("settled_at")
     cells |= {name: _shortest(cells[name]) for name in (*_OUTPUTS, "disagreement")}
     cells["overlay_uri"] = None if key is None else overlays.uri(key)
-    cells["decisions"] = tell_decisions(decided) or None
+    cells["decisions"] = format_decisions(decided) or None
     cells["graded_at"] = settled_at if row.status == Status.GRADED else None
     return cells
 

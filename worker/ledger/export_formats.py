@@ -22,7 +22,7 @@ Write = Callable[[Sequence[dict[str, Any]]], object]
 """Takes one page of rows by column name."""
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """What an export can be written as."""
 
     CSV = "csv"
@@ -30,9 +30,9 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
-def open_writer(fmt: Format, path: Path) -> AbstractContextManager[Write]:
+def open_writer(fmt: ExportFormat, path: Path) -> AbstractContextManager[Write]:
     """A writer that finishes the file on leaving. Raises OSError, or UsageError when Parquet's library is missing."""
-    return {Format.CSV: _csv, Format.JSONL: _json_lines, Format.PARQUET: _parquet}[fmt](path)
+    return {ExportFormat.CSV: _csv, ExportFormat.JSONL: _json_lines, ExportFormat.PARQUET: _parquet}[fmt](path)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ FINAL_COLUMNS = ("review", "final_grade", "decided_by", "decided_at")
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ReviewDecision:
     """What one person decided on one image; `grade` None: it cannot be graded."""
 
     decision_id: int
@@ -35,7 +35,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ReviewResult:
     """Where the reading of one image stands; `grade` is the people's, None as well while they have not finished."""
 
     state: Review
@@ -63,28 +63,28 @@ def with_final_grades(query: Select[Any]) -> Select[Any]:
 
 def read_decisions(
     connection: Connection, run_id: int, run: str, within: ColumnElement[bool]
-) -> Mapping[str, Sequence[Decision]]:
+) -> Mapping[str, Sequence[ReviewDecision]]:
     """Every decision on the images of a run that meet `within`, a condition on `decisions`: by image, oldest first."""
     rows = connection.execute(
-        select(*(decisions.c[name] for name in Decision.__dataclass_fields__))
+        select(*(decisions.c[name] for name in ReviewDecision.__dataclass_fields__))
         .where(decisions.c.run_id == run_id, decisions.c.run == run, within)
         .order_by(decisions.c.decision_id)
     )
-    found: dict[str, list[Decision]] = defaultdict(list)
+    found: dict[str, list[ReviewDecision]] = defaultdict(list)
     for row in rows:
-        decision = Decision(**row._asdict() | {"kind": DecisionKind(row.kind)})
+        decision = ReviewDecision(**row._asdict() | {"kind": DecisionKind(row.kind)})
         found[decision.image_id].append(decision)
     return found
 
 
-def judge(decided: Iterable[Decision], readers: int) -> Standing:
+def resolve_review(decided: Iterable[ReviewDecision], readers: int) -> ReviewResult:
     """Where the decisions on one image, oldest first, leave it under a rule of one or two readers.
 
     A reader's later reading replaces the earlier one. With one reader the latest reading counts; with two, both must
     agree. The latest arbitration ends it either way.
     """
-    latest: dict[str, Decision] = {}
-    arbitration: Decision | None = None
+    latest: dict[str, ReviewDecision] = {}
+    arbitration: ReviewDecision | None = None
     for decision in decided:
         if decision.kind is DecisionKind.ARBITRATION:
             arbitration = decision
@@ -93,21 +93,21 @@ def judge(decided: Iterable[Decision], readers: int) -> Standing:
             latest.pop(decision.reader, None)
             latest[decision.reader] = decision
     if arbitration is not None:
-        return Standing(Review.ARBITRATED, arbitration.grade, (arbitration.reader,), arbitration.at)
+        return ReviewResult(Review.ARBITRATED, arbitration.grade, (arbitration.reader,), arbitration.at)
     if not latest:
-        return Standing(Review.UNREAD)
+        return ReviewResult(Review.UNREAD)
     readings = list(latest.values())
     last = readings[-1]
     if readers == 1:
-        return Standing(Review.READ, last.grade, (last.reader,), last.at)
+        return ReviewResult(Review.READ, last.grade, (last.reader,), last.at)
     if len(readings) < readers:
-        return Standing(Review.HALF_READ)
+        return ReviewResult(Review.HALF_READ)
     if len({reading.grade for reading in readings}) > 1:
-        return Standing(Review.DISPUTED)
-    return Standing(Review.READ, last.grade, tuple(reading.reader for reading in readings), last.at)
+        return ReviewResult(Review.DISPUTED)
+    return ReviewResult(Review.READ, last.grade, tuple(reading.reader for reading in readings), last.at)
 
 
-def tell_decisions(decided: Iterable[Decision]) -> str:
+def format_decisions(decided: Iterable[ReviewDecision]) -> str:
     """One line for a table: `anna=2; ben=ungradable; cleo=3 (arbitration)`."""
     return "; ".join(
         f"{decision.reader}={'ungradable' if decision.grade is None else decision.grade}"

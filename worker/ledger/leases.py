@@ -17,7 +17,7 @@ from worker.core.vocabulary import Action, RunState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.completion import finish_if_settled, settled_runs
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
-from worker.ledger.report_leases import owes_report
+from worker.ledger.report_leases import is_report_pending
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
         if run_id not in settled_runs(connection):
             return False
     with write_transaction(engine) as connection:
-        return finish_if_settled(connection, run_id, report=report) and report and owes_report(connection, run_id)
+        return finish_if_settled(connection, run_id, report=report) and report and is_report_pending(connection, run_id)
 
 
 def _pin_model(connection: Connection, chunk: GradeChunk, model_id: str) -> Any:

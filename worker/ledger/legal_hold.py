@@ -15,7 +15,7 @@ RETENTION_LOCK = "retention"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HoldResult:
     """`images`: those of the run that are still there. `overlays_gone`: those of them whose overlay is not."""
 
     run: str
@@ -24,7 +24,7 @@ class Held:
     overlays_gone: int
 
 
-def hold(engine: Engine, name: str, *, release: bool = False) -> Held:
+def set_legal_hold(engine: Engine, name: str, *, release: bool = False) -> HoldResult:
     """Set or release the hold; again changes nothing. When it returns, retention deletes no more of a held run.
 
     Raises RunError for an unknown run, DatabaseError.
@@ -39,4 +39,4 @@ def hold(engine: Engine, name: str, *, release: bool = False) -> Held:
             record_action(connection, Action.RELEASE if release else Action.HOLD, run=run.name)
         counts = select(func.count(), func.count(gradings.c.overlay_retired_at))
         images, gone = connection.execute(counts.where(gradings.c.run_id == run.run_id)).one()
-    return Held(run.name, not release, images, gone)
+    return HoldResult(run.name, not release, images, gone)

@@ -1,7 +1,8 @@
-"""Bring the ledger's schema to the level of this code, and say whether this code may use it.
+"""Migrate the ledger's schema, and check that this version of the program can use it.
 
-A program may use a ledger of its own level, and a newer one that still serves its level: migrations that only expand
-the schema leave `compatibility` alone, one that contracts it names the oldest level that is left.
+A program works with a ledger at its own schema revision, and with a newer one whose minimum revision it knows. The
+table `compatibility` holds the minimum: a migration that expands the schema leaves it unchanged, one that contracts the
+schema raises it.
 """
 
 from dataclasses import dataclass
@@ -22,49 +23,54 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
-    """`ledger`: its level, None when it is empty. `program`: the level that this version brings a ledger to.
+class SchemaState:
+    """Schema revision of a ledger, compared with the revisions that this version knows.
 
-    `known`: the levels that this version has migrations for. `oldest`: of a ledger that is at none of them, the oldest
-    level of a program that it serves; None where it does not say.
+    revision: of the ledger; None when it is empty. required: the revision that this version migrates to. known: the
+    revisions that this version has migrations for. minimum: the oldest program revision that a newer ledger supports;
+    None when the ledger is not newer or names no minimum.
     """
 
-    ledger: str | None
-    program: str
+    revision: str | None
+    required: str
     known: frozenset[str]
-    oldest: str | None
+    minimum: str | None
 
     @property
     def is_newer(self) -> bool:
-        """Whether the ledger was migrated by a version that this one does not know."""
-        return self.ledger is not None and self.ledger not in self.known
+        """Whether a newer version has migrated the ledger, to a revision that this version does not know."""
+        return self.revision is not None and self.revision not in self.known
 
     @property
-    def is_served(self) -> bool:
+    def is_compatible(self) -> bool:
         """Whether this version may use the ledger."""
-        return self.ledger == self.program or (self.is_newer and self.oldest in self.known)
+        return self.revision == self.required or (self.is_newer and self.minimum in self.known)
 
     @property
-    def fault(self) -> str:
-        """What is wrong when it is not."""
+    def problem(self) -> str:
+        """Why this version may not use the ledger."""
+        if self.revision is None:
+            return f"the database has no ledger schema, this version needs schema revision {self.required}"
+        found = f"the database is at schema revision {self.revision}"
         if not self.is_newer:
-            return f"the database is at level {self.ledger or 'none'}, this version needs {self.program}"
-        serves = f" and serves programs from level {self.oldest} on" if self.oldest else ""
-        return f"the database is at level {self.ledger}{serves}, this version is of {self.program}"
+            return f"{found}, this version needs {self.required}"
+        minimum = f" and supports programs from revision {self.minimum} on" if self.minimum else ""
+        return f"{found}{minimum}, this version has {self.required}"
 
     @property
     def remedy(self) -> str:
-        """How to mend it."""
+        """How to fix the problem."""
         return "install a newer version" if self.is_newer else "run `fundus db upgrade`"
 
 
 def upgrade(engine: Engine) -> None:
-    """Apply every migration that is missing, in one transaction; two migrators take turns.
+    """Apply all pending migrations in one transaction; concurrent migrators run one after the other.
 
-    Nothing is missing where a newer version has migrated the ledger. Raises UsageError if that serves this one no more.
+    Do nothing to a ledger that a newer version has migrated. Raises UsageError when that ledger no longer supports this
+    version, DatabaseError.
     """
-    if read_levels(engine).is_newer:
-        require_current(engine)
+    if read_schema_state(engine).is_newer:
+        require_compatible(engine)
         return
     config = _config()
     with write_transaction(engine) as connection:
@@ -72,34 +78,34 @@ def upgrade(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def read_levels(engine: Engine) -> Levels:
-    """Where the ledger and this code are."""
+def read_schema_state(engine: Engine) -> SchemaState:
+    """Read the ledger's schema revision. Raises DatabaseError."""
     scripts = ScriptDirectory.from_config(_config())
-    program = _head(scripts)
+    required = _head(scripts)
     known = frozenset(script.revision for script in scripts.walk_revisions())
     with read_transaction(engine) as connection:
-        ledger = MigrationContext.configure(connection).get_current_revision()
-        says = ledger not in known and inspect(connection).has_table(compatibility.name)
-        oldest = connection.scalar(select(compatibility.c.oldest_level)) if says else None
-    return Levels(ledger, program, known, oldest)
+        revision = MigrationContext.configure(connection).get_current_revision()
+        has_minimum = revision not in known and inspect(connection).has_table(compatibility.name)
+        minimum = connection.scalar(select(compatibility.c.oldest_level)) if has_minimum else None
+    return SchemaState(revision, required, known, minimum)
 
 
-def describe_level() -> str:
-    """The level this code needs, for people."""
-    return f"level {_head(ScriptDirectory.from_config(_config()))}"
+def describe_required_revision() -> str:
+    """Return the schema revision that this version needs, as text for people."""
+    return f"schema revision {_head(ScriptDirectory.from_config(_config()))}"
 
 
-def require_current(engine: Engine) -> None:
-    """Raises UsageError when the ledger's level is neither this code's nor a newer one that serves it."""
-    levels = read_levels(engine)
-    if not levels.is_served:
-        raise UsageError(f"{levels.fault}: {levels.remedy}", code="schema_level")
+def require_compatible(engine: Engine) -> None:
+    """Check that this version may use the ledger. Raises UsageError (`schema_level`) when it may not, DatabaseError."""
+    schema = read_schema_state(engine)
+    if not schema.is_compatible:
+        raise UsageError(f"{schema.problem}: {schema.remedy}", code="schema_level")
 
 
 def open_ledger(settings: Settings) -> Engine:
-    """A connection to a ledger that serves this code. Raises UsageError for one that does not, DatabaseError."""
+    """Return an engine for a ledger that this version may use. Raises UsageError, DatabaseError or SettingsError."""
     engine = connect(settings)
-    require_current(engine)
+    require_compatible(engine)
     return engine
 
 

@@ -12,16 +12,16 @@ from worker.ledger.schema import gradings
 PAGE_ROWS = 4096
 
 
-def change_in_pages(
+def update_in_pages(
     engine: Engine,
     run: Run,
     condition: ColumnElement[bool],
     values: dict[str, Any],
-    also: Callable[[Connection], object] = lambda _: None,
+    on_page: Callable[[Connection], object] = lambda _: None,
 ) -> Iterator[tuple[str, ...]]:
     """Set `values` on the run's rows that meet `condition`, in the order of their ids; the ids of each page.
 
-    A page is committed when it is given; `also` runs in the transaction of each. Raises DatabaseError.
+    A page is committed when it is given; `on_page` runs in the transaction of each. Raises DatabaseError.
     """
     after = ""
     while True:
@@ -42,6 +42,6 @@ def change_in_pages(
                 .values(values)
                 .returning(gradings.c.image_id)
             ).all()
-            also(connection)
+            on_page(connection)
         after = page[-1]
         yield tuple(sorted(changed))

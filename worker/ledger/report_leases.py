@@ -32,7 +32,7 @@ class ReportLease:
     prefix: str
 
 
-def owe_report(connection: Connection, run_id: int) -> None:
+def schedule_report(connection: Connection, run_id: int) -> None:
     """The run owes a report from now on, also when an older one is there or under way."""
     owed: dict[str, Any] = {"due_at": epoch_now() + GRACE_S, "lease_token": None, "attempts": 0}
     again = connection.execute(update(reports).where(reports.c.run_id == run_id).values(owed))
@@ -40,7 +40,7 @@ def owe_report(connection: Connection, run_id: int) -> None:
         connection.execute(insert(reports).values(run_id=run_id, **owed))
 
 
-def owes_report(connection: Connection, run_id: int) -> bool:
+def is_report_pending(connection: Connection, run_id: int) -> bool:
     """Whether a report of the run is still to be written."""
     return (
         connection.scalar(select(reports.c.run_id).where(reports.c.run_id == run_id, reports.c.due_at.is_not(None)))
@@ -48,7 +48,7 @@ def owes_report(connection: Connection, run_id: int) -> bool:
     )
 
 
-def owe_report_again(connection: Connection, run_id: int, *, after_s: float) -> None:
+def reschedule_report(connection: Connection, run_id: int, *, after_s: float) -> None:
     """What the run's report says is out of date: it is owed in `after_s` seconds, and each call puts that off anew.
 
     A run that has no report, and owes none, gets none.
@@ -58,7 +58,7 @@ def owe_report_again(connection: Connection, run_id: int, *, after_s: float) -> 
     connection.execute(update(reports).where(reports.c.run_id == run_id, known).values(owed))
 
 
-def take_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease | None:
+def lease_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease | None:
     """Lease the report; None when none is owed or another writer has it.
 
     Its place is in the ledger from then on: nothing is ever written that no row names.
@@ -94,7 +94,7 @@ def is_being_written(engine: Engine, run_id: int) -> bool:
         return connection.execute(_held_now(run_id)).first() is not None
 
 
-def ask_for_report(engine: Engine, run_name: str, *, lease_s: float) -> ReportLease:
+def request_report(engine: Engine, run_name: str, *, lease_s: float) -> ReportLease:
     """Lease a report that a person wants now, also of a run that has one.
 
     Raises RunError for a run that is not there or not finished, and while another writer has it.
@@ -106,8 +106,8 @@ def ask_for_report(engine: Engine, run_name: str, *, lease_s: float) -> ReportLe
         if run.state != RunState.FINISHED:
             raise RunError(f"run {run_name} is {run.state}: --out DIR writes what it has so far")
         if connection.execute(_held_now(run.run_id)).first() is None:
-            owe_report(connection, run.run_id)
-    lease = take_report(engine, run.run_id, lease_s=lease_s)
+            schedule_report(connection, run.run_id)
+    lease = lease_report(engine, run.run_id, lease_s=lease_s)
     if lease is None:
         raise RunError(f"the report of run {run_name} is being written just now")
     return lease
@@ -118,10 +118,10 @@ def renew_report(engine: Engine, lease: ReportLease, *, lease_s: float) -> bool:
     return _change(engine, lease, due_at=epoch_now() + lease_s)
 
 
-def return_report(engine: Engine, lease: ReportLease, *, again_after_s: float, counted: bool) -> None:
+def release_report(engine: Engine, lease: ReportLease, *, retry_after_s: float, counted: bool) -> None:
     """Give the report back unwritten. `counted`: whether that was an attempt: no service, no stop is to blame."""
     attempts: dict[str, Any] = {} if counted else {"attempts": reports.c.attempts - 1}
-    _change(engine, lease, lease_token=None, due_at=epoch_now() + again_after_s, **attempts)
+    _change(engine, lease, lease_token=None, due_at=epoch_now() + retry_after_s, **attempts)
 
 
 def finish_report(engine: Engine, lease: ReportLease, *, out: str) -> bool:
@@ -131,7 +131,7 @@ def finish_report(engine: Engine, lease: ReportLease, *, out: str) -> bool:
         return _held(connection, lease, lease_token=None, due_at=None, written_at=datetime.now(UTC))
 
 
-def claim_owed_reports(connection: Connection, *, resend_after_s: float, max_attempts: int) -> list[tuple[int, str]]:
+def claim_due_reports(connection: Connection, *, resend_after_s: float, max_attempts: int) -> list[tuple[int, str]]:
     """Runs whose report is due, as (run_id, name), and put off their next turn. Too many failures end it."""
     finished = select(runs.c.run_id).where(runs.c.state == RunState.FINISHED)
     due = (reports.c.due_at < epoch_now()) & reports.c.run_id.in_(finished)

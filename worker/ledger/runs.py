@@ -39,7 +39,7 @@ def find_run(engine: Engine, name: str) -> Run:
         run = select_run(connection, name)
         if run is None:
             latest = connection.scalars(select(runs.c.name).order_by(runs.c.run_id.desc()).limit(_NAMED_AT_MOST)).all()
-            raise RunError(f"no run {name!r}; {listed('the latest runs are', latest, 'the ledger has no runs yet')}")
+            raise RunError(f"no run {name!r}; {join_or('the latest runs are', latest, 'the ledger has no runs yet')}")
     return run
 
 
@@ -53,22 +53,22 @@ def latest_runs(engine: Engine, count: int, *, before: int | None = None, after:
         if before is not None:
             query = query.where(runs.c.run_id < before)
     with read_transaction(engine) as connection:
-        found = [run_of(row) for row in connection.execute(query)]
+        found = [run_from_row(row) for row in connection.execute(query)]
     return found if after is None else found[::-1]
 
 
 def select_run(connection: Connection, name: str) -> Run | None:
     """The run of that name."""
     row = connection.execute(select(runs).where(runs.c.name == name)).first()
-    return None if row is None else run_of(row)
+    return None if row is None else run_from_row(row)
 
 
-def listed(intro: str, names: Sequence[str], none: str) -> str:
+def join_or(intro: str, names: Sequence[str], none: str) -> str:
     """The names after the intro, or the sentence for none."""
     return f"{intro} {', '.join(names)}" if names else none
 
 
-def run_of(row: Any) -> Run:
+def run_from_row(row: Any) -> Run:
     """The run of a row of its table."""
     values = row._asdict()
     return Run(

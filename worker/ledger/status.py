@@ -12,7 +12,7 @@ from worker.core.vocabulary import Grade, RunState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import Run, find_run, latest_runs
 from worker.ledger.schema import gradings
-from worker.ledger.throughput import Pace, read_pace
+from worker.ledger.throughput import Throughput, read_throughput
 
 FAILURES = (Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
 
@@ -36,13 +36,13 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """One look at a run; `errors` counts the images that were not graded, by code, the most frequent first."""
 
     run: Run
     counts: Counts
     errors: Mapping[str, int]
-    pace: Pace
+    throughput: Throughput
 
     @property
     def is_over(self) -> bool:
@@ -52,19 +52,19 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """At the recent pace, else at that of the run; None when nothing is left or nobody can say."""
-        rate = self.pace.recent or self.pace.over_run
+        rate = self.throughput.recent or self.throughput.overall
         queued = self.counts.by_status[Status.QUEUED]
         return None if self.is_over or not queued or rate is None else queued / rate
 
 
-def read_progress(engine: Engine, name: str) -> Progress:
+def read_progress(engine: Engine, name: str) -> RunProgress:
     """A look at one run; cheap for millions of images. Raises RunError when there is no run of that name."""
     run = find_run(engine, name)
     with read_transaction(engine) as connection:
         counts = _counts(connection, [run.run_id])[run.run_id]
         errors = _errors(connection, run.run_id)
-        pace = read_pace(connection, run.run_id, datetime.now(UTC))
-    return Progress(run, counts, errors, pace)
+        throughput = read_throughput(connection, run.run_id, datetime.now(UTC))
+    return RunProgress(run, counts, errors, throughput)
 
 
 def read_overview(
@@ -77,12 +77,12 @@ def read_overview(
     return [(run, counts[run.run_id]) for run in found]
 
 
-def describe_progress(progress: Progress) -> dict[str, Any]:
+def describe_progress(progress: RunProgress) -> dict[str, Any]:
     """The JSON object of `fundus status RUN`."""
     return describe_counts(progress.run, progress.counts) | {
         "errors": dict(progress.errors),
-        "images_per_s": progress.pace.over_run,
-        "recent_images_per_s": progress.pace.recent,
+        "images_per_s": progress.throughput.overall,
+        "recent_images_per_s": progress.throughput.recent,
         "seconds_left": progress.seconds_left,
     }
 

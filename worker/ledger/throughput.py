@@ -13,25 +13,25 @@ FIRST_CHUNK = timedelta(milliseconds=100)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Throughput:
     """Images per second from the first settled image to the last, and in the last minute; None when nobody can say."""
 
-    over_run: float | None
+    overall: float | None
     recent: float | None
 
 
-def read_pace(connection: Connection, run_id: int, now: datetime) -> Pace:
+def read_throughput(connection: Connection, run_id: int, now: datetime) -> Throughput:
     """The pace of a run at `now`; answered by an index, whatever the size of the run."""
     of_run = (gradings.c.run_id == run_id, gradings.c.settled_at.is_not(None))
     first = connection.execute(select(func.min(gradings.c.settled_at)).where(*of_run)).scalar()
     last = connection.execute(select(func.max(gradings.c.settled_at)).where(*of_run)).scalar()
     if first is None or last is None:
-        return Pace(None, None)
+        return Throughput(None, None)
     # The first chunk took an unknown time before `first`, so it does not count.
     after_first = _count(connection, run_id, gradings.c.settled_at > first + FIRST_CHUNK)
     since = max(first, now - WINDOW)
     recent = _count(connection, run_id, gradings.c.settled_at > max(first + FIRST_CHUNK, since))
-    return Pace(_rate(after_first, last - first), _rate(recent, now - since))
+    return Throughput(_rate(after_first, last - first), _rate(recent, now - since))
 
 
 def _count(connection: Connection, run_id: int, condition: ColumnElement[bool]) -> int:

@@ -21,7 +21,7 @@ from worker.core.telemetry.alerts import Alerts
 from worker.core.vocabulary import RunState, Status
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import locked
-from worker.ledger.migrate import require_current
+from worker.ledger.migrate import require_compatible
 from worker.ledger.schema import gradings, nights, reports, runs
 from worker.report.destination import folder_destination
 from worker.report.presigned_links import INDEX
@@ -80,7 +80,7 @@ def run_morning(settings: Settings, *, step: Callable[[], object] = lambda: None
     alerts = Alerts(settings)
     engine = connect(settings)
     try:
-        require_current(engine)
+        require_compatible(engine)
         with locked(engine, LOCK, lock_s=settings.lease_s) as lock:
 
             def alive(*_: object) -> None:

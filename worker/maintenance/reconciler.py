@@ -20,7 +20,7 @@ from worker.core.vocabulary import Queue, RunState, Status
 from worker.ledger.completion import finish_if_settled, settled_runs
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.locks import LockResult, acquire_lock
-from worker.ledger.report_leases import claim_owed_reports
+from worker.ledger.report_leases import claim_due_reports
 from worker.ledger.schema import RECONCILER_LOCK, gradings, runs
 
 if TYPE_CHECKING:
@@ -148,9 +148,7 @@ def _send(engine: Engine, app: Celery, claimed: list[tuple[int, str]], *, alone:
 
 def _send_for_reports(engine: Engine, app: Celery, settings: Settings) -> int:
     with write_transaction(engine) as connection:
-        owed = claim_owed_reports(
-            connection, resend_after_s=settings.resend_after_s, max_attempts=settings.max_attempts
-        )
+        owed = claim_due_reports(connection, resend_after_s=settings.resend_after_s, max_attempts=settings.max_attempts)
     for run_id, run_name in owed:
         send_report(app, run_id, run_name=run_name)
     return len(owed)

@@ -10,7 +10,7 @@ from worker.core.errors import RunError, ServiceError
 from worker.core.periodic import PeriodicThread
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
-from worker.ledger.report_leases import ReportLease, finish_report, renew_report, return_report, take_report
+from worker.ledger.report_leases import ReportLease, finish_report, lease_report, release_report, renew_report
 from worker.report.destination import Destination
 from worker.report.patients import read_next_steps
 from worker.report.summary import find_reported_run
@@ -41,7 +41,7 @@ class ReportJob:
 
         Raises DatabaseError when the ledger is away at the start.
         """
-        lease = take_report(self._engine, run_id, lease_s=self._settings.lease_s)
+        lease = lease_report(self._engine, run_id, lease_s=self._settings.lease_s)
         if lease is None:
             return False
         try:
@@ -112,8 +112,8 @@ def write_under_lease(
     except BaseException as error:
         # Neither a service that is away nor a stop is an attempt that failed.
         counted = isinstance(error, Exception) and not isinstance(error, ServiceError)
-        return_report(
-            engine, lease, again_after_s=settings.resend_after_s if should_continue() else 0.0, counted=counted
+        release_report(
+            engine, lease, retry_after_s=settings.resend_after_s if should_continue() else 0.0, counted=counted
         )
         raise
     finally:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, RowMapping, select
 
 from worker.core.vocabulary import Eye, Review
 from worker.ledger.database import read_transaction
-from worker.ledger.final_grades import Decision, read_decisions, with_final_grades
+from worker.ledger.final_grades import ReviewDecision, read_decisions, with_final_grades
 from worker.ledger.review_schema import decisions
 from worker.ledger.schema import OUTPUTS, gradings, images
 
@@ -95,7 +95,7 @@ def parse_decisions(text: str | None) -> tuple[ReaderDecision, ...]:
     return tuple(ReaderDecision(*one) for one in json.loads(text or "[]"))
 
 
-def _load_row(row: RowMapping, decided: Sequence[Decision]) -> dict[str, Any]:
+def _load_row(row: RowMapping, decided: Sequence[ReviewDecision]) -> dict[str, Any]:
     told = decided if row["review"] in DISCLOSED else ()
     return {name: row[name] for name in (*_STORED, "review", "final_grade")} | {
         "settled_at": None if row["settled_at"] is None else row["settled_at"].timestamp(),
@@ -104,6 +104,6 @@ def _load_row(row: RowMapping, decided: Sequence[Decision]) -> dict[str, Any]:
     }
 
 
-def _encode_decisions(decided: Sequence[Decision]) -> str:
+def _encode_decisions(decided: Sequence[ReviewDecision]) -> str:
     """Who, as what, what and when. Reasons stay in the console: they are free text, and a report is passed on."""
     return json.dumps([[one.reader, one.kind, one.grade, f"{one.at:%Y-%m-%d %H:%M} UTC"] for one in decided])

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from worker.core.storage.object_store import ObjectStore
 from worker.ledger.export import write_rows
-from worker.ledger.export_formats import Format
+from worker.ledger.export_formats import ExportFormat
 from worker.ledger.runs import find_run
 from worker.report.destination import Destination
 
@@ -17,7 +17,7 @@ def write_tables(engine: Engine, run_name: str, overlays: ObjectStore, destinati
     run = find_run(engine, run_name)
     names = []
     with TemporaryDirectory(prefix="fundus-report-") as folder:
-        for fmt in (Format.CSV, Format.PARQUET):
+        for fmt in (ExportFormat.CSV, ExportFormat.PARQUET):
             name = f"results.{fmt}"
             file = Path(folder) / name
             write_rows(engine, overlays, run, fmt, file)

@@ -87,7 +87,7 @@ def test_version_tells_program_model_and_ledger() -> None:
     assert (told.returncode, told.stdout.splitlines()) == (0, [
         f"fundus {__version__}",
         f"model  {DEFAULT_BUNDLE}, model_id {manifest.model_id}",
-        f"ledger level {max(path.name[:4] for path in (MIGRATIONS / 'versions').glob('0*.py'))}",
+        f"ledger schema revision {max(path.name[:4] for path in (MIGRATIONS / 'versions').glob('0*.py'))}",
     ])  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from worker.core.settings import read_settings
 from worker.core.telemetry.log_setup import configure_logs
 from worker.core.terminal.output import print_note
 from worker.ledger.database import connect
-from worker.ledger.migrate import require_current
+from worker.ledger.migrate import require_compatible
 
 CONNECTIONS = 20
 MAX_CONCURRENT = 200
@@ -47,7 +47,7 @@ def serve(
     origin = make_origin(settings, host, port)
     configure_logs(settings.log_format, settings.log_level)
     engine = connect(settings, pool_size=CONNECTIONS)
-    require_current(engine)
+    require_compatible(engine)
     print_note(f"the console is on {settings.console_url or f'http://{host}:{port}'}")
     uvicorn.run(
         make_app(settings, engine, origin),

@@ -13,7 +13,7 @@ from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Eye, Grade, Review, RunState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import Run, find_run
-from worker.ledger.status import Progress, read_overview, read_progress
+from worker.ledger.status import RunProgress, read_overview, read_progress
 
 RUNS_SHOWN = 20
 MAX_DIGITS = 18
@@ -67,7 +67,7 @@ def show_run(call: Call) -> Response:
 def show_progress(call: Call) -> Response:
     """The part of a run's page that changes by itself."""
     content = _progress(call, find(call))
-    progress: Progress = content["progress"]
+    progress: RunProgress = content["progress"]
     return call.render("progress.html", status=STOP_POLLING if progress.is_over else 200, **content)
 
 

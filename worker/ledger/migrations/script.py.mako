@@ -11,13 +11,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it.
+    """Expand the schema; the previous version must still run on it.
 
-    If it cannot: release it later than the last program that needs what goes, and end with `serve_from(revision)`.
+    A migration that contracts the schema ends with `set_minimum_revision(revision)` and is released only after the last
+    program that uses what it removes.
     """
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     ${downgrades if downgrades else "pass"}

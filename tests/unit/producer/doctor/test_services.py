@@ -34,14 +34,14 @@ def test_migrated_database_is_well(engine: Engine, make_settings: Make) -> None:
     (check,) = check_database(make_settings(database_url=address_of(engine)))
 
     assert check.verdict == Verdict.OK
-    assert " at level " in check.detail
+    assert " at schema revision " in check.detail
 
 
 def test_blank_database_needs_an_upgrade(blank_engine: Engine, make_settings: Make) -> None:
     (check,) = check_database(make_settings(database_url=address_of(blank_engine)))
 
     assert check.verdict == Verdict.FAILED
-    assert "the database is at level none, this version needs" in check.detail
+    assert "the database has no ledger schema, this version needs" in check.detail
     assert "fundus db upgrade" in str(check.remedy)
 
 

@@ -7,8 +7,8 @@ from rich.console import Console, RenderableType
 from producer.views.status import draw_overview, draw_progress
 from worker.core.vocabulary import Grade, Queue, RunKind, RunState, Status
 from worker.ledger.runs import Run
-from worker.ledger.status import Counts, Progress
-from worker.ledger.throughput import Pace
+from worker.ledger.status import Counts, RunProgress
+from worker.ledger.throughput import Throughput
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -32,8 +32,11 @@ def drawn(view: RenderableType) -> list[str]:
 
 
 def test_running_run_shows_pace_and_time_left() -> None:
-    progress = Progress(
-        run(), counts(1881, (540, 120, 300, 120, 120), 34), {"image_format": 30, "image_damaged": 4}, Pace(11.0, 12.54)
+    progress = RunProgress(
+        run(),
+        counts(1881, (540, 120, 300, 120, 120), 34),
+        {"image_format": 30, "image_damaged": 4},
+        Throughput(11.0, 12.54),
     )
 
     assert drawn(draw_progress(progress)) == [
@@ -54,7 +57,7 @@ def test_running_run_shows_pace_and_time_left() -> None:
 
 def test_bar_of_a_run_that_goes_well_is_not_red() -> None:
     console = Console(width=80, file=StringIO(), force_terminal=True, color_system="standard", _environ={})
-    console.print(draw_progress(Progress(run(), counts(8, (56, 0, 0, 0, 0)), {}, Pace(11.0, 12.5))))
+    console.print(draw_progress(RunProgress(run(), counts(8, (56, 0, 0, 0, 0)), {}, Throughput(11.0, 12.5))))
     assert isinstance(console.file, StringIO)
     assert f"\x1b[36m{'━' * 56}" in console.file.getvalue()
 
@@ -62,7 +65,7 @@ def test_bar_of_a_run_that_goes_well_is_not_red() -> None:
 def test_finished_run_shows_how_long_it_took() -> None:
     finished = run(RunState.FINISHED, NOON + timedelta(minutes=4, seconds=30))
 
-    lines = drawn(draw_progress(Progress(finished, counts(grades=(2, 0, 0, 0, 0)), {}, Pace(11.0, None))))
+    lines = drawn(draw_progress(RunProgress(finished, counts(grades=(2, 0, 0, 0, 0)), {}, Throughput(11.0, None))))
 
     assert lines[2].split("  ") == ["2 of 2", "100.0 %", "11.0 images/s", "took 4 min 30 s"]
 
@@ -70,7 +73,7 @@ def test_finished_run_shows_how_long_it_took() -> None:
 def test_hold_is_shown_beside_the_state() -> None:
     held = replace(run(RunState.FINISHED, NOON), held=True)
 
-    lines = drawn(draw_progress(Progress(held, counts(grades=(2, 0, 0, 0, 0)), {}, Pace(None, None))))
+    lines = drawn(draw_progress(RunProgress(held, counts(grades=(2, 0, 0, 0, 0)), {}, Throughput(None, None))))
     listed = drawn(draw_overview([(held, counts(grades=(2, 0, 0, 0, 0)))]))
 
     assert lines[0] == "night-1  finished, held  bulk  model 0123456789abcdef"
@@ -78,7 +81,7 @@ def test_hold_is_shown_beside_the_state() -> None:
 
 
 def test_percentage_is_full_only_when_nothing_is_left() -> None:
-    lines = drawn(draw_progress(Progress(run(), counts(1, (999_999, 0, 0, 0, 0)), {}, Pace(None, None))))
+    lines = drawn(draw_progress(RunProgress(run(), counts(1, (999_999, 0, 0, 0, 0)), {}, Throughput(None, None))))
 
     assert lines[2].split("  ") == ["999,999 of 1,000,000", "99.9 %"]
 

@@ -14,7 +14,7 @@ from worker.console.sessions import Person
 from worker.core.vocabulary import DecisionKind, Review, Role, Status
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
-from worker.ledger.final_grades import judge, read_decisions
+from worker.ledger.final_grades import read_decisions, resolve_review
 from worker.ledger.review_schema import reviews
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, reports
@@ -236,7 +236,7 @@ def test_standing_always_follows_from_the_decisions(engine: Engine, people: dict
         rows = {row.image_id: row for row in connection.execute(select(reviews))}
     assert len(decided) == 6
     for image_id, some in decided.items():
-        standing = judge(some, 2)
+        standing = resolve_review(some, 2)
         assert (rows[image_id].state, rows[image_id].grade) == (standing.state, standing.grade)
         finished = standing.state is not Review.HALF_READ
         assert rows[image_id].differs == (finished and any(one.grade != 2 for one in some))

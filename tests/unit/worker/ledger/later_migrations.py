@@ -29,7 +29,7 @@ CONTRACTS = '''"""Take away what versions before the expanded one write."""
 
 from alembic import op
 
-from worker.ledger.migrations.serving import serve_from
+from worker.ledger.migrations.compatibility import set_minimum_revision
 
 revision = "9002"
 down_revision = "9001"
@@ -37,7 +37,7 @@ down_revision = "9001"
 
 def upgrade() -> None:
     op.drop_column("gradings", "disagreement")
-    serve_from("9001")
+    set_minimum_revision("9001")
 '''
 
 

@@ -20,7 +20,7 @@ from worker.core.vocabulary import Action
 from worker.ledger.audit_log import read_audit_log, record_action
 from worker.ledger.database import write_transaction
 from worker.ledger.export import export_run
-from worker.ledger.export_formats import Format
+from worker.ledger.export_formats import ExportFormat
 from worker.ledger.leases import register_model
 from worker.ledger.runs import find_run
 
@@ -76,7 +76,7 @@ def test_every_deed_is_told(engine: Engine, make_settings: Callable[..., Setting
     settings = make_settings()
     request = RunRequest(name="night", source="/photos")
     enqueue(engine, None, settings, request, iter(()), lambda _found, _new: None)
-    export_run(engine, Storage(settings).overlays, find_run(engine, "night"), Format.CSV, tmp_path / "night.csv")
+    export_run(engine, Storage(settings).overlays, find_run(engine, "night"), ExportFormat.CSV, tmp_path / "night.csv")
     register_model(engine, "0123456789abcdef", "toy", {})
     register_model(engine, "0123456789abcdef", "toy", {})
     assert trail(engine) == [

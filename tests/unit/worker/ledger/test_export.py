@@ -13,7 +13,7 @@ from worker.core.manifests.image_reference import ImageReference
 from worker.core.storage.object_store import FolderStore
 from worker.core.vocabulary import Eye, Grade, Status
 from worker.ledger.export import export_run
-from worker.ledger.export_formats import COLUMNS, Format
+from worker.ledger.export_formats import COLUMNS, ExportFormat
 from worker.ledger.runs import Run, find_run
 
 STORE = FolderStore(Path("/store"))
@@ -35,7 +35,7 @@ def run(engine: Engine) -> Run:
 
 
 def test_csv_is_exact(engine: Engine, run: Run, tmp_path: Path) -> None:
-    assert export_run(engine, STORE, run, Format.CSV, tmp_path / "out.csv") == 3
+    assert export_run(engine, STORE, run, ExportFormat.CSV, tmp_path / "out.csv") == 3
 
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         HEADER,
@@ -47,7 +47,7 @@ def test_csv_is_exact(engine: Engine, run: Run, tmp_path: Path) -> None:
 
 
 def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Path) -> None:
-    export_run(engine, STORE, run, Format.JSONL, tmp_path / "out.jsonl")
+    export_run(engine, STORE, run, ExportFormat.JSONL, tmp_path / "out.jsonl")
 
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["image_id"] for line in lines] == ["a", "b", "c"]
@@ -61,7 +61,7 @@ def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Pat
 
 def test_parquet_keeps_types_and_order(engine: Engine, run: Run, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    export_run(engine, STORE, run, Format.PARQUET, tmp_path / "out.parquet")
+    export_run(engine, STORE, run, ExportFormat.PARQUET, tmp_path / "out.parquet")
 
     table = parquet.read_table(tmp_path / "out.parquet")
     assert ",".join(table.column_names) == HEADER
@@ -75,7 +75,7 @@ def test_run_of_many_pages_is_whole_and_ordered(engine: Engine, tmp_path: Path) 
     names = [f"{(7919 * number) % 10007:05d}" for number in range(10007)]
     run = make_run(engine, "big", references(*names))
 
-    assert export_run(engine, STORE, run, Format.CSV, tmp_path / "out.csv") == 10007
+    assert export_run(engine, STORE, run, ExportFormat.CSV, tmp_path / "out.csv") == 10007
     with (tmp_path / "out.csv").open() as file:
         assert [row["image_id"] for row in csv.DictReader(file)] == sorted(names)
 
@@ -86,7 +86,7 @@ def test_existing_file_stays_when_the_export_fails(engine: Engine, run: Run, tmp
     lost = FolderStore(Path("relative"))  # a relative path has no URI: raises in the middle of the export
 
     with pytest.raises(ValueError, match="relative path"):
-        export_run(engine, lost, run, Format.CSV, out)
+        export_run(engine, lost, run, ExportFormat.CSV, out)
 
     assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out.csv"]
     assert out.read_text() == "last week's"
@@ -96,11 +96,11 @@ def test_folder_that_is_missing_is_named(engine: Engine, tmp_path: Path) -> None
     run = make_run(engine, "night", [])
 
     with pytest.raises(UsageError, match=r"cannot write .*none/out.csv: No such file"):
-        export_run(engine, STORE, run, Format.CSV, tmp_path / "none" / "out.csv")
+        export_run(engine, STORE, run, ExportFormat.CSV, tmp_path / "none" / "out.csv")
 
 
-@pytest.mark.parametrize("fmt", list(Format))
-def test_empty_run_gives_a_file_without_rows(engine: Engine, tmp_path: Path, fmt: Format) -> None:
+@pytest.mark.parametrize("fmt", list(ExportFormat))
+def test_empty_run_gives_a_file_without_rows(engine: Engine, tmp_path: Path, fmt: ExportFormat) -> None:
     make_run(engine, "night", [])
 
     assert export_run(engine, STORE, find_run(engine, "night"), fmt, tmp_path / "out") == 0
@@ -113,7 +113,7 @@ def test_parquet_without_its_library_names_the_extra(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
     with pytest.raises(UsageError, match="needs the extra `worker`"):
-        export_run(engine, STORE, make_run(engine, "night", []), Format.PARQUET, tmp_path / "out.parquet")
+        export_run(engine, STORE, make_run(engine, "night", []), ExportFormat.PARQUET, tmp_path / "out.parquet")
     assert list(tmp_path.glob("*out*")) == []
 
 

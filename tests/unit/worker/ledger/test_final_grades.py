@@ -3,19 +3,19 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.core.vocabulary import DecisionKind, Review
-from worker.ledger.final_grades import Decision, Standing, judge, tell_decisions
+from worker.ledger.final_grades import ReviewDecision, ReviewResult, format_decisions, resolve_review
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def decisions(*words: str) -> list[Decision]:
+def decisions(*words: str) -> list[ReviewDecision]:
     """`anna 2`, `ben -` for ungradable, `cleo 3!` for an arbitration."""
     found = []
     for number, word in enumerate(words, start=1):
         reader, said = word.split()
         kind = DecisionKind.ARBITRATION if said.endswith("!") else DecisionKind.READING
         grade = None if said[0] == "-" else int(said[0])
-        found.append(Decision(number, "x", reader, kind, grade, "", "graded", 2, "m", NOON))
+        found.append(ReviewDecision(number, "x", reader, kind, grade, "", "graded", 2, "m", NOON))
     return found
 
 
@@ -44,9 +44,9 @@ def test_decisions_leave_an_image_where_the_rule_says(
     words: tuple[str, ...], readers: int, state: Review, grade: int | None, by: tuple[str, ...]
 ) -> None:
     decided_at = NOON if by else None
-    assert judge(decisions(*words), readers) == Standing(state, grade, by, decided_at)
+    assert resolve_review(decisions(*words), readers) == ReviewResult(state, grade, by, decided_at)
 
 
 def test_decisions_are_told_in_one_line() -> None:
-    told = tell_decisions(decisions("anna 3", "ben -", "cleo 2!"))
+    told = format_decisions(decisions("anna 3", "ben -", "cleo 2!"))
     assert told == "anna=3; ben=ungradable; cleo=2 (arbitration)"

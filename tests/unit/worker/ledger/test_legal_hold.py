@@ -10,7 +10,7 @@ from tests.unit.producer.ledger_rows import add_model, change, grade, make_run, 
 from worker.core.errors import RunError
 from worker.core.settings import read_settings
 from worker.ledger.audit_log import read_audit_log
-from worker.ledger.legal_hold import Held, hold
+from worker.ledger.legal_hold import HoldResult, set_legal_hold
 from worker.ledger.migrate import open_ledger
 from worker.ledger.runs import find_run
 
@@ -18,9 +18,9 @@ from worker.ledger.runs import find_run
 def test_hold_is_kept_told_once_and_released(engine: Engine) -> None:
     make_run(engine, "night", references("a", "b"))
     for _ in range(2):
-        assert hold(engine, "night") == Held("night", held=True, images=2, overlays_gone=0)
+        assert set_legal_hold(engine, "night") == HoldResult("night", held=True, images=2, overlays_gone=0)
     assert find_run(engine, "night").held
-    assert hold(engine, "night", release=True) == Held("night", held=False, images=2, overlays_gone=0)
+    assert set_legal_hold(engine, "night", release=True) == HoldResult("night", held=False, images=2, overlays_gone=0)
     assert not find_run(engine, "night").held
     told = [entry["action"] for entry in read_audit_log(engine, run="night", last=10)]
     assert told == ["enqueue", "seal", "hold", "release"]
@@ -31,12 +31,12 @@ def test_hold_says_what_is_gone_already(engine: Engine) -> None:
     run = make_run(engine, "night", references("a", "b"))
     grade(engine, run, "a", 1)
     change(engine, run, "a", overlay_key=None, overlay_retired_at=datetime.now(UTC))
-    assert hold(engine, "night").overlays_gone == 1
+    assert set_legal_hold(engine, "night").overlays_gone == 1
 
 
 def test_unknown_run_is_refused(engine: Engine) -> None:
     with pytest.raises(RunError, match="no run 'day'"):
-        hold(engine, "day")
+        set_legal_hold(engine, "day")
 
 
 def test_command_holds_and_releases(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from worker.core.errors import UsageError
 from worker.ledger import migrate
 from worker.ledger import review_schema as reading_schema
 from worker.ledger.database import read_transaction, write_transaction
-from worker.ledger.migrate import read_levels, require_current, upgrade
+from worker.ledger.migrate import read_schema_state, require_compatible, upgrade
 from worker.ledger.schema import metadata
 
 TABLES = {
@@ -61,21 +61,22 @@ def describe(connection: Connection) -> dict[str, Any]:
 
 
 def test_empty_database_has_no_level(blank_engine: Engine) -> None:
-    levels = read_levels(blank_engine)
-    assert levels.ledger is None
+    schema = read_schema_state(blank_engine)
+    assert schema.revision is None
     with pytest.raises(
-        UsageError, match=rf"at level none, this version needs {levels.program}: run `fundus db upgrade`"
+        UsageError,
+        match=rf"has no ledger schema, this version needs schema revision {schema.required}: run `fundus db upgrade`",
     ) as caught:
-        require_current(blank_engine)
+        require_compatible(blank_engine)
     assert caught.value.code == "schema_level"
 
 
 def test_upgrade_reaches_the_level_of_the_code_and_may_be_repeated(blank_engine: Engine) -> None:
     for _ in range(2):
         upgrade(blank_engine)
-        levels = read_levels(blank_engine)
-        assert levels.ledger == levels.program
-        require_current(blank_engine)
+        schema = read_schema_state(blank_engine)
+        assert schema.revision == schema.required
+        require_compatible(blank_engine)
 
 
 def test_alembic_finds_nothing_to_add(engine: Engine) -> None:
@@ -113,7 +114,7 @@ def test_failed_migration_leaves_nothing(blank_engine: Engine) -> None:
         connection.exec_driver_sql("CREATE INDEX ix_gradings_settled ON gradings (run_id)")
     with pytest.raises(Exception, match="ix_gradings_settled"):
         upgrade(blank_engine)
-    assert read_levels(blank_engine).ledger == "0001"
+    assert read_schema_state(blank_engine).revision == "0001"
 
 
 def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:

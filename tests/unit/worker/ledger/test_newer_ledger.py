@@ -17,7 +17,7 @@ from tests.unit.worker.ledger.later_migrations import CONTRACTED, EXPANDED, migr
 from worker.core.errors import UsageError
 from worker.core.settings import Settings
 from worker.ledger.database import read_transaction, write_transaction
-from worker.ledger.migrate import MIGRATIONS, read_levels, require_current, upgrade
+from worker.ledger.migrate import MIGRATIONS, read_schema_state, require_compatible, upgrade
 
 FIRST_TO_SAY = "0008"
 TAKES_AWAY = re.compile(r"drop_(table|column)|rename_table|alter_column|DROP (TABLE|COLUMN)|RENAME|SET NOT NULL")
@@ -29,7 +29,7 @@ def address_of(engine: Engine) -> str:
 
 def test_ledger_that_was_only_expanded_is_used_as_before(engine: Engine, tmp_path: Path) -> None:
     migrate_to(EXPANDED, engine, tmp_path / "later")
-    require_current(engine)
+    require_compatible(engine)
     add_model(engine)
     run = make_run(engine, "night", references("a", "b"))
     grade(engine, run, "a", 2)
@@ -41,17 +41,17 @@ def test_ledger_that_was_only_expanded_is_used_as_before(engine: Engine, tmp_pat
 def test_upgrade_by_an_older_version_leaves_a_newer_ledger_alone(engine: Engine, tmp_path: Path) -> None:
     migrate_to(EXPANDED, engine, tmp_path / "later")
     upgrade(engine)
-    assert read_levels(engine).ledger == EXPANDED
+    assert read_schema_state(engine).revision == EXPANDED
 
 
 def test_ledger_that_was_contracted_is_refused_with_both_levels(engine: Engine, tmp_path: Path) -> None:
     migrate_to(CONTRACTED, engine, tmp_path / "later")
-    own = read_levels(engine).program
+    own = read_schema_state(engine).required
     sentence = (
-        f"the database is at level {CONTRACTED} and serves programs from level {EXPANDED} on, "
-        f"this version is of {own}: install a newer version"
+        f"the database is at schema revision {CONTRACTED} and supports programs from revision {EXPANDED} on, "
+        f"this version has {own}: install a newer version"
     )
-    for refused in (require_current, upgrade):
+    for refused in (require_compatible, upgrade):
         with pytest.raises(UsageError) as caught:
             refused(engine)
         assert (caught.value.code, caught.value.detail) == ("schema_level", sentence)
@@ -61,12 +61,14 @@ def test_ledger_of_a_level_that_says_nothing_is_refused(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'abc'")
         connection.exec_driver_sql("DELETE FROM compatibility")
-    own = read_levels(engine).program
-    with pytest.raises(UsageError, match=rf"^the database is at level abc, this version is of {own}: install a newer"):
-        require_current(engine)
+    own = read_schema_state(engine).required
+    with pytest.raises(
+        UsageError, match=rf"^the database is at schema revision abc, this version has {own}: install a newer"
+    ):
+        require_compatible(engine)
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("DROP TABLE compatibility")
-    assert not read_levels(engine).is_served
+    assert not read_schema_state(engine).is_compatible
 
 
 @pytest.mark.parametrize(("level", "served"), [(EXPANDED, True), (CONTRACTED, False)])
@@ -80,13 +82,13 @@ def test_commands_say_whether_the_ledger_serves_them(
 ) -> None:
     migrate_to(level, engine, tmp_path / "later")
     monkeypatch.setenv("FUNDUS_DATABASE_URL", address_of(engine))
-    own = read_levels(engine).program
+    own = read_schema_state(engine).required
     told = CliRunner().invoke(app, ["db", "current", "--json"])
     assert json.loads(told.stdout) == {"level": level, "needed": own, "served": served}
     assert told.exit_code == (0 if served else 1)
     (check,) = check_database(make_settings(database_url=address_of(engine)))
     assert check.verdict == (Verdict.OK if served else Verdict.FAILED)
-    assert f"at level {level}" in check.detail
+    assert f"at schema revision {level}" in check.detail
     assert own in check.detail
     assert CliRunner().invoke(app, ["status"]).exit_code == (0 if served else 2)
 
@@ -97,6 +99,6 @@ def test_migration_that_takes_something_away_says_whom_the_ledger_serves(tmp_pat
     found = {}
     for path in (*written, *tmp_path.glob("*.py")):
         upgrade = path.read_text().partition("def upgrade()")[2].partition("def downgrade()")[0]
-        found[path.name[:4]] = (TAKES_AWAY.search(upgrade) is not None, "serve_from(" in upgrade)
+        found[path.name[:4]] = (TAKES_AWAY.search(upgrade) is not None, "set_minimum_revision(" in upgrade)
     assert (found[EXPANDED], found[CONTRACTED]) == ((False, False), (True, True))
     assert [level for level, (takes_away, says) in found.items() if takes_away and not says] == []

@@ -9,14 +9,14 @@ from worker.ledger.completion import finish_if_settled
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.report_leases import (
     ReportLease,
-    ask_for_report,
-    claim_owed_reports,
+    claim_due_reports,
     finish_report,
-    owe_report_again,
-    owes_report,
+    is_report_pending,
+    lease_report,
+    release_report,
     renew_report,
-    return_report,
-    take_report,
+    request_report,
+    reschedule_report,
 )
 from worker.ledger.schema import audit_log, reports, runs
 
@@ -48,11 +48,11 @@ def fall_due(engine: Engine) -> None:
 
 def claim(engine: Engine) -> list[tuple[int, str]]:
     with write_transaction(engine) as connection:
-        return claim_owed_reports(connection, resend_after_s=60, max_attempts=3)
+        return claim_due_reports(connection, resend_after_s=60, max_attempts=3)
 
 
 def take(engine: Engine, run_id: int) -> ReportLease:
-    lease = take_report(engine, run_id, lease_s=60)
+    lease = lease_report(engine, run_id, lease_s=60)
     assert lease is not None
     return lease
 
@@ -61,7 +61,7 @@ def test_one_writer_takes_it_and_its_place_is_known_before_it_writes(engine: Eng
     lease = take(engine, run)
     assert (lease.run_name, lease.prefix) == ("night", "night/report/")
     assert (row(engine, run).prefix, row(engine, run).written_at) == ("night/report/", None)  # type: ignore[attr-defined]
-    assert take_report(engine, run, lease_s=60) is None
+    assert lease_report(engine, run, lease_s=60) is None
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_one_live_image_owes_no_report(
         change(engine, image_id, status="failed", error_code="image_missing", settled_at=func.now())
     finish(engine, clinic)
     with read_transaction(engine) as connection:
-        assert (owes_report(connection, clinic), owes_report(connection, run)) == (owed, True)
-    assert ask_for_report(engine, "clinic", lease_s=60).run_id == clinic
+        assert (is_report_pending(connection, clinic), is_report_pending(connection, run)) == (owed, True)
+    assert request_report(engine, "clinic", lease_s=60).run_id == clinic
 
 
 def test_written_report_is_owed_no_more_and_in_the_trail(engine: Engine, run: int) -> None:
     lease = take(engine, run)
     assert finish_report(engine, lease, out="s3://x/night/report/index.html")
     assert row(engine, run).written_at is not None  # type: ignore[attr-defined]
-    assert take_report(engine, run, lease_s=60) is None
+    assert lease_report(engine, run, lease_s=60) is None
     fall_due(engine)
     assert claim(engine) == []
     with read_transaction(engine) as connection:
@@ -108,14 +108,14 @@ def test_report_that_kills_its_writers_is_given_up(engine: Engine, run: int) -> 
         take(engine, run)
         fall_due(engine)
     assert claim(engine) == []
-    assert take_report(engine, run, lease_s=60) is None
+    assert lease_report(engine, run, lease_s=60) is None
 
 
 def test_service_that_is_away_costs_no_attempt(engine: Engine, run: int) -> None:
     for _ in range(5):
-        return_report(engine, take(engine, run), again_after_s=-1, counted=False)
+        release_report(engine, take(engine, run), retry_after_s=-1, counted=False)
     assert claim(engine) == [(run, "night")]
-    return_report(engine, take(engine, run), again_after_s=-1, counted=True)
+    release_report(engine, take(engine, run), retry_after_s=-1, counted=True)
     assert row(engine, run).attempts == 1  # type: ignore[attr-defined]
 
 
@@ -145,28 +145,28 @@ def test_where_reports_are_switched_off_none_is_owed(engine: Engine) -> None:
     add_model(engine)
     run_id = add_run(engine, [])
     finish(engine, run_id, report=False)
-    assert take_report(engine, run_id, lease_s=60) is None
+    assert lease_report(engine, run_id, lease_s=60) is None
 
 
 def test_person_may_ask_again_and_not_beside_a_writer(engine: Engine, run: int) -> None:
-    lease = ask_for_report(engine, "night", lease_s=60)
+    lease = request_report(engine, "night", lease_s=60)
     with pytest.raises(RunError, match="is being written just now"):
-        ask_for_report(engine, "night", lease_s=60)
+        request_report(engine, "night", lease_s=60)
     assert finish_report(engine, lease, out="x")
-    assert ask_for_report(engine, "night", lease_s=60).token != lease.token
+    assert request_report(engine, "night", lease_s=60).token != lease.token
 
 
 def test_person_cannot_ask_for_a_run_that_is_not_there_or_not_finished(engine: Engine) -> None:
     add_run(engine, ["a"])
     with pytest.raises(RunError, match="no run 'dawn'"):
-        ask_for_report(engine, "dawn", lease_s=60)
+        request_report(engine, "dawn", lease_s=60)
     with pytest.raises(RunError, match="run night is running: --out DIR"):
-        ask_for_report(engine, "night", lease_s=60)
+        request_report(engine, "night", lease_s=60)
 
 
 def owe_again(engine: Engine, run_id: int) -> None:
     with write_transaction(engine) as connection:
-        owe_report_again(connection, run_id, after_s=600)
+        reschedule_report(connection, run_id, after_s=600)
 
 
 def test_report_that_is_out_of_date_is_owed_once_things_are_quiet(engine: Engine, run: int) -> None:

@@ -17,9 +17,9 @@ from worker.core.storage.object_store import FolderStore, ObjectStore
 from worker.core.vocabulary import RunState, Status
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import read_transaction, write_transaction
-from worker.ledger.legal_hold import RETENTION_LOCK, hold
+from worker.ledger.legal_hold import RETENTION_LOCK, set_legal_hold
 from worker.ledger.locks import locked
-from worker.ledger.report_leases import ReportLease, ask_for_report, finish_report, return_report
+from worker.ledger.report_leases import ReportLease, finish_report, release_report, request_report
 from worker.ledger.retention import Retention
 from worker.ledger.retention_policy import Cutoffs, Retired, cutoffs_at, plan_retention
 from worker.ledger.runs import Run, find_run
@@ -138,12 +138,12 @@ def test_run_that_goes_on_is_left_alone(engine: Engine, folder_store: ObjectStor
 def test_held_run_keeps_all_until_it_is_released(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
 ) -> None:
-    assert hold(engine, "old").held
+    assert set_legal_hold(engine, "old").held
     assert let_go(engine, folder_store, settings, BOTH) == Retired(0, 0, 0, held=("old",))
     assert claims(engine, old) == {"a": True, "b": True}
     assert is_there(folder_store, old, "a")
 
-    assert not hold(engine, "old", release=True).held
+    assert not set_legal_hold(engine, "old", release=True).held
     assert let_go(engine, folder_store, settings, BOTH) == Retired(2, 2, 2, ())
     assert [action for action, _, _ in deeds(engine)] == ["hold", "release", "retire_overlays", "delete_rows"]
 
@@ -152,13 +152,13 @@ def test_hold_in_the_middle_stops_it_at_the_next_page(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.ledger.retention.PAGE_IMAGES", 1)
-    steps = iter([lambda: None, lambda: hold(engine, "old")])
+    steps = iter([lambda: None, lambda: set_legal_hold(engine, "old")])
     let_go(engine, folder_store, settings, BOTH, step=lambda: next(steps, lambda: None)())
     rows = rows_of(engine, old)
     assert [rows[name].retired_key is None for name in "ab"] == [False, False]
     assert [is_there(folder_store, old, name) for name in "ab"] == [True, True]
 
-    hold(engine, "old", release=True)
+    set_legal_hold(engine, "old", release=True)
     assert let_go(engine, folder_store, settings, BOTH) == Retired(2, 2, 2, ())
 
 
@@ -247,7 +247,7 @@ def test_plan_says_what_would_go_and_changes_nothing(
 ) -> None:
     make_graded(engine, folder_store, "new", "a", "c", at=NEW)
     make_graded(engine, folder_store, "kept", "d", at=OLD)
-    hold(engine, "kept")
+    set_legal_hold(engine, "kept")
     for cutoffs in (OVERLAYS, BOTH):
         planned = plan_retention(engine, cutoffs)
         assert plan_retention(engine, cutoffs) == planned
@@ -272,7 +272,7 @@ def keys_of(store: ObjectStore) -> list[str]:
 
 
 def write_pages(engine: Engine, store: ObjectStore, run: Run) -> ReportLease:
-    lease = ask_for_report(engine, run.name, lease_s=60)
+    lease = request_report(engine, run.name, lease_s=60)
     for name in ("index.html", "images-1.js"):
         store.put(lease.prefix + name, b"pages", content_type="text/html", metadata={})
     return lease
@@ -299,7 +299,7 @@ def test_run_whose_report_is_being_written_waits(
     before = keys_of(folder_store)
     assert let_go(engine, folder_store, settings, OVERLAYS) == Retired(0, 0, 0, ())
     assert keys_of(folder_store) == before
-    return_report(engine, lease, again_after_s=0, counted=True)
+    release_report(engine, lease, retry_after_s=0, counted=True)
     assert let_go(engine, folder_store, settings, OVERLAYS).overlays == 2
     assert keys_of(folder_store) == []
 

@@ -8,7 +8,7 @@ from tests.unit.producer.ledger_rows import NOON, add_model, fail, grade, make_r
 from worker.core.vocabulary import Grade, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.status import describe_progress, read_overview, read_progress
-from worker.ledger.throughput import read_pace
+from worker.ledger.throughput import read_throughput
 
 
 def seconds(count: float) -> timedelta:
@@ -57,9 +57,9 @@ def test_pace_over_the_run_leaves_out_what_came_first(engine: Engine) -> None:
         fail(engine, run, image_id, "x", at=NOON + seconds(after))
 
     with read_transaction(engine) as connection:
-        pace = read_pace(connection, run.run_id, NOON + seconds(1000))
+        throughput = read_throughput(connection, run.run_id, NOON + seconds(1000))
 
-    assert (pace.over_run, pace.recent) == (3 / 10, None)
+    assert (throughput.overall, throughput.recent) == (3 / 10, None)
 
 
 def test_recent_pace_is_that_of_the_last_minute(engine: Engine) -> None:
@@ -68,9 +68,9 @@ def test_recent_pace_is_that_of_the_last_minute(engine: Engine) -> None:
         fail(engine, run, image_id, "x", at=NOON + seconds(after))
 
     with read_transaction(engine) as connection:
-        pace = read_pace(connection, run.run_id, NOON + seconds(200))
+        throughput = read_throughput(connection, run.run_id, NOON + seconds(200))
 
-    assert (pace.over_run, pace.recent) == (3 / 190, 2 / 60)
+    assert (throughput.overall, throughput.recent) == (3 / 190, 2 / 60)
 
 
 def test_nobody_can_tell_the_pace_of_one_chunk(engine: Engine) -> None:
@@ -79,9 +79,9 @@ def test_nobody_can_tell_the_pace_of_one_chunk(engine: Engine) -> None:
         fail(engine, run, image_id, "x", at=NOON + seconds(after))
 
     with read_transaction(engine) as connection:
-        pace = read_pace(connection, run.run_id, NOON + seconds(30))
+        throughput = read_throughput(connection, run.run_id, NOON + seconds(30))
 
-    assert (pace.over_run, pace.recent) == (None, None)
+    assert (throughput.overall, throughput.recent) == (None, None)
 
 
 @pytest.mark.parametrize("settled", [0, 1])
@@ -92,7 +92,7 @@ def test_nobody_can_tell_the_pace_of_one_image(engine: Engine, settled: int) -> 
 
     progress = read_progress(engine, "night")
 
-    assert (progress.pace.over_run, progress.pace.recent, progress.seconds_left) == (None, None, None)
+    assert (progress.throughput.overall, progress.throughput.recent, progress.seconds_left) == (None, None, None)
 
 
 def test_time_left_is_what_is_queued_over_the_pace(engine: Engine) -> None:

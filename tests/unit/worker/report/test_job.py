@@ -13,7 +13,7 @@ from worker.core.errors import UsageError
 from worker.core.settings import Settings
 from worker.core.storage.object_store import ObjectStore, Storage
 from worker.ledger.database import connect, read_transaction, write_transaction
-from worker.ledger.report_leases import owe_report
+from worker.ledger.report_leases import schedule_report
 from worker.ledger.schema import reports
 from worker.report.job import ReportJob
 
@@ -27,7 +27,7 @@ def engine(sqlite_url: str, make_settings: Callable[..., Settings]) -> Engine:
 def run(engine: Engine) -> int:
     run_id = fill_ledger(engine, "night", 3, ["file:///gone.jpg"], shares=(0, 0, 0, 0, 0))
     with write_transaction(engine) as connection:
-        owe_report(connection, run_id)
+        schedule_report(connection, run_id)
     return run_id
 
 

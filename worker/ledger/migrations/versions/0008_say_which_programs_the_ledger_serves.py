@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from worker.ledger.migrations.serving import serve_from
+from worker.ledger.migrations.compatibility import set_minimum_revision
 
 revision = "0008"
 down_revision = "0007"
@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("oldest_level", name=op.f("pk_compatibility")),
     )
     # Programs before this level run on, and know of no ledger that is newer than they are.
-    serve_from("0008")
+    set_minimum_revision("0008")
 
 
 def downgrade() -> None:
