@@ -36,11 +36,12 @@ bench: $(BENCH_VENV)/.bench  ## Time everything beside its peers and write RESUL
 		$(BENCH_VENV)/bin/python -m tests.benchmarks.$$part || exit 1; \
 	done
 
-check: $(VENV)/.dev  ## Lint, format check, import rules and strict types
+check: $(VENV)/.dev  ## Lint, format check, import rules, strict types and documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/properdocs build --quiet --strict --site-dir $(VENV)/docs
 
 env:  ## Write .env with random secrets for docker compose
 	$(PYTHON) deploy/write_env.py .env
