@@ -1,6 +1,6 @@
-"""Count what a worker does; Prometheus asks the worker itself, where it is given a port.
+"""Prometheus metrics of one worker process, served over HTTP if a port is configured.
 
-Labels hold words of the vocabulary, error codes and stages only, never a run, image or person.
+Label values are statuses, grades, stages and error codes only, never a run, an image or a person.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MAX_ATTEMPT_LABEL = 3
 OUTCOMES = (Status.GRADED, Status.UNGRADABLE, Status.FAILED)
-"""What a chunk can settle an image as; the reconciler quarantines."""
+"""Statuses that a chunk can settle an image with. `quarantined` and `cancelled` are set elsewhere."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Stage(StrEnum):
-    """Where time goes: `LEASE` and `SETTLE` are of a chunk, the others of an image."""
+    """Timed stages: `LEASE` and `SETTLE` once per chunk, the others once per image."""
 
     LEASE = "lease"
     FETCH = "fetch"
     PREPARE = "prepare"
-    """Decoding, field, gradability and enhancement, in a decoding process."""
+    """Decoding, field detection, gradability and enhancement, in a decoder process."""
     WAIT = "wait"
-    """Until its batch leaves."""
+    """From submission to the dispatch of the batch."""
     INFER = "infer"
     DRAW = "draw"
     UPLOAD = "upload"
@@ -49,70 +49,85 @@ class Stage(StrEnum):
 
 
 class Metrics:
-    """What has happened since the worker's start; may be told by many threads at once."""
+    """Counters and histograms since the start of the worker; thread-safe."""
 
     def __init__(
         self, chunks_in_flight: Callable[[], int], trace: Callable[[str, float, float], object] = lambda *_: None
     ) -> None:
-        """`trace` hears of each stage: its name, and when it began and ended by the monotonic clock."""
+        """Register the metrics.
+
+        chunks_in_flight: returns the value of the gauge of the same name.
+        trace: called for each finished stage with its name and its start and end on the monotonic clock.
+        """
         self._trace = trace
         self._registry = registry = CollectorRegistry()
         ProcessCollector(namespace="fundus_worker", registry=registry)
-        images = Counter("fundus_worker_images", "Outcomes written.", ["status"], registry=registry)
-        grades = Counter("fundus_worker_graded_images", "Graded images.", ["grade"], registry=registry)
+        images = Counter("fundus_worker_images", "Settled images, by status.", ["status"], registry=registry)
+        grades = Counter("fundus_worker_graded_images", "Graded images, by ICDR grade.", ["grade"], registry=registry)
         stages = Histogram(
-            "fundus_worker_stage_seconds", "Time in a stage.", ["stage"], buckets=SECONDS_BUCKETS, registry=registry
+            "fundus_worker_stage_seconds", "Duration of a stage.", ["stage"], buckets=SECONDS_BUCKETS, registry=registry
         )
-        # What can happen is told as 0 before it does: a rate needs a value to start from.
+        # Label values are exported as 0 before their first event: a rate needs a start value.
         self._images = {status: images.labels(str(status)) for status in OUTCOMES}
         self._grades = {grade: grades.labels(str(int(grade))) for grade in Grade}
         self._stages = {stage: stages.labels(str(stage)) for stage in Stage}
         self._errors = Counter(
-            "fundus_worker_errors", "Images without a grade, by code.", ["status", "code"], registry=registry
+            "fundus_worker_errors",
+            "Settled images without a grade, by status and error code.",
+            ["status", "code"],
+            registry=registry,
         )
         self._released = Counter(
-            "fundus_worker_released_images", "Images that a service failed, by code.", ["code"], registry=registry
+            "fundus_worker_released_images",
+            "Images released because a service failed, by error code.",
+            ["code"],
+            registry=registry,
         )
         self._attempts = Counter(
-            "fundus_worker_attempts", "Images begun; `3`: for the third time or later.", ["attempt"], registry=registry
+            "fundus_worker_attempts",
+            "Leased images, by attempt; `3` is the third or later.",
+            ["attempt"],
+            registry=registry,
         )
         self._lost = Counter(
-            "fundus_worker_lost_images", "Outcomes not written, since the lease was lost.", registry=registry
+            "fundus_worker_lost_images", "Outcomes discarded because the lease was lost.", registry=registry
         )
         self._reconciled = Counter(
-            "fundus_worker_reconciled", "Images that this worker reconciled.", ["action"], registry=registry
+            "fundus_worker_reconciled", "Images reconciled by this worker, by action.", ["action"], registry=registry
         )
-        self.fetched_bytes = Counter("fundus_worker_fetched_bytes", "Photographs as received.", registry=registry)
-        self.uploaded_bytes = Counter("fundus_worker_uploaded_bytes", "Overlays as sent.", registry=registry)
+        self.fetched_bytes = Counter("fundus_worker_fetched_bytes", "Bytes of fetched photographs.", registry=registry)
+        self.uploaded_bytes = Counter("fundus_worker_uploaded_bytes", "Bytes of uploaded overlays.", registry=registry)
         self._batch = Histogram(
-            "fundus_worker_batch_images", "Images in a forward pass.", buckets=BATCH_BUCKETS, registry=registry
+            "fundus_worker_batch_images", "Images per forward pass.", buckets=BATCH_BUCKETS, registry=registry
         )
-        self._busy = Counter("fundus_worker_engine_busy_seconds", "Time in forward passes.", registry=registry)
-        Gauge("fundus_worker_chunks_in_flight", "Chunks being graded.", registry=registry).set_function(
-            chunks_in_flight
+        self._busy = Counter(
+            "fundus_worker_engine_busy_seconds", "Total duration of forward passes.", registry=registry
         )
+        Gauge(
+            "fundus_worker_chunks_in_flight", "Chunks, reports and scheduled tasks in progress.", registry=registry
+        ).set_function(chunks_in_flight)
 
     @contextmanager
     def time_stage(self, stage: Stage) -> Iterator[None]:
-        """Time what is done within, also when it fails."""
-        began = monotonic()
+        """Record the duration of the context as one stage, also when it raises."""
+        started = monotonic()
         try:
             yield
         finally:
-            self.record_stage(stage, began, monotonic())
+            self.record_stage(stage, started, monotonic())
 
-    def record_stage(self, stage: Stage, began: float, ended: float) -> None:
-        """A stage took the time between these two, by the monotonic clock."""
-        self._stages[stage].observe(ended - began)
-        self._trace(stage, began, ended)
+    def record_stage(self, stage: Stage, started: float, ended: float) -> None:
+        """Record a stage by its start and end on the monotonic clock, in seconds."""
+        self._stages[stage].observe(ended - started)
+        self._trace(stage, started, ended)
 
     def count_leased(self, images: Collection[LeasedImage]) -> None:
-        """These are begun."""
+        """Count leased images by attempt."""
         for image in images:
             self._attempts.labels(str(min(image.attempts, MAX_ATTEMPT_LABEL))).inc()
 
     def count_settled(self, outcomes: Sequence[Outcome], released: Collection[ServiceError]) -> None:
-        """These were written into the ledger."""
+        """Count outcomes written to the ledger and images released to the queue."""
         for outcome in outcomes:
             self._images[outcome.status].inc()
             if outcome.decision is not None:
@@ -123,35 +138,38 @@ class Metrics:
             self._released.labels(error.code).inc()
 
     def settled_by_status(self) -> dict[Status, int]:
-        """What was written into the ledger since the worker's start."""
+        """Return the number of settled images since the start of the worker."""
         name = "fundus_worker_images_total"
         return {status: int(self._registry.get_sample_value(name, {"status": str(status)}) or 0) for status in OUTCOMES}
 
     def count_lost(self, images: int) -> None:
-        """The ledger did not want the outcomes of so many."""
+        """Count outcomes that the ledger rejected because the lease was lost."""
         self._lost.inc(images)
 
     def count_reconciled(self, done: Reconciled | None) -> None:
-        """What a pass of the reconciler did, if it was this worker's turn."""
+        """Count the actions of a reconciler pass; None means that another worker ran it."""
         if done is not None:
             for action in ("quarantined", "cancelled", "sent_alone", "sent_again"):
                 self._reconciled.labels(action).inc(getattr(done, action))
 
     def instrument_predict(self, predict: Callable[[Sequence[T]], R]) -> Callable[[Sequence[T]], R]:
-        """`predict`, with its batches counted and its time added up."""
+        """Wrap `predict` so that its batch sizes and its duration are recorded."""
 
         def timed_predict(batch: Sequence[T]) -> R:
             self._batch.observe(len(batch))
-            began = monotonic()
+            started = monotonic()
             try:
                 return predict(batch)
             finally:
-                self._busy.inc(monotonic() - began)
+                self._busy.inc(monotonic() - started)
 
         return timed_predict
 
     def serve(self, host: str, port: int | None) -> Callable[[], None]:
-        """Answer Prometheus from now on, if there is a port; returns what ends it. Raises UsageError if it is taken."""
+        """Serve the metrics over HTTP, unless `port` is None; return a function that stops the server.
+
+        Raises UsageError if the address is in use or not available.
+        """
         if port is None:
             return lambda: None
         try:

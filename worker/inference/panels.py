@@ -1,4 +1,4 @@
-"""Grade a few photographs by a worker's own steps and draw each as a row of one picture."""
+"""Grade a few photographs with the steps of a worker and render each as one row of a PNG figure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,17 +21,18 @@ from worker.model.engines.factory import make_engine
 from worker.model.engines.protocol import Engine
 
 MAX_IMAGES = 64
-"""A picture of more rows than this can be opened by hardly anything."""
+"""Most rows of one figure; few viewers open a larger one."""
 
 
 def draw_panels(
     settings: Settings, images: Sequence[str], references: Mapping[str, int], *, on_warning: Callable[[str], object]
 ) -> bytes:
-    """A PNG of one row per image: photograph, what the network saw, overlay.
+    """Return a PNG with one row per image: photograph, preprocessed image, overlay.
 
-    images: at most MAX_IMAGES files or `s3://` references. references: reference grades by file name without suffix.
-    `on_warning` is called for each image without a grade, whose row says why.
-    Raises ModelError for a bundle that cannot be used, SettingsError for an unknown colour map.
+    images: at most MAX_IMAGES file paths or `s3://` URIs.
+    references: reference grades by file name without suffix.
+    on_warning: called with a sentence for each image without a grade; its row shows the error code.
+    Raises ModelError for an invalid bundle, SettingsError for an unknown colour map.
     """
     load_colour_map(settings.overlay_colours)
     bundle = load_bundle(settings.model)
@@ -76,5 +77,5 @@ def _empty_row(name: str, error: FundusError, side_px: int) -> NDArray[np.uint8]
 
 
 def _in_ascii(name: str) -> str:
-    """OpenCV's letters are these."""
+    """Replace characters that OpenCV cannot draw."""
     return name.encode("ascii", "replace").decode()

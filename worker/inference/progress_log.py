@@ -1,4 +1,4 @@
-"""Say in the log, now and then, how a worker is going: what it settled, how fast, what went wrong, how long still."""
+"""Log the progress of a worker: settled images, throughput, failures and the estimated remaining time."""
 
 from collections.abc import Callable, Mapping
 from time import monotonic
@@ -16,38 +16,38 @@ log = structlog.get_logger(__name__)
 
 
 class ProgressLogger:
-    """`tell` is called again and again; it is silent while this worker settles nothing."""
+    """Writes one log line per interval in which this worker settled images."""
 
     def __init__(self, engine: Engine, settled: Callable[[], Mapping[Status, int]]) -> None:
-        """`settled`: the outcomes that this worker has written since its start."""
+        """settled: returns the number of images that this worker has settled since its start, by status."""
         self._engine = engine
         self._settled = settled
-        self._logged_at, self._logged = monotonic(), 0
-        self._left: int | None = None
+        self._logged_at, self._logged_images = monotonic(), 0
+        self._queued: int | None = None
 
     def log(self) -> None:
-        """One line on the time since the last one. Raises DatabaseError."""
+        """Log the progress since the previous call, if there was any. Raises DatabaseError."""
         by_status = self._settled()
         done = sum(by_status.values())
         now, left = monotonic(), None
-        if done > self._logged:
+        if done > self._logged_images:
             left = count_queued_images(self._engine)
             seconds = now - self._logged_at
-            # What all workers together took away: others may be at the same runs.
-            gone = 0 if self._left is None else self._left - left
+            # The decrease of the queue by all workers, since others may grade the same runs.
+            decrease = 0 if self._queued is None else self._queued - left
             log.info(
                 "progress",
                 images=done,
                 not_graded=done - by_status[Status.GRADED],
-                images_per_s=round((done - self._logged) / seconds, 1),
+                images_per_s=round((done - self._logged_images) / seconds, 1),
                 left=left,
-                **({"minutes_left": round(left / gone * seconds / 60, 1)} if gone > 0 else {}),
+                **({"minutes_left": round(left / decrease * seconds / 60, 1)} if decrease > 0 else {}),
             )
-        self._logged_at, self._logged, self._left = now, done, left
+        self._logged_at, self._logged_images, self._queued = now, done, left
 
 
 def count_queued_images(engine: Engine) -> int:
-    """The queued images of all runs that go on."""
+    """Count the queued images of all open and running runs."""
     query = (
         select(func.count())
         .select_from(gradings)
