@@ -1,6 +1,6 @@
-"""The Celery application: `celery -A worker.app worker`, `... beat`, `... flower`.
+"""The Celery application and its tasks: `celery -A worker.app worker`, `... beat`, `... flower`.
 
-Importing it is cheap; TensorFlow is loaded when a worker starts.
+Importing this module is cheap: TensorFlow is loaded when a worker starts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.core.messaging.broker import CLOSE_NIGHTS, GRADE_CHUNK, NIGHTLY, RET
 from worker.core.settings import read_settings
 from worker.core.telemetry.log_setup import configure_logs
 from worker.core.vocabulary import Queue
-from worker.maintenance.beat_tasks import close_nights, enqueue_tonight, let_go, schedule
+from worker.maintenance import beat_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,13 +42,13 @@ ALIASES["threads"] = "worker.consumer.live_queue:TaskPool"
 _runtime: Runtime | None = None
 
 
-# What the project has words for is told in one line, without a traceback.
+# Celery logs a FundusError in one line, without a traceback: it is in `throws`.
 @app.task(name=GRADE_CHUNK, Strategy=VALIDATING_STRATEGY, throws=(FundusError,), bind=True)
 def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
-    """Grade the images of one chunk; the number of images by status."""
+    """Grade the images of one chunk; return their number by status."""
     chunk = GradeChunk.decode(message)
     if _runtime is None:
-        raise ServiceError("the worker is not running: chunks are graded between its start and its stop")
+        raise ServiceError("no chunk can be graded: the worker is starting or stopping")
     request = task.request
     with (
         bound_contextvars(chunk=request.id),
@@ -63,40 +63,40 @@ def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
 
 @app.task(name=WRITE_REPORT, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def write_report(message: dict[str, Any]) -> bool:
-    """Write the report of a finished run into the store; false when none is owed, or another worker has it."""
+    """Write the report of a finished run to the store; return false if none is pending or another worker writes it."""
     run_id = WriteReport.decode(message).run_id
     if _runtime is None:
-        raise ServiceError("the worker is not running: reports are written between its start and its stop")
+        raise ServiceError("no report can be written: the worker is starting or stopping")
     return _runtime.write_report(run_id)
 
 
 @app.task(name=NIGHTLY, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def nightly() -> dict[str, Any]:
-    """Enqueue what the nightly source holds that is new or has changed."""
-    with _watched() as step:
-        return enqueue_tonight(settings, step)
+    """Enqueue images of the nightly source that are new or changed."""
+    with _tracked() as touch:
+        return beat_tasks.enqueue_tonight(settings, touch)
 
 
 @app.task(name=CLOSE_NIGHTS, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
-def morning() -> dict[str, Any]:
-    """Close the nights whose runs are over."""
-    with _watched() as step:
-        return close_nights(settings, step)
+def close_nights() -> dict[str, Any]:
+    """Close the nights whose runs are finished."""
+    with _tracked() as touch:
+        return beat_tasks.close_nights(settings, touch)
 
 
 @app.task(name=RETENTION, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def retention() -> dict[str, Any]:
-    """Delete what is too old."""
-    with _watched() as step:
-        return let_go(settings, step)
+    """Delete expired overlays and outcomes."""
+    with _tracked() as touch:
+        return beat_tasks.let_go(settings, touch)
 
 
-app.conf.beat_schedule = schedule(settings)
+app.conf.beat_schedule = beat_tasks.schedule(settings)
 
 
 @contextmanager
-def _watched() -> Iterator[Callable[[], object]]:
-    """Work beside the chunks; the watchdog takes a worker for stuck unless `step` is called now and then."""
+def _tracked() -> Iterator[Callable[[], object]]:
+    """Count a task as work in flight; yield the function that reports its progress to the watchdog."""
     if _runtime is None:
         yield lambda: None
         return
@@ -112,15 +112,15 @@ def _set_up_logging(**_: object) -> None:
 @worker_init.connect
 def _start(**_: object) -> None:
     global _runtime
-    _set_up_logging()  # Celery's own signal for it comes later
+    _set_up_logging()  # Celery sends its signal for logging only after this one
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     try:
         from worker.inference.runtime import Runtime
 
         _runtime = Runtime(settings, app)
-    # Celery logs and forgets what a signal's receiver raises, unless it is SystemExit.
+    # Celery only logs exceptions of signal receivers, except SystemExit.
     except FundusError as error:
-        logging.getLogger(__name__).error("cannot start: [%s] %s", error.code, error.detail)  # noqa: TRY400 - one line for the operator
+        logging.getLogger(__name__).error("cannot start: [%s] %s", error.code, error.detail)  # noqa: TRY400 - one line
         raise SystemExit(1) from error
     except Exception as error:
         logging.getLogger(__name__).exception("cannot start")
@@ -129,13 +129,13 @@ def _start(**_: object) -> None:
 
 @worker_ready.connect
 def _finish_chunks_on_quit(**_: object) -> None:
-    # Celery's cold shutdown wants to kill the pool's jobs, which threads do not let it: it would end in a traceback.
-    if threading.current_thread() is threading.main_thread():  # a program that embeds a worker keeps its own signals
+    # Celery's cold shutdown tries to kill the jobs of the pool; with threads it fails with a traceback.
+    if threading.current_thread() is threading.main_thread():  # programs that embed a worker keep their handlers
         signal.signal(signal.SIGQUIT, signal.getsignal(signal.SIGTERM))
 
 
 @worker_shutting_down.connect
-def _leave_reports(**_: object) -> None:
+def _stop_reports(**_: object) -> None:
     if _runtime is not None:
         _runtime.stop_reports()
 

@@ -1,4 +1,4 @@
-"""`fundus panel`: photograph, preprocessed image and overlay side by side, without a ledger or a broker."""
+"""`fundus panel`: render photograph, preprocessed image and overlay side by side."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,15 +17,15 @@ app = typer.Typer()
 
 @app.command()
 def panel(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, or s3://BUCKET/KEY.")],
-    out: Annotated[Path, typer.Option(help="The PNG.")] = Path("panel.png"),
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files or s3://BUCKET/KEY.")],
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("panel.png"),
     labels: Annotated[
-        Path | None, typer.Option(help="CSV of reference grades by file name, as APTOS and IDRiD have them.")
+        Path | None, typer.Option(help="CSV of reference grades by file name, in the format of APTOS or IDRiD.")
     ] = None,
 ) -> None:
-    """Grade photographs and draw each as a row of one picture: photograph, preprocessed, overlay.
+    """Grade photographs and render each as one row of a figure: photograph, preprocessed image, overlay.
 
-    A photograph that can't be graded has a row that says why. The same steps as in a worker, and nothing is recorded.
+    It runs the same steps as a worker, without ledger or broker. The row of an ungraded photograph shows why.
 
     Examples:
     $ fundus panel eye.jpg
@@ -33,14 +33,14 @@ def panel(
     """
     settings = read_settings()
     if len(images) > MAX_IMAGES:
-        raise UsageError(f"{len(images)} images, one picture holds {MAX_IMAGES}")
+        raise UsageError(f"{len(images)} images given; one figure has at most {MAX_IMAGES} rows")
     references = {} if labels is None else read_labels_by_name(labels, make_admission_policy(settings).allowed_columns)
     messages = Console(stderr=True, highlight=False)
     data = draw_panels(
         settings,
         images,
         {name: int(grade) for name, grade in references.items()},
-        on_warning=lambda sentence: messages.print(sentence, soft_wrap=True, markup=False),
+        on_warning=lambda warning: messages.print(warning, soft_wrap=True, markup=False),
     )
     try:
         out.write_bytes(data)

@@ -1,4 +1,4 @@
-"""`fundus reconcile`: what every worker does by itself, for when none is there."""
+"""`fundus reconcile`: one pass of the reconciler, for deployments whose workers do not run all the time."""
 
 import json as jsons
 import time
@@ -23,11 +23,11 @@ def reconcile_now(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Send again what was lost, quarantine what kills workers, finish what nobody finished. One pass, for cron.
+    """Requeue lost images, quarantine images that crash workers, finish runs without queued images.
 
-    Every worker does this by itself.
-    Where workers are started only when messages wait, it brings back
-    what a broker has lost while there was none.
+    Workers do this automatically while they run.
+    Schedule this command with cron if workers are started only
+    when messages are queued: it recovers messages that the broker lost.
 
     Examples:
     $ fundus reconcile
@@ -38,13 +38,13 @@ def reconcile_now(
     celery, holder = make_celery(settings), str(uuid4())
     done = reconcile(engine, celery, settings, holder=holder)
     if done is not None:
-        # The first turn of a new holder only takes the lock; see there.
+        # The first pass of a new holder only acquires the lock, see `reconcile`.
         time.sleep(settings.reconcile_every_s)
         done = reconcile(engine, celery, settings, holder=holder)
     document = {"elsewhere": done is None} | ({} if done is None else asdict(done))
     if json:
         typer.echo(jsons.dumps(document))
     elif done is None:
-        Console(highlight=False).print("a worker does it")
+        Console(highlight=False).print("a running worker reconciles; nothing to do")
     else:
         Console(highlight=False).print(", ".join(f"{name} {count:,}" for name, count in asdict(done).items()))

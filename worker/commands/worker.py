@@ -1,4 +1,4 @@
-"""`fundus worker`: the Celery worker with the right pool and settings."""
+"""`fundus worker`: run a Celery worker with a thread pool and the settings of the project."""
 
 import os
 from enum import StrEnum
@@ -13,7 +13,7 @@ app = typer.Typer()
 
 
 class EngineChoice(StrEnum):
-    """What runs the network."""
+    """Inference engine."""
 
     AUTO = "auto"
     TENSORFLOW = "tensorflow"
@@ -22,14 +22,14 @@ class EngineChoice(StrEnum):
 
 @app.command()
 def worker(
-    engine: Annotated[EngineChoice | None, typer.Option(help="What runs the network.")] = None,
+    engine: Annotated[EngineChoice | None, typer.Option(help="Inference engine.")] = None,
     queues: Annotated[str | None, typer.Option(help="Queues to consume, comma-separated.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Chunks in flight.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name shown in Flower; unique on this machine.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Bulk chunks in flight.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name in Flower; unique on this machine.")] = None,
 ) -> None:
-    """Grade what the queues hold, until told to stop.
+    """Run a worker that grades the images on the queues.
 
-    Ctrl-C or SIGTERM finishes the chunks in flight, then ends.
+    On Ctrl-C or SIGTERM it finishes the chunks in flight and exits.
 
     Examples:
     $ fundus worker
@@ -37,7 +37,7 @@ def worker(
     """
     if find_spec("tensorflow") is None:
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
-    # The Celery application reads its settings from the environment, as the plain `celery worker` does.
+    # The Celery application reads its settings from the environment, as with `celery worker`.
     for variable, value in (("ENGINE", engine), ("QUEUES", queues), ("CONCURRENCY", concurrency)):
         if value is not None:
             os.environ[PREFIX + variable] = str(value)
@@ -54,7 +54,7 @@ def worker(
         concurrency=settings.concurrency,
         loglevel=settings.log_level.upper(),
         quiet=True,
-        # Workers agree through the ledger; to look for one another at start would only cost a second.
+        # Workers coordinate through the ledger; gossip and mingle would only delay the start by a second.
         without_gossip=True,
         without_mingle=True,
     )

@@ -1,1 +1,1 @@
-"""How Celery takes messages: validation, the live queue, no delayed delivery."""
+"""Celery extensions of a worker: message validation, a consumer for the live queue, no delayed delivery."""

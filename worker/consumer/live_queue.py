@@ -1,7 +1,7 @@
-"""A lane of its own for the queue `live`: a clinic's image does not wait for a bulk chunk to end.
+"""Consume the queue `live` separately, so that a clinic's image does not wait for a bulk chunk to finish.
 
-A worker that consumes both queues takes so many bulk chunks as it has been set to, and beside them a few live ones. On
-one lane it would be full of bulk chunks, and the broker would be asked for the next message only when one is done.
+A worker on both queues processes `concurrency` bulk chunks and up to MAX_LIVE_CHUNKS live chunks at the same time. With
+Celery's single consumer, bulk chunks would take all slots, and a live message would be fetched only when one finishes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from worker.core.messaging.broker import broker_queue
 from worker.core.vocabulary import Queue
 
 MAX_LIVE_CHUNKS = 4
-"""In flight in one worker, beside bulk."""
+"""Live chunks in flight in one worker, in addition to bulk chunks."""
 
 
 class TaskPool(thread.TaskPool):  # type: ignore[misc]
-    """Celery's pool of threads with room for the live lane, which does not count when bulk is fetched ahead."""
+    """Celery's thread pool with extra threads for live chunks, which its prefetch count does not include."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -30,7 +30,7 @@ class TaskPool(thread.TaskPool):  # type: ignore[misc]
 
 
 class LiveQueueConsumer(StartStopStep):  # type: ignore[misc]
-    """Consumes `live` on a channel with a prefetch of its own, where the worker consumes `bulk`, too."""
+    """Celery start-up step that consumes `live` on a separate channel if the worker also consumes `bulk`."""
 
     requires = ("celery.worker.consumer:Tasks",)
 
@@ -38,16 +38,16 @@ class LiveQueueConsumer(StartStopStep):  # type: ignore[misc]
         super().__init__(worker, **options)
         queues = worker.app.amqp.queues
         self._consumer: Consumer | None = None
-        self._is_needed = set(queues.consume_from) == set(Queue)
-        if self._is_needed:
+        self._is_enabled = set(queues.consume_from) == set(Queue)
+        if self._is_enabled:
             queues.deselect(Queue.LIVE)
 
     def start(self, worker: Any) -> None:
-        """At the start, and again after each loss of the broker."""
-        if not self._is_needed:
+        """Start consuming; Celery calls it again after each loss of the broker."""
+        if not self._is_enabled:
             return
         channel = worker.connection.channel()
-        channel.basic_qos(0, MAX_LIVE_CHUNKS, False)  # noqa: FBT003 - Kombu's name for the argument differs by transport
+        channel.basic_qos(0, MAX_LIVE_CHUNKS, False)  # noqa: FBT003 - the argument's name differs between Kombu transports
         self._consumer = Consumer(
             channel,
             queues=[broker_queue(worker.app, Queue.LIVE)],
@@ -58,12 +58,12 @@ class LiveQueueConsumer(StartStopStep):  # type: ignore[misc]
         self._consumer.consume()
 
     def stop(self, worker: Any) -> None:
-        """Take no more. The channel stays open: what is in flight is acknowledged on it."""
+        """Stop consuming. The channel stays open, since messages in flight are acknowledged on it."""
         if self._consumer is not None:
             ignore_errors(worker, self._consumer.cancel)
 
     def shutdown(self, worker: Any) -> None:
-        """Give back what is not acknowledged."""
+        """Close the channel, which returns unacknowledged messages to the queue."""
         self.stop(worker)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:

@@ -1,15 +1,15 @@
-"""Celery's consumer, without the 28 queues that it would declare on RabbitMQ for messages of a later hour.
+"""Celery's consumer without native delayed delivery, which declares 28 queues on RabbitMQ.
 
-The gate lets no such message through.
+They are not needed: `validation` rejects messages with an ETA.
 """
 
 from celery.worker import consumer
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]
-    """What `worker_consumer` names."""
+    """Consumer class for Celery's setting `worker_consumer`."""
 
     class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc]
-        """The steps of a start."""
+        """Start-up steps without the one for delayed delivery."""
 
-        default_steps = [step for step in consumer.Consumer.Blueprint.default_steps if "delayed_delivery" not in step]  # noqa: RUF012 - as Celery has it
+        default_steps = [step for step in consumer.Consumer.Blueprint.default_steps if "delayed_delivery" not in step]  # noqa: RUF012 - Celery declares it without ClassVar

@@ -1,7 +1,7 @@
-"""Refuse what is no message of ours before anything in the worker acts on it.
+"""Reject invalid messages before a worker acts on them.
 
-Celery runs this where it would hand a message to the pool. A refused message is logged and acknowledged: what it stood
-for is still queued in the ledger, and the reconciler sends it in a form that this version understands.
+Celery runs the check before it hands a message to the pool. A rejected message is logged and acknowledged. Its images
+are still queued in the ledger, and the reconciler sends them again in the format of its own version.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_BODY_BYTES = 64 * 1024
-"""The longest chunk, 256 ids of 128 characters, takes 34 kB."""
+"""The largest valid chunk, 256 ids of 128 characters, takes 34 kB."""
 
 MESSAGE_TYPES: dict[str, type[Message]] = {GRADE_CHUNK: GradeChunk, WRITE_REPORT: WriteReport}
-"""Of the tasks that take one."""
+"""Message type of each task that takes a message."""
 
 log = structlog.get_logger(__name__)
 
 
 def validating_strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """A Celery strategy: the default one, behind `check_message`."""
+    """Celery strategy: the default one, preceded by `check_message`."""
     accept = default(task, app, consumer, **options)
 
     def handle(message: Any, *rest: Any, **more: Any) -> Any:
@@ -46,16 +46,19 @@ def validating_strategy(task: Any, app: Any, consumer: Any, **options: Any) -> C
 
 
 def check_message(task: str, message: Any) -> None:
-    """Raises MessageError unless the message is small, of this version, and asks for this task and nothing beside."""
+    """Check size, headers, arguments and version of a message for `task`.
+
+    Raises MessageError, also for Celery options that no producer of this project uses: ETA, callbacks, chains.
+    """
     if len(message.body) > MAX_BODY_BYTES:
-        raise MessageError(f"a body of {len(message.body)} bytes, the limit is {MAX_BODY_BYTES}", code="message_size")
+        raise MessageError(f"body has {len(message.body)} bytes; the limit is {MAX_BODY_BYTES}", code="message_size")
     if message.headers.get("eta") is not None:
-        raise MessageError("asks to be done later", code="message_eta")
+        raise MessageError("message has an ETA; delayed delivery is not supported", code="message_eta")
     _check_headers(message.headers)
     try:
         payload = message.payload
     except (DecodeError, ContentDisallowed, LookupError, ValueError, RecursionError) as error:
-        raise MessageError(f"a body of type {message.content_type!r} cannot be read: {error}") from error
+        raise MessageError(f"message body of type {message.content_type!r} cannot be decoded: {error}") from error
     match payload:
         case [[], {**keywords}, {**embedded}] if not any(embedded.values()):
             if task in MESSAGE_TYPES and keywords.keys() == {"message"}:
@@ -63,12 +66,12 @@ def check_message(task: str, message: Any) -> None:
                 return
             if task not in MESSAGE_TYPES and not keywords:
                 return
-    raise MessageError("asks for more than its task, or with other arguments")
+    raise MessageError(f"arguments do not match task {task}, or contain callbacks or chains")
 
 
 def _check_headers(headers: Mapping[str, Any]) -> None:
-    """Of what goes on into logs and traces."""
-    for name, pattern, needed in (("id", TASK_ID_PATTERN, True), (TRACE_HEADER, TRACE_PATTERN, False)):
+    """Check the headers that are copied to logs and traces."""
+    for name, pattern, required in (("id", TASK_ID_PATTERN, True), (TRACE_HEADER, TRACE_PATTERN, False)):
         value = headers.get(name)
-        if not (value is None and not needed) and not (isinstance(value, str) and re.fullmatch(pattern, value)):
-            raise MessageError(f"has a header {name} that is none", code="message_headers")
+        if not (value is None and not required) and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+            raise MessageError(f"header {name!r} is missing or malformed", code="message_headers")
