@@ -20,7 +20,7 @@ from tests.benchmarks.report_sizes import kb
 from tests.browser.console_site import PHOTOGRAPHS, draw_overlay, open_site
 from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
 from tests.services.console import serving
-from tests.unit.worker.console.rows import PASSWORD
+from tests.unit.worker.console.accounts_and_runs import PASSWORD
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.ledger.database import write_transaction
@@ -85,7 +85,7 @@ def open_pages(address: str, count: int) -> dict[str, tuple[float, int]]:
         ):
             measured[name] = _timed(page, lambda path=path: page.goto(f"{address}{path}"))
         page.goto(f"{address}/runs/big")
-        measured["next to read"] = _timed(page, lambda: page.click("text=Read the next image"))
+        measured["next to read"] = _timed(page, lambda: page.click("text=Review next image"))
         browser.close()
     return measured
 

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Engine, insert, select, text, update
 
 from tests.services.console import serving
-from tests.unit.worker.console.rows import add_people, graded_run
+from tests.unit.worker.console.accounts_and_runs import add_people, graded_run
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Eye, Role

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, insert, select
 
-from worker.console.decisions import Verdict, decide
-from worker.console.image_detail import read_image
-from worker.console.sessions import Person
+from worker.console.decisions import ReviewForm, record_decision
+from worker.console.image_detail import read_image_detail
+from worker.console.sessions import SessionUser
 from worker.core.vocabulary import Role, Status
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import users
@@ -58,7 +58,7 @@ def fill_ledger(
 
 def read_by_people(engine: Engine, run: str, decided: Mapping[str, Sequence[int | None]]) -> None:
     """Two people read each image of the run; `decided`: by image what anna, ben and, between them, cleo say."""
-    people = [Person(name, Role.GRADER, "") for name in ("anna", "ben", "cleo")]
+    people = [SessionUser(name, Role.GRADER, "") for name in ("anna", "ben", "cleo")]
     with write_transaction(engine) as connection:
         if connection.execute(select(users)).first() is None:
             rows = [
@@ -68,11 +68,11 @@ def read_by_people(engine: Engine, run: str, decided: Mapping[str, Sequence[int 
     for image_id, grades in decided.items():
         last = 0
         for person, grade in zip(people, grades, strict=False):
-            image = read_image(engine, run, image_id)
+            image = read_image_detail(engine, run, image_id)
             assert image is not None
             # A second reader knows nothing of the first one, a third one of both.
-            verdict = Verdict(grade, "haemorrhages", image.shown, last if person.name == "cleo" else 0)
-            last = decide(engine, run, image_id, person, verdict, default_readers=2)
+            form = ReviewForm(grade, "haemorrhages", image.model_result, last if person.name == "cleo" else 0)
+            last = record_decision(engine, run, image_id, person, form, default_readers=2)
 
 
 def by_grade(engine: Engine, run_id: int, grade: int | None) -> list[str]:

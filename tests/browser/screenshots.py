@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tests.browser import boxes
 from tests.browser.console_site import running_site
 from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
-from tests.unit.worker.console.rows import PASSWORD
+from tests.unit.worker.console.accounts_and_runs import PASSWORD
 from worker.core.settings import parse_settings
 from worker.ledger.database import connect
 from worker.ledger.migrate import upgrade

@@ -22,7 +22,7 @@ from tests.browser.console_site import (
     write_as_a_stranger,
 )
 from tests.browser.looks import Looks
-from tests.unit.worker.console.rows import PASSWORD
+from tests.unit.worker.console.accounts_and_runs import PASSWORD
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -258,7 +258,7 @@ def test_reader_needs_no_mouse(fresh: Site, visit: Open) -> None:
     keys.press("Escape")
     keys.press("0")
     keys.press("Enter")
-    window.page.wait_for_selector("text=Nothing is left for you to read")
+    window.page.wait_for_selector("text=No images left for you to review")
     expected = [("00000", "anna", 4), ("00001", "anna", 3), ("00002", "anna", None), ("00003", "anna", 0)]
     assert fresh.decided() == expected
     assert fresh.ask("SELECT reason FROM decisions WHERE decision_id = 2") == [("4 haemorrhages, not 2",)]
@@ -283,10 +283,10 @@ def test_two_who_decide_at_once_lose_nothing(fresh: Site, visit: Open) -> None:
         window.go("/runs/night/images/00001")
         window.page.check(f"input[name=grade][value='{grade}']")
         window.page.fill("textarea", f"because {grade}")
-    anna.page.click("text=Save, next image")
+    anna.page.click("text=Save and open next")
     anna.page.wait_for_url("**/images/00000")
     ben.page.click("button:text-is('Save')")
-    ben.page.wait_for_selector("text=anna has decided on this image since you opened it")
+    ben.page.wait_for_selector("text=anna has reviewed this image since you opened it")
     assert ben.page.input_value("textarea") == "because 1"
     assert ben.page.is_checked("input[name=grade][value='1']")
     ben.page.click("button:text-is('Save')")
@@ -309,7 +309,7 @@ def test_second_reader_is_blind_until_both_have_read(fresh: Site, visit: Open) -
     assert window.page.locator("#decide").count() == 0
     third = visit(fresh, "cleo")
     third.go("/runs/night")
-    third.page.click("text=Read the next image")
+    third.page.click("text=Review next image")
     third.page.wait_for_selector("text=Your arbitration")
     assert third.page.url.endswith("/images/00001")
 
@@ -327,7 +327,7 @@ def test_strangers_words_run_nowhere(fresh: Site, visit: Open) -> None:
         window.go(path)
         assert window.page.evaluate("window.harmed") is None
         shown = window.page.inner_text("main")
-        assert "<script>window.harmed" in shown or "grade is one of" in shown
+        assert "<script>window.harmed" in shown or "grade must be one of" in shown
     assert window.foreign == []
 
 
@@ -341,7 +341,7 @@ def test_another_sites_form_decides_nothing(fresh: Site, visit: Open) -> None:
         with window.page.expect_response(target) as answered:
             window.page.goto(evil)
         assert answered.value.status == 403
-        window.page.wait_for_selector("text=This form came from another site")
+        window.page.wait_for_selector("text=This form was sent from another site")
     assert fresh.decided() == []
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select, update
 from tests.services.console import serving
 from tests.services.visitor import Visitor, token_in
 from tests.unit.producer.ledger_rows import make_run
-from tests.unit.worker.console.rows import PASSWORD, add_people, graded_run
+from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_people, graded_run
 from worker.console.security_headers import CONTENT_SECURITY_POLICY
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.object_store import Storage
@@ -155,7 +155,7 @@ def test_wrong_password_is_refused_and_after_five_nobody_is_listened_to(address:
     with Visitor(address) as stranger:
         for _ in range(5):
             answer = stranger.sign_in("anna", "wrong")
-            assert (answer.status_code, "Name or password is wrong." in answer.text) == (401, True)
+            assert (answer.status_code, "Incorrect name or password." in answer.text) == (401, True)
         answer = stranger.sign_in("anna", PASSWORD)
         assert answer.status_code == 429
         assert "try again in 15 minutes" in answer.text
@@ -290,7 +290,7 @@ def test_roles_do_what_they_may(visit: Callable[[str], Visitor], engine: Engine)
     for name, status in (("vera", 403), ("anna", 403), ("olga", 200)):
         visitor = visit(name)
         assert visitor.post("/runs/night/readers", visitor.get("/runs/night"), readers="2").status_code == status
-    assert "Two people read each image" in visit("vera").get("/runs/night").text
+    assert "Each image is reviewed by two readers" in visit("vera").get("/runs/night").text
     assert visit("olga").post("/runs/night/readers", visit("olga").get("/runs"), readers="2").status_code == 403
 
 
@@ -300,7 +300,7 @@ def test_a_grader_reads_the_queue_to_its_end(
     anna = visit("anna")
     page = anna.post("/runs/night/next", anna.get("/runs/night"))
     order = []
-    while "Nothing is left" not in page.text:
+    while "No images left" not in page.text:
         path = page.url.path
         order.append(path[-5:])
         shown, last_seen = re.findall(r'name="(?:shown|last_seen)" value="([^"]*)"', page.text)
@@ -309,7 +309,7 @@ def test_a_grader_reads_the_queue_to_its_end(
         )
         assert page.status_code == 200
     assert order == ["00003", "00000", "00002", "00004", "00001"]
-    assert "<b>5</b> read" in anna.get("/runs/night").text
+    assert "<b>5</b> reviewed" in anna.get("/runs/night").text
     export_run(engine, Storage(Settings()).overlays, run, ExportFormat.CSV, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().count(",read,3,anna,") == 5
     assert "anna=3" in (tmp_path / "out.csv").read_text()
@@ -323,12 +323,12 @@ def test_refused_decision_keeps_what_was_typed(visit: Callable[[str], Visitor]) 
     assert anna.decide(IMAGE, "3", "microaneurysms").status_code == 200
     answer = ben.decide(IMAGE, "4", "new vessels at the disc", page=seen)
     assert answer.status_code == 409
-    assert "anna has decided on this image since you opened it" in answer.text
+    assert "anna has reviewed this image since you opened it" in answer.text
     assert "new vessels at the disc</textarea>" in answer.text
     assert re.search(r'value="4" required checked', answer.text)
     assert ben.decide(IMAGE, "4", "new vessels at the disc", page=answer).status_code == 200
     assert ben.decide(IMAGE, "", "").status_code == 422
-    assert "say why" in ben.decide(IMAGE, "1").text
+    assert "a reason is required" in ben.decide(IMAGE, "1").text
 
 
 def test_two_readers_at_once_lose_nothing(visit: Callable[[str], Visitor], engine: Engine) -> None:
@@ -347,7 +347,7 @@ def test_two_readers_at_once_lose_nothing(visit: Callable[[str], Visitor], engin
     page = cleo.get(IMAGE)
     assert "Your arbitration" in page.text
     assert cleo.decide(IMAGE, "2", "between", page=page).status_code == 200
-    assert "arbitrates" in visit("vera").get(IMAGE).text
+    assert "(arbitration)" in visit("vera").get(IMAGE).text
 
 
 def test_queue_never_serves_one_image_to_two(visit: Callable[[str], Visitor]) -> None:
@@ -361,7 +361,7 @@ def test_queue_never_serves_one_image_to_two(visit: Callable[[str], Visitor]) ->
         )
     assert sorted(served) == [f"/runs/night/images/{name}" for name in ("00000", "00002", "00003")]
     held = visitors[0].get(served[1]).text
-    assert "reads this image at this moment" in held
+    assert "is reviewing this image" in held
     assert 'id="decide"' not in held
     page = visitors[1].get(served[1])
     assert visitors[1].post(f"{served[1]}/lease", page).status_code == 204
@@ -427,7 +427,7 @@ def test_page_says_what_the_colours_of_the_model_show(
 ) -> None:
     with write_transaction(engine) as connection:
         connection.execute(update(models).values(document=document))
-    assert f"The overlay's colours show what speaks for {words}." in visit("anna").get(IMAGE).text
+    assert f"Overlay colours: what speaks for {words}." in visit("anna").get(IMAGE).text
 
 
 def test_photograph_and_overlay_come_through_the_server(
@@ -456,9 +456,9 @@ def test_run_without_images_offers_nothing_to_do(visit: Callable[[str], Visitor]
     make_run(engine, "quiet", [])
     shown = visit("anna").get("/runs/quiet").text
     assert "This run is finished without an image." in shown
-    for needless in ("Read the next image", 'class="filters"', "0 images in the run"):
+    for needless in ("Review next image", 'class="filters"', "0 images in this run"):
         assert needless not in shown
-    assert "Read the next image" in visit("anna").get("/runs/night").text
+    assert "Review next image" in visit("anna").get("/runs/night").text
 
 
 def test_run_in_progress_is_asked_for_again_and_a_finished_one_is_not(
@@ -552,6 +552,6 @@ def test_every_run_is_reached_by_pages_forth_and_back(
     assert (third, list(links)) == (expected[40:], ["prev"])
     assert page(links["prev"])[0] == expected[20:40]
     assert page(back) == (first, {"next": page("/runs")[1]["next"]})
-    assert "The latest runs" in vera.get("/runs?before=1").text
+    assert "Latest runs" in vera.get("/runs?before=1").text
     for wrong in ("before=x", "after=-1", "before=" + "9" * 30, "after=%C2%B2"):
         assert vera.get(f"/runs?{wrong}").status_code == 400

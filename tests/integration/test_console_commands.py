@@ -35,16 +35,19 @@ def told(env: dict[str, str], *arguments: str, password: str = "") -> tuple[int,
 
 
 def test_users_come_and_go_by_command(env: dict[str, str]) -> None:
-    assert told(env, "list") == (0, "No users yet. Begin with: fundus console user add NAME --role grader\n")
-    assert told(env, "add", "anna", "--role", "grader", password=f"{PASSWORD}\n") == (0, "anna may sign in as grader\n")
+    assert told(env, "list") == (0, "No users yet. Add one with: fundus console user add NAME --role grader\n")
+    assert told(env, "add", "anna", "--role", "grader", password=f"{PASSWORD}\n") == (
+        0,
+        "added user anna with the role grader\n",
+    )
     status, said = told(env, "add", "anna", password=f"{PASSWORD}\n")
-    assert (status, said) == (2, "error[user_invalid]: there is a user anna already\n")
+    assert (status, said) == (2, "error[user_invalid]: user 'anna' already exists\n")
     status, said = told(env, "add", "ben", password="")
-    assert (status, said) == (2, "error[usage]: no password on standard input\n")
+    assert (status, said) == (2, "error[usage]: standard input contains no password\n")
     status, said = told(env, "add", "ben", password="short\n")
-    assert (status, said) == (2, "error[usage]: a password has 12 to 256 characters, this one has 5\n")
-    assert told(env, "role", "anna", "operator") == (0, "anna is operator now\n")
-    assert told(env, "disable", "anna") == (0, "anna is disabled\n")
+    assert (status, said) == (2, "error[usage]: password has 5 characters; it must have 12 to 256\n")
+    assert told(env, "role", "anna", "operator") == (0, "anna now has the role operator\n")
+    assert told(env, "disable", "anna") == (0, "disabled anna\n")
     status, said = told(env, "list", "--json")
     assert '"name": "anna", "role": "operator"' in said
     assert "argon2" not in said
@@ -68,7 +71,7 @@ def test_console_serves_and_ends_when_told(env: dict[str, str]) -> None:
         address = f"http://127.0.0.1:{port}"
         _wait(f"{address}/healthz", process)
         with Visitor(address) as anna:
-            assert "There are no runs yet" in anna.sign_in("anna", PASSWORD).text
+            assert "No runs yet" in anna.sign_in("anna", PASSWORD).text
         with socket.socket() as elsewhere, pytest.raises(OSError, match="refused"):
             # Only this machine's own address is listened on.
             elsewhere.connect(("127.0.0.2", port))
@@ -76,16 +79,16 @@ def test_console_serves_and_ends_when_told(env: dict[str, str]) -> None:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=20)
     assert process.returncode in (0, -signal.SIGTERM)
-    assert f"note: the console is on {address}" in said
+    assert f"note: console listening on {address}" in said
     assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
     ("arguments", "variables", "complaint"),
     [
-        (["--host", "0.0.0.0"], {}, "error[settings_invalid]: to serve on 0.0.0.0, set FUNDUS_CONSOLE_URL"),
+        (["--host", "0.0.0.0"], {}, "error[settings_invalid]: cannot serve on 0.0.0.0 without FUNDUS_CONSOLE_URL"),
         ([], {"FUNDUS_CONSOLE_URL": "http://10.0.0.1"}, "error[settings_invalid]: FUNDUS_CONSOLE_URL: must be https"),
-        (["--key", "key.pem"], {}, "error[usage]: --certificate and --key belong together"),
+        (["--key", "key.pem"], {}, "error[usage]: --certificate and --key must be given together"),
     ],
 )
 def test_unsafe_start_is_refused(

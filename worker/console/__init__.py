@@ -1,1 +1,1 @@
-"""The review console: a web application in which people look at runs and read images."""
+"""The review console: a web application where users follow runs and graders review images."""

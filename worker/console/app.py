@@ -1,4 +1,4 @@
-"""The console as one ASGI application."""
+"""The ASGI application of the console."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,27 +13,26 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from worker.console.endpoints import Console, RefusedError, console_of, deed, page
+from worker.console.endpoints import Console, RefusedError, action, get_console, view
 from worker.console.origin import Origin
-from worker.console.pages import images, reading, runs
-from worker.console.pages import login as signing
-from worker.console.photographs import Photographs
-from worker.console.rendering import Pages
-from worker.console.security_headers import HEALTH, GuardedAnswers
+from worker.console.pages import images, login, review, runs
+from worker.console.photographs import PhotographRenderer
+from worker.console.rendering import TemplateRenderer
+from worker.console.security_headers import HEALTH, SecurityHeadersMiddleware
 from worker.core.errors import FundusError, ImageError, ServiceError
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
 from worker.core.vocabulary import Role
-from worker.ledger.database import read_transaction as reading_ledger
+from worker.ledger.database import read_transaction
 
 STATIC = Path(__file__).parent / "static"
 IMAGE = "/runs/{run}/images/{image_id}"
 
 
-def make_app(settings: Settings, engine: Engine, origin: Origin) -> GuardedAnswers:
-    """An application that serves this ledger; its decoding processes end with it."""
+def make_app(settings: Settings, engine: Engine, origin: Origin) -> SecurityHeadersMiddleware:
+    """Build the application for this ledger. Its decoder processes end with its lifespan."""
     storage = Storage(settings)
-    console = Console(settings, engine, storage, Photographs(settings, storage), Pages(), origin)
+    console = Console(settings, engine, storage, PhotographRenderer(settings, storage), TemplateRenderer(), origin)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -42,43 +41,43 @@ def make_app(settings: Settings, engine: Engine, origin: Origin) -> GuardedAnswe
 
     app = Starlette(
         routes=[
-            Route("/", _go_home),
-            Route(HEALTH, _is_healthy),
+            Route("/", _redirect_home),
+            Route(HEALTH, _check_health),
             Route("/favicon.ico", _favicon),
             Mount("/static", StaticFiles(directory=STATIC)),
-            Route("/sign-in", signing.show_sign_in),
-            Route("/sign-in", signing.do_sign_in, methods=["POST"]),
-            Route("/sign-out", deed(signing.sign_out), methods=["POST"]),
-            Route("/runs", page(runs.show_runs)),
-            Route("/runs/{run}", page(runs.show_run)),
-            Route("/runs/{run}/progress", page(runs.show_progress)),
-            Route("/runs/{run}/readers", deed(runs.change_readers, role=Role.OPERATOR), methods=["POST"]),
-            Route("/runs/{run}/next", deed(reading.give_next, role=Role.GRADER), methods=["POST"]),
-            Route(IMAGE, page(images.show_image)),
-            Route(f"{IMAGE}/photograph", page(images.send_photograph)),
-            Route(f"{IMAGE}/overlay", page(images.send_overlay)),
-            Route(f"{IMAGE}/lease", deed(reading.keep, role=Role.GRADER), methods=["POST"]),
-            Route(f"{IMAGE}/decision", deed(reading.save, role=Role.GRADER), methods=["POST"]),
+            Route("/sign-in", login.show_sign_in),
+            Route("/sign-in", login.handle_sign_in, methods=["POST"]),
+            Route("/sign-out", action(login.sign_out), methods=["POST"]),
+            Route("/runs", view(runs.show_runs)),
+            Route("/runs/{run}", view(runs.show_run)),
+            Route("/runs/{run}/progress", view(runs.show_progress)),
+            Route("/runs/{run}/readers", action(runs.change_reader_count, role=Role.OPERATOR), methods=["POST"]),
+            Route("/runs/{run}/next", action(review.open_next_image, role=Role.GRADER), methods=["POST"]),
+            Route(IMAGE, view(images.show_image)),
+            Route(f"{IMAGE}/photograph", view(images.send_photograph)),
+            Route(f"{IMAGE}/overlay", view(images.send_overlay)),
+            Route(f"{IMAGE}/lease", action(review.renew_image_lease, role=Role.GRADER), methods=["POST"]),
+            Route(f"{IMAGE}/decision", action(review.save_decision, role=Role.GRADER), methods=["POST"]),
         ],
         exception_handlers={
-            RefusedError: _say_refused,
-            HTTPException: _say_http,
-            FundusError: _say_failed,
-            Exception: _say_unexpected,
+            RefusedError: _show_refused,
+            HTTPException: _show_http_error,
+            FundusError: _show_failed,
+            Exception: _show_unexpected,
         },
         lifespan=lifespan,
     )
     app.state.console = console
-    return GuardedAnswers(app, origin)
+    return SecurityHeadersMiddleware(app, origin)
 
 
-async def _go_home(_request: Request) -> Response:
-    return RedirectResponse(signing.HOME, 303)
+async def _redirect_home(_request: Request) -> Response:
+    return RedirectResponse(login.HOME, 303)
 
 
-def _is_healthy(request: Request) -> Response:
-    """For probes: whether the ledger answers; says nothing more to strangers."""
-    with reading_ledger(console_of(request).engine) as connection:
+def _check_health(request: Request) -> Response:
+    """Answer health probes: 200 if the ledger responds. Needs no session and discloses nothing else."""
+    with read_transaction(get_console(request).engine) as connection:
         connection.exec_driver_sql("SELECT 1")
     return PlainTextResponse("ok\n")
 
@@ -87,32 +86,36 @@ async def _favicon(_request: Request) -> Response:
     return RedirectResponse("/static/eye.svg", 307)
 
 
-async def _say_refused(request: Request, error: Exception) -> Response:
+async def _show_refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)  # noqa: S101 - as it is registered
-    return _say(request, error.status, error.sentence)
+    return _render_error(request, error.status, error.message)
 
 
-async def _say_http(request: Request, error: Exception) -> Response:
+async def _show_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as it is registered
-    return _say(request, error.status_code, "There is no such page." if error.status_code == 404 else error.detail)
+    return _render_error(request, error.status_code, "Page not found." if error.status_code == 404 else error.detail)
 
 
-async def _say_failed(request: Request, error: Exception) -> Response:
+async def _show_failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, FundusError)  # noqa: S101 - as it is registered
     structlog.get_logger().warning("request_failed", path=request.url.path, code=error.code, detail=error.detail)
     if isinstance(error, ServiceError):
-        return _say(request, 503, f"A service is away just now ({error.code}). Nothing is lost: try again in a moment.")
+        return _render_error(
+            request,
+            503,
+            f"A service is temporarily unavailable ({error.code}). No data was lost: try again in a moment.",
+        )
     if isinstance(error, ImageError):
-        return _say(request, 422, f"This photograph cannot be shown ({error.code}).")
-    return _say(request, 500, f"This did not work ({error.code}); the log says why.")
+        return _render_error(request, 422, f"This image cannot be displayed ({error.code}).")
+    return _render_error(request, 500, f"The request failed ({error.code}). See the server log.")
 
 
-async def _say_unexpected(request: Request, error: Exception) -> Response:
+async def _show_unexpected(request: Request, error: Exception) -> Response:
     structlog.get_logger().error("request_broke", path=request.url.path, error=type(error).__name__)
-    return _say(request, 500, "Something is wrong here; the log says what.")
+    return _render_error(request, 500, "Internal server error. See the server log.")
 
 
-def _say(request: Request, status: int, sentence: str) -> Response:
-    return console_of(request).pages.render(
-        "error.html", status=status, person=None, request=request, sentence=sentence
+def _render_error(request: Request, status: int, message: str) -> Response:
+    return get_console(request).templates.render(
+        "error.html", status=status, user=None, request=request, message=message
     )

@@ -1,4 +1,4 @@
-"""A person decides on one image: checked, added to the decisions, and the image's standing brought up to date."""
+"""Record a reader's decision on one image: check it, store it, and update the state of the image's review."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from worker import __version__
-from worker.console.image_detail import ReadImage, select_image
-from worker.console.reader_policy import REPORT_AFTER_S, pin_readers, store_standing
-from worker.console.sessions import Person
+from worker.console.image_detail import ImageDetail, select_image_detail
+from worker.console.reader_policy import REPORT_AFTER_S, pin_reader_count, update_review
+from worker.console.sessions import SessionUser
 from worker.core.errors import FundusError
 from worker.core.vocabulary import Action, DecisionKind, Review, Role
 from worker.ledger.audit_log import record_action
@@ -21,14 +21,17 @@ from worker.ledger.upserts import insert_or_ignore
 
 
 class ConflictError(FundusError):
-    """The image is no longer as the reader saw it; nothing was written, and the reader looks again."""
+    """The image has changed since the reader opened it, or is not open to this reader. Nothing was stored."""
 
     code = "decision_conflict"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a form says. `grade` None: cannot be graded. `shown` and `last_seen`: what its page had shown."""
+class ReviewForm:
+    """A submitted review. `grade` None means ungradable.
+
+    `shown` is the model result and `last_seen` the last decision (0: none) that the page displayed.
+    """
 
     grade: int | None
     reason: str
@@ -36,37 +39,39 @@ class Verdict:
     last_seen: int
 
 
-def decide(engine: Engine, run: str, image_id: str, person: Person, verdict: Verdict, *, default_readers: int) -> int:
-    """The new decision's number.
+def record_decision(
+    engine: Engine, run: str, image_id: str, user: SessionUser, form: ReviewForm, *, default_readers: int
+) -> int:
+    """Store the decision of a review form and return its id.
 
-    Raises ConflictError for an image that somebody else reads at this moment, or has decided on since, or that is
-    not the reader's to decide; KeyError where the run has no such image; ValueError, with a sentence, for a verdict
-    that lacks its reason; DatabaseError.
+    Raises ConflictError if another reader holds the image or has decided since the page was opened, if the model
+    result has changed, or if this user may not decide; KeyError if the run has no such image; ValueError if a required
+    reason is missing or too long; DatabaseError.
     """
     with write_transaction(engine) as connection:
-        if (found := select_image(connection, run, image_id)) is None:
+        if (found := select_image_detail(connection, run, image_id)) is None:
             raise KeyError(image_id)
-        readers = pin_readers(connection, found.run_id, default_readers)
-        held_by = _lock(connection, found, person)
-        # Read anew: somebody may have decided while the lock was waited for.
-        image = select_image(connection, run, image_id) or found
-        decided = decisions_on(connection, image)
-        kind = kind_for(decided, image.review, readers, person)
+        readers = pin_reader_count(connection, found.run_id, default_readers)
+        held_by = _lock(connection, found, user)
+        # Read again: another reader may have decided while this one waited for the lock.
+        image = select_image_detail(connection, run, image_id) or found
+        decided = read_image_decisions(connection, image)
+        kind = allowed_decision(decided, image.review, readers, user)
         if kind is None:
-            raise ConflictError("both readings of this image are in; where they differ, a third person decides")
+            raise ConflictError("both reviews of this image are complete; if they disagree, a third reader arbitrates")
         if held_by is not None:
-            raise ConflictError(f"{held_by} reads this image at this moment")
-        _check(image, kind, verdict, visible_to(decided, image.review, readers, person))
+            raise ConflictError(f"{held_by} is reviewing this image")
+        _check(image, kind, form, visible_decisions(decided, image.review, readers, user))
         number = connection.execute(
             insert(decisions)
             .values(
                 run_id=image.run_id,
                 run=image.run,
                 image_id=image_id,
-                reader=person.name,
+                reader=user.name,
                 kind=kind,
-                grade=verdict.grade,
-                reason=verdict.reason,
+                grade=form.grade,
+                reason=form.reason,
                 seen_status=image.status,
                 seen_grade=image.grade,
                 seen_model_id=image.model_id,
@@ -75,70 +80,75 @@ def decide(engine: Engine, run: str, image_id: str, person: Person, verdict: Ver
             )
             .returning(decisions.c.decision_id)
         ).scalar_one()
-        store_standing(connection, image.run_id, image_id, decisions_on(connection, image), readers)
-        _let_go(connection, image, person)
+        update_review(connection, image.run_id, image_id, read_image_decisions(connection, image), readers)
+        _release_lease(connection, image, user)
         reschedule_report(connection, image.run_id, after_s=REPORT_AFTER_S)
-        record_action(connection, Action.DECIDE, person.name, run=run, decision=number, kind=kind)
+        record_action(connection, Action.DECIDE, user.name, run=run, decision=number, kind=kind)
     return int(number)
 
 
-def decisions_on(connection: Connection, image: ReadImage) -> Sequence[ReviewDecision]:
-    """All decisions on one image, oldest first."""
+def read_image_decisions(connection: Connection, image: ImageDetail) -> Sequence[ReviewDecision]:
+    """Return all decisions on an image, oldest first."""
     of_image = decisions.c.image_id == image.image_id
     return read_decisions(connection, image.run_id, image.run, of_image).get(image.image_id, ())
 
 
-def kind_for(decided: Sequence[ReviewDecision], review: Review, readers: int, person: Person) -> DecisionKind | None:
-    """As what this person may decide now; None: not at all."""
-    if person.role is not Role.GRADER:
+def allowed_decision(
+    decided: Sequence[ReviewDecision], review: Review, readers: int, user: SessionUser
+) -> DecisionKind | None:
+    """Return the kind of decision that this user may make now; None if they may not decide."""
+    if user.role is not Role.GRADER:
         return None
     if readers == 1 and review is not Review.ARBITRATED:
         return DecisionKind.READING
     if review in (Review.UNREAD, Review.HALF_READ):
         return DecisionKind.READING
-    # Both have read: only somebody else may say more.
-    has_read = any(one.reader == person.name and one.kind is DecisionKind.READING for one in decided)
-    return None if has_read else DecisionKind.ARBITRATION
+    # Both reviews are complete: only a third reader may arbitrate.
+    has_reviewed = any(one.reader == user.name and one.kind is DecisionKind.READING for one in decided)
+    return None if has_reviewed else DecisionKind.ARBITRATION
 
 
-def visible_to(
-    decided: Sequence[ReviewDecision], review: Review, readers: int, person: Person
+def visible_decisions(
+    decided: Sequence[ReviewDecision], review: Review, readers: int, user: SessionUser
 ) -> Sequence[ReviewDecision]:
-    """A second reader must not know what the first one said: until both have read, each sees the own readings alone."""
-    blind = readers > 1 and review in (Review.UNREAD, Review.HALF_READ) and person.role is Role.GRADER
-    return [one for one in decided if one.reader == person.name] if blind else decided
+    """Return the decisions that this user may see.
+
+    Of two readers, each sees only their own decisions until both have reviewed the image.
+    """
+    blind = readers > 1 and review in (Review.UNREAD, Review.HALF_READ) and user.role is Role.GRADER
+    return [one for one in decided if one.reader == user.name] if blind else decided
 
 
-def _lock(connection: Connection, image: ReadImage, person: Person) -> str | None:
-    """Keep everybody else from deciding on the image until the transaction ends; who else reads it, if anybody."""
+def _lock(connection: Connection, image: ImageDetail, user: SessionUser) -> str | None:
+    """Lock the review of an image for this transaction. Return the other reader who holds its lease, if any."""
     key = (reviews.c.run_id == image.run_id, reviews.c.image_id == image.image_id)
     connection.execute(insert_or_ignore(connection, reviews).values(run_id=image.run_id, image_id=image.image_id))
     row = connection.execute(
         select(reviews.c.leased_by, (reviews.c.leased_until > epoch_now()).label("live")).where(*key).with_for_update()
     ).one()
-    return row.leased_by if row.live and row.leased_by != person.name else None
+    return row.leased_by if row.live and row.leased_by != user.name else None
 
 
-def _check(image: ReadImage, kind: DecisionKind, verdict: Verdict, seen: Sequence[ReviewDecision]) -> None:
-    if not image.can_be_read:
-        raise ConflictError(f"an image that is {image.status} has nothing to decide on")
-    if verdict.shown != image.shown:
-        raise ConflictError("the image was graded anew since you opened it: look again")
-    if seen and seen[-1].decision_id != verdict.last_seen:
-        raise ConflictError(f"{seen[-1].reader} has decided on this image since you opened it: look again")
-    if not verdict.reason and (verdict.grade != image.grade or kind is DecisionKind.ARBITRATION):
-        raise ValueError("say why, where you decide otherwise than the model or between two readers")
-    if len(verdict.reason) > MAX_REASON_CHARS:
-        raise ValueError(f"the reason has {len(verdict.reason):,} characters, {MAX_REASON_CHARS:,} at most")
+def _check(image: ImageDetail, kind: DecisionKind, form: ReviewForm, seen: Sequence[ReviewDecision]) -> None:
+    if not image.is_reviewable:
+        raise ConflictError(f"an image with status {image.status} cannot be reviewed")
+    if form.shown != image.model_result:
+        raise ConflictError("the model has graded this image again since you opened it: check the new result")
+    if seen and seen[-1].decision_id != form.last_seen:
+        raise ConflictError(f"{seen[-1].reader} has reviewed this image since you opened it: check the new decision")
+    if not form.reason and (form.grade != image.grade or kind is DecisionKind.ARBITRATION):
+        raise ValueError("a reason is required if you disagree with the model or arbitrate")
+    if len(form.reason) > MAX_REASON_CHARS:
+        raise ValueError(f"the reason has {len(form.reason):,} characters; the limit is {MAX_REASON_CHARS:,}")
 
 
-def _let_go(connection: Connection, image: ReadImage, person: Person) -> None:
+def _release_lease(connection: Connection, image: ImageDetail, user: SessionUser) -> None:
     connection.execute(
         update(reviews)
         .where(
             reviews.c.run_id == image.run_id,
             reviews.c.image_id == image.image_id,
-            reviews.c.leased_by == person.name,
+            reviews.c.leased_by == user.name,
         )
         .values(leased_by=None, leased_until=None)
     )

@@ -1,4 +1,4 @@
-"""Which images of a run are asked for, and the same as conditions on the ledger."""
+"""Filters on the images of a run: parsed from the query string, translated to SQL conditions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -14,8 +14,8 @@ _YES_NO = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """None and False: whatever it is. `grade` and `referable` are the model's."""
+class ImageFilter:
+    """Filter on images; None and False match every image. `grade` and `referable` refer to the model's result."""
 
     grade: int | None = None
     status: Status | None = None
@@ -23,12 +23,12 @@ class Filter:
     referable: bool | None = None
     review: Review | None = None
     disagreement: bool = False
-    """A reader or the reference grade says otherwise than the model."""
+    """A reader or the reference grade disagrees with the model."""
     unsure: bool = False
 
     @property
     def query(self) -> str:
-        """The part of an address that asks for it; empty for all images."""
+        """The query string of this filter; empty if it matches every image."""
         words = {field.name: getattr(self, field.name) for field in fields(self)}
         given = {name: value for name, value in words.items() if value is not None and value is not False}
         if self.referable is not None:
@@ -36,48 +36,50 @@ class Filter:
         return urlencode({name: "yes" if value is True else str(value) for name, value in given.items()})
 
 
-def parse_filter(query: Mapping[str, str]) -> Filter:
-    """Empty values mean nothing in particular. Raises ValueError with a sentence."""
-    return Filter(
+def parse_filter(query: Mapping[str, str]) -> ImageFilter:
+    """Parse a query string; empty values do not filter. Raises ValueError for an unknown value."""
+    return ImageFilter(
         grade=None
         if (grade := query.get("grade", "")) == ""
-        else int(_known("grade", grade, map(str, map(int, Grade)))),
-        status=None if (status := query.get("status", "")) == "" else Status(_known("status", status, Status)),
-        eye=None if (eye := query.get("eye", "")) == "" else Eye(_known("eye", eye, Eye)),
-        referable=None if (word := query.get("referable", "")) == "" else _YES_NO[_known("referable", word, _YES_NO)],
-        review=None if (review := query.get("review", "")) == "" else Review(_known("review", review, Review)),
+        else int(_check_value("grade", grade, map(str, map(int, Grade)))),
+        status=None if (status := query.get("status", "")) == "" else Status(_check_value("status", status, Status)),
+        eye=None if (eye := query.get("eye", "")) == "" else Eye(_check_value("eye", eye, Eye)),
+        referable=None
+        if (word := query.get("referable", "")) == ""
+        else _YES_NO[_check_value("referable", word, _YES_NO)],
+        review=None if (review := query.get("review", "")) == "" else Review(_check_value("review", review, Review)),
         disagreement=query.get("disagreement", "") != "",
         unsure=query.get("unsure", "") != "",
     )
 
 
-def conditions(wanted: Filter, run_id: int) -> list[ColumnElement[bool]]:
-    """On `gradings` joined with `images` and, by an outer join, with `reviews`."""
+def filter_conditions(image_filter: ImageFilter, run_id: int) -> list[ColumnElement[bool]]:
+    """Return the SQL conditions of a filter on `gradings` joined with `images` and outer-joined with `reviews`."""
     found: list[ColumnElement[bool]] = []
-    if wanted.grade is not None:
-        # The status as well: the index has it first.
-        found += [gradings.c.status == Status.GRADED, gradings.c.grade == wanted.grade]
-    if wanted.status is not None:
-        found.append(gradings.c.status == wanted.status)
-    if wanted.eye is not None:
-        found.append(images.c.eye == wanted.eye)
-    if wanted.referable is not None:
-        found += [gradings.c.status == Status.GRADED, gradings.c.referable.is_(wanted.referable)]
-    if wanted.review is Review.UNREAD:
+    if image_filter.grade is not None:
+        # Include the status: it is the first column of the index.
+        found += [gradings.c.status == Status.GRADED, gradings.c.grade == image_filter.grade]
+    if image_filter.status is not None:
+        found.append(gradings.c.status == image_filter.status)
+    if image_filter.eye is not None:
+        found.append(images.c.eye == image_filter.eye)
+    if image_filter.referable is not None:
+        found += [gradings.c.status == Status.GRADED, gradings.c.referable.is_(image_filter.referable)]
+    if image_filter.review is Review.UNREAD:
         found.append(or_(reviews.c.state.is_(None), reviews.c.state == Review.UNREAD))
-    elif wanted.review is not None:
-        found.append(reviews.c.state == wanted.review)
-    if wanted.disagreement:
+    elif image_filter.review is not None:
+        found.append(reviews.c.state == image_filter.review)
+    if image_filter.disagreement:
         found.append(or_(reviews.c.differs.is_(True), images.c.reference_grade != gradings.c.grade))
-    if wanted.unsure:
-        found.append(is_unsure(run_id))
+    if image_filter.unsure:
+        found.append(is_low_confidence(run_id))
     return found
 
 
-def is_unsure(run_id: int | ColumnElement[int]) -> ColumnElement[bool]:
-    """Graded, and asks to be looked at twice: an output near its threshold, or a flag.
+def is_low_confidence(run_id: int | ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the SQL condition for low confidence: graded, with an output near its threshold or with a flag.
 
-    run_id: a number, of which the database looks thresholds up once, or the column of each row.
+    run_id: a number, so that the database looks up the thresholds once, or the column of each row.
     """
     near = []
     for output, name in list(enumerate(OUTPUTS))[Grade.MILD :]:
@@ -87,7 +89,7 @@ def is_unsure(run_id: int | ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def _threshold(output: int, run_id: int | ColumnElement[int]) -> ColumnElement[float]:
-    """Of the run's model; 0.5 where its document does not say."""
+    """Return the threshold of an output of the run's model; 0.5 if its manifest has none."""
     model, run = models.alias(), runs.alias()
     found = (
         select(model.c.document["thresholds"][output].as_float())
@@ -98,8 +100,8 @@ def _threshold(output: int, run_id: int | ColumnElement[int]) -> ColumnElement[f
     return func.coalesce(found.scalar_subquery(), 0.5)
 
 
-def _known(name: str, word: str, words: Iterable[object]) -> str:
+def _check_value(name: str, word: str, words: Iterable[object]) -> str:
     known = [str(one) for one in words]
     if word not in known:
-        raise ValueError(f"{name} is one of {', '.join(known)}")
+        raise ValueError(f"{name} must be one of {', '.join(known)}")
     return word

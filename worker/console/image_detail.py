@@ -1,4 +1,4 @@
-"""One image in one run: what the ledger knows of it."""
+"""Read everything that the ledger stores about one image in one run."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, Select, select
 
-from worker.console.filters import is_unsure
+from worker.console.filters import is_low_confidence
 from worker.core.vocabulary import Eye, Review, Status
 from worker.imaging.recipe import Recipe
 from worker.ledger.database import read_transaction
@@ -23,15 +23,15 @@ from worker.model.ordinal import (
 
 OTHER_RUNS_SHOWN = 20
 
-Told = TypeVar("Told")
+Value = TypeVar("Value")
 
 _EXPLAINED = TypeAdapter(ExplainedOutputs)
 _THRESHOLDS = TypeAdapter(Thresholds)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a photograph lies and how its model crops it."""
+class ImageSource:
+    """Location of a photograph and the recipe of the model that graded it, which defines the crop."""
 
     uri: str
     sha256: str | None
@@ -39,17 +39,17 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadImage:
-    """One image of a run; `outputs` are P(grade >= 0) to P(grade >= 4), None where it is not graded.
+class ImageDetail:
+    """One image of a run. `outputs` are P(grade >= 0) to P(grade >= 4), None if it has no grade.
 
-    thresholds: of the outputs, 0.5 where its model's document does not say.
-    explained: what the colours of its overlay show, for people.
+    thresholds: one per output, 0.5 if the model's manifest has none.
+    explained: description of what the colours of the overlay show.
     """
 
     run_id: int
     run: str
     image_id: str
-    source: Source
+    source: ImageSource
     patient_id: str | None
     eye: Eye
     reference_grade: int | None
@@ -75,19 +75,19 @@ class ReadImage:
     decided_at: datetime | None
 
     @property
-    def shown(self) -> str:
-        """What a reader is shown as the model's outcome, in one word for a form."""
+    def model_result(self) -> str:
+        """The model's result as one word: a form carries it to detect that it has changed since."""
         return f"{self.status}:{'' if self.grade is None else self.grade}:{self.model_id or ''}"
 
     @property
-    def can_be_read(self) -> bool:
-        """Whether there is anything that a person could decide on."""
+    def is_reviewable(self) -> bool:
+        """Whether a reader can decide on the image: it is graded or ungradable."""
         return self.status in (Status.GRADED, Status.UNGRADABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class OtherRun:
-    """The same photograph in another run."""
+    """The result of the same image in another run."""
 
     run: str
     status: Status
@@ -95,37 +95,36 @@ class OtherRun:
     settled_at: datetime | None
 
 
-def read_image(engine: Engine, run: str, image_id: str) -> ReadImage | None:
-    """None where the run has no such image. Raises DatabaseError."""
+def read_image_detail(engine: Engine, run: str, image_id: str) -> ImageDetail | None:
+    """Return an image of a run; None if the run has no such image. Raises DatabaseError."""
     with read_transaction(engine) as connection:
-        return select_image(connection, run, image_id)
+        return select_image_detail(connection, run, image_id)
 
 
-def select_image(connection: Connection, run: str, image_id: str) -> ReadImage | None:
-    """The same in the caller's transaction."""
+def select_image_detail(connection: Connection, run: str, image_id: str) -> ImageDetail | None:
+    """Return an image as `read_image_detail` does, in the caller's transaction."""
     row = connection.execute(_query().where(runs.c.name == run, gradings.c.image_id == image_id)).first()
     if row is None:
         return None
-    cells: dict[str, Any] = row._asdict()
-    outputs = tuple(cells.pop(name) for name in OUTPUTS)
-    document = cells.pop("document")
-    source = Source(cells.pop("uri"), cells.pop("sha256"), _recipe(document))
-    cells |= {
+    fields: dict[str, Any] = row._asdict()
+    outputs = tuple(fields.pop(name) for name in OUTPUTS)
+    document = fields.pop("document")
+    source = ImageSource(fields.pop("uri"), fields.pop("sha256"), _recipe(document))
+    explained = _parse_field(document, "explained_outputs", _EXPLAINED, default=ALL_OUTPUTS)
+    fields |= {
         "eye": Eye(row.eye),
         "status": Status(row.status),
         "review": Review(row.review),
         "flags": tuple(word for word in (row.flags or "").split(",") if word),
         "unsure": bool(row.unsure),
-        "thresholds": _told(document, "thresholds", _THRESHOLDS, otherwise=DEFAULT_THRESHOLDS),
-        "explained": describe_explained_outputs(
-            _told(document, "explained_outputs", _EXPLAINED, otherwise=ALL_OUTPUTS)
-        ),
+        "thresholds": _parse_field(document, "thresholds", _THRESHOLDS, default=DEFAULT_THRESHOLDS),
+        "explained": describe_explained_outputs(explained),
     }
-    return ReadImage(**cells, source=source, outputs=None if row.grade is None else outputs)
+    return ImageDetail(**fields, source=source, outputs=None if row.grade is None else outputs)
 
 
-def other_runs(engine: Engine, image: ReadImage) -> list[OtherRun]:
-    """The latest first, OTHER_RUNS_SHOWN at most."""
+def read_other_runs(engine: Engine, image: ImageDetail) -> list[OtherRun]:
+    """Return the results of the image in other runs, latest first, at most OTHER_RUNS_SHOWN."""
     query = (
         select(runs.c.name, gradings.c.status, gradings.c.grade, gradings.c.settled_at)
         .join(runs, runs.c.run_id == gradings.c.run_id)
@@ -153,7 +152,7 @@ def _query() -> Select[Any]:
             gradings.c.grade,
             *(gradings.c[name] for name in OUTPUTS),
             gradings.c.referable,
-            is_unsure(gradings.c.run_id).label("unsure"),
+            is_low_confidence(gradings.c.run_id).label("unsure"),
             gradings.c.flags,
             gradings.c.model_id,
             models.c.name.label("model_name"),
@@ -171,7 +170,7 @@ def _query() -> Select[Any]:
 
 
 def _recipe(document: Any) -> Recipe | None:
-    """How the model's photographs are cropped; None for a document that says nothing of it."""
+    """Return the recipe in a model manifest; None if it is missing or malformed."""
     if not isinstance(document, dict) or "recipe" not in document:
         return None
     try:
@@ -180,12 +179,12 @@ def _recipe(document: Any) -> Recipe | None:
         return None
 
 
-def _told(document: Any, name: str, kind: TypeAdapter[Told], *, otherwise: Told) -> Told:
-    """What a model's document says under a name; `otherwise` where it says nothing that can be understood."""
-    # A whole manifest would load what reads weights, which no console holds.
+def _parse_field(document: Any, name: str, kind: TypeAdapter[Value], *, default: Value) -> Value:
+    """Return a field of a model manifest; `default` if it is missing or malformed."""
+    # Parsing the whole manifest would import the reader of weights, which the console does not install.
     if not isinstance(document, dict):
-        return otherwise
+        return default
     try:
-        return kind.validate_python(document.get(name, otherwise))
+        return kind.validate_python(document.get(name, default))
     except ValidationError:
-        return otherwise
+        return default

@@ -1,24 +1,11 @@
-"""What the pages call things."""
+"""Labels of the console's pages that the report does not use."""
 
-from worker.core.vocabulary import Eye, Flag, Grade, Review
+from worker.core.vocabulary import Review
 
-GRADE_WORDS = {
-    int(Grade.NO_DR): "No DR",
-    int(Grade.MILD): "Mild",
-    int(Grade.MODERATE): "Moderate",
-    int(Grade.SEVERE): "Severe",
-    int(Grade.PROLIFERATIVE): "Proliferative",
-}
-EYES = {Eye.RIGHT: "right eye", Eye.LEFT: "left eye", Eye.UNKNOWN: "eye not named"}
-REVIEW_WORDS = {
-    Review.UNREAD: "not read",
-    Review.HALF_READ: "read once of twice",
-    Review.DISPUTED: "readers differ",
-    Review.READ: "read",
+REVIEW_LABELS = {
+    Review.UNREAD: "not reviewed",
+    Review.HALF_READ: "1 of 2 reviews",
+    Review.DISPUTED: "readers disagree",
+    Review.READ: "reviewed",
     Review.ARBITRATED: "arbitrated",
-}
-REMARKS = {
-    Flag.NO_OUTPUT_PASSED: "No output passed its threshold.",
-    Flag.NOT_MONOTONE: "The chances do not fall from grade to grade: look twice.",
-    Flag.NO_EVIDENCE: "Nothing in the photograph speaks for the grade: look twice.",
 }

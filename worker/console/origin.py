@@ -1,4 +1,4 @@
-"""Where the console lives: which hosts it answers to, whose forms it takes, and whether cookies need TLS."""
+"""The origin of the console: the hosts it serves, the forms it accepts, and whether cookies require TLS."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -13,36 +13,36 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`netlocs`: host and port as browsers write them in `Host`; a loopback address has several names."""
+    """Scheme and accepted `Host` values. A loopback address has several names, so `netlocs` holds all of them."""
 
     scheme: str
     netlocs: frozenset[str]
 
     @property
     def secure(self) -> bool:
-        """Whether everything goes over TLS."""
+        """Whether browsers reach the console over TLS."""
         return self.scheme == "https"
 
-    def is_asked(self, headers: Headers) -> bool:
-        """Whether a request was meant for this console; a name that somebody's DNS points here is none of ours."""
+    def matches_host(self, headers: Headers) -> bool:
+        """Whether the `Host` header names this console. Rejecting others prevents DNS rebinding."""
         return headers.get("host", "").lower() in self.netlocs
 
-    def is_own_form(self, headers: Headers) -> bool:
-        """Whether the browser says that a form came from a page of this console, or says nothing of it."""
+    def is_same_origin(self, headers: Headers) -> bool:
+        """Whether a form comes from a page of this console. True if `Origin` and `Sec-Fetch-Site` are absent."""
         if (origin := headers.get("origin")) is not None:
             return origin.lower() in {f"{self.scheme}://{netloc}" for netloc in self.netlocs}
         return headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 
 def make_origin(settings: Settings, host: str, port: int) -> Origin:
-    """The origin of FUNDUS_CONSOLE_URL, else of `host`, which then has to be this machine alone.
+    """Return the origin of FUNDUS_CONSOLE_URL, or of a loopback `host` if it is not set.
 
-    Raises SettingsError for another host without FUNDUS_CONSOLE_URL: nobody would know whether TLS is in front.
+    Raises SettingsError for any other host without FUNDUS_CONSOLE_URL, because the use of TLS is then unknown.
     """
     if settings.console_url is None:
         if host not in LOOPBACK:
             raise SettingsError(
-                f"to serve on {host}, set FUNDUS_CONSOLE_URL to the address under which people reach the console"
+                f"cannot serve on {host} without FUNDUS_CONSOLE_URL: set it to the https address that users open"
             )
         return Origin("http", _netlocs("http", host, port))
     parts = urlsplit(settings.console_url)

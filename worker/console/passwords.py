@@ -1,4 +1,4 @@
-"""Hash passwords with Argon2id, and compare them without telling by the time whether there is such a user."""
+"""Hash passwords with Argon2id and verify them in the same time whether or not the user exists."""
 
 from functools import cache
 from threading import BoundedSemaphore
@@ -10,32 +10,32 @@ from worker.core.errors import UsageError
 
 MIN_CHARS = 12
 MAX_CHARS = 256
-"""A longer one would only keep the processor busy."""
+"""Limits the work of hashing."""
 
 _HASHER = PasswordHasher()
-# Each takes 64 MiB and four threads: strangers must not be able to ask for any number at once.
-_AT_ONCE = BoundedSemaphore(2)
+# One hash takes 64 MiB and four threads: limit how many unauthenticated requests can start at once.
+_CONCURRENT_HASHES = BoundedSemaphore(2)
 
 
 def hash_password(name: str, password: str) -> str:
-    """The hash to keep. Raises UsageError for a password that is too short, too long or the name."""
+    """Return the hash to store. Raises UsageError if the password is too short, too long or based on the name."""
     if not MIN_CHARS <= len(password) <= MAX_CHARS:
-        raise UsageError(f"a password has {MIN_CHARS} to {MAX_CHARS} characters, this one has {len(password)}")
+        raise UsageError(f"password has {len(password)} characters; it must have {MIN_CHARS} to {MAX_CHARS}")
     if name.casefold() in password.casefold() and len(password) < len(name) + MIN_CHARS:
-        raise UsageError(f"a password must not be the name with less than {MIN_CHARS} characters added")
-    with _AT_ONCE:
+        raise UsageError(f"password contains the user name; add at least {MIN_CHARS} characters to it")
+    with _CONCURRENT_HASHES:
         return _HASHER.hash(password)
 
 
-def is_password(password: str, kept: str | None) -> bool:
-    """Whether it is the one that was hashed; for None as slow as for any, and false."""
-    with _AT_ONCE:
+def verify_password(password: str, password_hash: str | None) -> bool:
+    """Whether the password matches the hash. None takes as long as a hash and returns False."""
+    with _CONCURRENT_HASHES:
         try:
-            return _HASHER.verify(kept or _nobodys(), password[:MAX_CHARS]) and kept is not None
+            return _HASHER.verify(password_hash or _dummy_hash(), password[:MAX_CHARS]) and password_hash is not None
         except (VerificationError, InvalidHashError):
             return False
 
 
 @cache
-def _nobodys() -> str:
+def _dummy_hash() -> str:
     return _HASHER.hash("nobody has this password")

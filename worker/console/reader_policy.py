@@ -1,4 +1,4 @@
-"""How many people must read each image of a run."""
+"""The number of readers that must review each image of a run."""
 
 from collections.abc import Sequence
 
@@ -14,48 +14,51 @@ from worker.ledger.runs import Run
 from worker.ledger.upserts import insert_or_ignore
 
 REPORT_AFTER_S = 600
-"""A run's report is written anew once nobody has decided on its images for so long."""
+"""Delay between the last decision on a run and the update of its report."""
 
 
-def readers_of(connection: Connection, run_id: int, default: int) -> int:
-    """The run's rule; `default` where it has none yet."""
+def read_reader_count(connection: Connection, run_id: int, default: int) -> int:
+    """Return the number of readers of a run; `default` if it is not set."""
     rule = connection.scalar(select(reading_rules.c.readers).where(reading_rules.c.run_id == run_id))
     return default if rule is None else int(rule)
 
 
-def pin_readers(connection: Connection, run_id: int, default: int) -> int:
-    """The run's rule, from now on and to the end of the transaction: no setting changes what was decided under it."""
+def pin_reader_count(connection: Connection, run_id: int, default: int) -> int:
+    """Return the number of readers of a run, storing `default` if it is not set. Locks it for the transaction.
+
+    Once stored, a changed setting no longer affects the run.
+    """
     connection.execute(insert_or_ignore(connection, reading_rules).values(run_id=run_id, readers=default))
     rule = select(reading_rules.c.readers).where(reading_rules.c.run_id == run_id)
     return int(connection.execute(rule.with_for_update(read=True)).scalar_one())
 
 
-def set_readers(engine: Engine, run: Run, readers: int, by: str) -> None:
-    """Change the rule, and judge by it anew what was decided already. Raises DatabaseError."""
+def set_reader_count(engine: Engine, run: Run, readers: int, by: str) -> None:
+    """Set the number of readers of a run and resolve its existing reviews again. Raises DatabaseError."""
     with write_transaction(engine) as connection:
         connection.execute(insert_or_ignore(connection, reading_rules).values(run_id=run.run_id, readers=readers))
         connection.execute(update(reading_rules).where(reading_rules.c.run_id == run.run_id).values(readers=readers))
         for image_id, decided in read_decisions(connection, run.run_id, run.name, true()).items():
-            store_standing(connection, run.run_id, image_id, decided, readers)
+            update_review(connection, run.run_id, image_id, decided, readers)
         reschedule_report(connection, run.run_id, after_s=REPORT_AFTER_S)
         record_action(connection, Action.SET_READERS, by, run=run.name, readers=readers)
 
 
-def store_standing(
+def update_review(
     connection: Connection, run_id: int, image_id: str, decided: Sequence[ReviewDecision], readers: int
 ) -> None:
-    """Where these decisions, all that there are, leave the image."""
-    standing = resolve_review(decided, readers)
+    """Store the state of an image's review that follows from all its decisions."""
+    resolution = resolve_review(decided, readers)
     connection.execute(
         update(reviews)
         .where(reviews.c.run_id == run_id, reviews.c.image_id == image_id)
         .values(
-            state=standing.state,
-            grade=standing.grade,
-            decided_by=", ".join(standing.decided_by) or None,
-            decided_at=standing.decided_at,
-            # Not yet of a single reading: a filter would tell the second reader what the first one said.
-            differs=standing.state is not Review.HALF_READ
+            state=resolution.state,
+            grade=resolution.grade,
+            decided_by=", ".join(resolution.decided_by) or None,
+            decided_at=resolution.decided_at,
+            # Not after the first of two reviews: a filter would disclose it to the second reader.
+            differs=resolution.state is not Review.HALF_READ
             and any(decision.grade != decision.seen_grade for decision in decided),
         )
     )

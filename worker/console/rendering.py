@@ -1,4 +1,4 @@
-"""Turn templates into pages."""
+"""Render the HTML templates of the console."""
 
 from datetime import datetime
 from typing import Any
@@ -7,40 +7,41 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from worker import __version__
-from worker.console.labels import EYES, GRADE_WORDS, REMARKS, REVIEW_WORDS
+from worker.console.labels import REVIEW_LABELS
 from worker.core.terminal.output import duration
+from worker.report.labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS
 
 
-class Pages:
-    """The templates of this package."""
+class TemplateRenderer:
+    """Jinja2 environment with the templates of this package. Every value is escaped."""
 
     def __init__(self) -> None:
         self._environment = Environment(
             loader=PackageLoader("worker.console"),
-            # Every template is HTML: file names, patient ids, errors and reasons come from strangers.
+            # Escape everything: file names, patient ids, errors and reasons are untrusted.
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self._environment.filters |= {
-            "moment": _moment,
+            "moment": _format_time,
             "thousands": lambda number: f"{number:,}",
             "file": lambda uri: uri.rpartition("/")[2],
             "duration": duration,
         }
         self._environment.globals |= {
             "version": __version__,
-            "grade_words": GRADE_WORDS,
-            "review_words": REVIEW_WORDS,
-            "eyes": EYES,
-            "remarks": REMARKS,
+            "grade_labels": {int(grade): label for grade, label in GRADE_LABELS.items()},
+            "review_labels": REVIEW_LABELS,
+            "eye_labels": EYE_LABELS,
+            "flag_notes": FLAG_NOTES,
         }
 
     def render(self, template: str, *, status: int = 200, **content: Any) -> Response:
-        """`person` None: nobody is signed in."""
+        """Render a template. `content` must hold `user`: None if nobody is signed in."""
         return HTMLResponse(self._environment.get_template(template).render(**content), status)
 
 
-def _moment(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"

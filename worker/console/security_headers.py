@@ -1,4 +1,4 @@
-"""Say with every answer what a browser must not do with it, and answer nobody who asked for another host."""
+"""Add security headers to every response and refuse requests for other hosts."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -22,7 +22,7 @@ HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # Not `no-referrer`: with it a browser names no origin in its own forms.
+    # `no-referrer` would make browsers send forms with `Origin: null`.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -30,34 +30,34 @@ HEADERS = {
 }
 STATIC = "/static/"
 HEALTH = "/healthz"
-"""Asked for by probes, which know the console by its number only."""
+"""Probes call it by IP address, so any `Host` is accepted."""
 
 
-class GuardedAnswers:
-    """The outermost layer, so that errors have the headers, too."""
+class SecurityHeadersMiddleware:
+    """Outermost ASGI middleware, so that error responses have the headers as well."""
 
     def __init__(self, app: ASGIApp, origin: Origin) -> None:
         self._app = app
         self._origin = origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the headers; refuse a foreign host."""
+        """Add the headers, or refuse a foreign host with status 421."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        async def send_guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                # A photograph must not stay on the disk of a machine that somebody else uses next.
+                # Photographs must not remain in the cache of a shared computer.
                 headers["cache-control"] = "no-cache" if scope["path"].startswith(STATIC) else "no-store"
                 if self._origin.secure:
                     headers["strict-transport-security"] = "max-age=31536000"
             await send(message)
 
-        if scope["path"] == HEALTH or self._origin.is_asked(Headers(scope=scope)):
-            await self._app(scope, receive, send_guarded)
+        if scope["path"] == HEALTH or self._origin.matches_host(Headers(scope=scope)):
+            await self._app(scope, receive, send_with_headers)
         else:
-            refusal = PlainTextResponse("This is not the address of this console: see FUNDUS_CONSOLE_URL.\n", 421)
-            await refusal(scope, receive, send_guarded)
+            refusal = PlainTextResponse("Unknown host: set FUNDUS_CONSOLE_URL to the address that users open.\n", 421)
+            await refusal(scope, receive, send_with_headers)

@@ -1,1 +1,1 @@
-"""The console's commands, one module each; imported only when called."""
+"""Commands of the console, one module each, imported only when called."""

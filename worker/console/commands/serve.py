@@ -27,15 +27,17 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8080,
     *,
-    certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS without a proxy in front.")] = None,
-    key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file of the TLS certificate, if no proxy adds TLS.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file of the private key of --certificate.")] = None,
     proxy: Annotated[
-        str | None, typer.Option(help="Address of the proxy in front, whose word on who asks is taken.")
+        str | None, typer.Option(help="Address of the reverse proxy whose X-Forwarded headers are trusted.")
     ] = None,
 ) -> None:
-    """Serve the review console until told to stop. Everybody has to sign in: `fundus console user add`.
+    """Serve the review console until stopped. Users sign in with accounts from `fundus console user add`.
 
-    On another address than this machine's own, FUNDUS_CONSOLE_URL has to name the https address that people use.
+    To serve on an address other than loopback, set FUNDUS_CONSOLE_URL to the https address that users open.
 
     Examples:
     $ fundus console serve
@@ -43,12 +45,12 @@ def serve(
     """
     settings = read_settings()
     if (certificate is None) != (key is None):
-        raise UsageError("--certificate and --key belong together")
+        raise UsageError("--certificate and --key must be given together")
     origin = make_origin(settings, host, port)
     configure_logs(settings.log_format, settings.log_level)
     engine = connect(settings, pool_size=CONNECTIONS)
     require_compatible(engine)
-    print_note(f"the console is on {settings.console_url or f'http://{host}:{port}'}")
+    print_note(f"console listening on {settings.console_url or f'http://{host}:{port}'}")
     uvicorn.run(
         make_app(settings, engine, origin),
         host=host,
@@ -57,7 +59,7 @@ def serve(
         ssl_keyfile=key,
         proxy_headers=proxy is not None,
         forwarded_allow_ips=proxy,
-        # Addresses hold image ids, and the audit trail says who did what.
+        # URLs contain image ids, and the audit log records who did what.
         access_log=False,
         log_config=None,
         server_header=False,

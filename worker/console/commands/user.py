@@ -1,4 +1,4 @@
-"""`fundus console user`: who may use the review console."""
+"""`fundus console user`: manage the accounts of the review console."""
 
 import sys
 from dataclasses import asdict
@@ -14,71 +14,73 @@ from worker.core.terminal.output import answers, print_json
 from worker.core.vocabulary import Role
 from worker.ledger.migrate import open_ledger
 
-app = typer.Typer(help="Say who may use the review console.", no_args_is_help=True)
+app = typer.Typer(help="Manage the users of the review console.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The user.")]
-RoleOption = Annotated[Role, typer.Option(help="A viewer looks, a grader decides, an operator sets how runs are read.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="User name.")]
+RoleOption = Annotated[
+    Role, typer.Option(help="viewer: read-only; grader: reviews images; operator: sets the number of readers of a run.")
+]
 
 
 @app.command()
 def add(name: Name, *, role: RoleOption = Role.VIEWER) -> None:
-    """Let somebody in. The password is asked for, or read from standard input; never give it as an argument.
+    """Add a user. The password is prompted for, or read from standard input.
 
     Examples:
     $ fundus console user add anna --role grader
     $ pass show fundus/anna | fundus console user add anna --role grader
     """
     accounts.add_user(open_ledger(read_settings()), name, role, _password())
-    answers().print(f"{name} may sign in as {role}", markup=False)
+    answers().print(f"added user {name} with the role {role}", markup=False)
 
 
 @app.command()
 def password(name: Name) -> None:
-    """Give a user another password; whoever is signed in by that name is signed out.
+    """Change the password of a user and end their sessions.
 
     Examples:
     $ fundus console user password anna
     """
     accounts.set_password(open_ledger(read_settings()), name, _password())
-    answers().print(f"{name} has a new password", markup=False)
+    answers().print(f"changed the password of {name}", markup=False)
 
 
 @app.command(name="role")
 def change_role(name: Name, role: Annotated[Role, typer.Argument(help="The new role.")]) -> None:
-    """Give a user another role.
+    """Change the role of a user and end their sessions.
 
     Examples:
     $ fundus console user role anna operator
     """
     accounts.set_role(open_ledger(read_settings()), name, role)
-    answers().print(f"{name} is {role} now", markup=False)
+    answers().print(f"{name} now has the role {role}", markup=False)
 
 
 @app.command()
 def disable(name: Name) -> None:
-    """Let a user in no more, from this moment. What the user decided stays.
+    """Disable a user and end their sessions. Their decisions are kept.
 
     Examples:
     $ fundus console user disable anna
     """
     accounts.disable_user(open_ledger(read_settings()), name)
-    answers().print(f"{name} is disabled", markup=False)
+    answers().print(f"disabled {name}", markup=False)
 
 
 @app.command()
 def enable(name: Name) -> None:
-    """Let a disabled user in again.
+    """Enable a disabled user.
 
     Examples:
     $ fundus console user enable anna
     """
     accounts.enable_user(open_ledger(read_settings()), name)
-    answers().print(f"{name} is enabled", markup=False)
+    answers().print(f"enabled {name}", markup=False)
 
 
 @app.command(name="list")
 def list_users(*, json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Show the users and their roles.
+    """List users and their roles.
 
     Examples:
     $ fundus console user list
@@ -92,7 +94,7 @@ def list_users(*, json: Annotated[bool, typer.Option("--json", help="Print one J
         table.add_column(column)
     for user in found:
         table.add_row(user.name, user.role, f"{user.created_at:%Y-%m-%d}", "disabled" if user.disabled_at else "")
-    answers().print(table if found else "No users yet. Begin with: fundus console user add NAME --role grader")
+    answers().print(table if found else "No users yet. Add one with: fundus console user add NAME --role grader")
 
 
 def _password() -> str:
@@ -101,7 +103,7 @@ def _password() -> str:
         return given
     line = sys.stdin.readline().rstrip("\r\n")
     if not line:
-        raise UsageError("no password on standard input")
+        raise UsageError("standard input contains no password")
     return line
 
 

@@ -1,1 +1,1 @@
-"""What the console answers, one module for each kind of page."""
+"""HTTP handlers of the console, one module for each kind of page."""

@@ -4,13 +4,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from worker.console.decisions import decisions_on, kind_for, visible_to
-from worker.console.endpoints import Call, RefusedError
-from worker.console.image_detail import ReadImage, other_runs, read_image
-from worker.console.image_list import neighbours
-from worker.console.pages.runs import filter_of
-from worker.console.reader_policy import readers_of
-from worker.console.reading_queue import LEASE_S, holder
+from worker.console.decisions import allowed_decision, read_image_decisions, visible_decisions
+from worker.console.endpoints import RefusedError, RequestContext
+from worker.console.image_detail import ImageDetail, read_image_detail, read_other_runs
+from worker.console.image_list import find_neighbours
+from worker.console.pages.runs import parse_request_filter
+from worker.console.reader_policy import read_reader_count
+from worker.console.review_queue import LEASE_S, lease_holder
 from worker.core.vocabulary import Role
 from worker.ledger.database import read_transaction
 from worker.ledger.review_schema import MAX_REASON_CHARS
@@ -18,66 +18,68 @@ from worker.ledger.review_schema import MAX_REASON_CHARS
 RENEW_S = LEASE_S // 10
 
 
-def show_image(call: Call) -> Response:
-    """Photograph, what the model says, what people said, and for a grader the form."""
-    return render_image(call, find_image(call))
+def show_image(context: RequestContext) -> Response:
+    """Show the photograph, the model's result, the reviews and, to a grader, the review form."""
+    return render_image(context, find_image_or_404(context))
 
 
-def render_image(call: Call, image: ReadImage, *, status: int = 200, sentence: str = "", **kept: Any) -> Response:
-    """The page; after a form that was refused, with the reason and what the form had said."""
-    engine = call.console.engine
-    wanted = filter_of(call)
+def render_image(
+    context: RequestContext, image: ImageDetail, *, status: int = 200, message: str = "", **entered: Any
+) -> Response:
+    """Render the page of an image. `message` and `entered` restore a form that was refused: `grade` and `reason`."""
+    engine = context.console.engine
+    filters = parse_request_filter(context)
     with read_transaction(engine) as connection:
-        readers = readers_of(connection, image.run_id, call.console.settings.readers)
-        decided = decisions_on(connection, image)
-    visible = visible_to(decided, image.review, readers, call.person)
-    before, after = neighbours(engine, image.run_id, wanted, image.image_id)
-    held_by = holder(engine, image.run_id, image.image_id)
-    kind = kind_for(decided, image.review, readers, call.person) if image.can_be_read else None
-    return call.render(
+        readers = read_reader_count(connection, image.run_id, context.console.settings.readers)
+        decided = read_image_decisions(connection, image)
+    visible = visible_decisions(decided, image.review, readers, context.user)
+    before, after = find_neighbours(engine, image.run_id, filters, image.image_id)
+    held_by = lease_holder(engine, image.run_id, image.image_id)
+    kind = allowed_decision(decided, image.review, readers, context.user) if image.is_reviewable else None
+    return context.render(
         "image.html",
         status=status,
         image=image,
         before=before,
         after=after,
-        wanted=wanted,
+        filters=filters,
         readers=readers,
         decided=visible,
         blind=len(visible) < len(decided),
         last_seen=visible[-1].decision_id if visible else 0,
-        kind=None if held_by not in (None, call.person.name) else kind,
+        kind=None if held_by not in (None, context.user.name) else kind,
         held_by=held_by,
-        mine=held_by == call.person.name,
-        is_grader=call.person.role is Role.GRADER,
+        mine=held_by == context.user.name,
+        is_grader=context.user.role is Role.GRADER,
         renew_s=RENEW_S,
         max_reason=MAX_REASON_CHARS,
-        others=other_runs(engine, image),
-        sentence=sentence,
-        kept={"grade": None, "reason": ""} | kept,
+        others=read_other_runs(engine, image),
+        message=message,
+        entered={"grade": None, "reason": ""} | entered,
     )
 
 
-def send_photograph(call: Call) -> Response:
-    """The photograph as a JPEG, drawn anew and laid out as the overlay is."""
-    image = find_image(call)
-    return Response(call.console.photographs.draw(image.source), media_type="image/jpeg")
+def send_photograph(context: RequestContext) -> Response:
+    """Send the photograph as a new JPEG with the geometry of the overlay."""
+    image = find_image_or_404(context)
+    return Response(context.console.photographs.render(image.source), media_type="image/jpeg")
 
 
-def send_overlay(call: Call) -> Response:
-    """The overlay as the worker drew it."""
-    image = find_image(call)
+def send_overlay(context: RequestContext) -> Response:
+    """Send the overlay that the worker stored."""
+    image = find_image_or_404(context)
     if image.overlay_key is None:
         raise RefusedError(404, "This image has no overlay.")
     try:
-        data, kind = call.console.photographs.overlay(image.overlay_key)
+        data, kind = context.console.photographs.read_overlay(image.overlay_key)
     except KeyError:
-        raise RefusedError(404, "The overlay is not in the store any more.") from None
+        raise RefusedError(404, "The overlay is no longer in the object store.") from None
     return Response(data, media_type=kind)
 
 
-def find_image(call: Call) -> ReadImage:
-    """The image of the path. Raises RefusedError."""
-    image = read_image(call.console.engine, call.path("run"), call.path("image_id"))
+def find_image_or_404(context: RequestContext) -> ImageDetail:
+    """Read the image that the path names. Raises RefusedError (404)."""
+    image = read_image_detail(context.console.engine, context.path("run"), context.path("image_id"))
     if image is None:
-        raise RefusedError(404, "There is no such image in this run.")
+        raise RefusedError(404, "This run has no such image.")
     return image

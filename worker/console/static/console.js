@@ -1,4 +1,4 @@
-// Keys, the blend of photograph and overlay, and the magnifier. Without this script every page still works.
+// Keyboard shortcuts, overlay opacity and magnifier. Every page also works without this script.
 "use strict";
 
 const KEYS_OFF = "fundus-keys-off";
@@ -19,42 +19,42 @@ function setUpView() {
     zoom.addEventListener("click", () => {
       const on = frame.classList.toggle("magnified");
       zoom.setAttribute("aria-pressed", String(on));
-      // To the middle of what was seen.
+      // Centre the magnified image.
       frame.scrollLeft = on ? (frame.scrollWidth - frame.clientWidth) / 2 : 0;
       frame.scrollTop = on ? (frame.scrollHeight - frame.clientHeight) / 2 : 0;
     });
   }
   const photograph = pick(".photograph");
   if (photograph) {
-    const missing = () => { frame.hidden = true; pick("#no-picture").hidden = false; pick(".tools").hidden = true; sayWhy(photograph); };
+    const missing = () => { frame.hidden = true; pick("#no-picture").hidden = false; pick(".tools").hidden = true; showReason(photograph); };
     photograph.addEventListener("error", missing);
     if (photograph.complete && photograph.naturalWidth === 0) missing();
   }
   if (over) {
-    // Photograph, preprocessed image and overlay side by side cannot lie over the photograph.
-    const judge = () => { if (Math.abs(over.naturalWidth / over.naturalHeight - 1) > 0.1) showAlone(over); };
-    over.addEventListener("load", judge);
-    if (over.complete && over.naturalWidth) judge();
+    // An overlay of three panels does not match the photograph: show it separately.
+    const checkShape = () => { if (Math.abs(over.naturalWidth / over.naturalHeight - 1) > 0.1) showSeparately(over); };
+    over.addEventListener("load", checkShape);
+    if (over.complete && over.naturalWidth) checkShape();
   }
 }
 
-function showAlone(over) {
-  const place = pick(".alone");
+function showSeparately(over) {
+  const container = pick(".alone");
   over.removeAttribute("style");
   over.alt = "Overlay";
-  place.append(over);
-  place.hidden = false;
+  container.append(over);
+  container.hidden = false;
   pick(".slide").hidden = true;
 }
 
-// The server's sentence stands in the answer that was no picture.
-async function sayWhy(photograph) {
+// The response that was not an image is an error page: show its message.
+async function showReason(photograph) {
   const over = pick(".over");
-  if (over) { showAlone(over); pick(".instead").hidden = false; }
-  const answer = await fetch(photograph.src);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const sentence = page.querySelector("main h1");
-  if (sentence) pick("#no-picture .why").textContent = sentence.textContent;
+  if (over) { showSeparately(over); pick(".instead").hidden = false; }
+  const response = await fetch(photograph.src);
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const message = page.querySelector("main h1");
+  if (message) pick("#no-picture .why").textContent = message.textContent;
 }
 
 function setUpDialog() {
@@ -80,7 +80,7 @@ function go(rel, step) {
   if (link) link.click(); else moveInList(step);
 }
 
-const DEEDS = {
+const SHORTCUTS = {
   j: () => go("next", 1),
   k: () => go("prev", -1),
   n: () => { const form = pick("#next"); if (form) form.requestSubmit(); },
@@ -110,28 +110,28 @@ function onKey(event) {
   if (localStorage.getItem(KEYS_OFF) !== null) return;
   if (/^[0-4]$/.test(event.key)) chooseGrade(event.key);
   else if (event.key === "u") chooseGrade("ungradable");
-  else if (Object.hasOwn(DEEDS, event.key)) DEEDS[event.key]();
+  else if (Object.hasOwn(SHORTCUTS, event.key)) SHORTCUTS[event.key]();
   else return;
   event.preventDefault();
 }
 
-// A reason that is needed is asked for here; the server asks again.
-function askForReason() {
+// Require a reason in the browser; the server checks it again.
+function requireReason() {
   const form = pick("#decide");
   if (!form) return;
   const reason = form.querySelector("textarea");
   const shown = form.elements.shown.value.split(":");
   const model = shown[0] === "graded" ? shown[1] : "ungradable";
   const always = pick("#yours").textContent.includes("arbitration");
-  const judge = () => {
+  const validate = () => {
     const chosen = form.querySelector("input[name=grade]:checked");
     const needed = chosen && (always || chosen.value !== model) && !reason.value.trim();
-    reason.setCustomValidity(needed ? "Say why." : "");
+    reason.setCustomValidity(needed ? "A reason is required." : "");
   };
-  form.addEventListener("input", judge);
-  form.addEventListener("click", judge, true);
-  document.addEventListener("keydown", judge);
-  judge();
+  form.addEventListener("input", validate);
+  form.addEventListener("click", validate, true);
+  document.addEventListener("keydown", validate);
+  validate();
 }
 
 document.addEventListener("keydown", onKey);
@@ -140,4 +140,4 @@ document.addEventListener("htmx:responseError", (event) => {
 });
 setUpView();
 setUpDialog();
-askForReason();
+requireReason();

@@ -1,11 +1,11 @@
 import pytest
 from sqlalchemy import Engine, select
 
-from tests.unit.worker.console.rows import PASSWORD
+from tests.unit.worker.console.accounts_and_runs import PASSWORD
 from worker.console.accounts import add_user, disable_user, enable_user, list_users, set_password, set_role
 from worker.console.login import sign_in
-from worker.console.passwords import is_password
-from worker.console.sessions import begin_session, find_person
+from worker.console.passwords import verify_password
+from worker.console.sessions import begin_session, find_session_user
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Role
 from worker.ledger.audit_log import read_audit_log
@@ -19,22 +19,22 @@ def test_password_is_kept_as_argon2id_alone(engine: Engine) -> None:
         kept = connection.execute(select(users.c.password_hash)).scalar_one()
     assert kept.startswith("$argon2id$")
     assert PASSWORD not in kept
-    assert is_password(PASSWORD, kept)
-    assert not is_password(PASSWORD + "x", kept)
-    assert not is_password("nobody has this password", None)
+    assert verify_password(PASSWORD, kept)
+    assert not verify_password(PASSWORD + "x", kept)
+    assert not verify_password("nobody has this password", None)
 
 
 @pytest.mark.parametrize(
     ("name", "password", "complaint"),
     [
-        ("", PASSWORD, "is no user name"),
-        ("Anna", PASSWORD, "is no user name"),
-        ("an na", PASSWORD, "is no user name"),
-        ("a" * 65, PASSWORD, "64 at most"),
-        ("<b>", PASSWORD, "is no user name"),
-        ("anna", "short", "has 12 to 256 characters, this one has 5"),
-        ("anna", "x" * 257, "this one has 257"),
-        ("anna", "anna-anna-12", "must not be the name"),
+        ("", PASSWORD, "is invalid: use"),
+        ("Anna", PASSWORD, "is invalid: use"),
+        ("an na", PASSWORD, "is invalid: use"),
+        ("a" * 65, PASSWORD, "at most 64 characters"),
+        ("<b>", PASSWORD, "is invalid: use"),
+        ("anna", "short", "has 5 characters; it must have 12 to 256"),
+        ("anna", "x" * 257, "has 257 characters"),
+        ("anna", "anna-anna-12", "contains the user name"),
     ],
 )
 def test_name_and_password_are_checked(engine: Engine, name: str, password: str, complaint: str) -> None:
@@ -45,7 +45,7 @@ def test_name_and_password_are_checked(engine: Engine, name: str, password: str,
 
 def test_a_name_is_given_once(engine: Engine) -> None:
     add_user(engine, "anna", Role.VIEWER, PASSWORD)
-    with pytest.raises(UsageError, match="there is a user anna already"):
+    with pytest.raises(UsageError, match="user 'anna' already exists"):
         add_user(engine, "anna", Role.OPERATOR, PASSWORD)
     assert [user.role for user in list_users(engine)] == [Role.VIEWER]
 
@@ -60,9 +60,9 @@ def test_every_change_ends_the_sessions_and_is_audited(engine: Engine) -> None:
     for change in changes:
         with write_transaction(engine) as connection:
             token = begin_session(connection, "anna")
-        assert find_person(engine, token) is not None
+        assert find_session_user(engine, token) is not None
         change()
-        assert find_person(engine, token) is None
+        assert find_session_user(engine, token) is None
     assert sign_in(engine, "anna", PASSWORD[::-1], "10.0.0.1") is None
     enable_user(engine, "anna")
     assert sign_in(engine, "anna", PASSWORD[::-1], "10.0.0.1") is not None
@@ -72,5 +72,5 @@ def test_every_change_ends_the_sessions_and_is_audited(engine: Engine) -> None:
 
 
 def test_unknown_user_is_named(engine: Engine) -> None:
-    with pytest.raises(UsageError, match="no user 'ben'; `fundus console user list` shows them"):
+    with pytest.raises(UsageError, match="no user 'ben'; list users with `fundus console user list`"):
         disable_user(engine, "ben")

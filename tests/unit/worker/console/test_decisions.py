@@ -6,11 +6,18 @@ import pytest
 from sqlalchemy import Engine, insert, select, true, update
 
 from tests.unit.producer.ledger_rows import MODEL, NOON, grade
-from tests.unit.worker.console.rows import graded_run, person
-from worker.console.decisions import ConflictError, Verdict, decide, decisions_on, kind_for, visible_to
-from worker.console.image_detail import ReadImage, read_image
-from worker.console.reader_policy import REPORT_AFTER_S, set_readers
-from worker.console.sessions import Person
+from tests.unit.worker.console.accounts_and_runs import add_session_user, graded_run
+from worker.console.decisions import (
+    ConflictError,
+    ReviewForm,
+    allowed_decision,
+    read_image_decisions,
+    record_decision,
+    visible_decisions,
+)
+from worker.console.image_detail import ImageDetail, read_image_detail
+from worker.console.reader_policy import REPORT_AFTER_S, set_reader_count
+from worker.console.sessions import SessionUser
 from worker.core.vocabulary import DecisionKind, Review, Role, Status
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
@@ -29,25 +36,27 @@ def run(engine: Engine) -> Run:
 
 
 @pytest.fixture
-def people(engine: Engine) -> dict[str, Person]:
-    return {name: person(engine, name) for name in ("anna", "ben", "cleo")}
+def people(engine: Engine) -> dict[str, SessionUser]:
+    return {name: add_session_user(engine, name) for name in ("anna", "ben", "cleo")}
 
 
 def say(
-    engine: Engine, who: Person, given: int | None, reason: str = "why", *, readers: int = 1, last_seen: int = 0,
+    engine: Engine, who: SessionUser, given: int | None, reason: str = "why", *, readers: int = 1, last_seen: int = 0,
     shown: str = SHOWN, image_id: str = IMAGE,
 ) -> int:  # fmt: skip
-    return decide(engine, "night", image_id, who, Verdict(given, reason, shown, last_seen), default_readers=readers)
+    return record_decision(
+        engine, "night", image_id, who, ReviewForm(given, reason, shown, last_seen), default_readers=readers
+    )
 
 
-def image(engine: Engine, image_id: str = IMAGE) -> ReadImage:
-    found = read_image(engine, "night", image_id)
+def image(engine: Engine, image_id: str = IMAGE) -> ImageDetail:
+    found = read_image_detail(engine, "night", image_id)
     assert found is not None
     return found
 
 
 def test_confirmation_needs_no_reason_and_is_the_final_grade(
-    engine: Engine, run: Run, people: dict[str, Person]
+    engine: Engine, run: Run, people: dict[str, SessionUser]
 ) -> None:
     say(engine, people["anna"], 2, "")
     found = image(engine)
@@ -57,7 +66,7 @@ def test_confirmation_needs_no_reason_and_is_the_final_grade(
     assert entry["details"] == {"decision": 1, "kind": "reading"}
 
 
-def test_decision_puts_the_report_out_of_date(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+def test_decision_puts_the_report_out_of_date(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     with write_transaction(engine) as connection:
         written = {"prefix": "night/report/", "written_at": NOON}
         connection.execute(insert(reports).values(run_id=run.run_id, **written))
@@ -68,20 +77,20 @@ def test_decision_puts_the_report_out_of_date(engine: Engine, run: Run, people: 
 
 
 @pytest.mark.parametrize("given", [0, 4, None])
-def test_change_needs_a_reason(engine: Engine, run: Run, people: dict[str, Person], given: int | None) -> None:
-    with pytest.raises(ValueError, match="say why"):
+def test_change_needs_a_reason(engine: Engine, run: Run, people: dict[str, SessionUser], given: int | None) -> None:
+    with pytest.raises(ValueError, match="a reason is required"):
         say(engine, people["anna"], given, "")
     assert image(engine).review is Review.UNREAD
     say(engine, people["anna"], given, "soft exudates")
     assert (image(engine).review, image(engine).final_grade) == (Review.READ, given)
 
 
-def test_reason_has_an_end(engine: Engine, run: Run, people: dict[str, Person]) -> None:
-    with pytest.raises(ValueError, match="2,001 characters, 2,000 at most"):
+def test_reason_has_an_end(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+    with pytest.raises(ValueError, match="2,001 characters; the limit is 2,000"):
         say(engine, people["anna"], 2, "x" * 2001)
 
 
-def test_ungradable_image_can_be_confirmed_or_graded(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+def test_ungradable_image_can_be_confirmed_or_graded(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     shown = "ungradable::"
     say(engine, people["anna"], None, "", shown=shown, image_id="00002")
     assert (image(engine, "00002").review, image(engine, "00002").final_grade) == (Review.READ, None)
@@ -89,38 +98,42 @@ def test_ungradable_image_can_be_confirmed_or_graded(engine: Engine, run: Run, p
     assert image(engine, "00002").final_grade == 1
 
 
-def test_queued_image_has_nothing_to_decide(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+def test_queued_image_has_nothing_to_decide(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     with write_transaction(engine) as connection:
         connection.execute(
             update(gradings)
             .where(gradings.c.image_id == "00002")
             .values(status=Status.QUEUED, settled_at=None, error_code=None)
         )
-    with pytest.raises(ConflictError, match="an image that is queued"):
+    with pytest.raises(ConflictError, match="an image with status queued"):
         say(engine, people["anna"], 1, shown="queued::", image_id="00002")
 
 
-def test_image_that_was_graded_anew_is_looked_at_again(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+def test_image_that_was_graded_anew_is_looked_at_again(
+    engine: Engine, run: Run, people: dict[str, SessionUser]
+) -> None:
     grade(engine, run, IMAGE, 4)
-    with pytest.raises(ConflictError, match="graded anew"):
+    with pytest.raises(ConflictError, match="graded this image again"):
         say(engine, people["anna"], 2)
 
 
-def test_who_did_not_see_the_last_decision_looks_again(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+def test_who_did_not_see_the_last_decision_looks_again(
+    engine: Engine, run: Run, people: dict[str, SessionUser]
+) -> None:
     first = say(engine, people["anna"], 3)
-    with pytest.raises(ConflictError, match="anna has decided on this image since you opened it"):
+    with pytest.raises(ConflictError, match="anna has reviewed this image since you opened it"):
         say(engine, people["ben"], 2)
     say(engine, people["ben"], 2, last_seen=first)
     assert (image(engine).final_grade, image(engine).decided_by) == (2, "ben")
     with read_transaction(engine) as connection:
-        assert [one.reader for one in decisions_on(connection, image(engine))] == ["anna", "ben"]
+        assert [one.reader for one in read_image_decisions(connection, image(engine))] == ["anna", "ben"]
 
 
-def test_image_in_another_readers_hands_is_left_alone(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+def test_image_in_another_readers_hands_is_left_alone(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     say(engine, people["anna"], 2, "")
     with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_by="ben", leased_until=epoch_now() + 60))
-    with pytest.raises(ConflictError, match="ben reads this image at this moment"):
+    with pytest.raises(ConflictError, match="ben is reviewing this image"):
         say(engine, people["anna"], 3, last_seen=1)
     with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_until=epoch_now() - 1))
@@ -130,10 +143,10 @@ def test_image_in_another_readers_hands_is_left_alone(engine: Engine, run: Run, 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
 def test_only_graders_decide(engine: Engine, run: Run, role: Role) -> None:
     with pytest.raises(ConflictError):
-        say(engine, person(engine, "vera", role), 2)
+        say(engine, add_session_user(engine, "vera", role), 2)
 
 
-def test_two_readers_who_agree_need_no_third(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+def test_two_readers_who_agree_need_no_third(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     say(engine, people["anna"], 3, readers=2)
     assert (image(engine).review, image(engine).final_grade) == (Review.HALF_READ, None)
     say(engine, people["ben"], 3, readers=2)
@@ -141,33 +154,35 @@ def test_two_readers_who_agree_need_no_third(engine: Engine, run: Run, people: d
     assert image(engine).decided_by == "anna, ben"
 
 
-def test_where_two_readers_differ_a_third_arbitrates(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+def test_where_two_readers_differ_a_third_arbitrates(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     say(engine, people["anna"], 3, readers=2)
     last = say(engine, people["ben"], 1, readers=2)
     assert (image(engine).review, image(engine).final_grade) == (Review.DISPUTED, None)
     for reader in ("anna", "ben"):
-        with pytest.raises(ConflictError, match="a third person decides"):
+        with pytest.raises(ConflictError, match="a third reader arbitrates"):
             say(engine, people[reader], 3, readers=2, last_seen=last)
-    with pytest.raises(ValueError, match="say why"):
+    with pytest.raises(ValueError, match="a reason is required"):
         say(engine, people["cleo"], 2, "", readers=2, last_seen=last)
     say(engine, people["cleo"], 2, readers=2, last_seen=last)
     assert (image(engine).review, image(engine).final_grade) == (Review.ARBITRATED, 2)
     assert image(engine).decided_by == "cleo"
 
 
-def test_second_reader_does_not_learn_what_the_first_said(engine: Engine, run: Run, people: dict[str, Person]) -> None:
+def test_second_reader_does_not_learn_what_the_first_said(
+    engine: Engine, run: Run, people: dict[str, SessionUser]
+) -> None:
     say(engine, people["anna"], 3, readers=2)
     found = image(engine)
     with read_transaction(engine) as connection:
-        decided = decisions_on(connection, found)
-    assert visible_to(decided, found.review, 2, people["ben"]) == []
-    assert [one.reader for one in visible_to(decided, found.review, 2, people["anna"])] == ["anna"]
-    assert len(visible_to(decided, found.review, 2, person(engine, "olga", Role.OPERATOR))) == 1
-    assert kind_for(decided, found.review, 2, people["ben"]) is DecisionKind.READING
+        decided = read_image_decisions(connection, found)
+    assert visible_decisions(decided, found.review, 2, people["ben"]) == []
+    assert [one.reader for one in visible_decisions(decided, found.review, 2, people["anna"])] == ["anna"]
+    assert len(visible_decisions(decided, found.review, 2, add_session_user(engine, "olga", Role.OPERATOR))) == 1
+    assert allowed_decision(decided, found.review, 2, people["ben"]) is DecisionKind.READING
 
 
 def test_later_setting_does_not_change_what_a_run_was_read_by(
-    engine: Engine, run: Run, people: dict[str, Person]
+    engine: Engine, run: Run, people: dict[str, SessionUser]
 ) -> None:
     say(engine, people["anna"], 3, readers=2)
     last = say(engine, people["ben"], 3, readers=1)
@@ -177,21 +192,23 @@ def test_later_setting_does_not_change_what_a_run_was_read_by(
 
 
 def test_operator_may_change_the_rule_and_all_is_judged_by_it(
-    engine: Engine, run: Run, people: dict[str, Person]
+    engine: Engine, run: Run, people: dict[str, SessionUser]
 ) -> None:
     say(engine, people["anna"], 3)
-    set_readers(engine, run, 2, "olga")
+    set_reader_count(engine, run, 2, "olga")
     assert (image(engine).review, image(engine).final_grade) == (Review.HALF_READ, None)
     say(engine, people["ben"], 1)
     assert image(engine).review is Review.DISPUTED
-    set_readers(engine, run, 1, "olga")
+    set_reader_count(engine, run, 1, "olga")
     assert (image(engine).review, image(engine).final_grade) == (Review.READ, 1)
     (*_, entry) = read_audit_log(engine, run="night", last=9)
     assert (entry["action"], entry["details"]) == ("set_readers", {"readers": 1})
 
 
 @pytest.mark.parametrize("readers", [1, 2])
-def test_two_who_decide_at_once_lose_nothing(engine: Engine, run: Run, people: dict[str, Person], readers: int) -> None:
+def test_two_who_decide_at_once_lose_nothing(
+    engine: Engine, run: Run, people: dict[str, SessionUser], readers: int
+) -> None:
     gate = Barrier(2)
 
     def at_once(name: str, given: int) -> str:
@@ -204,26 +221,26 @@ def test_two_who_decide_at_once_lose_nothing(engine: Engine, run: Run, people: d
     with ThreadPoolExecutor(2) as threads:
         answers = list(threads.map(at_once, ("anna", "ben"), (3, 1)))
     with read_transaction(engine) as connection:
-        decided = decisions_on(connection, image(engine))
+        decided = read_image_decisions(connection, image(engine))
     if readers == 2:
         assert sorted(answers) == ["1", "2"]
         assert {one.reader: one.grade for one in decided} == {"anna": 3, "ben": 1}
         assert image(engine).review is Review.DISPUTED
     else:
         (refused,) = [answer for answer in answers if not answer.isdigit()]
-        assert "has decided on this image since you opened it" in refused
+        assert "has reviewed this image since you opened it" in refused
         assert len(decided) == 1
         assert image(engine).final_grade == decided[0].grade
 
 
-def test_standing_always_follows_from_the_decisions(engine: Engine, people: dict[str, Person]) -> None:
+def test_standing_always_follows_from_the_decisions(engine: Engine, people: dict[str, SessionUser]) -> None:
     run = graded_run(engine, [2] * 6)
     chance = random.Random(5)
     for _ in range(60):
         image_id = f"{chance.randrange(6):05d}"
         who = chance.choice(list(people.values()))
         with read_transaction(engine) as connection:
-            seen = decisions_on(connection, image(engine, image_id))
+            seen = read_image_decisions(connection, image(engine, image_id))
         try:
             say(
                 engine, who, chance.choice([1, 2, None]), readers=2, image_id=image_id,

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import Engine, insert, text, update
 
 from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, make_run
-from tests.unit.worker.console.rows import graded_run, person
-from worker.console.filters import Filter, parse_filter
-from worker.console.image_detail import read_image
-from worker.console.image_list import PAGE_IMAGES, neighbours, read_page
-from worker.console.reading_queue import take_next
+from tests.unit.worker.console.accounts_and_runs import add_session_user, graded_run
+from worker.console.filters import ImageFilter, parse_filter
+from worker.console.image_detail import read_image_detail
+from worker.console.image_list import PAGE_IMAGES, find_neighbours, read_page
+from worker.console.review_queue import lease_next_image
 from worker.core.vocabulary import Eye, Review, Status
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import reviews
@@ -66,7 +66,7 @@ def mixed_run(engine: Engine) -> Run:
     return run
 
 
-def walk(engine: Engine, run: Run, wanted: Filter) -> list[str]:
+def walk(engine: Engine, run: Run, wanted: ImageFilter) -> list[str]:
     """The ids of every page, forwards; then the same pages backwards have to be the same."""
     found: list[str] = []
     place: dict[str, str] = {}
@@ -107,26 +107,26 @@ def test_every_filter_gives_what_sql_gives(engine: Engine) -> None:
 
 def test_neighbours_are_those_of_the_filter(engine: Engine) -> None:
     run = graded_run(engine, [2, 0, 2, 0, 2])
-    assert neighbours(engine, run.run_id, Filter(), "00002") == ("00001", "00003")
-    assert neighbours(engine, run.run_id, Filter(grade=2), "00002") == ("00000", "00004")
-    assert neighbours(engine, run.run_id, Filter(grade=2), "00004") == ("00002", None)
+    assert find_neighbours(engine, run.run_id, ImageFilter(), "00002") == ("00001", "00003")
+    assert find_neighbours(engine, run.run_id, ImageFilter(grade=2), "00002") == ("00000", "00004")
+    assert find_neighbours(engine, run.run_id, ImageFilter(grade=2), "00004") == ("00002", None)
 
 
 def test_full_last_page_has_no_next(engine: Engine) -> None:
     run = graded_run(engine, [0] * PAGE_IMAGES)
-    page = read_page(engine, run.run_id, Filter(), {})
+    page = read_page(engine, run.run_id, ImageFilter(), {})
     assert (len(page.rows), page.before, page.after) == (PAGE_IMAGES, None, None)
 
 
 @pytest.mark.parametrize(
     ("query", "complaint"),
     [
-        ({"grade": "5"}, "grade is one of 0, 1, 2, 3, 4"),
-        ({"grade": "1 OR 1=1"}, "grade is one of"),
-        ({"status": "lost"}, "status is one of queued, graded"),
-        ({"eye": "third"}, "eye is one of right, left, unknown"),
-        ({"referable": "maybe"}, "referable is one of yes, no"),
-        ({"review": "x"}, "review is one of unread"),
+        ({"grade": "5"}, "grade must be one of 0, 1, 2, 3, 4"),
+        ({"grade": "1 OR 1=1"}, "grade must be one of"),
+        ({"status": "lost"}, "status must be one of queued, graded"),
+        ({"eye": "third"}, "eye must be one of right, left, unknown"),
+        ({"referable": "maybe"}, "referable must be one of yes, no"),
+        ({"review": "x"}, "review must be one of unread"),
     ],
 )
 def test_unknown_word_in_a_filter_is_named(query: dict[str, str], complaint: str) -> None:
@@ -136,11 +136,11 @@ def test_unknown_word_in_a_filter_is_named(query: dict[str, str], complaint: str
 
 def test_image_of_another_run_is_not_found(engine: Engine) -> None:
     graded_run(engine, [2])
-    assert read_image(engine, "night", "00001") is None
-    assert read_image(engine, "day", "00000") is None
-    found = read_image(engine, "night", "00000")
+    assert read_image_detail(engine, "night", "00001") is None
+    assert read_image_detail(engine, "day", "00000") is None
+    found = read_image_detail(engine, "night", "00000")
     assert found is not None
-    assert found.shown == f"graded:2:{MODEL}"
+    assert found.model_result == f"graded:2:{MODEL}"
 
 
 def fill(engine: Engine, count: int) -> Run:
@@ -183,7 +183,7 @@ def fill(engine: Engine, count: int) -> Run:
 @pytest.mark.slow
 def test_next_of_100_000_images_comes_quickly(engine: Engine) -> None:
     run = fill(engine, 100_000)
-    anna = person(engine, "anna")
+    anna = add_session_user(engine, "anna")
     times = {}
     for left, condition in (("all", "false"), ("the last", "image_id <> '0099999'")):
         with write_transaction(engine) as connection:
@@ -202,7 +202,7 @@ def test_next_of_100_000_images_comes_quickly(engine: Engine) -> None:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("ANALYZE")
         began = time.perf_counter()
-        served = take_next(engine, run, anna, default_readers=1)
+        served = lease_next_image(engine, run, anna, default_readers=1)
         times[left] = time.perf_counter() - began
         assert served is not None
     assert served == "0099999"
@@ -227,7 +227,7 @@ def test_low_confidence_is_told_by_the_thresholds_of_the_runs_model(engine: Engi
             )
     page = read_page(engine, run.run_id, parse_filter({"unsure": "yes"}), {})
     assert [row.image_id for row in page.rows] == ["00000"]
-    seen = [read_image(engine, run.name, f"{number:05d}") for number in range(3)]
+    seen = [read_image_detail(engine, run.name, f"{number:05d}") for number in range(3)]
     assert [image.unsure for image in seen if image is not None] == [True, False, False]
     assert [image.thresholds for image in seen if image is not None] == 3 * [(0.5, 0.36, 0.16, 0.5, 0.5)]
 
@@ -237,7 +237,7 @@ def test_thresholds_are_a_half_where_the_model_does_not_say(engine: Engine, docu
     run = graded_run(engine, [1])
     with write_transaction(engine) as connection:
         connection.execute(update(models).where(models.c.model_id == MODEL).values(document=document))
-    image = read_image(engine, run.name, "00000")
+    image = read_image_detail(engine, run.name, "00000")
     assert image is not None
     assert image.thresholds == (0.5,) * 5
 

@@ -3,10 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, update
 
-from tests.unit.worker.console.rows import PASSWORD, add_people, person
-from worker.console import login as signing_in
+from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_people, add_session_user
+from worker.console import login as login
 from worker.console.login import PER_NAME_AND_ADDRESS, WINDOW_S, TooManyAttemptsError, sign_in
-from worker.console.sessions import find_person
+from worker.console.sessions import find_session_user
 from worker.core.vocabulary import Role
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import write_transaction
@@ -18,7 +18,7 @@ HERE, THERE = "10.0.0.1", "10.0.0.2"
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No hashing, where its time would only be waited for: the right password is `right`."""
-    monkeypatch.setattr(signing_in, "is_password", lambda given, kept: given == "right" and kept is not None)
+    monkeypatch.setattr(login, "verify_password", lambda given, kept: given == "right" and kept is not None)
 
 
 def attempts(engine: Engine, count: int, name: str = "anna", address: str = HERE) -> list[str]:
@@ -38,7 +38,7 @@ def test_right_password_begins_a_session_and_every_attempt_is_audited(engine: En
     assert sign_in(engine, "typed-my-password-here", "x", HERE) is None
     token = sign_in(engine, "anna", PASSWORD, HERE)
     assert token is not None
-    found = find_person(engine, token)
+    found = find_session_user(engine, token)
     assert found is not None
     assert found.name == "anna"
     trail = [entry for entry in read_audit_log(engine, run=None, last=9) if entry["action"] == "sign_in"]
@@ -52,7 +52,7 @@ def test_right_password_begins_a_session_and_every_attempt_is_audited(engine: En
 
 @pytest.mark.usefixtures("quick")
 def test_sixth_attempt_is_refused_before_its_password_is_looked_at(engine: Engine) -> None:
-    person(engine, "anna")
+    add_session_user(engine, "anna")
     assert attempts(engine, 7) == ["wrong"] * PER_NAME_AND_ADDRESS + ["too many"] * 2
     with pytest.raises(TooManyAttemptsError, match="try again in 15 minutes"):
         sign_in(engine, "anna", "right", HERE)
@@ -61,7 +61,7 @@ def test_sixth_attempt_is_refused_before_its_password_is_looked_at(engine: Engin
 
 @pytest.mark.usefixtures("quick")
 def test_refused_attempts_do_not_lock_a_name_out_for_longer(engine: Engine) -> None:
-    person(engine, "anna")
+    add_session_user(engine, "anna")
     attempts(engine, 5)
     with write_transaction(engine) as connection:
         connection.execute(update(sign_in_attempts).values(at=sign_in_attempts.c.at - WINDOW_S + 5))
@@ -73,7 +73,7 @@ def test_refused_attempts_do_not_lock_a_name_out_for_longer(engine: Engine) -> N
 
 @pytest.mark.usefixtures("quick")
 def test_success_forgives_what_was_mistyped_before(engine: Engine) -> None:
-    person(engine, "anna")
+    add_session_user(engine, "anna")
     for _ in range(3):
         attempts(engine, 4)
         assert sign_in(engine, "anna", "right", HERE) is not None
@@ -81,21 +81,21 @@ def test_success_forgives_what_was_mistyped_before(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_one_address_may_not_try_many_names(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing_in, "PER_ADDRESS", 6)
+    monkeypatch.setattr(login, "PER_ADDRESS", 6)
     tried = [outcome for number in range(8) for outcome in attempts(engine, 1, name=f"user{number}")]
     assert tried == ["wrong"] * 6 + ["too many"] * 2
 
 
 @pytest.mark.usefixtures("quick")
 def test_many_addresses_may_not_try_one_name(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing_in, "PER_NAME", 6)
+    monkeypatch.setattr(login, "PER_NAME", 6)
     tried = [outcome for number in range(8) for outcome in attempts(engine, 1, address=f"10.0.1.{number}")]
     assert tried == ["wrong"] * 6 + ["too many"] * 2
 
 
 @pytest.mark.usefixtures("quick")
 def test_attempts_at_the_same_moment_count_each_other(engine: Engine) -> None:
-    person(engine, "anna")
+    add_session_user(engine, "anna")
     with ThreadPoolExecutor(8) as threads:
         tried = [outcome for one in threads.map(lambda _: attempts(engine, 1), range(16)) for outcome in one]
     assert tried.count("wrong") <= PER_NAME_AND_ADDRESS

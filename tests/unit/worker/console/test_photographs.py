@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.integration.test_closed_doors import EXIF, with_exif
-from worker.console.image_detail import Source
-from worker.console.photographs import PLAIN, SIDE_PX, Photographs
+from worker.console.image_detail import ImageSource
+from worker.console.photographs import DEFAULT_RECIPE, SIDE_PX, PhotographRenderer
 from worker.core.errors import ImageChecksumError, ImageError, ImageReferenceError
 from worker.core.settings import Settings
 from worker.core.storage.object_store import Storage
@@ -15,15 +15,15 @@ from worker.core.storage.object_store import Storage
 SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
 
 
-def source(path: Path, sha256: str | None = None) -> Source:
-    return Source(path.as_uri(), sha256, None)
+def source(path: Path, sha256: str | None = None) -> ImageSource:
+    return ImageSource(path.as_uri(), sha256, None)
 
 
 @pytest.fixture
-def photographs(tmp_path: Path, make_settings: Callable[..., Settings]) -> Iterator[Photographs]:
+def photographs(tmp_path: Path, make_settings: Callable[..., Settings]) -> Iterator[PhotographRenderer]:
     settings = make_settings(source_roots=f"{SAMPLES},{tmp_path / 'inbox'}", decode_processes=1)
     (tmp_path / "inbox").mkdir()
-    drawn = Photographs(settings, Storage(settings))
+    drawn = PhotographRenderer(settings, Storage(settings))
     yield drawn
     drawn.close()
 
@@ -34,10 +34,10 @@ def decoded(data: bytes) -> np.ndarray:
     return picture
 
 
-def test_photograph_is_drawn_anew_without_its_exif(photographs: Photographs, tmp_path: Path) -> None:
+def test_photograph_is_drawn_anew_without_its_exif(photographs: PhotographRenderer, tmp_path: Path) -> None:
     marked = tmp_path / "inbox" / "eye.jpg"
     marked.write_bytes(with_exif((SAMPLES / "IDRiD_138.jpg").read_bytes()))
-    drawn = photographs.draw(source(marked))
+    drawn = photographs.render(source(marked))
     assert EXIF not in drawn
     assert b"Exif" not in drawn
     picture = decoded(drawn)
@@ -47,48 +47,48 @@ def test_photograph_is_drawn_anew_without_its_exif(photographs: Photographs, tmp
     assert picture[:20, :20].max() < 20
 
 
-def test_photograph_without_a_field_is_shown_whole(photographs: Photographs) -> None:
-    picture = decoded(photographs.draw(source(SAMPLES / "black-frame.jpg")))
+def test_photograph_without_a_field_is_shown_whole(photographs: PhotographRenderer) -> None:
+    picture = decoded(photographs.render(source(SAMPLES / "black-frame.jpg")))
     assert picture.shape == (SIDE_PX, SIDE_PX, 3)
 
 
-def test_the_roots_hold_here_too(photographs: Photographs, tmp_path: Path) -> None:
+def test_the_roots_hold_here_too(photographs: PhotographRenderer, tmp_path: Path) -> None:
     outside = tmp_path / "outside.jpg"
     outside.write_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes())
     (tmp_path / "inbox" / "link.jpg").symlink_to(outside)
     for path in (outside, tmp_path / "inbox" / "link.jpg", tmp_path / "inbox" / ".." / "outside.jpg"):
         with pytest.raises(ImageReferenceError, match="in no folder that may be read"):
-            photographs.draw(source(path))
+            photographs.render(source(path))
     with pytest.raises(ImageReferenceError):
-        photographs.draw(Source("http://127.0.0.1/eye.jpg", None, None))
+        photographs.render(ImageSource("http://127.0.0.1/eye.jpg", None, None))
 
 
-def test_file_that_is_not_the_promised_one_is_not_shown(photographs: Photographs) -> None:
+def test_file_that_is_not_the_promised_one_is_not_shown(photographs: PhotographRenderer) -> None:
     with pytest.raises(ImageChecksumError):
-        photographs.draw(source(SAMPLES / "IDRiD_138.jpg", "0" * 64))
+        photographs.render(source(SAMPLES / "IDRiD_138.jpg", "0" * 64))
 
 
-def test_file_that_is_no_picture_is_not_shown(photographs: Photographs) -> None:
+def test_file_that_is_no_picture_is_not_shown(photographs: PhotographRenderer) -> None:
     with pytest.raises(ImageError):
-        photographs.draw(source(SAMPLES / "not-an-image.jpg"))
+        photographs.render(source(SAMPLES / "not-an-image.jpg"))
 
 
-def test_stack_entry_is_shown_as_it_is(photographs: Photographs, tmp_path: Path) -> None:
-    side = PLAIN.input_size_px
+def test_stack_entry_is_shown_as_it_is(photographs: PhotographRenderer, tmp_path: Path) -> None:
+    side = DEFAULT_RECIPE.input_size_px
     np.save(tmp_path / "inbox" / "x.npy", np.full((2, side, side, 3), 100, np.uint8))
-    picture = decoded(photographs.draw(Source(f"{(tmp_path / 'inbox' / 'x.npy').as_uri()}#1", None, None)))
+    picture = decoded(photographs.render(ImageSource(f"{(tmp_path / 'inbox' / 'x.npy').as_uri()}#1", None, None)))
     assert abs(int(picture[SIDE_PX // 2, SIDE_PX // 2, 1]) - 100) <= 2
 
 
 def test_overlay_is_served_only_if_it_is_a_picture(
-    photographs: Photographs, tmp_path: Path, make_settings: Callable[..., Settings]
+    photographs: PhotographRenderer, tmp_path: Path, make_settings: Callable[..., Settings]
 ) -> None:
     store = Storage(make_settings()).overlays
     png = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     store.put("night/m/a.png", png, content_type="image/png", metadata={})
     store.put("night/m/b.png", b"<script>alert(1)</script>", content_type="image/png", metadata={})
-    assert photographs.overlay("night/m/a.png") == (png, "image/png")
+    assert photographs.read_overlay("night/m/a.png") == (png, "image/png")
     with pytest.raises(ImageError, match="neither a PNG nor a JPEG"):
-        photographs.overlay("night/m/b.png")
+        photographs.read_overlay("night/m/b.png")
     with pytest.raises(KeyError):
-        photographs.overlay("night/m/c.png")
+        photographs.read_overlay("night/m/c.png")

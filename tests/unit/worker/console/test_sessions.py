@@ -1,7 +1,15 @@
 from sqlalchemy import Engine, select, update
 
-from tests.unit.worker.console.rows import person
-from worker.console.sessions import IDLE_S, LONGEST_S, begin_session, end_session, find_person, is_form_token, new_token
+from tests.unit.worker.console.accounts_and_runs import add_session_user
+from worker.console.sessions import (
+    MAX_AGE_S,
+    MAX_IDLE_S,
+    begin_session,
+    end_session,
+    find_session_user,
+    is_form_token,
+    new_token,
+)
 from worker.core.vocabulary import Role
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import sessions
@@ -25,9 +33,9 @@ def seen_at(engine: Engine) -> float:
 
 
 def test_session_is_its_persons_and_the_ledger_holds_no_secret(engine: Engine) -> None:
-    person(engine, "anna", Role.GRADER)
+    add_session_user(engine, "anna", Role.GRADER)
     token = begin(engine, "anna")
-    found = find_person(engine, token)
+    found = find_session_user(engine, token)
     assert found is not None
     assert (found.name, found.role) == ("anna", Role.GRADER)
     assert token not in repr(found)
@@ -36,53 +44,53 @@ def test_session_is_its_persons_and_the_ledger_holds_no_secret(engine: Engine) -
 
 
 def test_secret_that_the_ledger_did_not_give_is_nobodys(engine: Engine) -> None:
-    person(engine, "anna")
+    add_session_user(engine, "anna")
     begin(engine, "anna")
-    assert find_person(engine, new_token()) is None
-    assert find_person(engine, "") is None
+    assert find_session_user(engine, new_token()) is None
+    assert find_session_user(engine, "") is None
 
 
 def test_session_ends_when_nobody_asks_for_a_page(engine: Engine) -> None:
-    person(engine, "anna")
+    add_session_user(engine, "anna")
     token = begin(engine, "anna")
-    age(engine, idle_s=IDLE_S - 60)
-    assert find_person(engine, token, by_itself=True) is not None
+    age(engine, idle_s=MAX_IDLE_S - 60)
+    assert find_session_user(engine, token, background=True) is not None
     age(engine, idle_s=61)
-    assert find_person(engine, token) is None
+    assert find_session_user(engine, token) is None
 
 
 def test_page_that_asks_by_itself_makes_no_session_longer(engine: Engine) -> None:
-    person(engine, "anna")
+    add_session_user(engine, "anna")
     token = begin(engine, "anna")
     age(engine, idle_s=600)
     before = seen_at(engine)
-    find_person(engine, token, by_itself=True)
+    find_session_user(engine, token, background=True)
     assert seen_at(engine) == before
-    find_person(engine, token)
+    find_session_user(engine, token)
     assert seen_at(engine) > before + 590
 
 
 def test_session_ends_after_a_working_day(engine: Engine) -> None:
-    person(engine, "anna")
+    add_session_user(engine, "anna")
     token = begin(engine, "anna")
-    age(engine, old_s=LONGEST_S + 1)
-    assert find_person(engine, token) is None
+    age(engine, old_s=MAX_AGE_S + 1)
+    assert find_session_user(engine, token) is None
     begin(engine, "anna")
     with read_transaction(engine) as connection:
         assert len(connection.execute(select(sessions)).all()) == 1
 
 
 def test_signing_out_makes_the_secret_worthless(engine: Engine) -> None:
-    person(engine, "anna")
+    add_session_user(engine, "anna")
     token = begin(engine, "anna")
     with write_transaction(engine) as connection:
         end_session(connection, token)
-    assert find_person(engine, token) is None
+    assert find_session_user(engine, token) is None
 
 
 def test_form_token_belongs_to_one_session(engine: Engine) -> None:
     first, second = new_token(), new_token()
-    own = person(engine, "anna").form_token
+    own = add_session_user(engine, "anna").form_token
     assert not is_form_token(own, first)
     assert not is_form_token("", first)
     assert not is_form_token("é", second)

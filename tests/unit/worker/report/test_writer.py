@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.unit.producer.ledger_rows import NOON, fail, grade, make_run, references
-from tests.unit.worker.console.rows import person
-from worker.console.decisions import Verdict, decide
-from worker.console.sessions import Person
+from tests.unit.worker.console.accounts_and_runs import add_session_user
+from worker.console.decisions import ReviewForm, record_decision
+from worker.console.sessions import SessionUser
 from worker.core.errors import RunError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
@@ -164,11 +164,11 @@ def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(
     uri = (SAMPLES / "IDRiD_138.jpg").as_uri()
     eyes = [ImageReference(uri, name, f"P{name}", Eye.RIGHT) for name in ("over", "missed", "begun", "unread")]
     ledger.fill("july", eyes, {"over": 4, "missed": 0, "begun": 3, "unread": 1})
-    anna, ben = (person(ledger.engine, name) for name in ("anna", "ben"))
+    anna, ben = (add_session_user(ledger.engine, name) for name in ("anna", "ben"))
 
-    def say(who: Person, image_id: str, given: int, shown: int, readers: int) -> None:
-        verdict = Verdict(given, "<b>why</b>", f"graded:{shown}:{MANIFEST.model_id}", 0)
-        decide(ledger.engine, "july", image_id, who, verdict, default_readers=readers)
+    def say(who: SessionUser, image_id: str, given: int, shown: int, readers: int) -> None:
+        form = ReviewForm(given, "<b>why</b>", f"graded:{shown}:{MANIFEST.model_id}", 0)
+        record_decision(ledger.engine, "july", image_id, who, form, default_readers=readers)
 
     for image_id, given, shown in (("over", 0, 4), ("missed", 2, 0)):
         say(anna, image_id, given, shown, readers=2)

@@ -1,12 +1,12 @@
-"""Hand out the images of a run to its readers, the most urgent first, each to one reader at a time."""
+"""Assign the images of a run to readers, most urgent first. A lease gives each image to one reader at a time."""
 
 from collections.abc import Iterator
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, exists, func, or_, select, update
 
-from worker.console.filters import is_unsure
-from worker.console.reader_policy import pin_readers
-from worker.console.sessions import Person
+from worker.console.filters import is_low_confidence
+from worker.console.reader_policy import pin_reader_count
+from worker.console.sessions import SessionUser
 from worker.core.errors import ServiceError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Review, Status
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
@@ -16,43 +16,45 @@ from worker.ledger.schema import gradings
 from worker.ledger.upserts import insert_or_ignore
 
 LEASE_S = 600
-"""An open page renews it; one that was closed gives its image back after this."""
-TRIES = 20
+"""Duration of a lease. An open page renews it; after the page is closed the lease expires."""
+MAX_ATTEMPTS = 20
 
 
-def take_next(engine: Engine, run: Run, person: Person, *, default_readers: int, skip: str = "") -> str | None:
-    """An image that is this reader's for LEASE_S seconds; None when nothing is left for this reader.
+def lease_next_image(
+    engine: Engine, run: Run, user: SessionUser, *, default_readers: int, skip: str = ""
+) -> str | None:
+    """Lease the next image for a reader, for LEASE_S seconds, and return its id; None if none is left.
 
-    The image that the reader holds already comes first, so that nothing is left lying; `skip` gives one back and asks
-    for another. Raises ServiceError when other readers were quicker TRIES times, DatabaseError.
+    An image that the reader already holds is returned first; `skip` releases one and excludes it. Raises ServiceError
+    if other readers leased each of MAX_ATTEMPTS candidates first, and DatabaseError.
     """
-    for _ in range(TRIES):
+    for _ in range(MAX_ATTEMPTS):
         with write_transaction(engine) as connection:
-            pin_readers(connection, run.run_id, default_readers)
+            pin_reader_count(connection, run.run_id, default_readers)
             if skip:
-                _give_back(connection, run.run_id, skip, person)
-            chosen = _held(connection, run.run_id, person) or _most_urgent(connection, run.run_id, person, skip)
+                _release_lease(connection, run.run_id, skip, user)
+            chosen = _find_leased(connection, run.run_id, user) or _find_most_urgent(connection, run.run_id, user, skip)
             if chosen is None:
                 return None
-            if _lease(connection, run.run_id, chosen, person):
+            if _lease(connection, run.run_id, chosen, user):
                 return chosen
-    raise ServiceError("other readers were quicker each time: ask again")
+    raise ServiceError("every candidate image was leased by another reader first: try again")
 
 
-def renew(engine: Engine, run_id: int, image_id: str, person: Person) -> bool:
-    """Hold an image for LEASE_S more seconds; false when it is no longer this reader's."""
+def renew_lease(engine: Engine, run_id: int, image_id: str, user: SessionUser) -> bool:
+    """Extend a lease by LEASE_S seconds. Return False if this reader no longer holds it."""
     with write_transaction(engine) as connection:
         return bool(
             connection.execute(
                 update(reviews)
-                .where(*_of(run_id, image_id), reviews.c.leased_by == person.name)
+                .where(*_of(run_id, image_id), reviews.c.leased_by == user.name)
                 .values(leased_until=epoch_now() + LEASE_S)
             ).rowcount
         )
 
 
-def holder(engine: Engine, run_id: int, image_id: str) -> str | None:
-    """Who reads the image at this moment."""
+def lease_holder(engine: Engine, run_id: int, image_id: str) -> str | None:
+    """Return the reader who holds the lease of an image, if any."""
     with read_transaction(engine) as connection:
         return connection.scalar(
             select(reviews.c.leased_by).where(*_of(run_id, image_id), reviews.c.leased_until > epoch_now())
@@ -60,22 +62,27 @@ def holder(engine: Engine, run_id: int, image_id: str) -> str | None:
 
 
 def count_reviews(engine: Engine, run_id: int) -> dict[Review, int]:
-    """Images by what people did with them; those without any are not counted."""
+    """Count the images of a run by review state; images without a review are not counted."""
     query = select(reviews.c.state, func.count()).where(reviews.c.run_id == run_id).group_by(reviews.c.state)
     with read_transaction(engine) as connection:
         return {Review(state): count for state, count in connection.execute(query)}
 
 
-def _most_urgent(connection: Connection, run_id: int, person: Person, skip: str) -> str | None:
-    for tier in _tiers(run_id):
-        found = connection.scalar(_open_for(run_id, person, skip).where(tier).order_by(gradings.c.image_id).limit(1))
+def _find_most_urgent(connection: Connection, run_id: int, user: SessionUser, skip: str) -> str | None:
+    for priority in _priorities(run_id):
+        found = connection.scalar(
+            _open_images(run_id, user, skip).where(priority).order_by(gradings.c.image_id).limit(1)
+        )
         if found is not None:
             return str(found)
     return None
 
 
-def _tiers(run_id: int) -> Iterator[ColumnElement[bool]]:
-    """What readers differ on; referable, the worst first; ungradable; unsure; the rest. One look at an index each."""
+def _priorities(run_id: int) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions of each priority: disputed; referable, worst first; ungradable; low confidence; the rest.
+
+    The database answers each by one index lookup.
+    """
     yield reviews.c.state == Review.DISPUTED
     for grade in reversed(Grade):
         if grade >= REFERABLE_FROM:
@@ -83,7 +90,7 @@ def _tiers(run_id: int) -> Iterator[ColumnElement[bool]]:
     yield gradings.c.status == Status.UNGRADABLE
     rest = [grade for grade in reversed(Grade) if grade < REFERABLE_FROM]
     for grade in rest:
-        yield and_(_graded(grade), is_unsure(run_id))
+        yield and_(_graded(grade), is_low_confidence(run_id))
     for grade in rest:
         yield _graded(grade)
 
@@ -92,12 +99,12 @@ def _graded(grade: Grade) -> ColumnElement[bool]:
     return and_(gradings.c.status == Status.GRADED, gradings.c.grade == int(grade))
 
 
-def _open_for(run_id: int, person: Person, skip: str) -> Select[tuple[str]]:
-    """Ids of images that still need somebody, and this person may be it."""
+def _open_images(run_id: int, user: SessionUser, skip: str) -> Select[tuple[str]]:
+    """Select the ids of images that need a review and are open to this user."""
     own = exists().where(
         decisions.c.run_id == gradings.c.run_id,
         decisions.c.image_id == gradings.c.image_id,
-        decisions.c.reader == person.name,
+        decisions.c.reader == user.name,
     )
     return (
         select(gradings.c.image_id)
@@ -115,37 +122,37 @@ def _open_for(run_id: int, person: Person, skip: str) -> Select[tuple[str]]:
     )
 
 
-def _held(connection: Connection, run_id: int, person: Person) -> str | None:
+def _find_leased(connection: Connection, run_id: int, user: SessionUser) -> str | None:
     return connection.scalar(
         select(reviews.c.image_id).where(
-            reviews.c.run_id == run_id, reviews.c.leased_by == person.name, reviews.c.leased_until > epoch_now()
+            reviews.c.run_id == run_id, reviews.c.leased_by == user.name, reviews.c.leased_until > epoch_now()
         )
     )
 
 
-def _lease(connection: Connection, run_id: int, image_id: str, person: Person) -> bool:
+def _lease(connection: Connection, run_id: int, image_id: str, user: SessionUser) -> bool:
     connection.execute(insert_or_ignore(connection, reviews).values(run_id=run_id, image_id=image_id))
-    taken = connection.execute(
+    leased = connection.execute(
         update(reviews)
         .where(
             *_of(run_id, image_id),
             or_(
                 reviews.c.leased_until.is_(None),
                 reviews.c.leased_until <= epoch_now(),
-                reviews.c.leased_by == person.name,
+                reviews.c.leased_by == user.name,
             ),
-            # Another reader may have decided and let go since it was chosen.
+            # Another reader may have decided and released the lease since the image was chosen.
             reviews.c.state.not_in((Review.READ, Review.ARBITRATED)),
         )
-        .values(leased_by=person.name, leased_until=epoch_now() + LEASE_S)
+        .values(leased_by=user.name, leased_until=epoch_now() + LEASE_S)
     )
-    return bool(taken.rowcount)
+    return bool(leased.rowcount)
 
 
-def _give_back(connection: Connection, run_id: int, image_id: str, person: Person) -> None:
+def _release_lease(connection: Connection, run_id: int, image_id: str, user: SessionUser) -> None:
     connection.execute(
         update(reviews)
-        .where(*_of(run_id, image_id), reviews.c.leased_by == person.name)
+        .where(*_of(run_id, image_id), reviews.c.leased_by == user.name)
         .values(leased_by=None, leased_until=None)
     )
 

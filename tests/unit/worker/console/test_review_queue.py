@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, update
 
-from tests.unit.worker.console.rows import graded_run, person
-from worker.console.decisions import Verdict, decide
-from worker.console.image_detail import read_image
-from worker.console.reading_queue import count_reviews, holder, renew, take_next
-from worker.console.sessions import Person
+from tests.unit.worker.console.accounts_and_runs import add_session_user, graded_run
+from worker.console.decisions import ReviewForm, record_decision
+from worker.console.image_detail import read_image_detail
+from worker.console.review_queue import count_reviews, lease_holder, lease_next_image, renew_lease
+from worker.console.sessions import SessionUser
 from worker.core.vocabulary import Review, Role
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.review_schema import reviews
@@ -17,22 +17,24 @@ from worker.ledger.runs import Run
 from worker.ledger.schema import gradings
 
 
-def take(engine: Engine, run: Run, who: Person, *, readers: int = 1, skip: str = "") -> str | None:
-    return take_next(engine, run, who, default_readers=readers, skip=skip)
+def take(engine: Engine, run: Run, who: SessionUser, *, readers: int = 1, skip: str = "") -> str | None:
+    return lease_next_image(engine, run, who, default_readers=readers, skip=skip)
 
 
-def say(engine: Engine, who: Person, image_id: str, given: int | None, readers: int = 1, last_seen: int = 0) -> int:
-    found = read_image(engine, "night", image_id)
+def say(
+    engine: Engine, who: SessionUser, image_id: str, given: int | None, readers: int = 1, last_seen: int = 0
+) -> int:
+    found = read_image_detail(engine, "night", image_id)
     assert found is not None
-    verdict = Verdict(given, "why", found.shown, last_seen)
-    return decide(engine, "night", image_id, who, verdict, default_readers=readers)
+    form = ReviewForm(given, "why", found.model_result, last_seen)
+    return record_decision(engine, "night", image_id, who, form, default_readers=readers)
 
 
 def test_the_most_urgent_comes_first(engine: Engine) -> None:
     run = graded_run(engine, [0, 1, None, 0, 2, 3, 4, 2])
     with write_transaction(engine) as connection:
         connection.execute(update(gradings).where(gradings.c.image_id == "00003").values(p_ge1=0.45))
-    anna = person(engine, "anna")
+    anna = add_session_user(engine, "anna")
     served = []
     while (image_id := take(engine, run, anna)) is not None:
         served.append(image_id)
@@ -44,16 +46,16 @@ def test_the_most_urgent_comes_first(engine: Engine) -> None:
 
 def test_reader_gets_back_what_was_not_finished(engine: Engine) -> None:
     run = graded_run(engine, [2, 2])
-    anna, ben = person(engine, "anna"), person(engine, "ben")
+    anna, ben = add_session_user(engine, "anna"), add_session_user(engine, "ben")
     assert take(engine, run, anna) == "00000"
     assert take(engine, run, anna) == "00000"
     assert take(engine, run, ben) == "00001"
-    assert (holder(engine, run.run_id, "00000"), holder(engine, run.run_id, "00001")) == ("anna", "ben")
+    assert (lease_holder(engine, run.run_id, "00000"), lease_holder(engine, run.run_id, "00001")) == ("anna", "ben")
 
 
 def test_skipped_image_goes_to_somebody_else(engine: Engine) -> None:
     run = graded_run(engine, [4, 2])
-    anna, ben = person(engine, "anna"), person(engine, "ben")
+    anna, ben = add_session_user(engine, "anna"), add_session_user(engine, "ben")
     assert take(engine, run, anna) == "00000"
     assert take(engine, run, anna, skip="00000") == "00001"
     assert take(engine, run, ben) == "00000"
@@ -62,22 +64,22 @@ def test_skipped_image_goes_to_somebody_else(engine: Engine) -> None:
 
 def test_image_of_a_reader_who_went_away_is_free_again(engine: Engine) -> None:
     run = graded_run(engine, [2])
-    anna, ben = person(engine, "anna"), person(engine, "ben")
+    anna, ben = add_session_user(engine, "anna"), add_session_user(engine, "ben")
     take(engine, run, anna)
     assert take(engine, run, ben) is None
     with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_until=epoch_now() - 1))
-    assert renew(engine, run.run_id, "00000", anna)
+    assert renew_lease(engine, run.run_id, "00000", anna)
     assert take(engine, run, ben) is None
     with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_until=epoch_now() - 1))
     assert take(engine, run, ben) == "00000"
-    assert not renew(engine, run.run_id, "00000", anna)
+    assert not renew_lease(engine, run.run_id, "00000", anna)
 
 
 def test_second_reading_is_anothers_and_a_dispute_a_thirds(engine: Engine) -> None:
     run = graded_run(engine, [2, 4])
-    anna, ben, cleo = (person(engine, name) for name in ("anna", "ben", "cleo"))
+    anna, ben, cleo = (add_session_user(engine, name) for name in ("anna", "ben", "cleo"))
     for _ in range(2):
         image_id = take(engine, run, anna, readers=2)
         assert image_id is not None
@@ -98,22 +100,22 @@ def test_what_failed_or_waits_is_nobodys_to_read(engine: Engine) -> None:
                 status="failed", error_code="image_damaged", grade=None, overlay_key=None, saliency=None, referable=None
             )
         )
-    assert take(engine, run, person(engine, "anna")) is None
+    assert take(engine, run, add_session_user(engine, "anna")) is None
 
 
 @pytest.mark.parametrize("readers", [1, 2])
 def test_many_readers_at_once_never_hold_the_same_image(engine: Engine, readers: int) -> None:
     run = graded_run(engine, [2, None, 4, 0] * 3)
-    people = [person(engine, f"reader{number}", Role.GRADER) for number in range(4)]
+    people = [add_session_user(engine, f"reader{number}", Role.GRADER) for number in range(4)]
 
-    def read(who: Person) -> list[str]:
+    def read(who: SessionUser) -> list[str]:
         served = []
         until = time.monotonic() + 60
         while count_reviews(engine, run.run_id).get(Review.READ) != 12 and time.monotonic() < until:
             # None for now: what is left is in others' hands, and one of them may want a second reading of it.
             if (image_id := take(engine, run, who, readers=readers)) is None:
                 continue
-            assert holder(engine, run.run_id, image_id) == who.name
+            assert lease_holder(engine, run.run_id, image_id) == who.name
             served.append(image_id)
             say(engine, who, image_id, 2, readers=readers)
         return served

@@ -7,7 +7,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import Engine, insert, update
 
 from tests.unit.producer.ledger_rows import NOON, add_model, fail, grade, make_run, references
-from worker.console.sessions import Person
+from worker.console.sessions import SessionUser
 from worker.core.vocabulary import Role, Status
 from worker.ledger.database import write_transaction
 from worker.ledger.review_schema import users
@@ -17,11 +17,11 @@ from worker.ledger.schema import gradings
 PASSWORD = "a long enough one"
 
 
-def person(engine: Engine, name: str, role: Role = Role.GRADER) -> Person:
+def add_session_user(engine: Engine, name: str, role: Role = Role.GRADER) -> SessionUser:
     """Somebody with an account and no password, which hashing would take its time for."""
     with write_transaction(engine) as connection:
         connection.execute(insert(users).values(name=name, role=role, password_hash="none", created_at=NOON))
-    return Person(name, role, "token")
+    return SessionUser(name, role, "token")
 
 
 def add_people(engine: Engine, **roles: Role) -> None:
