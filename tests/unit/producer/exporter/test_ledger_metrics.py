@@ -60,7 +60,7 @@ def test_empty_ledger_tells_zeros(engine: Engine) -> None:
     found = scrape(engine)
     assert found["fundus_ledger_up",] == found["fundus_broker_up",] == 1
     rest = {key: value for key, value in found.items() if key[0] not in ("fundus_ledger_up", "fundus_broker_up")}
-    assert rest["fundus_ledger_tended",] == 0
+    assert rest["fundus_reconciler_active",] == 0
     assert rest.pop(("fundus_exporter_seconds",)) < 5
     assert rest.pop(("fundus_ledger_bytes",)) > 100_000
     assert set(rest.values()) == {0.0}
@@ -117,11 +117,11 @@ def test_runs_that_were_over_long_ago_are_not_counted(engine: Engine) -> None:
     assert found["fundus_idle_seconds",] == 0
 
 
-@pytest.mark.parametrize(("until", "tended"), [(60, 1), (-1, 0)])
-def test_ledger_is_tended_while_somebody_has_the_reconcilers_turns(engine: Engine, until: int, tended: int) -> None:
+@pytest.mark.parametrize(("until", "active"), [(60, 1), (-1, 0)])
+def test_reconciler_is_active_while_its_lock_is_held(engine: Engine, until: int, active: int) -> None:
     with write_transaction(engine) as connection:
         connection.execute(insert(locks).values(name="reconciler", holder="a", until=epoch_now() + until))
-    assert scrape(engine)["fundus_ledger_tended",] == tended
+    assert scrape(engine)["fundus_reconciler_active",] == active
 
 
 def test_last_night_is_the_latest_nightly_run(engine: Engine) -> None:
