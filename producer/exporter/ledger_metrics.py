@@ -159,7 +159,8 @@ def _workers(connection: Connection) -> Iterator[Metric]:
     )
     yield _gauge("fundus_expired_leases", "Images whose worker went silent.", connection.scalar(late) or 0)
     held = select(func.count()).where(locks.c.name == RECONCILER_LOCK, locks.c.until > epoch_now())
-    yield _gauge("fundus_reconciler_active", "1 while a reconciler is active in any worker, else 0.", connection.scalar(held) or 0)
+    active = connection.scalar(held) or 0
+    yield _gauge("fundus_reconciler_active", "1 while a reconciler is active in any worker, else 0.", active)
 
 
 def _size(connection: Connection) -> Metric:

@@ -30,7 +30,7 @@ def tell_nights(connection: Connection, since: datetime) -> Iterator[Metric]:
         func.count().filter(nights.c.closed_at.is_not(None), nights.c.told_at.is_(None)),
     ).select_from(over)
     waiting = GaugeMetricFamily("fundus_nights_waiting", "Nights that are over, by what is left.", labels=["step"])
-    for step, count in zip(("close", "tell"), connection.execute(left).one(), strict=True):
+    for step, count in zip(("close", "alert"), connection.execute(left).one(), strict=True):
         waiting.add_metric([step], count)
     yield waiting
 

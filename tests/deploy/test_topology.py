@@ -182,7 +182,7 @@ def test_prometheus_has_an_answer_for_every_panel_and_knows_the_alarms(system: S
                     until(lambda expr=target["expr"]: system.query(expr), lambda expr=target["expr"]: expr)  # type: ignore[misc]
     groups = json.loads(system.get("http://prometheus:9090/api/v1/rules"))["data"]["groups"]
     rules = {rule["name"]: rule["state"] for group in groups for rule in group["rules"]}
-    assert rules["FundusStandsStill"] == rules["FundusExporterDown"] == "inactive"
+    assert rules["FundusStalled"] == rules["FundusExporterDown"] == "inactive"
 
 
 def test_console_asks_everybody_to_sign_in(system: System) -> None:

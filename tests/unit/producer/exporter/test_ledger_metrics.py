@@ -149,7 +149,7 @@ def test_nights_are_told_by_what_is_left_and_by_their_drift(engine: Engine) -> N
             connection.execute(update(nights).where(nights.c.run_id == run.run_id).values(closing))
     found = scrape(engine)
     assert {key[1]: value for key, value in found.items() if key[0] == "fundus_nights_waiting"} == {
-        "close": 1, "tell": 1,
+        "close": 1, "alert": 1,
     }  # fmt: skip
     assert {key[1]: value for key, value in found.items() if key[0] == "fundus_closed_nights"} == {
         "stable": 1, "watch": 0, "drift": 1, "none": 1,
