@@ -44,7 +44,7 @@ def demo(
             errors = f"{not_graded:,} not graded" if not_graded else ""
             progress.update(task, description=description, completed=settled, total=total, errors=errors)
 
-        result = run_demo(out, DemoSource(images, labels, run), advance, remark=print_note)
+        result = run_demo(out, DemoSource(images, labels, run), advance, on_warning=print_note)
     if as_json:
         typer.echo(json.dumps(_summary(result)))
     else:

@@ -60,9 +60,11 @@ def enqueue_source(
     """
     settings = read_settings()
     engine = open_ledger(settings)
-    remarks: list[str] = []
+    warnings: list[str] = []
     admission = make_admission_policy(settings, allow_column or ())
-    opened = open_source(source, storage=Storage(settings), admission=admission, labels=labels, remark=remarks.append)
+    opened = open_source(
+        source, storage=Storage(settings), admission=admission, labels=labels, on_warning=warnings.append
+    )
     references = islice(opened.references, limit)
     request = RunRequest(name=run, source=opened.text, queue=queue, chunk_size=chunk, model_id=model)
     done: Plan | Enqueued
@@ -75,9 +77,9 @@ def enqueue_source(
     except KeyboardInterrupt:
         print_note("interrupted; the same command goes on where this one stopped")
         raise
-    for remark in remarks:
-        print_note(remark)
-    document = asdict(done) | {"remarks": remarks}
+    for warning in warnings:
+        print_note(warning)
+    document = asdict(done) | {"remarks": warnings}
     if not json:
         _print_plan(done) if isinstance(done, Plan) else _print_enqueued(done)
     if watch and not dry_run:

@@ -39,11 +39,11 @@ def exporter(
     celery = make_celery(settings)
     registry = CollectorRegistry()
 
-    def complain(error: FundusError) -> None:
+    def on_error(error: FundusError) -> None:
         print_error(error.code, error.detail)
 
-    registry.register(LedgerCollector(open_ledger(settings), lambda queue: queue_depth(celery, queue), complain))
-    registry.register(DiskCollector(disks, complain))
+    registry.register(LedgerCollector(open_ledger(settings), lambda queue: queue_depth(celery, queue), on_error))
+    registry.register(DiskCollector(disks, on_error))
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())

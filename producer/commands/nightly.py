@@ -61,12 +61,12 @@ def nightly(
     chosen = source or settings.nightly_source
     if chosen is None:
         raise UsageError("name a source, or set FUNDUS_NIGHTLY_SOURCE")
-    remarks: list[str] = []
+    warnings: list[str] = []
     request = NightRequest(chosen, datetime.now(UTC).date(), programme, since, model, tuple(allow_column or ()))
-    done = run_night(settings, request, remark=remarks.append)
-    for remark in remarks:
-        print_note(remark)
-    document = asdict(done) | {"remarks": remarks}
+    done = run_night(settings, request, on_warning=warnings.append)
+    for warning in warnings:
+        print_note(warning)
+    document = asdict(done) | {"remarks": warnings}
     if not json:
         _print_done(done)
     if watch:

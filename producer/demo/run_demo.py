@@ -78,7 +78,7 @@ class DemoResult:
 
 
 def run_demo(
-    out: Path, source: DemoSource, progress: Progress, *, remark: Callable[[str], None] = lambda _: None
+    out: Path, source: DemoSource, progress: Progress, *, on_warning: Callable[[str], None] = lambda _: None
 ) -> DemoResult:
     """Grade a source on servers that live under `out` and end with the call; what they wrote stays there.
 
@@ -100,7 +100,7 @@ def run_demo(
             upgrade(engine)
             # Beside the worker's start, the longest step.
             with _worker(addresses, out / "worker.log") as worker:
-                run = _enqueue(engine, settings, source, remark)
+                run = _enqueue(engine, settings, source, on_warning)
                 _wait(engine, run, worker, out / "worker.log", progress)
                 seconds = time.monotonic() - started
                 report = _wait_for_report(engine, run, worker, out / "store")
@@ -110,14 +110,14 @@ def run_demo(
     return DemoResult(run, rows, seconds, out / "fundus.db", out / "store", out / "worker.log", report)
 
 
-def _enqueue(engine: Engine, settings: Settings, source: DemoSource, remark: Callable[[str], None]) -> str:
+def _enqueue(engine: Engine, settings: Settings, source: DemoSource, on_warning: Callable[[str], None]) -> str:
     name = source.run or f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     opened = open_source(
         source.text,
         storage=Storage(settings),
         admission=make_admission_policy(settings),
         labels=source.labels,
-        remark=remark,
+        on_warning=on_warning,
     )
     # Small chunks: the first grades show early.
     request = RunRequest(name, opened.text, chunk_size=4)

@@ -16,10 +16,10 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 class DiskCollector(Collector):
     """Looks at each scrape. The label is the operator's own word for a disk, never a path."""
 
-    def __init__(self, disks: Mapping[str, Path], complain: Callable[[FundusError], object]) -> None:
-        """`disks`: a folder on each, by its word. `complain` hears of each that cannot be measured."""
+    def __init__(self, disks: Mapping[str, Path], on_error: Callable[[FundusError], object]) -> None:
+        """`disks`: a folder on each, by its word. `on_error` hears of each that cannot be measured."""
         self._disks = disks
-        self._complain = complain
+        self._on_error = on_error
 
     def collect(self) -> Iterator[Metric]:
         """Size and free space in bytes; what cannot be measured is left out."""
@@ -29,7 +29,7 @@ class DiskCollector(Collector):
             try:
                 usage = shutil.disk_usage(folder)
             except OSError as error:
-                self._complain(FundusError(f"disk {name}: {folder}: {error.strerror}", code="disk_unknown"))
+                self._on_error(FundusError(f"disk {name}: {folder}: {error.strerror}", code="disk_unknown"))
                 continue
             size.add_metric([name], usage.total)
             free.add_metric([name], usage.free)

@@ -28,12 +28,12 @@ class LedgerCollector(Collector):
     """Looks at each scrape. Labels hold words of the vocabulary and error codes only, never a run, image or person."""
 
     def __init__(
-        self, engine: Engine, waiting: Callable[[Queue], int], complain: Callable[[FundusError], object]
+        self, engine: Engine, waiting: Callable[[Queue], int], on_error: Callable[[FundusError], object]
     ) -> None:
-        """`waiting` gives the messages on a queue, or raises BrokerError; `complain` hears of each failed look."""
+        """`waiting` gives the messages on a queue, or raises BrokerError; `on_error` hears of each failed look."""
         self._engine = engine
         self._waiting = waiting
-        self._complain = complain
+        self._on_error = on_error
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: registering it must not ask the ledger."""
@@ -51,7 +51,7 @@ class LedgerCollector(Collector):
         try:
             found = look()
         except FundusError as error:
-            self._complain(error)
+            self._on_error(error)
             found = []
         yield from found
         yield _gauge(f"fundus_{service}_up", f"Whether the {service} answers.", float(bool(found)))

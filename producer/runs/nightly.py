@@ -67,8 +67,8 @@ def run_night(
     settings: Settings,
     request: NightRequest,
     *,
-    remark: OnWarning = lambda sentence: log.info("source_remark", remark=sentence),
-    step: Callable[[], object] = lambda: None,
+    on_warning: OnWarning = lambda sentence: log.info("source_warning", warning=sentence),
+    on_progress: Callable[[], object] = lambda: None,
 ) -> NightDone:
     """The whole of `fundus nightly`, for cron and beat alike; an alarm goes out when it fails.
 
@@ -78,7 +78,9 @@ def run_night(
     try:
         engine = open_ledger(settings)
         try:
-            return fill_night(engine, make_celery(settings), settings, request, remark=remark, step=step)
+            return fill_night(
+                engine, make_celery(settings), settings, request, on_warning=on_warning, on_progress=on_progress
+            )
         finally:
             engine.dispose()
     except OverlapError:
@@ -98,8 +100,8 @@ def fill_night(
     settings: Settings,
     request: NightRequest,
     *,
-    remark: OnWarning,
-    step: Callable[[], object] = lambda: None,
+    on_warning: OnWarning,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> NightDone:
     """Fill the run PROGRAMME-YYYY-MM-DD; the same night again adds what has come since.
 
@@ -118,12 +120,12 @@ def fill_night(
         since = request.since or settings.nightly_since
         watermark = Watermark(None if since is None else parse_since(since, last_watermark))
         admission = make_admission_policy(settings, request.allow_columns)
-        opened = open_source(request.source, storage=Storage(settings), admission=admission, remark=remark)
+        opened = open_source(request.source, storage=Storage(settings), admission=admission, on_warning=on_warning)
         sealed = _seal_broken_off(engine, night, report=settings.reports)
 
         def progress(_found: int, _new: int) -> None:
             lock.ensure_held()
-            step()
+            on_progress()
 
         model = request.model or settings.nightly_model
         wanted = RunRequest(night.run_name, opened.text, kind=RunKind.NIGHTLY, night=night, model_id=model)

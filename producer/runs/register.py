@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
-from producer.runs.seen_images import find_had, note_sightings, programme_of
+from producer.runs.seen_images import find_seen, programme_of, record_seen_images
 from worker.core.errors import DatabaseError, RunError, SourceError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import Eye, RunState, Status
@@ -50,7 +50,7 @@ def _register(
 ) -> tuple[str, ...]:
     _hold_open(connection, run)
     programme = programme_of(connection, run)
-    had = set[str]() if programme is None else find_had(connection, programme, batch)
+    had = set[str]() if programme is None else find_seen(connection, programme, batch)
     # Of what a programme has had, the image itself may be gone, by retention: it does not come back.
     fresh = _insert_images(connection, {image_id: batch[image_id] for image_id in batch if image_id not in had})
     known = read_known(connection, [image_id for image_id in batch if image_id not in fresh], run.run_id)
@@ -60,7 +60,7 @@ def _register(
     wanted = [image_id for image_id in batch if image_id not in taken]
     new = _insert_gradings(connection, run, wanted, position, resend_after_s)
     if programme is not None:
-        note_sightings(connection, programme, run, [batch[image_id] for image_id in new])
+        record_seen_images(connection, programme, run, [batch[image_id] for image_id in new])
     return new
 
 

@@ -18,7 +18,7 @@ def programme_of(connection: Connection, run: Run) -> str | None:
     return connection.scalar(select(nights.c.programme).where(nights.c.run_id == run.run_id))
 
 
-def find_had(connection: Connection, programme: str, batch: Mapping[str, ImageReference]) -> set[str]:
+def find_seen(connection: Connection, programme: str, batch: Mapping[str, ImageReference]) -> set[str]:
     """The images of the batch that the programme has had as they are now, under whatever outcome but cancelled.
 
     A version that nobody knows is taken for the same one; it is noted as soon as the source tells it.
@@ -38,11 +38,11 @@ def find_had(connection: Connection, programme: str, batch: Mapping[str, ImageRe
         if row.status != Status.CANCELLED
         and (None in (row.version, told[row.image_id]) or row.version == told[row.image_id])
     }
-    _learn_versions(connection, programme, {i: told[i] for i, version in had.items() if version is None and told[i]})
+    _record_versions(connection, programme, {i: told[i] for i, version in had.items() if version is None and told[i]})
     return set(had)
 
 
-def note_sightings(connection: Connection, programme: str, run: Run, images: Collection[ImageReference]) -> None:
+def record_seen_images(connection: Connection, programme: str, run: Run, images: Collection[ImageReference]) -> None:
     """These versions are in this run now; a night that was closed is opened again by them."""
     if not images:
         return
@@ -65,7 +65,7 @@ def note_sightings(connection: Connection, programme: str, run: Run, images: Col
     )
 
 
-def _learn_versions(connection: Connection, programme: str, versions: Mapping[str, str | None]) -> None:
+def _record_versions(connection: Connection, programme: str, versions: Mapping[str, str | None]) -> None:
     if versions:
         connection.execute(
             update(seen_images)

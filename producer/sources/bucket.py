@@ -11,11 +11,11 @@ from worker.core.uris import s3_uri
 MAX_ETAG_CHARS = 128
 
 
-def list_images(address: str, storage: Storage, remark: OnWarning) -> Iterator[ImageReference]:
+def list_images(address: str, storage: Storage, on_warning: OnWarning) -> Iterator[ImageReference]:
     """References to the image objects under `s3://BUCKET/PREFIX`, in the store's order, in flat memory.
 
     The prefix is taken as it is written: `s3://b/night` also matches `night2/eye.jpg`. Other objects are counted and
-    told to `remark` at the end. Raises SourceError for an address without a bucket, StorageError from the listing.
+    told to `on_warning` at the end. Raises SourceError for an address without a bucket, StorageError from the listing.
     """
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     if not bucket:
@@ -30,7 +30,7 @@ def list_images(address: str, storage: Storage, remark: OnWarning) -> Iterator[I
         else:
             ignored += 1
     if ignored:
-        remark(f"not image files, ignored under {address}: {ignored}")
+        on_warning(f"not image files, ignored under {address}: {ignored}")
 
 
 def _etag(told: str) -> str | None:

@@ -12,11 +12,11 @@ from worker.core.manifests.image_reference import ImageReference, OnWarning, fil
 from worker.core.uris import file_uri
 
 
-def find_images(root: Path, remark: OnWarning) -> Iterator[ImageReference]:
+def find_images(root: Path, on_warning: OnWarning) -> Iterator[ImageReference]:
     """References to the image files under `root`, depth first, sorted by name within each folder.
 
     Links are followed; a folder that is reached twice is read once, so a loop ends. Hidden names and files without an
-    image's suffix are counted and told to `remark` at the end. Only the names of the open folders are held.
+    image's suffix are counted and told to `on_warning` at the end. Only the names of the open folders are held.
     Raises SourceError for a folder that cannot be read.
     """
     root = canonical_path(root)
@@ -39,9 +39,9 @@ def find_images(root: Path, remark: OnWarning) -> Iterator[ImageReference]:
         else:
             ignored += 1
     if ignored:
-        remark(f"not image files, ignored in {root}: {ignored}")
+        on_warning(f"not image files, ignored in {root}: {ignored}")
     if reached_twice:
-        remark(f"links to folders that were read already, ignored in {root}: {reached_twice}")
+        on_warning(f"links to folders that were read already, ignored in {root}: {reached_twice}")
 
 
 def _reference(path: Path) -> ImageReference:

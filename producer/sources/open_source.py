@@ -27,24 +27,26 @@ class Source:
 
 
 def open_source(
-    text: str, *, storage: Storage, admission: AdmissionPolicy, remark: OnWarning, labels: Path | None = None
+    text: str, *, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None = None
 ) -> Source:
     """A folder, `s3://BUCKET/PREFIX`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
 
     Raises SourceError at once for a source that does not exist or is of no known kind, and for labels with a manifest;
     what is wrong inside, or may not come in by `admission`, is raised while the references are read.
     """
-    source = _open(text, storage, admission, remark, labels)
+    source = _open(text, storage, admission, on_warning, labels)
     return Source(source.text, admit_references(source.references, admission))
 
 
-def _open(text: str, storage: Storage, admission: AdmissionPolicy, remark: OnWarning, labels: Path | None) -> Source:
+def _open(
+    text: str, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None
+) -> Source:
     if text.startswith("s3://"):
-        return Source(text, _labelled(list_images(text, storage, remark), labels, remark, admission))
+        return Source(text, _labelled(list_images(text, storage, on_warning), labels, on_warning, admission))
     path = canonical_path(_local_path(text))
     suffix = path.suffix.lower()
     if path.is_dir():
-        return Source(str(path), _labelled(find_images(path, remark), labels, remark, admission))
+        return Source(str(path), _labelled(find_images(path, on_warning), labels, on_warning, admission))
     if not path.is_file():
         raise SourceError(f"no file or folder at {path}")
     if suffix == ".npy":
@@ -53,13 +55,13 @@ def _open(text: str, storage: Storage, admission: AdmissionPolicy, remark: OnWar
         raise SourceError(f"{path} is no folder, no manifest ({', '.join(ROW_SUFFIXES)}) and no .npy stack")
     if labels is not None:
         raise SourceError(f"{path} is a manifest: put grades into its column reference_grade, not into {labels}")
-    return Source(str(path), read_manifest(path, remark, admission))
+    return Source(str(path), read_manifest(path, on_warning, admission))
 
 
 def _labelled(
-    references: Iterator[ImageReference], labels: Path | None, remark: OnWarning, admission: AdmissionPolicy
+    references: Iterator[ImageReference], labels: Path | None, on_warning: OnWarning, admission: AdmissionPolicy
 ) -> Iterator[ImageReference]:
-    return references if labels is None else attach_labels(references, labels, remark, admission.allowed_columns)
+    return references if labels is None else attach_labels(references, labels, on_warning, admission.allowed_columns)
 
 
 def _local_path(text: str) -> Path:

@@ -43,8 +43,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[st
     grade(engine, run, "a", 2)
     fail(engine, run, "b", "image_missing")
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(engine, lambda _: 1, complain=print))
-    registry.register(DiskCollector({"machine": Path("/")}, complain=print))
+    registry.register(LedgerCollector(engine, lambda _: 1, on_error=print))
+    registry.register(DiskCollector({"machine": Path("/")}, on_error=print))
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:

@@ -122,7 +122,7 @@ def night(
     def fill(day: int, source: str | Path = inbox, *, s3_endpoint_url: str | None = None, **request: Any) -> NightDone:
         own = settings.model_copy(update={"s3_endpoint_url": s3_endpoint_url})
         wanted = NightRequest(str(source), date(2026, 11, day), **request)
-        return fill_night(engine, app, own, wanted, remark=print)
+        return fill_night(engine, app, own, wanted, on_warning=print)
 
     return fill
 

@@ -46,7 +46,7 @@ def night(env: dict[str, str], bucket: Bucket, make_settings: Callable[..., Sett
 
     def fill(day: int) -> NightDone:
         request = NightRequest(f"s3://{bucket.name}/inbox/", date(2026, 11, day))
-        return fill_night(engine, make_celery(settings), settings, request, remark=print)
+        return fill_night(engine, make_celery(settings), settings, request, on_warning=print)
 
     return fill
 

@@ -59,7 +59,7 @@ def card(
     if not given and lesions is None:
         raise UsageError("nothing to judge the bundle by: give --validation, --external or --lesions")
 
-    def remark(sentence: str) -> None:
+    def on_warning(sentence: str) -> None:
         messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
 
     with progress_bar(messages) as progress:
@@ -71,12 +71,12 @@ def card(
                 engine,
                 lineage,
                 settings,
-                remark=remark,
-                step=lambda: progress.advance(task),
+                on_warning=on_warning,
+                on_progress=lambda: progress.advance(task),
             )
             for name, path in given.items()
         ]
-        pointing = None if lesions is None else _point(engine, lesions, remark)
+        pointing = None if lesions is None else _point(engine, lesions, on_warning)
     try:
         plots = []
         for each in judged:
@@ -95,9 +95,9 @@ def card(
     typer.echo(out / "MODEL_CARD.md")
 
 
-def _point(engine: "Engine", folder: Path, remark: "Callable[[str], None]") -> "PointingGame":
+def _point(engine: "Engine", folder: Path, on_warning: "Callable[[str], None]") -> "PointingGame":
     from worker.evaluation.saliency.pointing_game import play_pointing_game
     from worker.evaluation.saliency.pointing_view import summarise_game
 
-    pointed = play_pointing_game(engine, folder, remark=remark, step=lambda: None)
+    pointed = play_pointing_game(engine, folder, on_warning=on_warning, on_progress=lambda: None)
     return summarise_game(pointed, model=engine.bundle.name, model_id=engine.bundle.model_id, resamples=1000, seed=0)

@@ -52,7 +52,7 @@ def evaluate(
     with progress_bar(messages, unit="resamples") as progress:
         task = progress.add_task("resampling", total=None)
         evaluation = evaluate_run(
-            found, images, columns, resamples=resamples, seed=seed, step=lambda: progress.advance(task)
+            found, images, columns, resamples=resamples, seed=seed, on_progress=lambda: progress.advance(task)
         )
     if out is not None:
         try:
@@ -61,7 +61,7 @@ def evaluate(
             draw_plots(evaluation, images, out)
             if rows:
                 draw_galleries(
-                    engine, settings, found, images, evaluation.costliest, out, rows=rows, remark=messages.print
+                    engine, settings, found, images, evaluation.costliest, out, rows=rows, on_warning=messages.print
                 )
         except OSError as error:
             raise UsageError(f"cannot write {out}: {error.strerror or error}") from error

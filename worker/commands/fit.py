@@ -160,14 +160,14 @@ def fit(
         raise UsageError(describe_validation_error(error)) from error
     lineage = trace_lineage(init, initial)
 
-    def remark(sentence: str) -> None:
+    def on_warning(sentence: str) -> None:
         messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
 
     def told(row: dict[str, Any]) -> None:
         messages.print(_tell(row), soft_wrap=True)
 
     with progress_bar(messages) as progress:
-        examples = read_examples(manifest, settings, remark)
+        examples = read_examples(manifest, settings, on_warning)
         open_fit_folder(out, plan, resume=resume)
         preparing = progress.add_task("preparing", total=len(examples))
 
@@ -177,9 +177,11 @@ def fit(
         dataset = load_or_prepare(examples, out, plan, settings, prepared)
         contradicted = write_data_issues(dataset, out)
         if dataset.index.left_out:
-            remark(f"{len(dataset.index.left_out):,} photographs cannot be learnt from; {out / EXCLUDED_FILE} says why")
+            on_warning(
+                f"{len(dataset.index.left_out):,} photographs cannot be learnt from; {out / EXCLUDED_FILE} says why"
+            )
         if contradicted:
-            remark(
+            on_warning(
                 f"{len(contradicted):,} photographs have another grade where their pixels come again; "
                 f"{out / LABEL_CONFLICTS_FILE} lists them"
             )
@@ -204,7 +206,7 @@ def fit(
             callbacks=FitCallbacks(begun, lambda _loss: progress.advance(training, batch_size), told),
         )
     if made.fit is not None and made.fit.validation_seen != "no":
-        remark(f"the weights of {init} may have learnt from the validation pictures: the figures prove nothing")
+        on_warning(f"the weights of {init} may have learnt from the validation pictures: the figures prove nothing")
     if as_json:
         typer.echo(json.dumps({"model_id": made.model_id, **made.model_dump(mode="json")}))
     else:

@@ -57,12 +57,14 @@ def audit(
     with progress_bar(messages, unit="pictures") as progress:
         tasks = {}
 
-        def step(trial: str) -> None:
+        def on_progress(trial: str) -> None:
             if trial not in tasks:
                 tasks[trial] = progress.add_task(trial, total=None)
             progress.advance(tasks[trial])
 
-        findings = audit_saliency(settings.engine, model, lesions, quick=quick, remark=messages.print, step=step)
+        findings = audit_saliency(
+            settings.engine, model, lesions, quick=quick, on_warning=messages.print, on_progress=on_progress
+        )
     document = summarise_audit(findings, model=model.name, model_id=model.model_id, resamples=resamples, seed=seed)
     if out is not None:
         words = ["fundus", "model", "audit", bundle or settings.model, "--lesions", str(lesions), "--out", str(out)]

@@ -95,7 +95,7 @@ def calibrate(
             wanted,
             resamples=resamples,
             seed=seed,
-            step=lambda: progress.advance(task),
+            on_progress=lambda: progress.advance(task),
         )
     changed = _move(manifest, calibration, name or out.resolve().name)
     copy_bundle(source, out, changed)

@@ -54,14 +54,14 @@ def quantise(
 
     messages = Console(stderr=True)
 
-    def remark(sentence: str) -> None:
+    def on_warning(sentence: str) -> None:
         messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
 
     with progress_bar(messages) as progress:
-        examples = read_examples(manifest, settings, remark)
+        examples = read_examples(manifest, settings, on_warning)
         task = progress.add_task("measuring and judging", total=len(examples))
         ranges, verdict = measure_and_judge(
-            model, examples, images=images, seed=seed, settings=settings, step=lambda: progress.advance(task)
+            model, examples, images=images, seed=seed, settings=settings, on_progress=lambda: progress.advance(task)
         )
     written = add_activation_ranges(find_bundle(bundle), out, ranges)
     if as_json:

@@ -31,15 +31,15 @@ def bootstrap_metrics(
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
-    step: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> dict[str, Estimate]:
-    """Every figure of `measure` with its interval. images: judged ones. `step` is called after each resample."""
+    """Every figure of `measure` with its interval. images: judged ones. `on_progress` is called after each resample."""
     values = compute_metrics(images, np.ones(len(images.ids)))
     draws: dict[str, list[float]] = {name: [] for name in values}
     for weights in _resample_weights(images, resamples, seed):
         for name, value in compute_metrics(images, weights).items():
             draws[name].append(value)
-        step()
+        on_progress()
     return {name: _percentile_interval(value, draws[name]) for name, value in values.items()}
 
 

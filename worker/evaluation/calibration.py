@@ -63,9 +63,12 @@ def calibrate(
     *,
     resamples: int,
     seed: int,
-    step: Callable[[], object],
+    on_progress: Callable[[], object],
 ) -> Calibration:
-    """Choose the point and measure it; `step` is called after each resample. Raises UsageError where none is found."""
+    """Choose the point and measure it; `on_progress` is called after each resample.
+
+    Raises UsageError where none is found.
+    """
     graded = images.select(images.grades != NOT_GRADED)
     point = choose_operating_point(graded, thresholds, wanted)
     states = {
@@ -74,7 +77,8 @@ def calibrate(
         "held_out": cross_fit(graded, thresholds, wanted),
     }
     figures = {
-        name: bootstrap_metrics(state, resamples=resamples, seed=seed, step=step) for name, state in states.items()
+        name: bootstrap_metrics(state, resamples=resamples, seed=seed, on_progress=on_progress)
+        for name, state in states.items()
     }
     return Calibration(
         run=run.name,

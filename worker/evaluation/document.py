@@ -65,16 +65,16 @@ Columns = dict[str, NDArray[np.str_]]
 
 
 def evaluate(
-    run: GradedRun, images: Labelled, columns: Columns, *, resamples: int, seed: int, step: Callable[[], object]
+    run: GradedRun, images: Labelled, columns: Columns, *, resamples: int, seed: int, on_progress: Callable[[], object]
 ) -> Evaluation:
-    """All of it. `columns` are for the same images; `step` is called after each resample of each group."""
+    """All of it. `columns` are for the same images; `on_progress` is called after each resample of each group."""
     assessed = images.assessed
     groups = []
     for column, values in columns.items():
         values_of_assessed = values[np.isin(images.ids, assessed.ids)]
         for value in np.unique(values_of_assessed):
             some = assessed.select(values_of_assessed == value)
-            figures = bootstrap_metrics(some, resamples=resamples, seed=seed, step=step)
+            figures = bootstrap_metrics(some, resamples=resamples, seed=seed, on_progress=on_progress)
             kept = {name: figures[name] for name in SUBGROUP_METRICS}
             groups.append(Subgroup(column=column, value=str(value), images=len(some.ids), figures=kept))
     return Evaluation(
@@ -85,7 +85,7 @@ def evaluate(
         labelled=len(images.ids),
         by_status=dict(Counter(images.statuses.tolist())),
         patients=len(np.unique(assessed.clusters)) if assessed.patients.any() else None,
-        figures=bootstrap_metrics(assessed, resamples=resamples, seed=seed, step=step),
+        figures=bootstrap_metrics(assessed, resamples=resamples, seed=seed, on_progress=on_progress),
         confusion=count_confusion(assessed.select(assessed.grades != NOT_GRADED)).astype(int).tolist(),
         groups=groups,
         costliest=find_costliest(assessed),

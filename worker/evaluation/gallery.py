@@ -29,7 +29,7 @@ from worker.model.bundle.ensemble import parse_manifest
 IMAGE_INCHES = 2.3
 DPI = 110
 
-Remark = Callable[[str], object]
+OnWarning = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def draw_galleries(
     out: Path,
     *,
     rows: int,
-    remark: Remark,
+    on_warning: OnWarning,
 ) -> list[Path]:
     """One PNG for each reference grade that has graded images, the furthest off first, and one for each cut.
 
@@ -66,7 +66,7 @@ def draw_galleries(
     pool = DecoderPool(recipe, settings)
     try:
         for name, title, wanted in _plan(labelled, costliest, rows):
-            panels = list(_fetch(engine, settings, storage, pool, run, wanted, remark))
+            panels = list(_fetch(engine, settings, storage, pool, run, wanted, on_warning))
             if panels:
                 files.append(out / name)
                 _draw(panels, f"{title}: photograph, what the network sees, overlay", files[-1])
@@ -104,7 +104,7 @@ def _fetch(
     pool: DecoderPool,
     run: GradedRun,
     wanted: Labelled,
-    remark: Remark,
+    on_warning: OnWarning,
 ) -> Iterator[GalleryRow]:
     query = (
         select(gradings.c.image_id, images.c.uri, images.c.sha256, gradings.c.overlay_key)
@@ -118,7 +118,7 @@ def _fetch(
     ):
         place = places[image_id]
         if place.overlay_key is None:
-            remark(f"{image_id} is not in the gallery: its overlay was too old to be kept")
+            on_warning(f"{image_id} is not in the gallery: its overlay was too old to be kept")
             continue
         try:
             if is_stack_entry(place.uri):
@@ -130,9 +130,9 @@ def _fetch(
                 prepared = pool.submit(data).result()
             overlay = matplotlib.image.imread(BytesIO(storage.overlays.get(place.overlay_key)), format=_format(place))
         except (ImageError, Ungradable, ServiceError) as error:
-            remark(f"{image_id} is not in the gallery: {error.detail}")
+            on_warning(f"{image_id} is not in the gallery: {error.detail}")
         except KeyError:
-            remark(f"{image_id} is not in the gallery: its overlay is gone")
+            on_warning(f"{image_id} is not in the gallery: its overlay is gone")
         else:
             yield GalleryRow(image_id, reference, grade, prepared.canvas, prepared.enhanced, overlay)
 

@@ -48,7 +48,9 @@ _NOTHING: _Page = (0, 0)
 log = structlog.get_logger(__name__)
 
 
-def run_retention(settings: Settings, *, dry_run: bool = False, step: Callable[[], object] = lambda: None) -> Retired:
+def run_retention(
+    settings: Settings, *, dry_run: bool = False, on_progress: Callable[[], object] = lambda: None
+) -> Retired:
     """The whole of `fundus retention`, for cron and beat alike. Raises as `Retention.let_go` does."""
     engine = open_ledger(settings)
     try:
@@ -57,13 +59,13 @@ def run_retention(settings: Settings, *, dry_run: bool = False, step: Callable[[
             return plan_retention(engine, cutoffs)
         store = Storage(settings, connections=settings.transfer_threads).overlays
         with locked(engine, RETENTION_LOCK, lock_s=settings.lease_s) as lock:
-            return Retention(engine, store, settings, cutoffs, lock, step).let_go()
+            return Retention(engine, store, settings, cutoffs, lock, on_progress).let_go()
     finally:
         engine.dispose()
 
 
 class Retention:
-    """One pass under the lock; `step` is called after each page."""
+    """One pass under the lock; `on_progress` is called after each page."""
 
     def __init__(
         self,
@@ -72,14 +74,14 @@ class Retention:
         settings: Settings,
         cutoffs: Cutoffs,
         lock: HeldLock,
-        step: Callable[[], object] = lambda: None,
+        on_progress: Callable[[], object] = lambda: None,
     ) -> None:
         self._engine = engine
         self._store = store
         self._settings = settings
         self._cutoffs = cutoffs
         self._lock = lock
-        self._step = step
+        self._on_progress = on_progress
 
     def let_go(self) -> Retired:
         """All runs that are over, not held, and have something too old.
@@ -116,7 +118,7 @@ class Retention:
         rows = forgotten = 0
         while (done := retry_service_errors(page, timeout_s=self._settings.service_retry_timeout_s))[0]:
             rows, forgotten = rows + done[0], forgotten + done[1]
-            self._step()
+            self._on_progress()
         return rows, forgotten
 
     def _delete_report(self, connection: Connection, run: DueRun) -> _Page:

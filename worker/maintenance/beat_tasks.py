@@ -37,33 +37,33 @@ def schedule(settings: Settings) -> dict[str, Any]:
     return entries
 
 
-def enqueue_tonight(settings: Settings, step: Callable[[], object]) -> dict[str, Any]:
+def enqueue_tonight(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:
     """Enqueue what FUNDUS_NIGHTLY_SOURCE holds that is new or has changed; the counts of the run."""
     from producer.runs.nightly import NightRequest, run_night
 
     if settings.nightly_source is None:
         raise SettingsError("FUNDUS_NIGHTLY_SOURCE names no source")
     request = NightRequest(settings.nightly_source, datetime.now(UTC).date())
-    done = _unless_elsewhere("nightly", lambda: asdict(run_night(settings, request, step=step)))
+    done = _unless_elsewhere("nightly", lambda: asdict(run_night(settings, request, on_progress=on_progress)))
     if done.get("missed") or done.get("sealed"):
         log.warning("nights_caught_up_with", run=done["run"], missed=done["missed"], broken_off=done["sealed"])
     return done
 
 
-def close_nights(settings: Settings, step: Callable[[], object]) -> dict[str, Any]:
+def close_nights(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:
     """Close what can be closed; the verdict by run."""
     from worker.maintenance.close_nights import run_morning
 
     return _unless_elsewhere(
-        "close-nights", lambda: {night.run: night.verdict for night in run_morning(settings, step=step)}
+        "close-nights", lambda: {night.run: night.verdict for night in run_morning(settings, on_progress=on_progress)}
     )
 
 
-def let_go(settings: Settings, step: Callable[[], object]) -> dict[str, Any]:
+def let_go(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:
     """Delete what is too old; how much it was."""
     from worker.ledger.retention import run_retention
 
-    return _unless_elsewhere("retention", lambda: asdict(run_retention(settings, step=step)))
+    return _unless_elsewhere("retention", lambda: asdict(run_retention(settings, on_progress=on_progress)))
 
 
 def _unless_elsewhere(what: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Closed:
     findings: tuple[str, ...]
 
 
-def run_morning(settings: Settings, *, step: Callable[[], object] = lambda: None) -> list[Closed]:
+def run_morning(settings: Settings, *, on_progress: Callable[[], object] = lambda: None) -> list[Closed]:
     """Close the nights that are over, then send the alarms that are pending.
 
     Raises OverlapError while another process does it, ServiceError when a service stays away, AlertError when an
@@ -85,7 +85,7 @@ def run_morning(settings: Settings, *, step: Callable[[], object] = lambda: None
 
             def alive(*_: object) -> None:
                 lock.ensure_held()
-                step()
+                on_progress()
 
             closed = [_close(engine, settings, night, alive) for night in _read_unclosed(engine)]
             _tell(engine, alerts)
@@ -200,17 +200,17 @@ def _write_report(
         return None
     options = ReportOptions(baseline=None if drift is None else drift.baseline)
 
-    def remark(sentence: str) -> None:
-        log.info("report_remark", run=night.run, remark=sentence)
+    def on_warning(sentence: str) -> None:
+        log.info("report_warning", run=night.run, warning=sentence)
         alive()
 
     try:
         destination = folder_destination(folder)
-        write_report(engine, settings, night.run, destination, options, on_warning=remark, on_progress=alive)
+        write_report(engine, settings, night.run, destination, options, on_warning=on_warning, on_progress=alive)
         if drift is not None:
             write_atomically(folder / "drift.json", drift.model_dump_json(indent=2).encode())
     except (FundusError, OSError) as error:
-        # A StorageError is of the folder: the pictures' sources tell theirs by remarks.
+        # A StorageError is of the folder: the pictures' sources report theirs as warnings.
         if isinstance(error, ServiceError) and not isinstance(error, StorageError):
             raise
         fault = error.__cause__ if isinstance(error, StorageError) else error

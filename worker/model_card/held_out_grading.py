@@ -44,14 +44,14 @@ def evaluate_held_out(
     lineage: Lineage,
     settings: Settings,
     *,
-    remark: Callable[[str], None],
-    step: Callable[[], object],
+    on_warning: Callable[[str], None],
+    on_progress: Callable[[], object],
 ) -> HeldOutEvaluation:
     """Everything in the manifest that has a reference grade and that the bundle has never learnt from.
 
     Raises SourceError as `fundus enqueue` does for the same manifest, UsageError where nothing remains.
     """
-    examples = read_examples(manifest, settings, remark)
+    examples = read_examples(manifest, settings, on_warning)
     model = engine.bundle
     waiting: list[tuple[Example, Enhanced]] = []
     graded: list[tuple[Example, Prediction]] = []
@@ -69,7 +69,7 @@ def evaluate_held_out(
         if len(waiting) == BATCH:
             graded += _grade(engine, waiting)
             waiting = []
-        step()
+        on_progress()
     graded += _grade(engine, waiting)
     if not graded:
         raise UsageError(
@@ -84,7 +84,7 @@ def evaluate_held_out(
         manifest_sha256=hash_file(manifest),
         excluded_as_trained=None if lineage.trained_on is None else known,
         images=images,
-        evaluation=evaluate(run, images, {}, resamples=1000, seed=0, step=lambda: None),
+        evaluation=evaluate(run, images, {}, resamples=1000, seed=0, on_progress=lambda: None),
     )
 
 

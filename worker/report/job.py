@@ -50,7 +50,7 @@ class ReportJob:
                 self._settings,
                 lease,
                 ReportOptions(baseline=self._find_baseline(), next_steps=self._next_steps),
-                on_warning=lambda message: log.info("report_remark", run=lease.run_name, remark=message),
+                on_warning=lambda message: log.info("report_warning", run=lease.run_name, warning=message),
                 should_continue=self._should_continue,
             )
         except ServiceError as error:

@@ -70,10 +70,11 @@ def prepare_dataset(
     recipe: Recipe,
     manifest_sha256: str,
     settings: Settings,
-    step: Callable[[int], object],
+    on_progress: Callable[[int], object],
 ) -> Dataset:
-    """All examples through the worker's steps, kept in `folder`; `step` is called after each with the number left out.
+    """All examples through the worker's steps, kept in `folder`.
 
+    `on_progress` is called after each example with the number left out so far.
     What a worker would fail or find ungradable is left out and listed. Raises SourceError where nothing remains.
     """
     size_px = recipe.input_size_px
@@ -90,7 +91,7 @@ def prepare_dataset(
             pixels[len(kept)] = prepared.enhanced
             kept.append(example)
             hashes.append(hash_pixels(prepared))
-        step(len(left_out))
+        on_progress(len(left_out))
     pixels.flush()
     del pixels
     if not kept:

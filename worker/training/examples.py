@@ -23,8 +23,8 @@ class Example:
     patient_id: str | None
 
 
-def read_examples(manifest: Path, settings: Settings, remark: Callable[[str], None]) -> list[Example]:
-    """The manifest's photographs that have a reference grade; the others are counted and told to `remark`.
+def read_examples(manifest: Path, settings: Settings, on_warning: Callable[[str], None]) -> list[Example]:
+    """The manifest's photographs that have a reference grade; the others are counted and told to `on_warning`.
 
     Raises SourceError, naming file, line and column, as `fundus enqueue` does for the same manifest; for an image that
     is there twice, one that is no file, or where there are no two grades to tell apart.
@@ -32,7 +32,7 @@ def read_examples(manifest: Path, settings: Settings, remark: Callable[[str], No
     admission = make_admission_policy(settings)
     examples: dict[str, Example] = {}
     without = 0
-    for reference in admit_references(read_manifest(manifest, remark, admission), admission):
+    for reference in admit_references(read_manifest(manifest, on_warning, admission), admission):
         if reference.reference_grade is None:
             without += 1
             continue
@@ -44,7 +44,7 @@ def read_examples(manifest: Path, settings: Settings, remark: Callable[[str], No
         if examples.setdefault(example.image_id, example) is not example:
             raise SourceError(f"{manifest}: image {example.image_id} is there twice")
     if without:
-        remark(f"{without:,} photographs have no reference_grade and are left out")
+        on_warning(f"{without:,} photographs have no reference_grade and are left out")
     if len({example.grade for example in examples.values()}) < 2:
         raise SourceError(f"{manifest}: {len(examples)} photographs with reference grades, of two grades at least")
     return list(examples.values())

@@ -61,13 +61,18 @@ def open_fit_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
 
 
 def load_or_prepare(
-    examples: list[Example], folder: Path, plan: Plan, settings: Settings, step: Callable[[int], object]
+    examples: list[Example], folder: Path, plan: Plan, settings: Settings, on_progress: Callable[[int], object]
 ) -> Dataset:
-    """The pictures that an earlier start has prepared, or prepared now; `step` is called after each then."""
+    """The pictures that an earlier start has prepared, or prepared now; `on_progress` is called after each then."""
     if (folder / INDEX_FILE).exists():
         return read_dataset(folder)
     return prepare_dataset(
-        examples, folder, recipe=plan.recipe, manifest_sha256=plan.manifest_sha256, settings=settings, step=step
+        examples,
+        folder,
+        recipe=plan.recipe,
+        manifest_sha256=plan.manifest_sha256,
+        settings=settings,
+        on_progress=on_progress,
     )
 
 

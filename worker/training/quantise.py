@@ -29,24 +29,24 @@ def quantise(
     images: int,
     seed: int,
     settings: Settings,
-    step: Callable[[], object],
+    on_progress: Callable[[], object],
 ) -> tuple[dict[str, NDArray[np.float32]], EngineAgreement]:
     """The ranges, of so many photographs drawn at random, and what the others say of grades and maps in 8 bits.
 
-    They are compared with float32. `step` is called after each photograph. Raises SourceError where either part has too
-    few of them, ModelError where the gate is failed.
+    They are compared with float32. `on_progress` is called after each photograph. Raises SourceError where either part
+    has too few of them, ModelError where the gate is failed.
     """
     order = np.random.default_rng(seed).permutation(len(examples))
     measured, judges = ([examples[index] for index in part] for part in (order[:images], order[images:]))
     for part, some in (("to measure", measured), ("to judge by", judges)):
         if len(some) < MIN_IMAGES:
             raise SourceError(f"{len(some)} photographs {part}, {MIN_IMAGES} are needed of {len(examples)} in all")
-    ranges = measure_activation_ranges(bundle, _batches(bundle, measured, settings, step))
+    ranges = measure_activation_ranges(bundle, _batches(bundle, measured, settings, on_progress))
     ready = replace(bundle, activation_ranges=MappingProxyType(ranges))
     engines = OpenVinoEngine(bundle, "f32"), OpenVinoEngine(ready, "int8")
     expected: list[Prediction] = []
     got: list[Prediction] = []
-    for batch in _batches(bundle, judges, settings, step):
+    for batch in _batches(bundle, judges, settings, on_progress):
         for engine, answers in zip(engines, (expected, got), strict=True):
             answers.extend(engine.predict(batch))
     verdict = measure_agreement(expected, got, bundle.thresholds, precision="int8", model_id=bundle.model_id)
@@ -57,14 +57,14 @@ def quantise(
 
 
 def _batches(
-    bundle: Bundle, examples: Sequence[Example], settings: Settings, step: Callable[[], object]
+    bundle: Bundle, examples: Sequence[Example], settings: Settings, on_progress: Callable[[], object]
 ) -> Iterator[list[Enhanced]]:
     """What no worker would grade is left out. Raises SourceError where nothing remains."""
     batch: list[Enhanced] = []
     left_out: ExcludedImage | None = None
     none = True
     for _, prepared in prepare_examples(examples, bundle.recipe, settings=settings):
-        step()
+        on_progress()
         if isinstance(prepared, ExcludedImage):
             left_out = prepared
             continue

@@ -53,16 +53,16 @@ def audit_saliency(
     folder: Path,
     *,
     quick: bool,
-    remark: Callable[[str], object],
-    step: Callable[[str], object],
+    on_warning: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> AuditResults:
-    """quick: the pointing game alone. `step` is called with the trial's name after each photograph or pass.
+    """quick: the pointing game alone. `on_progress` is called with the trial's name after each photograph or pass.
 
-    Raises and remarks as `read_annotated`.
+    Raises and warns as `read_annotated`.
     """
     explainer = Explainer(engine, model)
     random = [Explainer(engine, randomise_weights(model, 1.0, seed), either_sign=True) for seed in CONTROL_SEEDS]
-    played = _run_pointing_games(explainer, random, folder, remark, lambda: step("pointing"))
+    played = _run_pointing_games(explainer, random, folder, on_warning, lambda: on_progress("pointing"))
     game, *by_chance = played.games
     if quick:
         return AuditResults(game, by_chance)
@@ -73,18 +73,18 @@ def audit_saliency(
         changed = Explainer(engine, randomise_weights(model, share, CONTROL_SEEDS[0]), either_sign=True)
         found = changed.explain(played.pictures, explanations.explained).saliency
         redrawn[name] = _compare_all(maps, [to_grid(one) for one in found])
-        step("redrawing")
+        on_progress("redrawing")
     turned = []
     for degrees in ANGLES_DEG:
         turned.append(measure_rotation(explainer, played.pictures, explanations, degrees))
-        step("turning")
+        on_progress("turning")
     erased = measure_deletion_insertion(
         explainer,
         played.names,
         played.pictures,
         explanations.saliency,
         explanations.explained,
-        step=lambda: step("erasing"),
+        on_progress=lambda: on_progress("erasing"),
     )
     others = _compare_all(maps, maps[1:] + maps[:1])
     return AuditResults(game, by_chance, erased, redrawn, turned, others)
@@ -94,12 +94,12 @@ def _run_pointing_games(
     explainer: Explainer,
     random: Sequence[Explainer],
     folder: Path,
-    remark: Callable[[str], object],
-    step: Callable[[], object],
+    on_warning: Callable[[str], object],
+    on_progress: Callable[[], object],
 ) -> _PointingRun:
     """Each photograph is read, and its lesions are measured, once for all models."""
     played = _PointingRun([], [], [], [[] for _ in (explainer, *random)])
-    marked = read_annotated(folder, explainer.model, remark)
+    marked = read_annotated(folder, explainer.model, on_warning)
     while some := list(islice(marked, BATCH)):
         pictures = [enhance_for(explainer.model, one) for one in some]
         explanations = explainer.explain(pictures)
@@ -108,7 +108,7 @@ def _run_pointing_games(
             ground, grade = find_lesion_areas(one), Grade(int(explanations.passed[place]))
             for game, saliency in zip(played.games, maps, strict=True):
                 game.append(score_map(one, ground, saliency[place], grade))
-            step()
+            on_progress()
         played.names.extend(one.name for one in some)
         played.pictures.extend(pictures)
         played.explanations.append(explanations)

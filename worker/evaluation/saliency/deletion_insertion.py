@@ -46,17 +46,17 @@ def measure_deletion_insertion(
     saliency: NDArray[np.float32],
     outputs: NDArray[np.int64],
     *,
-    step: Callable[[], object],
+    on_progress: Callable[[], object],
 ) -> list[PerturbationCurves]:
     """Of each picture that passed an output above 0, which every eye passes, and whose map is not empty.
 
-    saliency: (N, h, w). outputs: (N,), explained ones. `step` is called after each picture.
+    saliency: (N, h, w). outputs: (N,), explained ones. `on_progress` is called after each picture.
     """
     erased = []
     for name, picture, map_, output in zip(names, pictures, saliency, outputs.tolist(), strict=True):
         if output > 0 and map_.any():
             erased.append(_measure_one(explainer, name, picture, map_, output))
-        step()
+        on_progress()
     return erased
 
 

@@ -55,7 +55,7 @@ class AnnotatedPhotograph:
         return laid
 
 
-def read_annotated(folder: Path, model: Model, remark: Callable[[str], object]) -> Iterator[AnnotatedPhotograph]:
+def read_annotated(folder: Path, model: Model, on_warning: Callable[[str], object]) -> Iterator[AnnotatedPhotograph]:
     """All photographs of a folder that have a mask with a lesion beside them (`NAME.jpg`, `NAME_lesions.png`).
 
     A photograph without a field or a lesion is left out, with a remark. The folder is one's own: its pictures are read
@@ -69,10 +69,10 @@ def read_annotated(folder: Path, model: Model, remark: Callable[[str], object]) 
         try:
             marked = _read(mask, model)
         except Ungradable as error:
-            remark(f"{mask.name} is left out: {error.detail}")
+            on_warning(f"{mask.name} is left out: {error.detail}")
             continue
         if not marked.lesions.any():
-            remark(f"{mask.name} is left out: it marks no lesion")
+            on_warning(f"{mask.name} is left out: it marks no lesion")
             continue
         count += 1
         yield marked

@@ -59,19 +59,19 @@ class PointingScore:
 
 
 def play_pointing_game(
-    engine: Engine, folder: Path, *, remark: Callable[[str], object], step: Callable[[], object]
+    engine: Engine, folder: Path, *, on_warning: Callable[[str], object], on_progress: Callable[[], object]
 ) -> list[PointingScore]:
-    """Score every photograph of a folder that has a lesion mask; `step` is called after each.
+    """Score every photograph of a folder that has a lesion mask; `on_progress` is called after each.
 
     Raises and warns like `read_annotated`.
     """
     model, pointed = engine.bundle, []
-    marked = read_annotated(folder, model, remark)
+    marked = read_annotated(folder, model, on_warning)
     while some := list(islice(marked, BATCH)):
         for one, prediction in zip(some, engine.predict([enhance_for(model, one) for one in some]), strict=True):
             grade = decide_grade(prediction, model).grade
             pointed.append(score_map(one, find_lesion_areas(one), prediction.saliency, grade))
-            step()
+            on_progress()
     return pointed
 
 

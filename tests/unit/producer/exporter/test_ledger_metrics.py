@@ -40,11 +40,11 @@ Samples = dict[tuple[str, ...], float]
 def scrape(
     engine: Engine,
     waiting: Callable[[Queue], int] = lambda _: 0,
-    complain: Callable[[FundusError], object] = lambda _: None,
+    on_error: Callable[[FundusError], object] = lambda _: None,
 ) -> Samples:
     """Value by name and label values, in the order of the labels' names."""
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(engine, waiting, complain))
+    registry.register(LedgerCollector(engine, waiting, on_error))
     return read(generate_latest(registry).decode())
 
 

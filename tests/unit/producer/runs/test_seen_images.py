@@ -88,7 +88,7 @@ def test_closed_night_is_open_again_with_the_first_new_image(engine: Engine) -> 
     assert closed() == (False, False)
 
 
-def test_manual_run_leaves_no_sighting(engine: Engine) -> None:
+def test_manual_run_records_no_seen_image(engine: Engine) -> None:
     make_run(engine, "by-hand", [eye("a", "one")])
     with read_transaction(engine) as connection:
         assert connection.execute(select(seen_images)).all() == []

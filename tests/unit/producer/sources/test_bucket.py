@@ -14,12 +14,12 @@ def test_images_under_the_prefix_are_listed(bucket: Bucket) -> None:
     name = storage._settings.storage_url.removeprefix("s3://").partition("/")[0]
     for key in ("in/b.jpg", "in/a #1?.PNG", "in/sub/c.tif", "in/readme.txt", "in/.hidden.jpg", "out/d.jpg"):
         storage.client.put_object(Bucket=name, Key=key, Body=b"")
-    remarks: list[str] = []
+    warnings: list[str] = []
 
-    uris = [reference.uri for reference in list_images(f"s3://{name}/in/", storage, remarks.append)]
+    uris = [reference.uri for reference in list_images(f"s3://{name}/in/", storage, warnings.append)]
 
     assert uris == [f"s3://{name}/in/a%20%231%3F.PNG", f"s3://{name}/in/b.jpg", f"s3://{name}/in/sub/c.tif"]
-    assert remarks == [f"not image files, ignored under s3://{name}/in/: 2"]
+    assert warnings == [f"not image files, ignored under s3://{name}/in/: 2"]
 
 
 def test_listing_goes_on_past_a_page(bucket: Bucket) -> None:

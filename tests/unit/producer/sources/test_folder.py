@@ -15,9 +15,9 @@ def touch(root: Path, *names: str) -> None:
 
 
 def found(root: Path) -> tuple[list[str], list[str]]:
-    remarks: list[str] = []
-    uris = [reference.uri.removeprefix(root.as_uri() + "/") for reference in find_images(root, remarks.append)]
-    return uris, remarks
+    warnings: list[str] = []
+    uris = [reference.uri.removeprefix(root.as_uri() + "/") for reference in find_images(root, warnings.append)]
+    return uris, warnings
 
 
 def test_images_come_sorted_and_depth_first(tmp_path: Path) -> None:
@@ -36,10 +36,10 @@ def test_loop_of_links_ends(tmp_path: Path) -> None:
     touch(tmp_path, "a/eye.jpg")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
 
-    uris, remarks = found(tmp_path)
+    uris, warnings = found(tmp_path)
 
     assert uris == ["a/eye.jpg"]
-    assert remarks == [f"links to folders that were read already, ignored in {tmp_path}: 1"]
+    assert warnings == [f"links to folders that were read already, ignored in {tmp_path}: 1"]
 
 
 def test_link_to_itself_and_to_nothing_are_no_images(tmp_path: Path) -> None:

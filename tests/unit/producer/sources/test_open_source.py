@@ -18,7 +18,7 @@ def opened(make_settings: Callable[..., Settings]) -> Open:
     settings = make_settings(storage_url="s3://clinic/overlays")
     storage, admission = Storage(settings), make_admission_policy(settings)
     return lambda text, labels=None: open_source(
-        str(text), storage=storage, admission=admission, remark=print, labels=labels
+        str(text), storage=storage, admission=admission, on_warning=print, labels=labels
     )
 
 

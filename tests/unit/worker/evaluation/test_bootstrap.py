@@ -43,7 +43,7 @@ def test_figure_that_some_resamples_lack_is_judged_by_the_others() -> None:
 
 def test_each_resample_is_told() -> None:
     told: list[int] = []
-    bootstrap_metrics(labelled([0, 1], [0, 1]), resamples=7, step=lambda: told.append(1))
+    bootstrap_metrics(labelled([0, 1], [0, 1]), resamples=7, on_progress=lambda: told.append(1))
     assert len(told) == 7
 
 

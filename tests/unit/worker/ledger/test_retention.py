@@ -52,10 +52,14 @@ def make_graded(engine: Engine, store: ObjectStore, name: str, *names: str, at: 
 
 
 def let_go(
-    engine: Engine, store: ObjectStore, settings: Settings, cutoffs: Cutoffs, step: Callable[[], object] = lambda: None
+    engine: Engine,
+    store: ObjectStore,
+    settings: Settings,
+    cutoffs: Cutoffs,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> Retired:
     with locked(engine, RETENTION_LOCK, lock_s=60) as lock:
-        return Retention(engine, store, settings, cutoffs, lock, step).let_go()
+        return Retention(engine, store, settings, cutoffs, lock, on_progress).let_go()
 
 
 def is_there(store: ObjectStore, run: Run, image_id: str) -> bool:
@@ -153,7 +157,7 @@ def test_hold_in_the_middle_stops_it_at_the_next_page(
 ) -> None:
     monkeypatch.setattr("worker.ledger.retention.PAGE_IMAGES", 1)
     steps = iter([lambda: None, lambda: set_legal_hold(engine, "old")])
-    let_go(engine, folder_store, settings, BOTH, step=lambda: next(steps, lambda: None)())
+    let_go(engine, folder_store, settings, BOTH, on_progress=lambda: next(steps, lambda: None)())
     rows = rows_of(engine, old)
     assert [rows[name].retired_key is None for name in "ab"] == [False, False]
     assert [is_there(folder_store, old, name) for name in "ab"] == [True, True]
@@ -184,7 +188,7 @@ def test_killed_after_any_page_it_leaves_nothing_loose_and_goes_on(
             raise Killed
 
     with pytest.raises(Killed):
-        let_go(engine, folder_store, settings, BOTH, step=kill)
+        let_go(engine, folder_store, settings, BOTH, on_progress=kill)
     check_nothing_is_loose(engine, folder_store, old)
     let_go(engine, folder_store, settings, BOTH)
     assert rows_of(engine, old) == {}
@@ -239,7 +243,7 @@ def test_lost_lock_ends_it(engine: Engine, old: Run, folder_store: ObjectStore, 
             connection.execute(update(locks).values(holder="thief"))
 
     with pytest.raises(OverlapError, match="the lock retention was lost"):
-        let_go(engine, folder_store, settings, BOTH, step=steal)
+        let_go(engine, folder_store, settings, BOTH, on_progress=steal)
 
 
 def test_plan_says_what_would_go_and_changes_nothing(

@@ -75,8 +75,8 @@ def out(tmp_path: Path) -> Path:
 def report(
     ledger: Ledger, run: str, out: Path, should_continue: Callable[[], bool] = lambda: True, **choices: object
 ) -> list[str]:
-    """Write it; the remarks."""
-    remarks: list[str] = []
+    """Write it; the warnings."""
+    warnings: list[str] = []
     defaults: dict[str, object] = {"next_steps": NEXT_STEPS}
     index = write_report(
         ledger.engine,
@@ -84,13 +84,13 @@ def report(
         run,
         folder_destination(out),
         ReportOptions(**defaults | choices),  # type: ignore[arg-type]
-        on_warning=remarks.append,
+        on_warning=warnings.append,
         should_continue=should_continue,
     )
     assert index == (out / "index.html").as_uri()
     files = json.loads((out / "summary.json").read_text())["files"]
     assert sorted(files) == sorted(path.name for path in out.iterdir())
-    return remarks
+    return warnings
 
 
 def held(out: Path, name: str) -> list[dict[str, Any]]:
@@ -111,9 +111,9 @@ def test_patients_pictures_and_numbers_are_there(ledger: Ledger, out: Path) -> N
     fail(ledger.engine, run, "dark", "too_dark", Status.UNGRADABLE)
     ledger.fill("june", references("x"), {"x": 1})
 
-    remarks = report(ledger, "july", out, baseline="june")
+    warnings = report(ledger, "july", out, baseline="june")
 
-    assert [remark.partition(":")[0] for remark in remarks] == [
+    assert [warning.partition(":")[0] for warning in warnings] == [
         "gone has no picture in the report",
         "dark has no picture in the report",
     ]
@@ -253,9 +253,9 @@ def test_large_run_has_pictures_of_referable_images_unless_asked(
     uris = {name: (SAMPLES / f"{name}.jpg").as_uri() for name in ("IDRiD_008", "IDRiD_138")}
     ledger.fill("july", [ImageReference(uri, name) for name, uri in uris.items()], {"IDRiD_008": 4, "IDRiD_138": 0})
     for asked, shown in ((False, [True, False]), (True, [True, True])):
-        remarks = report(ledger, "july", out / str(asked), all_pictures=asked)
+        warnings = report(ledger, "july", out / str(asked), all_pictures=asked)
         assert [image["pictures"] is not None for image in held(out / str(asked), "images-1")] == shown
-        assert [remark.partition(" only")[0] for remark in remarks] == ["of a run of 2 images"] * (not asked)
+        assert [warning.partition(" only")[0] for warning in warnings] == ["of a run of 2 images"] * (not asked)
 
 
 def test_run_that_is_still_going_on_tells_what_it_has(ledger: Ledger, out: Path) -> None:

@@ -14,24 +14,24 @@ from worker.training.plan import DEFAULT_RECIPE
 
 
 def test_pictures_are_those_of_the_workers_steps_in_the_manifests_order(tmp_path: Path) -> None:
-    settings, remarks, steps = parse_settings(), [], []
+    settings, warnings, steps = parse_settings(), [], []
     manifest = write_eyes(tmp_path, 5)
     (tmp_path / "p0002.png").write_bytes(b"no picture")
-    examples = read_examples(manifest, settings, remarks.append)
+    examples = read_examples(manifest, settings, warnings.append)
     prepare_dataset(
         examples,
         tmp_path,
         recipe=DEFAULT_RECIPE,
         manifest_sha256="0" * 64,
         settings=settings,
-        step=steps.append,
+        on_progress=steps.append,
     )
     dataset = read_dataset(tmp_path)
     assert dataset.index.image_ids == ["p0000", "p0001", "p0003", "p0004"]
     assert dataset.grades.tolist() == [0, 2, 3, 4]
     assert dataset.index.patients == ["patient-0", "patient-0", "patient-1", "patient-2"]
     assert [(entry.image_id, entry.code) for entry in dataset.index.left_out] == [("p0002", "image_format")]
-    assert (len(steps), remarks) == (5, [])
+    assert (len(steps), warnings) == (5, [])
     assert len(set(dataset.index.pixel_hashes)) == 4
     for name, enhanced in zip(dataset.index.image_ids, dataset.enhanced, strict=True):
         data = (tmp_path / f"{name}.png").read_bytes()

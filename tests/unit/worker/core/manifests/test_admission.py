@@ -26,7 +26,7 @@ def read_source(make_settings: Callable[..., Settings]) -> ReadSource:
             str(source),
             storage=Storage(settings),
             admission=make_admission_policy(settings, allowed),
-            remark=lambda _: None,
+            on_warning=lambda _: None,
         )
         return list(opened.references)
 

@@ -47,7 +47,9 @@ def map_of(row: int, column: int) -> NDArray[np.float32]:
 
 def run(saliency: NDArray[np.float32], output: int = 1) -> Any:
     explainer = cast("Explainer", PatchModel())
-    return measure_deletion_insertion(explainer, ["eye"], [picture()], saliency, np.array([output]), step=lambda: None)
+    return measure_deletion_insertion(
+        explainer, ["eye"], [picture()], saliency, np.array([output]), on_progress=lambda: None
+    )
 
 
 def test_order_of_the_map_begins_at_its_highest_place_and_takes_each_pixel_of_the_field_once() -> None:

@@ -150,13 +150,13 @@ def test_folder_is_played_with_a_real_network(folder: Path) -> None:
     mask = cv2.imread(str(folder / "a_lesions.png"), cv2.IMREAD_UNCHANGED)
     cv2.imwrite(str(folder / "b_lesions.png"), mask & 16)
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes())
-    remarks: list[str] = []
-    pointed = play_pointing_game(engine(), folder, remark=remarks.append, step=lambda: None)
+    warnings: list[str] = []
+    pointed = play_pointing_game(engine(), folder, on_warning=warnings.append, on_progress=lambda: None)
     assert [one.name for one in pointed] == ["a"]
     assert 0 <= pointed[0].hit <= 1
     # One pixel, and what is within 15/512 of 93 pixels of it: 21 pixels of a field of 6,648.
     assert pointed[0].chance == pytest.approx(21 / 6648, rel=0.2)
-    assert remarks == ["b_lesions.png is left out: it marks no lesion"]
+    assert warnings == ["b_lesions.png is left out: it marks no lesion"]
 
 
 def test_folders_that_cannot_be_played_are_named(folder: Path) -> None:
@@ -164,7 +164,7 @@ def test_folders_that_cannot_be_played_are_named(folder: Path) -> None:
 
     def complaint() -> str:
         with pytest.raises(UsageError) as caught:
-            play_pointing_game(network, folder, remark=print, step=lambda: None)
+            play_pointing_game(network, folder, on_warning=print, on_progress=lambda: None)
         return caught.value.detail
 
     cv2.imwrite(str(folder / "a_lesions.png"), np.zeros((40, 40), np.uint8))
