@@ -92,7 +92,7 @@ def settle(tally: Tally, data: bytes, future: "Future[PreparedImage]") -> None:
     try:
         future.result()
     except ImageDecoderCrashError as error:
-        if "gave no answer" in error.detail:
+        if "timed out" in error.detail:
             tally.hangs += 1
         else:
             tally.crashes.append(f"{error.detail} ({len(data)} bytes, {data[:40].hex()})")

@@ -8,7 +8,7 @@ from tests.integration.processes import fundus
 
 REFUSED = [
     ("FUNDUS_MODEL", "no-such-model", "no model bundle 'no-such-model'"),
-    ("FUNDUS_OVERLAY_COLOURS", "mauve", "no colour map 'mauve'"),
+    ("FUNDUS_OVERLAY_COLOURS", "mauve", "unknown colour map 'mauve'"),
     ("FUNDUS_MAX_BATCH_SIZE", "0", "FUNDUS_MAX_BATCH_SIZE"),
 ]
 

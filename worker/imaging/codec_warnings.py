@@ -1,7 +1,7 @@
-"""Hear what codecs write to standard error while they decode.
+"""Capture the warnings that codecs print to standard error while they decode.
 
-libjpeg decodes a damaged scan to grey blocks and only prints a warning, which OpenCV does not pass on. The warning is
-heard here because half a retina in grey would be graded as if it were whole.
+For a damaged scan libjpeg fills in grey blocks and only prints a warning, which OpenCV does not report. Without it, a
+photograph that is half grey would be graded as if it were complete.
 """
 
 import os
@@ -11,32 +11,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 STDERR = 2
+MAX_BYTES = 4096
 
-_one_at_a_time = threading.Lock()
+_stderr_lock = threading.Lock()
 
 
 @dataclass(slots=True)
 class CodecWarnings:
-    """`text` is complete when the block that listened is left."""
+    """Captured text, at most MAX_BYTES of it; empty until the `with` block has ended."""
 
     text: str = ""
 
 
 @contextmanager
 def capture_codec_warnings() -> Iterator[CodecWarnings]:
-    """Divert the process's standard error while the block runs: decode in a process of its own.
+    """Redirect the process's standard error while the block runs.
 
-    What other threads print in the meantime is taken for a complaint, so a process with threads should not call this.
+    For single-threaded processes only: output of other threads is captured, too.
     """
-    complaints = CodecWarnings()
-    with _one_at_a_time:
-        printed = os.memfd_create("codec-complaints")
-        kept = os.dup(STDERR)
-        os.dup2(printed, STDERR)
+    warnings = CodecWarnings()
+    with _stderr_lock:
+        captured = os.memfd_create("codec-warnings")
+        original = os.dup(STDERR)
+        os.dup2(captured, STDERR)
         try:
-            yield complaints
+            yield warnings
         finally:
-            os.dup2(kept, STDERR)
-            os.close(kept)
-            complaints.text = os.pread(printed, 4096, 0).decode("utf-8", "replace")
-            os.close(printed)
+            os.dup2(original, STDERR)
+            os.close(original)
+            warnings.text = os.pread(captured, MAX_BYTES, 0).decode("utf-8", "replace")
+            os.close(captured)

@@ -1,4 +1,4 @@
-"""The frozen values that the imaging steps exchange; arrays are read-only by convention."""
+"""Frozen values exchanged by the imaging steps. Arrays are read-only by convention."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A decoded fundus photograph: `rgb` uint8 (H, W, 3); `scale` is its size over the size as received, in (0, 1].
+    """A decoded fundus photograph.
 
-    `resized` is what `resize_crop` has made of it.
+    rgb: uint8 (H, W, 3). scale: decoded size over original size, in (0, 1]. resized: cache of `resize_crop`.
     """
 
     rgb: NDArray[np.uint8]
@@ -27,7 +27,7 @@ class Photograph:
 
 @dataclass(frozen=True, slots=True)
 class Ellipse:
-    """The lit border of a field in pixels of the photograph; a round field has equal radii."""
+    """An axis-aligned ellipse in pixels of the photograph; a circle has equal radii."""
 
     centre_x: float
     centre_y: float
@@ -37,10 +37,10 @@ class Ellipse:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The round field of view of one photograph.
+    """The field of view of one photograph, in pixels of the photograph.
 
-    The box holds the lit rows and columns, ends exclusive, in pixels of the photograph; the border may reach past it
-    where the camera cuts off top and bottom.
+    top, bottom, left, right: bounding box of the foreground, ends exclusive. border: fitted border, which extends past
+    the box where the camera cuts the field off.
     """
 
     top: int
@@ -50,9 +50,10 @@ class Field:
     border: Ellipse
 
     def crop_window(self, recipe: Recipe) -> tuple[int, int, int, int]:
-        """Top, bottom, left, right, ends exclusive, of what becomes the network's square.
+        """Return top, bottom, left, right, ends exclusive, of the crop that is resized to the model's input.
 
-        It is the box, or with the crop `field` the box about the border, which may reach past the picture.
+        With `recipe.crop == "field"` it is the bounding box of the border and may extend past the photograph; otherwise
+        it is the bounding box of the foreground.
         """
         if recipe.crop != "field":
             return self.top, self.bottom, self.left, self.right
@@ -65,23 +66,23 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """What leaves the decoding process for one image.
+    """The result of preparation: the model's input, and the canvas on which the overlay is drawn.
 
-    enhanced: (S, S, 3), uint8 or float32 in [0, 1], RGB, as the model was trained on; S is the model's input size.
-    canvas: uint8 (C, C, 3) RGB, the field of the colour photograph, centred on black; C is the overlay's size.
+    enhanced: (S, S, 3) RGB, uint8 or float32 in [0, 1]; S is the model's input size.
+    canvas: uint8 (C, C, 3) RGB, the field of the photograph in colour, centred on black; C is the overlay's size.
     field_mask: bool (C, C), true within the field.
-    box: top, bottom, left, right of the model's crop on the canvas, ends exclusive: where the saliency belongs. It may
-    reach past the canvas.
-    extra_inputs: as `enhanced`, for each of the extra recipes of an ensemble.
+    crop_box: top, bottom, left, right of the model's crop in canvas pixels, ends exclusive. The saliency map covers it.
+    It may extend past the canvas.
+    extra_inputs: like `enhanced`, one for each extra recipe of an ensemble.
     """
 
     enhanced: NDArray[np.uint8] | NDArray[np.float32]
     canvas: NDArray[np.uint8]
     field_mask: NDArray[np.bool_]
-    box: tuple[int, int, int, int]
+    crop_box: tuple[int, int, int, int]
     extra_inputs: tuple[NDArray[np.uint8], ...] = ()
 
     @property
     def model_input(self) -> Enhanced:
-        """What the model takes of this image."""
+        """Input of the model: one array, or a tuple with one for each recipe of an ensemble."""
         return (self.enhanced, *self.extra_inputs) if self.extra_inputs else self.enhanced

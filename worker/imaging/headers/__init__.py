@@ -1,1 +1,1 @@
-"""What a picture file says of itself, read without a codec: nothing is decoded before its size is known and allowed."""
+"""Read and check file headers without a codec: no pixel is decoded before format and size are known and allowed."""

@@ -1,4 +1,4 @@
-"""Tell a picture's format and size by its first bytes, and refuse what is none, too large or cut short."""
+"""Detect the format of an image by its content and check its header: size, limits, truncation."""
 
 from worker.core.errors import ImageDecodeError, ImageFormatError, ImageTooLargeError
 from worker.imaging.headers import bmp, jpeg, png, tiff, webp
@@ -6,20 +6,20 @@ from worker.imaging.headers.header import Header, ImageFormat, ImageLimits
 
 
 def check_header(data: bytes, limits: ImageLimits) -> Header:
-    """Format and size of a picture, from its bytes alone; its name is never asked.
+    """Return format and size of an image without decoding it: a file of 1 MB may declare 900 million pixels.
 
-    Raises ImageFormatError for other formats, ImageTooLargeError beyond the limits, ImageDecodeError for a file that is
-    damaged or cut short. No pixel is decoded: a file of 1 MB may claim 900 million of them.
+    Raises ImageFormatError for an unsupported format, ImageTooLargeError beyond the limits, ImageDecodeError for a
+    damaged or truncated file.
     """
     if len(data) > limits.max_image_bytes:
         raise ImageTooLargeError(f"{len(data):,} bytes, limit {limits.max_image_bytes:,}")
     header = _read_header(data)
     pixels = header.width * header.height
     if header.width < 1 or header.height < 1:
-        raise ImageDecodeError(f"{header.format} of {header.width} x {header.height} pixels")
+        raise ImageDecodeError(f"{header.format} header has an invalid size: {header.width} x {header.height} pixels")
     if pixels > limits.max_image_pixels:
-        claim = f"{header.format} of {header.width} x {header.height} = {pixels:,} pixels"
-        raise ImageTooLargeError(f"{claim}, limit {limits.max_image_pixels:,}")
+        size = f"{header.format} of {header.width} x {header.height} = {pixels:,} pixels"
+        raise ImageTooLargeError(f"{size}, limit {limits.max_image_pixels:,}")
     if header.format is ImageFormat.PNG:
         png.verify_png_chunks(data)
     return header
@@ -37,6 +37,6 @@ def _read_header(data: bytes) -> Header:
     if data.startswith(bmp.MAGIC):
         return bmp.read_bmp_header(data)
     if not data:
-        raise ImageFormatError("0 bytes")
+        raise ImageFormatError("the file is empty")
     accepted = ", ".join(ImageFormat)
-    raise ImageFormatError(f"{len(data):,} bytes that begin with {data[:8].hex(' ')} are none of {accepted}")
+    raise ImageFormatError(f"unsupported format: first bytes are {data[:8].hex(' ')}; accepted formats: {accepted}")

@@ -1,11 +1,11 @@
-"""What is known of a picture before it is decoded, and the limits it has to keep."""
+"""The header of an image file, and the limits on its size."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class ImageFormat(StrEnum):
-    """The accepted formats, told by content and never by name."""
+    """Accepted formats, detected by content and never by file name."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -16,7 +16,7 @@ class ImageFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Size in pixels as stored, before any rotation that the file asks for."""
+    """Format and size of an image. width, height: in pixels as stored, before EXIF rotation."""
 
     format: ImageFormat
     width: int
@@ -26,9 +26,9 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What one image may cost."""
+    """Size limits of one image."""
 
     max_image_bytes: int = 64 * 2**20
-    """Largest file."""
+    """Maximum file size."""
     max_image_pixels: int = 150_000_000
-    """Largest width x height."""
+    """Maximum width x height."""

@@ -1,4 +1,4 @@
-"""Read a JPEG's size, and walk its segments to the end marker that a truncated file lacks."""
+"""Read the header of a JPEG and walk its segments to the end marker, which a truncated file lacks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from worker.imaging.headers.unpack import unpack_at
 
 MAGIC = b"\xff\xd8\xff"
 MAX_SEGMENTS = 4096
-"""A photograph has about ten, a progressive one a few dozen; bounds the walk over a file made of markers."""
+"""Bounds the walk over a file made of markers. A photograph has about ten segments, a progressive one a few dozen."""
 
 _END, _SCAN = 0xD9, 0xDA
 _WITHOUT_BODY = frozenset((0x01, *range(0xD0, 0xD9)))
@@ -18,16 +18,16 @@ _HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
 _ADOBE = 0xEE
 _COMPONENTS = (1, 3, 4)
 _IS_MARKER = np.ones(256, bool)
-"""Inside a scan, FF 00 is a stuffed byte and FF D0 to FF D7 are restarts; anything else after FF ends the scan."""
+"""Whether FF followed by this byte ends a scan. FF 00 is a stuffed byte, FF D0 to FF D7 are restart markers."""
 _IS_MARKER[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
 _WINDOW_BYTES = 2**16
 
 
 def read_jpeg_header(data: bytes) -> Header:
-    """Header of a JPEG whose segments are all there (ITU-T T.81, annex B).
+    """Return the header of a JPEG whose segments are complete (ITU-T T.81, annex B).
 
-    Raises ImageDecodeError for a file that breaks off or has no frame; ImageFormatError for coding that no fundus
-    camera writes: lossless, arithmetic, 12 bit, CMYK of unknown polarity.
+    Raises ImageDecodeError for a truncated or malformed file, ImageFormatError for a coding that fundus cameras do not
+    write: lossless, arithmetic, 12 bit, CMYK of unknown polarity.
     """
     header: Header | None = None
     components = 0
@@ -37,7 +37,7 @@ def read_jpeg_header(data: bytes) -> Header:
     for _ in range(MAX_SEGMENTS):
         found = _find_marker(buffer, offset)
         if found is None:
-            raise ImageDecodeError(f"JPEG breaks off at byte {len(data)} without an end marker")
+            raise ImageDecodeError(f"JPEG truncated at byte {len(data)}: no end marker")
         marker, offset = data[found], found + 1
         if marker == _END:
             break
@@ -45,7 +45,7 @@ def read_jpeg_header(data: bytes) -> Header:
             continue
         (length,) = unpack_at(">H", data, offset, f"JPEG segment {marker:02X}")
         if length < 2:
-            raise ImageDecodeError(f"JPEG segment {marker:02X} at byte {offset - 2} has length {length}")
+            raise ImageDecodeError(f"JPEG segment {marker:02X} at byte {offset - 2} is malformed: length {length}")
         if marker in _FRAMES:
             if header is not None:
                 raise ImageDecodeError(f"JPEG has a second frame at byte {offset - 2}")
@@ -60,12 +60,12 @@ def read_jpeg_header(data: bytes) -> Header:
     if header is None:
         raise ImageDecodeError(f"JPEG ends at byte {offset} without a frame")
     if components == 4 and not adobe:
-        raise ImageFormatError("JPEG has 4 components and no Adobe segment that says how its inks are written")
+        raise ImageFormatError("JPEG has 4 components and no Adobe segment: the CMYK polarity is unknown")
     return header
 
 
 def _find_marker(buffer: NDArray[np.uint8], offset: int) -> int | None:
-    """Where the next marker's second byte is; a tenth of the time that a regular expression takes over a scan."""
+    """Return the offset of the next marker's second byte. Ten times as fast as a regular expression."""
     for start in range(offset, len(buffer) - 1, _WINDOW_BYTES):
         window = buffer[start : start + _WINDOW_BYTES + 1]
         escapes = np.flatnonzero(window[:-1] == 0xFF)
@@ -78,9 +78,9 @@ def _find_marker(buffer: NDArray[np.uint8], offset: int) -> int | None:
 def _read_frame(data: bytes, offset: int, marker: int) -> tuple[Header, int]:
     _, precision, height, width, components = unpack_at(">HBHHB", data, offset, "JPEG frame")
     if marker not in _HUFFMAN_FRAMES:
-        raise ImageFormatError(f"JPEG frame {marker:02X} is not read: only C0 to C2 are, with Huffman coding")
+        raise ImageFormatError(f"JPEG frame type {marker:02X} is not supported; supported: C0 to C2 (Huffman coding)")
     if precision != 8:
-        raise ImageFormatError(f"JPEG has {precision} bits a sample, 8 are read")
+        raise ImageFormatError(f"JPEG with {precision} bits per sample is not supported; supported: 8")
     if components not in _COMPONENTS:
-        raise ImageFormatError(f"JPEG has {components} components; 1, 3 or 4 are read")
+        raise ImageFormatError(f"JPEG with {components} components is not supported; supported: 1, 3 or 4")
     return Header(ImageFormat.JPEG, width, height), components

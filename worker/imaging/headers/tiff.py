@@ -1,4 +1,4 @@
-"""Read the size of a TIFF's first picture, and check that its pixels are all there."""
+"""Read the header of the first image in a TIFF and check that its pixel data is complete."""
 
 import struct
 
@@ -15,15 +15,15 @@ _WANTED = frozenset((_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _STRIPS, _STRIP_BYTES
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _ENTRY_BYTES = 12
 _COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)
-"""None, LZW, JPEG, Deflate, PackBits and Deflate's old number."""
+"""Uncompressed, LZW, JPEG, Deflate, PackBits, and the old code of Deflate."""
 _UNSIGNED = 1
 
 
 def read_tiff_header(data: bytes) -> Header:
-    """Header of a TIFF 6.0 file's first directory.
+    """Return the header of the first image file directory (TIFF 6.0).
 
-    Raises ImageDecodeError for a file that breaks off or lacks a size, ImageFormatError for compressions and
-    sample types that fundus cameras do not write.
+    Raises ImageDecodeError for a truncated or malformed file, ImageFormatError for a compression or sample type that
+    fundus cameras do not write.
     """
     order = "<" if data[:1] == b"I" else ">"
     (directory,) = unpack_at(f"{order}I", data, 4, "TIFF header")
@@ -38,12 +38,16 @@ def read_tiff_header(data: bytes) -> Header:
     width, height = _first(tags, _WIDTH), _first(tags, _HEIGHT)
     compression = tags.get(_COMPRESSION, (1,))[0]
     if compression not in _COMPRESSIONS:
-        raise ImageFormatError(f"TIFF compression {compression} is not read")
+        raise ImageFormatError(f"TIFF compression {compression} is not supported")
     bits = tags.get(_BITS, (1,))
     if not set(bits) <= {8} and not set(bits) <= {16}:
-        raise ImageFormatError(f"TIFF has {'/'.join(map(str, bits[:4]))} bits a sample; 8 or 16 are read")
+        raise ImageFormatError(
+            f"TIFF with {'/'.join(map(str, bits[:4]))} bits per sample is not supported; supported: 8 or 16"
+        )
     if any(sample != _UNSIGNED for sample in tags.get(_SAMPLE_FORMAT, ())):
-        raise ImageFormatError("TIFF samples are signed or floating; unsigned integers are read")
+        raise ImageFormatError(
+            "TIFF with signed or floating-point samples is not supported; supported: unsigned integers"
+        )
     _check_pixels(data, tags)
     return Header(ImageFormat.TIFF, width, height, has_alpha=_EXTRA_SAMPLES in tags)
 
@@ -57,7 +61,7 @@ def _values(data: bytes, order: str, at: int, letter: str, count: int) -> tuple[
 def _first(tags: dict[int, tuple[int, ...]], tag: int) -> int:
     values = tags.get(tag)
     if not values:
-        raise ImageDecodeError(f"TIFF lacks tag {tag}")
+        raise ImageDecodeError(f"TIFF tag {tag} is missing")
     return values[0]
 
 
@@ -65,7 +69,7 @@ def _check_pixels(data: bytes, tags: dict[int, tuple[int, ...]]) -> None:
     offsets = tags.get(_STRIPS) or tags.get(_TILES) or ()
     lengths = tags.get(_STRIP_BYTES) or tags.get(_TILE_BYTES) or ()
     if not offsets or len(offsets) != len(lengths):
-        raise ImageDecodeError(f"TIFF names {len(offsets)} parts and {len(lengths)} lengths of them")
+        raise ImageDecodeError(f"TIFF has {len(offsets)} strip or tile offsets and {len(lengths)} byte counts")
     end = max(offset + length for offset, length in zip(offsets, lengths, strict=True))
     if end > len(data):
-        raise ImageDecodeError(f"TIFF breaks off at byte {len(data)} of {end}")
+        raise ImageDecodeError(f"TIFF truncated at byte {len(data)} of {end}")

@@ -1,16 +1,17 @@
-"""Read fixed binary layouts out of hostile bytes."""
+"""Unpack integers from untrusted bytes."""
 
 import struct
 
 from worker.core.errors import ImageDecodeError
 
 
-def unpack_at(layout: str, data: bytes, offset: int, what: str) -> tuple[int, ...]:
-    """Integers at a place in the file. `layout` is one of `struct` that holds integers only; `what` names the place.
+def unpack_at(fmt: str, data: bytes, offset: int, part: str) -> tuple[int, ...]:
+    """Return the integers at an offset.
 
-    Raises ImageDecodeError if the file ends before the layout does.
+    fmt: format string of `struct`, integers only. part: name of this part of the file, for the error.
+    Raises ImageDecodeError if the part does not lie within the file.
     """
-    end = offset + struct.calcsize(layout)
+    end = offset + struct.calcsize(fmt)
     if offset < 0 or end > len(data):
-        raise ImageDecodeError(f"{what} reaches to byte {end} of {len(data)}: the file is cut short")
-    return struct.unpack_from(layout, data, offset)
+        raise ImageDecodeError(f"file truncated at byte {len(data)}: {part} ends at byte {end}")
+    return struct.unpack_from(fmt, data, offset)

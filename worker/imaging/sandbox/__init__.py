@@ -1,1 +1,1 @@
-"""Untrusted bytes become prepared images in processes that may crash, hang or bloat."""
+"""Decode untrusted image bytes in child processes that may crash, hang or exhaust their memory."""

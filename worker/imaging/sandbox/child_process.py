@@ -1,4 +1,4 @@
-"""A worker's end of one decoding process: start it, ask it, and tell what became of it."""
+"""The worker's side of one decoder process: start it, send requests, and report why it ended."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from worker.imaging.sandbox.decoder_program import DecoderConfig
 
 START_TIMEOUT_S = 60.0
-"""Importing OpenCV takes 0.3 s; a machine that is starting twenty of them on a cold disk takes longer."""
-END_TIMEOUT_S = 5.0
-PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
-"""The rest of the environment may hold passwords, which a process that reads hostile bytes has no use for."""
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""Importing OpenCV takes 0.3 s; twenty processes on a cold disk take longer."""
+SHUTDOWN_TIMEOUT_S = 5.0
+INHERITED_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
+"""The rest of the environment may hold passwords, which a process that parses hostile bytes must not see."""
+SINGLE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 MALLOC_ENVIRONMENT = {
     "GLIBC_TUNABLES": ":".join(
         f"glibc.malloc.{name}={value}"
@@ -38,68 +38,68 @@ MALLOC_ENVIRONMENT = {
         }.items()
     )
 }
-"""One photograph's pictures take the memory that the last one's had: pages given back and taken anew cost a tenth of
-the work. What a larger picture took goes back to the system."""
+"""glibc keeps freed pages for the next photograph: returning and faulting them in again takes a tenth of the time.
+Larger allocations are returned to the system."""
 
 
 class DecoderProcess:
-    """One decoding process; used by one thread at a time."""
+    """One decoder process; used by one thread at a time."""
 
-    def __init__(self, program: Sequence[str], job: DecoderConfig, deadlines: DeadlineMonitor) -> None:
-        """Returns when the process is ready. Raises ServiceError if it does not come up.
+    def __init__(self, program: Sequence[str], config: DecoderConfig, deadlines: DeadlineMonitor) -> None:
+        """Start the process and wait until it is ready. Raises ServiceError if it does not start.
 
-        `deadlines` kills the process when an answer takes too long. The thread that starts it has to live as long as
-        it: the process dies with its parent thread.
+        deadlines: kills the process when a response takes too long. The calling thread must outlive the process, which
+        ends with its parent thread.
         """
-        self._job = job
-        self._timekeeper = deadlines
+        self._config = config
+        self._deadlines = deadlines
         self.images = 0
-        self._sizes_px = [recipe.input_size_px for recipe in (job.recipe, *job.extra_recipes)]
-        needed = response_size_bytes(input_sizes_px=self._sizes_px, overlay_size_px=job.overlay_size_px)
-        descriptor, self._shared = create_shared_memory(max(job.max_image_bytes, needed))
+        self._input_sizes_px = [recipe.input_size_px for recipe in (config.recipe, *config.extra_recipes)]
+        needed = response_size_bytes(input_sizes_px=self._input_sizes_px, overlay_size_px=config.overlay_size_px)
+        descriptor, self._shared = create_shared_memory(max(config.max_image_bytes, needed))
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                [sys.executable, "-P", *program, job.model_dump_json(), str(descriptor)],
+                [sys.executable, "-P", *program, config.model_dump_json(), str(descriptor)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
-                | ONE_THREAD
+                env={name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
+                | SINGLE_THREAD
                 | MALLOC_ENVIRONMENT,
                 start_new_session=True,
                 pass_fds=[descriptor],
             )
         finally:
             os.close(descriptor)
-        self._requests, self._answers = cast("IO[bytes]", self.process.stdin), cast("IO[bytes]", self.process.stdout)
+        self._requests, self._responses = cast("IO[bytes]", self.process.stdin), cast("IO[bytes]", self.process.stdout)
         with deadlines.enforce(START_TIMEOUT_S, self.process.kill):
-            greeting = self._answers.read(len(READY))
-        if greeting != READY:
+            ready = self._responses.read(len(READY)) == READY
+        if not ready:
             self.close()
-            raise ServiceError(f"a decoding process did not start: {self._last_words()}", code="decoder_unavailable")
+            raise ServiceError(f"a decoder process did not start: {self._describe_exit()}", code="decoder_unavailable")
 
     def prepare(self, data: bytes, timeout_s: float) -> PreparedImage:
-        """One prepared picture.
+        """Prepare one image.
 
-        Raises the picture's ImageError or Ungradable, and ImageDecoderCrashError if the process died of it.
+        Raises ImageError or Ungradable for the image, ImageDecoderCrashError if the process crashed or timed out.
         """
-        if len(data) > self._job.max_image_bytes:
-            raise ImageTooLargeError(f"{len(data):,} bytes, limit {self._job.max_image_bytes:,}")
+        if len(data) > self._config.max_image_bytes:
+            raise ImageTooLargeError(f"{len(data):,} bytes, limit {self._config.max_image_bytes:,}")
         self.images += 1
-        with self._timekeeper.enforce(timeout_s, self.process.kill) as deadline:
+        with self._deadlines.enforce(timeout_s, self.process.kill) as deadline:
             try:
                 write_request(self._requests, self._shared, data)
                 return read_response(
-                    self._answers,
+                    self._responses,
                     self._shared,
-                    input_sizes_px=self._sizes_px,
-                    overlay_size_px=self._job.overlay_size_px,
+                    input_sizes_px=self._input_sizes_px,
+                    overlay_size_px=self._config.overlay_size_px,
                 )
             except (EOFError, OSError) as error:
-                self.close()  # Its pipes end a moment before it does; only then is it known what it died of.
-                reason = f"gave no answer within {timeout_s:g} s" if deadline.expired else self._last_words()
-                raise ImageDecoderCrashError(f"the decoder of {len(data):,} bytes {reason}") from error
+                self.close()  # The pipes close shortly before the exit status is known.
+                reason = f"timed out after {timeout_s:g} s" if deadline.expired else self._describe_exit()
+                raise ImageDecoderCrashError(f"decoder {reason} (image of {len(data):,} bytes)") from error
             except ImageDecoderCrashError:
-                # What follows on the stream is no answer to the next request.
+                # The stream is out of step: what follows is not the response to the next request.
                 self.kill()
                 raise
             finally:
@@ -107,30 +107,30 @@ class DecoderProcess:
                     trim_shared_memory(self._shared, len(data))
 
     @property
-    def alive(self) -> bool:
-        """Whether the process still runs; one that was idle may have been killed for memory."""
+    def is_alive(self) -> bool:
+        """Whether the process is running. The kernel may have killed an idle one for memory."""
         return self.process.poll() is None
 
     def close(self) -> None:
-        """Let the process end, which it does when there are no more requests."""
+        """Close the pipes, at which the process ends; kill it if it does not."""
         self._close_pipes()
         try:
-            self.process.wait(END_TIMEOUT_S)
+            self.process.wait(SHUTDOWN_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
 
     def kill(self) -> None:
-        """End the process whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
         self._close_pipes()
 
     def _close_pipes(self) -> None:
-        with suppress(BrokenPipeError):  # What a dead process did not read is of no use to anyone.
+        with suppress(BrokenPipeError):  # The process ended before it had read the request.
             self._requests.close()
-        self._answers.close()
+        self._responses.close()
         self._shared.close()
 
-    def _last_words(self) -> str:
+    def _describe_exit(self) -> str:
         code = self.process.returncode
-        return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"

@@ -1,4 +1,4 @@
-"""One thread that ends what takes too long; a timer for each picture would be a thread for each picture."""
+"""Deadlines of the decoder processes, enforced by one thread instead of one timer thread for each image."""
 
 import threading
 import time
@@ -13,41 +13,44 @@ CHECK_INTERVAL_S = 0.25
 
 @dataclass(eq=False, slots=True)
 class Deadline:
-    """`expired` is set before `end` is called."""
+    """A deadline of one block; `expired` is set before `on_expiry` is called."""
 
-    due: float
-    end: Callable[[], object]
+    expires_at: float
+    on_expiry: Callable[[], object]
     expired: bool = False
 
 
 class DeadlineMonitor:
-    """Any number of threads may have their work deadline."""
+    """Enforce the deadlines of any number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watched: set[Deadline] = set()
-        self._periodic = PeriodicThread("deadlines", self._look, interval_s=CHECK_INTERVAL_S)
+        self._deadlines: set[Deadline] = set()
+        self._thread = PeriodicThread("deadlines", self._expire_overdue, interval_s=CHECK_INTERVAL_S)
 
     @contextmanager
-    def enforce(self, timeout_s: float, end: Callable[[], object]) -> Iterator[Deadline]:
-        """Calls `end` once, up to CHECK_INTERVAL_S after the timeout, unless the block is left before; never after."""
-        deadline = Deadline(time.monotonic() + timeout_s, end)
+    def enforce(self, timeout_s: float, on_expiry: Callable[[], object]) -> Iterator[Deadline]:
+        """Call `on_expiry` once if the block runs longer than `timeout_s`; at most CHECK_INTERVAL_S late.
+
+        It is never called after the block has ended.
+        """
+        deadline = Deadline(time.monotonic() + timeout_s, on_expiry)
         with self._lock:
-            self._watched.add(deadline)
+            self._deadlines.add(deadline)
         try:
             yield deadline
         finally:
             with self._lock:
-                self._watched.discard(deadline)
+                self._deadlines.discard(deadline)
 
     def stop(self) -> None:
-        """Nothing is ended any more."""
-        self._periodic.stop()
+        """Stop the thread; deadlines are no longer enforced."""
+        self._thread.stop()
 
-    def _look(self) -> None:
+    def _expire_overdue(self) -> None:
         now = time.monotonic()
         with self._lock:
-            for deadline in [one for one in self._watched if one.due <= now]:
-                self._watched.discard(deadline)
+            for deadline in [one for one in self._deadlines if one.expires_at <= now]:
+                self._deadlines.discard(deadline)
                 deadline.expired = True
-                deadline.end()
+                deadline.on_expiry()

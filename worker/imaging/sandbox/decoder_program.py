@@ -1,6 +1,6 @@
-"""The program of a decoding process: requests come in on standard input, answers go out on standard output.
+"""The program of a decoder process: reads requests from standard input, writes responses to standard output.
 
-It holds no secret and no connection, may use so much memory and no more, and ends with the worker that started it.
+It holds no secrets and no connections, its memory is limited, and it ends with the worker that started it.
 """
 
 import ctypes
@@ -27,47 +27,47 @@ _PR_SET_PDEATHSIG = 1
 
 
 class DecoderConfig(BaseModel):
-    """What every picture of this process is prepared for; comes as JSON in the first argument."""
+    """Configuration of a decoder process, passed as JSON in its first argument."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
     extra_recipes: tuple[Recipe, ...] = ()
-    """Of a model that has several recipes."""
+    """The other recipes of an ensemble."""
     overlay_size_px: int
     max_image_bytes: int
     max_image_pixels: int
     memory_mb: int
-    """Address space beyond what the program takes when it is ready, MiB."""
+    """Limit on the address space beyond that of the idle program, MiB."""
     parent: int
     """Process id of the worker."""
 
 
-def serve(job: DecoderConfig, prepare_picture: Callable[[bytes], PreparedImage]) -> None:
-    """Answer requests until standard input ends. An error that is nobody's to expect ends the process.
+def serve(config: DecoderConfig, prepare: Callable[[bytes], PreparedImage]) -> None:
+    """Answer requests until standard input ends. An unexpected error ends the process.
 
-    The second argument of the program is the descriptor of the memory that it shares with the worker.
+    The program's second argument is the file descriptor of the memory shared with the worker.
     """
-    requests, answers, shared = sys.stdin.buffer, os.fdopen(os.dup(1), "wb"), open_shared_memory(int(sys.argv[2]))
-    os.dup2(2, 1)  # What a library prints must not pass for an answer.
+    requests, responses, shared = sys.stdin.buffer, os.fdopen(os.dup(1), "wb"), open_shared_memory(int(sys.argv[2]))
+    os.dup2(2, 1)  # Output of libraries must not be read as a response.
     cv2.setNumThreads(1)
-    _end_with_parent(job.parent)
-    _limit_memory(job.memory_mb)
-    answers.write(READY)
-    answers.flush()
+    _end_with_parent(config.parent)
+    _limit_memory(config.memory_mb)
+    responses.write(READY)
+    responses.flush()
     while (data := read_request(requests, shared)) is not None:
         try:
-            prepared = _within_memory(prepare_picture, data)
+            prepared = _prepare_within_memory(prepare, data)
         except (ImageError, Ungradable) as error:
-            write_error(answers, error)
+            write_error(responses, error)
         else:
-            write_response(answers, shared, prepared)
+            write_response(responses, shared, prepared)
 
 
-def _within_memory(prepare_picture: Callable[[bytes], PreparedImage], data: bytes) -> PreparedImage:
-    detail = f"a picture of {len(data):,} bytes does not fit the decoder's memory"
+def _prepare_within_memory(prepare: Callable[[bytes], PreparedImage], data: bytes) -> PreparedImage:
+    detail = f"decoding {len(data):,} bytes exceeds the decoder's memory limit"
     try:
-        return prepare_picture(data)
+        return prepare(data)
     except MemoryError as error:
         raise ImageTooLargeError(detail) from error
     except cv2.error as error:
@@ -77,33 +77,34 @@ def _within_memory(prepare_picture: Callable[[bytes], PreparedImage], data: byte
 
 
 def _end_with_parent(parent: int) -> None:
-    """Die when the worker dies, however it does; and only then, so that a warm shutdown can finish its images."""
+    """End when the worker ends, for whatever reason, and not before: a warm shutdown finishes its images."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     failed = ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if failed or os.getppid() != parent:
-        sys.exit(f"worker {parent} is gone")
+        sys.exit(f"worker {parent} has ended")
 
 
 def _limit_memory(memory_mb: int) -> None:
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limit = taken + memory_mb * 2**20
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = used + memory_mb * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core dump would hold a patient's photograph.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core dump would contain a patient's photograph.
 
 
 def main() -> None:
-    """Serve the job of the first argument."""
-    job = DecoderConfig.model_validate_json(sys.argv[1])
-    limits = ImageLimits(job.max_image_bytes, job.max_image_pixels)
-    work = partial(
-        prepare_image,
-        recipe=job.recipe,
-        extra_recipes=job.extra_recipes,
-        overlay_size_px=job.overlay_size_px,
-        limits=limits,
+    """Prepare images as configured by the first argument."""
+    config = DecoderConfig.model_validate_json(sys.argv[1])
+    serve(
+        config,
+        partial(
+            prepare_image,
+            recipe=config.recipe,
+            extra_recipes=config.extra_recipes,
+            overlay_size_px=config.overlay_size_px,
+            limits=ImageLimits(config.max_image_bytes, config.max_image_pixels),
+        ),
     )
-    serve(job, work)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A pool of processes that turn untrusted bytes into prepared images.
 
-A codec that crashes, hangs or eats memory costs the image that made it so. The pool is our own because pebble 5.2 gives
-up for good when an idle process is killed (by the kernel, for memory), imports the worker's main module again in every
-process, and unpickles what a process answers that has just read hostile bytes.
+A codec that crashes, hangs or exhausts its memory fails one image only. pebble 5.2 does not fit here: its pool breaks
+permanently when the kernel kills an idle process for memory, it imports the worker's main module in each process, and
+it unpickles the responses of processes that have parsed hostile bytes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 DECODER_PROGRAM = ("-m", "worker.imaging.sandbox.decoder_program")
 VIEWER_PROGRAM = ("-m", "worker.imaging.sandbox.viewer_program")
-"""Draws what cannot be graded, too, and prepares nothing for a network."""
+"""Also prepares ungradable photographs, for display only; makes no input for a model."""
 IMAGES_PER_PROCESS = 1000
-"""Then the process is replaced, which bounds what a codec can leak."""
+"""A process is replaced after this number of images, which bounds memory leaks of codecs."""
 
 
 class DecoderPool:
-    """`settings.decode_processes` processes, each with a thread that talks to it."""
+    """`settings.decode_processes` decoder processes, each with a thread that communicates with it."""
 
     def __init__(
         self,
@@ -44,15 +44,15 @@ class DecoderPool:
         program: Sequence[str] = DECODER_PROGRAM,
         images_per_process: int = IMAGES_PER_PROCESS,
     ) -> None:
-        """Returns when all processes are ready. Raises ServiceError if one does not come up.
+        """Start the processes and wait until all are ready. Raises ServiceError if one does not start.
 
-        extra_recipes: further recipes of an ensemble. program: interpreter arguments of a process; the program has to
+        extra_recipes: the other recipes of an ensemble. program: arguments of the Python interpreter; the program must
         call `decoder_program.serve`.
         """
         self._program = program
         self._images_per_process = images_per_process
         self._timeout_s = settings.decode_timeout_s
-        self._job = DecoderConfig(
+        self._config = DecoderConfig(
             recipe=recipe,
             extra_recipes=tuple(extra_recipes),
             overlay_size_px=settings.overlay_size_px,
@@ -61,7 +61,7 @@ class DecoderPool:
             memory_mb=settings.decode_memory_mb,
             parent=os.getpid(),
         )
-        self._timekeeper = DeadlineMonitor()
+        self._deadlines = DeadlineMonitor()
         count = settings.decode_processes
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoder")
         self._idle: SimpleQueue[DecoderProcess | None] = SimpleQueue()
@@ -76,37 +76,40 @@ class DecoderPool:
             raise
 
     def submit(self, data: bytes) -> Future[PreparedImage]:
-        """The prepared image, or its ImageError or Ungradable; ImageDecoderCrashError if a process died of it."""
+        """Prepare one image.
+
+        The future raises ImageError or Ungradable, or ImageDecoderCrashError if the image crashed its process.
+        """
         return self._threads.submit(self._prepare, data)
 
     def close(self) -> None:
-        """Finish what was submitted, then end the processes."""
+        """Finish all submitted images, then end the processes."""
         self._threads.shutdown()
         while not self._idle.empty():
             child = self._idle.get()
             if child is not None:
                 child.close()
-        self._timekeeper.stop()
+        self._deadlines.stop()
 
     def _start_one(self) -> None:
         self._idle.get()
         child = None
         try:
-            child = DecoderProcess(self._program, self._job, self._timekeeper)
+            child = DecoderProcess(self._program, self._config, self._deadlines)
         finally:
             self._idle.put(child)
 
     def _prepare(self, data: bytes) -> PreparedImage:
         child = self._idle.get()
         try:
-            child = self._usable(child)
+            child = self._ensure_usable(child)
             return child.prepare(data, self._timeout_s)
         finally:
             self._idle.put(child)
 
-    def _usable(self, child: DecoderProcess | None) -> DecoderProcess:
-        if child is not None and child.alive and child.images < self._images_per_process:
+    def _ensure_usable(self, child: DecoderProcess | None) -> DecoderProcess:
+        if child is not None and child.is_alive and child.images < self._images_per_process:
             return child
         if child is not None:
             child.close()
-        return DecoderProcess(self._program, self._job, self._timekeeper)
+        return DecoderProcess(self._program, self._config, self._deadlines)

@@ -1,8 +1,7 @@
-"""What a worker and its decoding processes say to each other: lengths and JSON through pipes, and never a pickle.
+"""Wire format between a worker and its decoder processes: lengths and JSON through pipes, pixels in shared memory.
 
-The bytes of pictures lie in memory that both share; what a pipe says is that they are there. A decoding process has
-read hostile bytes, so its answers are hostile, too: every length is checked before it is believed, nothing in an answer
-can name code to run, and what lies in the shared memory is copied before it is looked at.
+A decoder process parses hostile bytes, so its responses are untrusted: lengths are checked before use, nothing in a
+response is unpickled or names code to run, and shared memory is copied before it is read.
 """
 
 from __future__ import annotations
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 READY = b"ready\n"
-MAX_HEAD_BYTES = 4096
-"""An answer's head is a box or one sentence."""
+"""Sent by a decoder process when it accepts requests."""
+MAX_HEADER_BYTES = 4096
+"""A response's header holds a crop box or an error."""
 MAX_DETAIL_CHARACTERS = 500
 
 _LENGTH = struct.Struct("<Q")
@@ -38,58 +38,58 @@ _RAISABLE: dict[str, type[FundusError]] = {
 
 
 def response_size_bytes(*, input_sizes_px: Sequence[int], overlay_size_px: int) -> int:
-    """What a prepared photograph takes of the shared memory."""
+    """Size of a prepared image in shared memory."""
     return sum(side**2 * 3 for side in input_sizes_px) + overlay_size_px**2 * 3 + -(-(overlay_size_px**2) // 8)
 
 
 def write_request(stream: IO[bytes], shared: mmap, data: bytes) -> None:
-    """Send one picture's bytes, which have to fit the shared."""
+    """Send the bytes of one file, which must fit the shared memory."""
     shared[: len(data)] = data
     stream.write(_LENGTH.pack(len(data)))
     stream.flush()
 
 
 def read_request(stream: IO[bytes], shared: mmap) -> bytes | None:
-    """One picture's bytes; None at the end of the stream, which is how a worker says goodbye."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
+    """Return the bytes of one file; None at the end of the stream, when the worker has closed it."""
+    length = stream.read(_LENGTH.size)
+    if len(length) < _LENGTH.size:
         return None
-    return shared[: _LENGTH.unpack(head)[0]]
+    return shared[: _LENGTH.unpack(length)[0]]
 
 
 def write_response(stream: IO[bytes], shared: mmap, prepared: PreparedImage) -> None:
-    """Answer with a prepared photograph."""
+    """Send a prepared image."""
     start = 0
     for array in (prepared.enhanced, *prepared.extra_inputs, prepared.canvas, np.packbits(prepared.field_mask)):
         shared[start : start + array.nbytes] = np.ascontiguousarray(array).data.cast("B")
         start += array.nbytes
-    _write_head(stream, {"box": prepared.box})
+    _write_header(stream, {"crop_box": prepared.crop_box})
     stream.flush()
 
 
 def write_error(stream: IO[bytes], error: ImageError | Ungradable) -> None:
-    """Answer that this picture has no prepared image, and why."""
+    """Send the reason why there is no prepared image."""
     detail = error.detail[:MAX_DETAIL_CHARACTERS]
-    _write_head(stream, {"error": type(error).__name__, "code": error.code, "detail": detail})
+    _write_header(stream, {"error": type(error).__name__, "code": error.code, "detail": detail})
     stream.flush()
 
 
 def read_response(
     stream: IO[bytes], shared: mmap, *, input_sizes_px: Sequence[int], overlay_size_px: int
 ) -> PreparedImage:
-    """The prepared photograph, pictures for the network uint8, all arrays read-only.
+    """Return the prepared image; its arrays are read-only, model inputs are uint8.
 
-    input_sizes_px: of each recipe of the model, in their order.
-    Raises the ImageError or Ungradable that was answered, ImageDecoderCrashError for what is no answer, EOFError when
-    the stream ends first.
+    input_sizes_px: input size of each recipe of the model, in order.
+    Raises the ImageError or Ungradable that was sent, ImageDecoderCrashError for a malformed response, EOFError if the
+    stream ends before the response is complete.
     """
     size = _LENGTH.unpack(_read(stream, _LENGTH.size))[0]
-    if size > MAX_HEAD_BYTES:
-        raise ImageDecoderCrashError(f"the decoder's answer has a head of {size} bytes, limit {MAX_HEAD_BYTES}")
-    head = _parse_head(_read(stream, size))
-    if "error" in head:
-        raise _rebuild_error(head)
-    box = _parse_box(head.get("box"), overlay_size_px)
+    if size > MAX_HEADER_BYTES:
+        raise ImageDecoderCrashError(f"decoder response: header has {size} bytes, limit {MAX_HEADER_BYTES}")
+    header = _parse_header(_read(stream, size))
+    if "error" in header:
+        raise _rebuild_error(header)
+    crop_box = _parse_crop_box(header.get("crop_box"), overlay_size_px)
     start = 0
 
     def take(count: int) -> NDArray[np.uint8]:
@@ -101,11 +101,11 @@ def read_response(
     enhanced, *extra_inputs = (take(side**2 * 3).reshape(side, side, 3) for side in input_sizes_px)
     canvas = take(overlay_size_px**2 * 3).reshape(*square, 3)
     field_mask = np.unpackbits(take(-(-(overlay_size_px**2) // 8)), count=overlay_size_px**2)
-    return PreparedImage(enhanced, canvas, field_mask.reshape(square).view(bool), box, tuple(extra_inputs))
+    return PreparedImage(enhanced, canvas, field_mask.reshape(square).view(bool), crop_box, tuple(extra_inputs))
 
 
-def _write_head(stream: IO[bytes], head: dict[str, object]) -> None:
-    encoded = json.dumps(head).encode()
+def _write_header(stream: IO[bytes], header: dict[str, object]) -> None:
+    encoded = json.dumps(header).encode()
     stream.write(_LENGTH.pack(len(encoded)))
     stream.write(encoded)
 
@@ -117,28 +117,28 @@ def _read(stream: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _parse_head(encoded: bytes) -> dict[str, object]:
+def _parse_header(encoded: bytes) -> dict[str, object]:
     try:
-        head = json.loads(encoded)
+        header = json.loads(encoded)
     except (ValueError, RecursionError) as error:
-        raise ImageDecoderCrashError("the decoder's answer is no JSON") from error
-    if not isinstance(head, dict):
-        raise ImageDecoderCrashError(f"the decoder's answer is a {type(head).__name__}")
-    return head
+        raise ImageDecoderCrashError("decoder response: header is not JSON") from error
+    if not isinstance(header, dict):
+        raise ImageDecoderCrashError(f"decoder response: header is a {type(header).__name__}, not an object")
+    return header
 
 
-def _rebuild_error(head: dict[str, object]) -> FundusError:
-    kind, code, detail = (head.get(name) for name in ("error", "code", "detail"))
+def _rebuild_error(header: dict[str, object]) -> FundusError:
+    kind, code, detail = (header.get(name) for name in ("error", "code", "detail"))
     if not isinstance(code, str) or not isinstance(detail, str) or str(kind) not in _RAISABLE:
-        return ImageDecoderCrashError(f"the decoder's answer names the error {kind!r}")
+        return ImageDecoderCrashError(f"decoder response: error {kind!r} is malformed")
     return _RAISABLE[str(kind)](detail, code=code)
 
 
-def _parse_box(box: object, size_px: int) -> tuple[int, int, int, int]:
+def _parse_crop_box(box: object, size_px: int) -> tuple[int, int, int, int]:
     if isinstance(box, list) and len(box) == 4 and all(type(side) is int for side in box):
         top, bottom, left, right = box
-        # A border may reach past the canvas, and a field of which so little is seen is ungradable.
+        # The box may extend past the canvas, but not this far: such a field would be mostly cut off and ungradable.
         reach, sides = 4 * size_px, ((top, bottom), (left, right))
         if all(-reach <= start < stop <= reach and start < size_px and stop > 0 for start, stop in sides):
             return top, bottom, left, right
-    raise ImageDecoderCrashError(f"the decoder's answer has the box {box!r}")
+    raise ImageDecoderCrashError(f"decoder response: crop box {box!r} is malformed")

@@ -1,4 +1,4 @@
-"""The program of a decoding process that draws photographs for people."""
+"""The program of a decoder process that prepares photographs for display only."""
 
 import sys
 from functools import partial
@@ -9,10 +9,13 @@ from worker.imaging.steps.prepare import prepare_for_display
 
 
 def main() -> None:
-    """Serve the job of the first argument."""
-    job = DecoderConfig.model_validate_json(sys.argv[1])
-    limits = ImageLimits(job.max_image_bytes, job.max_image_pixels)
-    serve(job, partial(prepare_for_display, recipe=job.recipe, overlay_size_px=job.overlay_size_px, limits=limits))
+    """Prepare images as configured by the first argument."""
+    config = DecoderConfig.model_validate_json(sys.argv[1])
+    limits = ImageLimits(config.max_image_bytes, config.max_image_pixels)
+    serve(
+        config,
+        partial(prepare_for_display, recipe=config.recipe, overlay_size_px=config.overlay_size_px, limits=limits),
+    )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What happens to one image, a function a step. No step imports another, and none imports TensorFlow."""
+"""The steps of one image, one verb-noun function each. Steps neither import each other nor TensorFlow."""

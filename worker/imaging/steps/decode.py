@@ -1,4 +1,4 @@
-"""Decode the bytes of one photograph, at the scale that is needed."""
+"""Decode a photograph to 8-bit RGB, at the smallest scale that is large enough."""
 
 import re
 
@@ -12,12 +12,12 @@ from worker.imaging.headers.check import check_header
 from worker.imaging.headers.header import Header, ImageFormat, ImageLimits
 from worker.imaging.photograph import Photograph
 
-# libjpeg's warnings about damaged data, and OpenCV's own word for memory that it did not get.
+# libjpeg's warnings about damaged data, and OpenCV's errors on failed allocations.
 _DAMAGE = re.compile(r"Corrupt JPEG data: .*|Premature end of .*|Inconsistent progression .*|Invalid SOS .*")
 _NO_MEMORY = re.compile(r"Insufficient memory|Failed to allocate|[Oo]ut of memory")
 _ERROR_LINE = re.compile(r".*(?:error|Error|warning|Warning).*")
-# The reduced scales have a flag with grey and one with BGR; with RGB they are combined.
-_REDUCED = {
+# OpenCV has no flag for a reduced scale in RGB: the flags for reduced grey and for RGB are combined.
+_DECODE_FLAGS = {
     1: cv2.IMREAD_COLOR_RGB,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
@@ -26,64 +26,65 @@ _REDUCED = {
 
 
 def decode_photograph(data: bytes, *, cover_px: int, limits: ImageLimits) -> Photograph:
-    """The first picture in the bytes, upright, as 8-bit RGB.
+    """Decode the first image of a file to 8-bit RGB, upright.
 
-    A JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 whose shorter side still has `cover_px` pixels. EXIF
-    orientation is applied, transparency put over black, grey and CMYK turned into RGB, 16 bits scaled to 8.
-    Raises ImageFormatError, ImageTooLargeError (also when memory runs out) or ImageDecodeError.
-    Not for a process with threads: see `worker.imaging.codec_warnings`.
+    A JPEG is decoded at the smallest scale of 1, 1/2, 1/4 and 1/8 whose shorter side has at least `cover_px` pixels.
+    EXIF orientation is applied, transparency is composited over black, grey and CMYK are converted to RGB, 16 bits are
+    scaled to 8.
+    Raises ImageFormatError, ImageTooLargeError (also if memory runs out) or ImageDecodeError.
+    For single-threaded processes only, see `worker.imaging.codec_warnings`.
     """
     header = check_header(data, limits)
-    reduction = choose_downscale_factor(header, cover_px)
-    pixels = _decode(data, header, cv2.IMREAD_UNCHANGED if header.has_alpha else _REDUCED[reduction])
-    expected = sorted(-(-side // reduction) for side in (header.height, header.width))
+    downscale = choose_downscale_factor(header, cover_px)
+    pixels = _decode(data, header, cv2.IMREAD_UNCHANGED if header.has_alpha else _DECODE_FLAGS[downscale])
+    expected = sorted(-(-side // downscale) for side in (header.height, header.width))
     if sorted(pixels.shape[:2]) != expected:
-        raise ImageDecodeError(f"{header.format} decodes to {pixels.shape[:2]}, its header promises {expected}")
-    rgb = _flatten(pixels) if header.has_alpha else _to_8_bits(pixels)
-    return Photograph(rgb, scale=1 / reduction)
+        raise ImageDecodeError(f"{header.format} decodes to {pixels.shape[:2]}, expected {expected} from its header")
+    rgb = _composite_over_black(pixels) if header.has_alpha else _to_8_bits(pixels)
+    return Photograph(rgb, scale=1 / downscale)
 
 
 def choose_downscale_factor(header: Header, cover_px: int) -> int:
-    """How many times smaller a JPEG can be decoded and still cover; 1 for every other format."""
+    """Return the largest factor whose shorter side still has `cover_px` pixels; 1 for formats other than JPEG."""
     if header.format is not ImageFormat.JPEG:
         return 1
     shorter = min(header.width, header.height)
-    return max((times for times in _REDUCED if shorter // times >= cover_px), default=1)
+    return max((factor for factor in _DECODE_FLAGS if shorter // factor >= cover_px), default=1)
 
 
 def _decode(data: bytes, header: Header, flags: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     try:
-        with capture_codec_warnings() as complaints:
+        with capture_codec_warnings() as warnings:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise _translate(header, str(error)) from error
     if pixels is None:
-        raise _translate(header, complaints.text)
-    damage = _DAMAGE.search(complaints.text)
+        raise _translate(header, warnings.text)
+    damage = _DAMAGE.search(warnings.text)
     if damage:
         raise ImageDecodeError(f"{header.format} of {len(data):,} bytes: {damage.group().strip()}")
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageDecodeError(f"{header.format} decodes to samples of {pixels.dtype}")
+        raise ImageDecodeError(f"{header.format} with {pixels.dtype} samples is not supported")
     return pixels  # type: ignore[return-value]
 
 
-def _translate(header: Header, complaint: str) -> ImageError:
+def _translate(header: Header, message: str) -> ImageError:
     size = f"{header.format} of {header.width} x {header.height} pixels"
-    if _NO_MEMORY.search(complaint):
-        return ImageTooLargeError(f"{size} does not fit the decoder's memory")
-    line = _ERROR_LINE.search(complaint)
-    return ImageDecodeError(f"{size} cannot be decoded: {line.group().strip() if line else 'no reason given'}")
+    if _NO_MEMORY.search(message):
+        return ImageTooLargeError(f"{size} exceeds the decoder's memory limit")
+    line = _ERROR_LINE.search(message)
+    return ImageDecodeError(f"{size} cannot be decoded: {line.group().strip() if line else 'no reason reported'}")
 
 
-def _flatten(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Grey, BGR or BGR with transparency, as the codec had it, to RGB over black."""
-    upper = _to_8_bits(pixels)
-    if upper.ndim == 2:
-        return np.repeat(upper[..., None], 3, axis=2)
-    if upper.shape[2] == 4:
-        opaque = upper[..., 3:].astype(np.uint16)
-        upper = ((upper[..., :3] * opaque + 127) // 255).astype(np.uint8)
-    return np.asarray(cv2.cvtColor(upper, cv2.COLOR_BGR2RGB), np.uint8)
+def _composite_over_black(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Convert grey, BGR or BGRA to 8-bit RGB, composited over black."""
+    image = _to_8_bits(pixels)
+    if image.ndim == 2:
+        return np.repeat(image[..., None], 3, axis=2)
+    if image.shape[2] == 4:
+        alpha = image[..., 3:].astype(np.uint16)
+        image = ((image[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _to_8_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Turn the field into the picture that the model was trained on."""
+"""Crop, resize and enhance the field of view as the model's recipe says."""
 
 from functools import cache
 
@@ -13,53 +13,54 @@ from worker.imaging.resize_cache import resize_crop
 
 
 def enhance_field(photograph: Photograph, field: Field, recipe: Recipe) -> NDArray[np.uint8]:
-    """The field's window squashed to a square, its background subtracted, cut to the round field: as the recipe says.
+    """Return the enhanced field, uint8 (S, S, 3) RGB, S = recipe.input_size_px.
 
-    Returns uint8 (S, S, 3) RGB, S = recipe.input_size_px.
+    The crop is resized to a square, the background (a Gaussian blur) is subtracted, and pixels outside the circle are
+    replaced, each only if the recipe asks for it.
     Source: Graham 2015, "Kaggle Diabetic Retinopathy Detection competition report".
     """
     top, bottom, left, right = field.crop_window(recipe)
-    # No further than the lit box: where the camera cut the field off, the dark beyond it would pass for a step.
-    rows, rows_seen = _visible(top, bottom, (field.top, field.bottom), recipe.input_size_px)
-    columns, columns_seen = _visible(left, right, (field.left, field.right), recipe.input_size_px)
-    height = _length(rows_seen)
-    # The height alone decides, as it did for the training pictures.
+    # Only the foreground: beyond it the dark background would be a step edge for the blur.
+    rows, target_rows = _clip_to_foreground(top, bottom, (field.top, field.bottom), recipe.input_size_px)
+    columns, target_columns = _clip_to_foreground(left, right, (field.left, field.right), recipe.input_size_px)
+    height = _length(target_rows)
+    # The height alone decides: the published training images were made this way.
     interpolation = cv2.INTER_AREA if _length(rows) > height else cv2.INTER_LINEAR
-    picture = resize_crop(
-        photograph, rows, columns, height=height, width=_length(columns_seen), interpolation=interpolation
+    image = resize_crop(
+        photograph, rows, columns, height=height, width=_length(target_columns), interpolation=interpolation
     )
     if recipe.enhancement == "graham":
-        # Before the padding, whose edge would be a step.
-        picture = _subtract_background(picture, recipe)
-    if picture.shape[:2] != (recipe.input_size_px, recipe.input_size_px):
+        # Before padding, whose edge would be a step for the blur.
+        image = _subtract_background(image, recipe)
+    if image.shape[:2] != (recipe.input_size_px, recipe.input_size_px):
         square = np.full((recipe.input_size_px, recipe.input_size_px, 3), recipe.outside, np.uint8)
-        square[rows_seen, columns_seen] = picture
-        picture = square
-    return _cut_to_circle(picture, recipe) if recipe.cut_to_circle else picture
+        square[target_rows, target_columns] = image
+        image = square
+    return _cut_to_circle(image, recipe) if recipe.cut_to_circle else image
 
 
-def _visible(start: int, stop: int, lit: tuple[int, int], size_px: int) -> tuple[slice, slice]:
-    """What of a window from `start` to `stop` lies in the lit lines, and where it comes to lie in the square."""
-    first, last = max(start, lit[0]), min(stop, lit[1])
+def _clip_to_foreground(start: int, stop: int, foreground: tuple[int, int], size_px: int) -> tuple[slice, slice]:
+    """Clip a crop to the foreground along one axis. Returns the source slice and its slice of the square."""
+    first, last = max(start, foreground[0]), min(stop, foreground[1])
     scale = size_px / (stop - start)
     to = round((first - start) * scale)
     return slice(first, last), slice(to, max(round((last - start) * scale), to + 1))
 
 
-def _length(part: slice) -> int:
-    return int(part.stop - part.start)
+def _length(lines: slice) -> int:
+    return int(lines.stop - lines.start)
 
 
-def _subtract_background(picture: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    background = gaussian_blur(picture, recipe.input_size_px * recipe.sigma_fraction)
-    enhanced = cv2.addWeighted(picture, recipe.gain, background, -recipe.gain, recipe.offset)
+def _subtract_background(image: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
+    background = gaussian_blur(image, recipe.input_size_px * recipe.sigma_fraction)
+    enhanced = cv2.addWeighted(image, recipe.gain, background, -recipe.gain, recipe.offset)
     return enhanced.astype(np.uint8, copy=False)
 
 
-def _cut_to_circle(picture: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    # A copy through a mask takes a tenth of the time of NumPy's `where`.
-    cut = np.full_like(picture, recipe.outside)
-    return np.asarray(cv2.copyTo(picture, _circle(len(picture), recipe.circle_radius_px), cut), np.uint8)
+def _cut_to_circle(image: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
+    # Ten times as fast as `np.where`.
+    cut = np.full_like(image, recipe.outside)
+    return np.asarray(cv2.copyTo(image, _circle(len(image), recipe.circle_radius_px), cut), np.uint8)
 
 
 @cache

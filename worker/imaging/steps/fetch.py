@@ -1,4 +1,4 @@
-"""Bring the bytes that a reference points at, or one entry of a stack of preprocessed images."""
+"""Read the bytes of a photograph from storage, or one entry of a stack of preprocessed images."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ MAX_INDEX_DIGITS = 18
 
 
 def is_stack_entry(uri: str) -> bool:
-    """Whether the reference is `...npy#i`."""
+    """Whether the URI has the form `...npy#i`."""
     path, _, fragment = uri.partition("#")
     return bool(fragment) and path.endswith(STACK_SUFFIX)
 
 
 def fetch_photograph(storage: Storage, uri: str, *, max_bytes: int, sha256: str | None = None) -> bytes:
-    """The bytes as received. Raises ImageError, also for bytes that the manifest did not promise, and StorageError.
+    """Read a photograph and verify its checksum, if one is given.
 
-    What does not match `sha256` is fetched again before it is refused: the way here may have changed it.
+    A mismatch is fetched again, CHECKSUM_ATTEMPTS times in all: the bytes may have been corrupted in transit.
+    Raises ImageError, ImageChecksumError for a persistent mismatch, and StorageError.
     """
     if sha256 is None:
         return storage.read(uri, max_bytes=max_bytes)
@@ -46,17 +47,17 @@ def fetch_photograph(storage: Storage, uri: str, *, max_bytes: int, sha256: str 
         found = hashlib.sha256(data).hexdigest()
         if found == sha256.lower():
             return data
-    raise ImageChecksumError(f"SHA-256 is {found}, the manifest promised {sha256.lower()}")
+    raise ImageChecksumError(f"SHA-256 is {found}, expected {sha256.lower()} from the manifest")
 
 
 def fetch_stack_entry(storage: Storage, uri: str, *, max_bytes: int) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """Entry i of a `file:///...npy#i` reference: (H, W, 3) as stored, copied out of the mapped file.
+    """Read entry i of `file:///...npy#i`, (H, W, 3) as stored.
 
-    Raises ImageError, also for an entry of more than `max_bytes`, and StorageError.
+    Raises ImageError, ImageTooLargeError for an entry of more than `max_bytes`, and StorageError.
     """
     digits = uri.partition("#")[2]
     if not digits.isascii() or not digits.isdigit() or len(digits) > MAX_INDEX_DIGITS:
-        raise ImageReferenceError(f"{uri!r}: #{digits} is no index")
+        raise ImageReferenceError(f"{uri!r}: #{digits} is not a valid index")
     path, index = storage.locate(uri), int(digits)
     try:
         status = path.stat()
@@ -66,12 +67,12 @@ def fetch_stack_entry(storage: Storage, uri: str, *, max_bytes: int) -> NDArray[
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise ImageDecodeError(f"{path} is no stack of images: {error}") from error
+        raise ImageDecodeError(f"{path} is not a stack of images: {error}") from error
     if index >= len(stack):
-        raise ImageMissingError(f"{path} has {len(stack)} entries, #{index} was asked for")
+        raise ImageMissingError(f"{path} has {len(stack)} entries, no entry {index}")
     if stack[index].nbytes > max_bytes:
-        # A sparse file of a few bytes may claim an entry of any size.
-        raise ImageTooLargeError(f"entry of {stack[index].nbytes} bytes, the limit is {max_bytes}")
+        # A sparse file of a few bytes may declare an entry of any size.
+        raise ImageTooLargeError(f"entry of {stack[index].nbytes:,} bytes, limit {max_bytes:,}")
     entry: NDArray[np.uint8] | NDArray[np.float32] = stack[index].copy()
     return entry
 

@@ -1,8 +1,8 @@
-"""Refuse photographs in which nobody could grade the retina, and pictures of something else.
+"""Assess gradability: refuse photographs whose retina nobody could grade, and images of something else.
 
-The limits lie beyond the worst of nearly all photographs that experts did grade (APTOS and IDRiD), so that what is
-refused is hopeless and not merely poor; `python -m tests.benchmarks.gradability FOLDER` shows on any photographs how
-many are refused, and how many of those that are ruined on purpose. Measured on the field's box at 224 x 224 pixels.
+Nearly all photographs of APTOS and IDRiD, which experts graded, are within the limits, so that only unusable ones are
+refused, not merely poor ones. `python -m tests.benchmarks.gradability FOLDER` prints how many photographs of a folder
+are refused, and how many of their deliberately degraded copies. Measured on the field's box at 224 x 224 pixels.
 """
 
 from dataclasses import dataclass
@@ -18,30 +18,34 @@ from worker.imaging.resize_cache import resize_crop
 
 _SIZE_PX = 224
 _LARGE = 3
-"""Sides of a large box in `_SIZE_PX`."""
+"""A box of at least this multiple of `_SIZE_PX` is downscaled in two steps."""
 _INNER = 0.9
-"""The rim is left out: its own edge would pass for detail."""
+"""Share of the radius that is measured; the edge of the field would count as detail."""
 _SATURATED = 250
+"""Grey level from which green counts as saturated."""
 _BACKGROUND_SIGMA_PX = _SIZE_PX / 30
 _DETAIL_SIGMA_PX = 2.0
 _EDGE_SIGMA_PX = 1.0
 _EDGE = 7.5
-"""Grey levels from one pixel to the next; a vessel has less."""
-_EVERY = 4
-"""Colours change slowly: a fourth of the pixels tells as much."""
+"""Slope of a sharp edge, in grey levels per pixel; vessels have less."""
+_COLOUR_STRIDE = 4
+"""Colours vary slowly, so every fourth pixel is enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class QualityMeasures:
-    """What the limits are held against.
+    """Image quality measures of one field.
 
-    visible: share of the whole round field that the picture shows. brightness: median of the brightest channel, 0 to
-    255. saturated: share of the field whose green channel, which shows the lesions, is at its end. reddish: share that
-    is redder than green. colour_spread: how far 90% of the field stay from its usual colour, as a sum of the
-    differences of red, green and blue, each a share of their sum. edges: share with steps as only man-made things and
-    landscapes have. contrast: of green less its background, in grey levels: what a normal distribution with the same
-    middle 80% would have as its standard deviation. detail: root mean square slope of what is finer than 2 pixels,
-    across the direction in which there is least, so that an image smeared in one direction has none.
+    visible: share of the whole field within the photograph.
+    brightness: median of the brightest channel, 0 to 255.
+    saturated: share of the field whose green channel, which shows the lesions, is saturated.
+    reddish: share of the field with more red than green.
+    colour_spread: 90th percentile of the distance from the median chromaticity (sum over red, green and blue).
+    edges: share of the field with sharp edges, as man-made objects and landscapes have.
+    contrast: standard deviation of green minus its background, in grey levels, estimated from the 10th and 90th
+    percentiles.
+    detail: root mean square slope of structures finer than 2 pixels, in grey levels per pixel, in the direction with
+    the smallest slope; motion blur in one direction gives 0.
     """
 
     visible: float
@@ -56,77 +60,77 @@ class QualityMeasures:
 
 @dataclass(frozen=True, slots=True)
 class GradabilityLimit:
-    """What one measure must keep: a share or grey levels, not below a minimum or not above a maximum."""
+    """A minimum or maximum of one quality measure, as a share or in grey levels."""
 
     measure: str
+    """Name of a field of QualityMeasures."""
     code: str
-    words: str
+    """Reason code of Ungradable."""
+    description: str
     bound: float
     is_minimum: bool = True
 
-    def complain(self, value: float) -> str | None:
-        """A sentence with the figure, where the limit is not kept."""
+    def describe_violation(self, value: float) -> str | None:
+        """Return a description with value and limit; None if the value is within the limit."""
         if (value < self.bound) if self.is_minimum else (value > self.bound):
-            asked = f"{self.bound:g} is needed" if self.is_minimum else f"limit {self.bound:g}"
-            return f"{self.words} {value:.3g}, {asked}"
+            return f"{self.description} {value:.3g}, {'minimum' if self.is_minimum else 'maximum'} {self.bound:g}"
         return None
 
 
 GRADABILITY_LIMITS = (
-    GradabilityLimit("visible", "field_cut_off", "share of the field that is in the picture", 0.62),
+    GradabilityLimit("visible", "field_cut_off", "share of the field within the photograph", 0.62),
     GradabilityLimit("brightness", "too_dark", "median brightness", 25),
     GradabilityLimit("saturated", "over_exposed", "share of the field that is saturated", 0.05, is_minimum=False),
-    GradabilityLimit("reddish", "not_a_fundus", "share of the field that is redder than green", 0.5),
-    GradabilityLimit("colour_spread", "not_a_fundus", "spread of the colours", 0.4, is_minimum=False),
+    GradabilityLimit("reddish", "not_a_fundus", "share of the field with more red than green", 0.5),
+    GradabilityLimit("colour_spread", "not_a_fundus", "colour spread", 0.4, is_minimum=False),
     GradabilityLimit("edges", "not_a_fundus", "share of the field with sharp edges", 0.12, is_minimum=False),
     GradabilityLimit("contrast", "low_contrast", "contrast in grey levels", 0.9),
-    GradabilityLimit("detail", "blurred", "fine detail in grey levels a pixel", 0.4),
+    GradabilityLimit("detail", "blurred", "fine detail in grey levels per pixel", 0.4),
 )
-"""In the order in which they are looked at."""
+"""In the order of checking; the first violation is reported."""
 
 
 def assess_gradability(photograph: Photograph, field: Field) -> None:
-    """Returns for a photograph that can be graded.
+    """Raise Ungradable for a photograph that cannot be graded, with the measure that is out of its limit.
 
-    Raises Ungradable with the code no_field, field_cut_off, too_dark, over_exposed, not_a_fundus, low_contrast or
-    blurred, and the figure that told.
+    Codes: no_field, field_cut_off, too_dark, over_exposed, not_a_fundus, low_contrast, blurred.
     """
-    found = measure_quality(photograph, field)
+    measures = measure_quality(photograph, field)
     for limit in GRADABILITY_LIMITS:
-        complaint = limit.complain(getattr(found, limit.measure))
-        if complaint is not None:
-            raise Ungradable(complaint, code=limit.code)
+        violation = limit.describe_violation(getattr(measures, limit.measure))
+        if violation is not None:
+            raise Ungradable(violation, code=limit.code)
 
 
 def measure_quality(photograph: Photograph, field: Field) -> QualityMeasures:
-    """Raises Ungradable(no_field) where the border lies outside the box."""
-    picture = _resize_box(photograph, field)
-    x, y = _places_in_border(field)
+    """Measure the quality of a field. Raises Ungradable(no_field) if the border lies outside the box."""
+    image = _resize_box(photograph, field)
+    x, y = _normalised_coordinates(field)
     inner = np.asarray(x**2 + y**2 < _INNER**2)
     if not inner.any():
-        raise Ungradable("no field of view: its border lies outside its box", code="no_field")
-    red, middle, blue = cv2.split(picture)
-    brightest = np.asarray(cv2.max(cv2.max(red, middle), blue))[inner]
-    green = middle.astype(np.float32)
-    fine = green - cv2.GaussianBlur(green, (0, 0), _DETAIL_SIGMA_PX)
-    coarse = (green - cv2.GaussianBlur(green, (0, 0), _BACKGROUND_SIGMA_PX))[inner]
-    ordered = np.sort(coarse)
+        raise Ungradable("no field of view: the border lies outside the bounding box", code="no_field")
+    red, green_8bit, blue = cv2.split(image)
+    brightest = np.asarray(cv2.max(cv2.max(red, green_8bit), blue))[inner]
+    green = green_8bit.astype(np.float32)
+    detail = green - cv2.GaussianBlur(green, (0, 0), _DETAIL_SIGMA_PX)
+    flattened = (green - cv2.GaussianBlur(green, (0, 0), _BACKGROUND_SIGMA_PX))[inner]
+    ordered = np.sort(flattened)
     across, down = _slopes(np.asarray(cv2.GaussianBlur(green, (0, 0), _EDGE_SIGMA_PX), np.float32))
-    reddish, colour_spread = _measure_colours(picture.reshape(-1, 3)[np.flatnonzero(inner)[::_EVERY]])
+    reddish, colour_spread = _measure_colours(image.reshape(-1, 3)[np.flatnonzero(inner)[::_COLOUR_STRIDE]])
     return QualityMeasures(
         visible=_visible_share(field),
         brightness=float(np.median(brightest)),
-        saturated=float((middle[inner] >= _SATURATED).mean()),
+        saturated=float((green_8bit[inner] >= _SATURATED).mean()),
         reddish=reddish,
         colour_spread=colour_spread,
         edges=float((across**2 + down**2 > _EDGE**2)[inner].mean()),
         contrast=(_quantile(ordered, 0.9) - _quantile(ordered, 0.1)) / 2.563,
-        detail=_least_slope(*(slope[inner] for slope in _slopes(fine))),
+        detail=_least_slope(*(slope[inner] for slope in _slopes(detail))),
     )
 
 
 def _resize_box(photograph: Photograph, field: Field) -> NDArray[np.uint8]:
-    """uint8 (S, S, 3). A large box is halved on the way, which takes half the time; an odd last line is left out."""
+    """Resize the box to uint8 (S, S, 3). Large boxes are halved first, twice as fast; an odd line is dropped."""
     rows, columns = slice(field.top, field.bottom), slice(field.left, field.right)
     height, width = field.bottom - field.top, field.right - field.left
     if min(height, width) < _LARGE * _SIZE_PX:
@@ -136,46 +140,46 @@ def _resize_box(photograph: Photograph, field: Field) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(half, (_SIZE_PX, _SIZE_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _places_in_border(field: Field) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of the middles of the resized box's columns (1, S) and rows (S, 1), in radii from the border's centre."""
+def _normalised_coordinates(field: Field) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pixel centres of the resized box in radii from the border's centre: x (1, S), y (S, 1)."""
     border = field.border
-    places = (np.arange(_SIZE_PX) + 0.5) / _SIZE_PX
-    x = (field.left + places * (field.right - field.left) - 0.5 - border.centre_x) / border.radius_x_px
-    y = (field.top + places * (field.bottom - field.top) - 0.5 - border.centre_y) / border.radius_y_px
+    centres = (np.arange(_SIZE_PX) + 0.5) / _SIZE_PX
+    x = (field.left + centres * (field.right - field.left) - 0.5 - border.centre_x) / border.radius_x_px
+    y = (field.top + centres * (field.bottom - field.top) - 0.5 - border.centre_y) / border.radius_y_px
     return x[None, :], y[:, None]
 
 
 def _visible_share(field: Field) -> float:
-    """Share of the border's ellipse that lies within the box."""
-    x, y = _places_in_border(field)
-    across, down = (float(np.ptp(places)) / (_SIZE_PX - 1) for places in (x, y))
-    return min(1.0, float((x**2 + y**2 <= 1).sum()) * across * down / np.pi)
+    """Share of the ellipse within the box."""
+    x, y = _normalised_coordinates(field)
+    pixel_width, pixel_height = (float(np.ptp(coordinates)) / (_SIZE_PX - 1) for coordinates in (x, y))
+    return min(1.0, float((x**2 + y**2 <= 1).sum()) * pixel_width * pixel_height / np.pi)
 
 
 def _measure_colours(pixels: NDArray[np.uint8]) -> tuple[float, float]:
-    """`reddish` and `colour_spread` of pixels (N, 3)."""
+    """Return `reddish` and `colour_spread` of pixels (N, 3)."""
     channels = np.ascontiguousarray(pixels.T).astype(np.float32)
-    shares = channels / np.maximum(channels.sum(axis=0), 1)
-    usual = [_quantile(np.sort(share), 0.5) for share in shares]
-    apart = np.abs(shares - np.array(usual, np.float32)[:, None]).sum(axis=0)
-    return float((channels[0] > channels[1]).mean()), _quantile(np.sort(apart), 0.9)
+    chromaticity = channels / np.maximum(channels.sum(axis=0), 1)
+    median = [_quantile(np.sort(channel), 0.5) for channel in chromaticity]
+    distance = np.abs(chromaticity - np.array(median, np.float32)[:, None]).sum(axis=0)
+    return float((channels[0] > channels[1]).mean()), _quantile(np.sort(distance), 0.9)
 
 
 def _quantile(ordered: NDArray[np.floating[Any]], share: float) -> float:
-    """As NumPy's, which takes four times as long as its sort; ordered: (N,), N >= 1."""
-    place = share * (len(ordered) - 1)
-    before = int(place)
+    """Return the quantile of sorted values (N,), N >= 1. `np.quantile` takes four times as long as the sort."""
+    position = share * (len(ordered) - 1)
+    before = int(position)
     low, high = float(ordered[before]), float(ordered[min(before + 1, len(ordered) - 1)])
-    return low + (place - before) * (high - low)
+    return low + (position - before) * (high - low)
 
 
-def _slopes(picture: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Across and down, in grey levels a pixel (Sobel)."""
-    across, down = (cv2.Sobel(picture, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+def _slopes(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Horizontal and vertical slope in grey levels per pixel (Sobel)."""
+    across, down = (cv2.Sobel(image, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     return np.asarray(across, np.float32), np.asarray(down, np.float32)
 
 
 def _least_slope(across: NDArray[np.float32], down: NDArray[np.float32]) -> float:
-    """Root of the structure tensor's smaller eigenvalue."""
+    """Square root of the smaller eigenvalue of the structure tensor."""
     xx, yy, xy = float((across**2).mean()), float((down**2).mean()), float((across * down).mean())
     return float(max((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy), 0) ** 0.5)

@@ -1,4 +1,4 @@
-"""Draw the saliency over the colour photograph's field, and encode the picture."""
+"""Render the saliency map over the photograph's field, and encode the result."""
 
 from functools import cache
 from typing import Literal
@@ -17,34 +17,36 @@ _LARGE_CELL_PX = 40
 
 
 def use_one_opencv_thread() -> None:
-    """Keep OpenCV to the thread that calls it: the other cores are the engine's and the decoders'."""
+    """Restrict OpenCV to the calling thread: the other cores are used by the engine and the decoders."""
     cv2.setNumThreads(1)
 
 
 def render_overlay(
     prepared: PreparedImage, saliency: NDArray[np.float32], colours: str = NOTEBOOK_COLOUR_MAP, *, opacity: float = 0.5
 ) -> NDArray[np.uint8]:
-    """Saliency in colour over the photograph, uint8 (C, C, 3) RGB; black outside the field.
+    """Blend the coloured saliency map with the photograph: uint8 (C, C, 3) RGB, black outside the field.
 
-    saliency: float32 (h, w) in [0, 1]; it fills `prepared.box` and is 0 beyond, where the model did not look.
-    colours: `notebook`, or an OpenCV colour map by name, such as `turbo`. opacity: the colours' share, in [0, 1].
-    A saliency of zero everywhere leaves the photograph as it is: there is nothing to point at.
+    saliency: float32 (h, w) in [0, 1]. It covers `prepared.crop_box`; beyond it, where the model saw nothing, it is 0.
+    A map of zeros leaves the photograph unchanged.
+    colours: `notebook` or the name of an OpenCV colour map, such as `turbo`.
+    opacity: weight of the colours, in [0, 1].
     Raises SettingsError for an unknown colour map.
     """
-    table = load_colour_map(colours)
-    picture = prepared.canvas
+    colour_map = load_colour_map(colours)
+    overlay = prepared.canvas
     if saliency.any():
-        # OpenCV throughout: a fifth of the time of NumPy's indexing and `where`.
-        coloured = cv2.applyColorMap(_place_on_canvas(saliency, prepared), table[:, None])
-        picture = np.asarray(cv2.addWeighted(picture, 1 - opacity, coloured, opacity, 0), np.uint8)
-    return np.asarray(cv2.bitwise_and(picture, picture, mask=prepared.field_mask.view(np.uint8)), np.uint8)
+        # Five times as fast as NumPy's indexing and `np.where`.
+        coloured = cv2.applyColorMap(_place_on_canvas(saliency, prepared), colour_map[:, None])
+        overlay = np.asarray(cv2.addWeighted(overlay, 1 - opacity, coloured, opacity, 0), np.uint8)
+    return np.asarray(cv2.bitwise_and(overlay, overlay, mask=prepared.field_mask.view(np.uint8)), np.uint8)
 
 
 def render_saliency_layer(
     prepared: PreparedImage, saliency: NDArray[np.float32], colours: str = NOTEBOOK_COLOUR_MAP
 ) -> NDArray[np.uint8]:
-    """The saliency's colours alone, uint8 (C, C, 4) RGBA, opaque within the field: laid over the canvas at an opacity
-    of one half they are the overlay. Arguments and errors as of `render_overlay`.
+    """Render the coloured saliency map without the photograph, uint8 (C, C, 4) RGBA, opaque within the field.
+
+    Blended half and half with the canvas it equals `render_overlay`, which documents arguments and errors.
     """
     coloured = cv2.applyColorMap(_place_on_canvas(saliency, prepared), load_colour_map(colours)[:, None])
     return np.asarray(np.dstack([coloured, np.where(prepared.field_mask, 255, 0)]), np.uint8)
@@ -52,23 +54,24 @@ def render_saliency_layer(
 
 @cache
 def load_colour_map(colours: str) -> NDArray[np.uint8]:
-    """Colours of the levels 0 to 255, uint8 (256, 3) RGB. Raises SettingsError naming the colour maps there are.
+    """Return the colours of levels 0 to 255, uint8 (256, 3) RGB, read-only.
 
-    `notebook` is OpenCV's spring with red and blue exchanged, as the notebook showed it: magenta is low, cyan is high.
+    `notebook` is OpenCV's `spring` with red and blue swapped, from magenta (low) to cyan (high), as in the notebook
+    that the project started from. Raises SettingsError, with a list of all names, for an unknown name.
     """
     name = "spring" if colours == NOTEBOOK_COLOUR_MAP else colours
     code = getattr(cv2, f"COLORMAP_{name.upper()}", None)
     if name != name.lower() or not isinstance(code, int):
-        raise SettingsError(f"no colour map {colours!r}; there are {', '.join(list_colour_maps())}")
+        raise SettingsError(f"unknown colour map {colours!r}; available: {', '.join(list_colour_maps())}")
     levels = np.arange(256, dtype=np.uint8)[:, None]
-    as_opencv_orders = np.asarray(cv2.applyColorMap(levels, code), np.uint8)[:, 0]
-    table = np.ascontiguousarray(as_opencv_orders if colours == NOTEBOOK_COLOUR_MAP else as_opencv_orders[:, ::-1])
-    table.setflags(write=False)
-    return table
+    bgr = np.asarray(cv2.applyColorMap(levels, code), np.uint8)[:, 0]
+    colour_map = np.ascontiguousarray(bgr if colours == NOTEBOOK_COLOUR_MAP else bgr[:, ::-1])
+    colour_map.setflags(write=False)
+    return colour_map
 
 
 def list_colour_maps() -> list[str]:
-    """Names that `colours` may have."""
+    """Return the valid names of colour maps."""
     prefix = "COLORMAP_"
     return [
         NOTEBOOK_COLOUR_MAP,
@@ -77,14 +80,14 @@ def list_colour_maps() -> list[str]:
 
 
 def encode_overlay(rgb: NDArray[np.uint8], fmt: Literal["png", "jpeg"], quality: int) -> bytes:
-    """The picture, uint8 (H, W, 3) RGB, as a PNG, which is exact, or a JPEG of a quality from 1 to 100.
+    """Encode an image, uint8 (H, W, 3) RGB, as a lossless PNG or as a JPEG. quality: 1 to 100, JPEG only.
 
-    Raises ValueError for a picture that the format cannot hold: a JPEG has at most 65,500 pixels on a side.
+    Raises ValueError if the format cannot hold the image: a JPEG has at most 65,500 pixels on a side.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if fmt == "jpeg" else []
-    done, encoded = cv2.imencode(f".{fmt}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise ValueError(f"a picture of {rgb.shape} cannot be a {fmt}")
+    succeeded, encoded = cv2.imencode(f".{fmt}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    if not succeeded:
+        raise ValueError(f"an image of shape {rgb.shape} cannot be encoded as {fmt}")
     return encoded.tobytes()
 
 
@@ -101,7 +104,7 @@ def _upsample(saliency: NDArray[np.float32], height: int, width: int) -> NDArray
 
 def _place_on_canvas(saliency: NDArray[np.float32], prepared: PreparedImage) -> NDArray[np.uint8]:
     """Saliency of each canvas pixel in levels 0 to 255, uint8 (C, C); 0 outside the crop box."""
-    top, bottom, left, right = prepared.box
+    top, bottom, left, right = prepared.crop_box
     _, positive = cv2.threshold(_upsample(saliency, bottom - top, right - left), 0, 0, cv2.THRESH_TOZERO)
     _, highest, _, _ = cv2.minMaxLoc(positive)
     shown = positive[max(-top, 0) :, max(-left, 0) :]

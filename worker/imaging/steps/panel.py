@@ -1,4 +1,4 @@
-"""Set photograph, preprocessed picture and overlay side by side, each under its title, as the notebook showed them."""
+"""Render photograph, preprocessed image and overlay side by side, each with a title."""
 
 from collections.abc import Sequence
 
@@ -10,38 +10,36 @@ from worker.imaging.photograph import PreparedImage
 
 GAP_PX = 8
 TITLE_SHARE = 0.09
-"""Height of a title over the side of a picture."""
+"""Height of a title as a share of the side of an image."""
 
 PREPROCESSED = "preprocessed"
 
-_PAPER, _INK = (255, 255, 255), (30, 30, 30)
+_BACKGROUND, _TEXT = (255, 255, 255), (30, 30, 30)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def render_panel(
     prepared: PreparedImage, overlay: NDArray[np.uint8], titles: tuple[str, str], side_px: int
 ) -> NDArray[np.uint8]:
-    """The row of one image, as of `tile_pictures`; titles: of the photograph and of the overlay."""
+    """Render the panel of one image, see `tile_pictures`. titles: of the photograph and of the overlay."""
     enhanced = prepared.enhanced if prepared.enhanced.dtype == np.uint8 else np.rint(prepared.enhanced * 255)
     pictures = [prepared.canvas, np.asarray(enhanced, np.uint8), overlay]
     return tile_pictures(pictures, [titles[0], PREPROCESSED, titles[1]], side_px)
 
 
 def tile_pictures(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str], side_px: int) -> NDArray[np.uint8]:
-    """Pictures, each uint8 (S, S, 3) RGB, in a row under their titles: uint8 (H, W, 3) RGB on white.
+    """Arrange square images, uint8 (S, S, 3) RGB, in a row under their titles: uint8 (H, W, 3) RGB on white.
 
-    titles: ASCII, for OpenCV has no other letters. Each picture becomes `side_px` on a
-    side; a title that is too long for it is cut.
+    Each image is resized to `side_px`. titles: ASCII only, a limit of OpenCV's fonts; titles that are too long are cut.
     """
     title_px = max(12, round(side_px * TITLE_SHARE))
     height, width = title_px + side_px + GAP_PX, len(pictures) * (side_px + GAP_PX) + GAP_PX
-    panel = np.full((height, width, 3), _PAPER, np.uint8)
-    for place, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
-        left = GAP_PX + place * (side_px + GAP_PX)
-        shrinks = picture.shape[0] > side_px
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-        sized = cv2.resize(picture, (side_px, side_px), interpolation=interpolation)
-        panel[title_px : title_px + side_px, left : left + side_px] = sized
+    panel = np.full((height, width, 3), _BACKGROUND, np.uint8)
+    for index, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        left = GAP_PX + index * (side_px + GAP_PX)
+        interpolation = cv2.INTER_AREA if picture.shape[0] > side_px else cv2.INTER_CUBIC
+        resized = cv2.resize(picture, (side_px, side_px), interpolation=interpolation)
+        panel[title_px : title_px + side_px, left : left + side_px] = resized
         panel[:title_px, left : left + side_px] = _draw_title(title, side_px, title_px)
     return panel
 
@@ -52,6 +50,6 @@ def _draw_title(title: str, side_px: int, title_px: int) -> NDArray[np.uint8]:
     while (width_px := cv2.getTextSize(shown, _FONT, size, 1)[0][0]) > side_px and kept:
         kept -= 1
         shown = f"{title[:kept]}..."
-    band = np.full((title_px, side_px, 3), _PAPER, np.uint8)
+    band = np.full((title_px, side_px, 3), _BACKGROUND, np.uint8)
     place = (max(0, (side_px - width_px) // 2), round(title_px * 0.7))
-    return np.asarray(cv2.putText(band, shown, place, _FONT, size, _INK, 1, cv2.LINE_AA), np.uint8)
+    return np.asarray(cv2.putText(band, shown, place, _FONT, size, _TEXT, 1, cv2.LINE_AA), np.uint8)

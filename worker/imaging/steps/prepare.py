@@ -1,7 +1,7 @@
-"""Carry one image from bytes to the network's input and the canvas of its overlay.
+"""Prepare one image: from its bytes to the model's input and the canvas of its overlay.
 
-The only step that calls others: what it composes runs in one decoding process, so that one photograph crosses a process
-boundary as a few hundred kilobytes and not as its pixels.
+The only step that calls other steps. They run together in one decoder process, so that a few hundred kilobytes cross
+the process boundary instead of the whole photograph.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ Box = tuple[int, int, int, int]
 def prepare_image(
     data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: ImageLimits, extra_recipes: Sequence[Recipe] = ()
 ) -> PreparedImage:
-    """A photograph's bytes, decoded no larger than the model and the overlay need, ready for both.
+    """Decode, crop and enhance a photograph for the model, and draw the canvas of its overlay.
 
-    extra_recipes: recipes of a model that has several; they agree with the first on the field.
-    The canvas shows the field's box with its true aspect: its long side fills the canvas, black is above and below.
-    Raises ImageError for bytes that are no sound picture, Ungradable for a picture that shows no gradable retina.
+    extra_recipes: the other recipes of an ensemble; all recipes define the same field.
+    The canvas shows the field's bounding box with its aspect ratio kept, its longer side filling the canvas.
+    Raises ImageError for an invalid or damaged file, Ungradable for a photograph without a gradable retina.
     """
-    sizes_px = (one.input_size_px for one in (recipe, *extra_recipes))
-    photograph = decode_photograph(data, cover_px=max(overlay_size_px, *sizes_px), limits=limits)
+    input_sizes_px = (one.input_size_px for one in (recipe, *extra_recipes))
+    photograph = decode_photograph(data, cover_px=max(overlay_size_px, *input_sizes_px), limits=limits)
     field = find_field(photograph, recipe)
     assess_gradability(photograph, field)
     crop = photograph.rgb[field.top : field.bottom, field.left : field.right]
@@ -40,17 +40,16 @@ def prepare_image(
     return PreparedImage(
         enhanced=enhance_field(photograph, field, recipe),
         canvas=_draw_canvas(crop, box, overlay_size_px),
-        field_mask=_within_border(field, box, overlay_size_px),
-        box=_place_window(field, recipe, box),
+        field_mask=_draw_field_mask(field, box, overlay_size_px),
+        crop_box=_crop_box_on_canvas(field, recipe, box),
         extra_inputs=tuple(enhance_field(photograph, field, one) for one in extra_recipes),
     )
 
 
 def prepare_for_display(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: ImageLimits) -> PreparedImage:
-    """As `prepare`, for a person's eyes: a picture without a gradable retina is drawn, too, and nothing is enhanced.
+    """Prepare a photograph for display only, also an ungradable one; `enhanced` is black.
 
-    The canvas shows what the overlay's does, or the whole picture where no field was found; `enhanced` is black.
-    Raises ImageError.
+    The canvas is that of `prepare_image`, or shows the whole photograph if it has no field. Raises ImageError.
     """
     photograph = decode_photograph(data, cover_px=overlay_size_px, limits=limits)
     try:
@@ -63,55 +62,55 @@ def prepare_for_display(data: bytes, *, recipe: Recipe, overlay_size_px: int, li
         enhanced=np.zeros((recipe.input_size_px, recipe.input_size_px, 3), np.uint8),
         canvas=_draw_canvas(crop, box, overlay_size_px),
         field_mask=np.ones((overlay_size_px, overlay_size_px), bool),
-        box=box,
+        crop_box=box,
     )
 
 
 def prepare_stack_entry(
     entry: NDArray[np.uint8] | NDArray[np.float32], *, recipe: Recipe, overlay_size_px: int
 ) -> PreparedImage:
-    """An image that was preprocessed before it came: given to the network as it is.
+    """Prepare an image that is already preprocessed: the model gets it unchanged.
 
-    entry: (S, S, 3) RGB, S = recipe.input_size_px, uint8 or float32 in [0, 1]. The canvas shows the same pixels, and
-    the field is the inscribed circle.
-    Raises ImageFormatError for another shape or type, ImageDecodeError for values that are not finite or out of range.
+    entry: (S, S, 3) RGB, S = recipe.input_size_px, uint8 or float32 in [0, 1]. The canvas shows the same pixels; the
+    field is the inscribed circle.
+    Raises ImageFormatError for another shape or dtype, ImageDecodeError for values that are not finite or out of range.
     """
     size_px = recipe.input_size_px
     if entry.shape != (size_px, size_px, 3) or entry.dtype not in (np.uint8, np.float32):
         found = f"{entry.dtype} {' x '.join(map(str, entry.shape))}"
-        raise ImageFormatError(f"entry is {found}; the model takes uint8 or float32 {size_px} x {size_px} x 3")
+        raise ImageFormatError(f"entry is {found}, expected uint8 or float32 {size_px} x {size_px} x 3")
     if entry.dtype == np.float32:
-        # A NaN becomes both, and compares false.
+        # A NaN makes both NaN, and the comparison false.
         lowest, highest = float(entry.min()), float(entry.max())
         if not (lowest >= 0 and highest <= 1):
-            raise ImageDecodeError(f"entry has values from {lowest:g} to {highest:g}; 0 to 1 is right")
-        colours = np.rint(entry * np.float32(255)).astype(np.uint8)
+            raise ImageDecodeError(f"entry has values from {lowest:g} to {highest:g}, expected 0 to 1")
+        rgb = np.rint(entry * np.float32(255)).astype(np.uint8)
     else:
-        colours = entry.astype(np.uint8, copy=False)
+        rgb = entry.astype(np.uint8, copy=False)
     box = (0, overlay_size_px, 0, overlay_size_px)
-    places = np.arange(overlay_size_px) - (overlay_size_px - 1) / 2
+    offsets = np.arange(overlay_size_px) - (overlay_size_px - 1) / 2
     return PreparedImage(
         enhanced=entry,
-        canvas=_draw_canvas(colours, box, overlay_size_px),
-        field_mask=np.asarray(np.hypot(places[:, None], places[None, :]) <= overlay_size_px / 2),
-        box=box,
+        canvas=_draw_canvas(rgb, box, overlay_size_px),
+        field_mask=np.asarray(np.hypot(offsets[:, None], offsets[None, :]) <= overlay_size_px / 2),
+        crop_box=box,
     )
 
 
 def _centre_box(height: int, width: int, size_px: int) -> Box:
-    """Where a crop of this size lies when its long side fills the canvas: top, bottom, left, right."""
+    """Position of a centred crop whose longer side fills the canvas: top, bottom, left, right."""
     longer = max(height, width)
-    tall, wide = max(1, round(height * size_px / longer)), max(1, round(width * size_px / longer))
-    top, left = (size_px - tall) // 2, (size_px - wide) // 2
-    return top, top + tall, left, left + wide
+    height_px, width_px = max(1, round(height * size_px / longer)), max(1, round(width * size_px / longer))
+    top, left = (size_px - height_px) // 2, (size_px - width_px) // 2
+    return top, top + height_px, left, left + width_px
 
 
-def _place_window(field: Field, recipe: Recipe, box: Box) -> Box:
-    """Where the model's window lies on a canvas that shows the field's box at `box`."""
+def _crop_box_on_canvas(field: Field, recipe: Recipe, box: Box) -> Box:
+    """Position of the model's crop on a canvas that shows the field's bounding box at `box`."""
     top, bottom, left, right = field.crop_window(recipe)
-    down, across = (box[1] - box[0]) / (field.bottom - field.top), (box[3] - box[2]) / (field.right - field.left)
-    top, bottom = (box[0] + round((row - field.top) * down) for row in (top, bottom))
-    left, right = (box[2] + round((column - field.left) * across) for column in (left, right))
+    scale_y, scale_x = (box[1] - box[0]) / (field.bottom - field.top), (box[3] - box[2]) / (field.right - field.left)
+    top, bottom = (box[0] + round((row - field.top) * scale_y) for row in (top, bottom))
+    left, right = (box[2] + round((column - field.left) * scale_x) for column in (left, right))
     return top, bottom, left, right
 
 
@@ -124,21 +123,21 @@ def _draw_canvas(crop: NDArray[np.uint8], box: Box, size_px: int) -> NDArray[np.
     return canvas
 
 
-def _choose_interpolation(shrink: float) -> int:
-    # Up to 2, no pixel is passed over by the mean of two neighbours, which takes a seventh of the time of the area's.
-    if shrink >= 2:
+def _choose_interpolation(downscale: float) -> int:
+    # Below 2, bilinear interpolation skips no pixel and is seven times as fast as area averaging.
+    if downscale >= 2:
         return cv2.INTER_AREA
-    return cv2.INTER_LINEAR if shrink > 1 else cv2.INTER_CUBIC
+    return cv2.INTER_LINEAR if downscale > 1 else cv2.INTER_CUBIC
 
 
-def _within_border(field: Field, box: Box, size_px: int) -> NDArray[np.bool_]:
-    """Pixels of the canvas whose middle lies within the fitted border and the box."""
+def _draw_field_mask(field: Field, box: Box, size_px: int) -> NDArray[np.bool_]:
+    """Mask of the canvas pixels whose centre lies within the fitted border and the box, bool (C, C)."""
     top, bottom, left, right = box
     border = field.border
-    # From the middle of a canvas pixel to the photograph, whose pixel i reaches from i - 0.5 to i + 0.5.
+    # Centres of canvas pixels in pixels of the photograph, where pixel i spans i - 0.5 to i + 0.5.
     x = field.left + (np.arange(right - left) + 0.5) * (field.right - field.left) / (right - left) - 0.5
     y = field.top + (np.arange(bottom - top) + 0.5) * (field.bottom - field.top) / (bottom - top) - 0.5
-    across, down = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
+    x_radii, y_radii = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
     field_mask = np.zeros((size_px, size_px), bool)
-    np.less_equal((across**2)[None, :], (1 - down**2)[:, None], out=field_mask[top:bottom, left:right])
+    np.less_equal((x_radii**2)[None, :], (1 - y_radii**2)[:, None], out=field_mask[top:bottom, left:right])
     return field_mask

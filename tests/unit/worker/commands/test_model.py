@@ -101,7 +101,7 @@ def test_import_without_preprocessing_leaves_the_picture_whole(tmp_path: Path, w
         ([], "weights do not say how their pictures were made: give --size, --input-range, --preprocess"),
         (["--size=224", "--preprocess=none"], "how their pictures were made: give --input-range$"),
         (["--size=16", "--input-range=0,1", "--preprocess=none"], "recipe: input_size_px: Input should be greater"),
-        (["--size=224", "--input-range=1,0", "--preprocess=none"], r"input_range must rise, got 1\.0 to 0\.0"),
+        (["--size=224", "--input-range=1,0", "--preprocess=none"], r"input_range must increase, got 1\.0 to 0\.0"),
         (["--size=224", "--input-range=0", "--preprocess=none"], r"recipe: input_range\.1: Field required"),
         (["--size=224", "--input-range=a,b", "--preprocess=none"], r"recipe: input_range\.0: Input should be a valid"),
         (["--size=224", "--input-range=0,1", "--preprocess=none", "--sigma=10"], "--sigma 10 belongs to --preprocess"),

@@ -1,4 +1,4 @@
-"""The border of a field is found from what is seen of it: phantoms of known centre and radius."""
+"""The border is found from its visible part: phantoms of known centre and radius."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ THRESHOLD = 12
 
 
 def disc(height: int, width: int, truth: Ellipse, level: float = 150.0) -> NDArray[np.float64]:
-    """An evenly lit field with an edge one pixel wide."""
+    """A uniform field with an edge one pixel wide."""
     y, x = np.mgrid[:height, :width]
     relative = np.hypot((x - truth.centre_x) / truth.radius_x_px, (y - truth.centre_y) / truth.radius_y_px)
     return level * np.clip((1 - relative) * min(truth.radius_x_px, truth.radius_y_px) + 0.5, 0, 1)
@@ -23,7 +23,7 @@ def fit(picture: NDArray[np.float64], threshold: int = THRESHOLD) -> Ellipse:
 
 
 def assert_close(found: Ellipse, truth: Ellipse) -> None:
-    """Within 1 px or 0.5 % of the radius, whichever is more."""
+    """Within 1 px or 0.5 % of the radius, whichever is larger."""
     tolerance = max(1.0, 0.005 * max(truth.radius_x_px, truth.radius_y_px))
     assert found.centre_x == pytest.approx(truth.centre_x, abs=tolerance)
     assert found.centre_y == pytest.approx(truth.centre_y, abs=tolerance)
@@ -35,16 +35,16 @@ def assert_close(found: Ellipse, truth: Ellipse) -> None:
     ("height", "width", "truth"),
     [
         pytest.param(400, 400, Ellipse(199.5, 199.5, 190, 190), id="whole"),
-        pytest.param(400, 600, Ellipse(300.0, 200.0, 240, 240), id="cut top and bottom"),
+        pytest.param(400, 600, Ellipse(300.0, 200.0, 240, 240), id="cut off at top and bottom"),
         pytest.param(400, 600, Ellipse(180.3, 150.7, 120.4, 120.4), id="off centre"),
-        pytest.param(400, 400, Ellipse(170.0, 200.0, 200, 200), id="cut on the left"),
-        pytest.param(2848, 4288, Ellipse(2101.0, 1435.0, 1720, 1720), id="as large as taken"),
-        pytest.param(224, 224, Ellipse(112.0, 111.0, 72, 107), id="squashed"),
-        pytest.param(224, 224, Ellipse(112.0, 111.5, 88, 132), id="squashed and cut"),
+        pytest.param(400, 400, Ellipse(170.0, 200.0, 200, 200), id="cut off on the left"),
+        pytest.param(2848, 4288, Ellipse(2101.0, 1435.0, 1720, 1720), id="full size"),
+        pytest.param(224, 224, Ellipse(112.0, 111.0, 72, 107), id="resized to a square"),
+        pytest.param(224, 224, Ellipse(112.0, 111.5, 88, 132), id="resized to a square and cut off"),
         pytest.param(224, 224, Ellipse(111.5, 111.5, 126, 141), id="only the corners are dark"),
     ],
 )
-def test_phantom_within_one_pixel_or_half_a_percent(height: int, width: int, truth: Ellipse) -> None:
+def test_border_of_a_phantom_within_one_pixel_or_half_a_percent(height: int, width: int, truth: Ellipse) -> None:
     assert_close(fit(disc(height, width, truth)), truth)
 
 
@@ -60,7 +60,7 @@ def test_noise_does_not_move_the_border() -> None:
     assert_close(fit(disc(400, 600, truth) + noise), truth)
 
 
-def test_lettering_and_a_tab_outside_the_field_do_not_bend_it() -> None:
+def test_text_and_a_notch_outside_the_field_do_not_move_the_border() -> None:
     truth = Ellipse(250.0, 200.0, 180, 180)
     picture = disc(400, 500, truth)
     picture[8:20, 5:90] = 200
@@ -68,7 +68,7 @@ def test_lettering_and_a_tab_outside_the_field_do_not_bend_it() -> None:
     assert_close(fit(picture), truth)
 
 
-def test_straight_cuts_within_the_picture_do_not_flatten_it() -> None:
+def test_straight_cuts_within_the_image_do_not_flatten_the_border() -> None:
     truth = Ellipse(250.0, 200.0, 190, 190)
     picture = disc(400, 500, truth)
     picture[:40] = 0
@@ -76,14 +76,14 @@ def test_straight_cuts_within_the_picture_do_not_flatten_it() -> None:
     assert_close(fit(picture), truth)
 
 
-def test_a_dark_half_leaves_the_lit_half_to_tell() -> None:
+def test_border_of_a_field_with_a_dark_half() -> None:
     truth = Ellipse(250.0, 200.0, 180, 180)
     picture = disc(400, 500, truth)
     picture[:, :200] *= 0.02
     assert_close(fit(picture), truth)
 
 
-def test_glow_around_the_field_is_not_taken_for_it() -> None:
+def test_glow_around_the_field_does_not_move_the_border() -> None:
     truth = Ellipse(250.0, 200.0, 170, 170)
     assert_close(fit(np.maximum(disc(400, 500, truth), 15)), truth)
 
@@ -99,14 +99,12 @@ def test_glow_around_the_field_is_not_taken_for_it() -> None:
         pytest.param(np.full((1, 9000), 150.0), id="line"),
     ],
 )
-def test_what_is_not_round_is_no_field(picture: NDArray[np.float64]) -> None:
-    with pytest.raises(
-        Ungradable, match=r"no round border: the best has a support of 0\.\d\d, 0\.2 is needed"
-    ) as caught:
+def test_image_without_a_round_border_is_ungradable(picture: NDArray[np.float64]) -> None:
+    with pytest.raises(Ungradable, match=r"no round border: best support 0\.\d\d, minimum 0\.2") as caught:
         fit(picture)
     assert caught.value.code == "no_field"
 
 
-def test_same_picture_gives_the_same_border() -> None:
+def test_fit_is_deterministic() -> None:
     picture = disc(400, 500, Ellipse(250.0, 200.0, 170, 170)) + np.random.default_rng(1).normal(0, 8, (400, 500))
     assert fit(picture) == fit(picture)

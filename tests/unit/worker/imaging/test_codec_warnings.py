@@ -1,4 +1,4 @@
-"""What a codec prints in C is heard, and the process's own standard error comes back."""
+"""Warnings printed by C code are captured, and standard error is restored."""
 
 import os
 from pathlib import Path
@@ -8,17 +8,17 @@ import pytest
 from worker.imaging.codec_warnings import STDERR, capture_codec_warnings
 
 
-def test_text_written_below_python_is_heard_and_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    with capture_codec_warnings() as complaints:
+def test_text_written_by_c_code_is_captured_and_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    with capture_codec_warnings() as warnings:
         os.write(STDERR, b"Corrupt JPEG data")
     os.write(STDERR, b"afterwards")
-    assert complaints.text == "Corrupt JPEG data"
+    assert warnings.text == "Corrupt JPEG data"
     assert capfd.readouterr().err == "afterwards"
 
 
-def test_standard_error_comes_back_after_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="fault"), capture_codec_warnings():
-        raise ValueError("fault")
+def test_standard_error_is_restored_after_an_exception(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="broken"), capture_codec_warnings():
+        raise ValueError("broken")
     os.write(STDERR, b"afterwards")
     assert capfd.readouterr().err == "afterwards"
 

@@ -1,4 +1,4 @@
-"""A decoding program whose pictures can order it to misbehave; everything else is the real one."""
+"""A decoder program that misbehaves on command; other images are prepared normally."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ from worker.imaging.steps.prepare import prepare_image
 CONFIG = DecoderConfig.model_validate_json(sys.argv[1])
 
 
-def obey(data: bytes) -> PreparedImage:
+def prepare(data: bytes) -> PreparedImage:
     match data:
         case b"segfault":
             ctypes.string_at(0)
@@ -27,7 +27,7 @@ def obey(data: bytes) -> PreparedImage:
         case b"hog":
             np.ones(2 * CONFIG.memory_mb * 2**20, np.uint8)
         case b"print":
-            os.write(1, b"a library prints on standard output")
+            os.write(1, b"output of a library")
             raise ImageDecodeError("printed")
         case b"imports":
             heavy = sorted({"tensorflow", "keras", "celery", "boto3", "sqlalchemy"} & set(sys.modules))
@@ -37,4 +37,4 @@ def obey(data: bytes) -> PreparedImage:
     return prepare_image(data, recipe=CONFIG.recipe, overlay_size_px=CONFIG.overlay_size_px, limits=ImageLimits())
 
 
-serve(CONFIG, obey)
+serve(CONFIG, prepare)

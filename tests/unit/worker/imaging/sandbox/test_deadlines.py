@@ -1,4 +1,4 @@
-"""What is expired is ended once, and what was in time never."""
+"""An overdue block expires once; a block that ends in time never does."""
 
 import threading
 from collections.abc import Iterator
@@ -15,33 +15,33 @@ def deadlines() -> Iterator[DeadlineMonitor]:
     deadlines.stop()
 
 
-def test_late_work_is_ended_once(deadlines: DeadlineMonitor) -> None:
-    ends: list[bool] = []
-    ended = threading.Event()
+def test_overdue_block_expires_once(deadlines: DeadlineMonitor) -> None:
+    calls: list[bool] = []
+    called = threading.Event()
 
-    def end() -> None:
-        ends.append(deadline.expired)
-        ended.set()
+    def on_expiry() -> None:
+        calls.append(deadline.expired)
+        called.set()
 
-    with deadlines.enforce(CHECK_INTERVAL_S / 2, end) as deadline:
-        assert ended.wait(20)
-        ended.clear()
-        assert not ended.wait(3 * CHECK_INTERVAL_S)
-    assert ends == [True]
+    with deadlines.enforce(CHECK_INTERVAL_S / 2, on_expiry) as deadline:
+        assert called.wait(20)
+        called.clear()
+        assert not called.wait(3 * CHECK_INTERVAL_S)
+    assert calls == [True]
 
 
-def test_work_in_time_is_never_ended_and_neighbours_are_told_apart(deadlines: DeadlineMonitor) -> None:
-    early, expired = threading.Event(), threading.Event()
-    with deadlines.enforce(0.0, expired.set) as slow:
-        with deadlines.enforce(60.0, early.set) as quick:
-            assert expired.wait(20)
+def test_block_in_time_does_not_expire_with_its_neighbour(deadlines: DeadlineMonitor) -> None:
+    quick_expired, slow_expired = threading.Event(), threading.Event()
+    with deadlines.enforce(0.0, slow_expired.set) as slow:
+        with deadlines.enforce(60.0, quick_expired.set) as quick:
+            assert slow_expired.wait(20)
         assert slow.expired
     assert not quick.expired
-    assert not early.is_set()
+    assert not quick_expired.is_set()
 
 
-def test_work_that_failed_is_watched_no_more(deadlines: DeadlineMonitor) -> None:
-    ended = threading.Event()
-    with pytest.raises(ValueError, match="broken"), deadlines.enforce(2 * CHECK_INTERVAL_S, ended.set):
+def test_block_that_raised_does_not_expire_later(deadlines: DeadlineMonitor) -> None:
+    expired = threading.Event()
+    with pytest.raises(ValueError, match="broken"), deadlines.enforce(2 * CHECK_INTERVAL_S, expired.set):
         raise ValueError("broken")
-    assert not ended.wait(4 * CHECK_INTERVAL_S)
+    assert not expired.wait(4 * CHECK_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""A picture that crashes, hangs or bloats its decoder costs itself alone."""
+"""An image that crashes, hangs or bloats its decoder fails alone."""
 
 import os
 import signal
@@ -74,14 +74,14 @@ def test_prepared_image_is_the_same_as_without_a_process() -> None:
     for name in ("enhanced", "canvas", "field_mask"):
         assert np.array_equal(getattr(found, name), getattr(expected, name))
         assert getattr(found, name).dtype == getattr(expected, name).dtype
-    assert found.box == expected.box
+    assert found.crop_box == expected.crop_box
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "code"),
     [("not-an-image.jpg", ImageFormatError, "image_format"), ("black-frame.jpg", Ungradable, "no_field")],
 )
-def test_errors_of_a_picture_arrive_as_themselves(
+def test_image_errors_keep_their_class_and_code(
     pool: DecoderPool, name: str, kind: type[FundusError], code: str
 ) -> None:
     error = failure(pool, (SAMPLES / name).read_bytes())
@@ -90,26 +90,26 @@ def test_errors_of_a_picture_arrive_as_themselves(
     assert error.detail
 
 
-def test_crash_costs_one_picture_and_not_its_neighbours(pool: DecoderPool) -> None:
+def test_crash_fails_one_image_and_not_its_neighbours(pool: DecoderPool) -> None:
     order = [GOOD, b"segfault", GOOD, GOOD, b"segfault", b"exit", GOOD, GOOD]
     futures = [pool.submit(data) for data in order]
     errors = [future.exception(60) for future in futures]
     assert [error is None for error in errors] == [data is GOOD for data in order]
     assert [str(error) for error in errors if error] == [
-        "the decoder of 8 bytes died of SIGSEGV",
-        "the decoder of 8 bytes died of SIGSEGV",
-        "the decoder of 4 bytes ended with status 3",
+        "decoder was killed by SIGSEGV (image of 8 bytes)",
+        "decoder was killed by SIGSEGV (image of 8 bytes)",
+        "decoder exited with status 3 (image of 4 bytes)",
     ]
     assert all(isinstance(error, ImageDecoderCrashError) for error in errors if error)
 
 
-def test_hang_ends_at_the_timeout_while_the_neighbour_goes_on() -> None:
+def test_hang_ends_at_the_timeout_and_does_not_block_its_neighbour() -> None:
     pool = DecoderPool(RECIPE, settings(decode_timeout_s=1.0), program=ROGUE)
     try:
         hanging = pool.submit(b"hang")
         pool.submit(GOOD).result(60)
         assert not hanging.done()
-        with pytest.raises(ImageDecoderCrashError, match="of 4 bytes gave no answer within 1 s") as caught:
+        with pytest.raises(ImageDecoderCrashError, match=r"decoder timed out after 1 s \(image of 4 bytes\)") as caught:
             hanging.result(60)
         assert caught.value.code == "image_decoder_crash"
         pool.submit(GOOD).result(60)
@@ -117,20 +117,20 @@ def test_hang_ends_at_the_timeout_while_the_neighbour_goes_on() -> None:
         pool.close()
 
 
-def test_picture_that_needs_too_much_memory_is_too_large_and_the_process_lives() -> None:
+def test_image_that_exceeds_the_memory_limit_is_too_large_and_the_process_survives() -> None:
     pool = DecoderPool(RECIPE, settings(decode_processes=1, decode_memory_mb=256), program=ROGUE)
     try:
         before = children()
         error = failure(pool, b"hog")
         assert type(error) is ImageTooLargeError
-        assert error.detail == "a picture of 3 bytes does not fit the decoder's memory"
+        assert error.detail == "decoding 3 bytes exceeds the decoder's memory limit"
         pool.submit(GOOD).result(60)
         assert children() == before
     finally:
         pool.close()
 
 
-def test_codec_that_runs_out_of_memory_says_too_large() -> None:
+def test_codec_that_runs_out_of_memory_reports_too_large() -> None:
     bomb = cv2.imencode(".png", np.zeros((11_000, 11_000), np.uint8))[1].tobytes()
     pool = DecoderPool(RECIPE, settings(decode_processes=1, decode_memory_mb=256), program=ROGUE)
     try:
@@ -138,10 +138,10 @@ def test_codec_that_runs_out_of_memory_says_too_large() -> None:
     finally:
         pool.close()
     assert type(error) is ImageTooLargeError
-    assert error.detail == "PNG of 11000 x 11000 pixels does not fit the decoder's memory"
+    assert error.detail == "PNG of 11000 x 11000 pixels exceeds the decoder's memory limit"
 
 
-def test_idle_process_that_is_killed_is_replaced(pool: DecoderPool) -> None:
+def test_killed_idle_process_is_replaced(pool: DecoderPool) -> None:
     before = children()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -152,11 +152,11 @@ def test_idle_process_that_is_killed_is_replaced(pool: DecoderPool) -> None:
     assert not children() & before
 
 
-def test_what_a_library_prints_is_no_answer(pool: DecoderPool) -> None:
+def test_output_of_a_library_is_not_a_response(pool: DecoderPool) -> None:
     assert failure(pool, b"print").detail == "printed"
 
 
-def test_process_is_light_and_knows_no_secret(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_imports_nothing_heavy_and_sees_no_secrets(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert failure(pool, b"imports").detail == "light"
     monkeypatch.setenv("FUNDUS_DATABASE_URL", "postgresql://user:password@host/name")
     fresh = DecoderPool(RECIPE, settings(decode_processes=1), program=ROGUE)
@@ -168,7 +168,7 @@ def test_process_is_light_and_knows_no_secret(pool: DecoderPool, monkeypatch: py
     assert "PATH" in names
 
 
-def test_photographs_of_one_size_take_the_memory_of_the_one_before() -> None:
+def test_photographs_of_equal_size_reuse_freed_memory() -> None:
     picture = cv2.imdecode(np.frombuffer(GOOD, np.uint8), cv2.IMREAD_COLOR)
     data = cv2.imencode(".jpg", cv2.resize(picture, (4288, 2848)))[1].tobytes()
     others = children()
@@ -184,12 +184,12 @@ def test_photographs_of_one_size_take_the_memory_of_the_one_before() -> None:
         before = new_pages()
         for _ in range(3):
             pool.submit(data).result(60)
-        assert new_pages() - before < 300  # As glibc does it if nobody tells it: 1,200.
+        assert new_pages() - before < 300  # 1,200 with glibc's defaults.
     finally:
         pool.close()
 
 
-def test_process_is_replaced_after_its_share_of_images() -> None:
+def test_process_is_replaced_after_a_number_of_images() -> None:
     pool = DecoderPool(RECIPE, settings(decode_processes=1), program=ROGUE, images_per_process=2)
     try:
         seen = []
@@ -201,7 +201,7 @@ def test_process_is_replaced_after_its_share_of_images() -> None:
     assert seen[0] == seen[1] != seen[2] == seen[3]
 
 
-def test_close_finishes_what_was_submitted_and_leaves_no_process() -> None:
+def test_close_finishes_submitted_images_and_ends_the_processes() -> None:
     before = children()
     pool = DecoderPool(RECIPE, settings(), program=ROGUE)
     mine = children() - before
@@ -212,7 +212,7 @@ def test_close_finishes_what_was_submitted_and_leaves_no_process() -> None:
     assert wait_until_gone(mine) == set()
 
 
-def test_signals_to_the_group_and_to_the_process_do_not_stop_it(pool: DecoderPool) -> None:
+def test_process_ignores_signals_for_a_warm_shutdown(pool: DecoderPool) -> None:
     before = children()
     for pid in before:
         assert os.getpgid(pid) != os.getpgid(0)
@@ -228,7 +228,7 @@ def test_processes_die_with_a_killed_worker() -> None:
     )
     assert worker.stdout is not None
     pids = set(map(int, worker.stdout.readline().split()))
-    time.sleep(0.2)  # One of them hangs in a picture by now.
+    time.sleep(0.2)  # By now one of them hangs.
     worker.kill()
     worker.wait()
     worker.stdout.close()
@@ -247,19 +247,19 @@ time.sleep(60)
 """
 
 
-def test_program_that_does_not_come_up_is_a_services_failure(tmp_path: Path) -> None:
+def test_program_that_does_not_start_raises_service_error(tmp_path: Path) -> None:
     program = tmp_path / "broken.py"
     program.write_text("raise SystemExit(4)")
     before = children()
-    with pytest.raises(ServiceError, match="a decoding process did not start: ended with status 4") as caught:
+    with pytest.raises(ServiceError, match="a decoder process did not start: exited with status 4") as caught:
         DecoderPool(RECIPE, settings(), program=(str(program),))
     assert caught.value.code == "decoder_unavailable"
     assert children() == before
 
 
-def test_damaged_picture_keeps_its_process(pool: DecoderPool) -> None:
+def test_damaged_image_does_not_end_the_process(pool: DecoderPool) -> None:
     before = children()
     error = failure(pool, GOOD[:30_000])
     assert type(error) is ImageDecodeError
-    assert error.detail == "JPEG breaks off at byte 30000 without an end marker"
+    assert error.detail == "JPEG truncated at byte 30000: no end marker"
     assert children() == before

@@ -1,4 +1,4 @@
-"""Answers of a decoding process are believed only as far as they fit."""
+"""Responses of a decoder process are validated before they are used."""
 
 import io
 import json
@@ -20,28 +20,28 @@ def shared() -> mmap:
     return mmap(-1, 4096)
 
 
-def answer(head: object) -> io.BytesIO:
-    encoded = head if isinstance(head, bytes) else json.dumps(head).encode()
+def response(header: object) -> io.BytesIO:
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
     return io.BytesIO(struct.pack("<Q", len(encoded)) + encoded)
 
 
-def test_requests_come_one_after_the_other_until_the_stream_ends(shared: mmap) -> None:
-    came = []
+def test_requests_are_read_in_order_until_the_stream_ends(shared: mmap) -> None:
+    received = []
     for data in (b"first", b"", b"third"):
         stream = io.BytesIO()
         write_request(stream, shared, data)
         stream.seek(0)
-        came.append(read_request(stream, shared))
-    assert [*came, read_request(io.BytesIO(), shared)] == [b"first", b"", b"third", None]
+        received.append(read_request(stream, shared))
+    assert [*received, read_request(io.BytesIO(), shared)] == [b"first", b"", b"third", None]
 
 
-def test_prepared_image_comes_back_as_it_was(shared: mmap) -> None:
+def test_prepared_image_survives_the_round_trip(shared: mmap) -> None:
     random = np.random.default_rng(0)
     sent = PreparedImage(
         enhanced=random.integers(0, 256, (4, 4, 3), np.uint8),
         canvas=random.integers(0, 256, (6, 6, 3), np.uint8),
         field_mask=random.random((6, 6)) < 0.5,
-        box=(-2, 9, 1, 5),
+        crop_box=(-2, 9, 1, 5),
     )
     stream = io.BytesIO()
     write_response(stream, shared, sent)
@@ -50,10 +50,10 @@ def test_prepared_image_comes_back_as_it_was(shared: mmap) -> None:
     assert np.array_equal(found.enhanced, sent.enhanced)
     assert np.array_equal(found.canvas, sent.canvas)
     assert np.array_equal(found.field_mask, sent.field_mask)
-    assert found.box == sent.box
+    assert found.crop_box == sent.crop_box
 
 
-def test_pictures_of_further_recipes_come_in_their_order(shared: mmap) -> None:
+def test_inputs_of_extra_recipes_keep_their_order(shared: mmap) -> None:
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 256, (side, side, 3), np.uint8) for side in (4, 5, 3)]
     canvas, field_mask = np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6), bool)
@@ -65,7 +65,7 @@ def test_pictures_of_further_recipes_come_in_their_order(shared: mmap) -> None:
 
 
 @pytest.mark.parametrize("error", [ImageDecodeError("PNG broke"), Ungradable("12 of 25", code="too_dark")])
-def test_error_comes_back_with_class_code_and_detail(error: ImageDecodeError | Ungradable, shared: mmap) -> None:
+def test_error_keeps_its_class_code_and_detail(error: ImageDecodeError | Ungradable, shared: mmap) -> None:
     stream = io.BytesIO()
     write_error(stream, error)
     stream.seek(0)
@@ -86,28 +86,28 @@ def test_long_detail_is_cut_to_500_characters(shared: mmap) -> None:
 @pytest.mark.parametrize(
     ("stream", "sentence"),
     [
-        (io.BytesIO(struct.pack("<Q", 2**60)), "head of 1152921504606846976 bytes, limit 4096"),
-        (answer(b"{"), "no JSON"),
-        (answer(b"[" * 4000), "no JSON"),
-        (answer([1, 2]), "answer is a list"),
-        (answer({"error": "SystemExit", "code": "x", "detail": "y"}), "names the error 'SystemExit'"),
-        (answer({"error": "ImageDecodeError", "code": 7, "detail": "y"}), "names the error 'ImageDecodeError'"),
-        (answer({"box": [0, 25, 0, 6]}), r"box \[0, 25, 0, 6\]"),
-        (answer({"box": [-25, 6, 0, 6]}), r"box \[-25, 6, 0, 6\]"),
-        (answer({"box": [6, 9, 0, 6]}), r"box \[6, 9, 0, 6\]"),
-        (answer({"box": [0, 6, -3, 0]}), r"box \[0, 6, -3, 0\]"),
-        (answer({"box": [3, 3, 0, 6]}), r"box \[3, 3, 0, 6\]"),
-        (answer({"box": [0, 6, 0, True]}), r"box \[0, 6, 0, True\]"),
-        (answer({}), "box None"),
+        (io.BytesIO(struct.pack("<Q", 2**60)), "header has 1152921504606846976 bytes, limit 4096"),
+        (response(b"{"), "header is not JSON"),
+        (response(b"[" * 4000), "header is not JSON"),
+        (response([1, 2]), "header is a list, not an object"),
+        (response({"error": "SystemExit", "code": "x", "detail": "y"}), "error 'SystemExit' is malformed"),
+        (response({"error": "ImageDecodeError", "code": 7, "detail": "y"}), "error 'ImageDecodeError' is malformed"),
+        (response({"crop_box": [0, 25, 0, 6]}), r"crop box \[0, 25, 0, 6\]"),
+        (response({"crop_box": [-25, 6, 0, 6]}), r"crop box \[-25, 6, 0, 6\]"),
+        (response({"crop_box": [6, 9, 0, 6]}), r"crop box \[6, 9, 0, 6\]"),
+        (response({"crop_box": [0, 6, -3, 0]}), r"crop box \[0, 6, -3, 0\]"),
+        (response({"crop_box": [3, 3, 0, 6]}), r"crop box \[3, 3, 0, 6\]"),
+        (response({"crop_box": [0, 6, 0, True]}), r"crop box \[0, 6, 0, True\]"),
+        (response({}), "crop box None is malformed"),
     ],
 )
-def test_what_is_no_answer_is_the_decoders_crash(stream: io.BytesIO, sentence: str, shared: mmap) -> None:
+def test_malformed_response_counts_as_a_crash(stream: io.BytesIO, sentence: str, shared: mmap) -> None:
     with pytest.raises(ImageDecoderCrashError, match=sentence):
         read_response(stream, shared, **SIZES)
 
 
 @pytest.mark.parametrize("size", [0, 7, 8, 20])
-def test_answer_that_breaks_off_is_the_end_of_the_stream(size: int, shared: mmap) -> None:
-    whole = answer({"box": [0, 6, 0, 6]}).getvalue()
+def test_truncated_response_raises_eof_error(size: int, shared: mmap) -> None:
+    whole = response({"crop_box": [0, 6, 0, 6]}).getvalue()
     with pytest.raises(EOFError):
         read_response(io.BytesIO(whole[:size]), shared, **SIZES)

@@ -1,4 +1,4 @@
-"""Shared memory that neither side can pull from under the other, and that a large picture does not keep."""
+"""Shared memory has a sealed size, and its pages are released after a large image."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ from worker.imaging.sandbox.shared_memory import (
 SIZE = RETAINED_BYTES + 2**20
 
 
-def test_what_one_writes_the_other_reads() -> None:
+def test_both_processes_see_the_same_bytes() -> None:
     descriptor, shared = create_shared_memory(SIZE)
     other = open_shared_memory(descriptor)
     os.close(descriptor)
@@ -31,7 +31,7 @@ def test_other_process_cannot_change_its_size(size: int) -> None:
         os.ftruncate(descriptor, size)
 
 
-def test_pages_of_a_large_picture_are_given_back_and_small_ones_kept() -> None:
+def test_only_pages_beyond_the_retained_size_are_released() -> None:
     descriptor, shared = create_shared_memory(SIZE)
     file = Path(f"/proc/self/fd/{descriptor}")
     blocks = []

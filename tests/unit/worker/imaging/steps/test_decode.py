@@ -1,4 +1,4 @@
-"""Every picture that the formats allow becomes upright 8-bit RGB; every damaged one says so."""
+"""Every accepted variant is decoded to upright 8-bit RGB; every damaged file is refused."""
 
 import struct
 import zlib
@@ -30,7 +30,7 @@ def encode(suffix: str, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> byte
 
 
 def quarters(rgb: NDArray[np.uint8]) -> list[tuple[int, ...]]:
-    """The colour near each corner: upper left, upper right, lower left, lower right."""
+    """Colours near the corners: upper left, upper right, lower left, lower right."""
     return [tuple(map(int, rgb[y, x])) for y in (3, -4) for x in (3, -4)]
 
 
@@ -58,13 +58,13 @@ def test_cmyk_and_progressive_jpegs_keep_their_colours(name: str) -> None:
         ("exif-orientation-8.jpg", [ORANGE, ORANGE, GREEN, ORANGE]),
     ],
 )
-def test_a_turned_camera_gives_an_upright_photograph(name: str, expected: list[tuple[int, int, int]]) -> None:
+def test_exif_orientation_is_applied(name: str, expected: list[tuple[int, int, int]]) -> None:
     rgb = decode((PICTURES / name).read_bytes()).rgb
     assert rgb.shape == (48, 32, 3)
     assert_quarters(rgb, expected, tolerance=2)
 
 
-def test_transparent_pixels_are_black_and_half_transparent_ones_half_as_bright() -> None:
+def test_transparency_is_composited_over_black() -> None:
     picture = np.full((6, 6, 4), 200, np.uint8)
     picture[..., 3] = [[0], [0], [128], [128], [255], [255]]
     expected = np.repeat([0, 0, 100, 100, 200, 200], 18).reshape(6, 6, 3)
@@ -102,7 +102,7 @@ def test_jpeg_is_decoded_no_larger_than_needed(cover_px: int, scale: float, shap
     assert (photograph.scale, photograph.rgb.shape[:2]) == (scale, shape)
 
 
-def test_odd_sides_round_up_and_other_formats_stay_whole() -> None:
+def test_odd_sides_round_up_and_other_formats_are_decoded_at_full_size() -> None:
     picture = np.full((35, 51, 3), 90, np.uint8)
     assert decode(encode(".jpg", picture), cover_px=17).rgb.shape == (18, 26, 3)
     assert choose_downscale_factor(Header(ImageFormat.JPEG, 51, 35), 17) == 2
@@ -110,14 +110,14 @@ def test_odd_sides_round_up_and_other_formats_stay_whole() -> None:
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.99])
-def test_truncated_jpeg_names_the_byte(share: float) -> None:
+def test_truncated_jpeg_is_reported_with_the_byte(share: float) -> None:
     size = int(len(FULL_SIZE) * share)
-    with pytest.raises(ImageDecodeError, match=f"breaks off at byte {size} without an end marker") as caught:
+    with pytest.raises(ImageDecodeError, match=f"truncated at byte {size}: no end marker") as caught:
         decode(FULL_SIZE[:size])
     assert caught.value.code == "image_damaged"
 
 
-def test_jpeg_with_a_hole_in_its_scan_is_damaged_though_its_end_is_there() -> None:
+def test_jpeg_with_a_damaged_scan_and_an_end_marker_is_refused() -> None:
     half = len(FULL_SIZE) // 2
     with pytest.raises(ImageDecodeError, match="premature end of data segment"):
         decode(FULL_SIZE[:half] + b"\xff\xd9", 500)
@@ -125,11 +125,11 @@ def test_jpeg_with_a_hole_in_its_scan_is_damaged_though_its_end_is_there() -> No
         decode(FULL_SIZE[:half] + bytes(3000) + FULL_SIZE[half + 3000 :], 500)
 
 
-def test_bytes_behind_the_end_marker_do_no_harm() -> None:
+def test_bytes_after_the_end_marker_are_ignored() -> None:
     assert np.array_equal(decode(FULL_SIZE + b"trailer", 300).rgb, decode(FULL_SIZE, 300).rgb)
 
 
-def test_codec_gives_its_reason_for_a_png_whose_pixels_are_nonsense() -> None:
+def test_png_with_invalid_pixel_data_is_refused_with_the_codecs_reason() -> None:
     data = encode(".png", np.full((7, 13, 3), 200, np.uint8))
     at = data.index(b"IDAT")
     nonsense = b"IDAT" + bytes(20)
@@ -138,6 +138,6 @@ def test_codec_gives_its_reason_for_a_png_whose_pixels_are_nonsense() -> None:
         decode(damaged)
 
 
-def test_text_is_no_picture() -> None:
-    with pytest.raises(ImageFormatError, match="none of JPEG, PNG, TIFF, WebP, BMP"):
-        decode(b"This is text under the name of a picture.")
+def test_text_is_not_an_image() -> None:
+    with pytest.raises(ImageFormatError, match="accepted formats: JPEG, PNG, TIFF, WebP, BMP"):
+        decode(b"This is text in a file named like an image.")

@@ -1,4 +1,4 @@
-"""Bytes that the manifest did not promise are asked for again, and then refused."""
+"""Bytes whose checksum does not match the manifest are fetched again, and then refused."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -11,36 +11,39 @@ from worker.core.storage.object_store import Storage
 from worker.imaging.steps.fetch import CHECKSUM_ATTEMPTS, fetch_photograph
 
 URI = "s3://eyes/1.jpg"
-GOOD, BAD = b"as photographed", b"as phot\0graphed"
-PROMISED = hashlib.sha256(GOOD).hexdigest()
+GOOD, CORRUPTED = b"as photographed", b"as phot\0graphed"
+SHA256 = hashlib.sha256(GOOD).hexdigest()
 
 
-class BadLine(Storage):
-    """Storage from which the same reference arrives differently each time."""
+class UnreliableStorage(Storage):
+    """Storage that returns different bytes on each read."""
 
-    def __init__(self, settings: Settings, arrivals: Iterator[bytes]) -> None:
+    def __init__(self, settings: Settings, responses: Iterator[bytes]) -> None:
         super().__init__(settings)
-        self.arrivals = arrivals
+        self.responses = responses
 
     def read(self, uri: str, *, max_bytes: int) -> bytes:
         assert (uri, max_bytes) == (URI, 99)
-        return next(self.arrivals)
+        return next(self.responses)
 
 
-def test_bytes_changed_on_the_way_are_fetched_again(make_settings: Callable[..., Settings]) -> None:
-    arrivals = iter([BAD] * (CHECKSUM_ATTEMPTS - 1) + [GOOD])
-    storage = BadLine(make_settings(), arrivals)
-    assert fetch_photograph(storage, URI, max_bytes=99, sha256=PROMISED.upper()) == GOOD
+def test_bytes_corrupted_in_transit_are_fetched_again(make_settings: Callable[..., Settings]) -> None:
+    responses = iter([CORRUPTED] * (CHECKSUM_ATTEMPTS - 1) + [GOOD])
+    storage = UnreliableStorage(make_settings(), responses)
+    assert fetch_photograph(storage, URI, max_bytes=99, sha256=SHA256.upper()) == GOOD
 
 
-def test_bytes_that_stay_different_are_refused_with_both_digests(make_settings: Callable[..., Settings]) -> None:
-    arrivals = iter([BAD] * CHECKSUM_ATTEMPTS + [GOOD])
-    storage = BadLine(make_settings(), arrivals)
+def test_persistent_mismatch_is_refused_with_both_digests(make_settings: Callable[..., Settings]) -> None:
+    responses = iter([CORRUPTED] * CHECKSUM_ATTEMPTS + [GOOD])
+    storage = UnreliableStorage(make_settings(), responses)
     with pytest.raises(ImageChecksumError) as caught:
-        fetch_photograph(storage, URI, max_bytes=99, sha256=PROMISED)
-    assert caught.value.detail == f"SHA-256 is {hashlib.sha256(BAD).hexdigest()}, the manifest promised {PROMISED}"
-    assert next(arrivals) == GOOD
+        fetch_photograph(storage, URI, max_bytes=99, sha256=SHA256)
+    assert (
+        caught.value.detail
+        == f"SHA-256 is {hashlib.sha256(CORRUPTED).hexdigest()}, expected {SHA256} from the manifest"
+    )
+    assert next(responses) == GOOD
 
 
-def test_bytes_without_a_promise_are_taken_as_they_come(make_settings: Callable[..., Settings]) -> None:
-    assert fetch_photograph(BadLine(make_settings(), iter([BAD])), URI, max_bytes=99) == BAD
+def test_bytes_without_a_checksum_are_accepted(make_settings: Callable[..., Settings]) -> None:
+    assert fetch_photograph(UnreliableStorage(make_settings(), iter([CORRUPTED])), URI, max_bytes=99) == CORRUPTED

@@ -1,4 +1,4 @@
-"""The box is that of the training pictures, the border that of the round field."""
+"""The bounding box is that of the training images, the border that of the round field."""
 
 from pathlib import Path
 
@@ -27,9 +27,9 @@ def disc(height: int, width: int, x: int, y: int, radius: int, level: int = 150)
     return cv2.circle(picture, (x, y), radius, (level, level // 2, level // 4), -1)  # type: ignore[return-value]
 
 
-def test_box_of_a_disc_leaves_out_lines_that_are_hardly_lit() -> None:
-    # Radius 100 in 400 x 400: a line is in when its chord is longer than 2 % of 400 = 8 pixels. The chord at distance d
-    # is 2 sqrt(100² - d²) + 1 pixels: 13 at d = 99... and 1 at d = 100.
+def test_box_of_a_disc_excludes_lines_with_few_foreground_pixels() -> None:
+    # Radius 100 in 400 x 400: a line counts if its chord is longer than 2 % of 400 = 8 pixels. The chord at distance d
+    # is 2 sqrt(100² - d²) + 1 pixels: about 29 at d = 99 and 1 at d = 100.
     field = find_field(Photograph(disc(400, 400, 200, 180, 100)), RECIPE)
     assert (field.top, field.bottom, field.left, field.right) == (180 - 99, 180 + 100, 200 - 99, 200 + 100)
 
@@ -47,7 +47,7 @@ def test_threshold_rises_with_the_brightest_pixel() -> None:
     assert find_field(Photograph(picture), RECIPE).top == 200 - 99
 
 
-def test_recipe_without_a_crop_keeps_the_whole_picture() -> None:
+def test_recipe_without_a_crop_keeps_the_whole_photograph() -> None:
     recipe = RECIPE.model_copy(update={"crop": "none"})
     field = find_field(Photograph(disc(300, 400, 200, 150, 100)), recipe)
     assert (field.top, field.bottom, field.left, field.right) == (0, 300, 0, 400)
@@ -63,7 +63,7 @@ def test_recipe_without_a_crop_keeps_the_whole_picture() -> None:
     ],
 )
 def test_real_photographs(name: str, box: tuple[int, ...]) -> None:
-    """The boxes are those that the training pictures had. All three fields touch their box on the left and right."""
+    """Boxes of the published training images. All three fields touch their box on the left and right."""
     field = find_field(Photograph(read(name)), RECIPE)
     _, _, left, right = box
     assert (field.top, field.bottom, field.left, field.right) == box
@@ -71,7 +71,7 @@ def test_real_photographs(name: str, box: tuple[int, ...]) -> None:
     assert field.border.radius_x_px == field.border.radius_y_px == pytest.approx((right - left) / 2, abs=1.5)
 
 
-def test_reduced_photograph_has_the_same_field_smaller() -> None:
+def test_field_scales_with_the_photograph() -> None:
     whole = read("retina.jpg")
     half = cv2.resize(whole, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).astype(np.uint8)
     big, small = (find_field(Photograph(picture), RECIPE) for picture in (whole, half))
@@ -81,14 +81,14 @@ def test_reduced_photograph_has_the_same_field_smaller() -> None:
 
 def test_black_frame_has_no_field() -> None:
     with pytest.raises(
-        Ungradable, match="0 rows and 0 columns are lit, brightest value 3; 20 of each are needed"
+        Ungradable, match="0 foreground rows and 0 columns, brightest value 3; minimum 20 of each"
     ) as caught:
         find_field(Photograph(np.full((512, 771, 3), 3, np.uint8)), RECIPE)
     assert caught.value.code == "no_field"
 
 
 @pytest.mark.parametrize("level", [60, 128, 255])
-def test_evenly_lit_frame_has_no_field(level: int) -> None:
+def test_uniform_frame_has_no_field(level: int) -> None:
     with pytest.raises(Ungradable, match="no round border") as caught:
         find_field(Photograph(np.full((512, 771, 3), level, np.uint8)), RECIPE)
     assert caught.value.code == "no_field"

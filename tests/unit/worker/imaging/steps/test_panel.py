@@ -11,7 +11,7 @@ def flat(colour: tuple[int, int, int], size_px: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size_px", [50, 100, 224])
-def test_pictures_stand_side_by_side_whatever_their_size(size_px: int) -> None:
+def test_images_of_any_size_are_tiled_side_by_side(size_px: int) -> None:
     panel = tile_pictures([flat(colour, size_px) for colour in COLOURS], ["a", "b", "c"], 100)
     title_px = 12
     assert panel.shape == (title_px + 100 + GAP_PX, 3 * (100 + GAP_PX) + GAP_PX, 3)
@@ -21,7 +21,7 @@ def test_pictures_stand_side_by_side_whatever_their_size(size_px: int) -> None:
         assert (panel[title_px:, left - GAP_PX : left] == 255).all()
 
 
-def test_titles_are_dark_on_white_above_their_own_picture() -> None:
+def test_titles_are_dark_on_white_above_their_image() -> None:
     panel = tile_pictures([flat((0, 0, 0), 100)] * 3, ["", "graded 3, reference 2", ""], 100)
     titles = panel[:12]
     assert titles.min() < 100
@@ -29,7 +29,7 @@ def test_titles_are_dark_on_white_above_their_own_picture() -> None:
     assert (titles[:, 2 * (100 + GAP_PX) :] == 255).all()
 
 
-def test_title_that_is_too_long_is_cut_and_stays_in_its_place() -> None:
+def test_too_long_title_is_cut() -> None:
     panel = tile_pictures([flat((0, 0, 0), 100)] * 2, ["x" * 128, ""], 100)
     assert (panel[:12, 100 + GAP_PX :] == 255).all()
     assert panel[:12].min() < 255
