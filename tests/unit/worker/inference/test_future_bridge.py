@@ -1,4 +1,4 @@
-"""Results of threads reach the loop, each its own waiter, whatever order and hurry they come in."""
+"""Results of threads reach their waiters in the event loop, whatever their order and number."""
 
 import asyncio
 import threading
@@ -9,21 +9,21 @@ import pytest
 from worker.inference.future_bridge import FutureBridge
 
 
-def test_every_waiter_gets_its_own_result_out_of_thousands_from_many_threads() -> None:
-    async def scene() -> list[int]:
+def test_each_of_5000_waiters_gets_its_result() -> None:
+    async def run() -> list[int]:
         bridge = FutureBridge(asyncio.get_running_loop())
         with ThreadPoolExecutor(8) as threads:
             return await asyncio.gather(
                 *(bridge.wait(threads.submit(lambda number=number: number)) for number in range(5000))
             )
 
-    assert asyncio.run(scene()) == list(range(5000))
+    assert asyncio.run(run()) == list(range(5000))
 
 
 def test_many_results_wake_the_loop_once() -> None:
     calls = 0
 
-    async def scene() -> list[int]:
+    async def run() -> list[int]:
         nonlocal calls
         loop = asyncio.get_running_loop()
         wake = loop.call_soon_threadsafe
@@ -45,15 +45,15 @@ def test_many_results_wake_the_loop_once() -> None:
 
         thread = threading.Thread(target=finish)
         thread.start()
-        thread.join()  # The loop's thread stands still meanwhile.
+        thread.join()  # Blocks the thread of the loop.
         return await asyncio.gather(*waits)
 
-    assert asyncio.run(scene()) == list(range(16))
+    assert asyncio.run(run()) == list(range(16))
     assert calls == 1
 
 
-def test_failure_reaches_its_waiter_alone() -> None:
-    async def scene() -> list[object]:
+def test_exception_reaches_only_its_waiter() -> None:
+    async def run() -> list[object]:
         bridge = FutureBridge(asyncio.get_running_loop())
         good, bad = Future[int](), Future[int]()
         waits = [asyncio.ensure_future(bridge.wait(future)) for future in (good, bad)]
@@ -62,13 +62,13 @@ def test_failure_reaches_its_waiter_alone() -> None:
         good.set_result(1)
         return await asyncio.gather(*waits, return_exceptions=True)
 
-    good, bad = asyncio.run(scene())
+    good, bad = asyncio.run(run())
     assert good == 1
     assert isinstance(bad, ValueError)
 
 
-def test_what_nobody_waits_for_any_more_is_cancelled_and_hurts_nobody() -> None:
-    async def scene() -> tuple[bool, int]:
+def test_cancelled_waiter_cancels_its_future_and_no_other() -> None:
+    async def run() -> tuple[bool, int]:
         bridge = FutureBridge(asyncio.get_running_loop())
         left, late, kept = Future[int](), Future[int](), Future[int]()
         late.set_running_or_notify_cancel()
@@ -81,11 +81,11 @@ def test_what_nobody_waits_for_any_more_is_cancelled_and_hurts_nobody() -> None:
         kept.set_result(3)
         return left.cancelled(), await waits[2]
 
-    assert asyncio.run(scene()) == (True, 3)
+    assert asyncio.run(run()) == (True, 3)
 
 
-def test_cancelled_work_cancels_its_waiter() -> None:
-    async def scene() -> None:
+def test_cancelled_future_cancels_its_waiter() -> None:
+    async def run() -> None:
         future = Future[int]()
         wait = asyncio.ensure_future(FutureBridge(asyncio.get_running_loop()).wait(future))
         await asyncio.sleep(0)
@@ -93,4 +93,4 @@ def test_cancelled_work_cancels_its_waiter() -> None:
         await wait
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(scene())
+        asyncio.run(run())

@@ -1,4 +1,4 @@
-"""What a worker counts, read back from the very text that Prometheus scrapes."""
+"""Metrics of a worker, parsed from the text that Prometheus scrapes."""
 
 import socket
 import threading
@@ -38,9 +38,9 @@ def scrape(metrics: Metrics) -> Samples:
 
 
 def read(url: str) -> Samples:
-    """Value by name and label values, in the order of the labels' names."""
-    with urlopen(url, timeout=10) as answer:
-        text = answer.read().decode()
+    """Scrape `url`; return values by metric name and label values, sorted by label name."""
+    with urlopen(url, timeout=10) as response:
+        text = response.read().decode()
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -53,7 +53,7 @@ def graded(image_id: str, grade: Grade) -> Outcome:
     return Outcome(image_id, Status.GRADED, decision=decision)
 
 
-def test_outcomes_and_releases_are_counted_by_words_alone() -> None:
+def test_labels_hold_no_run_image_or_person() -> None:
     metrics = Metrics(lambda: 2)
     assert set(metrics.settled_by_status().values()) == {0}
     outcomes = [
@@ -65,27 +65,27 @@ def test_outcomes_and_releases_are_counted_by_words_alone() -> None:
     ]
     attempts = zip("abcde", (1, 1, 2, 3, 7), strict=True)
     metrics.count_leased([LeasedImage(name, "file:///secret.jpg", None, number) for name, number in attempts])
-    metrics.count_settled(outcomes, [StorageError("bucket anna-miller is away")])
+    metrics.count_settled(outcomes, [StorageError("bucket anna-miller is unreachable")])
     metrics.count_lost(4)
     metrics.count_reconciled(None)
     metrics.count_reconciled(Reconciled(quarantined=1, sent_alone=2))
     found = scrape(metrics)
-    told = {key[0].removeprefix("fundus_worker_") + "".join(f" {k}" for k in key[1:]): v for key, v in found.items()}
-    assert {name: told[f"images_total {name}"] for name in ("graded", "ungradable", "failed")} == {
+    values = {key[0].removeprefix("fundus_worker_") + "".join(f" {k}" for k in key[1:]): v for key, v in found.items()}
+    assert {name: values[f"images_total {name}"] for name in ("graded", "ungradable", "failed")} == {
         "graded": 3, "ungradable": 1, "failed": 1,
     }  # fmt: skip
-    assert [told[f"graded_images_total {grade}"] for grade in range(5)] == [0, 2, 0, 1, 0]
-    assert told["errors_total blurred ungradable"] == told["errors_total image_missing failed"] == 1
-    assert told["released_images_total storage_unavailable"] == 1
-    assert [told[f"attempts_total {attempt}"] for attempt in (1, 2, 3)] == [2, 1, 2]
-    assert told["lost_images_total"] == 4
-    assert (told["reconciled_total quarantined"], told["reconciled_total sent_alone"]) == (1, 2)
-    assert told["chunks_in_flight"] == 2
+    assert [values[f"graded_images_total {grade}"] for grade in range(5)] == [0, 2, 0, 1, 0]
+    assert values["errors_total blurred ungradable"] == values["errors_total image_missing failed"] == 1
+    assert values["released_images_total storage_unavailable"] == 1
+    assert [values[f"attempts_total {attempt}"] for attempt in (1, 2, 3)] == [2, 1, 2]
+    assert values["lost_images_total"] == 4
+    assert (values["reconciled_total quarantined"], values["reconciled_total sent_alone"]) == (1, 2)
+    assert values["chunks_in_flight"] == 2
     assert all(key[0].startswith("fundus_worker_") for key in found)
     assert not any(word in str(found) for word in ("secret", "anna", "miller"))
 
 
-def test_nothing_done_is_told_as_zero() -> None:
+def test_counters_start_at_zero() -> None:
     found = scrape(Metrics(lambda: 0))
     assert {found["fundus_worker_stage_seconds_count", stage] for stage in Stage} == {0}
     assert {found["fundus_worker_images_total", s] for s in ("graded", "ungradable", "failed")} == {0}
@@ -104,27 +104,27 @@ def test_stage_is_timed_also_when_it_fails() -> None:
     assert within == [0, 1, 1]
 
 
-def test_batches_are_counted_and_their_time_added_up() -> None:
+def test_batch_sizes_and_engine_time_are_recorded() -> None:
     metrics = Metrics(lambda: 0)
-    waited = threading.Event()
+    delay = threading.Event()
 
     def predict(batch: Sequence[int]) -> list[int]:
-        waited.wait(0.1)
+        delay.wait(0.1)
         if len(batch) > 2:
             raise AcceleratorMemoryError("does not fit")
         return [2 * image for image in batch]
 
-    timed = metrics.instrument_predict(predict)
-    assert timed([1, 2]) == [2, 4]
+    instrumented = metrics.instrument_predict(predict)
+    assert instrumented([1, 2]) == [2, 4]
     with pytest.raises(AcceleratorMemoryError):
-        timed([1, 2, 3])
+        instrumented([1, 2, 3])
     found = scrape(metrics)
     assert found["fundus_worker_batch_images_sum",] == 5
     assert found["fundus_worker_batch_images_bucket", "2.0"] == 1
     assert found["fundus_worker_engine_busy_seconds_total",] == pytest.approx(0.2, abs=0.15)
 
 
-def test_nobody_is_answered_without_a_port_or_after_the_end() -> None:
+def test_server_runs_only_with_a_port_and_until_it_is_closed() -> None:
     Metrics(lambda: 0).serve("127.0.0.1", None)()
     with served(Metrics(lambda: 0)) as url:
         assert read(url)
@@ -132,7 +132,7 @@ def test_nobody_is_answered_without_a_port_or_after_the_end() -> None:
         read(url)
 
 
-def test_port_that_is_taken_is_named() -> None:
+def test_error_names_the_port_in_use() -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

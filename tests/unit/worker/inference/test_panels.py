@@ -1,4 +1,4 @@
-"""The notebook's figure by the real steps and the shipped model."""
+"""The figure of the original notebook, rendered with the real steps and the shipped model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
     return make_settings(overlay_size_px=SIDE_PX, decode_processes=1)
 
 
-def test_each_photograph_has_its_row_and_one_that_fails_says_why(settings: Settings) -> None:
+def test_each_photograph_has_a_row_and_an_ungraded_one_shows_why(settings: Settings) -> None:
     names = ["IDRiD_008.jpg", "not-an-image.jpg", "IDRiD_138.jpg"]
     warnings: list[str] = []
     data = draw_panels(settings, [str(SAMPLES / name) for name in names], {"IDRiD_008": 4}, on_warning=warnings.append)

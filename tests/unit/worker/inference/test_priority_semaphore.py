@@ -1,4 +1,4 @@
-"""Places are counted, waiting is in order, and the urgent go first."""
+"""The semaphore limits concurrency, queues waiters in order and admits urgent ones first."""
 
 import asyncio
 
@@ -13,8 +13,8 @@ async def _hold(semaphore: PrioritySemaphore, name: str, log: list[str], *, urge
         await asyncio.sleep(0)
 
 
-def test_the_urgent_pass_before_those_who_came_earlier() -> None:
-    async def scene() -> list[str]:
+def test_urgent_waiters_are_admitted_before_earlier_ones() -> None:
+    async def run() -> list[str]:
         semaphore, log = PrioritySemaphore(1), list[str]()
         async with semaphore.acquire():
             waiting = [
@@ -26,29 +26,29 @@ def test_the_urgent_pass_before_those_who_came_earlier() -> None:
         await asyncio.gather(*waiting)
         return log
 
-    assert asyncio.run(scene()) == ["live 1", "live 2", "bulk 1", "bulk 2"]
+    assert asyncio.run(run()) == ["live 1", "live 2", "bulk 1", "bulk 2"]
 
 
-def test_no_more_are_inside_than_there_are_places() -> None:
-    async def scene() -> int:
-        semaphore, inside, most = PrioritySemaphore(3), 0, 0
+def test_holders_never_exceed_the_limit() -> None:
+    async def run() -> int:
+        semaphore, holders, most = PrioritySemaphore(3), 0, 0
 
-        async def visit() -> None:
-            nonlocal inside, most
+        async def hold() -> None:
+            nonlocal holders, most
             async with semaphore.acquire():
-                inside += 1
-                most = max(most, inside)
+                holders += 1
+                most = max(most, holders)
                 await asyncio.sleep(0.001)
-                inside -= 1
+                holders -= 1
 
-        await asyncio.gather(*(visit() for _ in range(20)))
+        await asyncio.gather(*(hold() for _ in range(20)))
         return most
 
-    assert asyncio.run(scene()) == 3
+    assert asyncio.run(run()) == 3
 
 
-def test_place_comes_back_from_who_failed_inside() -> None:
-    async def scene() -> list[str]:
+def test_failing_holder_releases_its_slot() -> None:
+    async def run() -> list[str]:
         semaphore, log = PrioritySemaphore(1), list[str]()
         with pytest.raises(ZeroDivisionError):
             async with semaphore.acquire():
@@ -56,21 +56,21 @@ def test_place_comes_back_from_who_failed_inside() -> None:
         await asyncio.wait_for(_hold(semaphore, "next", log), 1)
         return log
 
-    assert asyncio.run(scene()) == ["next"]
+    assert asyncio.run(run()) == ["next"]
 
 
-@pytest.mark.parametrize("place_has_come", [False, True])
-def test_who_gives_up_waiting_takes_no_place_along(*, place_has_come: bool) -> None:
-    async def scene() -> list[str]:
+@pytest.mark.parametrize("slot_was_granted", [False, True])
+def test_cancelled_waiter_takes_no_slot(*, slot_was_granted: bool) -> None:
+    async def run() -> list[str]:
         semaphore, log = PrioritySemaphore(1), list[str]()
         async with semaphore.acquire():
-            gives_up = asyncio.create_task(_hold(semaphore, "gone", log))
+            cancelled = asyncio.create_task(_hold(semaphore, "cancelled", log))
             await asyncio.sleep(0)
-            if not place_has_come:
-                gives_up.cancel()
-        gives_up.cancel()
-        await asyncio.gather(gives_up, return_exceptions=True)
+            if not slot_was_granted:
+                cancelled.cancel()
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
         await asyncio.wait_for(_hold(semaphore, "next", log), 1)
         return log
 
-    assert asyncio.run(scene()) == ["next"]
+    assert asyncio.run(run()) == ["next"]

@@ -1,4 +1,4 @@
-"""A worker's log says how it is going, from what it counted and what the ledger still holds."""
+"""The progress line combines the counts of the worker with the queue of the ledger."""
 
 import pytest
 from sqlalchemy import Engine, func
@@ -14,7 +14,7 @@ NOTHING = {Status.GRADED: 0, Status.UNGRADABLE: 0, Status.FAILED: 0}
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Its last number is the time."""
+    """The last number is the current monotonic time."""
     times = [100.0]
     monkeypatch.setattr(progress_log, "monotonic", lambda: times[-1])
     return times
@@ -25,13 +25,13 @@ def settle(engine: Engine, *image_ids: str) -> None:
         change(engine, image_id, status=Status.FAILED, error_code="image_missing", settled_at=func.now())
 
 
-def test_line_tells_pace_faults_and_time_left(engine: Engine, clock: list[float]) -> None:
+def test_line_has_throughput_failures_and_time_left(engine: Engine, clock: list[float]) -> None:
     names = [f"i{number}" for number in range(10)]
     add_run(engine, names)
     counts = dict(NOTHING)
     logger = ProgressLogger(engine, lambda: counts)
     with capture_logs() as lines:
-        logger.log()  # nothing has happened
+        logger.log()  # nothing settled yet: no line
         counts[Status.GRADED], counts[Status.FAILED] = 1, 1
         settle(engine, *names[:2])
         clock.append(110.0)
@@ -44,12 +44,12 @@ def test_line_tells_pace_faults_and_time_left(engine: Engine, clock: list[float]
         logger.log()
     assert [{name: line[name] for name in line if name not in ("event", "log_level")} for line in lines] == [
         {"images": 2, "not_graded": 1, "images_per_s": 0.2, "left": 8},
-        # Four of eight in 20 s: as long again.
+        # The queue fell from 8 to 4 in 20 s, so the other 4 take 20 s.
         {"images": 4, "not_graded": 1, "images_per_s": 0.1, "left": 4, "minutes_left": 0.3},
     ]
 
 
-def test_only_queued_images_of_runs_that_go_on_are_left(engine: Engine) -> None:
+def test_only_queued_images_of_open_runs_are_counted(engine: Engine) -> None:
     add_run(engine, ["a", "b"], state="open")
     add_run(engine, ["c"], name="over", state="cancelled")
     settle(engine, "b")

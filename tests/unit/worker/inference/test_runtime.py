@@ -1,4 +1,4 @@
-"""A runtime closes what it opened: at its end, and when its start fails."""
+"""A runtime closes its resources on `close` and when its start fails."""
 
 import socket
 import threading
@@ -44,8 +44,8 @@ def _own_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     assert read_heartbeats() == []
 
 
-def opened(settings: Settings) -> tuple[int, set[str], bool]:
-    """Decoder processes, the runtime's threads, and whether the port of the metrics is taken."""
+def open_resources(settings: Settings) -> tuple[int, set[str], bool]:
+    """Return the number of decoder processes, the threads of the runtime, and whether the metrics are served."""
     decoders = [child for child in psutil.Process().children() if "decoder" in " ".join(child.cmdline())]
     names = {"batcher", "pipeline", "leases", "reconciler", "watchdog", "progress"}
     threads = {thread.name for thread in threading.enumerate()} & names
@@ -55,24 +55,24 @@ def opened(settings: Settings) -> tuple[int, set[str], bool]:
 
 def test_close_ends_processes_threads_and_server(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "make_engine", lambda _name, _model: IdleEngine())
-    before = opened(settings)
+    before = open_resources(settings)
     running = Runtime(settings, make_celery(settings))
-    decoders, threads, is_served = opened(settings)
+    decoders, threads, is_served = open_resources(settings)
     assert decoders == before[0] + 1
     assert threads == {"batcher", "pipeline", "leases", "reconciler", "watchdog", "progress"}
     assert is_served
     assert len(read_heartbeats()) == 1
     running.close()
-    assert opened(settings) == before
+    assert open_resources(settings) == before
 
 
 def test_failed_start_closes_what_was_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_name: str, model: Model) -> None:
-        assert opened(settings) == (before[0] + 1, before[1], True)
+        assert open_resources(settings) == (before[0] + 1, before[1], True)
         raise ModelError(f"{model.name} does not load")
 
     monkeypatch.setattr(runtime, "make_engine", refuse)
-    before = opened(settings)
+    before = open_resources(settings)
     with pytest.raises(ModelError, match="does not load"):
         Runtime(settings, make_celery(settings))
-    assert opened(settings) == before
+    assert open_resources(settings) == before

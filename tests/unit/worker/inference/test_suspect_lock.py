@@ -1,4 +1,4 @@
-"""A suspect image is alone in the process."""
+"""A suspect image runs alone in the process."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import pytest
 from worker.inference.suspect_lock import SuspectLock
 
 
-def test_many_enter_together() -> None:
+def test_shared_lock_has_many_holders() -> None:
     lock = SuspectLock()
     barrier = threading.Barrier(3, timeout=5)
 
@@ -24,7 +24,7 @@ def test_many_enter_together() -> None:
     assert not barrier.broken
 
 
-def test_suspect_waits_until_it_is_alone_and_keeps_others_out() -> None:
+def test_exclusive_lock_waits_for_holders_and_blocks_new_ones() -> None:
     lock = SuspectLock()
     order: list[str] = []
     inside = threading.Event()
@@ -60,7 +60,7 @@ def test_suspect_waits_until_it_is_alone_and_keeps_others_out() -> None:
     assert order == ["chunk left", "suspect entered", "suspect left", "late entered"]
 
 
-def test_a_fault_inside_lets_the_next_one_in() -> None:
+def test_failing_holder_releases_the_lock() -> None:
     lock = SuspectLock()
     for enter in (lock.exclusive, lock.shared, lock.exclusive):
         with pytest.raises(ZeroDivisionError), enter():

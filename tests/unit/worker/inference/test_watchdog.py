@@ -1,4 +1,4 @@
-"""A worker that does not move is ended; one that works, waits for nothing, or has no broker is not."""
+"""The watchdog ends a stuck or stalled worker, and no worker that is busy, idle or without a broker."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ def _own_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
-class Ended(Exception):  # noqa: N818 - it stands for the end of the process
+class Ended(Exception):  # noqa: N818 - stands for the exit of the process
     pass
 
 
@@ -26,11 +26,11 @@ def end(reason: str) -> None:
     raise Ended(reason)
 
 
-def make_watchdog(activity: ActivityTracker, waiting: int = 0) -> Watchdog:
-    return Watchdog(activity, lambda: waiting, end=end, stuck_after_s=STUCK_AFTER_S, stalled_after_s=STUCK_AFTER_S)
+def make_watchdog(activity: ActivityTracker, queued: int = 0) -> Watchdog:
+    return Watchdog(activity, lambda: queued, end=end, stuck_after_s=STUCK_AFTER_S, stalled_after_s=STUCK_AFTER_S)
 
 
-def test_idle_worker_without_work_lives_and_beats() -> None:
+def test_idle_worker_with_empty_queues_keeps_its_heartbeat() -> None:
     watchdog = make_watchdog(ActivityTracker())
     time.sleep(STUCK_AFTER_S)
     watchdog.check()
@@ -39,7 +39,7 @@ def test_idle_worker_without_work_lives_and_beats() -> None:
     assert read_heartbeats() == []
 
 
-def test_chunk_that_does_not_move_ends_the_worker_without_a_beat() -> None:
+def test_stuck_chunk_ends_the_worker_without_a_heartbeat() -> None:
     activity = ActivityTracker()
     watchdog = make_watchdog(activity)
     with activity.track_chunk(), activity.track_chunk():
@@ -51,7 +51,7 @@ def test_chunk_that_does_not_move_ends_the_worker_without_a_beat() -> None:
     assert read_heartbeats() == []
 
 
-def test_chunk_that_moves_may_take_its_time() -> None:
+def test_slow_chunk_with_progress_does_not_end_the_worker() -> None:
     activity = ActivityTracker()
     watchdog = make_watchdog(activity)
     with activity.track_chunk():
@@ -61,18 +61,18 @@ def test_chunk_that_moves_may_take_its_time() -> None:
             watchdog.check()
 
 
-def test_messages_that_nobody_takes_end_the_worker() -> None:
-    watchdog = make_watchdog(ActivityTracker(), waiting=3)
+def test_stalled_consumer_ends_the_worker() -> None:
+    watchdog = make_watchdog(ActivityTracker(), queued=3)
     time.sleep(STUCK_AFTER_S)
-    watchdog.check()  # they may have come a moment ago
+    watchdog.check()  # the messages may be new
     time.sleep(STUCK_AFTER_S)
     with pytest.raises(Ended, match="3 messages are queued and none was taken"):
         watchdog.check()
 
 
-def test_messages_beside_a_worker_that_takes_some_do_not_end_it() -> None:
+def test_queued_messages_do_not_end_a_busy_worker() -> None:
     activity = ActivityTracker()
-    watchdog = make_watchdog(activity, waiting=3)
+    watchdog = make_watchdog(activity, queued=3)
     for _ in range(4):
         watchdog.check()
         time.sleep(STUCK_AFTER_S * 0.7)
@@ -80,9 +80,9 @@ def test_messages_beside_a_worker_that_takes_some_do_not_end_it() -> None:
             pass
 
 
-def test_broker_that_is_away_does_not_end_the_worker() -> None:
+def test_unreachable_broker_does_not_end_the_worker() -> None:
     def refuse() -> int:
-        raise BrokerError("away")
+        raise BrokerError("unreachable")
 
     watchdog = Watchdog(ActivityTracker(), refuse, end=end, stalled_after_s=STUCK_AFTER_S)
     watchdog.check()
