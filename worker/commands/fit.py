@@ -1,4 +1,4 @@
-"""`fundus model fit`: weights from photographs with reference grades."""
+"""`fundus model fit`: train a model on photographs with reference grades."""
 
 import json
 from pathlib import Path
@@ -21,80 +21,104 @@ from worker.training.precision import choose_precision
 
 CHECKPOINT_EVERY_S = 120.0
 REFERRAL = (1, 2)
-"""What the maps of a fitted model explain: of higher outputs they point at lesions less often."""
+"""Outputs that the saliency maps of a fitted model explain; maps of higher outputs point at lesions less often."""
 
 
 def fit(
     manifest: Annotated[
-        Path, typer.Option(help="CSV or JSON lines with uri, reference_grade and, where known, patient_id.")
+        Path, typer.Option(help="CSV or JSON lines with uri, reference_grade and, if known, patient_id.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the fit; the bundle comes to lie in OUT/bundle.")],
+    out: Annotated[Path, typer.Option(help="Folder of the fit; the bundle is written to OUT/bundle.")],
     *,
     init: Annotated[
-        str | None, typer.Option(metavar="BUNDLE", help="Begin with these weights and their recipe, not random ones.")
+        str | None,
+        typer.Option(
+            metavar="BUNDLE", help="Start from the weights and recipe of this bundle instead of random weights."
+        ),
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="A network of keras.applications, such as MobileNetV2; DenseNet121, or that of --init."),
+        typer.Option(
+            help="Network of keras.applications, such as MobileNetV2. Default: that of --init, else DenseNet121."
+        ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Side of the square input in pixels; 224, or that of --init.")
+        int | None, typer.Option(help="Side of the square input in pixels. Default: that of --init, else 224.")
     ] = None,
     sigma: Annotated[
-        float | None, typer.Option(help="Standard deviation of graham's blur in pixels of the input; size / 30.")
+        float | None,
+        typer.Option(
+            help="Standard deviation of the graham blur in input pixels. Default: that of --init, else size / 30."
+        ),
     ] = None,
     circle: Annotated[
-        float | None, typer.Option(help="Radius of the field that is kept, of 1; 0.93, or that of --init.")
+        float | None,
+        typer.Option(help="Fraction of the field's radius that is kept. Default: that of --init, else 0.93."),
     ] = None,
     crop: Annotated[
         Literal["lit_box", "field", "none"] | None,
-        typer.Option(help="field: the border becomes a circle, cut off or squashed; lit_box, or that of --init."),
+        typer.Option(help="Crop; `field` restores a cut or squeezed circle. Default: that of --init, else lit_box."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Most epochs.")] = 30,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one that end the fit.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Largest number of epochs.")] = 30,
+    patience: Annotated[int, typer.Option(min=1, help="Stop after this many epochs without improvement.")] = 10,
     choose_by: Annotated[
-        Literal["kappa", "loss"], typer.Option(help="What makes an epoch better, on what judges.")
+        Literal["kappa", "loss"], typer.Option(help="Validation metric that selects the best epoch.")
     ] = "kappa",
     thresholds: Annotated[
         Literal["half", "kappa"],
-        typer.Option(help="Of the outputs: 0.5 each, or those with the highest kappa on what was learnt from."),
+        typer.Option(
+            help="Thresholds of the outputs: half is 0.5 each, kappa those with the highest kappa on the training set."
+        ),
     ] = "half",
-    batch_size: Annotated[int, typer.Option(min=2, max=1024, help="Pictures in one step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="The highest, after the warm-up.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=2, max=1024, help="Images in one training step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate, after the warm-up.")] = 1e-3,
     schedule: Annotated[
         Literal["cosine", "constant"],
-        typer.Option(help="How the learning rate goes on: it falls to zero; or stays, and the mean settles."),
+        typer.Option(help="Learning rate after the warm-up: cosine decay to zero, or constant."),
     ] = "cosine",
     averaging: Annotated[
-        float, typer.Option(min=0, max=0.9999, help="Of the weights' mean, which is kept: what each step leaves of it.")
+        float,
+        typer.Option(
+            min=0, max=0.9999, help="Decay per step of the moving average of the weights; the average is what is kept."
+        ),
     ] = 0.995,
     initial_share: Annotated[
-        float, typer.Option(min=0, max=0.99, help="Of the weights of --init in the bundle's, beside the best epoch's.")
+        float,
+        typer.Option(
+            min=0,
+            max=0.99,
+            help="Interpolate final weights with those of --init: 0 is the best epoch alone, 0.5 the mean of both.",
+        ),
     ] = 0.0,
-    validation_share: Annotated[float, typer.Option(help="Share of the photographs that judge.")] = 0.16,
+    validation_share: Annotated[float, typer.Option(help="Share of the photographs held out for validation.")] = 0.16,
     balance: Annotated[
-        float, typer.Option(min=0, max=1, help="1: grades as they come; 0: each drawn as often as the others.")
+        float,
+        typer.Option(
+            min=0, max=1, help="How often rare grades are drawn: 1 as often as they occur, 0 as often as all others."
+        ),
     ] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split and of all random numbers.")] = 0,
     precision: Annotated[
         Literal["auto", "bfloat16", "float32"],
-        typer.Option(help="auto: bfloat16 where the hardware has it, float32 elsewhere."),
+        typer.Option(help="auto: bfloat16 if the hardware supports it, else float32."),
     ] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all cores unless given.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one for each core.")] = None,
     explain: Explained = None,
-    name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's unless given.")] = None,
-    training_data: Annotated[str, typer.Option(help="Where the photographs come from, for the bundle.")] = "",
-    licence: Annotated[str, typer.Option(help="On what terms the weights may be used.")] = "not stated",
-    half: Annotated[bool, typer.Option("--float16", help="Store kernels as float16, at half the size.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the fit in OUT, exactly.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the bundle. Default: the name of the folder.")] = None,
+    training_data: Annotated[str, typer.Option(help="Origin of the photographs, recorded in the bundle.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, recorded in the bundle.")] = "not stated",
+    half: Annotated[bool, typer.Option("--float16", help="Store kernels as float16: half the file size.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the interrupted fit in OUT, with identical results.")
+    ] = False,
     checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = CHECKPOINT_EVERY_S,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's manifest as JSON.")] = False,
 ) -> None:
-    """Fit the network to photographs with reference grades.
+    """Train a network on photographs with reference grades.
 
-    A sixth of them is set apart to judge, by pixels and by patient; the epoch with the best quadratic weighted kappa is
-    kept, or with --choose-by the one with the least loss. Pictures go through the worker's own steps, once. OUT keeps
-    checkpoint, curves, history and split.
+    About a sixth of the photographs is held out for validation; photographs of one patient or with the same pixels stay
+    together. The epoch with the highest quadratic weighted kappa is kept, or the lowest loss with --choose-by loss.
+    Images are prepared by the same steps as in the worker. OUT holds checkpoint, curves, history and bundle.
 
     Examples:
 
@@ -104,7 +128,7 @@ def fit(
 
         fundus model fit --manifest eyes.csv --out fit-2 --init fit-1/bundle --size 320 --learning-rate 2e-4
     """
-    # TensorFlow, scikit-learn and Matplotlib are loaded by this command alone.
+    # TensorFlow, scikit-learn and Matplotlib are slow to import.
     from worker.training.experiment import (
         EXCLUDED_FILE,
         LABEL_CONFLICTS_FILE,
@@ -122,7 +146,7 @@ def fit(
     messages = Console(stderr=True, highlight=False)
     initial = None if init is None else load_bundle(init)
     if initial is None and initial_share > 0:
-        raise UsageError(f"--initial-share {initial_share:g} is of the weights of --init: give it")
+        raise UsageError(f"--initial-share {initial_share:g} needs --init")
     architecture = choose_backbone(initial, backbone)
     limit_threads(threads)
     try:
@@ -140,8 +164,8 @@ def fit(
             batch_size=batch_size,
             learning_rate=learning_rate,
             schedule=schedule,
-            averaging=averaging,
-            initial_share=initial_share,
+            ema_decay=averaging,
+            interpolation_share=initial_share,
             balance=balance,
             precision=choose_precision() if precision == "auto" else precision,
             threads=threads,
@@ -163,33 +187,33 @@ def fit(
     def on_warning(sentence: str) -> None:
         messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
 
-    def told(row: dict[str, Any]) -> None:
-        messages.print(_tell(row), soft_wrap=True)
+    def print_epoch(metrics: dict[str, Any]) -> None:
+        messages.print(_format_epoch(metrics), soft_wrap=True)
 
     with progress_bar(messages) as progress:
         examples = read_examples(manifest, settings, on_warning)
         open_fit_folder(out, plan, resume=resume)
         preparing = progress.add_task("preparing", total=len(examples))
 
-        def prepared(left_out: int) -> None:
+        def on_prepared(left_out: int) -> None:
             progress.update(preparing, advance=1, errors=f"{left_out:,} left out" if left_out else "")
 
-        dataset = load_or_prepare(examples, out, plan, settings, prepared)
-        contradicted = write_data_issues(dataset, out)
+        dataset = load_or_prepare(examples, out, plan, settings, on_prepared)
+        conflicts = write_data_issues(dataset, out)
         if dataset.index.left_out:
             on_warning(
-                f"{len(dataset.index.left_out):,} photographs cannot be learnt from; {out / EXCLUDED_FILE} says why"
+                f"{len(dataset.index.left_out):,} photographs are excluded; {out / EXCLUDED_FILE} gives the reasons"
             )
-        if contradicted:
+        if conflicts:
             on_warning(
-                f"{len(contradicted):,} photographs have another grade where their pixels come again; "
+                f"{len(conflicts):,} photographs have different grades for identical pixels; "
                 f"{out / LABEL_CONFLICTS_FILE} lists them"
             )
         validation = split_dataset(dataset, plan)
         progress.remove_task(preparing)
         training = progress.add_task("fitting", total=None)
 
-        def begun(done: int, most: int) -> None:
+        def on_start(done: int, most: int) -> None:
             progress.reset(training, completed=done, total=most)
 
         made = fit_bundle(
@@ -203,20 +227,22 @@ def fit(
             resume=resume,
             float16_kernels=half,
             checkpoint_every_s=checkpoint_every,
-            callbacks=FitCallbacks(begun, lambda _loss: progress.advance(training, batch_size), told),
+            callbacks=FitCallbacks(on_start, lambda _loss: progress.advance(training, batch_size), print_epoch),
         )
     if made.fit is not None and made.fit.validation_seen != "no":
-        on_warning(f"the weights of {init} may have learnt from the validation pictures: the figures prove nothing")
+        on_warning(f"the weights of {init} may have been trained on validation images: the metrics are not valid")
     if as_json:
         typer.echo(json.dumps({"model_id": made.model_id, **made.model_dump(mode="json")}))
     else:
         typer.echo(f"{out / 'bundle'}: {made.name}, model_id {made.model_id}")
 
 
-def _tell(row: dict[str, Any]) -> str:
-    """One epoch on one line."""
+def _format_epoch(metrics: dict[str, Any]) -> str:
+    """Return the metrics of an epoch on one line."""
     words = {"quadratic_weighted_kappa": "kappa", "accuracy": "accuracy", "referable_auc": "referable AUC"}
-    figures = [f"{word} {row[key]:.3f}" for key, word in words.items() if row[key] is not None]
-    recalls = "/".join("-" if row[f"recall_grade_{g}"] is None else f"{row[f'recall_grade_{g}']:.2f}" for g in range(5))
-    loss = f"loss {row['loss']:.3f}, validation {row['validation_loss']:.3f}"
-    return f"epoch {row['epoch']}: {loss}, {', '.join(figures)}, recall {recalls}"
+    figures = [f"{word} {metrics[key]:.3f}" for key, word in words.items() if metrics[key] is not None]
+    recalls = "/".join(
+        "-" if metrics[f"recall_grade_{g}"] is None else f"{metrics[f'recall_grade_{g}']:.2f}" for g in range(5)
+    )
+    loss = f"loss {metrics['loss']:.3f}, validation {metrics['validation_loss']:.3f}"
+    return f"epoch {metrics['epoch']}: {loss}, {', '.join(figures)}, recall {recalls}"

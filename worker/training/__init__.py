@@ -1,1 +1,1 @@
-"""Fit a model with the worker's own field and enhance steps, so that training and serving cannot drift apart."""
+"""Train a model on images prepared by the same steps as in the worker, so that training and serving agree."""

@@ -1,7 +1,7 @@
-"""Show an enhanced picture as another camera, hand or eye might have given it; the grade stays.
+"""Augment enhanced images at random with changes that leave the grade unchanged.
 
-A retina has no upright: any rotation and both mirror images are retinas. Background subtraction takes a local mean away
-and leaves contrast, so a change of illumination is a change of contrast that varies smoothly over the field.
+A retina has no preferred orientation, so any rotation and reflection is allowed. Background subtraction removes the
+local mean, so a change of illumination is simulated as a change of contrast that varies smoothly over the field.
 """
 
 import numpy as np
@@ -11,108 +11,116 @@ from numpy.typing import NDArray
 from worker.imaging.recipe import Recipe
 
 MAX_SCALE = 0.15
-"""Of the natural logarithm of the size."""
+"""Largest absolute change of the natural logarithm of the scale."""
 MAX_ASPECT = 0.10
-"""Likewise of height over width: a field that is cut off at top and bottom is squashed by up to a fifth."""
+"""Largest absolute change of the logarithm of width over height. The crop `lit_box` squeezes a field that is cut off at
+the top and bottom by up to a fifth."""
 MAX_SHIFT = 0.04
-"""Of the side."""
+"""Largest translation, as a fraction of the side."""
 MAX_CONTRAST = 0.35
+"""Largest absolute change of the logarithm of the contrast."""
 MAX_TILT = 0.25
-"""Of the logarithm of the contrast from the middle to the edge, across and down."""
+"""Largest change of the logarithm of the contrast from the centre to the edge, horizontally and vertically."""
 MAX_COLOUR = 0.12
-"""Of the logarithm of each channel's contrast."""
+"""Largest absolute change of the logarithm of the contrast of each channel."""
 MAX_TINT = 8.0
-"""Grey levels added to each channel."""
-BLUR = (-0.6, 0.5)
-"""How much of the way to the blurred picture; less than nothing sharpens."""
+"""Most grey levels added to or subtracted from each channel."""
+BLUR_RANGE = (-0.6, 0.5)
+"""Weight of the blurred image; a negative weight sharpens."""
 
-REFLEX_SHARE = 0.5
-"""Of the pictures that get bands like the sheen of nerve fibres in young eyes, or choroidal vessels in pale ones."""
+REFLEX_PROBABILITY = 0.5
+"""Probability of adding bands that imitate nerve fibre reflexes of young eyes or choroidal vessels of pale ones."""
 MAX_REFLEX = 110.0
-"""Grey levels at their brightest."""
-_BENDS = (5, 14)
-"""Of a band across the side, at most."""
+"""Largest brightness of a reflex in grey levels."""
+_NOISE_CELLS = (5, 14)
+"""Cells per side of the smooth noise that shapes the bands, coarse and fine."""
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tf.Tensor:
-    """Each picture changed at random in all these ways, uint8 (N, S, S, 3) to the same.
+    """Apply every augmentation to each image, with random strengths.
 
-    seed: int (2,); the same seed gives the same pictures. What a turn lets in from outside is the recipe's `outside`,
-    and the recipe's circle is cut again.
+    images: uint8 (N, S, S, 3) RGB, S = recipe.input_size_px. seed: int (2,); the result is a function of images and
+    seed. Returns uint8 (N, S, S, 3). Areas that a transform uncovers, and everything outside the recipe's circle, have
+    the value recipe.outside.
     """
     size_px, count = recipe.input_size_px, tf.shape(images)[0]
     seeds = tf.unstack(tf.random.split(seed, 5))
-    turned = tf.raw_ops.ImageProjectiveTransformV3(
+    transformed = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=_transforms(count, seeds[0], size_px),
+        transforms=_random_transforms(count, seeds[0], size_px),
         output_shape=[size_px, size_px],
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
         fill_value=float(recipe.outside),
     )
-    seen = tf.cast(turned, tf.float32)
-    seen = _blur(seen, tf.random.stateless_uniform((count, 1, 1, 1), seeds[1], *BLUR))
-    middle = recipe.offset if recipe.enhancement == "graham" else 0.0
+    result = tf.cast(transformed, tf.float32)
+    result = _blur(result, tf.random.stateless_uniform((count, 1, 1, 1), seeds[1], *BLUR_RANGE))
+    middle_grey = recipe.offset if recipe.enhancement == "graham" else 0.0
     tint = tf.random.stateless_uniform((count, 1, 1, 3), seeds[2], -MAX_TINT, MAX_TINT)
-    seen = (seen - middle) * _contrast(count, seeds[3], size_px) + middle + tint + _reflexes(count, seeds[4], size_px)
-    seen = tf.cast(tf.round(tf.clip_by_value(seen, 0, 255)), tf.uint8)
+    result = (
+        (result - middle_grey) * _contrast_factors(count, seeds[3], size_px)
+        + middle_grey
+        + tint
+        + _random_reflexes(count, seeds[4], size_px)
+    )
+    result = tf.cast(tf.round(tf.clip_by_value(result, 0, 255)), tf.uint8)
     if not recipe.cut_to_circle:
-        return seen
-    return tf.where(tf.constant(_circle(recipe))[None, :, :, None], seen, tf.constant(recipe.outside, tf.uint8))
+        return result
+    return tf.where(tf.constant(_circle_mask(recipe))[None, :, :, None], result, tf.constant(recipe.outside, tf.uint8))
 
 
-def _transforms(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
-    """From each output pixel to where it comes from, about the middle: float32 (N, 8), the last two zero."""
+def _random_transforms(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
+    """Return projective transforms from output to input pixels, float32 (N, 8) with the last two columns 0."""
     numbers = tf.random.stateless_uniform((6, count), seed, -1, 1)
     angle, mirror, scale, aspect, across, down = tf.unstack(numbers)
     cosine, sine = tf.cos(np.pi * angle), tf.sin(np.pi * angle)
     wide = tf.exp(MAX_SCALE * scale + MAX_ASPECT * aspect / 2) * tf.where(mirror < 0, -1.0, 1.0)
     tall = tf.exp(MAX_SCALE * scale - MAX_ASPECT * aspect / 2)
-    # Stretch along the picture's own axes, then turn: the inverse is applied to the output's pixels.
+    # Scale along the axes of the input, then rotate; TensorFlow applies the inverse to output pixels.
     a, b, c, d = cosine / wide, sine / wide, -sine / tall, cosine / tall
-    middle = (size_px - 1) / 2
-    x, y = (middle + MAX_SHIFT * size_px * shift for shift in (across, down))
+    centre = (size_px - 1) / 2
+    x, y = (centre + MAX_SHIFT * size_px * shift for shift in (across, down))
     zero = tf.zeros_like(a)
-    return tf.stack([a, b, middle - a * x - b * y, c, d, middle - c * x - d * y, zero, zero], axis=1)
+    return tf.stack([a, b, centre - a * x - b * y, c, d, centre - c * x - d * y, zero, zero], axis=1)
 
 
-def _reflexes(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
-    """Grey levels to add, float32 (N, S, S, 3): bright bands where smooth noise crosses zero, in soft patches.
+def _random_reflexes(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
+    """Return the reflexes in grey levels, float32 (N, S, S, 3): bright bands along the zero crossings of smooth noise.
 
-    Their own local mean is taken from them, as background subtraction does.
+    The bands appear in soft patches. Their local mean is subtracted, as background subtraction would do.
     """
     seeds = tf.unstack(tf.random.split(seed, 5))
 
     def noise(key: tf.Tensor, cells: int) -> tf.Tensor:
-        coarse = tf.random.stateless_normal((count, cells, cells, 1), key)
-        return tf.image.resize(coarse, (size_px, size_px), "bicubic")
+        grid = tf.random.stateless_normal((count, cells, cells, 1), key)
+        return tf.image.resize(grid, (size_px, size_px), "bicubic")
 
-    few, many = _BENDS
+    coarse_cells, fine_cells = _NOISE_CELLS
     fine = tf.random.stateless_uniform((count, 1, 1, 1), seeds[0]) < 0.5
-    bends = tf.where(fine, noise(seeds[1], many), noise(seeds[1], few))
+    curves = tf.where(fine, noise(seeds[1], fine_cells), noise(seeds[1], coarse_cells))
     numbers = tf.random.stateless_uniform((7, count, 1, 1, 1), seeds[2])
-    there, strength, width, spread, red, green, blue = tf.unstack(numbers)
-    bands = tf.exp(-tf.square(bends / (0.1 + 0.6 * width)))
-    patches = tf.clip_by_value(noise(seeds[3], few) + 1.5 * spread - 0.5, 0, 1)
+    presence, strength, width, spread, red, green, blue = tf.unstack(numbers)
+    bands = tf.exp(-tf.square(curves / (0.1 + 0.6 * width)))
+    patches = tf.clip_by_value(noise(seeds[3], coarse_cells) + 1.5 * spread - 0.5, 0, 1)
     streaks = 0.5 + 0.5 * tf.clip_by_value(noise(seeds[4], size_px // 6), -1, 1)
     reflex = bands * patches * streaks
-    side = max(3, int(size_px / 15) | 1)
-    reflex -= tf.nn.avg_pool2d(reflex, side, 1, "SAME")
-    # White as a nerve fibre's sheen, or the colours of the choroid.
+    window = max(3, int(size_px / 15) | 1)
+    reflex -= tf.nn.avg_pool2d(reflex, window, 1, "SAME")
+    # From the white of nerve fibres to the red of the choroid.
     colour = tf.concat([1 - 0.3 * red, 1 - 0.5 * green, 1 - 0.8 * blue], axis=-1)
-    return tf.where(there < REFLEX_SHARE, MAX_REFLEX * strength * reflex * colour, 0.0)
+    return tf.where(presence < REFLEX_PROBABILITY, MAX_REFLEX * strength * reflex * colour, 0.0)
 
 
-def _blur(images: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Mix each picture with itself blurred by two means of 3 x 3, a standard deviation of 1.15 pixels."""
+def _blur(images: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Blend each image with its blurred copy: two 3 x 3 box filters, a standard deviation of 1.15 pixels."""
     blurred = images
     for _ in range(2):
         blurred = tf.nn.avg_pool2d(blurred, 3, 1, "SAME")
-    return images + share * (blurred - images)
+    return images + weight * (blurred - images)
 
 
-def _contrast(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
-    """Factor of each pixel's distance from the middle grey, float32 (N, S, S, 3)."""
+def _contrast_factors(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
+    """Return the contrast factor of each pixel, float32 (N, S, S, 3)."""
     whole, across, down, *colours = tf.unstack(tf.random.stateless_uniform((6, count), seed, -1, 1))
     places = tf.linspace(-1.0, 1.0, size_px)
     tilt = across[:, None, None] * places[None, None, :] + down[:, None, None] * places[None, :, None]
@@ -120,6 +128,6 @@ def _contrast(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tensor:
     return smooth[..., None] * tf.exp(MAX_COLOUR * tf.stack(colours, axis=1))[:, None, None, :]
 
 
-def _circle(recipe: Recipe) -> NDArray[np.bool_]:
+def _circle_mask(recipe: Recipe) -> NDArray[np.bool_]:
     places = np.arange(recipe.input_size_px) - recipe.input_size_px // 2
     return np.asarray(np.hypot(places[:, None], places[None, :]) <= recipe.circle_radius_px)

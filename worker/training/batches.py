@@ -1,4 +1,4 @@
-"""Keep the device fed: the batches of an epoch, augmented while the one before is learnt from."""
+"""Stream the augmented batches of an epoch; the next batches are prepared while one is trained on."""
 
 from collections.abc import Iterator
 
@@ -12,21 +12,23 @@ from worker.training.plan import Plan
 PREFETCH_BATCHES = 2
 
 Batch = tuple[tf.Tensor, tf.Tensor]
-"""Pictures uint8 (N, S, S, 3), grades int64 (N,)."""
+"""Images uint8 (N, S, S, 3) RGB and grades int64 (N,)."""
 
 
 def augmented_batches(
     enhanced: NDArray[np.uint8], grades: NDArray[np.int64], order: NDArray[np.int64], plan: Plan, *, first_step: int
 ) -> Iterator[Batch]:
-    """The batches of `order`, int (steps, batch) into both arrays; the first is the fit's `first_step`.
+    """Yield one augmented batch for each row of `order`.
 
-    How a batch is augmented follows from its step and the plan's seed, whenever the fit was taken up again.
+    enhanced: uint8 (N, S, S, 3). grades: (N,). order: int (steps, batch_size), indices into both. first_step: number
+    of the first batch within the fit. The augmentation of a batch depends on its step and plan.seed alone, so a resumed
+    fit sees the same batches.
     """
     side = plan.recipe.input_size_px
 
     def raw() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
-        for step, drawn in enumerate(order, start=first_step):
-            yield enhanced[drawn], grades[drawn], np.array([plan.seed, step], np.int64)
+        for step, indices in enumerate(order, start=first_step):
+            yield enhanced[indices], grades[indices], np.array([plan.seed, step], np.int64)
 
     signature = (
         tf.TensorSpec((None, side, side, 3), tf.uint8),
@@ -35,7 +37,7 @@ def augmented_batches(
     )
     batches = tf.data.Dataset.from_generator(raw, output_signature=signature)
     batches = batches.map(
-        lambda images, of_grade, seed: (augment(images, seed, plan.recipe), of_grade),
+        lambda images, labels, seed: (augment(images, seed, plan.recipe), labels),
         num_parallel_calls=1,
         deterministic=True,
     )

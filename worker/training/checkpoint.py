@@ -1,4 +1,4 @@
-"""Keep all that a fit needs to go on exactly as if it had never stopped, whole or not at all."""
+"""Save and load the complete state of a fit, so that a resumed fit equals an uninterrupted one."""
 
 import io
 import json
@@ -19,8 +19,11 @@ _ABOUT, _STATE = "about", "state/"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """`state`: every variable by name. `steps`: batches learnt from. `history`: a row of figures for each epoch that is
-    done. `losses`: of the batches of the one that is not."""
+    """State of a fit.
+
+    state: every variable by name. steps: number of batches trained on. history: metrics of each finished epoch.
+    losses: batch losses of the unfinished epoch.
+    """
 
     state: Mapping[str, NDArray[np.generic]]
     steps: int
@@ -29,7 +32,7 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Raises UsageError where it cannot be written; the one before it then still stands."""
+    """Replace the checkpoint atomically. Raises UsageError if it cannot be written; the old one is then kept."""
     buffer = io.BytesIO()
     about = {"steps": checkpoint.steps, "history": checkpoint.history, "losses": checkpoint.losses}
     arrays: dict[str, Any] = {f"{_STATE}{name}": array for name, array in checkpoint.state.items()}
@@ -42,7 +45,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Raises UsageError for a file that is damaged."""
+    """Load a checkpoint. Raises UsageError if the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(str(file[_ABOUT]))

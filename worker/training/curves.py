@@ -1,4 +1,4 @@
-"""Draw how a fit went: loss, agreement, and the recall of each grade, by epoch."""
+"""Plot the learning curves of a fit: loss, agreement and recall of each grade by epoch."""
 
 import io
 from collections.abc import Sequence
@@ -11,29 +11,29 @@ from worker.core.vocabulary import Grade
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 GRADES = ("#000000", "#0072B2", "#009E73", "#E69F00", "#D55E00")
-"""Of the palette of Okabe and Ito (2008), which the colour-blind can tell apart."""
+"""Colours of the colour-blind safe palette of Okabe and Ito (2008)."""
 DPI = 130
 
 
 def draw_curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
-    """A PNG of three panels; the best epoch is marked. history: a row of figures for each epoch, one at least."""
-    picture = Figure(figsize=(12, 3.6), layout="constrained")
-    loss, agreement, recall = picture.subplots(1, 3)
+    """Return a PNG with three panels and a line at the best epoch. history: metrics of each epoch, at least one."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    loss, agreement, recall = figure.subplots(1, 3)
     _curve(loss, history, "loss", BLUE, "training, augmented")
     _curve(loss, history, "validation_loss", ORANGE, "validation")
     loss.set(ylabel="cross-entropy of the five outputs", ylim=(0, None))
     _curve(agreement, history, "quadratic_weighted_kappa", BLUE, "quadratic weighted kappa")
-    _curve(agreement, history, "referable_auc", ORANGE, "area under the curve, referable")
+    _curve(agreement, history, "referable_auc", ORANGE, "ROC AUC, referable")
     agreement.set(ylim=(0, 1))
     for grade, colour in zip(Grade, GRADES, strict=True):
         _curve(recall, history, f"recall_grade_{grade:d}", colour, f"recall of grade {grade:d}")
     recall.set(ylim=(-0.02, 1.02))
     for axes in (loss, agreement, recall):
         axes.axvline(best_epoch, color="0.6", linewidth=1, linestyle=":")
-        axes.set(xlabel="epoch; dotted: the one that is kept")
+        axes.set(xlabel="epoch (dotted: best)")
         axes.legend(fontsize=8)
     buffer = io.BytesIO()
-    picture.savefig(buffer, format="png", dpi=DPI)
+    figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Prepare the photographs of a fit once, in the worker's own decoding processes, and keep them as bytes."""
+"""Prepare the photographs of a fit once, in the worker's decoding processes, and store the enhanced images."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,26 +18,26 @@ from worker.imaging.sandbox.pool import DecoderPool
 from worker.training.examples import Example
 
 HASH_CANVAS_PX = 512
-"""Pixels are compared on the field at this size, whatever the model's."""
+"""Size of the field whose pixels are hashed; independent of the model's input size."""
 INDEX_FILE, PIXELS_FILE = "pictures.json", "pictures.npy"
 READ_AHEAD = 64
-"""Photographs that are read while others are decoded."""
+"""Number of photographs submitted to the decoding processes at once."""
 
 
 class ExcludedImage(BaseModel):
-    """A photograph that no worker would have graded, and why; it is not learnt from."""
+    """A photograph that a worker would not grade, with the reason; it is not trained on."""
 
     model_config = ConfigDict(frozen=True)
 
     image_id: str
     ungradable: bool
-    """Else it failed: it is no sound picture."""
+    """True if the photograph is ungradable, False if it is invalid."""
     code: str
     detail: str
 
 
 class DatasetIndex(BaseModel):
-    """What is known of the prepared pictures, in their order; `left_out` are not among them."""
+    """Metadata of the prepared images in the order of the pixel array; `left_out` lists the excluded ones."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,7 +52,7 @@ class DatasetIndex(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Enhanced pictures uint8 (N, S, S, 3), mapped from the file, and their index."""
+    """Enhanced images, uint8 (N, S, S, 3) RGB memory-mapped from the file, and their index."""
 
     enhanced: NDArray[np.uint8]
     index: DatasetIndex
@@ -72,10 +72,10 @@ def prepare_dataset(
     settings: Settings,
     on_progress: Callable[[int], object],
 ) -> Dataset:
-    """All examples through the worker's steps, kept in `folder`.
+    """Prepare all examples with the worker's steps and store them in `folder`.
 
-    `on_progress` is called after each example with the number left out so far.
-    What a worker would fail or find ungradable is left out and listed. Raises SourceError where nothing remains.
+    Invalid and ungradable photographs are excluded and listed. on_progress: called after each photograph with the
+    number excluded so far. Raises SourceError if no photograph remains.
     """
     size_px = recipe.input_size_px
     part = folder / f"{PIXELS_FILE}.part"
@@ -95,7 +95,9 @@ def prepare_dataset(
     pixels.flush()
     del pixels
     if not kept:
-        raise SourceError(f"no photograph can be learnt from; the first: {left_out[0].code}, {left_out[0].detail}")
+        raise SourceError(
+            f"all {len(left_out):,} photographs are excluded; first: {left_out[0].code}, {left_out[0].detail}"
+        )
     index = DatasetIndex(
         recipe=recipe,
         manifest_sha256=manifest_sha256,
@@ -113,15 +115,15 @@ def prepare_dataset(
 def prepare_examples(
     examples: Sequence[Example], recipe: Recipe, *, extra_recipes: Sequence[Recipe] = (), settings: Settings
 ) -> Iterator[tuple[Example, PreparedImage | ExcludedImage]]:
-    """Each example as the worker would show it to a model of these recipes, or why it would not."""
+    """Yield each example, prepared for models with these recipes, or the reason for its exclusion."""
     pool = DecoderPool(
         recipe, settings.model_copy(update={"overlay_size_px": HASH_CANVAS_PX}), extra_recipes=extra_recipes
     )
     try:
         for start in range(0, len(examples), READ_AHEAD):
-            some = examples[start : start + READ_AHEAD]
-            waiting = [pool.submit(_read(example, settings.max_image_bytes)) for example in some]
-            for example, future in zip(some, waiting, strict=True):
+            chunk = examples[start : start + READ_AHEAD]
+            futures = [pool.submit(_read(example, settings.max_image_bytes)) for example in chunk]
+            for example, future in zip(chunk, futures, strict=True):
                 try:
                     yield example, future.result()
                 except (ImageError, Ungradable) as error:
@@ -131,24 +133,24 @@ def prepare_examples(
 
 
 def hash_pixels(prepared: PreparedImage) -> str:
-    """SHA-256 of the field, whatever the model's recipe makes of it."""
+    """Return the SHA-256 of the field's pixels before enhancement; it does not depend on the model."""
     return hashlib.sha256(prepared.canvas.tobytes()).hexdigest()
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """What `prepare_pictures` kept. Raises UsageError when it is not whole."""
+    """Load the dataset that `prepare_dataset` stored. Raises UsageError if a file is missing or damaged."""
     try:
         index = DatasetIndex.model_validate_json((folder / INDEX_FILE).read_bytes())
         mapped = np.load(folder / PIXELS_FILE, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{folder} holds no prepared pictures: {error}") from error
+        raise UsageError(f"cannot read the prepared images in {folder}: {error}") from error
     return Dataset(mapped[: len(index.image_ids)], index)
 
 
 def _read(example: Example, limit_bytes: int) -> bytes:
     try:
         with example.path.open("rb") as file:
-            # One byte more than may be: the step that refuses it says so.
+            # One byte above the limit, so that decoding reports the file as too large.
             return file.read(limit_bytes + 1)
     except OSError as error:
         raise SourceError(f"cannot read {example.path}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""Read the manifest of a fit: photographs on this machine with reference grades."""
+"""Read a manifest of local photographs with reference grades."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from worker.core.vocabulary import Grade
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One photograph to learn from or to be judged by."""
+    """A photograph with its reference grade, for training or validation."""
 
     image_id: str
     path: Path
@@ -24,34 +24,38 @@ class Example:
 
 
 def read_examples(manifest: Path, settings: Settings, on_warning: Callable[[str], None]) -> list[Example]:
-    """The manifest's photographs that have a reference grade; the others are counted and told to `on_warning`.
+    """Read the photographs of a manifest that have a reference grade; the number of others is passed to `on_warning`.
 
-    Raises SourceError, naming file, line and column, as `fundus enqueue` does for the same manifest; for an image that
-    is there twice, one that is no file, or where there are no two grades to tell apart.
+    Raises SourceError, with file, line and column, for a manifest that `fundus enqueue` would reject, for a duplicate
+    image, for an image that is not a local file, and if fewer than two grades occur.
     """
     admission = make_admission_policy(settings)
     examples: dict[str, Example] = {}
-    without = 0
+    ungraded = 0
     for reference in admit_references(read_manifest(manifest, on_warning, admission), admission):
         if reference.reference_grade is None:
-            without += 1
+            ungraded += 1
             continue
         if uri_scheme(reference.uri) != "file":
-            raise SourceError(f"{manifest}: {reference.uri} is no file; copy the photographs to this machine first")
+            raise SourceError(
+                f"{manifest}: {reference.uri} is not a local file; copy the photographs to this machine first"
+            )
         example = Example(
             reference.identity, parse_file_uri(reference.uri), reference.reference_grade, reference.patient_id
         )
         if examples.setdefault(example.image_id, example) is not example:
-            raise SourceError(f"{manifest}: image {example.image_id} is there twice")
-    if without:
-        on_warning(f"{without:,} photographs have no reference_grade and are left out")
+            raise SourceError(f"{manifest}: image {example.image_id} is listed twice")
+    if ungraded:
+        on_warning(f"{ungraded:,} photographs have no reference_grade and are ignored")
     if len({example.grade for example in examples.values()}) < 2:
-        raise SourceError(f"{manifest}: {len(examples)} photographs with reference grades, of two grades at least")
+        raise SourceError(
+            f"{manifest}: {len(examples)} photographs with reference grades; at least two different grades are needed"
+        )
     return list(examples.values())
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256. Raises SourceError."""
+    """Return the SHA-256 of a file. Raises SourceError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

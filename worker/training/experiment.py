@@ -1,4 +1,4 @@
-"""From a manifest to a bundle: prepare, set apart, fit, and write down how it was done."""
+"""Run a fit from manifest to bundle: prepare the images, split them, train, and record how the weights were made."""
 
 import csv
 import hashlib
@@ -34,36 +34,37 @@ LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
 
 
 def open_fit_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
-    """Make the fit's folder, or find the one to go on in.
+    """Create the folder of a fit with its plan, or open it to resume.
 
-    Raises UsageError where a fit is there that was not asked to be resumed, or is one of another plan, or is finished.
+    Raises UsageError if the folder cannot be written, or holds a fit that is finished, has a different plan, or was not
+    to be resumed.
     """
     file = folder / PLAN_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        there = file.read_text(encoding="utf-8") if file.exists() else None
-        if there is None:
-            write_atomically(file, (plan.model_dump_json(indent=2) + "\n").encode())
+        stored = file.read_text(encoding="utf-8") if file.exists() else None
+        if stored is None:
+            write_atomically(file, plan.to_json().encode())
     except OSError as error:
         raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from error
-    if there is None:
+    if stored is None:
         return
     if (folder / BUNDLE_FOLDER).exists():
-        raise UsageError(f"{folder} holds a fit that is finished; name a new folder")
+        raise UsageError(f"{folder} holds a finished fit; choose a new folder")
     if not resume:
-        raise UsageError(f"{folder} holds a fit; go on with --resume, or name a new folder")
+        raise UsageError(f"{folder} holds an unfinished fit; continue it with --resume, or choose a new folder")
     try:
-        difference = plan.first_difference(Plan.model_validate_json(there))
+        difference = plan.first_difference(Plan.model_validate_json(stored))
     except ValidationError as error:
         raise UsageError(f"{file}: {describe_validation_error(error)}") from error
     if difference is not None:
-        raise UsageError(f"{folder} holds a fit of another plan: {difference}")
+        raise UsageError(f"{folder} holds a fit with a different plan: {difference}")
 
 
 def load_or_prepare(
     examples: list[Example], folder: Path, plan: Plan, settings: Settings, on_progress: Callable[[int], object]
 ) -> Dataset:
-    """The pictures that an earlier start has prepared, or prepared now; `on_progress` is called after each then."""
+    """Load the dataset if an earlier start has prepared it; otherwise prepare it, see `prepare_dataset`."""
     if (folder / INDEX_FILE).exists():
         return read_dataset(folder)
     return prepare_dataset(
@@ -77,15 +78,15 @@ def load_or_prepare(
 
 
 def write_data_issues(dataset: Dataset, folder: Path) -> list[LabelConflict]:
-    """Write which photographs were left out, and which are graded in two ways; the latter."""
-    contradicted = find_label_conflicts(dataset.index)
+    """Write `left_out.csv` and `contradicted.csv`; return the label conflicts."""
+    conflicts = find_label_conflicts(dataset.index)
     _write_csv(folder / EXCLUDED_FILE, ExcludedImage, dataset.index.left_out)
-    _write_csv(folder / LABEL_CONFLICTS_FILE, LabelConflict, contradicted)
-    return contradicted
+    _write_csv(folder / LABEL_CONFLICTS_FILE, LabelConflict, conflicts)
+    return conflicts
 
 
 def split_dataset(dataset: Dataset, plan: Plan) -> NDArray[np.bool_]:
-    """Which pictures are for validation. Raises SourceError when a part has fewer than two grades."""
+    """Return which images are for validation, bool (N,). Raises SourceError if a part has fewer than two grades."""
     index = dataset.index
     validation = split_groups(index.pixel_hashes, index.patients, share=plan.validation_share, seed=plan.seed)
     for part, members in (("validation", validation), ("training", ~validation)):
@@ -93,7 +94,7 @@ def split_dataset(dataset: Dataset, plan: Plan) -> NDArray[np.bool_]:
         if len(grades) < 2:
             raise SourceError(
                 f"the {part} part has {int(members.sum())} photographs of {len(grades)} grades; two grades are needed: "
-                f"give more photographs, another --seed or another --validation-share than {plan.validation_share:g}"
+                f"add photographs, or change --seed or --validation-share (now {plan.validation_share:g})"
             )
     return validation
 
@@ -112,14 +113,14 @@ def fit_bundle(
     checkpoint_every_s: float,
     callbacks: FitCallbacks,
 ) -> Manifest:
-    """Fit, and write the bundle with its split; the manifest that was written.
+    """Fit a model, write its bundle with `split.csv`, and return the manifest of the bundle.
 
-    draft: what the manifest says apart from the fit and the weights.
+    draft: manifest without the fields that depend on the fit and its weights.
     """
     hashes = dataset.index.pixel_hashes
     split = write_split(hashes, validation, trained_before=lineage.trained_on or ())
     first = None if initial is None else initial.weights
-    fitted = fit(
+    result = fit(
         plan,
         dataset,
         validation,
@@ -129,22 +130,28 @@ def fit_bundle(
         checkpoint_every_s=checkpoint_every_s,
         callbacks=callbacks,
     )
-    write_atomically(folder / HISTORY_FILE, _to_csv(list(fitted.history[0]), fitted.history))
-    judges = {pixels for pixels, apart in zip(hashes, validation.tolist(), strict=True) if apart}
-    record = _record(plan, dataset, validation, split, fitted, seen=lineage.has_seen(judges), lineage=lineage)
-    learnt = draft.training_data or f"{sum(record.training):,} photographs with reference grades"
-    whole = draft.model_copy(update={"fit": record, "training_data": learnt, "thresholds": fitted.thresholds})
+    write_atomically(folder / HISTORY_FILE, _to_csv(list(result.history[0]), result.history))
+    validation_hashes = {pixels for pixels, held_out in zip(hashes, validation.tolist(), strict=True) if held_out}
+    record = _make_record(
+        plan, dataset, validation, split, result, seen=lineage.has_seen(validation_hashes), lineage=lineage
+    )
+    training_data = draft.training_data or f"{sum(record.training):,} photographs with reference grades"
+    manifest = draft.model_copy(update={"fit": record, "training_data": training_data, "thresholds": result.thresholds})
     return write_bundle(
-        folder / BUNDLE_FOLDER, whole, fitted.weights, float16_kernels=float16_kernels, extra_files={SPLIT_FILE: split}
+        folder / BUNDLE_FOLDER,
+        manifest,
+        result.weights,
+        float16_kernels=float16_kernels,
+        extra_files={SPLIT_FILE: split},
     )
 
 
-def _record(
+def _make_record(
     plan: Plan,
     dataset: Dataset,
     validation: NDArray[np.bool_],
     split: bytes,
-    fitted: FitResult,
+    result: FitResult,
     *,
     seen: Literal["no", "yes", "unknown"],
     lineage: Lineage,
@@ -152,36 +159,36 @@ def _record(
     return FitRecord(
         manifest_sha256=plan.manifest_sha256,
         split_sha256=hashlib.sha256(split).hexdigest(),
-        training=_count(dataset.grades[~validation]),
-        validation=_count(dataset.grades[validation]),
+        training=_count_by_grade(dataset.grades[~validation]),
+        validation=_count_by_grade(dataset.grades[validation]),
         left_out=len(dataset.index.left_out),
         initial_model_id=plan.initial_model_id,
         ancestry="unknown" if lineage.trained_on is None else "known",
         validation_seen=seen,
         seed=plan.seed,
-        epochs=len(fitted.history),
-        best_epoch=find_best_epoch(fitted.history, plan.choose_by),
+        epochs=len(result.history),
+        best_epoch=find_best_epoch(result.history, plan.choose_by),
         chosen_by=None if plan.choose_by == "kappa" else plan.choose_by,
         thresholds=None if plan.thresholds == "half" else plan.thresholds,
-        initial_share=plan.initial_share or None,
+        initial_share=plan.interpolation_share or None,
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
         schedule=None if plan.schedule == "cosine" else plan.schedule,
         weight_decay=plan.weight_decay,
-        averaging=plan.averaging,
+        averaging=plan.ema_decay,
         balance=plan.balance,
         precision=plan.precision,
-        versions=_versions(),
-        figures={name: fitted.figures[name] for name in RECORDED_METRICS},
+        versions=_library_versions(),
+        figures={name: result.metrics[name] for name in RECORDED_METRICS},
     )
 
 
-def _count(grades: NDArray[np.int64]) -> ByGrade:
+def _count_by_grade(grades: NDArray[np.int64]) -> ByGrade:
     none, mild, moderate, severe, proliferative = np.bincount(grades, minlength=len(Grade)).tolist()
     return none, mild, moderate, severe, proliferative
 
 
-def _versions() -> dict[str, str]:
+def _library_versions() -> dict[str, str]:
     versions = {}
     for library in LIBRARIES:
         try:

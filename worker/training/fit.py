@@ -1,4 +1,4 @@
-"""Fit a network to prepared pictures, epoch by epoch, until it gets no better; go on where a killed fit stopped."""
+"""Train a network epoch by epoch until it stops improving; resume an interrupted fit from its checkpoint."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -30,10 +30,10 @@ EpochMetrics = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class FitCallbacks:
-    """What hears of a fit on its way.
+    """Functions that follow the progress of a fit.
 
-    `on_start`: images shown so far and the maximum; `on_step`: after each batch, with its loss;
-    `on_epoch` with each row of figures.
+    on_start: called once with the number of images trained on so far and the maximum. on_step: called after each batch
+    with its loss. on_epoch: called after each epoch with its metrics.
     """
 
     on_start: Callable[[int, int], object] = lambda _done, _most: None
@@ -43,12 +43,12 @@ class FitCallbacks:
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """The bundle's weights by name and its thresholds, a row of figures for each epoch, and those of the bundle."""
+    """Final weights by name, their thresholds, the metrics of each epoch, and the validation metrics of the result."""
 
     weights: dict[str, NDArray[np.float32]]
     thresholds: Thresholds
     history: list[EpochMetrics]
-    figures: EpochMetrics
+    metrics: EpochMetrics
 
 
 @dataclass(slots=True)
@@ -69,66 +69,69 @@ def fit(
     checkpoint_every_s: float,
     callbacks: FitCallbacks,
 ) -> FitResult:
-    """The averaged weights of the best epoch, thresholds for them, and a row of figures for each epoch.
+    """Train until the plan's last epoch or early stopping, and return the averaged weights of the best epoch.
 
-    validation: bool (N,), which pictures judge; the others are learnt from. resume: go on from the checkpoint in
-    `folder`, where there is one; the weights are then, to the bit, those of a fit that never stopped. That holds on one
-    machine with one number of threads.
+    validation: bool (N,), images for validation; the others are for training. initial: weights to start from, None for
+    random ones. resume: continue from the checkpoint in `folder` if there is one; the weights are then bit-identical to
+    those of an uninterrupted fit on the same machine with the same number of threads.
     """
-    training, judges = np.flatnonzero(~validation), np.flatnonzero(validation)
+    training, held_out = np.flatnonzero(~validation), np.flatnonzero(validation)
     grades = dataset.grades
     steps_per_epoch = len(_order(plan, grades[training], 0))
     trainer = Trainer(plan, plan.epochs * steps_per_epoch, initial)
-    done = _FitState()
+    state = _FitState()
     if resume and (folder / CHECKPOINT_FILE).exists():
         saved = read_checkpoint(folder / CHECKPOINT_FILE)
         trainer.restore(saved.state)
-        done.history, done.losses = saved.history, saved.losses
+        state.history, state.losses = saved.history, saved.losses
     callbacks.on_start(trainer.steps * plan.batch_size, plan.epochs * steps_per_epoch * plan.batch_size)
-    while len(done.history) < plan.epochs and not _has_converged(done.history, plan):
-        epoch = len(done.history)
+    while len(state.history) < plan.epochs and not _has_converged(state.history, plan):
+        epoch = len(state.history)
         order = training[_order(plan, grades[training], epoch)][trainer.steps - epoch * steps_per_epoch :]
         for batch in augmented_batches(dataset.enhanced, grades, order, plan, first_step=trainer.steps):
-            done.losses.append(trainer.train_step(*batch))
-            callbacks.on_step(done.losses[-1])
-            if time.monotonic() - done.saved_at > checkpoint_every_s:
-                _save(folder, trainer, done)
-        figures = validate(trainer.predict(dataset.enhanced[judges]), grades[judges])
-        done.history.append({"epoch": epoch + 1, "loss": float(np.mean(done.losses)), **figures})
-        done.losses = []
-        if find_best_epoch(done.history, plan.choose_by) == epoch + 1:
-            # Before the checkpoint: killed in between, the fit does this epoch again and comes to the same.
+            state.losses.append(trainer.train_step(*batch))
+            callbacks.on_step(state.losses[-1])
+            if time.monotonic() - state.saved_at > checkpoint_every_s:
+                _save(folder, trainer, state)
+        metrics = validate(trainer.predict(dataset.enhanced[held_out]), grades[held_out])
+        state.history.append({"epoch": epoch + 1, "loss": float(np.mean(state.losses)), **metrics})
+        state.losses = []
+        if find_best_epoch(state.history, plan.choose_by) == epoch + 1:
+            # Before the checkpoint: a fit killed in between repeats this epoch with the same result.
             write_atomically(folder / BEST_FILE, serialise_weights(trainer.ema_weights(), float16_kernels=False))
-        _save(folder, trainer, done)
-        write_atomically(folder / CURVES_FILE, draw_curves(done.history, find_best_epoch(done.history, plan.choose_by)))
-        callbacks.on_epoch(done.history[-1])
+        _save(folder, trainer, state)
+        best_epoch = find_best_epoch(state.history, plan.choose_by)
+        write_atomically(folder / CURVES_FILE, draw_curves(state.history, best_epoch))
+        callbacks.on_epoch(state.history[-1])
     best = folder / BEST_FILE
     weights = parse_weights(best.read_bytes(), source=str(best), architecture=plan.architecture)
-    if initial is not None and plan.initial_share > 0:
-        weights = interpolate_weights(initial, weights, plan.initial_share)
+    if initial is not None and plan.interpolation_share > 0:
+        weights = interpolate_weights(initial, weights, plan.interpolation_share)
     elif plan.thresholds == "half":
-        return FitResult(
-            weights, DEFAULT_THRESHOLDS, done.history, done.history[find_best_epoch(done.history, plan.choose_by) - 1]
-        )
+        best_metrics = state.history[find_best_epoch(state.history, plan.choose_by) - 1]
+        return FitResult(weights, DEFAULT_THRESHOLDS, state.history, best_metrics)
     trainer.set_ema_weights(weights)
     thresholds = DEFAULT_THRESHOLDS
     if plan.thresholds == "kappa":
         thresholds = choose_thresholds(trainer.predict(dataset.enhanced[training]), grades[training])
-    figures = validate(trainer.predict(dataset.enhanced[judges]), grades[judges], thresholds)
-    return FitResult(weights, thresholds, done.history, figures)
+    metrics = validate(trainer.predict(dataset.enhanced[held_out]), grades[held_out], thresholds)
+    return FitResult(weights, thresholds, state.history, metrics)
 
 
 def interpolate_weights(
     first: Mapping[str, NDArray[np.float32]], last: Mapping[str, NDArray[np.float32]], share: float
 ) -> dict[str, NDArray[np.float32]]:
-    """Each weight on the straight line from the last, at a share of 0, to the first, at 1."""
+    """Interpolate linearly between the last weights (share 0) and the first (share 1).
+
+    Source: Wortsman et al. 2022, arXiv 2109.01903.
+    """
     return {name: np.asarray(share * first[name] + (1 - share) * last[name], np.float32) for name in last}
 
 
 def find_best_epoch(history: list[EpochMetrics], choose_by: Literal["kappa", "loss"]) -> int:
-    """The epoch with the highest kappa, or the lowest loss on the validation pictures; the first of equals.
+    """Return the number of the epoch, from 1, with the highest kappa or the lowest loss on the validation images.
 
-    An epoch whose kappa cannot be told is the worst.
+    The first of equal epochs wins; an epoch without a kappa ranks last.
     """
     if choose_by == "loss":
         return 1 + int(np.argmin([row["validation_loss"] for row in history]))
@@ -144,6 +147,6 @@ def _order(plan: Plan, grades: NDArray[np.int64], epoch: int) -> NDArray[np.int6
     return order_epoch(grades, batch_size=plan.batch_size, balance=plan.balance, seed=plan.seed, epoch=epoch)
 
 
-def _save(folder: Path, trainer: Trainer, done: _FitState) -> None:
-    write_checkpoint(folder / CHECKPOINT_FILE, Checkpoint(trainer.state(), trainer.steps, done.history, done.losses))
-    done.saved_at = time.monotonic()
+def _save(folder: Path, trainer: Trainer, state: _FitState) -> None:
+    write_checkpoint(folder / CHECKPOINT_FILE, Checkpoint(trainer.state(), trainer.steps, state.history, state.losses))
+    state.saved_at = time.monotonic()

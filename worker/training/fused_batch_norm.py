@@ -1,4 +1,4 @@
-"""Batch normalization in one operation each way: Keras's takes a dozen, each of which reads the whole feature map."""
+"""Batch normalisation as one fused operation; Keras uses a dozen, each of which reads the whole feature map."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from worker.model.network.build import get_backbone
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """As Keras's, to rounding, for feature maps (N, h, w, C); whatever else it is asked for, Keras's does."""
+    """Equals the layer of Keras up to rounding; fused for feature maps (N, h, w, C), otherwise delegated to Keras."""
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        """Inputs and outputs have the layer's compute type; statistics are float32."""
-        learns = training and self.trainable
-        if not learns or mask is not None or self.renorm or self.synchronized or not self._fits(inputs):
+        """Normalise inputs of the layer's compute dtype; the statistics are float32."""
+        updates = training and self.trainable
+        if not updates or mask is not None or self.renorm or self.synchronized or not self._can_fuse(inputs):
             return super().call(inputs, training=training, mask=mask)
         channels = inputs.shape[-1]
         fused = tf.raw_ops.FusedBatchNormV3(
@@ -27,20 +27,20 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
             is_training=True,
         )
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
-        # The operation divides by one less than the count, Keras by the count.
+        # The fused operation divides by count - 1, Keras by count.
         variance = fused.batch_variance * ((count - 1) / count)
         for moving, batch in ((self.moving_mean, fused.batch_mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1 - self.momentum))
         return fused.y
 
-    def _fits(self, inputs: Any) -> bool:
+    def _can_fuse(self, inputs: Any) -> bool:
         return len(inputs.shape) == 4 and self.axis in (-1, 3) and self.variable_dtype == "float32"
 
 
 def fuse_batch_norm(network: keras.Sequential) -> None:
-    """Let a network's batch normalization be fused; names, weights and all other layers stay.
+    """Replace the batch normalisation layers of a network in place; names, weights and other layers stay.
 
-    Not by Keras's clone: ConvNeXt's layers come out of it without their weights.
+    The class is changed because keras.models.clone_model loses the weights of ConvNeXt's layers.
     """
     for layer in get_backbone(network).layers:
         if type(layer) is keras.layers.BatchNormalization:

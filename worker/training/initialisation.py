@@ -1,4 +1,4 @@
-"""What a fit begins with: the backbone, and the recipe of its pictures."""
+"""Choose the backbone and the preprocessing recipe that a fit starts with."""
 
 from worker.core.errors import UsageError
 from worker.imaging.recipe import Recipe
@@ -9,15 +9,15 @@ from worker.training.plan import DEFAULT_RECIPE
 
 
 def choose_backbone(initial: Bundle | None, named: str | None) -> str:
-    """The architecture of the first weights, or the one that is named, DenseNet-121 where none is.
+    """Return the architecture of the initial weights, else the named one, else DenseNet-121.
 
-    Raises UsageError where both are there and differ.
+    Raises UsageError if initial weights and name disagree.
     """
     if initial is None:
         return DENSENET121 if named is None else named.lower()
     known = initial.manifest.architecture
     if named is not None and named.lower() != known:
-        raise UsageError(f"{initial.name} is {known}: its weights are none for --backbone {named}")
+        raise UsageError(f"{initial.name} has the backbone {known}; its weights do not fit --backbone {named}")
     return known
 
 
@@ -30,19 +30,19 @@ def make_recipe(
     circle: float | None,
     crop: str | None,
 ) -> Recipe:
-    """The recipe of the first weights, or the usual one, with what is given in place of its own.
+    """Return the recipe of the initial weights, or the default, with the given values replaced.
 
-    size, sigma: in pixels of the input. Raises ModelError for an architecture that Keras has not, pydantic's
-    ValidationError for a recipe that cannot be.
+    size, sigma: in pixels of the input. Raises ModelError for an architecture unknown to Keras, and pydantic's
+    ValidationError for an invalid recipe.
     """
-    base = _usual_recipe(architecture) if initial is None else initial.recipe
+    base = _default_recipe(architecture) if initial is None else initial.recipe
     side = size or base.input_size_px
     given = {"sigma_fraction": None if sigma is None else sigma / side, "circle_share": circle, "crop": crop}
     changed = {name: value for name, value in given.items() if value is not None}
     return Recipe.model_validate({**base.model_dump(), "input_size_px": side, **changed})
 
 
-def _usual_recipe(architecture: str) -> Recipe:
+def _default_recipe(architecture: str) -> Recipe:
     if architecture == DENSENET121:
         return DEFAULT_RECIPE
     network = build_network(DEFAULT_RECIPE.input_size_px, architecture)

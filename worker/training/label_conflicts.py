@@ -1,4 +1,4 @@
-"""Pictures that a manifest gives more than once and grades differently: how far the references can be trusted."""
+"""Find photographs that occur more than once in a manifest with different reference grades."""
 
 from collections import defaultdict
 
@@ -9,18 +9,18 @@ from worker.training.split import HASH_DIGITS
 
 
 class LabelConflict(BaseModel):
-    """A photograph whose very pixels have another reference grade elsewhere in the manifest."""
+    """A photograph whose pixels have a different reference grade elsewhere in the manifest."""
 
     model_config = ConfigDict(frozen=True)
 
     pixel_sha256: str
-    """As in a split."""
+    """Start of the hash, as in `split.csv`."""
     image_id: str
     reference_grade: int
 
 
 def find_label_conflicts(index: DatasetIndex) -> list[LabelConflict]:
-    """All of them; those of one picture stand together, by their grades."""
+    """Return every photograph with conflicting grades, sorted by pixel hash and grade."""
     grades: dict[str, set[int]] = defaultdict(set)
     for pixels, grade in zip(index.pixel_hashes, index.grades, strict=True):
         grades[pixels].add(grade)

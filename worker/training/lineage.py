@@ -1,4 +1,4 @@
-"""What the weights that a fit begins with have already learnt from."""
+"""Trace which images the weights of a bundle were trained on, including earlier fits."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,22 +14,25 @@ from worker.training.split import HASH_DIGITS, read_training_hashes
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """`trained_on`: starts of the pixel hashes that the weights learnt from, None where nobody wrote them down."""
+    """Training set of some weights.
+
+    trained_on: starts of the pixel hashes of all images trained on, None if unknown.
+    """
 
     trained_on: frozenset[str] | None
 
     def has_seen(self, validation: set[str]) -> Literal["yes", "no", "unknown"]:
-        """Whether one of these pictures, by pixel hash, was among them."""
+        """Return whether any image of a validation set, given by pixel hashes, was trained on."""
         if self.trained_on is None:
             return "unknown"
         return "yes" if any(pixels[:HASH_DIGITS] in self.trained_on for pixels in validation) else "no"
 
 
 def trace_lineage(ref: str | None, model: Model | None) -> Lineage:
-    """Of a bundle that `find_bundle` finds by `ref`; of random weights, which have seen nothing, where there is none.
+    """Return the lineage of the bundle that `find_bundle` finds by `ref`, empty for random weights (None).
 
-    What any member of an ensemble has learnt from, the ensemble has. Raises ModelError when a split is not the one that
-    its manifest promises.
+    The training set of an ensemble is the union over its members. Raises ModelError if `split.csv` is missing or does
+    not match the SHA-256 in the manifest.
     """
     if ref is None or model is None:
         return Lineage(frozenset())
@@ -38,10 +41,10 @@ def trace_lineage(ref: str | None, model: Model | None) -> Lineage:
         return Lineage(_read(folder / SPLIT_FILE, model))
     known: set[str] = set()
     for network, name in zip(model.networks, model.manifest.split_files, strict=True):
-        learnt = _read(folder / name, network)
-        if learnt is None:
+        hashes = _read(folder / name, network)
+        if hashes is None:
             return Lineage(None)
-        known |= learnt
+        known |= hashes
     return Lineage(frozenset(known))
 
 
@@ -55,5 +58,5 @@ def _read(path: Path, network: Bundle) -> frozenset[str] | None:
         raise ModelError(f"{path}: {error.strerror or error}") from error
     sha256 = hashlib.sha256(split).hexdigest()
     if sha256 != record.split_sha256:
-        raise ModelError(f"{path}: SHA-256 is {sha256}, model.json promises {record.split_sha256}")
+        raise ModelError(f"{path}: SHA-256 is {sha256}, model.json has {record.split_sha256}")
     return read_training_hashes(split)

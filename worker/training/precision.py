@@ -1,4 +1,4 @@
-"""Choose what a fit computes in: bfloat16 where the hardware has it, float32 elsewhere."""
+"""Choose the precision of a fit: bfloat16 if the hardware supports it, else float32."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,11 +8,11 @@ from worker.model.engines.factory import NVIDIA_DEVICE
 Precision = Literal["bfloat16", "float32"]
 CPUINFO = Path("/proc/cpuinfo")
 FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
-"""Of processors that multiply bfloat16, x86 and ARM; `python -m tests.benchmarks.fit_speed` says what it is worth."""
+"""CPU flags of bfloat16 arithmetic on x86 and ARM; `python -m tests.benchmarks.fit_speed` measures the gain."""
 
 
 def choose_precision(cpuinfo: Path = CPUINFO, gpu: Path = NVIDIA_DEVICE) -> Precision:
-    """For this machine; float32 where the processor does not say what it can do."""
+    """Return the precision for this machine; float32 if the flags of the processor are unknown."""
     if gpu.exists():
         return "bfloat16"
     try:

@@ -1,4 +1,4 @@
-"""Measure the ranges of a network's maps on some photographs, and judge its 8 bits by others."""
+"""Calibrate INT8 activation ranges on some photographs, and compare INT8 with float32 on others."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from worker.training.examples import Example
 
 BATCH = 16
 MIN_IMAGES = 32
-"""Photographs of either part."""
+"""Least number of photographs in the calibration set and in the test set."""
 
 
 def quantise(
@@ -31,48 +31,53 @@ def quantise(
     settings: Settings,
     on_progress: Callable[[], object],
 ) -> tuple[dict[str, NDArray[np.float32]], EngineAgreement]:
-    """The ranges, of so many photographs drawn at random, and what the others say of grades and maps in 8 bits.
+    """Measure activation ranges, and the agreement of the INT8 engine that uses them with float32.
 
-    They are compared with float32. `on_progress` is called after each photograph. Raises SourceError where either part
-    has too few of them, ModelError where the gate is failed.
+    images: number of photographs in the calibration set, drawn at random; the others are the test set. on_progress:
+    called after each photograph. Raises SourceError if a set has fewer than MIN_IMAGES photographs, ModelError if the
+    agreement misses the acceptance limits.
     """
     order = np.random.default_rng(seed).permutation(len(examples))
-    measured, judges = ([examples[index] for index in part] for part in (order[:images], order[images:]))
-    for part, some in (("to measure", measured), ("to judge by", judges)):
-        if len(some) < MIN_IMAGES:
-            raise SourceError(f"{len(some)} photographs {part}, {MIN_IMAGES} are needed of {len(examples)} in all")
-    ranges = measure_activation_ranges(bundle, _batches(bundle, measured, settings, on_progress))
-    ready = replace(bundle, activation_ranges=MappingProxyType(ranges))
-    engines = OpenVinoEngine(bundle, "f32"), OpenVinoEngine(ready, "int8")
+    calibration, test = ([examples[index] for index in part] for part in (order[:images], order[images:]))
+    for part, members in (("calibration", calibration), ("test", test)):
+        if len(members) < MIN_IMAGES:
+            raise SourceError(
+                f"the {part} set has {len(members)} of the {len(examples)} photographs, {MIN_IMAGES} are needed"
+            )
+    ranges = measure_activation_ranges(bundle, _batches(bundle, calibration, settings, on_progress))
+    quantised = replace(bundle, activation_ranges=MappingProxyType(ranges))
+    engines = OpenVinoEngine(bundle, "f32"), OpenVinoEngine(quantised, "int8")
     expected: list[Prediction] = []
-    got: list[Prediction] = []
-    for batch in _batches(bundle, judges, settings, on_progress):
-        for engine, answers in zip(engines, (expected, got), strict=True):
-            answers.extend(engine.predict(batch))
-    verdict = measure_agreement(expected, got, bundle.thresholds, precision="int8", model_id=bundle.model_id)
-    if not verdict.passed:
-        figures = "; ".join(" ".join(line.split()) for line in verdict.lines)
-        raise ModelError(f"{bundle.name} in 8 bits fails the gate on {verdict.images:,} photographs: {figures}")
-    return ranges, verdict
+    found: list[Prediction] = []
+    for batch in _batches(bundle, test, settings, on_progress):
+        for engine, predictions in zip(engines, (expected, found), strict=True):
+            predictions.extend(engine.predict(batch))
+    agreement = measure_agreement(expected, found, bundle.thresholds, precision="int8", model_id=bundle.model_id)
+    if not agreement.passed:
+        figures = "; ".join(" ".join(line.split()) for line in agreement.lines)
+        raise ModelError(
+            f"{bundle.name}: INT8 misses the acceptance limits on {agreement.images:,} photographs: {figures}"
+        )
+    return ranges, agreement
 
 
 def _batches(
     bundle: Bundle, examples: Sequence[Example], settings: Settings, on_progress: Callable[[], object]
 ) -> Iterator[list[Enhanced]]:
-    """What no worker would grade is left out. Raises SourceError where nothing remains."""
+    """Yield batches of enhanced images without invalid and ungradable ones. Raises SourceError if none remains."""
     batch: list[Enhanced] = []
-    left_out: ExcludedImage | None = None
-    none = True
+    excluded: ExcludedImage | None = None
+    empty = True
     for _, prepared in prepare_examples(examples, bundle.recipe, settings=settings):
         on_progress()
         if isinstance(prepared, ExcludedImage):
-            left_out = prepared
+            excluded = prepared
             continue
         batch.append(prepared.enhanced)
         if len(batch) == BATCH:
             yield batch
-            batch, none = [], False
+            batch, empty = [], False
     if batch:
         yield batch
-    elif none and left_out is not None:
-        raise SourceError(f"no photograph can be graded; the last: {left_out.code}, {left_out.detail}")
+    elif empty and excluded is not None:
+        raise SourceError(f"no photograph can be graded; last: {excluded.code}, {excluded.detail}")

@@ -1,4 +1,4 @@
-"""Which pictures an epoch shows, in which order: rare grades more often than they come, none left out for long."""
+"""Sample the images of an epoch: rare grades are drawn more often, and every image is used before any repeats."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 def order_epoch(
     grades: NDArray[np.int64], *, batch_size: int, balance: float, seed: int, epoch: int
 ) -> NDArray[np.int64]:
-    """Indices of the pictures of one epoch, int (steps, batch_size); a function of its arguments alone.
+    """Return the indices of the images of one epoch, int (steps, batch_size), a function of the arguments alone.
 
-    grades: (N,), those of the training pictures. An epoch has N draws or fewer, in whole batches, at least one. A grade
-    with n pictures gets draws in proportion to n ** balance; each of its pictures comes before any comes again.
+    grades: (N,), grades of the training images. An epoch has as many whole batches as N images fill, at least one. A
+    grade with n images gets draws in proportion to n ** balance; all its images are drawn before any is repeated.
     """
     random = np.random.default_rng([seed, epoch])
     present, counts = np.unique(grades, return_counts=True)
-    wanted = counts.astype(float) ** balance
+    weights = counts.astype(float) ** balance
     draws = max(len(grades) // batch_size, 1) * batch_size
-    quotas = _allocate(draws, wanted / wanted.sum())
+    quotas = _allocate(draws, weights / weights.sum())
     drawn = [
         _draw(np.flatnonzero(grades == grade), quota, random) for grade, quota in zip(present, quotas, strict=True)
     ]
@@ -24,12 +24,12 @@ def order_epoch(
 
 
 def _allocate(total: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole numbers with this total; the largest remainders are rounded up."""
+    """Split a total into integers in proportion to shares, by the largest remainder method."""
     exact = shares * total
-    whole = np.floor(exact).astype(np.int64)
-    up = np.argsort(whole - exact, kind="stable")[: total - int(whole.sum())]
-    whole[up] += 1
-    return whole
+    counts = np.floor(exact).astype(np.int64)
+    up = np.argsort(counts - exact, kind="stable")[: total - int(counts.sum())]
+    counts[up] += 1
+    return counts
 
 
 def _draw(images: NDArray[np.int64], quota: int, random: np.random.Generator) -> NDArray[np.int64]:

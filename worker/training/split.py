@@ -1,7 +1,7 @@
-"""Set apart the pictures that judge a model, so that nothing it learns from comes back in them.
+"""Split images into a training set and a validation set without leakage.
 
-Pictures with the same pixels and pictures of one patient stay together. A group's side depends on its own members and
-the seed alone: more data, another order or another input size move nothing from one side to the other.
+Images with the same pixels and images of one patient stay together. The part of a group depends on its members and the
+seed alone: more data, another order or another input size move no group.
 """
 
 import hashlib
@@ -11,26 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 HASH_DIGITS = 16
-"""Of a pixel hash, in files: 64 bits tell some millions of pictures apart."""
+"""Digits of a pixel hash in files: 64 bits distinguish millions of images."""
 
 
 def split_groups(
     pixel_hashes: Sequence[str], patients: Sequence[str | None], *, share: float, seed: int
 ) -> NDArray[np.bool_]:
-    """Which pictures are for validation, bool (N,); about `share` of the groups.
+    """Return which images are for validation, bool (N,), about `share` of the groups.
 
-    patients: None where none is known; such a picture is grouped by its pixels alone.
+    patients: None for an unknown patient; such an image is grouped by its pixels alone.
     """
     groups = group_images(pixel_hashes, patients)
     smallest: dict[int, str] = {}
     for group, pixels in zip(groups.tolist(), pixel_hashes, strict=True):
         smallest[group] = min(pixels, smallest.get(group, pixels))
-    apart = {group: _uniform(seed, pixels) < share for group, pixels in smallest.items()}
-    return np.array([apart[group] for group in groups.tolist()], bool)
+    held_out = {group: _uniform(seed, pixels) < share for group, pixels in smallest.items()}
+    return np.array([held_out[group] for group in groups.tolist()], bool)
 
 
 def group_images(pixel_hashes: Sequence[str], patients: Sequence[str | None]) -> NDArray[np.int64]:
-    """The number of each picture's group, that of its first member, int (N,); joined through pixels and patients."""
+    """Return the group of each image, int (N,), named by the index of its first member.
+
+    Images with the same pixels or the same patient are in one group, also indirectly.
+    """
     parents = list(range(len(pixel_hashes)))
 
     def root(index: int) -> int:
@@ -50,22 +53,23 @@ def group_images(pixel_hashes: Sequence[str], patients: Sequence[str | None]) ->
 def write_split(
     pixel_hashes: Sequence[str], validation: NDArray[np.bool_], *, trained_before: Collection[str] = ()
 ) -> bytes:
-    """The split as CSV, sorted: the start of each pixel hash and its part. Nothing in it names a picture or a person.
+    """Return the split as sorted CSV: the start of each pixel hash and its part, without image or patient ids.
 
-    trained_before: what the first weights had learnt from; it counts as training.
+    trained_before: training set of the initial weights; it is added to the training part.
     """
     rows = {
-        f"{pixels[:HASH_DIGITS]},{'validation' if apart else 'training'}"
-        for pixels, apart in zip(pixel_hashes, validation.tolist(), strict=True)
+        f"{pixels[:HASH_DIGITS]},{'validation' if held_out else 'training'}"
+        for pixels, held_out in zip(pixel_hashes, validation.tolist(), strict=True)
     } | {f"{pixels},training" for pixels in trained_before}
     return "\n".join(["pixel_sha256,part", *sorted(rows), ""]).encode()
 
 
 def read_training_hashes(split: bytes) -> frozenset[str]:
-    """The pixel hashes, as far as they are written, that a split's model was trained on."""
+    """Return the starts of the pixel hashes in the training part of a split."""
     rows = (line.partition(",") for line in split.decode().splitlines()[1:])
     return frozenset(pixels for pixels, _, part in rows if part == "training")
 
 
 def _uniform(seed: int, pixels: str) -> float:
+    """Return a pseudo-random number in [0, 1) that depends on seed and pixels alone."""
     return int.from_bytes(hashlib.sha256(f"{seed} {pixels}".encode()).digest()[:8]) / 2**64

@@ -1,4 +1,4 @@
-"""The network while it learns: steps of AdamW on cumulative targets, and the moving average of its weights."""
+"""Training steps: AdamW on cumulative targets, with an exponential moving average (EMA) of the weights."""
 
 from collections.abc import Mapping
 
@@ -17,21 +17,21 @@ PREDICT_BATCH = 32
 
 
 class Trainer:
-    """Holds the variables of a fit; everything random in it follows from the plan's seed and the step's number."""
+    """Holds the variables of a fit; all randomness is a function of the plan's seed and the step number."""
 
     def __init__(self, plan: Plan, total_steps: int, initial: Mapping[str, NDArray[np.float32]] | None) -> None:
-        """initial: the weights to begin with; None draws them."""
+        """initial: weights to start from, by the names of a bundle; None draws random ones."""
         limit_threads(plan.threads)
         keras.utils.set_random_seed(plan.seed)
         tf.config.experimental.enable_op_determinism()
         self._plan = plan
-        self._network = _build(plan)
+        self._network = _build_network(plan)
         fuse_batch_norm(self._network)
         if initial is not None:
             assign_weights(self._network, initial)
-        self._ema = _build(plan)
+        self._ema = _build_network(plan)
         self._ema.set_weights(self._network.get_weights())
-        self._optimizer = _make_optimizer(plan, total_steps)
+        self._optimizer = _build_optimizer(plan, total_steps)
         self._optimizer.build(self._network.trainable_variables)
         self._optimizer.exclude_from_weight_decay(
             [variable for variable in self._network.trainable_variables if len(variable.shape) < 2]
@@ -46,15 +46,15 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Batches learnt from."""
+        """Number of batches trained on."""
         return int(self._steps.numpy())
 
     def train_step(self, images: tf.Tensor, grades: tf.Tensor) -> float:
-        """One step; the loss before it. pictures: uint8 (N, S, S, 3). grades: int64 (N,)."""
+        """Train on one batch and return its loss before the update. images: uint8 (N, S, S, 3). grades: int64 (N,)."""
         return float(self._train(images, grades))
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Cumulative probabilities of the averaged network, float32 (N, 5)."""
+        """Return the cumulative probabilities of the averaged network, float32 (N, 5). images: uint8 (N, S, S, 3)."""
         parts = [
             self._predict(tf.constant(images[start : start + PREDICT_BATCH])).numpy()
             for start in range(0, len(images), PREDICT_BATCH)
@@ -62,19 +62,19 @@ class Trainer:
         return np.concatenate(parts or [np.empty((0, OUTPUTS), np.float32)])
 
     def set_ema_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Put these in the place of the moving average, to be judged; the end of the learning."""
+        """Replace the averaged weights, so that `predict` uses these. Do not train afterwards."""
         assign_weights(self._ema, weights)
 
     def ema_weights(self) -> dict[str, NDArray[np.float32]]:
-        """The moving average, by the names of a bundle."""
+        """Return the averaged weights by the names of a bundle."""
         return get_weights(self._ema)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Every variable; `restore` of it makes the next step what it would have been."""
+        """Return every variable by name; after `restore`, training continues bit-identically."""
         return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
-        """Takes what `state` gave, under the same plan."""
+        """Load what `state` returned under the same plan."""
         for name, variable in self._variables().items():
             variable.assign(state[name])
 
@@ -98,11 +98,11 @@ class Trainer:
         trained = self._network.trainable_variables
         self._optimizer.apply(tape.gradient(loss, [variable.value for variable in trained]), trained)
         self._steps.assign_add(1)
-        done = tf.cast(self._steps, tf.float32)
-        # At first the average follows closely: it must not remember random weights.
-        decay = tf.minimum(self._plan.averaging, (1 + done) / (10 + done))
+        steps = tf.cast(self._steps, tf.float32)
+        # A small decay at first, so that the average forgets the initial weights quickly.
+        decay = tf.minimum(self._plan.ema_decay, (1 + steps) / (10 + steps))
         for mean, variable in zip(self._ema.weights, self._network.weights, strict=True):
-            # EfficientNet's scaling keeps a count, too, which is nothing to average.
+            # EfficientNet has an integer counter among its weights, which cannot be averaged.
             if tf.as_dtype(variable.dtype).is_floating:
                 mean.assign(mean + (1 - decay) * (variable - mean))
         return loss
@@ -113,24 +113,27 @@ class Trainer:
 
 
 def limit_threads(threads: int | None) -> None:
-    """Of one operation; None leaves it to TensorFlow. To be called before its first operation: later it refuses."""
+    """Limit the threads within an operation; None keeps TensorFlow's default.
+
+    Call it before the first operation: later calls fail.
+    """
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def _build(plan: Plan) -> keras.Sequential:
-    """Variables stay float32; with bfloat16 what flows between the layers is half as wide."""
-    before = keras.config.dtype_policy()
+def _build_network(plan: Plan) -> keras.Sequential:
+    """Build the network; with bfloat16 the activations are bfloat16 and the variables stay float32."""
+    previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if plan.precision == "bfloat16" else "float32")
     try:
         return build_network(plan.recipe.input_size_px, plan.architecture)
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(previous)
 
 
 def schedule_rate(plan: Plan, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate by step: up to the plan's in a straight line, and from there as the plan's schedule says."""
+    """Return the learning rate by step: a linear warm-up to the plan's rate, then the plan's schedule."""
     warm_up = int(plan.warm_up_share * total_steps)
     return keras.optimizers.schedules.CosineDecay(
         plan.learning_rate / 100 if warm_up else plan.learning_rate,
@@ -141,7 +144,7 @@ def schedule_rate(plan: Plan, total_steps: int) -> keras.optimizers.schedules.Le
     )
 
 
-def _make_optimizer(plan: Plan, total_steps: int) -> keras.optimizers.Optimizer:
+def _build_optimizer(plan: Plan, total_steps: int) -> keras.optimizers.Optimizer:
     rate = schedule_rate(plan, total_steps)
     return keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, global_clipnorm=plan.gradient_norm)
 
@@ -157,6 +160,6 @@ def _pool(network: keras.Sequential, images: tf.Tensor, *, training: bool) -> tf
 
 
 def _logits(network: keras.Sequential, pooled: tf.Tensor) -> tf.Tensor:
-    # The head in float32: in bfloat16 neighbouring probabilities are 0.004 apart.
+    # The head runs in float32: bfloat16 resolves probabilities only to 0.004.
     head = network.get_layer(HEAD)
     return tf.linalg.matmul(pooled, head.kernel.value) + head.bias.value

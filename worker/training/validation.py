@@ -1,4 +1,4 @@
-"""What an epoch's network is worth, by the figures of `fundus evaluate`."""
+"""Compute the validation metrics of a network, the same as those of `fundus evaluate`."""
 
 import math
 
@@ -14,27 +14,27 @@ from worker.model.ordinal import DEFAULT_THRESHOLDS, Thresholds, decode_outputs
 def validate(
     probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = DEFAULT_THRESHOLDS
 ) -> dict[str, float | None]:
-    """All figures by name, and `validation_loss`; None where these pictures cannot tell.
+    """Return all metrics by name, and `validation_loss`; None for a metric that is undefined on these images.
 
     probabilities: float32 (N, 5). grades: reference grades, int (N,).
     """
-    figures = compute_metrics(to_labelled(probabilities, grades, thresholds), np.ones(len(grades)))
+    metrics = compute_metrics(to_labelled(probabilities, grades, thresholds), np.ones(len(grades)))
     targets = grades[:, None] >= np.arange(probabilities.shape[1])
-    likely = np.clip(np.where(targets, probabilities, 1 - probabilities).astype(np.float64), 1e-7, 1)
-    figures["validation_loss"] = float(-np.log(likely).mean())
-    return {name: None if math.isnan(value) else value for name, value in figures.items()}
+    likelihood = np.clip(np.where(targets, probabilities, 1 - probabilities).astype(np.float64), 1e-7, 1)
+    metrics["validation_loss"] = float(-np.log(likelihood).mean())
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}
 
 
 def to_labelled(
     probabilities: NDArray[np.float32], grades: NDArray[np.int64], thresholds: Thresholds = DEFAULT_THRESHOLDS
 ) -> Labelled:
-    """The pictures as if a run had graded them."""
+    """Grade the images and return them like those of a run."""
     count = len(grades)
-    nothing = np.full(count, "")
+    unknown = np.full(count, "")
     return Labelled(
         ids=np.arange(count).astype(str),
-        eyes=nothing,
-        patients=nothing,
+        eyes=unknown,
+        patients=unknown,
         statuses=np.full(count, str(Status.GRADED)),
         reference=grades,
         grades=np.array([decode_outputs(row, thresholds).grade for row in probabilities], np.int64),

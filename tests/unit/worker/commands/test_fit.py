@@ -1,4 +1,4 @@
-"""`fundus model fit` from a manifest to a bundle, and what it refuses."""
+"""`fundus model fit` from manifest to bundle, and the errors it reports."""
 
 import json
 import os
@@ -28,7 +28,7 @@ QUICK = ("--size=32", "--epochs=2", "--batch-size=4", "--validation-share=0.4", 
 
 
 def run(*arguments: str) -> Any:
-    """The manifest of the bundle that a fit makes; its errors are raised, as the command line's top catches them."""
+    """Run a fit and return the manifest of its bundle; errors are raised as in the program."""
     outcome = CliRunner().invoke(app, ["fit", *arguments, "--json"], catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
     return json.loads(outcome.stdout)
@@ -40,7 +40,7 @@ def sides(split: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of 24 photographs, of which the first is there a second time under another name, patient and grade."""
+    """A manifest of 24 photographs; the first is listed a second time with another name, patient and grade."""
     folder = tmp_path_factory.mktemp("eyes")
     manifest = write_eyes(folder, 24)
     shutil.copy(folder / "p0000.png", folder / "again.png")
@@ -56,7 +56,7 @@ def fitted(eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return out, run("--manifest", str(eyes), "--out", str(out), *QUICK, "--name=tiny", "--training-data=24 samples")
 
 
-def test_fit_makes_a_bundle_that_says_how_it_was_made(fitted: tuple[Path, Any]) -> None:
+def test_bundle_records_how_it_was_made(fitted: tuple[Path, Any]) -> None:
     out, made = fitted
     bundle = load_bundle(out / "bundle")
     assert bundle.model_id == made["model_id"]
@@ -72,7 +72,7 @@ def test_fit_makes_a_bundle_that_says_how_it_was_made(fitted: tuple[Path, Any]) 
     assert record.figures["quadratic_weighted_kappa"] is not None
 
 
-def test_fit_leaves_curves_history_and_what_was_amiss(fitted: tuple[Path, Any]) -> None:
+def test_fit_writes_curves_history_exclusions_and_conflicts(fitted: tuple[Path, Any]) -> None:
     out, _ = fitted
     assert cv2.imread(str(out / "curves.png")) is not None
     history = (out / "history.csv").read_text().splitlines()
@@ -84,7 +84,7 @@ def test_fit_leaves_curves_history_and_what_was_amiss(fitted: tuple[Path, Any]) 
     assert contradicted == ["image_id,reference_grade", "p0000,0", "again,1"]
 
 
-def test_no_patient_and_no_pixels_are_on_both_sides(fitted: tuple[Path, Any]) -> None:
+def test_no_patient_and_no_pixels_are_in_both_parts(fitted: tuple[Path, Any]) -> None:
     out, _ = fitted
     index = read_dataset(out).index
     side_of = sides(out / "bundle" / "split.csv")
@@ -100,7 +100,7 @@ def test_no_patient_and_no_pixels_are_on_both_sides(fitted: tuple[Path, Any]) ->
 
 
 @pytest.mark.slow
-def test_next_fit_begins_with_the_weights_and_knows_what_they_have_seen(
+def test_next_fit_starts_from_the_weights_and_knows_their_training_set(
     eyes: Path, fitted: tuple[Path, Any], tmp_path: Path
 ) -> None:
     out, made = fitted
@@ -119,14 +119,14 @@ def test_next_fit_begins_with_the_weights_and_knows_what_they_have_seen(
         "--seed=1",
     )
     assert other["fit"]["validation_seen"] == "yes"
-    # A picture of the first fit's training that the second is judged by is in the file twice.
+    # An image of the first fit's training set and the second's validation set is listed in both parts.
     first, both = (read_training_hashes((fit / "bundle" / "split.csv").read_bytes()) for fit in (out, tmp_path / "c"))
     assert first
     assert first <= both
 
 
 @pytest.mark.slow
-def test_bundle_keeps_the_wanted_share_of_the_first_weights(
+def test_initial_share_interpolates_with_the_initial_weights(
     eyes: Path, fitted: tuple[Path, Any], tmp_path: Path
 ) -> None:
     first, out = fitted[0] / "bundle", tmp_path / "b"
@@ -141,7 +141,7 @@ def test_bundle_keeps_the_wanted_share_of_the_first_weights(
 
 
 @pytest.mark.slow
-def test_least_loss_chooses_the_epoch_and_thresholds_come_from_what_was_learnt(eyes: Path, tmp_path: Path) -> None:
+def test_lowest_loss_selects_the_epoch_and_the_training_set_the_thresholds(eyes: Path, tmp_path: Path) -> None:
     out = tmp_path / "b"
     options = ("--manifest", str(eyes), "--out", str(out), *QUICK, "--choose-by=loss", "--thresholds=kappa")
     shown = run(*options, "--learning-rate=0.01")
@@ -154,23 +154,23 @@ def test_least_loss_chooses_the_epoch_and_thresholds_come_from_what_was_learnt(e
     assert load_bundle(out / "bundle").thresholds == tuple(shown["thresholds"])
 
 
-def test_share_of_no_weights_is_refused(eyes: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--initial-share 0\.5 is of the weights of --init: give it"):
+def test_initial_share_without_init_is_rejected(eyes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--initial-share 0\.5 needs --init"):
         run("--manifest", str(eyes), "--out", str(tmp_path / "out"), *QUICK, "--initial-share=0.5")
 
 
 @pytest.mark.slow
-def test_weights_of_unknown_training_prove_nothing(eyes: Path, tmp_path: Path) -> None:
+def test_unknown_training_set_is_recorded(eyes: Path, tmp_path: Path) -> None:
     out = tmp_path / "b"
     shown = run("--manifest", str(eyes), "--out", str(out), *QUICK, "--epochs=1", "--init=densenet121-aptos")
     assert (shown["fit"]["ancestry"], shown["fit"]["validation_seen"]) == ("unknown", "unknown")
 
 
 @pytest.mark.slow
-def test_backbone_and_crop_are_chosen_by_name_and_kept(eyes: Path, tmp_path: Path) -> None:
+def test_backbone_and_crop_are_kept_by_the_next_fit(eyes: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     quick = ("--manifest", str(eyes), *QUICK, "--size=64", "--epochs=1")
-    # In a process of its own, whose threads can still be limited.
+    # A new process, because threads can only be limited before the first operation.
     options = ("--out", str(first), "--backbone=EfficientNetB0", "--crop=field", "--threads=1", "--json")
     command = [sys.executable, "-m", "producer", "model", "fit", *quick, *options]
     made = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -186,25 +186,27 @@ def test_backbone_and_crop_are_chosen_by_name_and_kept(eyes: Path, tmp_path: Pat
     engine = make_engine("auto", load_bundle(second / "bundle"))
     (prediction,) = engine.predict([np.zeros((64, 64, 3), np.uint8)])
     assert prediction.saliency.shape == (2, 2)
-    with pytest.raises(UsageError, match="is efficientnetb0: its weights are none for --backbone MobileNetV2"):
+    with pytest.raises(
+        UsageError, match="has the backbone efficientnetb0; its weights do not fit --backbone MobileNetV2"
+    ):
         run(*quick, "--out", str(tmp_path / "third"), init, "--backbone=MobileNetV2")
 
 
-def test_backbone_that_keras_has_not_is_refused(eyes: Path, tmp_path: Path) -> None:
+def test_unknown_backbone_is_rejected(eyes: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"keras\.applications has no 'densenet122'"):
         run("--manifest", str(eyes), "--out", str(tmp_path / "out"), *QUICK, "--backbone=DenseNet122")
     assert not (tmp_path / "out").exists()
 
 
-def test_changed_split_of_the_first_weights_is_refused(eyes: Path, fitted: tuple[Path, Any], tmp_path: Path) -> None:
+def test_changed_split_of_the_initial_weights_is_rejected(eyes: Path, fitted: tuple[Path, Any], tmp_path: Path) -> None:
     changed = shutil.copytree(fitted[0] / "bundle", tmp_path / "changed")
     (changed / "split.csv").write_text("pixel_sha256,part\n")
     with pytest.raises(ModelError, match=r"split\.csv: SHA-256 is"):
         run("--manifest", str(eyes), "--out", str(tmp_path / "b"), *QUICK, f"--init={changed}")
 
 
-def test_finished_fit_is_not_written_over(eyes: Path, fitted: tuple[Path, Any]) -> None:
-    with pytest.raises(UsageError, match="holds a fit that is finished; name a new folder"):
+def test_finished_fit_is_not_overwritten(eyes: Path, fitted: tuple[Path, Any]) -> None:
+    with pytest.raises(UsageError, match="holds a finished fit; choose a new folder"):
         run("--manifest", str(eyes), "--out", str(fitted[0]), *QUICK, "--resume")
 
 
@@ -215,15 +217,15 @@ def test_finished_fit_is_not_written_over(eyes: Path, fitted: tuple[Path, Any]) 
         ("image,reference_grade\np0000.png,0\n", "line 1: missing column uri"),
         ("uri,reference_grade\np0000.png,5\n", "line 2, column reference_grade"),
         ("uri,reference_grade,full_name\np0000.png,0,x\n", "looks like personal data"),
-        ("uri,reference_grade\np0000.png,0\np0000.png,1\n", "is there twice"),
+        ("uri,reference_grade\np0000.png,0\np0000.png,1\n", "is listed twice"),
         ("uri,reference_grade\np0000.png,0\nnowhere.png,1\n", r"cannot read .*nowhere\.png: No such file"),
         ("uri,reference_grade\ns3://eyes/p0000.png,0\n", "s3://eyes/p0000.png"),
         ("uri,reference_grade\n../p0000.png,0\n", "is in no folder that may be read"),
-        ("uri,reference_grade\np0000.png,0\np0001.png,0\n", "of two grades at least"),
+        ("uri,reference_grade\np0000.png,0\np0001.png,0\n", "at least two different grades are needed"),
         ("", "is empty"),
     ],
 )
-def test_bad_manifest_is_refused_in_one_line(eyes: Path, tmp_path: Path, text: str, sentence: str) -> None:
+def test_bad_manifest_is_rejected_in_one_line(eyes: Path, tmp_path: Path, text: str, sentence: str) -> None:
     folder = tmp_path / "eyes"
     folder.mkdir()
     for name in ("p0000.png", "p0001.png"):
@@ -235,7 +237,7 @@ def test_bad_manifest_is_refused_in_one_line(eyes: Path, tmp_path: Path, text: s
     assert "\n" not in caught.value.detail
 
 
-def test_too_few_photographs_for_a_split_are_refused_with_the_numbers(tmp_path: Path) -> None:
+def test_too_few_photographs_for_a_split_are_rejected_with_the_numbers(tmp_path: Path) -> None:
     manifest = write_eyes(tmp_path / "eyes", 4, grades=(0, 0, 1, 1))
     with pytest.raises(SourceError, match=r"the \w+ part has \d photographs of \d grades; two grades are needed"):
         run("--manifest", str(manifest), "--out", str(tmp_path / "out"), *QUICK)
@@ -243,8 +245,8 @@ def test_too_few_photographs_for_a_split_are_refused_with_the_numbers(tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_fit_killed_in_the_middle_goes_on_to_the_same_weights(eyes: Path, tmp_path: Path) -> None:
-    """Bit-equal to a fit that was never stopped, though it was killed within an epoch."""
+def test_killed_fit_resumes_to_the_same_weights(eyes: Path, tmp_path: Path) -> None:
+    """A fit killed within an epoch ends with the same bits as an uninterrupted one."""
 
     def command(out: Path, *more: str) -> list[str]:
         arguments = [
@@ -271,9 +273,9 @@ def test_fit_killed_in_the_middle_goes_on_to_the_same_weights(eyes: Path, tmp_pa
         assert at_least <= _steps(broken) < 12
     assert kills == 2
     assert not (broken / "bundle").exists()
-    refused = subprocess.run(command(broken), capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "go on with --resume" in refused.stderr
+    rejected = subprocess.run(command(broken), capture_output=True, text=True, check=False)
+    assert rejected.returncode == 2
+    assert "continue it with --resume" in rejected.stderr
     subprocess.run(command(broken, "--resume"), check=True)
     first, second = (load_bundle(out / "bundle") for out in (unbroken, broken))
     assert first.manifest.weights_sha256 == second.manifest.weights_sha256
@@ -283,7 +285,7 @@ def test_fit_killed_in_the_middle_goes_on_to_the_same_weights(eyes: Path, tmp_pa
 
 
 def _steps(out: Path) -> int:
-    """Batches that the checkpoint holds; none where there is no checkpoint yet."""
+    """Return the number of batches in the checkpoint; 0 before the first checkpoint."""
     if not (out / "checkpoint.npz").exists():
         return 0
     with np.load(out / "checkpoint.npz") as file:
@@ -291,12 +293,12 @@ def _steps(out: Path) -> int:
 
 
 @pytest.mark.slow
-def test_fit_of_another_plan_is_not_gone_on_with(eyes: Path, tmp_path: Path) -> None:
+def test_fit_with_a_different_plan_is_not_resumed(eyes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     start = [sys.executable, "-m", "producer", "model", "fit", "--manifest", str(eyes), "--out", str(out), *QUICK]
     with subprocess.Popen(start) as process:
         while not (out / "plan.json").exists() and process.poll() is None:
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(UsageError, match="holds a fit of another plan: epochs is 9, it was 2"):
+    with pytest.raises(UsageError, match="holds a fit with a different plan: epochs is 9, it was 2"):
         run("--manifest", str(eyes), "--out", str(out), *QUICK, "--epochs=9", "--resume")

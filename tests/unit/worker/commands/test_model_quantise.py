@@ -60,12 +60,22 @@ def test_network_that_eight_bits_would_change_is_not_written(tmp_path: Path, mon
         return {layer: np.float32(0.1) * array for layer, array in measure(*arguments).items()}
 
     monkeypatch.setattr(module, "measure_activation_ranges", a_tenth)
-    refused(run(tmp_path), ModelError, f"{BUNDLE} in 8 bits fails the gate on 32 photographs: same grade", tmp_path)
+    refused(
+        run(tmp_path),
+        ModelError,
+        f"{BUNDLE}: INT8 misses the acceptance limits on 32 photographs: same grade",
+        tmp_path,
+    )
 
 
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path) -> None:
-    refused(run(tmp_path, count=63), SourceError, "31 photographs to judge by, 32 are needed of 63 in all", tmp_path)
-    refused(run(tmp_path, count=20), SourceError, "20 photographs to measure, 32 are needed of 20 in all", tmp_path)
+    refused(run(tmp_path, count=63), SourceError, "the test set has 31 of the 63 photographs, 32 are needed", tmp_path)
+    refused(
+        run(tmp_path, count=20),
+        SourceError,
+        "the calibration set has 20 of the 20 photographs, 32 are needed",
+        tmp_path,
+    )
     refused(run(tmp_path, bundle="none-such"), ModelError, "no model bundle 'none-such'", tmp_path)
 
 

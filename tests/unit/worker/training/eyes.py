@@ -1,4 +1,4 @@
-"""Small photographs of eyes that differ a little, and a manifest that grades them."""
+"""Small, slightly different photographs of eyes with a manifest of reference grades."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from tests.faults.pictures import write_photographs
 
 GRADES = (0, 2, 1, 3, 4, 0, 2, 0)
-"""In turn."""
+"""Reference grades, assigned cyclically."""
 
 
 def write_eyes(folder: Path, count: int, *, grades: Sequence[int] = GRADES) -> Path:
-    """`count` photographs, two to a patient, and their manifest `eyes.csv`."""
+    """Write `count` photographs, two of each patient, and return their manifest `eyes.csv`."""
     write_photographs(folder, count)
     rows = [f"p{n:04}.png,p{n:04},patient-{n // 2},{grades[n % len(grades)]}" for n in range(count)]
     manifest = folder / "eyes.csv"

@@ -7,7 +7,7 @@ from worker.core.errors import UsageError
 from worker.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 
-def test_checkpoint_comes_back_bit_by_bit(tmp_path: Path) -> None:
+def test_checkpoint_is_restored_bit_by_bit(tmp_path: Path) -> None:
     state = {"network/0": np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32), "steps": np.int64(7)}
     path = tmp_path / "checkpoint.npz"
     write_checkpoint(path, Checkpoint(state, 7, [{"epoch": 1, "kappa": None, "loss": 0.1}], [0.3]))
@@ -16,7 +16,7 @@ def test_checkpoint_comes_back_bit_by_bit(tmp_path: Path) -> None:
     assert {name: array.tobytes() for name, array in found.state.items()} == {n: a.tobytes() for n, a in state.items()}
 
 
-def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_truncated_checkpoint_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     write_checkpoint(path, Checkpoint({"steps": np.int64(7)}, 7, [], []))
     path.write_bytes(path.read_bytes()[:-30])
@@ -24,6 +24,6 @@ def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
-def test_checkpoint_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_checkpoint_that_cannot_be_written_raises_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot write .*No such file or directory"):
         write_checkpoint(tmp_path / "nowhere" / "c.npz", Checkpoint({}, 0, [], []))

@@ -1,4 +1,4 @@
-"""What a fit learns from is what a worker would show its model."""
+"""A fit trains on the images that a worker would pass to its model."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from worker.training.examples import read_examples
 from worker.training.plan import DEFAULT_RECIPE
 
 
-def test_pictures_are_those_of_the_workers_steps_in_the_manifests_order(tmp_path: Path) -> None:
+def test_images_equal_those_of_the_worker_and_keep_the_order_of_the_manifest(tmp_path: Path) -> None:
     settings, warnings, steps = parse_settings(), [], []
     manifest = write_eyes(tmp_path, 5)
     (tmp_path / "p0002.png").write_bytes(b"no picture")

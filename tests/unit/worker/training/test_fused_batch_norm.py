@@ -1,4 +1,4 @@
-"""Batch normalization in one operation is Keras's to rounding, and bears its names."""
+"""Fused batch normalisation equals the layer of Keras up to rounding and keeps its names."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ Figures = dict[str, NDArray[np.float32]]
 
 
 def pass_through(layer: keras.layers.BatchNormalization, *, training: bool) -> Figures:
-    """What a layer gives, the gradients of it, and what it then remembers."""
+    """Return outputs, gradients and moving statistics of a layer."""
     inputs = tf.constant(INPUTS)
     layer.build(INPUTS.shape)
     layer.set_weights(WEIGHTS)
@@ -31,9 +31,9 @@ def pass_through(layer: keras.layers.BatchNormalization, *, training: bool) -> F
     return {name: np.asarray(value).copy() for name, value in named.items()}
 
 
-@pytest.mark.parametrize("mode", ["learning", "judging"])
-def test_fused_layer_gives_learns_and_remembers_what_keras_does(mode: str) -> None:
-    training = mode == "learning"
+@pytest.mark.parametrize("mode", ["training", "inference"])
+def test_outputs_gradients_and_statistics_equal_those_of_keras(mode: str) -> None:
+    training = mode == "training"
     ours = pass_through(FusedBatchNormalization(momentum=0.9, epsilon=1.001e-5), training=training)
     keras_own = pass_through(keras.layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5), training=training)
     assert ours.keys() == keras_own.keys()
@@ -43,7 +43,7 @@ def test_fused_layer_gives_learns_and_remembers_what_keras_does(mode: str) -> No
     assert (np.abs(ours["moving_mean"] - WEIGHTS[2]).max() > 0.1) == training
 
 
-def test_training_runs_the_fused_operation_alone() -> None:
+def test_training_uses_only_the_fused_operation() -> None:
     layer = FusedBatchNormalization()
     graph = tf.function(lambda inputs: layer(inputs, training=True)).get_concrete_function(tf.TensorSpec(INPUTS.shape))
     kinds = [operation.type for operation in graph.graph.get_operations()]
@@ -58,14 +58,14 @@ def test_layer_without_scale_and_centre_is_fused_too() -> None:
     assert outputs == pytest.approx(expected, abs=1e-4)
 
 
-def test_what_cannot_be_fused_is_left_to_keras() -> None:
+def test_inputs_without_spatial_axes_are_delegated_to_keras() -> None:
     flat = np.random.default_rng(1).normal(size=(16, 3)).astype(np.float32)
     outputs = np.asarray(FusedBatchNormalization(epsilon=1e-6)(tf.constant(flat), training=True))
     assert outputs == pytest.approx((flat - flat.mean(axis=0)) / flat.std(axis=0), abs=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["mobilenet", "inceptionv3", "convnexttiny"])
-def test_network_keeps_its_weights_by_their_names(architecture: str) -> None:
+def test_weights_and_their_names_stay(architecture: str) -> None:
     network = build_network(96, architecture)
     before = get_weights(network)
     fuse_batch_norm(network)
@@ -79,7 +79,7 @@ def test_network_keeps_its_weights_by_their_names(architecture: str) -> None:
     assert len(normalizing) == {"mobilenet": 27, "inceptionv3": 94, "convnexttiny": 0}[architecture]
 
 
-def test_fused_network_trains_by_the_fused_operation() -> None:
+def test_fused_network_trains_with_the_fused_operation() -> None:
     network = build_network(32, "mobilenet")
     fuse_batch_norm(network)
     learn = tf.function(lambda inputs: get_backbone(network)(inputs, training=True))

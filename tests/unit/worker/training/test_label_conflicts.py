@@ -1,4 +1,4 @@
-"""Which photographs a manifest grades in two ways."""
+"""Photographs with identical pixels and different reference grades are found."""
 
 from worker.training.dataset import DatasetIndex
 from worker.training.label_conflicts import find_label_conflicts
@@ -18,7 +18,7 @@ def index(pixels: list[str], grades: list[int]) -> DatasetIndex:
     )
 
 
-def test_same_pixels_with_two_grades_are_told_and_stand_together() -> None:
+def test_same_pixels_with_different_grades_are_listed_together() -> None:
     twice, agreed, thrice = "b" * 64, "c" * 64, "a" * 64
     found = find_label_conflicts(index([twice, thrice, agreed, thrice, twice, agreed, thrice], [2, 4, 3, 1, 1, 3, 1]))
     assert [(one.pixel_sha256, one.image_id, one.reference_grade) for one in found] == [
@@ -30,5 +30,5 @@ def test_same_pixels_with_two_grades_are_told_and_stand_together() -> None:
     ]
 
 
-def test_references_that_agree_are_not_told() -> None:
+def test_agreeing_grades_are_not_listed() -> None:
     assert find_label_conflicts(index(["a" * 64, "a" * 64, "b" * 64], [2, 2, 0])) == []

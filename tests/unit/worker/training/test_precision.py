@@ -1,4 +1,4 @@
-"""The hardware chooses the precision."""
+"""The precision follows from the hardware."""
 
 from pathlib import Path
 

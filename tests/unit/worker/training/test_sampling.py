@@ -1,4 +1,4 @@
-"""Rare grades are shown more often than they come, and every picture has its turn."""
+"""Rare grades are drawn more often, and every image is used."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ GRADES = np.repeat([0, 1, 2, 3, 4], [64, 4, 16, 4, 16])
 
 
 def draws(balance: float, *, epoch: int = 0) -> list[int]:
-    """How often each grade is shown in an epoch of 13 batches of 8."""
+    """Return the number of draws of each grade in an epoch of 13 batches of 8."""
     order = order_epoch(GRADES, batch_size=8, balance=balance, seed=3, epoch=epoch)
     assert order.shape == (13, 8)
     return np.bincount(GRADES[order.ravel()], minlength=5).tolist()
@@ -17,14 +17,14 @@ def draws(balance: float, *, epoch: int = 0) -> list[int]:
 
 @pytest.mark.parametrize(
     ("balance", "expected"),
-    # The roots are 8, 2, 4, 2, 4: of 20 parts of 104 draws 41.6, 10.4, 20.8, 10.4, 20.8.
+    # The square roots are 8, 2, 4, 2, 4, in total 20; of 104 draws that is 41.6, 10.4, 20.8, 10.4, 20.8.
     [(1.0, [64, 4, 16, 4, 16]), (0.5, [42, 10, 21, 10, 21]), (0.0, [21, 21, 21, 21, 20])],
 )
 def test_draws_of_each_grade_follow_the_power_of_its_count(balance: float, expected: list[int]) -> None:
     assert draws(balance) == expected
 
 
-def test_each_picture_of_a_grade_comes_before_any_comes_again() -> None:
+def test_all_images_of_a_grade_are_drawn_before_any_repeats() -> None:
     order = order_epoch(GRADES, batch_size=8, balance=0.5, seed=3, epoch=0).ravel()
     times = np.bincount(order, minlength=len(GRADES))
     assert times[GRADES == 1].tolist() == pytest.approx([2.5] * 4, abs=0.5)
@@ -32,7 +32,7 @@ def test_each_picture_of_a_grade_comes_before_any_comes_again() -> None:
     assert times[GRADES == 0].max() == 1
 
 
-def test_order_is_that_of_seed_and_epoch_alone() -> None:
+def test_order_depends_on_seed_and_epoch() -> None:
     orders = [
         order_epoch(GRADES, batch_size=8, balance=0.5, seed=s, epoch=e) for s, e in ((1, 2), (1, 2), (1, 3), (2, 2))
     ]
@@ -41,7 +41,7 @@ def test_order_is_that_of_seed_and_epoch_alone() -> None:
     assert not np.array_equal(orders[0], orders[3])
 
 
-def test_fewer_pictures_than_a_batch_still_make_one() -> None:
+def test_fewer_images_than_a_batch_give_one_batch() -> None:
     order = order_epoch(np.array([0, 1, 1]), batch_size=8, balance=1.0, seed=0, epoch=0)
     assert order.shape == (1, 8)
     assert set(order.ravel()) == {0, 1, 2}

@@ -1,4 +1,4 @@
-"""How fast a fit learns, step by step."""
+"""The learning rate of each step follows the plan."""
 
 import pytest
 
@@ -9,17 +9,17 @@ STEPS = 200
 
 
 def rates(**changes: object) -> list[float]:
-    """At the first step, the end of the warm-up, half of the rest, and the last step."""
+    """Return the rates at the first step, the end of the warm-up, halfway through the rest, and the last step."""
     plan = Plan.model_validate({"manifest_sha256": "0" * 64, "recipe": DEFAULT_RECIPE, "learning_rate": 0.1, **changes})
     rate = schedule_rate(plan, STEPS)
     return [float(rate(step)) for step in (0, 10, 105, STEPS)]
 
 
-def test_learning_rate_falls_to_zero_by_a_cosine() -> None:
+def test_learning_rate_decays_to_zero_by_a_cosine() -> None:
     assert rates() == pytest.approx([0.001, 0.1, 0.05, 0.0], abs=1e-6)
 
 
-def test_learning_rate_stays_where_the_plan_says_so() -> None:
+def test_constant_learning_rate_stays_after_the_warm_up() -> None:
     assert rates(schedule="constant") == pytest.approx([0.001, 0.1, 0.1, 0.1])
 
 

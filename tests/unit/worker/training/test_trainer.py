@@ -1,4 +1,4 @@
-"""One step of learning is what the formulas say."""
+"""A training step follows the formulas."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from worker.model.network.build import assign_weights, build_network
 from worker.training.plan import DEFAULT_RECIPE, Plan
 from worker.training.trainer import Trainer
 
-# Tracing and optimising the graph of a step takes 35 s of processor; a quick fit is in test_fit.
+# Tracing the graph of a step takes 35 s of processor time; test_fit has a quick fit.
 pytestmark = pytest.mark.slow
 
 SIDE = 32
@@ -35,7 +35,7 @@ def make_plan(**changes: object) -> Plan:
 
 @dataclass(frozen=True)
 class Step:
-    """A learner that has taken one step, and what it was before."""
+    """A trainer after one step, with its state before the step."""
 
     trainer: Trainer
     before: dict[str, NDArray[np.generic]]
@@ -52,7 +52,7 @@ def take_step(plan: Plan) -> Step:
 
 @pytest.fixture(scope="module")
 def step() -> Step:
-    """Of a network that drops nothing out, so that its loss can be worked out."""
+    """Return a step without dropout, whose loss can be computed by hand."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.training.trainer.DROPOUT_RATE", 0.0)
         return take_step(make_plan())
@@ -64,7 +64,7 @@ def as_network(weights: dict[str, NDArray[np.float32]]) -> keras.Sequential:
     return network
 
 
-def test_average_begins_as_the_network_and_follows_it(step: Step) -> None:
+def test_average_starts_as_the_network_and_follows_it(step: Step) -> None:
     kernel = "conv1_conv/kernel"
     assert step.average_before[kernel].tobytes() == step.before["network/0"].tobytes()
     after = step.trainer.state()["network/0"]
@@ -82,13 +82,13 @@ def test_loss_is_the_cross_entropy_of_the_cumulative_targets(step: Step) -> None
     assert step.loss == pytest.approx(-np.log(np.where(targets, outputs, 1 - outputs)).mean(), rel=1e-4)
 
 
-def test_judged_is_the_averaged_network(step: Step) -> None:
+def test_predictions_come_from_the_averaged_network(step: Step) -> None:
     expected = np.asarray(as_network(step.trainer.ema_weights())(INPUTS, training=False))
     assert step.trainer.predict(PICTURES) == pytest.approx(expected, abs=1e-5)
     assert step.trainer.predict(PICTURES[:0]).shape == (0, 5)
 
 
-def test_same_plan_takes_the_same_step_and_another_seed_another() -> None:
+def test_step_is_a_function_of_the_plan_and_its_seed() -> None:
     first, again, other = (take_step(make_plan(seed=seed)) for seed in (0, 0, 1))
     same = again.trainer.state()
     for name, array in first.trainer.state().items():
@@ -96,7 +96,7 @@ def test_same_plan_takes_the_same_step_and_another_seed_another() -> None:
     assert other.before["network/0"].tobytes() != first.before["network/0"].tobytes()
 
 
-def test_restored_learner_goes_on_as_the_first_would_have() -> None:
+def test_restored_trainer_continues_bit_identically() -> None:
     first, restored = take_step(make_plan()).trainer, Trainer(make_plan(), 10, None)
     restored.restore(first.state())
     losses = [each.train_step(tf.constant(PICTURES), tf.constant(GRADES)) for each in (first, restored)]
@@ -107,18 +107,18 @@ def test_restored_learner_goes_on_as_the_first_would_have() -> None:
         assert array.tobytes() == same[name].tobytes(), name
 
 
-def test_kernels_decay_and_nothing_else_does() -> None:
+def test_only_kernels_decay() -> None:
     step = take_step(make_plan(learning_rate=1e-6, weight_decay=0.5e6))
     networks = {name: array for name, array in step.before.items() if name.startswith("network/")}
     after = step.trainer.state()
     for name, array in networks.items():
         if array.ndim > 1:
-            # A decay of half of each kernel drowns the step itself.
+            # The decay halves each kernel; the gradient step is negligible.
             assert after[name] == pytest.approx(array / 2, abs=1e-5), name
         elif (array == 1).all() and not np.array_equal(after[name], array):
             assert np.abs(after[name] - 1).max() < 0.4, name
 
 
-def test_policy_of_the_process_stays_as_it_was() -> None:
+def test_dtype_policy_of_the_process_is_unchanged() -> None:
     Trainer(make_plan(precision="bfloat16"), 10, None)
     assert keras.config.dtype_policy().name == "float32"
