@@ -88,7 +88,7 @@ def close_nights() -> dict[str, Any]:
 def retention() -> dict[str, Any]:
     """Delete expired overlays and outcomes."""
     with _tracked() as touch:
-        return beat_tasks.let_go(settings, touch)
+        return beat_tasks.run_retention(settings, touch)
 
 
 app.conf.beat_schedule = beat_tasks.schedule(settings)

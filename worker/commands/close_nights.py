@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from worker.core.settings import read_settings
-from worker.maintenance.close_nights import run_morning
+from worker.maintenance.close_nights import close_ended_nights
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ def close_nights(
     $ fundus nightly /photos/inbox --watch && fundus close-nights
     $ fundus close-nights --json | jq .verdict
     """
-    closed = run_morning(read_settings())
+    closed = close_ended_nights(read_settings())
     console = Console(highlight=False)
     if not closed and not json:
         console.print("no night to close")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worker.core.errors import ServiceError
     from worker.core.predictions import Outcome
     from worker.ledger.leases import LeasedImage
-    from worker.maintenance.reconciler import Reconciled
+    from worker.maintenance.reconciler import ReconcileResult
 
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -146,7 +146,7 @@ class Metrics:
         """Count outcomes that the ledger rejected because the lease was lost."""
         self._lost.inc(images)
 
-    def count_reconciled(self, done: Reconciled | None) -> None:
+    def count_reconciled(self, done: ReconcileResult | None) -> None:
         """Count the actions of a reconciler pass; None means that another worker ran it."""
         if done is not None:
             for action in ("quarantined", "cancelled", "sent_alone", "sent_again"):

@@ -1,9 +1,9 @@
-"""Let overlays and outcomes go by age, a run at a time, and never more than a page in one transaction.
+"""Delete expired overlays and outcomes, run by run, in page-sized transactions.
 
-The order is: the row gives up its overlay, the object is deleted, the row forgets the key, the row is deleted. At no
-moment does a row claim an overlay that is gone, or an object lie in the store that no row knows; killed anywhere, the
-next pass goes on. A run's report goes before its overlays; one that is being written puts the run off. Runs themselves
-and the audit trail stay.
+Each page marks the overlay key as retired, deletes the object, clears the key, and then deletes the row. A row never
+points at a deleted overlay, and every object in the store is known to a row: the next pass completes one that was
+killed. A run's report is deleted before its overlays; a run whose report is being written is skipped until the next
+pass. Runs and the audit log are kept.
 """
 
 import shutil
@@ -28,21 +28,21 @@ from worker.ledger.migrate import open_ledger
 from worker.ledger.report_leases import is_being_written
 from worker.ledger.retention_policy import (
     Cutoffs,
-    DueRun,
-    Retired,
+    ExpiredRun,
+    PruneResult,
+    count_expired,
     cutoffs_at,
-    overlay_is_due,
-    plan_retention,
-    read_due_runs,
-    row_is_due,
+    find_expired_runs,
+    is_overlay_expired,
+    is_row_expired,
 )
 from worker.ledger.schema import gradings, images, reports, runs
 
 PAGE_IMAGES = 200
-"""A hold waits for one page: its objects are deleted in one transaction."""
+"""Setting a hold waits for one page: its objects are deleted in one transaction."""
 
 _Page = tuple[int, int]
-"""Rows that were changed, and images that were deleted with them."""
+"""Number of rows changed, and of images deleted with them."""
 _NOTHING: _Page = (0, 0)
 
 log = structlog.get_logger(__name__)
@@ -50,22 +50,25 @@ log = structlog.get_logger(__name__)
 
 def run_retention(
     settings: Settings, *, dry_run: bool = False, on_progress: Callable[[], object] = lambda: None
-) -> Retired:
-    """The whole of `fundus retention`, for cron and beat alike. Raises as `Retention.let_go` does."""
+) -> PruneResult:
+    """Run one retention pass, or count what it would delete. `fundus retention` and beat call it.
+
+    on_progress: called after each page. Raises as `RetentionPass.run` does.
+    """
     engine = open_ledger(settings)
     try:
         cutoffs = cutoffs_at(datetime.now(UTC), settings)
         if dry_run:
-            return plan_retention(engine, cutoffs)
+            return count_expired(engine, cutoffs)
         store = Storage(settings, connections=settings.transfer_threads).overlays
         with locked(engine, RETENTION_LOCK, lock_s=settings.lease_s) as lock:
-            return Retention(engine, store, settings, cutoffs, lock, on_progress).let_go()
+            return RetentionPass(engine, store, settings, cutoffs, lock, on_progress).run()
     finally:
         engine.dispose()
 
 
-class Retention:
-    """One pass under the lock; `on_progress` is called after each page."""
+class RetentionPass:
+    """One pass over all expired runs, under the retention lock."""
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Retention:
         lock: HeldLock,
         on_progress: Callable[[], object] = lambda: None,
     ) -> None:
+        """on_progress: called after each page."""
         self._engine = engine
         self._store = store
         self._settings = settings
@@ -83,30 +87,30 @@ class Retention:
         self._lock = lock
         self._on_progress = on_progress
 
-    def let_go(self) -> Retired:
-        """All runs that are over, not held, and have something too old.
+    def run(self) -> PruneResult:
+        """Prune every ended run that is not held and has something expired.
 
-        Raises OverlapError when the lock is lost, StorageError or DatabaseError when a service stays away; what is done
-        by then is done.
+        Raises OverlapError when the lock is lost, StorageError or DatabaseError when a service stays unavailable; pages
+        that were committed before stay deleted.
         """
-        due, held = read_due_runs(self._engine, self._cutoffs)
-        overlays = rows = forgotten = 0
-        for run in due:
+        expired, held = find_expired_runs(self._engine, self._cutoffs)
+        overlays = rows = images_deleted = 0
+        for run in expired:
             if is_being_written(self._engine, run.run_id):
-                log.info("left_for_later", run=run.name, reason="its report is being written")
+                log.info("run_skipped", run=run.name, reason="its report is being written")
                 continue
             self._each_page(run, self._delete_report)
-            # First those that an earlier pass was killed over.
-            left, _ = self._each_page(run, self._delete_objects)
-            self._each_page(run, self._give_up_overlays)
-            gone, _ = self._each_page(run, self._delete_objects)
-            outcomes, alone = self._each_page(run, self._delete_rows)
-            log.info("retired", run=run.name, overlays=left + gone, rows=outcomes, images=alone)
-            overlays, rows, forgotten = overlays + left + gone, rows + outcomes, forgotten + alone
-        return Retired(overlays, rows, forgotten, held)
+            # Objects that an earlier pass left when it was killed come first.
+            leftover, _ = self._each_page(run, self._delete_objects)
+            self._each_page(run, self._retire_overlays)
+            deleted, _ = self._each_page(run, self._delete_objects)
+            outcomes, orphans = self._each_page(run, self._delete_rows)
+            log.info("run_pruned", run=run.name, overlays=leftover + deleted, rows=outcomes, images=orphans)
+            overlays, rows, images_deleted = overlays + leftover + deleted, rows + outcomes, images_deleted + orphans
+        return PruneResult(overlays, rows, images_deleted, held)
 
-    def _each_page(self, run: DueRun, work: Callable[[Connection, DueRun], _Page]) -> _Page:
-        """Pages until one is empty or the run is held; the sum of them."""
+    def _each_page(self, run: ExpiredRun, work: Callable[[Connection, ExpiredRun], _Page]) -> _Page:
+        """Process pages until one is empty or the run is held; return their sum."""
 
         def page() -> _Page:
             with write_transaction(self._engine) as connection:
@@ -115,15 +119,15 @@ class Retention:
                     return _NOTHING
                 return work(connection, run)
 
-        rows = forgotten = 0
+        rows = images_deleted = 0
         while (done := retry_service_errors(page, timeout_s=self._settings.service_retry_timeout_s))[0]:
-            rows, forgotten = rows + done[0], forgotten + done[1]
+            rows, images_deleted = rows + done[0], images_deleted + done[1]
             self._on_progress()
-        return rows, forgotten
+        return rows, images_deleted
 
-    def _delete_report(self, connection: Connection, run: DueRun) -> _Page:
-        """The pages in the store with their row, and those that a morning wrote: they show photographs and overlays."""
-        # First the row, which whoever wants to write there waits for; it is gone when its objects are.
+    def _delete_report(self, connection: Connection, run: ExpiredRun) -> _Page:
+        """Delete the run's reports in the store and in the reports folder: they show photographs and overlays."""
+        # The row goes first and stays locked until its objects are deleted, so that no writer can lease the report.
         prefix = connection.scalar(delete(reports).where(reports.c.run_id == run.run_id).returning(reports.c.prefix))
         if prefix is not None:
             self._store.delete_under(prefix)
@@ -137,8 +141,8 @@ class Retention:
             raise StorageError(f"cannot delete the report of run {run.name}: {error.strerror or error}") from error
         return _NOTHING
 
-    def _give_up_overlays(self, connection: Connection, run: DueRun) -> _Page:
-        page = _first(connection, run, overlay_is_due(self._cutoffs))
+    def _retire_overlays(self, connection: Connection, run: ExpiredRun) -> _Page:
+        page = _first(connection, run, is_overlay_expired(self._cutoffs))
         if page:
             connection.execute(
                 update(gradings)
@@ -148,7 +152,7 @@ class Retention:
             record_action(connection, Action.RETIRE_OVERLAYS, run=run.name, images=len(page))
         return len(page), 0
 
-    def _delete_objects(self, connection: Connection, run: DueRun) -> _Page:
+    def _delete_objects(self, connection: Connection, run: ExpiredRun) -> _Page:
         page = _first(connection, run, gradings.c.retired_key.is_not(None))
         of_page = (gradings.c.run_id == run.run_id) & gradings.c.image_id.in_(page)
         keys = connection.scalars(select(gradings.c.retired_key).where(of_page)).all()
@@ -158,9 +162,9 @@ class Retention:
         connection.execute(update(gradings).where(of_page).values(retired_key=null()))
         return len(page), 0
 
-    def _delete_rows(self, connection: Connection, run: DueRun) -> _Page:
+    def _delete_rows(self, connection: Connection, run: ExpiredRun) -> _Page:
         has_no_object = gradings.c.overlay_key.is_(None) & gradings.c.retired_key.is_(None)
-        page = _first(connection, run, row_is_due(self._cutoffs) & has_no_object)
+        page = _first(connection, run, is_row_expired(self._cutoffs) & has_no_object)
         if not page:
             return _NOTHING
         connection.execute(delete(gradings).where(gradings.c.run_id == run.run_id, gradings.c.image_id.in_(page)))
@@ -173,6 +177,6 @@ class Retention:
         return len(page), gone
 
 
-def _first(connection: Connection, run: DueRun, condition: ColumnElement[bool]) -> list[str]:
+def _first(connection: Connection, run: ExpiredRun, condition: ColumnElement[bool]) -> list[str]:
     query = select(gradings.c.image_id).where(gradings.c.run_id == run.run_id, condition)
     return list(connection.scalars(query.order_by(gradings.c.image_id).limit(PAGE_IMAGES)))

@@ -1,4 +1,4 @@
-"""What is too old to be kept, said in SQL once: for retention, and for its dry run."""
+"""Find and count expired overlays and rows: the SQL conditions that retention and its dry run share."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,14 +10,15 @@ from worker.core.vocabulary import RunState
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, runs
 
-OVER = (RunState.FINISHED, RunState.CANCELLED)
+ENDED = (RunState.FINISHED, RunState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
-class Retired:
-    """What one pass let go, or would. `images`: those without any outcome left, with reference and patient id.
+class PruneResult:
+    """Numbers of overlays, outcome rows and images that a pass deleted, or that a dry run would delete.
 
-    `held`: runs that have something old enough, and are under a hold.
+    images: those without any outcome left, deleted with their reference and patient id. held: names of the runs that
+    have something expired and are under a legal hold.
     """
 
     overlays: int
@@ -28,22 +29,22 @@ class Retired:
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
-    """What was settled before these moments is too old; None keeps it for ever. No overlay outlives its row."""
+    """Anything settled before these times is expired; None never expires. An overlay expires no later than its row."""
 
     overlays: datetime | None
     rows: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class DueRun:
-    """A run that has something to let go."""
+class ExpiredRun:
+    """An ended run with expired overlays or rows."""
 
     run_id: int
     name: str
 
 
 def cutoffs_at(now: datetime, settings: Settings) -> Cutoffs:
-    """By the ages that are set."""
+    """Compute the cutoffs from the maximum ages in the settings."""
     overlays, rows = settings.retain_overlays_days, settings.retain_rows_days
     ages = [days for days in (overlays, rows) if days is not None]
     return Cutoffs(
@@ -52,50 +53,50 @@ def cutoffs_at(now: datetime, settings: Settings) -> Cutoffs:
     )
 
 
-def overlay_is_due(cutoffs: Cutoffs) -> ColumnElement[bool]:
-    """Of a grading: it has an overlay that is too old."""
+def is_overlay_expired(cutoffs: Cutoffs) -> ColumnElement[bool]:
+    """Build the condition for a grading whose overlay is expired."""
     return gradings.c.overlay_key.is_not(None) & _settled_before(gradings, cutoffs.overlays)
 
 
-def row_is_due(cutoffs: Cutoffs) -> ColumnElement[bool]:
-    """Of a grading: it is too old itself."""
+def is_row_expired(cutoffs: Cutoffs) -> ColumnElement[bool]:
+    """Build the condition for a grading that is expired."""
     return _settled_before(gradings, cutoffs.rows)
 
 
-def read_due_runs(engine: Engine, cutoffs: Cutoffs) -> tuple[list[DueRun], tuple[str, ...]]:
-    """The runs that are over and have something to let go, then the names of those of them under a hold."""
-    something = or_(overlay_is_due(cutoffs), row_is_due(cutoffs), gradings.c.retired_key.is_not(None))
+def find_expired_runs(engine: Engine, cutoffs: Cutoffs) -> tuple[list[ExpiredRun], tuple[str, ...]]:
+    """Find the ended runs with something expired: those to prune, then the names of those under a legal hold."""
+    expired = or_(is_overlay_expired(cutoffs), is_row_expired(cutoffs), gradings.c.retired_key.is_not(None))
     query = (
         select(runs.c.run_id, runs.c.name, runs.c.held)
-        .where(runs.c.state.in_(OVER), exists().where(gradings.c.run_id == runs.c.run_id, something))
+        .where(runs.c.state.in_(ENDED), exists().where(gradings.c.run_id == runs.c.run_id, expired))
         .order_by(runs.c.run_id)
     )
     with read_transaction(engine) as connection:
         found = connection.execute(query).all()
-    due = [DueRun(run.run_id, run.name) for run in found if not run.held]
+    due = [ExpiredRun(run.run_id, run.name) for run in found if not run.held]
     return due, tuple(run.name for run in found if run.held)
 
 
-def plan_retention(engine: Engine, cutoffs: Cutoffs) -> Retired:
-    """Count, and change nothing."""
-    due, held = read_due_runs(engine, cutoffs)
+def count_expired(engine: Engine, cutoffs: Cutoffs) -> PruneResult:
+    """Count what a retention pass would delete. Raises DatabaseError."""
+    due, held = find_expired_runs(engine, cutoffs)
     run_ids = [run.run_id for run in due]
     of_due = gradings.c.run_id.in_(run_ids)
     other = gradings.alias("other")
-    goes, stays = row_is_due(cutoffs), ~(other.c.run_id.in_(run_ids) & _settled_before(other, cutoffs.rows))
+    deleted, stays = is_row_expired(cutoffs), ~(other.c.run_id.in_(run_ids) & _settled_before(other, cutoffs.rows))
     kept = exists().where(other.c.image_id == gradings.c.image_id, stays)
     counts = (
-        select(func.count()).where(of_due, or_(overlay_is_due(cutoffs), gradings.c.retired_key.is_not(None))),
-        select(func.count()).select_from(gradings).where(of_due, goes),
-        select(func.count(gradings.c.image_id.distinct())).where(of_due, goes, ~kept),
+        select(func.count()).where(of_due, or_(is_overlay_expired(cutoffs), gradings.c.retired_key.is_not(None))),
+        select(func.count()).select_from(gradings).where(of_due, deleted),
+        select(func.count(gradings.c.image_id.distinct())).where(of_due, deleted, ~kept),
     )
     with read_transaction(engine) as connection:
-        overlays, rows, alone = (connection.scalar(query) or 0 for query in counts)
-    return Retired(overlays, rows, alone, held)
+        overlays, rows, orphans = (connection.scalar(query) or 0 for query in counts)
+    return PruneResult(overlays, rows, orphans, held)
 
 
 def _settled_before(table: FromClause, cutoff: datetime | None) -> ColumnElement[bool]:
     if cutoff is None:
         return false()
-    # A queued row has no time, and a comparison with none is neither true nor false.
+    # A queued row has no time, and a comparison with NULL is neither true nor false.
     return table.c.settled_at.is_not(None) & (table.c.settled_at < cutoff)

@@ -1,1 +1,1 @@
-"""Periodic work: the reconciler, the closing of nights and beat's tasks."""
+"""Periodic work: the reconciler, closing nights, and the bodies of beat's tasks."""

@@ -1,4 +1,4 @@
-"""What beat has done at its hours; cron calls the commands of the same names, and they the same functions."""
+"""Beat's schedule and the bodies of its tasks. The commands of the same names, for cron, call the same functions."""
 
 from __future__ import annotations
 
@@ -18,60 +18,64 @@ if TYPE_CHECKING:
 
     from worker.core.settings import Settings
 
-MORNING_EVERY_MIN = 10
-EXPIRES_S = 3600
-"""A message that no worker took for so long is dropped: the next one is on its way, or somebody was called."""
+CLOSE_NIGHTS_EVERY_MIN = 10
+RETENTION_EXPIRES_S = 3600
+"""A retention message that no worker takes within this time is dropped; the next day's message replaces it."""
 
 log = structlog.get_logger(__name__)
 
 
 def schedule(settings: Settings) -> dict[str, Any]:
-    """Celery's `beat_schedule`: the night and its morning if a source is set, retention if an age is."""
+    """Return Celery's `beat_schedule`: nightly and close-nights need a source, retention a maximum age."""
     entries: dict[str, Any] = {}
     if settings.nightly_source is not None:
         entries["nightly"] = _entry(NIGHTLY, _daily(settings.nightly_at), {})
-        often = crontab(minute=f"*/{MORNING_EVERY_MIN}")
-        entries["close-nights"] = _entry(CLOSE_NIGHTS, often, {"expires": MORNING_EVERY_MIN * 60})
+        often = crontab(minute=f"*/{CLOSE_NIGHTS_EVERY_MIN}")
+        entries["close-nights"] = _entry(CLOSE_NIGHTS, often, {"expires": CLOSE_NIGHTS_EVERY_MIN * 60})
     if (settings.retain_overlays_days, settings.retain_rows_days) != (None, None):
-        entries["retention"] = _entry(RETENTION, _daily(settings.retention_at), {"expires": EXPIRES_S})
+        entries["retention"] = _entry(RETENTION, _daily(settings.retention_at), {"expires": RETENTION_EXPIRES_S})
     return entries
 
 
 def enqueue_tonight(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:
-    """Enqueue what FUNDUS_NIGHTLY_SOURCE holds that is new or has changed; the counts of the run."""
+    """Enqueue the new and changed images of FUNDUS_NIGHTLY_SOURCE; return the counts of the run.
+
+    Raises SettingsError when no source is set, SourceError for an unusable source, ServiceError.
+    """
     from producer.runs.nightly import NightRequest, run_night
 
     if settings.nightly_source is None:
-        raise SettingsError("FUNDUS_NIGHTLY_SOURCE names no source")
+        raise SettingsError("FUNDUS_NIGHTLY_SOURCE is not set")
     request = NightRequest(settings.nightly_source, datetime.now(UTC).date())
     done = _unless_elsewhere("nightly", lambda: asdict(run_night(settings, request, on_progress=on_progress)))
     if done.get("missed") or done.get("sealed"):
-        log.warning("nights_caught_up_with", run=done["run"], missed=done["missed"], broken_off=done["sealed"])
+        log.warning("missed_nights_caught_up", run=done["run"], missed=done["missed"], interrupted=done["sealed"])
     return done
 
 
 def close_nights(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:
-    """Close what can be closed; the verdict by run."""
-    from worker.maintenance.close_nights import run_morning
+    """Close every night whose run has ended; return the drift verdict by run."""
+    from worker.maintenance.close_nights import close_ended_nights
 
-    return _unless_elsewhere(
-        "close-nights", lambda: {night.run: night.verdict for night in run_morning(settings, on_progress=on_progress)}
-    )
+    def close() -> dict[str, Any]:
+        return {night.run: night.verdict for night in close_ended_nights(settings, on_progress=on_progress)}
+
+    return _unless_elsewhere("close-nights", close)
 
 
-def let_go(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:
-    """Delete what is too old; how much it was."""
+def run_retention(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:
+    """Delete expired overlays and outcomes; return the counts."""
     from worker.ledger.retention import run_retention
 
     return _unless_elsewhere("retention", lambda: asdict(run_retention(settings, on_progress=on_progress)))
 
 
-def _unless_elsewhere(what: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A broker may deliver a long task twice: the second finds the lock taken, and there is nothing wrong with that."""
+def _unless_elsewhere(job: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Run the job unless another process holds its lock: a broker may deliver a long task twice."""
     try:
         return work()
     except OverlapError as error:
-        log.info("done_elsewhere", duty=what, detail=error.detail)
+        log.info("running_elsewhere", job=job, detail=error.detail)
         return {"elsewhere": True}
 
 

@@ -1,7 +1,7 @@
-"""After a night: its drift, its report, and a word to whoever must know.
+"""Close nights whose runs have ended: count outcomes, measure drift, get the report, and send alerts.
 
-A night is closed once its run is over, and told once its alarm has been taken. Killed in between, the next call goes
-on: an alarm may come twice, and is never lost.
+A night is closed before its alert is sent. If the process is killed in between, the next call sends the alert: an
+alert may be sent twice and is never lost.
 """
 
 from __future__ import annotations
@@ -13,23 +13,18 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy import func, select, update
 
-from worker.core.errors import FundusError, RunError, ServiceError, StorageError
-from worker.core.storage.atomic_write import write_atomically
-from worker.core.storage.keys import report_prefix
-from worker.core.storage.object_store import Storage
+from worker.core.errors import RunError
 from worker.core.telemetry.alerts import Alerts
 from worker.core.vocabulary import RunState, Status
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import locked
 from worker.ledger.migrate import require_compatible
-from worker.ledger.schema import gradings, nights, reports, runs
-from worker.report.destination import folder_destination
-from worker.report.presigned_links import INDEX
-from worker.report.writer import ReportOptions, write_report
+from worker.ledger.schema import gradings, nights, runs
+from worker.maintenance.night_alerts import send_pending_alerts
+from worker.maintenance.night_report import NightReport, find_report, write_to_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -37,31 +32,20 @@ if TYPE_CHECKING:
     from worker.evaluation.drift.psi import Drift
 
 LOCK = "morning"
-OVER = (RunState.FINISHED, RunState.CANCELLED)
-FAILED_AT_MOST = 0.02
-UNGRADABLE_AT_MOST = 0.15
-"""Shares, as in deploy/prometheus/alerts.yml."""
+ENDED = (RunState.FINISHED, RunState.CANCELLED)
+MAX_FAILED_SHARE = 0.02
+MAX_UNGRADABLE_SHARE = 0.15
+"""Same shares as in deploy/prometheus/alerts.yml."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """A night whose run is over."""
+class ClosedNight:
+    """Summary of a closed night.
 
-    run_id: int
-    run: str
-    programme: str
-    date: date
-    state: RunState
-    model_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """What is said of a night. `verdict`: None where there was nothing to compare. `report`: its first page, if any.
-
-    `findings`: sentences on what is not as it should be.
+    by_status: number of images for each final status. verdict: drift level, None when there was nothing to compare.
+    report: path or URI of the report's first page. findings: one sentence for each problem.
     """
 
     run: str
@@ -71,11 +55,20 @@ class Closed:
     findings: tuple[str, ...]
 
 
-def run_morning(settings: Settings, *, on_progress: Callable[[], object] = lambda: None) -> list[Closed]:
-    """Close the nights that are over, then send the alarms that are pending.
+@dataclass(frozen=True, slots=True)
+class _EndedNight:
+    run_id: int
+    run: str
+    programme: str
+    date: date
+    model_id: str | None
 
-    Raises OverlapError while another process does it, ServiceError when a service stays away, AlertError when an
-    address did not take its alarm; what is missing then is done by the next call.
+
+def close_ended_nights(settings: Settings, *, on_progress: Callable[[], object] = lambda: None) -> list[ClosedNight]:
+    """Close every night whose run has ended, then send the pending alerts. `fundus close-nights` and beat call it.
+
+    Raises OverlapError while another process closes nights, ServiceError when a service is unavailable, AlertError when
+    an address does not accept an alert. The next call completes what is missing.
     """
     alerts = Alerts(settings)
     engine = connect(settings)
@@ -83,45 +76,42 @@ def run_morning(settings: Settings, *, on_progress: Callable[[], object] = lambd
         require_compatible(engine)
         with locked(engine, LOCK, lock_s=settings.lease_s) as lock:
 
-            def alive(*_: object) -> None:
+            def check_lock() -> None:
                 lock.ensure_held()
                 on_progress()
 
-            closed = [_close(engine, settings, night, alive) for night in _read_unclosed(engine)]
-            _tell(engine, alerts)
+            closed = [_close(engine, settings, night, check_lock) for night in _read_unclosed(engine)]
+            send_pending_alerts(engine, alerts)
     finally:
         engine.dispose()
     return closed
 
 
-def _read_unclosed(engine: Engine) -> list[Night]:
+def _read_unclosed(engine: Engine) -> list[_EndedNight]:
     query = (
-        select(nights.c.run_id, runs.c.name, nights.c.programme, nights.c.night, runs.c.state, runs.c.model_id)
+        select(nights.c.run_id, runs.c.name, nights.c.programme, nights.c.night, runs.c.model_id)
         .join(runs, runs.c.run_id == nights.c.run_id)
-        .where(nights.c.closed_at.is_(None), runs.c.state.in_(OVER))
+        .where(nights.c.closed_at.is_(None), runs.c.state.in_(ENDED))
         .order_by(nights.c.night)
     )
     with read_transaction(engine) as connection:
-        return [Night(*row) for row in connection.execute(query)]
+        return [_EndedNight(*row) for row in connection.execute(query)]
 
 
-def _close(engine: Engine, settings: Settings, night: Night, alive: Callable[..., None]) -> Closed:
-    findings: list[str] = []
-    by_status = _count(engine, night)
-    drift = _measure_drift(engine, settings, night, findings)
-    if settings.reports_dir is None:
-        report = _find_report(engine, settings, night, findings)
-    else:
-        report = _write_report(
-            engine, settings, night, settings.reports_dir.absolute() / night.run, drift, findings, alive
-        )
-    findings = [*_faults(by_status), *findings]
+def _close(engine: Engine, settings: Settings, night: _EndedNight, on_progress: Callable[[], object]) -> ClosedNight:
+    by_status = _count_by_status(engine, night.run_id)
+    drift, drift_findings = _measure_drift(engine, settings, night)
+    report = _get_report(engine, settings, night, drift, on_progress)
+    findings = [*_check_shares(by_status), *drift_findings]
+    if report.finding is not None:
+        findings.append(report.finding)
     verdict = None if drift is None else str(drift.verdict)
     with write_transaction(engine) as connection:
-        still_over = select(runs.c.run_id).where(runs.c.state.in_(OVER))  # else it is closed once more
+        # A run that was resumed meanwhile stays open, and its night is closed when it ends again.
+        still_ended = select(runs.c.run_id).where(runs.c.state.in_(ENDED))
         connection.execute(
             update(nights)
-            .where(nights.c.run_id == night.run_id, nights.c.run_id.in_(still_over))
+            .where(nights.c.run_id == night.run_id, nights.c.run_id.in_(still_ended))
             .values(
                 closed_at=datetime.now(UTC),
                 verdict=verdict,
@@ -130,111 +120,53 @@ def _close(engine: Engine, settings: Settings, night: Night, alive: Callable[...
             )
         )
     log.info("night_closed", run=night.run, verdict=verdict, findings=len(findings), **by_status)
-    return Closed(night.run, by_status, verdict, report, tuple(findings))
+    return ClosedNight(night.run, by_status, verdict, report.address, tuple(findings))
 
 
-def _count(engine: Engine, night: Night) -> dict[str, int]:
-    counts = select(gradings.c.status, func.count().label("images")).where(gradings.c.run_id == night.run_id)
+def _count_by_status(engine: Engine, run_id: int) -> dict[str, int]:
+    counts = select(gradings.c.status, func.count().label("images")).where(gradings.c.run_id == run_id)
     with read_transaction(engine) as connection:
         found = {row.status: row.images for row in connection.execute(counts.group_by(gradings.c.status))}
     return {str(status): found.get(status, 0) for status in Status if status is not Status.QUEUED}
 
 
-def _faults(by_status: dict[str, int]) -> list[str]:
-    judged = by_status[Status.GRADED] + by_status[Status.UNGRADABLE]
+def _check_shares(by_status: dict[str, int]) -> list[str]:
+    """Report a share of failed or ungradable images that is above its limit."""
+    ungradable = by_status[Status.UNGRADABLE]
+    processed = by_status[Status.GRADED] + ungradable
     failed = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
-    faults = []
-    if failed > FAILED_AT_MOST * (judged + failed):
-        faults.append(f"{failed:,} of {judged + failed:,} images failed, {FAILED_AT_MOST:.0%} are usual at most")
-    if by_status[Status.UNGRADABLE] > UNGRADABLE_AT_MOST * judged:
-        ungradable = by_status[Status.UNGRADABLE]
-        faults.append(f"{ungradable:,} of {judged:,} photographs cannot be graded, {UNGRADABLE_AT_MOST:.0%} at most")
-    return faults
+    findings = []
+    if failed > MAX_FAILED_SHARE * (processed + failed):
+        findings.append(f"{failed:,} of {processed + failed:,} images failed (limit {MAX_FAILED_SHARE:.0%})")
+    if ungradable > MAX_UNGRADABLE_SHARE * processed:
+        findings.append(f"{ungradable:,} of {processed:,} images are ungradable (limit {MAX_UNGRADABLE_SHARE:.0%})")
+    return findings
 
 
-def _measure_drift(engine: Engine, settings: Settings, night: Night, findings: list[str]) -> Drift | None:
+def _measure_drift(engine: Engine, settings: Settings, night: _EndedNight) -> tuple[Drift | None, list[str]]:
     if night.model_id is None:
-        return None
+        return None, []
     try:
         from worker.evaluation.drift.nights import measure_night_drift
         from worker.evaluation.drift.psi import DriftLevel
 
         drift = measure_night_drift(engine, night.run, night.programme, night.date, settings.drift_baseline)
     except ModuleNotFoundError as error:
-        findings.append(f"the drift was not measured: it needs {error.name}, which the extra `evaluate` installs")
-        return None
+        return None, [f"drift was not measured: {error.name} is missing, install the extra `evaluate`"]
     except RunError as error:
-        findings.append(f"the drift was not measured: {error.detail}")
-        return None
-    if drift is not None and drift.verdict is DriftLevel.DRIFT:
-        moved = ", ".join(f"{f.name} {f.index:.2f}" for f in drift.features if f.verdict is DriftLevel.DRIFT)
-        findings.append(f"what comes in has changed since {drift.baseline}: stability index of {moved}")
-    return drift
+        return None, [f"drift was not measured: {error.detail}"]
+    if drift is None or drift.verdict is not DriftLevel.DRIFT:
+        return drift, []
+    drifted = ", ".join(f"{f.name} {f.index:.2f}" for f in drift.features if f.verdict is DriftLevel.DRIFT)
+    return drift, [f"the images have drifted since {drift.baseline}: population stability index of {drifted}"]
 
 
-def _find_report(engine: Engine, settings: Settings, night: Night, findings: list[str]) -> str | None:
-    """Where the report that workers write beside the overlays is, or will be; None for a run that is owed none."""
-    with read_transaction(engine) as connection:
-        row = connection.execute(
-            select(reports.c.written_at, reports.c.due_at).where(reports.c.run_id == night.run_id)
-        ).first()
-    if row is None:
-        return None
-    if row.written_at is None and row.due_at is None:
-        findings.append(f"no worker could write the report: `fundus report {night.run}` tries again")
-        return None
-    return Storage(settings).overlays.uri(report_prefix(night.run) + INDEX)
-
-
-def _write_report(
-    engine: Engine,
-    settings: Settings,
-    night: Night,
-    folder: Path,
-    drift: Drift | None,
-    findings: list[str],
-    alive: Callable[..., None],
-) -> str | None:
-    """The first page's path; None for a night of which no image was begun, or when it cannot be written."""
-    if night.model_id is None:
-        return None
-    options = ReportOptions(baseline=None if drift is None else drift.baseline)
-
-    def on_warning(sentence: str) -> None:
-        log.info("report_warning", run=night.run, warning=sentence)
-        alive()
-
-    try:
-        destination = folder_destination(folder)
-        write_report(engine, settings, night.run, destination, options, on_warning=on_warning, on_progress=alive)
-        if drift is not None:
-            write_atomically(folder / "drift.json", drift.model_dump_json(indent=2).encode())
-    except (FundusError, OSError) as error:
-        # A StorageError is of the folder: the pictures' sources report theirs as warnings.
-        if isinstance(error, ServiceError) and not isinstance(error, StorageError):
-            raise
-        fault = error.__cause__ if isinstance(error, StorageError) else error
-        reason = (fault.strerror if isinstance(fault, OSError) else None) or getattr(error, "code", "unexpected")
-        findings.append(f"the report was not written ({reason}): `fundus report {night.run}` tries again")
-        log.error("report_failed", run=night.run, detail=str(error))  # noqa: TRY400 - one line
-        return None
-    return str(folder / INDEX)
-
-
-def _tell(engine: Engine, alerts: Alerts) -> None:
-    query = (
-        select(nights.c.run_id, runs.c.name, nights.c.findings)
-        .join(runs, runs.c.run_id == nights.c.run_id)
-        .where(nights.c.closed_at.is_not(None), nights.c.told_at.is_(None))
-        .order_by(nights.c.night)
-    )
-    with read_transaction(engine) as connection:
-        untold = connection.execute(query).all()
-    for night in untold:
-        alerts.send(f"{night.name} needs a look", "\n".join(night.findings or ()))
-        with write_transaction(engine) as connection:
-            connection.execute(
-                update(nights)
-                .where(nights.c.run_id == night.run_id, nights.c.closed_at.is_not(None))
-                .values(told_at=datetime.now(UTC))
-            )
+def _get_report(
+    engine: Engine, settings: Settings, night: _EndedNight, drift: Drift | None, on_progress: Callable[[], object]
+) -> NightReport:
+    if settings.reports_dir is None:
+        return find_report(engine, settings, night.run_id, night.run)
+    if night.model_id is None:  # no image of the run was leased
+        return NightReport(None)
+    folder = settings.reports_dir.absolute() / night.run
+    return write_to_folder(engine, settings, night.run, folder, drift, on_progress)

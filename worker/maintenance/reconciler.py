@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciled:
+class ReconcileResult:
     """What one pass did, in images; `finished` and `reports` in runs."""
 
     quarantined: int = 0
@@ -48,7 +48,7 @@ class Reconciled:
     reports: int = 0
 
 
-def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -> Reconciled | None:
+def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -> ReconcileResult | None:
     """One pass, or None when another worker holds the lock. Raises DatabaseError or BrokerError.
 
     Whoever has just taken the lock waits a turn: after an outage of the ledger all leases may have run out at once, and
@@ -58,7 +58,7 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
     if lock is LockResult.HELD_ELSEWHERE:
         return None
     if lock is LockResult.ACQUIRED:
-        return Reconciled()
+        return ReconcileResult()
     empty = [queue for queue in Queue if queue_depth(app, queue) == 0]
     with write_transaction(engine) as connection:
         quarantined = _quarantine(connection, settings.max_attempts)
@@ -70,9 +70,9 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
     finished = _finish_runs(engine, report=settings.reports)
     # While bulk waits, so may the message of an earlier turn.
     reports = _send_for_reports(engine, app, settings) if settings.reports and Queue.BULK in empty else 0
-    done = Reconciled(quarantined, cancelled, len(alone), len(again), finished, reports)
-    if done != Reconciled():
-        log.info("reconciled", **{name: getattr(done, name) for name in Reconciled.__slots__})
+    done = ReconcileResult(quarantined, cancelled, len(alone), len(again), finished, reports)
+    if done != ReconcileResult():
+        log.info("reconciled", **{name: getattr(done, name) for name in ReconcileResult.__slots__})
     return done
 
 

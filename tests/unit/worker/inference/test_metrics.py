@@ -17,7 +17,7 @@ from worker.core.predictions import Decision, Outcome
 from worker.core.vocabulary import Grade, Status
 from worker.inference.metrics import Metrics, Stage
 from worker.ledger.leases import LeasedImage
-from worker.maintenance.reconciler import Reconciled
+from worker.maintenance.reconciler import ReconcileResult
 
 Samples = dict[tuple[str, ...], float]
 
@@ -68,7 +68,7 @@ def test_labels_hold_no_run_image_or_person() -> None:
     metrics.count_settled(outcomes, [StorageError("bucket anna-miller is unreachable")])
     metrics.count_lost(4)
     metrics.count_reconciled(None)
-    metrics.count_reconciled(Reconciled(quarantined=1, sent_alone=2))
+    metrics.count_reconciled(ReconcileResult(quarantined=1, sent_alone=2))
     found = scrape(metrics)
     values = {key[0].removeprefix("fundus_worker_") + "".join(f" {k}" for k in key[1:]): v for key, v in found.items()}
     assert {name: values[f"images_total {name}"] for name in ("graded", "ungradable", "failed")} == {

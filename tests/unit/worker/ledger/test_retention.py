@@ -20,8 +20,8 @@ from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.legal_hold import RETENTION_LOCK, set_legal_hold
 from worker.ledger.locks import locked
 from worker.ledger.report_leases import ReportLease, finish_report, release_report, request_report
-from worker.ledger.retention import Retention
-from worker.ledger.retention_policy import Cutoffs, Retired, cutoffs_at, plan_retention
+from worker.ledger.retention import RetentionPass
+from worker.ledger.retention_policy import Cutoffs, PruneResult, count_expired, cutoffs_at
 from worker.ledger.runs import Run, find_run
 from worker.ledger.schema import images, locks, reports
 
@@ -51,15 +51,15 @@ def make_graded(engine: Engine, store: ObjectStore, name: str, *names: str, at: 
     return find_run(engine, name)
 
 
-def let_go(
+def prune(
     engine: Engine,
     store: ObjectStore,
     settings: Settings,
     cutoffs: Cutoffs,
     on_progress: Callable[[], object] = lambda: None,
-) -> Retired:
+) -> PruneResult:
     with locked(engine, RETENTION_LOCK, lock_s=60) as lock:
-        return Retention(engine, store, settings, cutoffs, lock, on_progress).let_go()
+        return RetentionPass(engine, store, settings, cutoffs, lock, on_progress).run()
 
 
 def is_there(store: ObjectStore, run: Run, image_id: str) -> bool:
@@ -79,9 +79,9 @@ def image_ids(engine: Engine) -> list[str]:
         return list(connection.scalars(select(images.c.image_id).order_by(images.c.image_id)))
 
 
-def deeds(engine: Engine) -> list[tuple[str, str, dict[str, Any]]]:
-    trail = read_audit_log(engine, run=None, last=100)
-    return [(e["action"], e["run"], e["details"]) for e in trail if e["action"] not in ("enqueue", "seal")]
+def actions(engine: Engine) -> list[tuple[str, str, dict[str, Any]]]:
+    entries = read_audit_log(engine, run=None, last=100)
+    return [(e["action"], e["run"], e["details"]) for e in entries if e["action"] not in ("enqueue", "seal")]
 
 
 @pytest.fixture
@@ -95,15 +95,15 @@ def test_old_overlays_go_and_their_rows_say_so(engine: Engine, store: ObjectStor
     old = make_graded(engine, store, "old", "a", "b", at=OLD)
     new = make_graded(engine, store, "new", "a", "c", at=NEW)
 
-    assert let_go(engine, store, settings, OVERLAYS) == Retired(overlays=2, rows=0, images=0, held=())
+    assert prune(engine, store, settings, OVERLAYS) == PruneResult(overlays=2, rows=0, images=0, held=())
 
     assert claims(engine, old) == {"a": False, "b": False}
     assert [is_there(store, old, name) for name in "ab"] == [False, False]
     assert [is_there(store, new, name) for name in "ac"] == [True, True]
     row = rows_of(engine, old)["a"]
     assert (row.status, row.grade, row.retired_key, row.overlay_retired_at is None) == ("graded", 2, None, False)
-    assert deeds(engine) == [("retire_overlays", "old", {"images": 2})]
-    assert let_go(engine, store, settings, OVERLAYS) == Retired(0, 0, 0, ())
+    assert actions(engine) == [("retire_overlays", "old", {"images": 2})]
+    assert prune(engine, store, settings, OVERLAYS) == PruneResult(0, 0, 0, ())
 
 
 def test_old_rows_go_with_their_images_unless_another_run_has_them(
@@ -111,12 +111,12 @@ def test_old_rows_go_with_their_images_unless_another_run_has_them(
 ) -> None:
     new = make_graded(engine, folder_store, "new", "a", "c", at=NEW)
 
-    assert let_go(engine, folder_store, settings, BOTH) == Retired(overlays=2, rows=2, images=1, held=())
+    assert prune(engine, folder_store, settings, BOTH) == PruneResult(overlays=2, rows=2, images=1, held=())
 
     assert rows_of(engine, old) == {}
     assert list(rows_of(engine, new)) == image_ids(engine) == ["a", "c"]
     assert find_run(engine, "old").state == RunState.FINISHED
-    assert deeds(engine)[-1] == ("delete_rows", "old", {"outcomes": 2, "images": 1})
+    assert actions(engine)[-1] == ("delete_rows", "old", {"outcomes": 2, "images": 1})
 
 
 def test_outcomes_without_an_overlay_go_by_age_too(
@@ -126,7 +126,7 @@ def test_outcomes_without_an_overlay_go_by_age_too(
     fail(engine, run, "a", "image_missing", at=OLD)
     fail(engine, run, "b", "blurred", Status.UNGRADABLE, at=NEW)
     seal_run(engine, run)
-    assert let_go(engine, folder_store, settings, BOTH) == Retired(0, 1, 1, ())
+    assert prune(engine, folder_store, settings, BOTH) == PruneResult(0, 1, 1, ())
     assert list(rows_of(engine, run)) == ["b"]
 
 
@@ -135,7 +135,7 @@ def test_run_that_goes_on_is_left_alone(engine: Engine, folder_store: ObjectStor
     run = make_run(engine, "going", references("a", "b"))
     grade(engine, run, "a", 2, at=OLD)
     lease(engine, run, "b", seconds=60)
-    assert let_go(engine, folder_store, settings, BOTH) == Retired(0, 0, 0, ())
+    assert prune(engine, folder_store, settings, BOTH) == PruneResult(0, 0, 0, ())
     assert claims(engine, run) == {"a": True, "b": False}
 
 
@@ -143,13 +143,13 @@ def test_held_run_keeps_all_until_it_is_released(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
 ) -> None:
     assert set_legal_hold(engine, "old").held
-    assert let_go(engine, folder_store, settings, BOTH) == Retired(0, 0, 0, held=("old",))
+    assert prune(engine, folder_store, settings, BOTH) == PruneResult(0, 0, 0, held=("old",))
     assert claims(engine, old) == {"a": True, "b": True}
     assert is_there(folder_store, old, "a")
 
     assert not set_legal_hold(engine, "old", release=True).held
-    assert let_go(engine, folder_store, settings, BOTH) == Retired(2, 2, 2, ())
-    assert [action for action, _, _ in deeds(engine)] == ["hold", "release", "retire_overlays", "delete_rows"]
+    assert prune(engine, folder_store, settings, BOTH) == PruneResult(2, 2, 2, ())
+    assert [action for action, _, _ in actions(engine)] == ["hold", "release", "retire_overlays", "delete_rows"]
 
 
 def test_hold_in_the_middle_stops_it_at_the_next_page(
@@ -157,13 +157,13 @@ def test_hold_in_the_middle_stops_it_at_the_next_page(
 ) -> None:
     monkeypatch.setattr("worker.ledger.retention.PAGE_IMAGES", 1)
     steps = iter([lambda: None, lambda: set_legal_hold(engine, "old")])
-    let_go(engine, folder_store, settings, BOTH, on_progress=lambda: next(steps, lambda: None)())
+    prune(engine, folder_store, settings, BOTH, on_progress=lambda: next(steps, lambda: None)())
     rows = rows_of(engine, old)
     assert [rows[name].retired_key is None for name in "ab"] == [False, False]
     assert [is_there(folder_store, old, name) for name in "ab"] == [True, True]
 
     set_legal_hold(engine, "old", release=True)
-    assert let_go(engine, folder_store, settings, BOTH) == Retired(2, 2, 2, ())
+    assert prune(engine, folder_store, settings, BOTH) == PruneResult(2, 2, 2, ())
 
 
 class Killed(BaseException):
@@ -188,14 +188,14 @@ def test_killed_after_any_page_it_leaves_nothing_loose_and_goes_on(
             raise Killed
 
     with pytest.raises(Killed):
-        let_go(engine, folder_store, settings, BOTH, on_progress=kill)
+        prune(engine, folder_store, settings, BOTH, on_progress=kill)
     check_nothing_is_loose(engine, folder_store, old)
-    let_go(engine, folder_store, settings, BOTH)
+    prune(engine, folder_store, settings, BOTH)
     assert rows_of(engine, old) == {}
     assert image_ids(engine) == []
     assert not any(is_there(folder_store, old, name) for name in "ab")
-    told = [details for action, _, details in deeds(engine) if action == "delete_rows"]
-    assert sum(details["outcomes"] for details in told) == sum(details["images"] for details in told) == 2
+    deletions = [details for action, _, details in actions(engine) if action == "delete_rows"]
+    assert sum(details["outcomes"] for details in deletions) == sum(details["images"] for details in deletions) == 2
 
 
 def test_killed_while_it_deletes_an_object_it_leaves_nothing_loose(
@@ -207,10 +207,10 @@ def test_killed_while_it_deletes_an_object_it_leaves_nothing_loose(
             raise Killed
 
     with pytest.raises(Killed):
-        let_go(engine, Mortal(folder_store.root), settings, BOTH)
+        prune(engine, Mortal(folder_store.root), settings, BOTH)
     assert [is_there(folder_store, old, name) for name in "ab"] != [True, True]
     check_nothing_is_loose(engine, folder_store, old)
-    assert let_go(engine, folder_store, settings, BOTH) == Retired(2, 2, 2, ())
+    assert prune(engine, folder_store, settings, BOTH) == PruneResult(2, 2, 2, ())
 
 
 def check_nothing_is_loose(engine: Engine, store: ObjectStore, run: Run) -> None:
@@ -232,9 +232,9 @@ def test_store_that_is_away_costs_no_row(engine: Engine, old: Run, tmp_path: Pat
 
     store = FolderStore(tmp_path / "overlays")
     with pytest.raises(StorageError, match="away: old"):
-        let_go(engine, Away(store.root), settings, BOTH)
+        prune(engine, Away(store.root), settings, BOTH)
     assert len(rows_of(engine, old)) == 2
-    assert let_go(engine, store, settings, BOTH) == Retired(2, 2, 2, ())
+    assert prune(engine, store, settings, BOTH) == PruneResult(2, 2, 2, ())
 
 
 def test_lost_lock_ends_it(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
@@ -243,7 +243,7 @@ def test_lost_lock_ends_it(engine: Engine, old: Run, folder_store: ObjectStore, 
             connection.execute(update(locks).values(holder="thief"))
 
     with pytest.raises(OverlapError, match="the lock retention was lost"):
-        let_go(engine, folder_store, settings, BOTH, on_progress=steal)
+        prune(engine, folder_store, settings, BOTH, on_progress=steal)
 
 
 def test_plan_says_what_would_go_and_changes_nothing(
@@ -253,11 +253,11 @@ def test_plan_says_what_would_go_and_changes_nothing(
     make_graded(engine, folder_store, "kept", "d", at=OLD)
     set_legal_hold(engine, "kept")
     for cutoffs in (OVERLAYS, BOTH):
-        planned = plan_retention(engine, cutoffs)
-        assert plan_retention(engine, cutoffs) == planned
+        planned = count_expired(engine, cutoffs)
+        assert count_expired(engine, cutoffs) == planned
         assert planned.held == ("kept",)
-        assert let_go(engine, folder_store, settings, cutoffs).rows == planned.rows
-    assert planned == Retired(overlays=0, rows=2, images=1, held=("kept",))
+        assert prune(engine, folder_store, settings, cutoffs).rows == planned.rows
+    assert planned == PruneResult(overlays=0, rows=2, images=1, held=("kept",))
     assert image_ids(engine) == ["a", "c", "d"]
 
 
@@ -266,7 +266,7 @@ def test_report_goes_with_the_overlays(engine: Engine, old: Run, folder_store: O
     pages.mkdir(parents=True)
     (pages / "index.html").write_text("pages")
     (settings.reports_dir / "other").mkdir()
-    let_go(engine, folder_store, settings, OVERLAYS)
+    prune(engine, folder_store, settings, OVERLAYS)
     assert [path.name for path in settings.reports_dir.iterdir()] == ["other"]
 
 
@@ -288,7 +288,7 @@ def test_report_in_the_store_goes_with_its_row(engine: Engine, store: ObjectStor
     new = make_graded(engine, store, "old-2", "a", at=NEW)
     for run in (old, new):
         finish_report(engine, write_pages(engine, store, run), out="there")
-    let_go(engine, store, settings, OVERLAYS)
+    prune(engine, store, settings, OVERLAYS)
     with read_transaction(engine) as connection:
         assert connection.scalars(select(reports.c.run_id)).all() == [new.run_id]
     with pytest.raises(KeyError):
@@ -301,10 +301,10 @@ def test_run_whose_report_is_being_written_waits(
 ) -> None:
     lease = write_pages(engine, folder_store, old)
     before = keys_of(folder_store)
-    assert let_go(engine, folder_store, settings, OVERLAYS) == Retired(0, 0, 0, ())
+    assert prune(engine, folder_store, settings, OVERLAYS) == PruneResult(0, 0, 0, ())
     assert keys_of(folder_store) == before
     release_report(engine, lease, retry_after_s=0, counted=True)
-    assert let_go(engine, folder_store, settings, OVERLAYS).overlays == 2
+    assert prune(engine, folder_store, settings, OVERLAYS).overlays == 2
     assert keys_of(folder_store) == []
 
 
@@ -319,11 +319,11 @@ def test_store_that_keeps_a_report_keeps_its_row(
     with monkeypatch.context() as patch:
         patch.setattr(FolderStore, "delete_under", refuse)
         with pytest.raises(StorageError):
-            let_go(engine, folder_store, settings, OVERLAYS)
+            prune(engine, folder_store, settings, OVERLAYS)
     with read_transaction(engine) as connection:
         assert connection.scalars(select(reports.c.prefix)).all() == ["old/report/"]
     assert len(keys_of(folder_store)) == 4
-    let_go(engine, folder_store, settings, OVERLAYS)
+    prune(engine, folder_store, settings, OVERLAYS)
     assert keys_of(folder_store) == []
 
 
@@ -340,8 +340,8 @@ def test_overlays_never_outlive_their_rows(make_settings: Callable[..., Settings
 
 
 def test_without_an_age_nothing_is_due(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
-    assert let_go(engine, folder_store, settings, Cutoffs(None, None)) == Retired(0, 0, 0, ())
-    assert plan_retention(engine, Cutoffs(None, None)) == Retired(0, 0, 0, ())
+    assert prune(engine, folder_store, settings, Cutoffs(None, None)) == PruneResult(0, 0, 0, ())
+    assert count_expired(engine, Cutoffs(None, None)) == PruneResult(0, 0, 0, ())
     assert len(rows_of(engine, old)) == 2
 
 
@@ -365,7 +365,7 @@ def test_image_that_is_enqueued_at_this_moment_is_kept(
     thread = threading.Thread(target=enqueue)
     thread.start()
     try:
-        let_go(engine, folder_store, settings.model_copy(update={"service_retry_timeout_s": 30.0}), BOTH)
+        prune(engine, folder_store, settings.model_copy(update={"service_retry_timeout_s": 30.0}), BOTH)
     finally:
         stop.set()
         thread.join()

@@ -21,7 +21,7 @@ from worker.core.vocabulary import Status
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import LockResult, acquire_lock
 from worker.ledger.schema import models, nights, reports, runs
-from worker.maintenance.close_nights import Closed, run_morning
+from worker.maintenance.close_nights import ClosedNight, close_ended_nights
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
 MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
@@ -47,8 +47,8 @@ class Clinic:
             connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(model_id=model_id))
         seal_run(self.engine, run)
 
-    def morning(self, **settings: Any) -> list[Closed]:
-        return run_morning(self.settings.model_copy(update=settings))
+    def close(self, **settings: Any) -> list[ClosedNight]:
+        return close_ended_nights(self.settings.model_copy(update=settings))
 
     def states(self) -> list[tuple[bool, str | None, bool]]:
         """Closed, verdict, told: of each night."""
@@ -79,7 +79,7 @@ def clinic(sqlite_url: str, make_settings: Callable[..., Settings], tmp_path: Pa
 def test_night_that_is_over_gets_its_report_and_verdict_once(clinic: Clinic) -> None:
     clinic.night(1, MOST_ARE_WELL)
     clinic.night(2, MOST_ARE_WELL)
-    first, second = clinic.morning()
+    first, second = clinic.close()
     assert (first.run, first.verdict, first.by_status["graded"]) == ("nightly-2026-11-01", None, 100)
     assert (second.run, second.verdict, second.findings) == ("nightly-2026-11-02", "stable", ())
     pages = clinic.settings.reports_dir / "nightly-2026-11-02"
@@ -87,56 +87,57 @@ def test_night_that_is_over_gets_its_report_and_verdict_once(clinic: Clinic) -> 
     assert "nightly-2026-11-01" in (pages / "index.html").read_text()
     assert json.loads((pages / "drift.json").read_text())["baseline"] == "nightly-2026-11-01"
     assert clinic.states() == [(True, None, True), (True, "stable", True)]
-    assert clinic.morning() == clinic.webhook.calls == []
+    assert clinic.close() == clinic.webhook.calls == []
 
 
 def test_drift_raises_an_alarm_and_the_drifted_night_is_no_baseline(clinic: Clinic) -> None:
     clinic.night(1, MOST_ARE_WELL)
     clinic.night(2, MOST_ARE_ILL)
     clinic.night(3, MOST_ARE_ILL)
-    assert [night.verdict for night in clinic.morning()] == [None, "drift", "drift"]
-    assert clinic.webhook.titles == ["nightly-2026-11-02 needs a look", "nightly-2026-11-03 needs a look"]
+    assert [night.verdict for night in clinic.close()] == [None, "drift", "drift"]
+    assert clinic.webhook.titles == ["nightly-2026-11-02 needs attention", "nightly-2026-11-03 needs attention"]
     for _, call in clinic.webhook.calls:
-        assert "what comes in has changed since nightly-2026-11-01: stability index of grade" in call["message"]
+        found = "the images have drifted since nightly-2026-11-01: population stability index of grade"
+        assert found in call["message"]
 
 
 def test_baseline_may_be_set(clinic: Clinic) -> None:
     for day, grades in enumerate((MOST_ARE_ILL, MOST_ARE_WELL, MOST_ARE_ILL), start=1):
         clinic.night(day, grades)
-    closed = clinic.morning(drift_baseline="nightly-2026-11-01")
+    closed = clinic.close(drift_baseline="nightly-2026-11-01")
     assert [night.verdict for night in closed] == ["stable", "drift", "stable"]
     clinic.night(4, MOST_ARE_ILL)
-    (night,) = clinic.morning(drift_baseline="none")
+    (night,) = clinic.close(drift_baseline="none")
     assert night.verdict is None
-    assert night.findings == ("the drift was not measured: no run 'none'; `fundus status` lists them",)
+    assert night.findings == ("drift was not measured: no run 'none'; `fundus status` lists them",)
 
 
 def test_another_model_is_no_baseline(clinic: Clinic) -> None:
     clinic.night(1, MOST_ARE_WELL, model_id="f" * 64)
     clinic.night(2, MOST_ARE_ILL)
-    assert [night.verdict for night in clinic.morning()] == [None, None]
+    assert [night.verdict for night in clinic.close()] == [None, None]
 
 
 def test_failures_beyond_the_usual_raise_an_alarm(clinic: Clinic) -> None:
     clinic.night(1, {0: 98}, failed=2)
     clinic.night(2, {0: 97}, failed=3)
-    assert [night.findings for night in clinic.morning()] == [
+    assert [night.findings for night in clinic.close()] == [
         (),
-        ("3 of 100 images failed, 2% are usual at most",),
+        ("3 of 100 images failed (limit 2%)",),
     ]
-    assert [call["message"] for _, call in clinic.webhook.calls] == ["3 of 100 images failed, 2% are usual at most"]
+    assert [call["message"] for _, call in clinic.webhook.calls] == ["3 of 100 images failed (limit 2%)"]
 
 
 def test_night_that_goes_on_is_left_alone(clinic: Clinic) -> None:
     run = make_night(clinic.engine, 1, references("a"))
     lease(clinic.engine, run, "a", seconds=60)
-    assert clinic.morning() == []
+    assert clinic.close() == []
     assert clinic.states() == [(False, None, False)]
 
 
 def test_night_without_an_image_is_closed_in_silence(clinic: Clinic) -> None:
     make_night(clinic.engine, 1, [])
-    (night,) = clinic.morning()
+    (night,) = clinic.close()
     assert (night.report, night.verdict, night.findings) == (None, None, ())
     assert not clinic.settings.reports_dir.exists()
 
@@ -144,22 +145,22 @@ def test_night_without_an_image_is_closed_in_silence(clinic: Clinic) -> None:
 def test_alarm_that_was_not_taken_is_sent_again(clinic: Clinic) -> None:
     clinic.night(1, {0: 1}, failed=1)
     with pytest.raises(AlertError):
-        clinic.morning(alarm_urls=clinic.settings.alarm_urls.__class__(f"json://127.0.0.1:{free_port()}/"))
+        clinic.close(alarm_urls=clinic.settings.alarm_urls.__class__(f"json://127.0.0.1:{free_port()}/"))
     assert clinic.states() == [(True, None, False)]
-    assert clinic.morning() == []
-    assert clinic.webhook.titles == ["nightly-2026-11-01 needs a look"]
+    assert clinic.close() == []
+    assert clinic.webhook.titles == ["nightly-2026-11-01 needs attention"]
     assert clinic.states() == [(True, None, True)]
-    clinic.morning()
+    clinic.close()
     assert len(clinic.webhook.calls) == 1
 
 
 def test_report_that_cannot_be_written_is_a_finding(clinic: Clinic, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     clinic.night(1, {0: 1})
-    (night,) = clinic.morning(reports_dir=tmp_path / "file")
+    (night,) = clinic.close(reports_dir=tmp_path / "file")
     assert night.report is None
     assert night.findings == (
-        "the report was not written (Not a directory): `fundus report nightly-2026-11-01` tries again",
+        "the report was not written (Not a directory): to retry, run `fundus report nightly-2026-11-01`",
     )
     assert clinic.states() == [(True, None, True)]
 
@@ -183,10 +184,10 @@ def test_report_beside_the_overlays_is_told_and_not_written_again(
         if values is not None:
             prefix = "nightly-2026-11-01/report/"
             connection.execute(reports.insert().values(run_id=1, prefix=prefix, **values))
-    (night,) = clinic.morning(reports_dir=None)
+    (night,) = clinic.close(reports_dir=None)
     store = clinic.settings.storage_url
     assert night.report == (None if found is None else f"{store}/{found}")
-    given_up = ("no worker could write the report: `fundus report nightly-2026-11-01` tries again",)
+    given_up = ("no worker could write the report: to retry, run `fundus report nightly-2026-11-01`",)
     assert night.findings == (given_up if values and not any(values.values()) else ())
     assert not Path(store.removeprefix("file://")).exists()
 
@@ -194,7 +195,7 @@ def test_report_beside_the_overlays_is_told_and_not_written_again(
 def test_two_mornings_at_once_are_one_too_many(clinic: Clinic) -> None:
     assert acquire_lock(clinic.engine, "morning", "other", 60) is LockResult.ACQUIRED
     with pytest.raises(OverlapError, match="the lock morning is held"):
-        clinic.morning()
+        clinic.close()
 
 
 def test_command_prints_each_night(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,5 +215,5 @@ def test_ungradable_photographs_beyond_the_usual_raise_an_alarm(clinic: Clinic) 
     for name in ("a", "b"):
         fail(clinic.engine, run, name, "blurred", Status.UNGRADABLE)
     seal_run(clinic.engine, run)
-    (night,) = clinic.morning()
-    assert night.findings == ("2 of 2 photographs cannot be graded, 15% at most",)
+    (night,) = clinic.close()
+    assert night.findings == ("2 of 2 images are ungradable (limit 15%)",)

@@ -20,7 +20,7 @@ from worker.core.vocabulary import Queue
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.leases import renew_lease, settle_chunk
 from worker.ledger.schema import locks, reports
-from worker.maintenance.reconciler import Reconciled, reconcile
+from worker.maintenance.reconciler import ReconcileResult, reconcile
 
 
 @pytest.fixture
@@ -60,12 +60,12 @@ def _lock(engine: Engine) -> None:
         connection.execute(insert(locks).values(name="reconciler", holder="me", until=epoch_now() + 60))
 
 
-def look(engine: Engine, app: Celery, settings: Settings, holder: str = "me") -> Reconciled | None:
+def look(engine: Engine, app: Celery, settings: Settings, holder: str = "me") -> ReconcileResult | None:
     return reconcile(engine, app, settings, holder=holder)
 
 
 def test_nothing_due_is_left_alone(engine: Engine, run: int, app: Celery, settings: Settings, sent: Any) -> None:
-    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == ReconcileResult()
     assert sent() == []
 
 
@@ -73,9 +73,9 @@ def test_lost_messages_are_sent_again_in_chunks(
     engine: Engine, run: int, app: Celery, settings: Settings, sent: Any
 ) -> None:
     overdue(engine, "a", "b", "c")
-    assert look(engine, app, settings) == Reconciled(sent_again=3)
+    assert look(engine, app, settings) == ReconcileResult(sent_again=3)
     assert sent() == [["a", "b"], ["c"]]
-    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == ReconcileResult()
 
 
 def test_message_that_still_waits_in_its_queue_is_not_doubled(
@@ -83,9 +83,9 @@ def test_message_that_still_waits_in_its_queue_is_not_doubled(
 ) -> None:
     send_chunk(app, GradeChunk(run_id=run, image_ids=("a", "b", "c")), queue=Queue.BULK, run_name="night")
     overdue(engine, "a", "b", "c")
-    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == ReconcileResult()
     assert sent() == [["a", "b", "c"]]
-    assert look(engine, app, settings) == Reconciled(sent_again=3)
+    assert look(engine, app, settings) == ReconcileResult(sent_again=3)
 
 
 def test_images_of_a_dead_worker_are_sent_one_by_one(
@@ -93,7 +93,7 @@ def test_images_of_a_dead_worker_are_sent_one_by_one(
 ) -> None:
     lease(engine, run, "a", "b")
     overdue(engine, "a", "b")
-    assert look(engine, app, settings) == Reconciled(sent_alone=2)
+    assert look(engine, app, settings) == ReconcileResult(sent_alone=2)
     assert sent() == [["a"], ["b"]]
     assert row(engine, "a").lease_token is None
 
@@ -102,7 +102,7 @@ def test_images_of_a_live_worker_stay_its_own(
     engine: Engine, run: int, app: Celery, settings: Settings, sent: Any
 ) -> None:
     lease(engine, run, "a", "b")
-    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == ReconcileResult()
     assert sent() == []
 
 
@@ -112,9 +112,9 @@ def test_image_that_a_service_failed_is_sent_again_beside_a_full_queue(
     held = lease(engine, run, "a")
     settle_chunk(engine, held, [], {"a": StorageError("down")}, model_id=MODEL, retry_after_s=60)
     send_chunk(app, GradeChunk(run_id=run, image_ids=("b", "c")), queue=Queue.BULK, run_name="night")
-    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == ReconcileResult()
     overdue(engine, "a")
-    assert look(engine, app, settings) == Reconciled(sent_again=1)
+    assert look(engine, app, settings) == ReconcileResult(sent_again=1)
     assert sent() == [["b", "c"], ["a"]]
 
 
@@ -126,7 +126,7 @@ def test_image_that_outlived_its_attempts_is_quarantined_and_its_run_finishes(
     for attempt in range(3):
         assert len(lease(engine, run, "a").images) == 1
         overdue(engine, "a")
-        expected = Reconciled(sent_alone=1) if attempt < 2 else Reconciled(quarantined=1, finished=1)
+        expected = ReconcileResult(sent_alone=1) if attempt < 2 else ReconcileResult(quarantined=1, finished=1)
         assert look(engine, app, settings) == expected
     a = row(engine, "a")
     assert (a.status, a.error_code, a.attempts, a.lease_token) == ("quarantined", "attempts_exhausted", 3, None)
@@ -138,7 +138,7 @@ def test_leftovers_of_a_cancelled_run_are_cancelled(engine: Engine, app: Celery,
     add_model(engine)
     add_run(engine, ["a"], state="cancelled")
     overdue(engine, "a")
-    assert look(engine, app, settings) == Reconciled(cancelled=1)
+    assert look(engine, app, settings) == ReconcileResult(cancelled=1)
     assert row(engine, "a").status == "cancelled"
     assert sent() == []
 
@@ -148,7 +148,7 @@ def test_run_whose_last_worker_died_before_saying_so_is_finished(
 ) -> None:
     held = lease(engine, run, "a", "b", "c")
     settle_chunk(engine, held, [graded(i) for i in "abc"], {}, model_id=MODEL, retry_after_s=60)
-    assert look(engine, app, settings) == Reconciled(finished=1)
+    assert look(engine, app, settings) == ReconcileResult(finished=1)
     assert run_row(engine, run).finished_at is not None
 
 
@@ -170,9 +170,9 @@ def test_worker_that_has_just_taken_the_lock_waits_a_turn(
     overdue(engine, "a")
     with write_transaction(engine) as connection:
         connection.execute(update(locks).values(until=epoch_now() - 1))
-    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == ReconcileResult()
     renew_lease(engine, held, lease_s=60)
-    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == ReconcileResult()
     assert row(engine, "a").lease_token == held.token
 
 
@@ -182,8 +182,8 @@ def test_first_worker_of_a_new_ledger_takes_the_lock_and_waits_a_turn(
     with write_transaction(engine) as connection:
         connection.execute(delete(locks))
     overdue(engine, "a")
-    assert look(engine, app, settings) == Reconciled()
-    assert look(engine, app, settings) == Reconciled(sent_again=1)
+    assert look(engine, app, settings) == ReconcileResult()
+    assert look(engine, app, settings) == ReconcileResult(sent_again=1)
 
 
 def test_lock_of_a_dead_worker_is_free_after_three_turns(
@@ -200,10 +200,10 @@ def test_crash_between_commit_and_sending_is_healed_at_the_next_turn(
     engine: Engine, run: int, app: Celery, settings: Settings, sent: Any
 ) -> None:
     overdue(engine, "a")
-    assert look(engine, app, settings) == Reconciled(sent_again=1)
+    assert look(engine, app, settings) == ReconcileResult(sent_again=1)
     assert sent() == [["a"]]
     change(engine, "a", due_at=epoch_now() - 1)
-    assert look(engine, app, settings) == Reconciled(sent_again=1)
+    assert look(engine, app, settings) == ReconcileResult(sent_again=1)
     assert sent() == [["a"]]
 
 
@@ -212,14 +212,14 @@ def test_report_that_nobody_sent_for_is_sent_for_when_bulk_is_empty(
 ) -> None:
     add_model(engine)
     run_id = add_run(engine, [])
-    assert look(engine, app, settings) == Reconciled(finished=1)
+    assert look(engine, app, settings) == ReconcileResult(finished=1)
     with write_transaction(engine) as connection:
         connection.execute(update(reports).values(due_at=epoch_now() - 1))
     send_chunk(app, GradeChunk(run_id=run_id, image_ids=("x",)), queue=Queue.BULK, run_name="night")
-    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == ReconcileResult()
     assert sent() == [["x"]]
     off = settings.model_copy(update={"reports": False})
-    assert look(engine, app, off) == Reconciled()
-    assert look(engine, app, settings) == Reconciled(reports=1)
+    assert look(engine, app, off) == ReconcileResult()
+    assert look(engine, app, settings) == ReconcileResult(reports=1)
     assert queue_depth(app, Queue.BULK) == 1
-    assert look(engine, app, settings) == Reconciled()
+    assert look(engine, app, settings) == ReconcileResult()
