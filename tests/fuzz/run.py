@@ -1,27 +1,27 @@
-"""Give every target many hostile inputs and print what came of them: `make fuzz`."""
+"""Run every fuzz target and print its outcomes: `make fuzz`."""
 
 import argparse
 import sys
 
-from tests.fuzz.decoding import fuzz_decoders, fuzz_header
-from tests.fuzz.documents import fuzz_document, make_targets
-from tests.fuzz.pictures import make_seeds
-from tests.fuzz.tally import Tally, draw_table
+from tests.fuzz.damaged_images import make_seed_images
+from tests.fuzz.document_targets import fuzz_document, make_targets
+from tests.fuzz.fuzz_result import FuzzResult, format_table
+from tests.fuzz.image_targets import fuzz_decoders, fuzz_headers
 
 
 def main() -> int:
-    """Exit 1 unless every target is sound."""
+    """Run all targets. Exit status 1 if one has a crash, a hang or a traceback."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=20_000, help="damaged pictures of each format")
-    parser.add_argument("--headers", type=int, default=100_000)
-    parser.add_argument("--documents", type=int, default=5_000, help="examples of each kind")
+    parser.add_argument("--images", type=int, default=20_000, help="damaged images of each format")
+    parser.add_argument("--headers", type=int, default=100_000, help="damaged images for the header check")
+    parser.add_argument("--documents", type=int, default=5_000, help="examples of each document target")
     parser.add_argument("--seed", type=int, default=0)
-    wanted = parser.parse_args()
-    tallies: list[Tally] = [fuzz_header(wanted.headers, wanted.seed)]
-    tallies += [fuzz_document(name, wanted.documents, wanted.seed) for name in make_targets()]
-    tallies += [fuzz_decoders(fmt, wanted.images, wanted.seed) for fmt in make_seeds()]
-    sys.stdout.write(draw_table(tallies))
-    return 0 if all(tally.sound for tally in tallies) else 1
+    options = parser.parse_args()
+    results: list[FuzzResult] = [fuzz_headers(options.headers, options.seed)]
+    results += [fuzz_document(name, options.documents, options.seed) for name in make_targets()]
+    results += [fuzz_decoders(fmt, options.images, options.seed) for fmt in make_seed_images()]
+    sys.stdout.write(format_table(results))
+    return 0 if all(result.passed for result in results) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small pictures of every accepted format and of each format's variants, and ways to damage them."""
+"""Seed images in every accepted format and its variants, and random damage to them."""
 
 import random
 import struct
@@ -14,46 +14,47 @@ SIDE = 96
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
-def make_seeds() -> dict[str, list[bytes]]:
-    """Sound pictures by format, each of a round bright field on black."""
-    eye = _draw_eye()
-    grey, deep = eye[..., 1], eye.astype(np.uint16) * 257
-    alpha = np.dstack([eye, np.full(eye.shape[:2], 200, np.uint8)])
+def make_seed_images() -> dict[str, list[bytes]]:
+    """Return valid images by format, each a bright disc on black."""
+    fundus = _draw_fundus()
+    grey, deep = fundus[..., 1], fundus.astype(np.uint16) * 257
+    alpha = np.dstack([fundus, np.full(fundus.shape[:2], 200, np.uint8)])
     tiff = [[cv2.IMWRITE_TIFF_COMPRESSION, kind] for kind in (1, 5, 8, 32773)]
     return {
         "JPEG": [
-            _encode(".jpg", eye),
+            _encode(".jpg", fundus),
             _encode(".jpg", grey),
-            _encode(".jpg", eye, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
-            _encode(".jpg", eye, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]),
+            _encode(".jpg", fundus, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
+            _encode(".jpg", fundus, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]),
             *_stored("*.jpg"),
         ],
-        "PNG": [_encode(".png", picture) for picture in (eye, grey, deep, alpha)] + _stored("*.png"),
-        "TIFF": [_encode(".tif", eye, way) for way in tiff] + [_encode(".tif", deep, tiff[1]), *_stored("*.tif")],
-        "WebP": [_encode(".webp", eye, [cv2.IMWRITE_WEBP_QUALITY, quality]) for quality in (60, 101)]
+        "PNG": [_encode(".png", picture) for picture in (fundus, grey, deep, alpha)] + _stored("*.png"),
+        "TIFF": [_encode(".tif", fundus, options) for options in tiff]
+        + [_encode(".tif", deep, tiff[1]), *_stored("*.tif")],
+        "WebP": [_encode(".webp", fundus, [cv2.IMWRITE_WEBP_QUALITY, quality]) for quality in (60, 101)]
         + [_encode(".webp", alpha), *_stored("*.webp")],
-        "BMP": [_encode(".bmp", picture) for picture in (eye, grey, alpha)],
+        "BMP": [_encode(".bmp", picture) for picture in (fundus, grey, alpha)],
     }
 
 
 def mutate(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """The picture after one to six wounds; half of the PNGs get sound checksums, or none would get past them."""
-    wounded = bytearray(data)
+    """Damage an image in one to six places. Half of the PNGs get valid checksums, to pass the first check."""
+    damaged = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
-        _wound(wounded, others, rng)
-    if wounded.startswith(PNG_MAGIC) and rng.random() < 0.5:
-        return _mend_png(bytes(wounded))
-    return bytes(wounded)
+        _damage(damaged, others, rng)
+    if damaged.startswith(PNG_MAGIC) and rng.random() < 0.5:
+        return _fix_png_checksums(bytes(damaged))
+    return bytes(damaged)
 
 
-def _wound(data: bytearray, others: list[bytes], rng: random.Random) -> None:
-    # Headers are short and decide most, so half of the wounds are near the start.
+def _damage(data: bytearray, others: list[bytes], rng: random.Random) -> None:
+    # Half of the damage is near the start, where the headers are.
     at = rng.randrange(len(data) + 1) if rng.random() < 0.5 else rng.randrange(min(len(data), 200) + 1)
     size = min(rng.choice((1, 2, 4, 16, 256)), len(data) - at)
     match rng.randrange(7):
         case 0:
-            for place in range(at, at + size):
-                data[place] ^= 1 << rng.randrange(8)
+            for index in range(at, at + size):
+                data[index] ^= 1 << rng.randrange(8)
         case 1:
             data[at : at + size] = rng.randbytes(size)
         case 2:
@@ -73,19 +74,19 @@ def _wound(data: bytearray, others: list[bytes], rng: random.Random) -> None:
             data[at:at] = other[start : start + rng.choice((8, 64, 1024))]
 
 
-def _mend_png(data: bytes) -> bytes:
-    mended, at = bytearray(data[:8]), 8
+def _fix_png_checksums(data: bytes) -> bytes:
+    fixed, at = bytearray(data[:8]), 8
     while at + 12 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
         if at + 12 + size > len(data):
             break
         chunk = data[at + 4 : at + 8 + size]
-        mended += data[at : at + 4] + chunk + struct.pack(">I", zlib.crc32(chunk))
+        fixed += data[at : at + 4] + chunk + struct.pack(">I", zlib.crc32(chunk))
         at += 12 + size
-    return bytes(mended) + data[at:]
+    return bytes(fixed) + data[at:]
 
 
-def _draw_eye() -> np.ndarray:
+def _draw_fundus() -> np.ndarray:
     rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     inside = np.hypot(rows, columns) < SIDE * 0.45
     texture = np.random.default_rng(0).integers(60, 200, (SIDE, SIDE, 3), np.uint8)
@@ -93,8 +94,8 @@ def _draw_eye() -> np.ndarray:
 
 
 def _encode(suffix: str, picture: np.ndarray, options: list[int] | None = None) -> bytes:
-    done, encoded = cv2.imencode(suffix, picture, options or [])
-    assert done, suffix
+    succeeded, encoded = cv2.imencode(suffix, picture, options or [])
+    assert succeeded, suffix
     return encoded.tobytes()
 
 

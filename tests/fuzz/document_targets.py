@@ -1,4 +1,4 @@
-"""Hostile manifests, stacks, messages and model descriptions: each is understood or refused by name."""
+"""Fuzz targets: manifests, stacks, messages and model manifests are accepted or refused with a FundusError."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kombu.message import Message
 
 from producer.sources.stack import read_stack
-from tests.fuzz.tally import Tally, own_peak_mb
+from tests.fuzz.fuzz_result import FuzzResult, peak_memory_mb
 from worker.consumer.validation import check_message
 from worker.core.errors import FundusError, SourceError
 from worker.core.manifests.admission import AdmissionPolicy
@@ -52,7 +52,7 @@ names = st.sampled_from([*COLUMNS, "name", "dob", "other"]) | st.text(max_size=1
 
 
 def check_manifest(folder: Path, content: tuple[str, bytes]) -> None:
-    """What comes in stays in the manifest's folder."""
+    """All accepted URIs stay within the manifest's folder."""
     suffix, data = content
     path = folder / f"m{suffix}"
     path.write_bytes(data)
@@ -61,7 +61,7 @@ def check_manifest(folder: Path, content: tuple[str, bytes]) -> None:
 
 
 def check_stack(folder: Path, data: bytes) -> None:
-    """A stack is read on both sides, or refused."""
+    """A stack is read or refused, by the producer and by the worker."""
     path = folder / "x.npy"
     path.write_bytes(data)
     uri = f"{path.as_uri()}#0"
@@ -72,7 +72,7 @@ def check_stack(folder: Path, data: bytes) -> None:
 
 
 def check_chunk(_folder: Path, body: bytes) -> None:
-    """A message is ours or refused."""
+    """A message is valid or refused."""
     message = Message(
         body=body,
         content_type="application/json",
@@ -84,13 +84,13 @@ def check_chunk(_folder: Path, body: bytes) -> None:
 
 
 def check_model(folder: Path, document: Any) -> None:
-    """A description is sound or refused."""
+    """A model manifest is valid or refused."""
     (folder / MANIFEST_FILE).write_text(json.dumps(document))
     read_model(folder)
 
 
 def make_targets() -> dict[str, tuple[Check, st.SearchStrategy[Any]]]:
-    """Name, what must hold, and what it is held against."""
+    """Return checks and input strategies by target."""
     return {
         "manifest": (check_manifest, _manifests()),
         "stack": (check_stack, _stacks()),
@@ -99,10 +99,10 @@ def make_targets() -> dict[str, tuple[Check, st.SearchStrategy[Any]]]:
     }
 
 
-def fuzz_document(name: str, count: int, seed: int) -> Tally:
-    """`count` examples; an error that is not the project's own is a crash."""
+def fuzz_document(name: str, count: int, seed: int) -> FuzzResult:
+    """Run `count` examples; any error other than FundusError is a crash."""
     check, strategy = make_targets()[name]
-    tally, started = Tally(name), time.monotonic()
+    result, started = FuzzResult(name), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
 
         @seeded(seed)
@@ -118,15 +118,15 @@ def fuzz_document(name: str, count: int, seed: int) -> Tally:
             try:
                 check(Path(folder).resolve(), value)
             except FundusError as error:
-                tally.outcomes[error.code] += 1
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-                tally.crashes.append(f"{type(error).__name__}: {error} for {str(value)[:200]!r}")
+                result.outcomes[error.code] += 1
+            except Exception as error:  # noqa: BLE001 - any exception is a finding
+                result.crashes.append(f"{type(error).__name__}: {error} for {str(value)[:200]!r}")
             else:
-                tally.outcomes["accepted"] += 1
+                result.outcomes["accepted"] += 1
 
         attempt()
-    tally.peak_mb, tally.seconds = own_peak_mb(), time.monotonic() - started
-    return tally
+    result.peak_mb, result.seconds = peak_memory_mb(), time.monotonic() - started
+    return result
 
 
 def _manifests() -> st.SearchStrategy[tuple[str, bytes]]:
@@ -153,7 +153,7 @@ def _stacks() -> st.SearchStrategy[bytes]:
         }
     ).map(repr) | st.text(max_size=60)
     return st.builds(_npy, headers, st.binary(max_size=200)) | st.builds(
-        _wounded, st.binary(min_size=1, max_size=8), st.integers(0, 200)
+        _overwrite_npy, st.binary(min_size=1, max_size=8), st.integers(0, 200)
     )
 
 
@@ -162,11 +162,11 @@ def _npy(header: str, body: bytes) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body
 
 
-def _wounded(wound: bytes, at: int) -> bytes:
+def _overwrite_npy(patch: bytes, at: int) -> bytes:
     file = io.BytesIO()
     np.save(file, np.zeros((2, 4, 4, 3), np.uint8))
     data = file.getvalue()
-    return data[:at] + wound + data[at + len(wound) :]
+    return data[:at] + patch + data[at + len(patch) :]
 
 
 def _messages() -> st.SearchStrategy[bytes]:
@@ -180,17 +180,17 @@ def _messages() -> st.SearchStrategy[bytes]:
 
 
 def _models() -> st.SearchStrategy[Any]:
-    sound = json.loads((find_bundle("densenet121-aptos") / MANIFEST_FILE).read_text())
-    inner = sound["recipe"]
+    valid = json.loads((find_bundle("densenet121-aptos") / MANIFEST_FILE).read_text())
+    recipe = valid["recipe"]
     return (
         any_json
-        | st.just(sound)
+        | st.just(valid)
         | st.builds(
-            lambda name, value: {**sound, name: value}, st.sampled_from([*sound]) | st.text(max_size=8), any_json
+            lambda name, value: {**valid, name: value}, st.sampled_from([*valid]) | st.text(max_size=8), any_json
         )
         | st.builds(
-            lambda name, value: {**sound, "recipe": {**inner, name: value}},
-            st.sampled_from([*inner]) | st.text(max_size=8),
+            lambda name, value: {**valid, "recipe": {**recipe, name: value}},
+            st.sampled_from([*recipe]) | st.text(max_size=8),
             any_json,
         )
     )
