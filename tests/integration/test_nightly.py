@@ -34,23 +34,23 @@ from worker.ledger.locks import locked
 from worker.ledger.runs import find_run
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
-DUTIES = """
+TASKS_PROGRAM = """
 import json
-from worker.app import app, morning, nightly, retention
+from worker.app import app, close_nights, nightly, retention
 entries = {
     name: [entry["task"], sorted(entry["schedule"].hour)[:2], sorted(entry["schedule"].minute)[:2], entry["options"]]
     for name, entry in app.conf.beat_schedule.items()
 }
-print(json.dumps([entries, nightly.run(), morning.run(), retention.run()]))
+print(json.dumps([entries, nightly.run(), close_nights.run(), retention.run()]))
 """
 TOKEN = "marked-token-of-a-webhook"
 MANY = 3 * BATCH_IMAGES
 
 
-def duties(env: dict[str, str]) -> Any:
+def run_beat_tasks(env: dict[str, str]) -> Any:
     """Beat's schedule, then what each of its tasks answers."""
     done = subprocess.run(
-        [sys.executable, "-c", DUTIES], env={**os.environ, **env}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", TASKS_PROGRAM], env={**os.environ, **env}, capture_output=True, text=True, check=True
     )
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -88,7 +88,7 @@ def rows(env: dict[str, str], query: str) -> list[tuple[Any, ...]]:
 
 
 def test_beat_and_cron_do_the_same_and_each_photograph_is_taken_once(env: dict[str, str], inbox: Path) -> None:
-    schedule, night, morning, retention = duties(env)
+    schedule, night, closed, retention = run_beat_tasks(env)
     assert schedule == {
         "nightly": ["fundus.nightly", [2], [30], {"queue": "bulk"}],
         "close-nights": ["fundus.morning", [0, 1], [0, 10], {"queue": "bulk", "expires": 600}],
@@ -96,7 +96,7 @@ def test_beat_and_cron_do_the_same_and_each_photograph_is_taken_once(env: dict[s
     }
     assert (night["found"], night["new"]) == (1, 1)
     assert night["run"].startswith("nightly-2")
-    assert (morning, retention) == ({}, {"overlays": 0, "rows": 0, "images": 0, "held": []})
+    assert (closed, retention) == ({}, {"overlays": 0, "rows": 0, "images": 0, "held": []})
 
     shutil.copy(SAMPLES / "IDRiD_047.jpg", inbox)
     again = fundus_json("nightly", env=env)
