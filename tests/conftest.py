@@ -18,7 +18,8 @@ from tests.services.rabbitmq import RabbitMQ, missing
 from tests.services.seaweedfs import Bucket, SeaweedFS
 from tests.services.stack import Stack, running
 from worker.core.settings import Settings, parse_settings, read_settings
-from worker.core.storage.object_store import ObjectStore, Storage
+from worker.core.storage.object_store import ObjectStore
+from worker.core.storage.storage import Storage
 from worker.ledger.database import connect
 from worker.ledger.migrate import upgrade
 

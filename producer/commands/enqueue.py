@@ -21,7 +21,7 @@ from worker.core.manifests.admission import make_admission_policy
 from worker.core.messages import MAX_CHUNK
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import read_settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.terminal.output import answers, messages, print_json, print_note
 from worker.core.vocabulary import Queue
 from worker.ledger.migrate import open_ledger

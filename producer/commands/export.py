@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.core.settings import read_settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.terminal.output import answers, print_json
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import ExportFormat

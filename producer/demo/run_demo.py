@@ -22,7 +22,7 @@ from worker.core.errors import ServiceError, SourceError
 from worker.core.manifests.admission import make_admission_policy
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import PREFIX, Settings, parse_settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import RunState, Status
 from worker.ledger.database import connect, read_transaction
 from worker.ledger.migrate import upgrade

@@ -5,7 +5,7 @@ from uuid import uuid4
 from producer.doctor.check import Check, Verdict, masked
 from worker.core.errors import StorageError
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 
 CONTENT = b"written by fundus doctor"
 

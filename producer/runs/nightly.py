@@ -18,7 +18,7 @@ from worker.core.manifests.admission import make_admission_policy
 from worker.core.manifests.image_reference import OnWarning
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import PROGRAMME_PATTERN, Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.telemetry.alerts import Alerts
 from worker.core.vocabulary import RunKind, RunState
 from worker.ledger.database import read_transaction, write_transaction

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 from worker.core.errors import SourceError
 from worker.core.manifests.image_reference import ImageReference, OnWarning, is_image_name
-from worker.core.storage.object_store import Storage
+from worker.core.storage.source_reader import SourceReader
 from worker.core.uris import s3_uri
 
 MAX_ETAG_CHARS = 128
 
 
-def list_images(address: str, storage: Storage, on_warning: OnWarning) -> Iterator[ImageReference]:
+def list_images(address: str, sources: SourceReader, on_warning: OnWarning) -> Iterator[ImageReference]:
     """References to the image objects under `s3://BUCKET/PREFIX`, in the store's order, in flat memory.
 
     The prefix is taken as it is written: `s3://b/night` also matches `night2/eye.jpg`. Other objects are counted and
@@ -21,7 +21,7 @@ def list_images(address: str, storage: Storage, on_warning: OnWarning) -> Iterat
     if not bucket:
         raise SourceError(f"{address!r} names no bucket: s3://BUCKET/PREFIX")
     ignored = 0
-    for item in storage.list_bucket(bucket, prefix):
+    for item in sources.list_objects(bucket, prefix):
         key = item["Key"]
         if is_image_name(key.rpartition("/")[2]):
             yield ImageReference(

@@ -14,7 +14,7 @@ from worker.core.manifests.image_reference import ImageReference, OnWarning
 from worker.core.manifests.labels import attach_labels
 from worker.core.manifests.manifest import read_manifest
 from worker.core.manifests.rows import ROW_SUFFIXES
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.uris import parse_file_uri
 
 
@@ -42,7 +42,7 @@ def _open(
     text: str, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None
 ) -> Source:
     if text.startswith("s3://"):
-        return Source(text, _labelled(list_images(text, storage, on_warning), labels, on_warning, admission))
+        return Source(text, _labelled(list_images(text, storage.sources, on_warning), labels, on_warning, admission))
     path = canonical_path(_local_path(text))
     suffix = path.suffix.lower()
     if path.is_dir():

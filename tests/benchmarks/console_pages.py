@@ -22,7 +22,7 @@ from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
 from tests.services.console import serving
 from tests.unit.worker.console.accounts_and_runs import PASSWORD
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.ledger.database import write_transaction
 from worker.ledger.schema import gradings
 

@@ -12,7 +12,7 @@ from tests.benchmarks.photographs import full_size_jpegs
 from tests.services.seaweedfs import AMPLE
 from tests.services.stack import Stack, running
 from worker.core.settings import parse_settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.uris import s3_uri
 from worker.ledger.database import connect
 from worker.ledger.migrate import upgrade

@@ -24,7 +24,7 @@ from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import chunked
 from worker.core.predictions import Outcome
 from worker.core.settings import parse_settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Status
 from worker.imaging.headers.header import ImageLimits
 from worker.imaging.steps.decode import decode_photograph
@@ -88,7 +88,10 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
                 database, chunk, model_id=bundle.model_id, lease_s=LONG_S, max_attempts=settings.max_attempts
             )
         with meter.stage("fetch"):
-            data = [fetch_photograph(storage, image.uri, max_bytes=settings.max_image_bytes) for image in lease.images]
+            data = [
+                fetch_photograph(storage.sources, image.uri, max_bytes=settings.max_image_bytes)
+                for image in lease.images
+            ]
         prepared = []
         for read in data:
             # Each photograph's pictures take the memory of the last one's, as in a decoder.

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, insert, select, text, update
 from tests.services.console import serving
 from tests.unit.worker.console.accounts_and_runs import add_people, graded_run
 from worker.core.settings import Settings, parse_settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Eye, Role
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.migrate import upgrade

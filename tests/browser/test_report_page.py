@@ -17,7 +17,7 @@ from tests.browser.conftest import Visit
 from tests.browser.ledgers import MANIFEST, by_grade, fill_ledger, read_by_people
 from tests.services.seaweedfs import Bucket
 from worker.core.settings import Settings, parse_settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.schema import gradings, images, runs
 from worker.report import writer as report_writer

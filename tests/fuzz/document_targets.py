@@ -25,7 +25,7 @@ from worker.core.manifests.admission import AdmissionPolicy
 from worker.core.manifests.manifest import COLUMNS, read_manifest
 from worker.core.messaging.broker import GRADE_CHUNK
 from worker.core.settings import parse_settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.imaging.steps.fetch import fetch_stack_entry
 from worker.model.bundle.bundle import MANIFEST_FILE, find_bundle
 from worker.model.bundle.bundle import read_manifest as read_model
@@ -67,7 +67,7 @@ def check_stack(folder: Path, data: bytes) -> None:
     uri = f"{path.as_uri()}#0"
     with suppress(SourceError):
         list(islice(read_stack(path, None), 10))
-    entry = fetch_stack_entry(Storage(parse_settings()), uri, max_bytes=2**20)
+    entry = fetch_stack_entry(Storage(parse_settings()).sources, uri, max_bytes=2**20)
     assert entry.nbytes <= 2**20
 
 

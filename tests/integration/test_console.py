@@ -21,7 +21,7 @@ from tests.unit.producer.ledger_rows import make_run
 from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_people, graded_run
 from worker.console.security_headers import CONTENT_SECURITY_POLICY
 from worker.core.settings import Settings, parse_settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Role
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import connect, read_transaction, write_transaction

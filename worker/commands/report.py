@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from worker.core.errors import StorageError, UsageError
 from worker.core.settings import Settings, read_settings
 from worker.core.storage.keys import report_prefix
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import record_action

@@ -21,7 +21,7 @@ from worker.console.rendering import TemplateRenderer
 from worker.console.security_headers import HEALTH, SecurityHeadersMiddleware
 from worker.core.errors import FundusError, ImageError, ServiceError
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Role
 from worker.ledger.database import read_transaction
 

@@ -15,7 +15,7 @@ from worker.console.photographs import PhotographRenderer
 from worker.console.rendering import TemplateRenderer
 from worker.console.sessions import SessionUser, find_session_user, is_form_token
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Role
 
 MAX_FORM_BYTES = 64 * 1024

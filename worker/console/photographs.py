@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from worker.console.image_detail import ImageSource
 from worker.core.errors import ImageError
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.imaging.recipe import Recipe
 from worker.imaging.sandbox.pool import VIEWER_PROGRAM, DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
@@ -84,9 +84,9 @@ class PhotographRenderer:
         limit = self._settings.max_image_bytes
         recipe = source.recipe or DEFAULT_RECIPE
         if is_stack_entry(source.uri):
-            entry = fetch_stack_entry(self._storage, source.uri, max_bytes=limit)
+            entry = fetch_stack_entry(self._storage.sources, source.uri, max_bytes=limit)
             return prepare_stack_entry(entry, recipe=recipe, overlay_size_px=SIDE_PX).canvas
-        data = fetch_photograph(self._storage, source.uri, max_bytes=limit, sha256=source.sha256)
+        data = fetch_photograph(self._storage.sources, source.uri, max_bytes=limit, sha256=source.sha256)
         return self._pool(recipe).submit(data).result().canvas
 
     def _pool(self, recipe: Recipe) -> DecoderPool:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 
 from worker.core.errors import ImageError, ServiceError, Ungradable
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Grade
 from worker.evaluation.auc_loss import CostlyImage
 from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
@@ -122,11 +122,13 @@ def _fetch(
             continue
         try:
             if is_stack_entry(place.uri):
-                entry = fetch_stack_entry(storage, place.uri, max_bytes=settings.max_image_bytes)
+                entry = fetch_stack_entry(storage.sources, place.uri, max_bytes=settings.max_image_bytes)
                 recipe = parse_manifest(run.manifest).recipe
                 prepared = prepare_stack_entry(entry, recipe=recipe, overlay_size_px=settings.overlay_size_px)
             else:
-                data = fetch_photograph(storage, place.uri, max_bytes=settings.max_image_bytes, sha256=place.sha256)
+                data = fetch_photograph(
+                    storage.sources, place.uri, max_bytes=settings.max_image_bytes, sha256=place.sha256
+                )
                 prepared = pool.submit(data).result()
             overlay = matplotlib.image.imread(BytesIO(storage.overlays.get(place.overlay_key)), format=_format(place))
         except (ImageError, Ungradable, ServiceError) as error:

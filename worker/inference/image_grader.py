@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from worker.core.predictions import Decision, Prediction
     from worker.core.settings import Settings
-    from worker.core.storage.object_store import Storage
+    from worker.core.storage.storage import Storage
     from worker.imaging.photograph import PreparedImage
     from worker.imaging.sandbox.pool import DecoderPool
     from worker.inference.activity_tracker import ActivityTracker
@@ -130,7 +130,9 @@ class ImageGrader:
     def _fetch(self, image: LeasedImage) -> bytes:
         limit = self._settings.max_image_bytes
         with self._metrics.time_stage(Stage.FETCH):
-            data = self._retry(lambda: fetch_photograph(self._storage, image.uri, max_bytes=limit, sha256=image.sha256))
+            data = self._retry(
+                lambda: fetch_photograph(self._storage.sources, image.uri, max_bytes=limit, sha256=image.sha256)
+            )
         self._metrics.fetched_bytes.inc(len(data))
         return data
 
@@ -142,7 +144,7 @@ class ImageGrader:
             )
         limit = self._settings.max_image_bytes
         with self._metrics.time_stage(Stage.FETCH):
-            entry = self._retry(lambda: fetch_stack_entry(self._storage, image.uri, max_bytes=limit))
+            entry = self._retry(lambda: fetch_stack_entry(self._storage.sources, image.uri, max_bytes=limit))
         self._metrics.fetched_bytes.inc(entry.nbytes)
         with self._metrics.time_stage(Stage.PREPARE):
             return prepare_stack_entry(entry, recipe=self._model.recipe, overlay_size_px=self._settings.overlay_size_px)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from worker.core.errors import FundusError, ImageError, ServiceError, Ungradable
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.uris import file_uri, uri_scheme
 from worker.imaging.photograph import PreparedImage
 from worker.imaging.sandbox.pool import DecoderPool
@@ -57,7 +57,7 @@ def draw_panels(
 
 def _prepare(storage: Storage, pool: DecoderPool, image: str, settings: Settings) -> PreparedImage:
     uri = image if uri_scheme(image) in ("s3", "file") else file_uri(Path(image))
-    return pool.submit(fetch_photograph(storage, uri, max_bytes=settings.max_image_bytes)).result()
+    return pool.submit(fetch_photograph(storage.sources, uri, max_bytes=settings.max_image_bytes)).result()
 
 
 def _draw_row(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from worker.core.messages import GradeChunk
     from worker.core.settings import Settings
-    from worker.core.storage.object_store import Storage
+    from worker.core.storage.storage import Storage
     from worker.imaging.sandbox.pool import DecoderPool
     from worker.inference.activity_tracker import ActivityTracker
     from worker.inference.batcher import Batcher

@@ -10,7 +10,7 @@ import structlog
 
 from worker.core.messaging.broker import queue_depth, send_report
 from worker.core.periodic import PeriodicThread
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.telemetry.heartbeat import HEARTBEAT_INTERVAL_S, remove_heartbeat
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.overlay import load_colour_map, use_one_opencv_thread

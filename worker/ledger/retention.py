@@ -18,7 +18,8 @@ from sqlalchemy.exc import IntegrityError
 from worker.core.errors import DatabaseError, StorageError
 from worker.core.retry import retry_service_errors
 from worker.core.settings import Settings
-from worker.core.storage.object_store import ObjectStore, Storage
+from worker.core.storage.object_store import ObjectStore
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
@@ -130,7 +131,7 @@ class RetentionPass:
         # The row goes first and stays locked until its objects are deleted, so that no writer can lease the report.
         prefix = connection.scalar(delete(reports).where(reports.c.run_id == run.run_id).returning(reports.c.prefix))
         if prefix is not None:
-            self._store.delete_under(prefix)
+            self._store.delete_prefix(prefix)
         if self._settings.reports_dir is None:
             return _NOTHING
         try:

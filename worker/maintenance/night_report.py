@@ -11,7 +11,7 @@ from sqlalchemy import select
 from worker.core.errors import FundusError, ServiceError, StorageError
 from worker.core.storage.atomic_write import write_atomically
 from worker.core.storage.keys import report_prefix
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import reports
 from worker.report.destination import folder_destination

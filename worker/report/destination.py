@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.core.storage.object_store import CHANGES, FolderStore, ObjectStore
+from worker.core.storage.folder_store import FolderStore
+from worker.core.storage.object_store import CACHE_REVALIDATE, ObjectStore
 
 SUMMARY = "summary.json"
 CONTENT_TYPES = {
@@ -27,7 +28,11 @@ class Destination:
     def write(self, name: str, data: bytes) -> None:
         """Raises StorageError."""
         self.store.put(
-            self.prefix + name, data, content_type=CONTENT_TYPES[name.rpartition(".")[2]], metadata={}, cache=CHANGES
+            self.prefix + name,
+            data,
+            content_type=CONTENT_TYPES[name.rpartition(".")[2]],
+            metadata={},
+            cache_control=CACHE_REVALIDATE,
         )
 
     def write_file(self, name: str, file: Path) -> None:

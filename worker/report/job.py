@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from worker.core.errors import RunError, ServiceError
 from worker.core.periodic import PeriodicThread
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.ledger.report_leases import ReportLease, finish_report, lease_report, release_report, renew_report
 from worker.report.destination import Destination
 from worker.report.patients import read_next_steps

@@ -17,9 +17,10 @@ def link_report(destination: Destination, *, seconds: int) -> str:
     files = destination.list_files()
     if INDEX not in files:
         raise RunError(f"no report at {destination.uri(INDEX)}: `fundus report RUN` writes it")
-    addresses = {name: destination.store.link(destination.prefix + name, seconds=seconds) for name in sorted(files)}
+    store, prefix = destination.store, destination.prefix
+    addresses = {name: store.download_url(prefix + name, expires_s=seconds) for name in sorted(files)}
     # An ampersand needs no escape in a script element, and JSON has no `<` of its own.
     text = json.dumps(addresses).replace("<", "\\u003c").encode()
-    page = destination.store.get(destination.prefix + INDEX)
+    page = store.get(prefix + INDEX)
     destination.write(LINKED, _ADDRESSES.sub(lambda found: found[1] + text + found[2], page))
-    return destination.store.link(destination.prefix + LINKED, seconds=seconds)
+    return store.download_url(prefix + LINKED, expires_s=seconds)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from worker.core.errors import ImageError, ServiceError, Ungradable
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Status
 from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
@@ -50,7 +50,7 @@ class ThumbnailRenderer:
         self._recipe = recipe
         self._settings = settings.model_copy(update={"overlay_size_px": PHOTOGRAPH_PX})
         self._on_warning = on_warning
-        self._storage = Storage(settings, connections=settings.transfer_threads)
+        self._sources = Storage(settings, connections=settings.transfer_threads).sources
         self._threads = ThreadPoolExecutor(settings.transfer_threads, thread_name_prefix="report")
         self._pools: dict[bool, DecoderPool] = {}
         self._faults = 0
@@ -84,10 +84,10 @@ class ThumbnailRenderer:
         if self._faults >= MAX_CONSECUTIVE_SERVICE_ERRORS:
             raise ServiceError(f"the source was away {MAX_CONSECUTIVE_SERVICE_ERRORS} times in a row")
         if is_stack_entry(row.uri):
-            entry = fetch_stack_entry(self._storage, row.uri, max_bytes=settings.max_image_bytes)
+            entry = fetch_stack_entry(self._sources, row.uri, max_bytes=settings.max_image_bytes)
             return prepare_stack_entry(entry, recipe=self._recipe, overlay_size_px=settings.overlay_size_px)
         return pool.submit(
-            fetch_photograph(self._storage, row.uri, max_bytes=settings.max_image_bytes, sha256=row.sha256)
+            fetch_photograph(self._sources, row.uri, max_bytes=settings.max_image_bytes, sha256=row.sha256)
         ).result()
 
     def _encode(self, row: ReportRow, prepared: Future[PreparedImage]) -> Thumbnails | str:

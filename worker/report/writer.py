@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from worker import __version__
 from worker.core.errors import ServiceError
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import REFERABLE_FROM, Status
 from worker.report.columns import NONE, read_filter_columns
 from worker.report.destination import SUMMARY, Destination

@@ -1,1 +1,1 @@
-"""Object storage: object keys, S3 and folder stores, source images."""
+"""Object stores for overlays and reports, and readers of source images."""

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, and leave nothing behind when the process is killed on the way."""
+"""Write files atomically. A killed process leaves no partial file where the file system supports O_TMPFILE."""
 
 import errno
 import os
@@ -10,26 +10,26 @@ from secrets import token_hex
 PART_PREFIX = ".part-"
 MODE = 0o644
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
-"""What a file system without nameless files answers, network ones among them."""
+"""Errors of file systems without O_TMPFILE, such as network file systems."""
 
 
 def write_atomically(target: Path, data: bytes) -> None:
-    """Give `target` these bytes, on the disk before it has them under its name. Raises OSError."""
+    """Write `data` to `target`, synchronised to disk before it gets its name. Raises OSError."""
     try:
-        # A file without a name goes with the process that holds it.
-        nameless = os.open(target.parent, os.O_TMPFILE | os.O_WRONLY, MODE)
+        # A file without a name disappears with its process.
+        unnamed = os.open(target.parent, os.O_TMPFILE | os.O_WRONLY, MODE)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
         write_by_rename(target, data)
         return
-    with os.fdopen(nameless, "wb") as file:
-        _fill(file.fileno(), data)
+    with os.fdopen(unnamed, "wb") as file:
+        _write_all(file.fileno(), data)
         source = f"/proc/self/fd/{file.fileno()}"
         try:
             _link(source, target)
         except FileExistsError:
-            # A link cannot take a name that is taken; only a rename can.
+            # A link cannot replace an existing name; a rename can.
             part = target.with_name(f"{PART_PREFIX}{token_hex(8)}")
             _link(source, part)
             try:
@@ -39,12 +39,12 @@ def write_atomically(target: Path, data: bytes) -> None:
 
 
 def write_by_rename(target: Path, data: bytes) -> None:
-    """As `write_atomically`, for file systems without nameless files: a killed process leaves a `.part-` file there."""
+    """Write `data` to `target` through a `.part-` file, which a killed process leaves behind. Raises OSError."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
     part = Path(name)
     try:
         try:
-            _fill(descriptor, data)
+            _write_all(descriptor, data)
         finally:
             os.close(descriptor)
         part.replace(target)
@@ -54,7 +54,7 @@ def write_by_rename(target: Path, data: bytes) -> None:
 
 
 def copy_atomically(target: Path, source: Path) -> None:
-    """As `write_by_rename`, of a file that need not fit into memory."""
+    """Copy `source`, which need not fit into memory, to `target` through a `.part-` file. Raises OSError."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
     part = Path(name)
     try:
@@ -69,7 +69,7 @@ def copy_atomically(target: Path, source: Path) -> None:
         raise
 
 
-def _fill(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -78,5 +78,5 @@ def _fill(descriptor: int, data: bytes) -> None:
 
 
 def _link(source: str, target: Path) -> None:
-    # With a directory's descriptor Python calls linkat, which can be told to follow /proc's link; plain link cannot.
+    # With src_dir_fd Python calls linkat, which can follow the link in /proc; link cannot.
     os.link(source, target, src_dir_fd=0, follow_symlinks=True)

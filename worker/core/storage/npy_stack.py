@@ -1,4 +1,4 @@
-"""Map the file of a stack of preprocessed images into memory, whatever the file holds."""
+"""Memory-map stacks of preprocessed images."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 
 def open_stack(path: Path) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """The `.npy` array in the file, N x H x W x 3, uint8 or float32; nothing is loaded and nothing unpickled.
+    """Memory-map an `.npy` file that holds (N, H, W, 3) uint8 or float32; nothing is loaded or unpickled.
 
-    Raises OSError, and ValueError with a sentence for a file that holds anything else.
+    Raises OSError, and ValueError for any other content.
     """
     try:
         with np.errstate(over="ignore"):
@@ -19,9 +19,9 @@ def open_stack(path: Path) -> NDArray[np.uint8] | NDArray[np.float32]:
     except (OSError, ValueError):
         raise
     except Exception as error:
-        # NumPy's parsers let through whatever a hostile header trips over.
-        raise ValueError(f"no sound header: {error}") from error
-    known = stack.dtype in (np.dtype(np.uint8), np.dtype(np.float32))
-    if not known or stack.ndim != 4 or stack.shape[3] != 3 or 0 in stack.shape[1:]:
-        raise ValueError(f"it holds {stack.dtype} {stack.shape}, needs uint8 or float32 (N, H, W, 3)")
+        # NumPy's header parser raises various exceptions for hostile input.
+        raise ValueError(f"invalid header: {error}") from error
+    is_supported = stack.dtype in (np.dtype(np.uint8), np.dtype(np.float32))
+    if not is_supported or stack.ndim != 4 or stack.shape[3] != 3 or 0 in stack.shape[1:]:
+        raise ValueError(f"array is {stack.dtype} {stack.shape}, must be uint8 or float32 (N, H, W, 3)")
     return stack

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.core.storage.object_store import Storage
+    from worker.core.storage.source_reader import SourceReader
 
 STACK_SUFFIX = ".npy"
 CHECKSUM_ATTEMPTS = 3
@@ -34,23 +34,23 @@ def is_stack_entry(uri: str) -> bool:
     return bool(fragment) and path.endswith(STACK_SUFFIX)
 
 
-def fetch_photograph(storage: Storage, uri: str, *, max_bytes: int, sha256: str | None = None) -> bytes:
+def fetch_photograph(sources: SourceReader, uri: str, *, max_bytes: int, sha256: str | None = None) -> bytes:
     """Read a photograph and verify its checksum, if one is given.
 
     A mismatch is fetched again, CHECKSUM_ATTEMPTS times in all: the bytes may have been corrupted in transit.
     Raises ImageError, ImageChecksumError for a persistent mismatch, and StorageError.
     """
     if sha256 is None:
-        return storage.read(uri, max_bytes=max_bytes)
+        return sources.read(uri, max_bytes=max_bytes)
     for _ in range(CHECKSUM_ATTEMPTS):
-        data = storage.read(uri, max_bytes=max_bytes)
+        data = sources.read(uri, max_bytes=max_bytes)
         found = hashlib.sha256(data).hexdigest()
         if found == sha256.lower():
             return data
     raise ImageChecksumError(f"SHA-256 is {found}, expected {sha256.lower()} from the manifest")
 
 
-def fetch_stack_entry(storage: Storage, uri: str, *, max_bytes: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+def fetch_stack_entry(sources: SourceReader, uri: str, *, max_bytes: int) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Read entry i of `file:///...npy#i`, (H, W, 3) as stored.
 
     Raises ImageError, ImageTooLargeError for an entry of more than `max_bytes`, and StorageError.
@@ -58,7 +58,7 @@ def fetch_stack_entry(storage: Storage, uri: str, *, max_bytes: int) -> NDArray[
     digits = uri.partition("#")[2]
     if not digits.isascii() or not digits.isdigit() or len(digits) > MAX_INDEX_DIGITS:
         raise ImageReferenceError(f"{uri!r}: #{digits} is not a valid index")
-    path, index = storage.locate(uri), int(digits)
+    path, index = sources.resolve_file(uri), int(digits)
     try:
         status = path.stat()
         stack = _open_stack(path, status.st_mtime_ns, status.st_size)

@@ -8,7 +8,7 @@ from producer.sources.open_source import Source, open_source
 from worker.core.errors import SourceError
 from worker.core.manifests.admission import make_admission_policy
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 
 Open = Callable[..., Source]
 

@@ -220,7 +220,7 @@ def test_finished_fit_is_not_overwritten(eyes: Path, fitted: tuple[Path, Any]) -
         ("uri,reference_grade\np0000.png,0\np0000.png,1\n", "is listed twice"),
         ("uri,reference_grade\np0000.png,0\nnowhere.png,1\n", r"cannot read .*nowhere\.png: No such file"),
         ("uri,reference_grade\ns3://eyes/p0000.png,0\n", "s3://eyes/p0000.png"),
-        ("uri,reference_grade\n../p0000.png,0\n", "is in no folder that may be read"),
+        ("uri,reference_grade\n../p0000.png,0\n", "is outside the allowed folders"),
         ("uri,reference_grade\np0000.png,0\np0001.png,0\n", "at least two different grades are needed"),
         ("", "is empty"),
     ],

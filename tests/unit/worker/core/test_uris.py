@@ -9,24 +9,24 @@ NAMES = ["plain.jpg", "ü # ? & + %41.jpg", "100%.jpg", "日本/眼.jpg", "stack
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_path_survives_the_way_there_and_back(name: str) -> None:
+def test_file_uri_round_trip(name: str) -> None:
     assert parse_file_uri(file_uri(Path("/images") / name)) == Path("/images") / name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_key_survives_the_way_there_and_back(name: str) -> None:
+def test_s3_uri_round_trip(name: str) -> None:
     assert parse_s3_uri(s3_uri("bucket", name)) == ("bucket", name)
 
 
-def test_name_that_is_not_utf8_is_a_file_all_the_same() -> None:
+def test_file_name_need_not_be_utf8() -> None:
     assert bytes(parse_file_uri("file:///images/f%FCr.jpg")) == b"/images/f\xfcr.jpg"
 
 
-def test_fragment_is_no_part_of_the_path() -> None:
+def test_fragment_is_not_part_of_the_path() -> None:
     assert parse_file_uri("file:///images/stack.npy#7") == Path("/images/stack.npy")
 
 
-def test_key_keeps_a_slash_of_its_own() -> None:
+def test_key_may_begin_with_a_slash() -> None:
     assert parse_s3_uri("s3://bucket//image.jpg") == ("bucket", "/image.jpg")
 
 
@@ -35,23 +35,23 @@ def test_longest_key_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "complaint"),
+    ("reference", "message"),
     [
         ("file:///images/a.jpg?size=2", "has a query"),
         ("file:///images/a%00.jpg", "zero byte"),
         ("file://elsewhere/a.jpg", "not of the form file:///DIR/NAME"),
         ("file:a.jpg", "not of the form"),
         ("s3://bucket/a.jpg", "not of the form file:///DIR/NAME"),
-        ("file://[broken/a.jpg", "is no URI"),
+        ("file://[broken/a.jpg", "is not a URI"),
     ],
 )
-def test_reference_to_no_file_is_refused(reference: str, complaint: str) -> None:
-    with pytest.raises(ImageReferenceError, match=complaint):
+def test_invalid_file_uri_is_refused(reference: str, message: str) -> None:
+    with pytest.raises(ImageReferenceError, match=message):
         parse_file_uri(reference)
 
 
 @pytest.mark.parametrize(
-    ("reference", "complaint"),
+    ("reference", "message"),
     [
         ("s3://bucket", "not of the form s3://BUCKET/KEY"),
         ("s3://bucket/", "not of the form"),
@@ -63,6 +63,6 @@ def test_reference_to_no_file_is_refused(reference: str, complaint: str) -> None
         (f"s3://bucket/{'x' * 1025}", "1025 bytes, S3 allows 1024"),
     ],
 )
-def test_reference_to_no_object_is_refused(reference: str, complaint: str) -> None:
-    with pytest.raises(ImageReferenceError, match=complaint):
+def test_invalid_s3_uri_is_refused(reference: str, message: str) -> None:
+    with pytest.raises(ImageReferenceError, match=message):
         parse_s3_uri(reference)

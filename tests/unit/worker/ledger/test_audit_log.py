@@ -15,7 +15,7 @@ from producer.runs.lifecycle import RunRequest
 from worker import __version__
 from worker.core.errors import DatabaseError, RunError
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Action
 from worker.ledger.audit_log import read_audit_log, record_action
 from worker.ledger.database import write_transaction

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, fail, grade, make_run, references
 from worker.core.errors import UsageError
 from worker.core.manifests.image_reference import ImageReference
-from worker.core.storage.object_store import FolderStore
+from worker.core.storage.folder_store import FolderStore
 from worker.core.vocabulary import Eye, Grade, Status
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import COLUMNS, ExportFormat

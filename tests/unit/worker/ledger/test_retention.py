@@ -13,7 +13,8 @@ from producer.runs.lifecycle import seal_run
 from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_run, references, rows_of
 from worker.core.errors import DatabaseError, FundusError, OverlapError, StorageError
 from worker.core.settings import Settings
-from worker.core.storage.object_store import FolderStore, ObjectStore
+from worker.core.storage.folder_store import FolderStore
+from worker.core.storage.object_store import ObjectStore
 from worker.core.vocabulary import RunState, Status
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import read_transaction, write_transaction
@@ -317,7 +318,7 @@ def test_store_that_keeps_a_report_keeps_its_row(
         raise StorageError("no right to delete")
 
     with monkeypatch.context() as patch:
-        patch.setattr(FolderStore, "delete_under", refuse)
+        patch.setattr(FolderStore, "delete_prefix", refuse)
         with pytest.raises(StorageError):
             prune(engine, folder_store, settings, OVERLAYS)
     with read_transaction(engine) as connection:

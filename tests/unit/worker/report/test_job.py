@@ -11,7 +11,8 @@ from sqlalchemy import Engine, select, update
 from tests.browser.ledgers import fill_ledger
 from worker.core.errors import UsageError
 from worker.core.settings import Settings
-from worker.core.storage.object_store import ObjectStore, Storage
+from worker.core.storage.object_store import ObjectStore
+from worker.core.storage.storage import Storage
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.report_leases import schedule_report
 from worker.ledger.schema import reports

@@ -10,7 +10,7 @@ from worker.core.errors import SourceError
 from worker.core.manifests.admission import make_admission_policy
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.storage import Storage
 
 KEY = "Jefe" * 8
 ReadSource = Callable[..., list[ImageReference]]
@@ -67,7 +67,7 @@ def manifest(folder: Path, content: str) -> Path:
     ],
 )
 def test_manifest_that_points_out_of_its_folder_is_refused(read_source: ReadSource, clinic: Path, uri: str) -> None:
-    with pytest.raises(SourceError, match=r"m.csv, line 2, column uri: .* in no (folder|place) that may be read"):
+    with pytest.raises(SourceError, match=r"m.csv, line 2, column uri: .* outside the allowed (folders|prefixes)"):
         read_source(manifest(clinic, f"uri\n{uri}\n"), storage_url="s3://overlays/x")
 
 
@@ -92,14 +92,14 @@ def test_configured_roots_replace_those_of_a_manifest(read_source: ReadSource, c
 
 def test_configured_roots_apply_to_links_in_a_folder(read_source: ReadSource, clinic: Path) -> None:
     assert len(read_source(clinic)) == 2
-    with pytest.raises(SourceError, match=r"link.jpg is in no folder that may be read") as caught:
+    with pytest.raises(SourceError, match=r"link.jpg is outside the allowed folders") as caught:
         read_source(clinic, source_roots=str(clinic))
     assert caught.value.code == "reference_not_allowed"
 
 
 def test_configured_roots_apply_to_a_stack(read_source: ReadSource, clinic: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 4, 4, 3), np.uint8))
-    with pytest.raises(SourceError, match=r"x.npy is in no folder that may be read"):
+    with pytest.raises(SourceError, match=r"x.npy is outside the allowed folders"):
         read_source(tmp_path / "x.npy", source_roots=str(clinic))
 
 

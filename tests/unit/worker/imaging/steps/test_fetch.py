@@ -1,13 +1,12 @@
 """Bytes whose checksum does not match the manifest are fetched again, and then refused."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from worker.core.errors import ImageChecksumError
-from worker.core.settings import Settings
-from worker.core.storage.object_store import Storage
+from worker.core.storage.source_reader import SourceReader
 from worker.imaging.steps.fetch import CHECKSUM_ATTEMPTS, fetch_photograph
 
 URI = "s3://eyes/1.jpg"
@@ -15,11 +14,10 @@ GOOD, CORRUPTED = b"as photographed", b"as phot\0graphed"
 SHA256 = hashlib.sha256(GOOD).hexdigest()
 
 
-class UnreliableStorage(Storage):
-    """Storage that returns different bytes on each read."""
+class UnreliableReader(SourceReader):
+    """Reader that returns different bytes on each read."""
 
-    def __init__(self, settings: Settings, responses: Iterator[bytes]) -> None:
-        super().__init__(settings)
+    def __init__(self, responses: Iterator[bytes]) -> None:
         self.responses = responses
 
     def read(self, uri: str, *, max_bytes: int) -> bytes:
@@ -27,17 +25,17 @@ class UnreliableStorage(Storage):
         return next(self.responses)
 
 
-def test_bytes_corrupted_in_transit_are_fetched_again(make_settings: Callable[..., Settings]) -> None:
+def test_bytes_corrupted_in_transit_are_fetched_again() -> None:
     responses = iter([CORRUPTED] * (CHECKSUM_ATTEMPTS - 1) + [GOOD])
-    storage = UnreliableStorage(make_settings(), responses)
-    assert fetch_photograph(storage, URI, max_bytes=99, sha256=SHA256.upper()) == GOOD
+    sources = UnreliableReader(responses)
+    assert fetch_photograph(sources, URI, max_bytes=99, sha256=SHA256.upper()) == GOOD
 
 
-def test_persistent_mismatch_is_refused_with_both_digests(make_settings: Callable[..., Settings]) -> None:
+def test_persistent_mismatch_is_refused_with_both_digests() -> None:
     responses = iter([CORRUPTED] * CHECKSUM_ATTEMPTS + [GOOD])
-    storage = UnreliableStorage(make_settings(), responses)
+    sources = UnreliableReader(responses)
     with pytest.raises(ImageChecksumError) as caught:
-        fetch_photograph(storage, URI, max_bytes=99, sha256=SHA256)
+        fetch_photograph(sources, URI, max_bytes=99, sha256=SHA256)
     assert (
         caught.value.detail
         == f"SHA-256 is {hashlib.sha256(CORRUPTED).hexdigest()}, expected {SHA256} from the manifest"
@@ -45,5 +43,5 @@ def test_persistent_mismatch_is_refused_with_both_digests(make_settings: Callabl
     assert next(responses) == GOOD
 
 
-def test_bytes_without_a_checksum_are_accepted(make_settings: Callable[..., Settings]) -> None:
-    assert fetch_photograph(UnreliableStorage(make_settings(), iter([CORRUPTED])), URI, max_bytes=99) == CORRUPTED
+def test_bytes_without_a_checksum_are_accepted() -> None:
+    assert fetch_photograph(UnreliableReader(iter([CORRUPTED])), URI, max_bytes=99) == CORRUPTED

@@ -1,0 +1,189 @@
+"""Object store in an S3 bucket, and the S3 calls that read source images."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from worker.core.errors import ImageMissingError, ImageTooLargeError, StorageError
+from worker.core.settings import Settings
+from worker.core.storage.object_store import CACHE_IMMUTABLE, CACHE_REVALIDATE
+from worker.core.uris import s3_uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
+
+READ_ATTEMPTS = 3
+REQUEST_ATTEMPTS = 4
+CONNECT_TIMEOUT_S = 5
+MISSING_CODES = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
+
+
+class S3Store:
+    """An ObjectStore whose keys are relative to one prefix of a bucket."""
+
+    def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix.strip("/")
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        cache_control: str = CACHE_IMMUTABLE,
+    ) -> None:
+        """Write one object in one request; boto3 retries it and the store verifies the checksum."""
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._full_key(key),
+                Body=data,
+                ContentType=content_type,
+                CacheControl=cache_control,
+                Metadata=dict(metadata),
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot write {self.uri(key)}: {_reason(error)}") from error
+
+    def put_file(self, key: str, file: Path, *, content_type: str) -> None:
+        """Upload one file, in several parts if it is large."""
+        extra = {"ContentType": content_type, "CacheControl": CACHE_REVALIDATE}
+        try:
+            self._client.upload_file(str(file), self._bucket, self._full_key(key), ExtraArgs=extra)
+        except (ClientError, BotoCoreError, S3UploadFailedError) as error:
+            raise StorageError(f"cannot write {self.uri(key)}: {_reason(error)}") from error
+
+    def get(self, key: str) -> bytes:
+        """Read one object. Raises KeyError if it does not exist."""
+        try:
+            return read_object(self._client, self._bucket, self._full_key(key))
+        except ImageMissingError:
+            raise KeyError(key) from None
+
+    def delete(self, key: str) -> None:
+        """Delete one object if it exists."""
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=self._full_key(key))
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot delete {self.uri(key)}: {_reason(error)}") from error
+
+    def delete_prefix(self, prefix: str) -> None:
+        """List the objects below the prefix and delete them one by one."""
+        full = self._full_key(prefix)
+        try:
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=full):
+                for item in page.get("Contents", ()):
+                    self._client.delete_object(Bucket=self._bucket, Key=item["Key"])
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot delete {self.uri(prefix)}: {_reason(error)}") from error
+
+    def uri(self, key: str) -> str:
+        """Return the `s3://` URI of an object."""
+        return s3_uri(self._bucket, self._full_key(key))
+
+    def download_url(self, key: str, *, expires_s: int) -> str:
+        """Return a presigned URL. Raises StorageError without credentials."""
+        try:
+            return self._client.generate_presigned_url(
+                "get_object", Params={"Bucket": self._bucket, "Key": self._full_key(key)}, ExpiresIn=expires_s
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(f"cannot sign {self.uri(key)}: {_reason(error)}") from error
+
+    def _full_key(self, key: str) -> str:
+        return f"{self._prefix}/{key}" if self._prefix else key
+
+
+def make_s3_client(settings: Settings, *, connections: int) -> "S3Client":
+    """Make a thread-safe client with signature v4, timeouts and boto3's standard retries."""
+    client: S3Client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url,
+        region_name=settings.s3_region,
+        config=Config(
+            signature_version="s3v4",
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=settings.s3_timeout_s,
+            retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
+            max_pool_connections=connections,
+            request_checksum_calculation=settings.s3_checksums,
+            response_checksum_validation=settings.s3_checksums,
+            s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},
+        ),
+    )
+    client.meta.events.register_last("before-call.s3", _send_without_expect)
+    return client
+
+
+def read_object(client: "S3Client", bucket: str, key: str, max_bytes: int | None = None) -> bytes:
+    """Read one object; an interrupted body is read again, up to READ_ATTEMPTS times.
+
+    Raises ImageMissingError, StorageError, and ImageTooLargeError, before the body is read, above `max_bytes`.
+    """
+    uri = f"s3://{bucket}/{key}"
+    for _ in range(READ_ATTEMPTS):
+        response = _get_object(client, bucket, key)
+        with closing(response["Body"]) as body:
+            size = response["ContentLength"]
+            if max_bytes is not None and size > max_bytes:
+                raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
+            try:
+                return bytes(body.read())
+            except HTTPClientError as error:
+                # boto3 retries requests, but not a body that is interrupted while it is read.
+                interruption = error
+            except BotoCoreError as error:
+                raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+    raise StorageError(
+        f"cannot read {uri}: interrupted {READ_ATTEMPTS} times: {_reason(interruption)}"
+    ) from interruption
+
+
+def list_objects(client: "S3Client", bucket: str, prefix: str) -> Iterator["ObjectTypeDef"]:
+    """Yield the objects below a prefix, page by page. Raises StorageError."""
+    try:
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            yield from page.get("Contents", ())
+    except (ClientError, BotoCoreError) as error:
+        raise StorageError(f"cannot list s3://{bucket}/{prefix}: {_reason(error)}") from error
+
+
+def _get_object(client: "S3Client", bucket: str, key: str) -> "GetObjectOutputTypeDef":
+    uri = f"s3://{bucket}/{key}"
+    try:
+        return client.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code", "") in MISSING_CODES:
+            raise ImageMissingError(f"no object at {uri}: {_reason(error)}") from error
+        raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+    except BotoCoreError as error:
+        raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+
+
+def _send_without_expect(params: dict[str, Any], **_: object) -> None:
+    """Send a body that is in memory together with the request's head.
+
+    With `Expect: 100-continue`, botocore waits one round trip and reads the interim response byte by byte.
+    """
+    if isinstance(params.get("body"), BytesIO):
+        params["headers"].pop("Expect", None)
+
+
+def _reason(error: Any) -> str:
+    """Return the store's error code or the client's exception class, never a signed URL or a header."""
+    if isinstance(error, ClientError):
+        response = error.response
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
+        return f"{response.get('Error', {}).get('Code', '?')} (HTTP {status})"
+    return type(error).__name__

@@ -1,0 +1,80 @@
+"""Read source images from `file://` and `s3://` references."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from worker.core.allowed_roots import AllowedRoots
+from worker.core.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, StorageError
+from worker.core.storage.s3_store import list_objects, read_object
+from worker.core.uris import parse_file_uri, parse_s3_uri, uri_scheme
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import ObjectTypeDef
+
+INVALID_PATH_ERRNOS = {errno.ENAMETOOLONG, errno.ELOOP}
+
+
+class SourceReader:
+    """Reads files and S3 objects, but only within `roots`; None allows every place."""
+
+    def __init__(self, s3_client: Callable[[], "S3Client"], roots: AllowedRoots | None) -> None:
+        """Takes a function that returns the client, so that reading files makes no client."""
+        self._s3_client = s3_client
+        self._roots = roots
+
+    def read(self, uri: str, *, max_bytes: int) -> bytes:
+        """Return the bytes of a `file://` or `s3://` reference.
+
+        Raises ImageMissingError, ImageTooLargeError before the content is read, ImageReferenceError for an invalid
+        reference or one outside the roots, and StorageError if the store fails.
+        """
+        scheme = uri_scheme(uri)
+        if scheme == "file":
+            return _read_file(parse_file_uri(uri), max_bytes, self._roots)
+        if scheme == "s3":
+            bucket, key = parse_s3_uri(uri)
+            if self._roots is not None:
+                self._roots.check_object(bucket, key)
+            return read_object(self._s3_client(), bucket, key, max_bytes)
+        raise ImageReferenceError(f"{uri!r} is not a file:// or s3:// reference")
+
+    def resolve_file(self, uri: str) -> Path:
+        """Return the path of a `file://` reference; with roots, symbolic links are resolved.
+
+        Raises ImageReferenceError for an invalid reference or one outside the roots.
+        """
+        path = parse_file_uri(uri)
+        return path if self._roots is None else self._roots.resolve_file(path)
+
+    def list_objects(self, bucket: str, prefix: str) -> Iterator["ObjectTypeDef"]:
+        """Yield the S3 objects below a prefix, page by page. Raises StorageError."""
+        return list_objects(self._s3_client(), bucket, prefix)
+
+
+def _read_file(path: Path, max_bytes: int, roots: AllowedRoots | None) -> bytes:
+    if roots is not None:
+        path = roots.resolve_file(path)
+    try:
+        # Opening a FIFO would block until it has a writer; O_NONBLOCK has no effect on regular files.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib takes no flags
+            if roots is not None:
+                # A symbolic link may have appeared since the path was resolved; check the file that is open.
+                roots.resolve_file(Path(f"/proc/self/fd/{descriptor}"))
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageMissingError(f"{path} is not a regular file")
+            if status.st_size > max_bytes:
+                raise ImageTooLargeError(f"{status.st_size} bytes, the limit is {max_bytes}")
+            return file.read(max_bytes)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ImageMissingError(f"no file at {path}") from error
+    except OSError as error:
+        if error.errno in INVALID_PATH_ERRNOS:
+            raise ImageReferenceError(f"invalid path {path}: {error.strerror}") from error
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,0 +1,42 @@
+"""Object store and source reader of the settings, sharing one S3 client."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from worker.core.settings import Settings
+from worker.core.storage.folder_store import FolderStore
+from worker.core.storage.object_store import ObjectStore
+from worker.core.storage.s3_store import S3Store, make_s3_client
+from worker.core.storage.source_reader import SourceReader
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+
+class Storage:
+    """Storage of the settings. The S3 client is made on first use and shared by all threads."""
+
+    def __init__(self, settings: Settings, *, connections: int = 10) -> None:
+        """connections: size of the S3 client's pool."""
+        self._settings = settings
+        self._connections = connections
+
+    @cached_property
+    def client(self) -> "S3Client":
+        """The shared S3 client."""
+        return make_s3_client(self._settings, connections=self._connections)
+
+    @cached_property
+    def overlays(self) -> ObjectStore:
+        """The store of FUNDUS_STORAGE_URL, which holds overlays and reports."""
+        parts = urlsplit(self._settings.storage_url)
+        if parts.scheme == "file":
+            return FolderStore(Path(unquote(parts.path)))
+        return S3Store(self.client, parts.netloc, parts.path)
+
+    @cached_property
+    def sources(self) -> SourceReader:
+        """The reader of source images, within FUNDUS_SOURCE_ROOTS."""
+        return SourceReader(lambda: self.client, self._settings.allowed_roots)
