@@ -19,19 +19,19 @@ QUEUE = "bulk"
 
 
 @dataclass(frozen=True)
-class Letter:
+class QueuedMessage:
     """A message that waits: its JSON, and what its broker keeps around that."""
 
     body: bytes
     envelope: Any
 
-    def of_version(self, version: int) -> "Letter":
+    def of_version(self, version: int) -> "QueuedMessage":
         arguments, named, options = json.loads(self.body)
         named["message"]["version"] = version
         return replace(self, body=json.dumps([arguments, named, options]).encode())
 
 
-Change = Callable[[Sequence[Letter]], Sequence[Letter]]
+Change = Callable[[Sequence[QueuedMessage]], Sequence[QueuedMessage]]
 
 
 class Broker(Protocol):
@@ -69,11 +69,11 @@ class Valkey:
         with Redis(port=self.daemon.port) as client:
             envelopes = [json.loads(message) for message in client.lrange(QUEUE, 0, -1)]
             assert len(envelopes) > 2
-            letters = change([Letter(b64decode(envelope["body"]), envelope) for envelope in envelopes])
+            messages = change([QueuedMessage(b64decode(envelope["body"]), envelope) for envelope in envelopes])
             client.delete(QUEUE)
             client.rpush(
                 QUEUE,
-                *(json.dumps({**letter.envelope, "body": b64encode(letter.body).decode()}) for letter in letters),
+                *(json.dumps({**queued.envelope, "body": b64encode(queued.body).decode()}) for queued in messages),
             )
 
 
@@ -101,10 +101,10 @@ class Rabbit:
         with closing(self._server.connect()) as connection, closing(connection.channel()) as channel:
             waiting = []
             while (message := channel.basic_get(QUEUE, no_ack=True)) is not None:
-                waiting.append(Letter(_bytes(message.body), message.properties))
+                waiting.append(QueuedMessage(_bytes(message.body), message.properties))
             assert len(waiting) > 2
-            for letter in change(waiting):
-                channel.basic_publish(amqp.Message(letter.body, **letter.envelope), "", QUEUE)
+            for queued in change(waiting):
+                channel.basic_publish(amqp.Message(queued.body, **queued.envelope), "", QUEUE)
 
 
 def _bytes(body: str | bytes) -> bytes:

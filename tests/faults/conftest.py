@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bundles import write_small_bundle
-from tests.faults.site import Site, full_site, light_site
-from tests.faults.trial import Trial
+from tests.faults.deployment import Deployment, full_deployment, minimal_deployment
+from tests.faults.fault_run import FaultRun
 
 
 @dataclass(frozen=True)
-class Line:
+class TableRow:
     """One line of the table."""
 
     fault: str
@@ -23,8 +23,8 @@ class Line:
     recovery_s: float
 
 
-_lines = pytest.StashKey[list[Line]]()
-Record = Callable[..., None]
+_lines = pytest.StashKey[list[TableRow]]()
+Verify = Callable[..., None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,20 +44,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
-def conclude(request: pytest.FixtureRequest) -> Record:
+def verify(request: pytest.FixtureRequest) -> Verify:
     """Finish a trial, check every promise, and write its line of the table; what became of the images."""
 
-    def record(fault: str, trial: Trial, *, expected: dict[str, int] | None = None, within_s: float = 120) -> None:
-        verdict = trial.finish(within_s=within_s)
-        assert verdict.statuses == (expected or {"graded": verdict.images})
+    def record(fault: str, run: FaultRun, *, expected: dict[str, int] | None = None, within_s: float = 120) -> None:
+        checked = run.finish(within_s=within_s)
+        assert checked.statuses == (expected or {"graded": checked.images})
         request.config.stash[_lines].append(
-            Line(
+            TableRow(
                 fault,
-                max(1, len(trial.strikes)),
-                verdict.images,
-                len(verdict.lost),
-                len(verdict.duplicated),
-                trial.recovery_s(),
+                max(1, len(run.faults)),
+                checked.images,
+                len(checked.lost),
+                len(checked.duplicated),
+                run.recovery_s(),
             )
         )
 
@@ -73,24 +73,24 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def light(tmp_path: Path) -> Iterator[Site]:
-    with light_site(tmp_path) as site:
-        yield site
+def minimal(tmp_path: Path) -> Iterator[Deployment]:
+    with minimal_deployment(tmp_path) as deployment:
+        yield deployment
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Iterator[Site]:
-    with full_site(tmp_path) as site:
-        yield site
+def full(tmp_path: Path) -> Iterator[Deployment]:
+    with full_deployment(tmp_path) as deployment:
+        yield deployment
 
 
 @pytest.fixture(params=["valkey", "rabbitmq"])
-def full_of_each_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    with full_site(tmp_path, request.param) as site:
-        yield site
+def full_of_each_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+    with full_deployment(tmp_path, request.param) as deployment:
+        yield deployment
 
 
 @pytest.fixture(params=["valkey", pytest.param("rabbitmq", marks=pytest.mark.slow)])
-def light_of_each_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    with light_site(tmp_path, request.param) as site:
-        yield site
+def minimal_of_each_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+    with minimal_deployment(tmp_path, request.param) as deployment:
+        yield deployment

@@ -3,14 +3,14 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from tests.faults.pictures import read_number
-from tests.faults.site import Site
+from tests.faults.deployment import Deployment
+from tests.faults.numbered_photographs import read_number
 
 SETTLED = {"graded", "ungradable", "failed", "quarantined"}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RunCheck:
     """`lost`: references without a settled row. `duplicated`: rows settled more than once, or changed afterwards."""
 
     images: int
@@ -19,30 +19,30 @@ class Verdict:
     statuses: Counter[str]
 
 
-def check_run(site: Site, run: str, image_ids: list[str]) -> Verdict:
+def check_run(deployment: Deployment, run: str, image_ids: list[str]) -> RunCheck:
     """Fails with the first promise that is broken; else what became of the images."""
-    rows = site.rows(
+    rows = deployment.rows(
         "SELECT g.image_id, g.status, g.lease_token, g.overlay_key, g.model_id, r.state FROM gradings g"
         f" JOIN runs r USING (run_id) WHERE r.name = '{run}'"
     )
     settled = Counter(image_id for image_id, status, *_ in rows if status in SETTLED)
-    times_settled = Counter(image_id for (image_id,) in site.rows("SELECT image_id FROM settlings"))
-    verdict = Verdict(
+    times_settled = Counter(image_id for (image_id,) in deployment.rows("SELECT image_id FROM settlings"))
+    checked = RunCheck(
         images=len(image_ids),
         lost=[image_id for image_id in image_ids if settled[image_id] != 1],
         duplicated=[image_id for image_id, times in times_settled.items() if times != 1],
         statuses=Counter(status for _, status, *_ in rows),
     )
-    assert verdict.lost == []
-    assert verdict.duplicated == []
+    assert checked.lost == []
+    assert checked.duplicated == []
     assert sorted(settled) == sorted(image_ids)
     assert [row for row in rows if row[2] is not None] == [], "a lease is left"
     assert {state for *_, state in rows} == {"finished"}
     graded = {key: (image_id, model_id) for image_id, status, _, key, model_id, _ in rows if status == "graded"}
-    places = [prefix for (prefix,) in site.rows("SELECT prefix FROM reports WHERE prefix IS NOT NULL")]
-    overlays = [key for key in sorted(site.keys()) if not key.startswith(tuple(places))]
+    places = [prefix for (prefix,) in deployment.rows("SELECT prefix FROM reports WHERE prefix IS NOT NULL")]
+    overlays = [key for key in sorted(deployment.keys()) if not key.startswith(tuple(places))]
     assert overlays == sorted(graded), "overlays and graded rows are not the same set"
     for key, (image_id, model_id) in graded.items():
         assert key == f"{run}/{model_id}/{image_id}.jpg"
-        assert read_number(site.read(key)) == int(image_id.removeprefix("p")), f"{key} shows another photograph"
-    return verdict
+        assert read_number(deployment.read(key)) == int(image_id.removeprefix("p")), f"{key} shows another photograph"
+    return checked

@@ -17,7 +17,7 @@ READY = re.compile(r"@\S+ ready\.")
 
 
 class Supervisor:
-    """`count` workers, each with its log; `tend` has to be called again and again."""
+    """`count` workers, each with its log; `restart_dead` has to be called again and again."""
 
     def __init__(self, command: Sequence[str | Path], count: int, env: Mapping[str, str], folder: Path) -> None:
         self._command = list(command)
@@ -36,7 +36,7 @@ class Supervisor:
         """Everything that every worker said."""
         return "\n".join(path.read_text(errors="replace") for path in sorted(self._folder.glob("worker-*.log")))
 
-    def tend(self) -> None:
+    def restart_dead(self) -> None:
         """Note the processes there are; start a worker again a moment after it has ended."""
         for index, worker in enumerate(self.workers):
             if worker.poll() is None:
@@ -51,9 +51,9 @@ class Supervisor:
 
     def ready(self) -> bool:
         """Whether every worker runs and takes messages and signals."""
-        return len(self.ready_ones()) == len(self.workers)
+        return len(self.ready_workers()) == len(self.workers)
 
-    def ready_ones(self) -> list[int]:
+    def ready_workers(self) -> list[int]:
         """The workers that run and take messages and signals."""
         return [
             index

@@ -6,33 +6,35 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bundles import rename_architecture, truncate_weights, write_overflowing_bundle
-from tests.faults.conftest import Record
+from tests.faults.conftest import Verify
+from tests.faults.deployment import Deployment
+from tests.faults.fault_run import fault_run
 from tests.faults.hooks import Hooks
-from tests.faults.site import Site
-from tests.faults.trial import trial
 from tests.integration.processes import fundus
 
 
 @pytest.mark.slow
-def test_batch_that_does_not_fit_is_halved_until_it_does(light: Site, small_bundle: Path, conclude: Record) -> None:
-    with trial(light, small_bundle, images=60, hooks=Hooks(folder=light.folder, fits_batch_of=3)) as run:
-        conclude("accelerator: memory for 3 images", run)
+def test_batch_that_does_not_fit_is_halved_until_it_does(
+    minimal: Deployment, small_bundle: Path, verify: Verify
+) -> None:
+    with fault_run(minimal, small_bundle, images=60, hooks=Hooks(folder=minimal.folder, fits_batch_of=3)) as run:
+        verify("accelerator: memory for 3 images", run)
         assert run.supervisor.exits == []
 
 
 @pytest.mark.slow
-def test_image_that_yields_no_numbers_fails_alone(light: Site, small_bundle: Path, conclude: Record) -> None:
-    hooks = Hooks(folder=light.folder, poisons_first_image=True)
-    with trial(light, small_bundle, images=60, hooks=hooks) as run:
-        conclude("accelerator: NaN for one image", run, expected={"graded": 59, "failed": 1})
-        assert light.rows("SELECT error_code FROM gradings WHERE status = 'failed'") == [("model_invalid",)]
+def test_image_that_yields_no_numbers_fails_alone(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
+    hooks = Hooks(folder=minimal.folder, poisons_first_image=True)
+    with fault_run(minimal, small_bundle, images=60, hooks=hooks) as run:
+        verify("accelerator: NaN for one image", run, expected={"graded": 59, "failed": 1})
+        assert minimal.rows("SELECT error_code FROM gradings WHERE status = 'failed'") == [("model_invalid",)]
         assert run.supervisor.exits == []
 
 
 @pytest.mark.slow
-def test_network_that_yields_no_numbers_stops_the_worker_at_its_start(light: Site, tmp_path: Path) -> None:
+def test_network_that_yields_no_numbers_stops_the_worker_at_its_start(minimal: Deployment, tmp_path: Path) -> None:
     write_overflowing_bundle(tmp_path / "overflowing")
-    done = fundus("worker", env={**light.env, "FUNDUS_MODEL": str(tmp_path / "overflowing")}, check=False)
+    done = fundus("worker", env={**minimal.env, "FUNDUS_MODEL": str(tmp_path / "overflowing")}, check=False)
     assert done.returncode == 1
     assert "yields a value that is not finite" in done.stderr
     assert "Traceback" not in done.stderr
@@ -40,27 +42,27 @@ def test_network_that_yields_no_numbers_stops_the_worker_at_its_start(light: Sit
 
 @pytest.mark.slow
 def test_model_file_that_changes_under_a_worker_changes_no_grade(
-    light: Site, small_bundle: Path, tmp_path: Path, conclude: Record
+    minimal: Deployment, small_bundle: Path, tmp_path: Path, verify: Verify
 ) -> None:
     """The weights are in memory; the next worker refuses the file, and a whole one lets the run end."""
     bundle = tmp_path / "replaced"
     shutil.copytree(small_bundle, bundle)
-    with trial(light, bundle, images=120) as run:
+    with fault_run(minimal, bundle, images=120) as run:
         run.until_settled(0.1)
-        run.strike()
+        run.record_fault()
         truncate_weights(bundle)
-        conclude("model: file truncated under a worker", run)
+        verify("model: file truncated under a worker", run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("damage", "says"), [(truncate_weights, "SHA-256 is"), (rename_architecture, "architecture")])
 def test_damaged_bundle_stops_the_worker_at_its_start(
-    damage: object, says: str, light: Site, small_bundle: Path, tmp_path: Path
+    damage: object, says: str, minimal: Deployment, small_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "damaged"
     shutil.copytree(small_bundle, bundle)
     damage(bundle)  # type: ignore[operator]
-    done = fundus("worker", env={**light.env, "FUNDUS_MODEL": str(bundle)}, check=False)
+    done = fundus("worker", env={**minimal.env, "FUNDUS_MODEL": str(bundle)}, check=False)
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr

@@ -6,21 +6,21 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.faults.conftest import Record
+from tests.faults.conftest import Verify
+from tests.faults.deployment import full_deployment, minimal_deployment
 from tests.faults.disks import Disk, small_disk
+from tests.faults.fault_run import FaultRun, fault_run
 from tests.faults.hooks import Hooks
 from tests.faults.servers import Daemon, postgres_url
-from tests.faults.site import full_site, light_site
-from tests.faults.trial import Trial, trial
 
 FULL_FOR_S = 15
 
 
 def fill_for_a_while(
-    run: Trial, disk: Disk, server: Daemon | None = None, meanwhile: Callable[[], object] = lambda: None
+    run: FaultRun, disk: Disk, server: Daemon | None = None, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
     run.until_settled(0.1)
-    run.strike()
+    run.record_fault()
     disk.fill()
     meanwhile()
     run.wait(FULL_FOR_S)
@@ -43,41 +43,41 @@ def write_log_until_it_dies(url: str) -> None:
 
 
 @pytest.mark.slow
-def test_full_disk_under_the_broker_loses_no_image(tmp_path: Path, small_bundle: Path, conclude: Record) -> None:
-    with small_disk(tmp_path / "valkey", 32) as disk, full_site(tmp_path) as site:
+def test_full_disk_under_the_broker_loses_no_image(tmp_path: Path, small_bundle: Path, verify: Verify) -> None:
+    with small_disk(tmp_path / "valkey", 32) as disk, full_deployment(tmp_path) as deployment:
         hooks = Hooks(folder=tmp_path, image_takes_s=0.1, stuck_after_s=5)
-        with trial(site, small_bundle, images=200, hooks=hooks) as run:
-            fill_for_a_while(run, disk, site.broker.daemon)
-            conclude("broker: disk full for 15 s", run)
+        with fault_run(deployment, small_bundle, images=200, hooks=hooks) as run:
+            fill_for_a_while(run, disk, deployment.broker.daemon)
+            verify("broker: disk full for 15 s", run)
         assert "AOF write error looks solved" in (disk.folder / "valkey.log").read_text()
 
 
 @pytest.mark.slow
-def test_full_disk_under_the_database_loses_no_image(tmp_path: Path, small_bundle: Path, conclude: Record) -> None:
-    with small_disk(tmp_path / "postgres", 192) as disk, full_site(tmp_path) as site:
-        assert site.postgres is not None
+def test_full_disk_under_the_database_loses_no_image(tmp_path: Path, small_bundle: Path, verify: Verify) -> None:
+    with small_disk(tmp_path / "postgres", 192) as disk, full_deployment(tmp_path) as deployment:
+        assert deployment.postgres is not None
         hooks = Hooks(folder=tmp_path, image_takes_s=0.1)
-        with trial(site, small_bundle, images=200, hooks=hooks) as run:
-            url = postgres_url(site.postgres.port)
-            fill_for_a_while(run, disk, site.postgres, lambda: write_log_until_it_dies(url))
-            conclude("database: disk full for 15 s", run)
+        with fault_run(deployment, small_bundle, images=200, hooks=hooks) as run:
+            url = postgres_url(deployment.postgres.port)
+            fill_for_a_while(run, disk, deployment.postgres, lambda: write_log_until_it_dies(url))
+            verify("database: disk full for 15 s", run)
 
 
 @pytest.mark.slow
-def test_full_disk_under_the_store_loses_no_image(tmp_path: Path, small_bundle: Path, conclude: Record) -> None:
-    with small_disk(tmp_path / "seaweedfs", 256) as disk, full_site(tmp_path) as site:
+def test_full_disk_under_the_store_loses_no_image(tmp_path: Path, small_bundle: Path, verify: Verify) -> None:
+    with small_disk(tmp_path / "seaweedfs", 256) as disk, full_deployment(tmp_path) as deployment:
         hooks = Hooks(folder=tmp_path, image_takes_s=0.1)
-        with trial(site, small_bundle, images=200, hooks=hooks) as run:
-            fill_for_a_while(run, disk, site.seaweedfs)
-            conclude("storage: disk full for 15 s", run)
+        with fault_run(deployment, small_bundle, images=200, hooks=hooks) as run:
+            fill_for_a_while(run, disk, deployment.seaweedfs)
+            verify("storage: disk full for 15 s", run)
 
 
 @pytest.mark.slow
-def test_full_disk_under_everything_loses_no_image(tmp_path: Path, small_bundle: Path, conclude: Record) -> None:
+def test_full_disk_under_everything_loses_no_image(tmp_path: Path, small_bundle: Path, verify: Verify) -> None:
     """SQLite, the overlays and the broker on one disk, as on somebody's laptop."""
-    with small_disk(tmp_path / "disk", 64) as disk, light_site(disk.folder) as site:
+    with small_disk(tmp_path / "disk", 64) as disk, minimal_deployment(disk.folder) as deployment:
         hooks = Hooks(folder=disk.folder, image_takes_s=0.1, stuck_after_s=5)
-        with trial(site, small_bundle, images=200, hooks=hooks) as run:
-            fill_for_a_while(run, disk, site.broker.daemon)
-            conclude("everything: disk full for 15 s (SQLite, folder)", run)
+        with fault_run(deployment, small_bundle, images=200, hooks=hooks) as run:
+            fill_for_a_while(run, disk, deployment.broker.daemon)
+            verify("everything: disk full for 15 s (SQLite, folder)", run)
             assert "database or disk is full" in run.supervisor.logs

@@ -6,31 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Record
-from tests.faults.site import QUICK, Site
-from tests.faults.trial import Trial, trial
+from tests.faults.conftest import Verify
+from tests.faults.deployment import QUICK, Deployment
+from tests.faults.fault_run import FaultRun, fault_run
 
 
-def kill_worker(site: Site, run: Trial) -> None:
+def kill_worker(deployment: Deployment, run: FaultRun) -> None:
     run.supervisor.signal(0, signal.SIGKILL)
 
 
-def empty_broker(site: Site, run: Trial) -> None:
-    site.broker.empty()
+def empty_broker(deployment: Deployment, run: FaultRun) -> None:
+    deployment.broker.empty()
 
 
-def take_database_away(site: Site, run: Trial) -> None:
-    assert site.postgres is not None
-    site.postgres.kill()
+def take_database_away(deployment: Deployment, run: FaultRun) -> None:
+    assert deployment.postgres is not None
+    deployment.postgres.kill()
     run.wait(30)
-    site.postgres.start()
+    deployment.postgres.start()
 
 
-def take_storage_away(site: Site, run: Trial) -> None:
-    assert site.seaweedfs is not None
-    site.seaweedfs.kill()
+def take_storage_away(deployment: Deployment, run: FaultRun) -> None:
+    assert deployment.seaweedfs is not None
+    deployment.seaweedfs.kill()
     run.wait(30)
-    site.seaweedfs.start()
+    deployment.seaweedfs.start()
 
 
 @pytest.mark.slow
@@ -40,12 +40,16 @@ def take_storage_away(site: Site, run: Trial) -> None:
     [(kill_worker, 150), (empty_broker, 100), (take_database_away, 120), (take_storage_away, 150)],
 )
 def test_run_recovers_in_time_with_the_settings_that_ship(
-    fault: Callable[[Site, Trial], None], longest_s: float, full: Site, small_bundle: Path, conclude: Record
+    fault: Callable[[Deployment, FaultRun], None],
+    longest_s: float,
+    full: Deployment,
+    small_bundle: Path,
+    verify: Verify,
 ) -> None:
     full.env = {name: value for name, value in full.env.items() if name not in QUICK}
-    with trial(full, small_bundle, images=320) as run:
+    with fault_run(full, small_bundle, images=320) as run:
         run.until_settled(0.1)
-        run.strike()
+        run.record_fault()
         fault(full, run)
-        conclude(f"as shipped: {fault.__name__.replace('_', ' ')}", run, within_s=400)
+        verify(f"as shipped: {fault.__name__.replace('_', ' ')}", run, within_s=400)
         assert run.recovery_s() < longest_s

@@ -15,9 +15,9 @@ import matplotlib.pyplot as plt
 import psutil
 import pytest
 
-from tests.faults.conftest import Record
-from tests.faults.site import Site
-from tests.faults.trial import Trial, trial
+from tests.faults.conftest import Verify
+from tests.faults.deployment import Deployment
+from tests.faults.fault_run import FaultRun, fault_run
 from tests.services.fault_proxy import Fault
 
 IMAGES = 20_000
@@ -36,25 +36,27 @@ class Sample:
     rss_mib: float
 
 
-def faults(site: Site, run: Trial) -> dict[str, Callable[[], object]]:
+def faults(deployment: Deployment, run: FaultRun) -> dict[str, Callable[[], object]]:
     """What may happen. Worker 0 is not killed, so that its memory tells; its own watchdog may still end it."""
-    assert site.postgres is not None
-    assert site.seaweedfs is not None
+    assert deployment.postgres is not None
+    assert deployment.seaweedfs is not None
 
     def restart(name: str) -> None:
-        daemon = {"broker": site.broker.daemon, "database": site.postgres, "storage": site.seaweedfs}[name]
+        daemon = {"broker": deployment.broker.daemon, "database": deployment.postgres, "storage": deployment.seaweedfs}[
+            name
+        ]
         assert daemon is not None
         daemon.kill()
         daemon.start()
 
     def cut(name: str) -> None:
-        site.proxies[name].inject(Fault("reset"), times=5)
+        deployment.proxies[name].inject(Fault("reset"), times=5)
 
     return {
         "worker killed": lambda: run.supervisor.signal(1, signal.SIGKILL),
         "worker told to stop": lambda: run.supervisor.signal(1, signal.SIGTERM),
         "broker killed": lambda: restart("broker"),
-        "broker emptied": site.broker.empty,
+        "broker emptied": deployment.broker.empty,
         "database killed": lambda: restart("database"),
         "storage killed": lambda: restart("storage"),
         "broker's connections cut": lambda: cut("broker"),
@@ -65,13 +67,13 @@ def faults(site: Site, run: Trial) -> dict[str, Callable[[], object]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_random_faults_lose_nothing_and_memory_stays_flat(full: Site, small_bundle: Path, conclude: Record) -> None:
+def test_random_faults_lose_nothing_and_memory_stays_flat(full: Deployment, small_bundle: Path, verify: Verify) -> None:
     chance = random.Random(7)
     samples: list[Sample] = []
     struck: list[tuple[float, str]] = []
     # Longer batches and chunks than the other trials have: this one is about a night's steady work.
     env = {"FUNDUS_CHUNK_SIZE": "32", "FUNDUS_MAX_BATCH_SIZE": "16", "FUNDUS_MAX_ATTEMPTS": "5"}
-    with trial(full, small_bundle, images=IMAGES, workers=2, env=env, suffix=".jpg") as run:
+    with fault_run(full, small_bundle, images=IMAGES, workers=2, env=env, suffix=".jpg") as run:
         started = time.monotonic()
         choices = faults(full, run)
         next_fault = FAULT_EVERY_S
@@ -81,7 +83,7 @@ def test_random_faults_lose_nothing_and_memory_stays_flat(full: Site, small_bund
             samples.append(Sample(now, run.settled(), pid, rss_mib(pid)))
             if now > next_fault:
                 name = chance.choice(sorted(choices))
-                run.strike()
+                run.record_fault()
                 struck.append((now, name))
                 choices[name]()
                 next_fault = now + FAULT_EVERY_S
@@ -89,7 +91,7 @@ def test_random_faults_lose_nothing_and_memory_stays_flat(full: Site, small_bund
         draw(samples, struck)
         for at_s, name in struck:
             print(f"{at_s:7.1f} s  {name}")  # noqa: T201 - the seed picks them, the log tells
-        conclude(f"soak: {len(struck)} random faults in {samples[-1].at_s / 60:.1f} min", run, within_s=300)
+        verify(f"soak: {len(struck)} random faults in {samples[-1].at_s / 60:.1f} min", run, within_s=300)
     longest_life = max(Counter(sample.pid for sample in samples).items(), key=itemgetter(1))[0]
     life = [sample.rss_mib for sample in samples if sample.pid == longest_life]
     quarter = len(life) // 4

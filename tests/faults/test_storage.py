@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Record
+from tests.faults.conftest import Verify
+from tests.faults.deployment import Deployment
+from tests.faults.fault_run import fault_run
 from tests.faults.hooks import Hooks
 from tests.faults.servers import make_strange_seaweedfs
-from tests.faults.site import Site
-from tests.faults.trial import trial
 from tests.services.fault_proxy import Fault
 
 ON_THE_WAY_IN = [
@@ -31,91 +31,91 @@ ON_THE_WAY_OUT = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "times"), ON_THE_WAY_IN)
 def test_failing_requests_lose_no_image(
-    fault: Fault, times: int, full: Site, small_bundle: Path, conclude: Record, request: pytest.FixtureRequest
+    fault: Fault, times: int, full: Deployment, small_bundle: Path, verify: Verify, request: pytest.FixtureRequest
 ) -> None:
-    with trial(full, small_bundle, images=120) as run:
+    with fault_run(full, small_bundle, images=120) as run:
         run.until_settled(0.1)
-        run.strike()
+        run.record_fault()
         full.proxies["storage"].inject(fault, times=times)
-        conclude(f"storage: {request.node.callspec.id}, {times} connections", run)
+        verify(f"storage: {request.node.callspec.id}, {times} connections", run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ON_THE_WAY_OUT)
 def test_photograph_that_arrives_damaged_is_fetched_again(
-    fault: Fault, full: Site, small_bundle: Path, conclude: Record, request: pytest.FixtureRequest
+    fault: Fault, full: Deployment, small_bundle: Path, verify: Verify, request: pytest.FixtureRequest
 ) -> None:
-    with trial(full, small_bundle, images=120, in_bucket=True) as run:
+    with fault_run(full, small_bundle, images=120, in_bucket=True) as run:
         run.until_settled(0.1)
-        run.strike()
+        run.record_fault()
         full.proxies["storage"].inject(fault)
         run.wait(8)
         full.proxies["storage"].inject(None)
-        conclude(f"storage: {request.node.callspec.id} for 8 s", run)
+        verify(f"storage: {request.node.callspec.id} for 8 s", run)
 
 
 @pytest.mark.slow
-def test_store_that_refuses_for_long_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+def test_store_that_refuses_for_long_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
     """For several times the workers' patience: what they hold goes back to the queue."""
-    with trial(full, small_bundle, images=120) as run:
+    with fault_run(full, small_bundle, images=120) as run:
         run.until_settled(0.1)
-        run.strike()
+        run.record_fault()
         full.proxies["storage"].inject(Fault("unavailable"))
         run.wait(20)
         full.proxies["storage"].inject(None)
-        conclude("storage: SlowDown for 20 s", run)
+        verify("storage: SlowDown for 20 s", run)
         assert "released" in run.supervisor.logs
 
 
 @pytest.mark.slow
-def test_store_that_is_away_for_30_s_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+def test_store_that_is_away_for_30_s_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
     assert full.seaweedfs is not None
-    with trial(full, small_bundle, images=120) as run:
+    with fault_run(full, small_bundle, images=120) as run:
         run.until_settled(0.1)
-        run.strike()
+        run.record_fault()
         full.seaweedfs.kill()
         run.wait(30)
         full.seaweedfs.start()
-        conclude("storage: kill -9, 30 s away", run)
+        verify("storage: kill -9, 30 s away", run)
         assert run.supervisor.exits == []
 
 
 @pytest.mark.slow
-def test_missing_bucket_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+def test_missing_bucket_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
     """The overlays wait until an operator has made the bucket."""
     assert full.s3 is not None
-    with trial(full, small_bundle, images=60, env={"FUNDUS_STORAGE_URL": "s3://test-2/"}) as run:
-        run.strike()
+    with fault_run(full, small_bundle, images=60, env={"FUNDUS_STORAGE_URL": "s3://test-2/"}) as run:
+        run.record_fault()
         run.wait(15)
         assert run.settled() == 0
         bucket = full.s3.create()
         assert bucket.name == "test-2"
         full.show(bucket)
-        conclude("storage: bucket missing for 15 s", run)
+        verify("storage: bucket missing for 15 s", run)
 
 
 @pytest.mark.slow
-def test_revoked_keys_lose_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+def test_revoked_keys_lose_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
     """Neither while photographs are fetched nor while overlays are written is an image blamed for it."""
     assert full.seaweedfs is not None
     assert full.s3 is not None
     strange = make_strange_seaweedfs(full.folder / "seaweedfs", full.s3)
-    with trial(full, small_bundle, images=120, in_bucket=True) as run:
+    with fault_run(full, small_bundle, images=120, in_bucket=True) as run:
         run.until_settled(0.1)
-        run.strike()
+        run.record_fault()
         full.seaweedfs.stop()
         strange.start()
         run.wait(15)
         assert "SignatureDoesNotMatch (HTTP 403)" in run.supervisor.logs
         strange.stop()
         full.seaweedfs.start()
-        conclude("storage: keys revoked and restored", run)
+        verify("storage: keys revoked and restored", run)
 
 
 @pytest.mark.slow
-def test_clock_that_is_off_loses_no_image(full: Site, small_bundle: Path, conclude: Record) -> None:
+def test_clock_that_is_off_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
     hooks = Hooks(folder=full.folder, signs_late=60)
-    with trial(full, small_bundle, images=60, hooks=hooks, in_bucket=True) as run:
-        run.strike()
-        conclude("storage: 60 requests signed an hour late", run)
+    with fault_run(full, small_bundle, images=60, hooks=hooks, in_bucket=True) as run:
+        run.record_fault()
+        verify("storage: 60 requests signed an hour late", run)
         assert "RequestTimeTooSkewed (HTTP 403)" in run.supervisor.logs

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Record
+from tests.faults.conftest import Verify
+from tests.faults.deployment import Deployment
+from tests.faults.fault_run import fault_run
 from tests.faults.hooks import Hooks
-from tests.faults.site import Site
-from tests.faults.trial import trial
 from tests.integration.processes import fundus, fundus_json
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import parse_settings
@@ -17,35 +17,35 @@ STUCK_AFTER_S = 4
 
 
 @pytest.mark.slow
-def test_worker_that_no_longer_consumes_ends_itself(light: Site, small_bundle: Path, conclude: Record) -> None:
-    hooks = Hooks(folder=light.folder, stuck_after_s=STUCK_AFTER_S)
-    with trial(light, small_bundle, images=200, hooks=hooks) as run:
+def test_worker_that_no_longer_consumes_ends_itself(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
+    hooks = Hooks(folder=minimal.folder, stuck_after_s=STUCK_AFTER_S)
+    with fault_run(minimal, small_bundle, images=200, hooks=hooks) as run:
         run.until_settled(0.1)
-        broker_url = light.env["FUNDUS_BROKER_URL"]
+        broker_url = minimal.env["FUNDUS_BROKER_URL"]
         make_celery(parse_settings(broker_url=broker_url)).control.cancel_consumer("bulk")
         run.until_killed(1)
-        conclude("worker no longer consumes", run)
+        verify("worker no longer consumes", run)
         assert run.supervisor.exits == [EXIT_STUCK]
         assert "messages are queued and none was taken" in run.supervisor.logs
 
 
 @pytest.mark.slow
-def test_device_that_never_answers_ends_the_worker(light: Site, small_bundle: Path, conclude: Record) -> None:
-    hooks = Hooks(folder=light.folder, stuck_after_s=STUCK_AFTER_S, hangs_at_batch=4)
-    with trial(light, small_bundle, images=60, hooks=hooks) as run:
+def test_device_that_never_answers_ends_the_worker(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
+    hooks = Hooks(folder=minimal.folder, stuck_after_s=STUCK_AFTER_S, hangs_at_batch=4)
+    with fault_run(minimal, small_bundle, images=60, hooks=hooks) as run:
         run.until_killed(1)
-        conclude("accelerator hangs", run)
+        verify("accelerator hangs", run)
         assert run.supervisor.exits == [EXIT_STUCK]
         assert "chunks in flight made no progress" in run.supervisor.logs
 
 
 @pytest.mark.slow
-def test_probe_sees_the_worker_and_its_absence(light: Site, small_bundle: Path, tmp_path: Path) -> None:
+def test_probe_sees_the_worker_and_its_absence(minimal: Deployment, small_bundle: Path, tmp_path: Path) -> None:
     beats = tmp_path / "beats"
     beats.mkdir()
-    env = {**light.env, "TMPDIR": str(beats)}
+    env = {**minimal.env, "TMPDIR": str(beats)}
     assert fundus("doctor", "--worker", env=env, check=False).returncode == 1
-    with trial(light, small_bundle, images=10, env={"TMPDIR": str(beats)}) as run:
+    with fault_run(minimal, small_bundle, images=10, env={"TMPDIR": str(beats)}) as run:
         found = fundus_json("doctor", "--worker", env=env)
         assert found["ok"]
         assert [check["name"] for check in found["checks"]] == ["worker"]

@@ -7,67 +7,71 @@ from typing import get_args
 
 import pytest
 
-from tests.faults.conftest import Record
+from tests.faults.conftest import Verify
+from tests.faults.deployment import Deployment
+from tests.faults.fault_run import fault_run
 from tests.faults.hooks import Hooks, Stage
-from tests.faults.site import Site
-from tests.faults.trial import trial
 
 KILLS = 20
 
 
 def test_kill_between_commit_and_acknowledgement_settles_nothing_twice(
-    light: Site, small_bundle: Path, conclude: Record
+    minimal: Deployment, small_bundle: Path, verify: Verify
 ) -> None:
-    hooks = Hooks(folder=light.folder, kill_at="committed")
-    with trial(light, small_bundle, images=40, hooks=hooks) as run:
+    hooks = Hooks(folder=minimal.folder, kill_at="committed")
+    with fault_run(minimal, small_bundle, images=40, hooks=hooks) as run:
         run.until_killed(1)
-        conclude("worker killed: committed (SQLite, folder)", run)
+        verify("worker killed: committed (SQLite, folder)", run)
         assert run.supervisor.exits == [-signal.SIGKILL]
 
 
 @pytest.mark.slow
 def test_report_of_a_worker_that_died_over_it_is_written_by_another(
-    light: Site, small_bundle: Path, conclude: Record
+    minimal: Deployment, small_bundle: Path, verify: Verify
 ) -> None:
-    hooks = Hooks(folder=light.folder, kill_at="reporting")
-    with trial(light, small_bundle, images=20, hooks=hooks) as run:
+    hooks = Hooks(folder=minimal.folder, kill_at="reporting")
+    with fault_run(minimal, small_bundle, images=20, hooks=hooks) as run:
         run.until_killed(1)
-        left = [key for key in sorted(light.keys()) if key.startswith("trial/report/")]
+        left = [key for key in sorted(minimal.keys()) if key.startswith("trial/report/")]
         assert left
         assert "trial/report/index.html" not in left
-        assert light.rows("SELECT prefix, written_at FROM reports") == [("trial/report/", None)]
-        run.until(lambda: light.rows("SELECT 1 FROM reports WHERE written_at IS NULL") == [])
-        conclude("worker killed: writing the report", run)
-        files = json.loads(light.read("trial/report/summary.json"))["files"]
-        written = [key.removeprefix("trial/report/") for key in sorted(light.keys()) if key.startswith("trial/report/")]
+        assert minimal.rows("SELECT prefix, written_at FROM reports") == [("trial/report/", None)]
+        run.until(lambda: minimal.rows("SELECT 1 FROM reports WHERE written_at IS NULL") == [])
+        verify("worker killed: writing the report", run)
+        files = json.loads(minimal.read("trial/report/summary.json"))["files"]
+        written = [
+            key.removeprefix("trial/report/") for key in sorted(minimal.keys()) if key.startswith("trial/report/")
+        ]
         assert sorted(written) == sorted(files)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", get_args(Stage))
-def test_kill_at_each_stage_loses_nothing(stage: Stage, full: Site, small_bundle: Path, conclude: Record) -> None:
+def test_kill_at_each_stage_loses_nothing(stage: Stage, full: Deployment, small_bundle: Path, verify: Verify) -> None:
     hooks = Hooks(folder=full.folder, kill_at=stage, kills=2)
-    with trial(full, small_bundle, images=60, hooks=hooks, env={"FUNDUS_MAX_ATTEMPTS": "5"}) as run:
+    with fault_run(full, small_bundle, images=60, hooks=hooks, env={"FUNDUS_MAX_ATTEMPTS": "5"}) as run:
         run.until_killed(2)
-        conclude(f"worker killed: {stage}", run)
+        verify(f"worker killed: {stage}", run)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", [1, 3])
-def test_kills_at_random_moments_lose_nothing(workers: int, full: Site, small_bundle: Path, conclude: Record) -> None:
+def test_kills_at_random_moments_lose_nothing(
+    workers: int, full: Deployment, small_bundle: Path, verify: Verify
+) -> None:
     hooks = Hooks(folder=full.folder, image_takes_s=0.1)
     # A photograph that is alone in a worker looks guilty when that worker is killed by chance.
     env = {"FUNDUS_MAX_ATTEMPTS": "10"}
-    with trial(full, small_bundle, images=500, workers=workers, hooks=hooks, env=env, seed=workers) as run:
-        while len(run.strikes) < KILLS:
-            run.until(lambda: bool(run.supervisor.ready_ones()))
+    with fault_run(full, small_bundle, images=500, workers=workers, hooks=hooks, env=env, seed=workers) as run:
+        while len(run.faults) < KILLS:
+            run.until(lambda: bool(run.supervisor.ready_workers()))
             run.wait(run.random.uniform(0, 2))
             assert run.settled() < len(run.image_ids), "the run was over before the last kill"
-            run.strike()
-            run.supervisor.signal(run.random.choice(run.supervisor.ready_ones()), signal.SIGKILL)
-            run.until(lambda: len(run.supervisor.exits) == len(run.strikes))
-        conclude(f"worker killed at random moments, {workers} workers", run, within_s=300)
+            run.record_fault()
+            run.supervisor.signal(run.random.choice(run.supervisor.ready_workers()), signal.SIGKILL)
+            run.until(lambda: len(run.supervisor.exits) == len(run.faults))
+        verify(f"worker killed at random moments, {workers} workers", run, within_s=300)
         assert len(run.supervisor.exits) == KILLS
 
 
@@ -81,13 +85,13 @@ def test_kills_at_random_moments_lose_nothing(workers: int, full: Site, small_bu
     ],
 )
 def test_told_to_stop_in_the_middle_loses_nothing(
-    number: signal.Signals, code: int, full: Site, small_bundle: Path, conclude: Record
+    number: signal.Signals, code: int, full: Deployment, small_bundle: Path, verify: Verify
 ) -> None:
-    with trial(full, small_bundle, images=200) as run:
+    with fault_run(full, small_bundle, images=200) as run:
         run.until_settled(0.1)
-        run.strike()
+        run.record_fault()
         run.supervisor.signal(0, number)
         run.until(lambda: bool(run.supervisor.exits), within_s=30)
-        assert run.site.rows("SELECT 1 FROM gradings WHERE lease_token IS NOT NULL") == []
-        conclude(f"worker gets {number.name}", run)
+        assert run.deployment.rows("SELECT 1 FROM gradings WHERE lease_token IS NOT NULL") == []
+        verify(f"worker gets {number.name}", run)
         assert run.supervisor.exits == [code]

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from redis import Redis
 
-from tests.faults.pictures import write_photographs
+from tests.faults.numbered_photographs import write_photographs
 from tests.integration.processes import fundus, fundus_json, wait_until_finished
 from tests.integration.stub_devices import devices, settings_for, until_each_has
 from tests.services.postgres import Postgres

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.faults.pictures import write_photographs
+from tests.faults.numbered_photographs import write_photographs
 from tests.integration.processes import fundus, wait_until_finished, worker
 from tests.integration.stub_devices import PROGRAM, images_of, settings_for, until_each_has
 from tests.services.seaweedfs import Bucket

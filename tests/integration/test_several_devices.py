@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.faults.pictures import write_photographs
+from tests.faults.numbered_photographs import write_photographs
 from tests.integration.processes import fundus, fundus_json, wait_until_finished
 from tests.integration.stub_devices import devices, images_of, settings_for, until_each_has
 from tests.services.seaweedfs import Bucket

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.faults.bundles import write_small_bundle
-from tests.faults.pictures import write_photographs
+from tests.faults.numbered_photographs import write_photographs
 from tests.integration.processes import fundus, fundus_json, wait_until_finished, worker
 from tests.integration.stub_devices import PROGRAM, images_of, settings_for
 from tests.services.seaweedfs import Bucket

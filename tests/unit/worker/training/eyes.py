@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults.pictures import write_photographs
+from tests.faults.numbered_photographs import write_photographs
 
 GRADES = (0, 2, 1, 3, 4, 0, 2, 0)
 """Reference grades, assigned cyclically."""

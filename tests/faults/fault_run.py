@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.faults.deployment import Deployment
 from tests.faults.hooks import PROGRAM, Hooks
-from tests.faults.invariant import Verdict, check_run
-from tests.faults.pictures import write_photographs
-from tests.faults.site import Site
+from tests.faults.invariant import RunCheck, check_run
+from tests.faults.numbered_photographs import write_photographs
 from tests.faults.supervisor import Supervisor
 from tests.integration.processes import FUNDUS, fundus
 
@@ -22,7 +22,7 @@ LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
-class Strike:
+class InjectedFault:
     """The moment of a fault and the images that were in flight then."""
 
     at: float
@@ -30,19 +30,19 @@ class Strike:
 
 
 @dataclass
-class Trial:
+class FaultRun:
     """`until` and `wait` let time pass, in which the supervisor does its work."""
 
-    site: Site
+    deployment: Deployment
     supervisor: Supervisor
     image_ids: list[str]
     random: random.Random
-    strikes: list[Strike] = field(default_factory=list)
+    faults: list[InjectedFault] = field(default_factory=list)
 
     def until(self, condition: Callable[[], bool], *, within_s: float = 120) -> None:
         deadline = time.monotonic() + within_s
         while not condition():
-            self.supervisor.tend()
+            self.supervisor.restart_dead()
             assert time.monotonic() < deadline, f"not within {within_s} s:\n{self._state()}"
             time.sleep(LOOK_EVERY_S)
 
@@ -51,36 +51,36 @@ class Trial:
         self.until(lambda: time.monotonic() > end, within_s=seconds + 5)
 
     def settled(self) -> int:
-        return int(self.site.rows("SELECT count(*) FROM gradings WHERE status <> 'queued'")[0][0])
+        return int(self.deployment.rows("SELECT count(*) FROM gradings WHERE status <> 'queued'")[0][0])
 
     def until_settled(self, share: float) -> None:
         self.until(lambda: self.settled() >= share * len(self.image_ids))
 
     def until_finished(self, *, within_s: float = 120) -> None:
-        self.until(lambda: self.site.rows("SELECT state FROM runs") == [("finished",)], within_s=within_s)
+        self.until(lambda: self.deployment.rows("SELECT state FROM runs") == [("finished",)], within_s=within_s)
 
-    def strike(self) -> None:
+    def record_fault(self) -> None:
         """Note that the fault comes now."""
-        leased = self.site.rows("SELECT image_id FROM gradings WHERE lease_token IS NOT NULL")
-        self.strikes.append(Strike(time.time(), frozenset(image_id for (image_id,) in leased)))
+        leased = self.deployment.rows("SELECT image_id FROM gradings WHERE lease_token IS NOT NULL")
+        self.faults.append(InjectedFault(time.time(), frozenset(image_id for (image_id,) in leased)))
 
     def until_killed(self, times: int) -> None:
         """Until workers have ended so often; each end is a strike."""
         for number in range(len(self.supervisor.exits), times):
             self.until(lambda number=number: len(self.supervisor.exits) > number)  # type: ignore[misc]
-            self.strike()
+            self.record_fault()
 
     def recovery_s(self) -> float:
         """The longest time from a strike until what it caught in flight was settled and something else was, too."""
-        settled = {image_id: float(at) for image_id, at in self.site.rows("SELECT image_id, at FROM settlings")}
+        settled = {image_id: float(at) for image_id, at in self.deployment.rows("SELECT image_id, at FROM settlings")}
         longest = 0.0
-        for strike in self.strikes:
-            caught = [settled[image_id] for image_id in strike.in_flight]
-            others = [at for image_id, at in settled.items() if at > strike.at and image_id not in strike.in_flight]
-            longest = max(longest, *(at - strike.at for at in caught), min(others, default=strike.at) - strike.at, 0.0)
+        for fault in self.faults:
+            caught = [settled[image_id] for image_id in fault.in_flight]
+            others = [at for image_id, at in settled.items() if at > fault.at and image_id not in fault.in_flight]
+            longest = max(longest, *(at - fault.at for at in caught), min(others, default=fault.at) - fault.at, 0.0)
         return longest
 
-    def finish(self, *, within_s: float = 120, exits_with: int = 0) -> Verdict:
+    def finish(self, *, within_s: float = 120, exits_with: int = 0) -> RunCheck:
         """Wait for the end, stop the workers, and check every promise."""
         self.until_finished(within_s=within_s)
         self.until(self.supervisor.ready)
@@ -90,11 +90,11 @@ class Trial:
         # Celery and Kombu show tracebacks of a broker that is away; the project's own faults are these.
         for crash in ("[error    ] unexpected", "[error    ] periodic_work_failed"):
             assert crash not in self.supervisor.logs, self.supervisor.logs
-        return check_run(self.site, RUN, self.image_ids)
+        return check_run(self.deployment, RUN, self.image_ids)
 
     def _state(self) -> str:
         try:
-            counts = self.site.rows(
+            counts = self.deployment.rows(
                 "SELECT status, attempts, lease_token IS NOT NULL, error_code, count(*) FROM gradings GROUP BY 1,2,3,4"
             )
         except Exception as error:  # noqa: BLE001 - whatever is wrong belongs in the report of the failure
@@ -103,8 +103,8 @@ class Trial:
 
 
 @contextmanager
-def trial(
-    site: Site,
+def fault_run(
+    deployment: Deployment,
     bundle: Path,
     *,
     images: int,
@@ -115,20 +115,20 @@ def trial(
     suffix: str = ".png",
     spoilt: Mapping[str, bytes] | None = None,
     in_bucket: bool = False,
-) -> Iterator[Trial]:
+) -> Iterator[FaultRun]:
     """A run of `images` photographs that `workers` workers have just begun.
 
     `spoilt`: what stands in the place of some photographs, by image id. `in_bucket`: the photographs come from the
     object store, and the manifest promises their SHA-256.
     """
-    write_photographs(site.folder / "photographs", images, suffix)
+    write_photographs(deployment.folder / "photographs", images, suffix)
     for image_id, content in (spoilt or {}).items():
-        (site.folder / "photographs" / f"{image_id}{suffix}").write_bytes(content)
+        (deployment.folder / "photographs" / f"{image_id}{suffix}").write_bytes(content)
     ids = [f"p{number:04}" for number in range(images)]
-    manifest = site.folder / "manifest.csv"
-    full = {**site.env, "FUNDUS_MODEL": str(bundle), **(env or {})}
+    manifest = deployment.folder / "manifest.csv"
+    full = {**deployment.env, "FUNDUS_MODEL": str(bundle), **(env or {})}
     if in_bucket:
-        full["FUNDUS_SOURCE_ROOTS"], rows = _put_in_bucket(site, ids, suffix)
+        full["FUNDUS_SOURCE_ROOTS"], rows = _put_in_bucket(deployment, ids, suffix)
         manifest.write_text("uri,sha256,image_id\n" + rows)
     else:
         manifest.write_text("uri,image_id\n" + "".join(f"photographs/{i}{suffix},{i}\n" for i in ids))
@@ -137,9 +137,9 @@ def trial(
         # They reach into this engine.
         full |= {"FAULT_HOOKS": hooks.model_dump_json(), "FUNDUS_ENGINE": "tensorflow"}
         command = [sys.executable, "-m", PROGRAM]
-    supervisor = Supervisor(command, workers, full, site.folder)
+    supervisor = Supervisor(command, workers, full, deployment.folder)
     try:
-        running = Trial(site, supervisor, ids, random.Random(seed))
+        running = FaultRun(deployment, supervisor, ids, random.Random(seed))
         running.until(supervisor.ready)
         fundus("enqueue", str(manifest), "--run", RUN, env=full)
         yield running
@@ -151,12 +151,12 @@ def trial(
                 worker.wait()
 
 
-def _put_in_bucket(site: Site, ids: list[str], suffix: str) -> tuple[str, str]:
+def _put_in_bucket(deployment: Deployment, ids: list[str], suffix: str) -> tuple[str, str]:
     """Upload the photographs to a bucket of their own: its address, and the manifest's rows."""
-    assert site.s3 is not None
-    bucket, rows = site.s3.create(), []
+    assert deployment.s3 is not None
+    bucket, rows = deployment.s3.create(), []
     for image_id in ids:
-        data = (site.folder / "photographs" / f"{image_id}{suffix}").read_bytes()
+        data = (deployment.folder / "photographs" / f"{image_id}{suffix}").read_bytes()
         bucket.client.put_object(Bucket=bucket.name, Key=f"{image_id}{suffix}", Body=data)
         rows.append(f"s3://{bucket.name}/{image_id}{suffix},{hashlib.sha256(data).hexdigest()},{image_id}\n")
     return f"s3://{bucket.name}/", "".join(rows)

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from tests.faults import settlings
+from tests.faults import settling_triggers
 from tests.faults.brokers import Broker, make_broker
 from tests.faults.servers import Daemon, make_postgres, make_seaweedfs, postgres_url
 from tests.integration.processes import fundus
@@ -36,7 +36,7 @@ PLAIN = {
 
 
 @dataclass
-class Site:
+class Deployment:
     """The workers reach the servers through the proxies, the test's own eyes do not."""
 
     folder: Path
@@ -60,7 +60,7 @@ class Site:
 
 
 @contextmanager
-def light_site(folder: Path, broker: str = "valkey") -> Iterator[Site]:
+def minimal_deployment(folder: Path, broker: str = "valkey") -> Iterator[Deployment]:
     """SQLite, a folder as the store, and a broker."""
     ledger, store = folder / "ledger.db", folder / "store"
 
@@ -79,9 +79,9 @@ def light_site(folder: Path, broker: str = "valkey") -> Iterator[Site]:
         }
         fundus("db", "upgrade", env=env)
         with closing(sqlite3.connect(ledger)) as connection, connection:
-            for statement in settlings.SQLITE:
+            for statement in settling_triggers.SQLITE:
                 connection.execute(statement)
-        yield Site(
+        yield Deployment(
             folder,
             PLAIN | QUICK | env,
             rows,
@@ -93,7 +93,7 @@ def light_site(folder: Path, broker: str = "valkey") -> Iterator[Site]:
 
 
 @contextmanager
-def full_site(folder: Path, broker: str = "valkey") -> Iterator[Site]:
+def full_deployment(folder: Path, broker: str = "valkey") -> Iterator[Deployment]:
     """PostgreSQL, SeaweedFS and a broker, each behind a proxy."""
     with ExitStack() as cleanup:
         messages = make_broker(broker, _made(folder / broker), cleanup)
@@ -121,9 +121,9 @@ def full_site(folder: Path, broker: str = "valkey") -> Iterator[Site]:
 
         fundus("db", "upgrade", env=env)
         with psycopg.connect(postgres_url(postgres.port)) as connection:
-            for statement in settlings.POSTGRESQL:
+            for statement in settling_triggers.POSTGRESQL:
                 connection.execute(statement)
-        site = Site(
+        deployment = Deployment(
             folder,
             PLAIN | QUICK | env,
             rows,
@@ -135,8 +135,8 @@ def full_site(folder: Path, broker: str = "valkey") -> Iterator[Site]:
             s3,
             proxies,
         )
-        site.show(bucket)
-        yield site
+        deployment.show(bucket)
+        yield deployment
 
 
 def _made(folder: Path) -> Path:
