@@ -1,4 +1,4 @@
-"""`fundus model calibrate`: a bundle with another operating point."""
+"""`fundus model calibrate`: write a bundle with another operating point."""
 
 import json
 from enum import StrEnum
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Cut(StrEnum):
-    """What a programme decides on."""
+    """Decision whose threshold is set: this grade or worse."""
 
     REFERABLE = "referable"
     VISION_THREATENING = "vision_threatening"
@@ -39,26 +39,24 @@ _GRADES = {
 
 
 def calibrate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run of this model, with reference grades.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run of this model, with reference grades.")],
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
     *,
-    sensitivity: Annotated[float | None, typer.Option(help="Wanted sensitivity, in (0, 1).")] = None,
-    specificity: Annotated[float | None, typer.Option(help="Wanted specificity, in (0, 1).")] = None,
+    sensitivity: Annotated[float | None, typer.Option(help="Target sensitivity, in (0, 1).")] = None,
+    specificity: Annotated[float | None, typer.Option(help="Target specificity, in (0, 1).")] = None,
     cut: Annotated[
         list[Cut],
-        typer.Option(help="Of which call: referable (from grade 2), vision_threatening (from 3), proliferative (4)."),
+        typer.Option(help="Decision: referable (from grade 2), vision_threatening (from 3), proliferative (4)."),
     ] = [Cut.REFERABLE],  # noqa: B006 - the framework copies it
-    model: Annotated[
-        str | None, typer.Option(help="The bundle that graded the run; FUNDUS_MODEL unless given.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="The new bundle's name; the folder's unless given.")] = None,
-    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Of the bootstrap.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Bundle that graded the run. Default: FUNDUS_MODEL.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new bundle. Default: the name of the folder.")] = None,
+    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Number of bootstrap resamples.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Scale a model's outputs to what the reference grades say, set its thresholds, and write it as a new bundle.
+    """Calibrate a model on a labelled run: fit its temperature, set thresholds, and write a new bundle.
 
-    The weights stay as they are. Choose on images that the model was not trained on.
+    The weights are unchanged. Use images that the model was not trained on.
 
     Examples:
 
@@ -66,8 +64,8 @@ def calibrate(
 
         fundus model calibrate night-1 --specificity 0.95 --cut referable --cut vision_threatening --out strict
     """
-    value, figure = _wanted_figure(sensitivity, specificity)
-    # SciPy and scikit-learn are loaded only by the command that needs them.
+    value, metric = _target_metric(sensitivity, specificity)
+    # SciPy and scikit-learn are slow to import.
     from worker.evaluation.calibration import calibrate as calibrate_run
     from worker.evaluation.calibration import draw_calibration
     from worker.evaluation.labelled import find_graded_run, read_labelled
@@ -76,31 +74,31 @@ def calibrate(
     settings = read_settings()
     engine = connect(settings)
     require_compatible(engine)
-    found = find_graded_run(engine, run)
+    graded_run = find_graded_run(engine, run)
     source = find_bundle(model or settings.model)
     manifest = read_any_manifest(source)
-    if manifest.model_id != found.model_id:
-        graded = f"{found.model_name} ({found.model_id})"
+    if manifest.model_id != graded_run.model_id:
+        graded = f"{graded_run.model_name} ({graded_run.model_id})"
         raise UsageError(f"run {run} was graded by {graded}, not {manifest.name} ({manifest.model_id}): give --model")
     if out.exists():
-        raise UsageError(f"{out} exists; name a new folder")
-    wanted = Target(figure, value, tuple(_GRADES[one] for one in dict.fromkeys(cut)))
+        raise UsageError(f"{out} exists; choose a new folder")
+    target = Target(metric, value, tuple(_GRADES[one] for one in dict.fromkeys(cut)))
     messages = Console(stderr=True)
     with progress_bar(messages, unit="resamples") as progress:
         task = progress.add_task("resampling", total=3 * resamples)
         calibration = calibrate_run(
-            found,
-            read_labelled(engine, found),
+            graded_run,
+            read_labelled(engine, graded_run),
             manifest.thresholds,
-            wanted,
+            target,
             resamples=resamples,
             seed=seed,
             on_progress=lambda: progress.advance(task),
         )
-    changed = _move(manifest, calibration, name or out.resolve().name)
+    changed = _at_operating_point(manifest, calibration, name or out.resolve().name)
     copy_bundle(source, out, changed)
     if as_json:
-        document = calibration.model_dump(mode="json")
+        document = calibration.model_dump(mode="json", by_alias=True)
         typer.echo(json.dumps({"model_id": changed.model_id, "name": changed.name, **document}))
         return
     console = Console(highlight=False)
@@ -108,25 +106,28 @@ def calibrate(
     console.print(f"{out}: {changed.name} ({changed.model_id})")
 
 
-def _wanted_figure(
+def _target_metric(
     sensitivity: float | None, specificity: float | None
 ) -> tuple[float, Literal["sensitivity", "specificity"]]:
     value = sensitivity if sensitivity is not None else specificity
     if value is None or (sensitivity is not None and specificity is not None):
         raise UsageError("give either --sensitivity or --specificity")
-    figure: Literal["sensitivity", "specificity"] = "sensitivity" if sensitivity is not None else "specificity"
+    metric: Literal["sensitivity", "specificity"] = "sensitivity" if sensitivity is not None else "specificity"
     if not 0 < value < 1:
-        raise UsageError(f"--{figure} {value:g} is not between 0 and 1")
-    return value, figure
+        raise UsageError(f"--{metric} {value:g} is not between 0 and 1")
+    return value, metric
 
 
-def _move(manifest: AnyManifest, found: "Calibration", name: str) -> AnyManifest:
-    """The manifest at the new operating point, with a note of where that comes from."""
-    note = f"Operating point: {found.wanted}, chosen on the {found.images} graded images of run {found.run}."
+def _at_operating_point(manifest: AnyManifest, calibration: "Calibration", name: str) -> AnyManifest:
+    """Return the manifest with the new operating point and a note of its origin."""
+    note = (
+        f"Operating point: {calibration.target},"
+        f" chosen on the {calibration.images} graded images of run {calibration.run}."
+    )
     changes = {
         "name": name,
-        "temperature": manifest.temperature * found.temperature,
-        "thresholds": found.thresholds,
+        "temperature": manifest.temperature * calibration.temperature,
+        "thresholds": calibration.thresholds,
         "notes": f"{manifest.notes} {note}".strip(),
     }
     try:

@@ -1,1 +1,1 @@
-"""How well the grades of a run agree with reference grades, and how two runs differ."""
+"""Measure agreement with reference grades, compare runs, detect drift and audit saliency maps."""

@@ -1,6 +1,6 @@
-"""How sure a figure is: percentile intervals of the bootstrap (Efron 1979), patients drawn with replacement.
+"""Bootstrap confidence intervals of metrics (percentile method, Efron 1979), with patients as the resampling unit.
 
-The eyes of one patient are alike; drawing images by themselves would promise more than the data hold.
+The eyes of one patient are correlated; resampling single images would make the intervals too narrow.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,12 +14,13 @@ from worker.evaluation.labelled import Labelled
 
 RESAMPLES = 1000
 LEVEL = 0.95
+"""Confidence level of the intervals."""
 SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with the ends of its interval; None where the images cannot tell."""
+    """A metric with the ends of its 95% interval; None if undefined."""
 
     value: float | None
     low: float | None
@@ -33,7 +34,10 @@ def bootstrap_metrics(
     seed: int = SEED,
     on_progress: Callable[[], object] = lambda: None,
 ) -> dict[str, Estimate]:
-    """Every figure of `measure` with its interval. images: judged ones. `on_progress` is called after each resample."""
+    """Return every metric of `compute_metrics` with its interval.
+
+    images: graded or ungradable ones. on_progress: called after each resample.
+    """
     values = compute_metrics(images, np.ones(len(images.ids)))
     draws: dict[str, list[float]] = {name: [] for name in values}
     for weights in _resample_weights(images, resamples, seed):
@@ -44,7 +48,7 @@ def bootstrap_metrics(
 
 
 def bootstrap_mean(values: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
-    """The mean of one value per image, (N,), with its interval; None of both where N is 0."""
+    """Return the mean of one value per image, (N,), with its interval; undefined if N is 0."""
     if not len(values):
         return Estimate(None, None, None)
     drawn = np.random.default_rng(seed).choice(values, (resamples, len(values))).mean(axis=1)
@@ -62,8 +66,8 @@ def _resample_weights(images: Labelled, resamples: int, seed: int) -> Iterator[W
 def _percentile_interval(value: float, drawn: list[float]) -> Estimate:
     if np.isnan(value):
         return Estimate(None, None, None)
-    told = np.array(drawn)[~np.isnan(drawn)]
-    if not told.size:
+    defined = np.array(drawn)[~np.isnan(drawn)]
+    if not defined.size:
         return Estimate(value, None, None)
-    low, high = np.quantile(told, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high))

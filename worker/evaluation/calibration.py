@@ -1,16 +1,16 @@
-"""What `fundus model calibrate` finds, before and after, as one document for programs and for people."""
+"""Calibrate a model on labelled images and report the metrics before and after."""
 
 from collections.abc import Callable
 
-from pydantic import BaseModel, ConfigDict
-from rich.console import Group as Stack
-from rich.console import RenderableType
+from pydantic import Field
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
 from worker.evaluation.bootstrap import Estimate, bootstrap_metrics
+from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
 from worker.evaluation.operating_point import (
     FOLDS,
@@ -23,7 +23,7 @@ from worker.evaluation.operating_point import (
 from worker.evaluation.view import format_estimate, format_name
 from worker.model.ordinal import Thresholds
 
-SHOWN = (
+SHOWN_METRICS = (
     *(f"{cut}_{figure}" for cut in CUTS for figure in ("sensitivity", "specificity", "calibration_error")),
     *(f"recall_grade_{grade:d}" for grade in Grade),
     "quadratic_weighted_kappa",
@@ -31,20 +31,18 @@ SHOWN = (
 )
 
 
-class Calibration(BaseModel):
-    """An operating point and what it does.
+class Calibration(JsonDocument):
+    """An operating point and its metrics.
 
-    graded_by: the run's model_id. temperature: on top of that model's own. before, after: on the images that chose it.
-    held_out: each fifth of them at the point that the other four chose, which is what to expect of new images from the
-    same cameras.
+    graded_by: model_id of the run. temperature: relative to that model's temperature. before, after: metrics on the
+    images that the point was fitted to. held_out: cross-validated metrics, the expectation for new images from the same
+    cameras.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     run: str
     graded_by: str
     images: int
-    wanted: str
+    target: str = Field(serialization_alias="wanted")
     temperature: float
     thresholds: Thresholds
     cross_entropy: dict[str, float]
@@ -59,7 +57,7 @@ def calibrate(
     run: GradedRun,
     images: Labelled,
     thresholds: Thresholds,
-    wanted: Target,
+    target: Target,
     *,
     resamples: int,
     seed: int,
@@ -70,49 +68,58 @@ def calibrate(
     Raises UsageError where none is found.
     """
     graded = images.select(images.grades != NOT_GRADED)
-    point = choose_operating_point(graded, thresholds, wanted)
-    states = {
+    point = choose_operating_point(graded, thresholds, target)
+    variants = {
         "before": graded,
         "after": apply_operating_point(graded, point),
-        "held_out": cross_fit(graded, thresholds, wanted),
+        "held_out": cross_fit(graded, thresholds, target),
     }
     figures = {
-        name: bootstrap_metrics(state, resamples=resamples, seed=seed, on_progress=on_progress)
-        for name, state in states.items()
+        name: bootstrap_metrics(variant, resamples=resamples, seed=seed, on_progress=on_progress)
+        for name, variant in variants.items()
     }
     return Calibration(
         run=run.name,
         graded_by=run.model_id,
         images=len(graded.ids),
-        wanted=describe_target(wanted),
+        target=describe_target(target),
         temperature=point.temperature,
         thresholds=point.thresholds,
-        cross_entropy={name: cross_entropy(state.probabilities, state.reference) for name, state in states.items()},
+        cross_entropy={
+            name: cross_entropy(variant.probabilities, variant.reference) for name, variant in variants.items()
+        },
         resamples=resamples,
         seed=seed,
-        **{name: {key: figures[name][key] for key in SHOWN} for name in figures},
+        **{name: {key: figures[name][key] for key in SHOWN_METRICS} for name in figures},
     )
 
 
-def describe_target(wanted: Target) -> str:
-    """`sensitivity 0.9 for grade 2 or worse`."""
-    cuts = " and ".join(f"grade {cut:d} or worse" for cut in sorted(wanted.cuts))
-    return f"{wanted.figure} {wanted.value:g} for {cuts}"
+def describe_target(target: Target) -> str:
+    """Return a text such as `sensitivity 0.9 for grade 2 or worse`."""
+    cuts = " and ".join(f"grade {cut:d} or worse" for cut in sorted(target.cuts))
+    return f"{target.metric} {target.value:g} for {cuts}"
 
 
-def draw_calibration(found: Calibration) -> RenderableType:
-    """The point, and the figures before and after."""
+def draw_calibration(calibration: Calibration) -> RenderableType:
+    """Return the operating point and a table of the metrics before and after."""
     table = Table("", "before", "after", f"held out ({FOLDS} folds)")
-    for name in SHOWN:
+    for name in SHOWN_METRICS:
         table.add_row(
-            format_name(name), *(format_estimate(state[name]) for state in (found.before, found.after, found.held_out))
+            format_name(name),
+            *(
+                format_estimate(variant[name])
+                for variant in (calibration.before, calibration.after, calibration.held_out)
+            ),
         )
-    entropies = (found.cross_entropy[name] for name in ("before", "after", "held_out"))
+    entropies = (calibration.cross_entropy[name] for name in ("before", "after", "held_out"))
     table.add_row("cross-entropy", *(f"{value:.4f}" for value in entropies))
-    thresholds = ", ".join(f"{found.thresholds[grade]:.3f}" for grade in Grade)
+    thresholds = ", ".join(f"{calibration.thresholds[grade]:.3f}" for grade in Grade)
     head = (
-        f"{found.run}: {found.wanted}, on {found.images:,} graded images\n"
-        f"temperature {found.temperature:.3f}, thresholds {thresholds}"
+        f"{calibration.run}: {calibration.target}, on {calibration.images:,} graded images\n"
+        f"temperature {calibration.temperature:.3f}, thresholds {thresholds}"
     )
-    foot = f"In brackets: 95% intervals from {found.resamples:,} resamples. After: on the images that chose the point."
-    return Stack(Text(head), table, Text(foot, style="dim"))
+    foot = (
+        f"In brackets: 95% intervals from {calibration.resamples:,} resamples."
+        " After: on the images used for the calibration."
+    )
+    return Group(Text(head), table, Text(foot, style="dim"))

@@ -1,15 +1,15 @@
-"""Hold two runs against each other, image by image."""
+"""Compare two runs image by image."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 from sqlalchemy import Engine, select
 
 from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Status
+from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.labelled import GradedRun
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, images
@@ -17,10 +17,8 @@ from worker.ledger.schema import gradings, images
 SETTLED = (Status.GRADED, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
 
 
-class Change(BaseModel):
-    """One image that the runs do not agree on; a grade is None where the run has none."""
-
-    model_config = ConfigDict(frozen=True)
+class Change(JsonDocument):
+    """An image with different outcomes in the two runs; a grade is None if the run did not grade it."""
 
     image_id: str
     reference: int | None
@@ -30,15 +28,13 @@ class Change(BaseModel):
     second_grade: int | None
 
 
-class Comparison(BaseModel):
-    """Two runs on the images that both have settled.
+class Comparison(JsonDocument):
+    """Comparison of two runs on the images that are settled in both.
 
-    matrix: rows are grades of the first run, columns of the second, of images that both graded. `only_first_right` and
-    `only_second_right` count images with a reference grade on which one run alone tells referable from not, and
-    `mcnemar_p` is the chance of so uneven a split if neither run were better (McNemar 1947, exact).
+    matrix: rows are grades of the first run, columns of the second, for images graded in both. only_first_right,
+    only_second_right: number of images with a reference grade for which only that run's referable decision is correct.
+    mcnemar_p: p-value of the exact McNemar test (McNemar 1947) that both runs are equally often correct.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     first: str
     second: str
@@ -63,7 +59,7 @@ class _Outcome:
 
 
 def compare(engine: Engine, first: GradedRun, second: GradedRun) -> Comparison:
-    """Raises RunError when no image has been settled by both."""
+    """Compare two runs. Raises RunError if no image is settled in both."""
     one, other = _read(engine, first), _read(engine, second)
     common = sorted(one.keys() & other.keys())
     if not common:
@@ -85,9 +81,9 @@ def compare(engine: Engine, first: GradedRun, second: GradedRun) -> Comparison:
     labelled = np.array(
         [(row.reference, row.grade, other[i].grade) for i in common if _is_labelled(row := one[i], other[i])], np.int64
     ).reshape(-1, 3)
-    truth, said_one, said_other = (labelled >= REFERABLE_FROM).T
-    only_first = int(((said_one == truth) & (said_other != truth)).sum())
-    only_second = int(((said_one != truth) & (said_other == truth)).sum())
+    truth, first_referable, second_referable = (labelled >= REFERABLE_FROM).T
+    only_first = int(((first_referable == truth) & (second_referable != truth)).sum())
+    only_second = int(((first_referable != truth) & (second_referable == truth)).sum())
     return Comparison(
         first=first.name,
         second=second.name,
@@ -122,9 +118,9 @@ def _is_labelled(one: _Outcome, other: _Outcome) -> bool:
 
 
 def _size_of_change(change: Change) -> tuple[int, bool]:
-    """Grades apart; a grade that one run alone has comes first of all."""
+    """Return a sort key: the difference of the grades, largest if only one run has a grade."""
     if change.first_grade is None or change.second_grade is None:
         return len(Grade), True
-    apart = abs(change.first_grade - change.second_grade)
+    difference = abs(change.first_grade - change.second_grade)
     crosses = (change.first_grade >= REFERABLE_FROM) != (change.second_grade >= REFERABLE_FROM)
-    return apart, crosses
+    return difference, crosses

@@ -1,4 +1,4 @@
-"""A comparison on the terminal."""
+"""Show a comparison of two runs on the terminal."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -7,30 +7,31 @@ from rich.text import Text
 from worker.core.vocabulary import Grade
 from worker.evaluation.comparison import Change, Comparison
 
-SHOWN = 20
+MAX_CHANGES = 20
 
 
 def draw_comparison(comparison: Comparison) -> RenderableType:
-    """What is the same, what is not, and who is right more often."""
-    it = comparison
-    kappa = "-" if it.quadratic_weighted_kappa is None else f"{it.quadratic_weighted_kappa:.3f}"
+    """Return agreement, McNemar test, matrix of grades, and the largest changes."""
+    kappa = "-" if comparison.quadratic_weighted_kappa is None else f"{comparison.quadratic_weighted_kappa:.3f}"
     lines = [
-        f"{it.first} and {it.second}: {it.common:,} images in common,"
-        f" {it.same:,} the same ({it.same / it.common:.1%}), quadratic weighted kappa {kappa}",
+        f"{comparison.first} and {comparison.second}: {comparison.common:,} images in common,"
+        f" {comparison.same:,} the same ({comparison.same / comparison.common:.1%}), quadratic weighted kappa {kappa}",
     ]
-    if it.only_in_first or it.only_in_second:
+    if comparison.only_in_first or comparison.only_in_second:
         lines.append(
-            f"not compared: {it.only_in_first:,} only in {it.first}, {it.only_in_second:,} only in {it.second}"
+            f"not compared: {comparison.only_in_first:,} only in {comparison.first},"
+            f" {comparison.only_in_second:,} only in {comparison.second}"
         )
-    if it.labelled:
-        chance = "" if it.mcnemar_p is None else f" (McNemar, exact: p = {it.mcnemar_p:.3g})"
+    if comparison.labelled:
+        p_value = "" if comparison.mcnemar_p is None else f" (McNemar, exact: p = {comparison.mcnemar_p:.3g})"
         lines.append(
-            f"referable or not, of {it.labelled:,} with a reference grade: {it.only_first_right:,} right only in"
-            f" {it.first}, {it.only_second_right:,} only in {it.second}{chance}"
+            f"referable or not, of {comparison.labelled:,} with a reference grade:"
+            f" {comparison.only_first_right:,} correct only in {comparison.first},"
+            f" {comparison.only_second_right:,} only in {comparison.second}{p_value}"
         )
-    parts: list[RenderableType] = [Text("\n".join(lines)), _matrix(it)]
-    if it.changes:
-        parts.append(_changes(it))
+    parts: list[RenderableType] = [Text("\n".join(lines)), _matrix(comparison)]
+    if comparison.changes:
+        parts.append(_changes(comparison))
     return Group(*parts)
 
 
@@ -46,9 +47,9 @@ def _matrix(comparison: Comparison) -> Table:
 
 
 def _changes(comparison: Comparison) -> Table:
-    shown = comparison.changes[:SHOWN]
+    shown = comparison.changes[:MAX_CHANGES]
     title = f"Changed: {len(comparison.changes):,}" + (
-        f", the largest {SHOWN} (all: --out FILE)" if len(comparison.changes) > SHOWN else ""
+        f", the largest {MAX_CHANGES} (all: --out FILE)" if len(comparison.changes) > MAX_CHANGES else ""
     )
     table = Table(title=title, title_justify="left")
     for name in ("image", comparison.first, comparison.second, "reference"):

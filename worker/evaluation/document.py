@@ -1,4 +1,4 @@
-"""What `fundus evaluate` finds, as one document for programs and for people."""
+"""Evaluate a run against reference grades; the result is one JSON document."""
 
 import csv
 from collections import Counter
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from worker.core.errors import UsageError
 from worker.evaluation.agreement import count_confusion
 from worker.evaluation.auc_loss import CostlyImage, find_costliest
 from worker.evaluation.bootstrap import Estimate, bootstrap_metrics
+from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
 
 SUBGROUP_METRICS = (
@@ -22,13 +22,11 @@ SUBGROUP_METRICS = (
     "referable_sensitivity",
     "referable_specificity",
 )
-"""Of a subgroup; the others would need more images than subgroups have."""
+"""Metrics of subgroups; the others need more images than most subgroups have."""
 
 
-class Subgroup(BaseModel):
-    """The images with one value in one column."""
-
-    model_config = ConfigDict(frozen=True)
+class Subgroup(JsonDocument):
+    """Metrics of the images with one value in one column."""
 
     column: str
     value: str
@@ -36,14 +34,12 @@ class Subgroup(BaseModel):
     figures: dict[str, Estimate]
 
 
-class Evaluation(BaseModel):
-    """A run held against reference grades.
+class Evaluation(JsonDocument):
+    """Agreement of a run with reference grades.
 
-    confusion: rows are reference grades, columns grades. patients: None where no image names one. costliest: by cut,
-    where its area was lost.
+    by_status: number of labelled images by status. patients: None if no image has a patient id. confusion: rows are
+    reference grades, columns grades. costliest: by cut, the images that cost most AUC.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     run: str
     state: str
@@ -61,22 +57,25 @@ class Evaluation(BaseModel):
 
 
 Columns = dict[str, NDArray[np.str_]]
-"""A value for each image, by the column's name."""
+"""Values of all images, str (N,), by column name."""
 
 
 def evaluate(
     run: GradedRun, images: Labelled, columns: Columns, *, resamples: int, seed: int, on_progress: Callable[[], object]
 ) -> Evaluation:
-    """All of it. `columns` are for the same images; `on_progress` is called after each resample of each group."""
+    """Compute all metrics with intervals, also for each value of each column.
+
+    columns: for the same images. on_progress: called after each resample of each group.
+    """
     assessed = images.assessed
     groups = []
     for column, values in columns.items():
         values_of_assessed = values[np.isin(images.ids, assessed.ids)]
         for value in np.unique(values_of_assessed):
-            some = assessed.select(values_of_assessed == value)
-            figures = bootstrap_metrics(some, resamples=resamples, seed=seed, on_progress=on_progress)
+            members = assessed.select(values_of_assessed == value)
+            figures = bootstrap_metrics(members, resamples=resamples, seed=seed, on_progress=on_progress)
             kept = {name: figures[name] for name in SUBGROUP_METRICS}
-            groups.append(Subgroup(column=column, value=str(value), images=len(some.ids), figures=kept))
+            groups.append(Subgroup(column=column, value=str(value), images=len(members.ids), figures=kept))
     return Evaluation(
         run=run.name,
         state=run.state,
@@ -95,9 +94,9 @@ def evaluate(
 
 
 def read_subgroup_columns(images: Labelled, file: Path | None) -> Columns:
-    """The eye, and every other column of a CSV file with a column `image_id`; empty for images that it leaves out.
+    """Return the eye and the columns of a CSV file with a column `image_id`; empty for images that are not in the file.
 
-    Raises UsageError for a file that cannot be read or has no such column.
+    Raises UsageError if the file cannot be read or has no column `image_id`.
     """
     columns: Columns = {}
     if len(np.unique(images.eyes)) > 1:
@@ -111,8 +110,8 @@ def read_subgroup_columns(images: Labelled, file: Path | None) -> Columns:
         raise UsageError(f"cannot read {file}: {error}") from error
     if not rows or "image_id" not in rows[0]:
         raise UsageError(f"{file} has no column image_id")
-    of_image = {row["image_id"]: row for row in rows}
+    row_of_image = {row["image_id"]: row for row in rows}
     for name in rows[0]:
         if name != "image_id":
-            columns[name] = np.array([str(of_image.get(i, {}).get(name) or "") for i in images.ids.tolist()])
+            columns[name] = np.array([str(row_of_image.get(i, {}).get(name) or "") for i in images.ids.tolist()])
     return columns

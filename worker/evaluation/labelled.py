@@ -1,4 +1,4 @@
-"""Read what a run made of the images that have a reference grade."""
+"""Read the outcomes of a run for the images that have a reference grade."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,12 @@ from worker.ledger.database import read_transaction
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
 NOT_GRADED = -1
+"""Value of `Labelled.grades` for an image without a grade."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradedRun:
-    """A run that a model has graded; `manifest` is the model's own document."""
+    """A run with at least one graded image; `manifest` is the manifest of its model."""
 
     run_id: int
     name: str
@@ -29,10 +30,10 @@ class GradedRun:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Images with a reference grade, in the order of their ids; N of them.
+    """N images with a reference grade, sorted by id.
 
-    ids, eyes, patients, statuses: str (N,); a patient is empty where none is known. reference: int (N,), 0 to 4.
-    grades: int (N,), NOT_GRADED where there is none. probabilities: float64 (N, 5), NaN there.
+    ids, eyes, patients, statuses: str (N,); an unknown patient is empty. reference: int (N,), 0 to 4. grades: int (N,),
+    NOT_GRADED for an image without a grade. probabilities: float64 (N, 5), NaN for an image without a grade.
     """
 
     ids: NDArray[np.str_]
@@ -44,24 +45,24 @@ class Labelled:
     probabilities: NDArray[np.float64]
 
     def select(self, wanted: NDArray[np.bool_] | NDArray[np.int64]) -> "Labelled":
-        """Some of them: which, or their places in the order that is wanted."""
+        """Return a subset, by a mask (N,) or by indices in the desired order."""
         return Labelled(*(getattr(self, name)[wanted] for name in self.__slots__))
 
     @property
     def assessed(self) -> "Labelled":
-        """Those that the model said something about: graded, or found ungradable."""
+        """The images that are graded or ungradable, without failed and unfinished ones."""
         return self.select(np.isin(self.statuses, [str(Status.GRADED), str(Status.UNGRADABLE)]))
 
     @property
     def clusters(self) -> NDArray[np.int64]:
-        """A number for each image; the eyes of one patient share it."""
-        of_images = np.char.add("image ", self.ids)
-        keys = np.where(self.patients == "", of_images, np.char.add("patient ", self.patients))
+        """Cluster number of each image, int (N,); the images of one patient form a cluster."""
+        image_keys = np.char.add("image ", self.ids)
+        keys = np.where(self.patients == "", image_keys, np.char.add("patient ", self.patients))
         return np.unique(keys, return_inverse=True)[1]
 
 
 def find_graded_run(engine: Engine, name: str) -> GradedRun:
-    """Raises RunError when there is no such run, or no worker has begun it."""
+    """Return the run with this name. Raises RunError if it does not exist or has no graded image yet."""
     query = (
         select(runs.c.run_id, runs.c.name, runs.c.state, runs.c.model_id, models.c.name, models.c.document)
         .outerjoin(models, models.c.model_id == runs.c.model_id)
@@ -77,7 +78,7 @@ def find_graded_run(engine: Engine, name: str) -> GradedRun:
 
 
 def read_labelled(engine: Engine, run: GradedRun) -> Labelled:
-    """Raises RunError when no image of the run has a reference grade."""
+    """Read the labelled images of a run. Raises RunError if no image has a reference grade."""
     query = (
         select(
             gradings.c.image_id,

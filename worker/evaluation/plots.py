@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: confusion matrix, ROC curves, reliability."""
+"""Plots of an evaluation: confusion matrix, ROC curves and reliability diagram."""
 
 from pathlib import Path
 
@@ -13,18 +13,18 @@ from worker.evaluation.labelled import NOT_GRADED, Labelled
 from worker.evaluation.view import format_estimate, format_name
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
-"""Of the palette of Okabe and Ito (2008), which the colour-blind can tell apart."""
+"""Colours of the colour-blind safe palette of Okabe and Ito (2008)."""
 DPI = 150
 
 
 def draw_plots(evaluation: Evaluation, images: Labelled, out: Path) -> list[Path]:
-    """Three PNG files in the folder `out`."""
+    """Write three PNG files to the folder `out` and return their paths."""
     graded = images.select(images.grades != NOT_GRADED)
     drawings = {"confusion.png": _confusion, "roc.png": _roc, "reliability.png": _reliability}
     for name, draw in drawings.items():
-        picture = Figure(figsize=(5.2, 5), layout="constrained")
-        draw(picture.subplots(), evaluation, graded)
-        picture.savefig(out / name, dpi=DPI)
+        figure = Figure(figsize=(5.2, 5), layout="constrained")
+        draw(figure.subplots(), evaluation, graded)
+        figure.savefig(out / name, dpi=DPI)
     return [out / name for name in drawings]
 
 
@@ -57,8 +57,8 @@ def _roc(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
         if specificity is not None and sensitivity is not None:
             axes.plot(1 - specificity, sensitivity, color=colour, marker="o", markersize=7, markerfacecolor="white")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_title(f"{evaluation.run}: area under the curve; rings are the thresholds in use", fontsize=10)
-    _name_curves(axes)
+    axes.set_title(f"{evaluation.run}: ROC AUC; circles mark the thresholds in use", fontsize=10)
+    _add_legend(axes)
 
 
 def _reliability(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
@@ -73,13 +73,17 @@ def _reliability(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
             filled[:, 0], filled[:, 1], s=12 + 250 * filled[:, 2] / max(len(truth), 1), color=colour, alpha=0.7
         )
     axes.set(
-        xlabel="predicted chance", ylabel="observed fraction", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal"
+        xlabel="predicted probability",
+        ylabel="observed fraction",
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        aspect="equal",
     )
-    axes.set_title(f"{evaluation.run}: reliability; the larger a dot, the more images", fontsize=10)
-    _name_curves(axes)
+    axes.set_title(f"{evaluation.run}: reliability; the area of a dot is the number of images", fontsize=10)
+    _add_legend(axes)
 
 
-def _name_curves(axes: Axes) -> None:
+def _add_legend(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower right", fontsize=8)
     else:

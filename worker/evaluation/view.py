@@ -1,9 +1,8 @@
-"""An evaluation and a comparison on the terminal."""
+"""Show an evaluation on the terminal."""
 
 from collections.abc import Iterator
 
-from rich.console import Group as Stack
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -12,70 +11,70 @@ from worker.evaluation.agreement import CUTS
 from worker.evaluation.bootstrap import Estimate
 from worker.evaluation.document import SUBGROUP_METRICS, Evaluation
 
-WHOLE = ("gradable_fraction", "accuracy", "quadratic_weighted_kappa")
+OVERALL_METRICS = ("gradable_fraction", "accuracy", "quadratic_weighted_kappa")
 
 
 def draw_evaluation(evaluation: Evaluation) -> RenderableType:
-    """Counts, figures with their intervals, the confusion matrix and the subgroups."""
+    """Return counts, metrics with intervals, the confusion matrix and the subgroups."""
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(evaluation.by_status.items()))
     patients = "" if evaluation.patients is None else f" (patients: {evaluation.patients:,})"
     head = (
         f"{evaluation.run}: {evaluation.labelled:,} images with a reference grade{patients}: {counts}\n"
         f"{evaluation.model} ({evaluation.model_id})"
     )
-    parts: list[RenderableType] = [Text(head), _whole(evaluation), _cuts(evaluation)]
-    parts += [*map(Text, format_auc_loss(evaluation)), _grades(evaluation)]
+    parts: list[RenderableType] = [Text(head), _overall_table(evaluation), _cut_table(evaluation)]
+    parts += [*map(Text, format_auc_loss(evaluation)), _grade_table(evaluation)]
     if evaluation.groups:
-        parts.append(_groups(evaluation))
-    drawn = "images" if evaluation.patients is None else "patients"
-    parts.append(Text(f"In brackets: 95% intervals from {evaluation.resamples:,} resamples of {drawn}.", style="dim"))
-    return Stack(*parts)
+        parts.append(_subgroup_table(evaluation))
+    unit = "images" if evaluation.patients is None else "patients"
+    parts.append(Text(f"In brackets: 95% intervals from {evaluation.resamples:,} resamples of {unit}.", style="dim"))
+    return Group(*parts)
 
 
-def format_estimate(figure: Estimate) -> str:
-    """`0.912 (0.871 to 0.948)`, or `-` where the images cannot tell."""
-    if figure.value is None:
+def format_estimate(estimate: Estimate) -> str:
+    """Return a text such as `0.912 (0.871 to 0.948)`, or `-` if the metric is undefined."""
+    if estimate.value is None:
         return "-"
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
 def format_name(name: str) -> str:
-    """A figure's name in words."""
+    """Return the name of a metric in words."""
     return name.replace("_", " ")
 
 
 def format_auc_loss(evaluation: Evaluation) -> Iterator[str]:
-    """For each cut, what a few images have cost of its area."""
+    """Yield a sentence for each cut: how much AUC the costliest images cost."""
     for cut, images in evaluation.costliest.items():
-        area = evaluation.figures[f"{cut}_auc"].value
-        if images and area is not None:
-            few = f"{len(images)} images cost" if len(images) > 1 else "one image costs"
+        auc = evaluation.figures[f"{cut}_auc"].value
+        if images and auc is not None:
             lost = sum(image.loss for image in images)
-            yield f"{format_name(cut)} auc: {few} {lost:.3f} of the {1 - area:.3f} by which it is short of 1."
+            subject = f"the {len(images)} costliest images account" if len(images) > 1 else "one image accounts"
+            yield f"{format_name(cut)} auc: {subject} for {lost:.3f} of 1 - AUC = {1 - auc:.3f}."
 
 
-def _whole(evaluation: Evaluation) -> Table:
+def _overall_table(evaluation: Evaluation) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name in WHOLE:
+    for name in OVERALL_METRICS:
         table.add_row(format_name(name), format_estimate(evaluation.figures[name]))
     return table
 
 
-def _cuts(evaluation: Evaluation) -> Table:
+def _cut_table(evaluation: Evaluation) -> Table:
     table = Table("", *(format_name(cut) for cut in CUTS))
     first = next(iter(CUTS))
     for name in evaluation.figures:
         if name.startswith(f"{first}_"):
-            figure = name.removeprefix(f"{first}_")
+            metric = name.removeprefix(f"{first}_")
             table.add_row(
-                format_name(figure), *(format_estimate(evaluation.figures[f"{cut}_{figure}"]) for cut in CUTS)
+                format_name(metric), *(format_estimate(evaluation.figures[f"{cut}_{metric}"]) for cut in CUTS)
             )
     return table
 
 
-def _grades(evaluation: Evaluation) -> Table:
+def _grade_table(evaluation: Evaluation) -> Table:
     table = Table("reference")
     for grade in Grade:
         table.add_column(f"as {grade:d}", justify="right")
@@ -83,16 +82,16 @@ def _grades(evaluation: Evaluation) -> Table:
         table.add_column(name, no_wrap=True)
     for grade, row in zip(Grade, evaluation.confusion, strict=True):
         cells = [Text(f"{count:,}", style="bold" if column == grade else "") for column, count in enumerate(row)]
-        told = [format_estimate(evaluation.figures[f"{name}_grade_{grade:d}"]) for name in ("recall", "precision")]
-        table.add_row(str(int(grade)), *cells, *told)
+        rates = [format_estimate(evaluation.figures[f"{name}_grade_{grade:d}"]) for name in ("recall", "precision")]
+        table.add_row(str(int(grade)), *cells, *rates)
     return table
 
 
-def _groups(evaluation: Evaluation) -> Table:
+def _subgroup_table(evaluation: Evaluation) -> Table:
     table = Table(title="Subgroups", title_justify="left")
     for name in ("column", "value", "images", *map(format_name, SUBGROUP_METRICS)):
         table.add_column(name, justify="left" if name in ("column", "value") else "right")
     for group in evaluation.groups:
-        told = [format_estimate(group.figures[name]) for name in SUBGROUP_METRICS]
-        table.add_row(group.column, group.value or "(none)", f"{group.images:,}", *told)
+        cells = [format_estimate(group.figures[name]) for name in SUBGROUP_METRICS]
+        table.add_row(group.column, group.value or "(none)", f"{group.images:,}", *cells)
     return table

@@ -8,8 +8,11 @@ import tensorflow as tf
 from worker.model.network.build import get_backbone
 
 
-class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Equals the layer of Keras up to rounding; fused for feature maps (N, h, w, C), otherwise delegated to Keras."""
+class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """Equals the layer of Keras up to rounding; fused for feature maps (N, h, w, C), otherwise delegated to Keras.
+
+    It has the name of Keras's class, because the names of weights are derived from it.
+    """
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """Normalise inputs of the layer's compute dtype; the statistics are float32."""
@@ -44,4 +47,4 @@ def fuse_batch_norm(network: keras.Sequential) -> None:
     """
     for layer in get_backbone(network).layers:
         if type(layer) is keras.layers.BatchNormalization:
-            layer.__class__ = FusedBatchNormalization
+            layer.__class__ = BatchNormalization

@@ -115,7 +115,7 @@ def test_what_cost_the_area_is_told_and_shown(ledger: Engine, tmp_path: Path) ->
         connection.execute(images.update().where(images.c.image_id == RIGHT).values(reference_grade=0))
     change(ledger, find_run(ledger, "july"), RIGHT, p_ge2=0.95)
     shown = fundus("evaluate", "july", "--resamples", "100", "--out", str(tmp_path / "out"))
-    assert "referable auc: 2 images cost 1.000 of the 1.000 by which it is short of 1." in shown
+    assert "referable auc: the 2 costliest images account for 1.000 of 1 - AUC = 1.000." in shown
     document = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert document["costliest"]["referable"][1] == {
         "image_id": RIGHT, "reference": 0, "grade": 1, "chance": 0.95, "loss": 0.5,
@@ -140,7 +140,7 @@ def test_gallery_goes_on_without_what_is_gone(ledger: Engine, tmp_path: Path) ->
 def test_runs_are_compared_and_changes_written(ledger: Engine, tmp_path: Path) -> None:
     shown = fundus("compare", "july", "august", "--out", str(tmp_path / "changes.csv"))
     assert "july and august: 2 images in common, 1 the same (50.0%)" in shown
-    assert "0 right only in july, 1 only in august (McNemar, exact: p = 1)" in shown
+    assert "0 correct only in july, 1 only in august (McNemar, exact: p = 1)" in shown
     with (tmp_path / "changes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows == [

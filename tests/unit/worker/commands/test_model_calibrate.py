@@ -25,7 +25,7 @@ BUNDLE = "densenet121-aptos-224"
 
 @pytest.fixture
 def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """A run of 120 eyes whose grades were drawn from chances that the model says with twice their logits."""
+    """A run of 120 eyes graded by an overconfident model: its logits are twice those the grades were drawn from."""
     monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
     monkeypatch.setenv("FUNDUS_MODEL", BUNDLE)
     monkeypatch.setenv("COLUMNS", "200")
@@ -72,7 +72,7 @@ def test_new_bundle_has_the_weights_and_another_id(ledger: Engine) -> None:
     assert found["cross_entropy"]["after"] < found["cross_entropy"]["before"]
 
 
-def test_cut_of_proliferative_eyes_moves_its_threshold_alone(ledger: Engine) -> None:
+def test_proliferative_cut_changes_only_its_threshold(ledger: Engine) -> None:
     wanted = ("--sensitivity", "0.9", "--cut", "proliferative")
     found = json.loads(fundus("july", *wanted, "--out", "new", "--resamples", "100", "--json"))
     assert found["thresholds"][:4] == [0.5] * 4
@@ -80,7 +80,7 @@ def test_cut_of_proliferative_eyes_moves_its_threshold_alone(ledger: Engine) -> 
     assert found["after"]["recall_grade_4"]["value"] >= 0.9 > found["before"]["recall_grade_4"]["value"]
 
 
-def test_figures_before_and_after_are_printed(ledger: Engine) -> None:
+def test_metrics_before_and_after_are_printed(ledger: Engine) -> None:
     shown = fundus("july", "--specificity", "0.95", "--out", "new", "--resamples", "100")
     expected = ("before", "after", "held out (5 folds)", "referable calibration error", "recall grade 4", "temperature")
     for words in (*expected, "new: new ("):
@@ -97,20 +97,20 @@ def test_figures_before_and_after_are_printed(ledger: Engine) -> None:
         (["--sensitivity=0.9", "--model=./nothing"], "no model bundle './nothing'"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(ledger: Engine, options: list[str], sentence: str) -> None:
+def test_invalid_request_is_reported_in_one_line(ledger: Engine, options: list[str], sentence: str) -> None:
     shown = fundus("july", "--out", "new", "--resamples", "100", *options, status=1 if "bundle '" in sentence else 2)
     assert sentence in shown
     assert not Path("new").exists()
 
 
-def test_folder_that_exists_is_left_alone(ledger: Engine) -> None:
+def test_existing_folder_is_not_changed(ledger: Engine) -> None:
     Path("new").mkdir()
     shown = fundus("july", "--sensitivity", "0.9", "--out", "new", "--resamples", "100", status=2)
-    assert "new exists; name a new folder" in shown
+    assert "new exists; choose a new folder" in shown
     assert list(Path("new").iterdir()) == []
 
 
-def test_bundle_that_did_not_grade_the_run_is_refused(ledger: Engine) -> None:
+def test_bundle_of_another_run_is_rejected(ledger: Engine) -> None:
     fundus("july", "--sensitivity", "0.9", "--out", "new", "--resamples", "100")
     shown = fundus("july", "--sensitivity", "0.9", "--out", "newer", "--model", "./new", status=2)
     assert "run july was graded by densenet121-aptos-224" in shown

@@ -1,4 +1,4 @@
-"""Labelled images for the tests of the figures, without a ledger."""
+"""Labelled images for tests of metrics, without a ledger."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from worker.evaluation.labelled import NOT_GRADED, Labelled
 def labelled(
     reference: Sequence[int],
     grades: Sequence[int | None],
-    chances: Sequence[float] | None = None,
+    probabilities: Sequence[float] | None = None,
     patients: Sequence[str] | None = None,
 ) -> Labelled:
-    """One image per entry; `chances` stand for all four outputs that a cut could look at."""
+    """Return one image per entry; every output of an image has its entry of `probabilities`."""
     count = len(reference)
     graded = np.array([grade is not None for grade in grades])
-    chance = np.array(chances if chances is not None else [0.5] * count)
+    chance = np.array(probabilities if probabilities is not None else [0.5] * count)
     return Labelled(
         ids=np.array([f"i{number:03}" for number in range(count)]),
         eyes=np.array(["left", "right"] * count)[:count],

@@ -1,4 +1,4 @@
-"""Every figure against arithmetic on paper."""
+"""Every metric equals arithmetic on paper."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from worker.evaluation.agreement import compute_metrics, count_confusion, reliab
 ONES = np.ones
 
 
-def test_grades_that_all_agree_give_ones() -> None:
+def test_perfect_agreement_gives_ones() -> None:
     figures = compute_metrics(labelled([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0.0, 0.1, 0.7, 0.8, 0.9]), ONES(5))
     exact = {name: value for name, value in figures.items() if "calibration" not in name}
     assert set(exact.values()) == {1.0}
 
 
 def test_kappa_and_accuracy_of_a_small_table() -> None:
-    # Seen: 1 + 4. By chance: the 16 pairs of a reference and a grade are 18 + 5 + 33 = 56 apart, times 4 / 16.
+    # Observed: 1 + 4. Expected by chance: the squared distances of the 16 pairs sum to 56, times 4 / 16.
     figures = compute_metrics(labelled([0, 0, 2, 4], [0, 1, 2, 2]), ONES(4))
     assert figures["quadratic_weighted_kappa"] == pytest.approx(1 - 5 / 14)
     assert figures["accuracy"] == 0.5
@@ -32,7 +32,7 @@ def test_recall_is_by_reference_and_precision_by_grade() -> None:
     assert np.isnan(figures["precision_grade_0"])
 
 
-def test_sensitivity_and_specificity_come_from_the_grades_in_use() -> None:
+def test_sensitivity_and_specificity_are_computed_from_the_grades() -> None:
     figures = compute_metrics(labelled([0, 1, 1, 2, 3, 4, 4], [0, 2, 1, 2, 1, 4, 3], [0.9] * 7), ONES(7))
     assert figures["referable_sensitivity"] == 0.75
     assert figures["referable_specificity"] == pytest.approx(2 / 3)
@@ -49,19 +49,19 @@ def test_ungradable_images_count_as_referred_for_the_programme_only() -> None:
 
 
 def test_area_under_the_curve_is_the_share_of_pairs_in_order() -> None:
-    # Sick: 0.9, 0.4; well: 0.6, 0.4, 0.1. Pairs in order: 3 and 1, a tie counts half: 4.5 of 6.
+    # Positive: 0.9, 0.4; negative: 0.6, 0.4, 0.1. Pairs in order: 3 and 1, a tie counts half: 4.5 of 6.
     figures = compute_metrics(labelled([2, 2, 0, 0, 1], [2, 0, 2, 0, 0], [0.9, 0.4, 0.6, 0.4, 0.1]), ONES(5))
     assert figures["referable_auc"] == pytest.approx(4.5 / 6)
 
 
-def test_sensitivity_at_a_specificity_takes_the_best_threshold_that_keeps_it() -> None:
-    well = np.linspace(0, 0.5, 20)  # at 0.95 one of them may pass for sick, at 0.90 the next one at 0.474, too
-    figures = compute_metrics(labelled([0] * 20 + [2] * 4, [0] * 24, [*well, 0.51, 0.49, 0.45, 0.3]), ONES(24))
+def test_sensitivity_at_a_specificity_uses_the_best_threshold() -> None:
+    negative = np.linspace(0, 0.5, 20)  # at 0.95 one may be a false positive, at 0.90 also the next one at 0.474
+    figures = compute_metrics(labelled([0] * 20 + [2] * 4, [0] * 24, [*negative, 0.51, 0.49, 0.45, 0.3]), ONES(24))
     assert figures["referable_sensitivity_at_specificity_95"] == 0.5
     assert figures["referable_sensitivity_at_specificity_90"] == 0.75
 
 
-def test_kappa_and_area_are_those_of_scikit_learn() -> None:
+def test_kappa_and_auc_equal_those_of_scikit_learn() -> None:
     random = np.random.default_rng(3)
     reference, grades, chances = random.integers(0, 5, 300), random.integers(0, 5, 300), random.random(300).round(2)
     weights = random.integers(0, 4, 300).astype(float)
@@ -73,8 +73,8 @@ def test_kappa_and_area_are_those_of_scikit_learn() -> None:
         assert figures[f"{name}_auc"] == pytest.approx(area)
 
 
-def test_calibration_error_weighs_the_gap_of_each_bin() -> None:
-    # Bin 0.1-0.2 says 0.1 and sees 0 of 2, bin 0.9-1 says 1.0 and sees 1 of 2: (2 x 0.1 + 2 x 0.5) / 4.
+def test_calibration_error_is_the_weighted_mean_of_the_gaps() -> None:
+    # Bin 0.1-0.2: predicted 0.1, observed 0 of 2; bin 0.9-1: predicted 1.0, observed 1 of 2: (2 x 0.1 + 2 x 0.5) / 4.
     images = labelled([0, 0, 2, 0], [0, 0, 2, 2], [0.1, 0.1, 1.0, 1.0])
     assert compute_metrics(images, ONES(4))["referable_calibration_error"] == pytest.approx(0.3)
     bins = reliability_bins(images.reference >= 2, images.probabilities[:, 2], ONES(4))
@@ -83,7 +83,7 @@ def test_calibration_error_weighs_the_gap_of_each_bin() -> None:
     assert bins[5, 2] == 0
 
 
-def test_a_weight_counts_like_so_many_images() -> None:
+def test_weight_counts_like_repeated_images() -> None:
     few = labelled([0, 2, 3, 4], [0, 2, 2, None], [0.1, 0.6, 0.7, 0])
     many = labelled([0, 0, 0, 2, 4, 4], [0, 0, 0, 2, None, None], [0.1, 0.1, 0.1, 0.6, 0, 0])
     weighted, repeated = compute_metrics(few, np.array([3.0, 1, 0, 2])), compute_metrics(many, ONES(6))
@@ -92,19 +92,19 @@ def test_a_weight_counts_like_so_many_images() -> None:
         assert weighted[name] == pytest.approx(value, nan_ok=True), name
 
 
-def test_confusion_has_reference_grades_in_rows() -> None:
+def test_confusion_matrix_has_reference_grades_in_rows() -> None:
     matrix = count_confusion(labelled([3, 3, 0], [1, 3, 0]))
     assert matrix[3].tolist() == [0, 1, 0, 1, 0]
     assert matrix.sum() == 3
 
 
-def test_curve_of_one_sort_of_images_alone_has_no_area() -> None:
+def test_auc_is_undefined_without_positive_images() -> None:
     figures = compute_metrics(labelled([0, 1], [0, 1], [0.2, 0.8]), ONES(2))
     assert np.isnan(figures["referable_auc"])
     assert np.isnan(figures["referable_sensitivity"])
     assert figures["referable_specificity"] == 1.0
 
 
-def test_curve_rises_from_nothing_to_all() -> None:
+def test_roc_curve_rises_from_0_to_1() -> None:
     curve = roc_points(np.array([True, False]), np.array([0.8, 0.3]), ONES(2))
     assert curve.tolist() == [[0, 0], [0, 1], [1, 1]]

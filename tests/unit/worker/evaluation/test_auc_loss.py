@@ -1,4 +1,4 @@
-"""Each image is charged with its own part of what the area under the curve is short of 1."""
+"""The AUC losses of the images sum to 1 - AUC."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from worker.evaluation.auc_loss import MAX_LISTED, auc_loss_per_image, find_cost
 
 
 @pytest.mark.parametrize("decimals", [1, 8])
-def test_parts_are_halves_of_wrong_pairs_and_make_up_the_whole(decimals: int) -> None:
+def test_losses_are_halves_of_wrong_pairs_and_sum_to_1_minus_auc(decimals: int) -> None:
     random = np.random.default_rng(decimals)
     truth = random.random(60) < 0.3
     chance = np.round(np.clip(0.2 * truth + random.random(60), 0, 1), decimals)
@@ -25,15 +25,15 @@ def test_parts_are_halves_of_wrong_pairs_and_make_up_the_whole(decimals: int) ->
 
 
 @pytest.mark.parametrize("truth", [[True, True], [False, False], []])
-def test_nothing_is_lost_where_there_is_nothing_to_tell_apart(truth: list[bool]) -> None:
+def test_loss_is_zero_unless_both_classes_occur(truth: list[bool]) -> None:
     parts = auc_loss_per_image(np.array(truth, bool), np.linspace(0, 1, len(truth)))
     assert parts.tolist() == [0.0] * len(truth)
 
 
-def test_the_costliest_come_first_and_those_without_fault_or_grade_not_at_all() -> None:
+def test_costliest_images_are_first_and_correct_or_ungraded_ones_not_listed() -> None:
     images = labelled([0, 0, 1, 2, 4, 2], [0, 0, 3, 2, 0, None], [0.1, 0.3, 0.9, 0.8, 0.2, 0.0])
     found = find_costliest(images)["referable"]
-    assert [(one.image_id, one.reference, one.grade, one.chance) for one in found] == [
+    assert [(one.image_id, one.reference, one.grade, one.probability) for one in found] == [
         ("i002", 1, 3, 0.9),  # above both that are referable
         ("i004", 4, 0, 0.2),  # below two that are not
         ("i001", 0, 0, 0.3),
@@ -42,7 +42,7 @@ def test_the_costliest_come_first_and_those_without_fault_or_grade_not_at_all() 
     assert [one.loss for one in found] == pytest.approx([2 / 12, 2 / 12, 1 / 12, 1 / 12])
 
 
-def test_a_long_list_is_cut() -> None:
+def test_list_is_truncated() -> None:
     count = 4 * MAX_LISTED
     images = labelled([0, 4] * count, [4, 0] * count, [0.9, 0.1] * count)
     found = find_costliest(images)

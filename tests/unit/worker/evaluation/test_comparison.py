@@ -12,7 +12,7 @@ from worker.ledger.schema import runs
 
 
 def compared(engine: Engine, first: dict[str, int | None], second: dict[str, int | None]) -> Comparison:
-    """Grades by image, None for ungradable; the reference grade of every image is 2."""
+    """Compare two runs given by grade per image, None for ungradable; every reference grade is 2."""
     add_model(engine)
     for name, grades in {"first": first, "second": second}.items():
         run = make_run(
@@ -28,7 +28,7 @@ def compared(engine: Engine, first: dict[str, int | None], second: dict[str, int
     return compare(engine, find_graded_run(engine, "first"), find_graded_run(engine, "second"))
 
 
-def test_changes_are_counted_and_the_largest_come_first(engine: Engine) -> None:
+def test_changes_are_sorted_by_size(engine: Engine) -> None:
     found = compared(
         engine,
         {"a": 2, "b": 0, "c": 1, "d": 3, "e": 4, "only": 1},
@@ -43,8 +43,8 @@ def test_changes_are_counted_and_the_largest_come_first(engine: Engine) -> None:
     assert found.matrix == [[0, 0, 0, 0, 1], [0, 0, 1, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]]
 
 
-def test_who_is_right_alone_is_judged_exactly(engine: Engine) -> None:
-    # Right alone: the first on one image, the second on five. Two-sided: 2 x (1 + 6) / 2^6.
+def test_mcnemar_test_is_exact(engine: Engine) -> None:
+    # Only the first is correct on one image, only the second on five. Two-sided: 2 x (1 + 6) / 2^6.
     first: dict[str, int | None] = {"a": 2, "b": 0, "c": 1, "d": 0, "e": 1, "f": 0, "g": 3, "h": 0}
     second: dict[str, int | None] = {"a": 1, "b": 2, "c": 2, "d": 3, "e": 4, "f": 2, "g": 2, "h": 1}
     found = compared(engine, first, second)
@@ -52,18 +52,18 @@ def test_who_is_right_alone_is_judged_exactly(engine: Engine) -> None:
     assert found.mcnemar_p == pytest.approx(14 / 64)
 
 
-def test_runs_that_agree_leave_nothing_to_judge(engine: Engine) -> None:
+def test_identical_runs_have_no_p_value_and_no_kappa(engine: Engine) -> None:
     found = compared(engine, {"a": 2, "b": 2}, {"a": 2, "b": 2})
     assert (found.same, found.changes, found.mcnemar_p, found.quadratic_weighted_kappa) == (2, [], None, None)
 
 
-def test_images_that_nobody_graded_can_be_compared(engine: Engine) -> None:
+def test_images_without_grades_are_compared(engine: Engine) -> None:
     found = compared(engine, {"a": None}, {"a": None})
     assert (found.common, found.same, found.labelled) == (1, 1, 0)
     assert found.matrix == [[0] * 5] * 5
 
 
-def test_runs_of_other_images_are_refused(engine: Engine) -> None:
+def test_runs_without_common_images_are_rejected(engine: Engine) -> None:
     with pytest.raises(RunError, match="first and second have no settled image in common"):
         compared(engine, {"a": 0}, {"b": 0})
 

@@ -24,7 +24,7 @@ def fill(engine: Engine) -> None:
         connection.execute(runs.update().values(model_id=MODEL))
 
 
-def test_images_with_a_reference_grade_come_in_the_order_of_their_ids(engine: Engine) -> None:
+def test_images_with_a_reference_grade_are_sorted_by_id(engine: Engine) -> None:
     fill(engine)
     images = read_labelled(engine, find_graded_run(engine, "night"))
     assert images.ids.tolist() == ["a", "b", "c"]
@@ -37,19 +37,19 @@ def test_images_with_a_reference_grade_come_in_the_order_of_their_ids(engine: En
     assert np.isnan(images.probabilities[[0, 2]]).all()
 
 
-def test_only_graded_and_ungradable_images_are_judged(engine: Engine) -> None:
+def test_assessed_images_are_graded_or_ungradable(engine: Engine) -> None:
     fill(engine)
     images = read_labelled(engine, find_graded_run(engine, "night"))
     assert images.assessed.ids.tolist() == ["a", "b"]
 
 
-def test_eyes_of_one_patient_are_one_cluster(engine: Engine) -> None:
+def test_images_of_one_patient_are_one_cluster(engine: Engine) -> None:
     fill(engine)
     first, second, third = read_labelled(engine, find_graded_run(engine, "night")).clusters
     assert first == second != third
 
 
-def test_run_without_reference_grades_says_how_to_bring_them(engine: Engine) -> None:
+def test_run_without_reference_grades_is_rejected_with_a_fix(engine: Engine) -> None:
     add_model(engine)
     grade(engine, make_run(engine, "night", references("a")), "a", 0)
     with write_transaction(engine) as connection:
@@ -58,7 +58,7 @@ def test_run_without_reference_grades_says_how_to_bring_them(engine: Engine) -> 
         read_labelled(engine, find_graded_run(engine, "night"))
 
 
-def test_unknown_run_and_one_that_nobody_began_are_refused(engine: Engine) -> None:
+def test_unknown_run_and_run_without_grades_are_rejected(engine: Engine) -> None:
     with pytest.raises(RunError, match="no run 'dawn'"):
         find_graded_run(engine, "dawn")
     make_run(engine, "night", references("a"))

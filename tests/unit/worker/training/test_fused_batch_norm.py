@@ -7,7 +7,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.model.network.build import build_network, get_backbone, get_weights
-from worker.training.fused_batch_norm import FusedBatchNormalization, fuse_batch_norm
+from worker.training.fused_batch_norm import BatchNormalization, fuse_batch_norm
 
 INPUTS = np.random.default_rng(0).normal(3.0, 2.0, (4, 5, 6, 8)).astype(np.float32)
 WEIGHTS = [np.random.default_rng(seed).uniform(0.5, 1.5, 8).astype(np.float32) for seed in range(4)]
@@ -34,7 +34,7 @@ def pass_through(layer: keras.layers.BatchNormalization, *, training: bool) -> F
 @pytest.mark.parametrize("mode", ["training", "inference"])
 def test_outputs_gradients_and_statistics_equal_those_of_keras(mode: str) -> None:
     training = mode == "training"
-    ours = pass_through(FusedBatchNormalization(momentum=0.9, epsilon=1.001e-5), training=training)
+    ours = pass_through(BatchNormalization(momentum=0.9, epsilon=1.001e-5), training=training)
     keras_own = pass_through(keras.layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5), training=training)
     assert ours.keys() == keras_own.keys()
     assert len(ours) == 6
@@ -44,7 +44,7 @@ def test_outputs_gradients_and_statistics_equal_those_of_keras(mode: str) -> Non
 
 
 def test_training_uses_only_the_fused_operation() -> None:
-    layer = FusedBatchNormalization()
+    layer = BatchNormalization()
     graph = tf.function(lambda inputs: layer(inputs, training=True)).get_concrete_function(tf.TensorSpec(INPUTS.shape))
     kinds = [operation.type for operation in graph.graph.get_operations()]
     assert kinds.count("FusedBatchNormV3") == 1
@@ -52,7 +52,7 @@ def test_training_uses_only_the_fused_operation() -> None:
 
 
 def test_layer_without_scale_and_centre_is_fused_too() -> None:
-    layer = FusedBatchNormalization(scale=False, center=False, epsilon=1e-6)
+    layer = BatchNormalization(scale=False, center=False, epsilon=1e-6)
     outputs = np.asarray(layer(tf.constant(INPUTS), training=True))
     expected = (INPUTS - INPUTS.mean(axis=(0, 1, 2))) / INPUTS.std(axis=(0, 1, 2))
     assert outputs == pytest.approx(expected, abs=1e-4)
@@ -60,7 +60,7 @@ def test_layer_without_scale_and_centre_is_fused_too() -> None:
 
 def test_inputs_without_spatial_axes_are_delegated_to_keras() -> None:
     flat = np.random.default_rng(1).normal(size=(16, 3)).astype(np.float32)
-    outputs = np.asarray(FusedBatchNormalization(epsilon=1e-6)(tf.constant(flat), training=True))
+    outputs = np.asarray(BatchNormalization(epsilon=1e-6)(tf.constant(flat), training=True))
     assert outputs == pytest.approx((flat - flat.mean(axis=0)) / flat.std(axis=0), abs=1e-4)
 
 
@@ -75,7 +75,7 @@ def test_weights_and_their_names_stay(architecture: str) -> None:
     normalizing = [
         layer for layer in get_backbone(network).layers if isinstance(layer, keras.layers.BatchNormalization)
     ]
-    assert all(isinstance(layer, FusedBatchNormalization) for layer in normalizing)
+    assert all(isinstance(layer, BatchNormalization) for layer in normalizing)
     assert len(normalizing) == {"mobilenet": 27, "inceptionv3": 94, "convnexttiny": 0}[architecture]
 
 
