@@ -111,4 +111,4 @@ def test_files_that_it_names_are_there() -> None:
         if not name.startswith("deploy/kubernetes/overlays"):
             assert (ROOT / name).exists(), name
     for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert (DEPLOY / target).exists(), target
+        assert (ROOT / "docs" / target).exists(), target
