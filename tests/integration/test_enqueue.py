@@ -28,7 +28,7 @@ from worker.core.messaging.broker import make_celery
 from worker.core.settings import Settings
 from worker.core.vocabulary import Action, Queue, RunState, Status
 from worker.ledger.database import read_transaction
-from worker.ledger.runs import find_run, latest_runs
+from worker.ledger.runs import find_run, list_runs
 from worker.ledger.schema import audit_log
 
 Enqueue = Callable[..., Enqueued]
@@ -125,7 +125,7 @@ def test_unreadable_source_makes_no_run(engine: Engine, enqueued: Enqueue) -> No
 
     with pytest.raises(SourceError, match="line 2"):
         enqueued(broken())
-    assert latest_runs(engine, 1) == []
+    assert list_runs(engine, 1) == []
 
 
 def test_source_that_breaks_later_is_gone_on_with(engine: Engine, enqueued: Enqueue, app: Celery) -> None:

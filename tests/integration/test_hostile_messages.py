@@ -100,7 +100,7 @@ def test_invalid_messages_are_logged_and_every_row_is_graded(
         "message version 0, this worker understands 1",
         "image_ids.0: String should match pattern",
         "path: Extra inputs are not permitted",
-        "no run 777 in the ledger",
+        "the ledger has no run 777",
         "message_unknown_images",
         "image_ids: Tuple should have at most 256 items",
         "bytes; the limit is 65536",

@@ -179,7 +179,7 @@ def test_since_leaves_the_archive_out(night: Callable[..., NightDone], inbox: Pa
 def test_programme_has_its_own_runs_and_lock(night: Callable[..., NightDone], engine: Engine) -> None:
     with locked(engine, "nightly:north", lock_s=60):
         assert night(1).new == 1
-        with pytest.raises(OverlapError, match="the lock nightly:north is held by another process"):
+        with pytest.raises(OverlapError, match="lock 'nightly:north' is held by another process"):
             night(1, programme="north")
     done = night(1, programme="north")
     assert (done.run, done.new) == ("north-2026-11-01", 1)
@@ -242,7 +242,7 @@ def test_second_of_two_at_once_ends_with_its_own_status(env: dict[str, str], man
     second = fundus("nightly", str(many), env=env, check=False)
     first.send_signal(signal.SIGCONT)
     assert (second.returncode, second.stdout) == (3, "")
-    assert second.stderr.startswith("error[overlap]: the lock nightly:nightly is held by another process")
+    assert second.stderr.startswith("error[overlap]: lock 'nightly:nightly' is held by another process")
     out, err = first.communicate(timeout=120)
     assert (first.returncode, err) == (0, "")
     assert json.loads(out)["new"] == MANY

@@ -1,1 +1,1 @@
-"""All SQL: schema, migrations, leases, runs, completion, status, export and retention."""
+"""The SQL ledger: schema, migrations, transactions, locks, leases, runs, status, export, retention and audit log."""

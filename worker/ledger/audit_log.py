@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which run, when, with which version. Rows are added and never changed."""
+"""The audit log: who did what to which run, when, and with which version. It is append-only."""
 
 import os
 import pwd
@@ -21,14 +21,14 @@ MAX_ACTOR_CHARS = 255
 def record_action(
     connection: Connection, action: Action, by: str | None = None, /, *, run: str | None = None, **details: Any
 ) -> None:
-    """Add one row in the caller's transaction: what was not done leaves none, and nothing is done without one.
+    """Add one row in the caller's transaction, so that an action and its row are committed together.
 
-    by: the console's user, for whom this process acts. details: JSON types. No patient, no credential and no image's
-    reference belongs there.
+    by: name of the console user that this process acts for. details: JSON types; they must hold no patient id, no
+    credential and no image URI.
     """
     who = actor() if by is None else f"{by} in {actor()}"[:MAX_ACTOR_CHARS]
     connection.execute(
-        # Inline: to be told the new row's number, a program would need the right to read the trail.
+        # Inline: RETURNING the new row's id would need the right to read the audit log.
         insert(audit_log)
         .inline()
         .values(at=datetime.now(UTC), actor=who, action=action, run=run, details=details, version=__version__)
@@ -37,17 +37,17 @@ def record_action(
 
 @cache
 def actor() -> str:
-    """`USER@MACHINE`, by the process's real user id: an environment variable could name anybody."""
+    """Return `USER@MACHINE` for the process's real user id; environment variables are not trusted."""
     uid = os.getuid()
     try:
         user = pwd.getpwuid(uid).pw_name
-    except KeyError:  # a container's user has no entry
+    except KeyError:  # a container's user may have no passwd entry
         user = f"uid-{uid}"
     return f"{user}@{socket.gethostname()}"[:MAX_ACTOR_CHARS]
 
 
 def read_audit_log(engine: Engine, *, run: str | None, last: int) -> Iterator[dict[str, Any]]:
-    """The latest `last` entries, of one run or of all, oldest first, as JSON types. Raises DatabaseError."""
+    """Yield the latest `last` entries of one run or of all runs, oldest first, as JSON types. Raises DatabaseError."""
     query = select(audit_log).order_by(audit_log.c.audit_id.desc()).limit(last)
     if run is not None:
         query = query.where(audit_log.c.run == run)

@@ -1,4 +1,4 @@
-"""When is a run finished? Counted in SQL, in a transaction of its own, by whoever settled last."""
+"""Detect in SQL that a run has no queued image left, and finish it."""
 
 from datetime import UTC, datetime
 
@@ -10,13 +10,13 @@ from worker.ledger.schema import gradings, runs
 
 
 def finish_if_settled(connection: Connection, run_id: int, *, report: bool) -> bool:
-    """Finish a running run that has no queued image left; true for the one caller that did.
+    """Finish a running run that has no queued image left; return true to the one caller that finished it.
 
-    With `report` the run owes a report from then on, unless it is one photograph of a clinic's: that is looked at in
-    the console, and would cost four objects and a second decoding each.
+    report: schedule a report, except for a run of one live image. Users look at such an image in the console, and its
+    report would cost four objects and a second decoding.
 
-    Call it after the settling transaction has committed: two workers that settle the last two chunks at the same
-    time would each still see the other's images queued.
+    Call it in a new transaction after the settling one has committed. Otherwise two workers that settle the last two
+    chunks at the same time would each still see the other's images as queued.
     """
     finished = connection.execute(
         update(runs)
@@ -30,16 +30,16 @@ def finish_if_settled(connection: Connection, run_id: int, *, report: bool) -> b
     return True
 
 
-def settled_runs(connection: Connection) -> list[int]:
-    """The running runs that have no queued image left."""
+def find_settled_runs(connection: Connection) -> list[int]:
+    """Return the ids of the running runs that have no queued image left."""
     return list(connection.execute(select(runs.c.run_id).where(_is_settled())).scalars())
 
 
 def _is_one_live_image(connection: Connection, run_id: int) -> bool:
     if connection.scalar(select(runs.c.queue).where(runs.c.run_id == run_id)) != Queue.LIVE:
         return False
-    some = select(gradings.c.image_id).where(gradings.c.run_id == run_id).limit(2).subquery()
-    return connection.scalar(select(func.count()).select_from(some)) == 1
+    first_two = select(gradings.c.image_id).where(gradings.c.run_id == run_id).limit(2).subquery()
+    return connection.scalar(select(func.count()).select_from(first_two)) == 1
 
 
 def _is_settled() -> ColumnElement[bool]:

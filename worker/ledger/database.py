@@ -1,4 +1,4 @@
-"""Connections to the ledger: one engine, two kinds of transaction, one clock, errors translated."""
+"""Connect to the ledger: the engine, read and write transactions, the database clock and translated errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 120
 IDLE_IN_TRANSACTION_TIMEOUT_S = 30
-"""Of a client whose machine is gone, the server would keep the locks until TCP gives up, which takes hours."""
+"""Limits how long the server keeps the locks of a client whose machine is down; TCP alone would take hours."""
 KEEPALIVES = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-"""The same in the other direction: an answer that will never come is waited for this long."""
+"""Limits in s (`tcp_user_timeout` in ms) how long a client waits for a server that is down."""
 
 
 class epoch_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
-    """Seconds since 1970 on the database's clock, so that leases do not depend on the workers' clocks."""
+    """Seconds since 1970 on the database clock, so that leases do not depend on the workers' clocks."""
 
     type = Float()
     inherit_cache = True
@@ -38,21 +38,24 @@ def _epoch_sqlite(*_: Any, **__: Any) -> str:
 
 @compiles(epoch_now, "postgresql")
 def _epoch_postgresql(*_: Any, **__: Any) -> str:
-    # now() and not clock_timestamp(): a volatile function would keep the planner off the index on due_at.
+    # now() instead of clock_timestamp(): with a volatile function the planner does not use the index on due_at.
     return "CAST(extract(epoch FROM now()) AS double precision)"
 
 
 def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
-    """An engine for the ledger; nothing is reached yet. Raises SettingsError for an address that cannot be parsed."""
+    """Create an engine for the ledger without opening a connection.
+
+    Raises SettingsError when FUNDUS_DATABASE_URL is malformed or names an in-memory database.
+    """
     try:
         url = make_url(settings.database_url.get_secret_value())
     except (SQLAlchemyError, ValueError):
-        raise SettingsError(
-            "FUNDUS_DATABASE_URL: not an address of the form scheme://user:password@host/name"
-        ) from None
+        raise SettingsError("FUNDUS_DATABASE_URL is malformed; expected scheme://user:password@host/name") from None
     if url.get_backend_name() == "sqlite":
         if url.database in (None, "", ":memory:"):
-            raise SettingsError("FUNDUS_DATABASE_URL: a ledger in memory is seen by no other process: sqlite:///FILE")
+            raise SettingsError(
+                "FUNDUS_DATABASE_URL: an in-memory database is not shared between processes; use sqlite:///FILE"
+            )
         engine = create_engine(
             url,
             hide_parameters=True,
@@ -65,7 +68,7 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
         return engine
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
-        # An error that repeats a statement's values would put patient ids into a log.
+        # Otherwise errors repeat the statement's values, and patient ids get into the log.
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -84,14 +87,17 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
 
 @contextmanager
 def read_transaction(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads. Raises DatabaseError when the ledger does not answer."""
+    """Open a read-only transaction. Raises DatabaseError when the ledger is unavailable."""
     with _translated(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
 def write_transaction(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes; committed at the end, rolled back on any error. Raises DatabaseError."""
+    """Open a transaction that is committed at the end and rolled back on any error.
+
+    Raises DatabaseError when the ledger is unavailable.
+    """
     with (
         _translated(),
         engine.connect().execution_options(fundus_writes=True) as connection,
@@ -104,7 +110,7 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
 def _translated() -> Iterator[None]:
     try:
         yield
-    # InternalError: read-only for now, as after a failover or when a provider sees a disk run full.
+    # InternalError: the database is temporarily read-only, as during a failover or when its disk is almost full.
     except (OperationalError, InterfaceError, InternalError, PoolTimeoutError) as error:
         raise DatabaseError(_first_line(error)) from error
     except DBAPIError as error:
@@ -114,12 +120,12 @@ def _translated() -> Iterator[None]:
 
 
 def _first_line(error: SQLAlchemyError) -> str:
-    """The driver's own words, without the statement and its parameters."""
+    """Return the driver's message without the statement and its parameters."""
     return (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    # The driver's own transaction handling starts them late and commits on DDL; `_begin_sqlite` takes over.
+    # The driver begins transactions late and commits before DDL, so `_begin_sqlite` begins them instead.
     connection.isolation_level = None
     for pragma in (
         "journal_mode=WAL",
@@ -131,6 +137,6 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that turns into a writer fails at once instead of waiting for its turn.
+    # A deferred transaction that becomes a writer fails immediately instead of waiting for the lock.
     writes = connection.get_execution_options().get("fundus_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

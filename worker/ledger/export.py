@@ -1,4 +1,4 @@
-"""Write one row per image of a run to a file, in pages, in flat memory."""
+"""Export a run to a file, one row per image, page by page in constant memory."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Engine, select
+from sqlalchemy import Engine, select
 
 from worker.core.errors import UsageError
 from worker.core.storage.object_store import ObjectStore
@@ -25,13 +25,13 @@ _OUTPUTS = ("p_ge1", "p_ge2", "p_ge3", "p_ge4")
 
 
 def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportFormat, out: Path) -> int:
-    """Write the run's images to `out` in the order of their ids; the number of rows.
+    """Export the run's images to `out`, ordered by image id; return the number of rows.
 
-    A run that is still going on gives what it has. The file appears whole, or not at all.
-    Raises UsageError when it cannot be written or the format's library is missing, DatabaseError from the ledger.
+    A run that has not ended can be exported, too. The file is written atomically. The export is recorded in the audit
+    log. Raises UsageError when the file cannot be written or the format's library is missing, DatabaseError.
     """
     with write_transaction(engine) as connection:
-        # Before the first row leaves: an export that breaks off has shown some.
+        # Before the first row is read: an interrupted export has disclosed data, too.
         record_action(connection, Action.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
@@ -46,7 +46,7 @@ def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportForma
 
 
 def write_rows(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportFormat, file: Path) -> int:
-    """Write the run's images to a new file; the number of rows. Raises OSError, UsageError and DatabaseError."""
+    """Write the run's images to a new file; return the number of rows. Raises OSError, UsageError, DatabaseError."""
     rows = 0
     with open_writer(fmt, file) as write:
         for page in _pages(engine, overlays, run):
@@ -87,25 +87,22 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
             page = connection.execute(query.where(gradings.c.image_id > after)).all()
             if not page:
                 return
-            decided = read_decisions(connection, run.run_id, run.name, _between(page[0].image_id, page[-1].image_id))
-        yield [_exported(row, overlays, decided.get(row.image_id, ())) for row in page]
+            on_page = decisions.c.image_id.between(page[0].image_id, page[-1].image_id)
+            decided = read_decisions(connection, run.run_id, run.name, on_page)
+        yield [_to_cells(row, overlays, decided.get(row.image_id, ())) for row in page]
         after = page[-1].image_id
 
 
-def _between(first: str, last: str) -> ColumnElement[bool]:
-    return decisions.c.image_id.between(first, last)
-
-
-def _exported(row: Any, overlays: ObjectStore, decided: Sequence[ReviewDecision]) -> dict[str, Any]:
+def _to_cells(row: Any, overlays: ObjectStore, decided: Sequence[ReviewDecision]) -> dict[str, Any]:
     cells: dict[str, Any] = row._asdict()
     key, settled_at = cells.pop("overlay_key"), cells.pop("settled_at")
-    cells |= {name: _shortest(cells[name]) for name in (*_OUTPUTS, "disagreement")}
+    cells |= {name: _shortest_decimal(cells[name]) for name in (*_OUTPUTS, "disagreement")}
     cells["overlay_uri"] = None if key is None else overlays.uri(key)
     cells["decisions"] = format_decisions(decided) or None
     cells["graded_at"] = settled_at if row.status == Status.GRADED else None
     return cells
 
 
-def _shortest(value: float | None) -> float | None:
-    """The shortest decimal that is the same float32: SQLite widens to 64 bits, PostgreSQL does not."""
+def _shortest_decimal(value: float | None) -> float | None:
+    """Round to the shortest decimal of the same float32: SQLite returns float64, PostgreSQL float32."""
     return None if value is None else float(str(np.float32(value)))

@@ -16,28 +16,31 @@ COLUMNS = (
     "disagreement", "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
     "review", "final_grade", "decided_by", "decided_at", "decisions",
 )  # fmt: skip
-"""Of every format, in this order."""
+"""Columns of every format, in order."""
 
-Write = Callable[[Sequence[dict[str, Any]]], object]
-"""Takes one page of rows by column name."""
+WritePage = Callable[[Sequence[dict[str, Any]]], object]
+"""Function that writes one page of rows, each a dict by column name."""
 
 
 class ExportFormat(StrEnum):
-    """What an export can be written as."""
+    """File format of an export."""
 
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
 
 
-def open_writer(fmt: ExportFormat, path: Path) -> AbstractContextManager[Write]:
-    """A writer that finishes the file on leaving. Raises OSError, or UsageError when Parquet's library is missing."""
+def open_writer(fmt: ExportFormat, path: Path) -> AbstractContextManager[WritePage]:
+    """Open a new file for export; the context finishes it on exit.
+
+    Raises OSError, also for a file that exists, and UsageError when the library for Parquet is missing.
+    """
     return {ExportFormat.CSV: _csv, ExportFormat.JSONL: _json_lines, ExportFormat.PARQUET: _parquet}[fmt](path)
 
 
 @contextmanager
-def _csv(path: Path) -> Iterator[Write]:
-    """None is an empty cell; truth is `true` or `false`; moments are ISO 8601 in UTC."""
+def _csv(path: Path) -> Iterator[WritePage]:
+    """Write None as an empty cell, booleans as `true` or `false`, and times as ISO 8601 in UTC."""
     with path.open("x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -45,7 +48,7 @@ def _csv(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def _json_lines(path: Path) -> Iterator[Write]:
+def _json_lines(path: Path) -> Iterator[WritePage]:
     with path.open("x", encoding="utf-8") as file:
         yield lambda page: file.writelines(
             json.dumps({column: row[column] for column in COLUMNS}, default=datetime.isoformat, ensure_ascii=False)
@@ -55,7 +58,7 @@ def _json_lines(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def _parquet(path: Path) -> Iterator[Write]:
+def _parquet(path: Path) -> Iterator[WritePage]:
     try:
         import pyarrow as pa
         from pyarrow.parquet import ParquetWriter

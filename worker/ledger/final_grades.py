@@ -1,5 +1,5 @@
-"""The final grade of an image: the people's where they have decided, nobody's while they have not finished, else the
-model's. Console, export and report all take it from here.
+"""The final grade of an image: the readers' once they have decided, none while their review is unfinished, and the
+model's when no review has begun. Console, export and report share it.
 """
 
 from collections import defaultdict
@@ -15,12 +15,16 @@ from worker.ledger.review_schema import decisions, reviews
 from worker.ledger.schema import gradings
 
 FINAL_COLUMNS = ("review", "final_grade", "decided_by", "decided_at")
-"""What `with_final_grades` adds, in this order."""
+"""Columns that `with_final_grades` adds, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewDecision:
-    """What one person decided on one image; `grade` None: it cannot be graded."""
+    """One reader's decision on one image.
+
+    grade: None means that the reader found the image ungradable. seen_status, seen_grade and seen_model_id: the outcome
+    that the reader was shown.
+    """
 
     decision_id: int
     image_id: str
@@ -36,7 +40,7 @@ class ReviewDecision:
 
 @dataclass(frozen=True, slots=True)
 class ReviewResult:
-    """Where the reading of one image stands; `grade` is the people's, None as well while they have not finished."""
+    """State of an image's review; grade is None while the review is unfinished, and for an ungradable image."""
 
     state: Review
     grade: int | None = None
@@ -45,10 +49,10 @@ class ReviewResult:
 
 
 def with_final_grades(query: Select[Any]) -> Select[Any]:
-    """A query over `gradings` with the columns of FINAL_COLUMNS added at its end.
+    """Append FINAL_COLUMNS to a query over `gradings`.
 
-    `final_grade` is the people's once they have decided, None while they have not finished, the model's where nobody
-    has begun.
+    final_grade: the readers' grade once they have decided, NULL while the review is unfinished or when they found the
+    image ungradable, the model's grade when no review has begun.
     """
     begun = and_(reviews.c.state.is_not(None), reviews.c.state != Review.UNREAD)
     return query.outerjoin(
@@ -64,7 +68,10 @@ def with_final_grades(query: Select[Any]) -> Select[Any]:
 def read_decisions(
     connection: Connection, run_id: int, run: str, within: ColumnElement[bool]
 ) -> Mapping[str, Sequence[ReviewDecision]]:
-    """Every decision on the images of a run that meet `within`, a condition on `decisions`: by image, oldest first."""
+    """Read the decisions on images of a run by image id, oldest first.
+
+    within: condition on the table `decisions` that selects the images. Raises DatabaseError.
+    """
     rows = connection.execute(
         select(*(decisions.c[name] for name in ReviewDecision.__dataclass_fields__))
         .where(decisions.c.run_id == run_id, decisions.c.run == run, within)
@@ -78,10 +85,11 @@ def read_decisions(
 
 
 def resolve_review(decided: Iterable[ReviewDecision], readers: int) -> ReviewResult:
-    """Where the decisions on one image, oldest first, leave it under a rule of one or two readers.
+    """Derive the review state and final grade of one image from its decisions.
 
-    A reader's later reading replaces the earlier one. With one reader the latest reading counts; with two, both must
-    agree. The latest arbitration ends it either way.
+    decided: oldest first. readers: number of readers that the run requires, 1 or 2. Only a reader's latest review
+    counts. With one required reader the latest review decides; with two, both must agree. The latest arbitration
+    overrides all reviews.
     """
     latest: dict[str, ReviewDecision] = {}
     arbitration: ReviewDecision | None = None
@@ -89,26 +97,26 @@ def resolve_review(decided: Iterable[ReviewDecision], readers: int) -> ReviewRes
         if decision.kind is DecisionKind.ARBITRATION:
             arbitration = decision
         else:
-            # Taken out first, so that the order is that of the readings that count.
+            # Remove the earlier one first, so that the dict is ordered by the reviews that count.
             latest.pop(decision.reader, None)
             latest[decision.reader] = decision
     if arbitration is not None:
         return ReviewResult(Review.ARBITRATED, arbitration.grade, (arbitration.reader,), arbitration.at)
     if not latest:
         return ReviewResult(Review.UNREAD)
-    readings = list(latest.values())
-    last = readings[-1]
+    counted = list(latest.values())
+    last = counted[-1]
     if readers == 1:
         return ReviewResult(Review.READ, last.grade, (last.reader,), last.at)
-    if len(readings) < readers:
+    if len(counted) < readers:
         return ReviewResult(Review.HALF_READ)
-    if len({reading.grade for reading in readings}) > 1:
+    if len({decision.grade for decision in counted}) > 1:
         return ReviewResult(Review.DISPUTED)
-    return ReviewResult(Review.READ, last.grade, tuple(reading.reader for reading in readings), last.at)
+    return ReviewResult(Review.READ, last.grade, tuple(decision.reader for decision in counted), last.at)
 
 
 def format_decisions(decided: Iterable[ReviewDecision]) -> str:
-    """One line for a table: `anna=2; ben=ungradable; cleo=3 (arbitration)`."""
+    """Format the decisions in one line: `anna=2; ben=ungradable; cleo=3 (arbitration)`."""
     return "; ".join(
         f"{decision.reader}={'ungradable' if decision.grade is None else decision.grade}"
         + (" (arbitration)" if decision.kind is DecisionKind.ARBITRATION else "")

@@ -1,4 +1,4 @@
-"""Lease, renew, settle and release images: the worker's half of the ledger, two transactions a chunk."""
+"""Lease, renew, settle and release images: the worker's part of the ledger, two transactions per chunk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from worker.core.errors import MessageError, ModelError
 from worker.core.vocabulary import Action, RunState, Status
 from worker.ledger.audit_log import record_action
-from worker.ledger.completion import finish_if_settled, settled_runs
+from worker.ledger.completion import find_settled_runs, finish_if_settled
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.report_leases import is_report_pending
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
@@ -34,7 +34,7 @@ MODEL_MISMATCH_PAUSE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LeasedImage:
-    """One image that this worker alone may grade now; `attempts` counts this one."""
+    """An image that only this worker may grade now. attempts: including this one."""
 
     image_id: str
     uri: str
@@ -44,7 +44,7 @@ class LeasedImage:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The images of one chunk that were free to take; may be empty. `unknown`: how many ids are none of the run's."""
+    """The leased images of one chunk; may be empty. unknown: number of the chunk's ids that the run does not have."""
 
     token: str
     run_id: int
@@ -54,7 +54,7 @@ class Lease:
 
 
 def register_model(engine: Engine, model_id: str, name: str, document: dict[str, Any]) -> None:
-    """Make the model known to the ledger; once is enough."""
+    """Add the model to the ledger unless it is there. document: content of model.json. Raises DatabaseError."""
     row = {"model_id": model_id, "name": name, "document": document, "registered_at": datetime.now(UTC)}
     with suppress(IntegrityError), write_transaction(engine) as connection:  # another worker may be first
         if connection.execute(select(models.c.model_id).where(models.c.model_id == model_id)).first() is None:
@@ -63,7 +63,7 @@ def register_model(engine: Engine, model_id: str, name: str, document: dict[str,
 
 
 def is_suspect(engine: Engine, chunk: GradeChunk) -> bool:
-    """Whether a single image was in flight when a worker died; such an image is graded with no other beside it."""
+    """Whether the chunk's single image was in flight when a worker died; such an image must be graded alone."""
     if len(chunk.image_ids) > 1:
         return False
     with read_transaction(engine) as connection:
@@ -74,27 +74,27 @@ def is_suspect(engine: Engine, chunk: GradeChunk) -> bool:
 
 
 def lease_chunk(engine: Engine, chunk: GradeChunk, *, model_id: str, lease_s: float, max_attempts: int) -> Lease:
-    """Take the images of a chunk that are queued and free; committed before the first byte of any is touched.
+    """Lease the images of a chunk that are queued and free. The lease is committed before any image is fetched.
 
-    An image that was in flight at a crash is not taken with others: the reconciler sends it alone.
-    Raises MessageError for a run that does not exist, ModelError when the run belongs to another model.
+    An image that was in flight at a crash is skipped in a chunk of several images: the reconciler sends it alone.
+    Raises MessageError for an unknown run, ModelError when the run belongs to another model, DatabaseError.
     """
     token = str(uuid4())
     with write_transaction(engine) as connection:
         run = _pin_model(connection, chunk, model_id)
         if run.model_id == model_id and run.state != RunState.CANCELLED:
-            taken = _take(connection, chunk, token, lease_s, max_attempts)
-            unknown = _count_unknown(connection, chunk) if len(taken) < len(chunk.image_ids) else 0
-            return Lease(token, chunk.run_id, run.name, taken, unknown)
+            leased = _lease_free(connection, chunk, token, lease_s, max_attempts)
+            unknown = _count_unknown(connection, chunk) if len(leased) < len(chunk.image_ids) else 0
+            return Lease(token, chunk.run_id, run.name, leased, unknown)
         if run.state == RunState.CANCELLED:
             return Lease(token, chunk.run_id, run.name, ())
-        detail = f"run {run.name} belongs to model {run.model_id}, this worker has {model_id}"
-        _note_mismatch(connection, chunk, detail)
+        detail = f"run {run.name} belongs to model {run.model_id}, this worker has model {model_id}"
+        _record_mismatch(connection, chunk, detail)
     raise ModelError(detail, code="model_mismatch")
 
 
 def renew_lease(engine: Engine, lease: Lease, *, lease_s: float) -> None:
-    """Extend a lease that is still held."""
+    """Extend the lease of the images that are still held. Raises DatabaseError."""
     with write_transaction(engine) as connection:
         connection.execute(
             update(gradings)
@@ -112,20 +112,20 @@ def settle_chunk(
     model_id: str,
     retry_after_s: float,
 ) -> int:
-    """Write every outcome and give the released images back, in one transaction; the number of rows written.
+    """Write all outcomes and release the other images in one transaction; return the number of rows written.
 
-    Rows whose lease was lost are left as they are: whoever holds them now settles them. Released images lose the
-    attempt that the lease counted, since no image is to blame for a service.
+    released: images that a service failed, with its error. Their attempt is not counted, since the failure is not
+    theirs. Rows whose lease was lost are skipped: the current holder settles them. Raises DatabaseError.
     """
     written = 0
     with write_transaction(engine) as connection:
         if outcomes:
             written += connection.execute(
-                _settling(lease), [_settled_row(outcome, model_id) for outcome in outcomes]
+                _settle_statement(lease), [_settled_row(outcome, model_id) for outcome in outcomes]
             ).rowcount
         if released:
             written += connection.execute(
-                _releasing(lease, retry_after_s),
+                _release_statement(lease, retry_after_s),
                 [
                     {"held_image": image_id, "error_code": error.code, "error_detail": error.detail}
                     for image_id, error in released.items()
@@ -135,60 +135,60 @@ def settle_chunk(
 
 
 def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
-    """Finish the run if this was its last chunk; true for the one caller that did and has to send for its report.
+    """Finish the run if no image is queued; return true to the one caller that must send the message for its report.
 
-    See `finish_if_settled`.
+    report: whether workers write reports; see `finish_if_settled`. Raises DatabaseError.
     """
     with read_transaction(engine) as connection:
-        if run_id not in settled_runs(connection):
+        if run_id not in find_settled_runs(connection):
             return False
     with write_transaction(engine) as connection:
         return finish_if_settled(connection, run_id, report=report) and report and is_report_pending(connection, run_id)
 
 
 def _pin_model(connection: Connection, chunk: GradeChunk, model_id: str) -> Any:
-    wanted = select(runs.c.name, runs.c.state, runs.c.model_id).where(runs.c.run_id == chunk.run_id)
-    run = connection.execute(wanted).first()
+    query = select(runs.c.name, runs.c.state, runs.c.model_id).where(runs.c.run_id == chunk.run_id)
+    run = connection.execute(query).first()
     if run is None:
-        raise MessageError(f"no run {chunk.run_id} in the ledger", code="run_unknown")
+        raise MessageError(f"the ledger has no run {chunk.run_id}", code="run_unknown")
     if run.model_id is not None:
         return run
     connection.execute(
         update(runs).where(runs.c.run_id == chunk.run_id, runs.c.model_id.is_(None)).values(model_id=model_id)
     )
-    return connection.execute(wanted).one()
+    return connection.execute(query).one()
 
 
-def _take(
+def _lease_free(
     connection: Connection, chunk: GradeChunk, token: str, lease_s: float, max_attempts: int
 ) -> tuple[LeasedImage, ...]:
-    allowed = 1 if len(chunk.image_ids) > 1 else max_attempts
-    taken = connection.execute(
+    max_allowed = 1 if len(chunk.image_ids) > 1 else max_attempts
+    leased = connection.execute(
         update(gradings)
         .where(
             _rows(chunk.run_id, chunk.image_ids),
             gradings.c.status == Status.QUEUED,
             or_(gradings.c.lease_token.is_(None), gradings.c.due_at < epoch_now()),
-            gradings.c.attempts < allowed,
+            gradings.c.attempts < max_allowed,
         )
         .values(attempts=gradings.c.attempts + 1, lease_token=token, due_at=epoch_now() + lease_s)
         .returning(gradings.c.image_id, gradings.c.attempts)
     ).all()
-    attempts: dict[str, int] = {row.image_id: row.attempts for row in taken}
-    references = connection.execute(
+    attempts: dict[str, int] = {row.image_id: row.attempts for row in leased}
+    image_rows = connection.execute(
         select(images.c.image_id, images.c.uri, images.c.sha256).where(images.c.image_id.in_(attempts))
     ).all()
-    found = {row.image_id: LeasedImage(row.image_id, row.uri, row.sha256, attempts[row.image_id]) for row in references}
+    found = {row.image_id: LeasedImage(row.image_id, row.uri, row.sha256, attempts[row.image_id]) for row in image_rows}
     return tuple(found[image_id] for image_id in chunk.image_ids if image_id in found)
 
 
 def _count_unknown(connection: Connection, chunk: GradeChunk) -> int:
-    asked = set(chunk.image_ids)
+    requested = set(chunk.image_ids)
     known = connection.scalars(select(gradings.c.image_id).where(_rows(chunk.run_id, chunk.image_ids)))
-    return len(asked.difference(known))
+    return len(requested.difference(known))
 
 
-def _note_mismatch(connection: Connection, chunk: GradeChunk, detail: str) -> None:
+def _record_mismatch(connection: Connection, chunk: GradeChunk, detail: str) -> None:
     connection.execute(
         update(gradings)
         .where(
@@ -198,7 +198,7 @@ def _note_mismatch(connection: Connection, chunk: GradeChunk, detail: str) -> No
     )
 
 
-def _settling(lease: Lease) -> Any:
+def _settle_statement(lease: Lease) -> Any:
     row: dict[str, Any] = {name: bindparam(name) for name in _SETTLED_COLUMNS}
     return (
         update(gradings)
@@ -211,7 +211,7 @@ def _settling(lease: Lease) -> Any:
     )
 
 
-def _releasing(lease: Lease, retry_after_s: float) -> Any:
+def _release_statement(lease: Lease, retry_after_s: float) -> Any:
     return (
         update(gradings)
         .where(gradings.c.run_id == lease.run_id, gradings.c.image_id == bindparam("held_image"), _held(lease))

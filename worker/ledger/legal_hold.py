@@ -1,4 +1,4 @@
-"""Legal hold: keep all of a run, however old it is, until the hold is released."""
+"""Legal hold: exempt a run from retention until the hold is released."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ RETENTION_LOCK = "retention"
 
 @dataclass(frozen=True, slots=True)
 class HoldResult:
-    """`images`: those of the run that are still there. `overlays_gone`: those of them whose overlay is not."""
+    """State of a run's hold. images: number still in the ledger. overlays_gone: how many of them lost their overlay."""
 
     run: str
     held: bool
@@ -25,9 +25,10 @@ class HoldResult:
 
 
 def set_legal_hold(engine: Engine, name: str, *, release: bool = False) -> HoldResult:
-    """Set or release the hold; again changes nothing. When it returns, retention deletes no more of a held run.
+    """Set or release the legal hold of a run; idempotent.
 
-    Raises RunError for an unknown run, DatabaseError.
+    After it has returned, retention deletes nothing more of a held run. Raises RunError for an unknown run,
+    DatabaseError.
     """
     run = find_run(engine, name)
     with write_transaction(engine) as connection:
@@ -38,5 +39,5 @@ def set_legal_hold(engine: Engine, name: str, *, release: bool = False) -> HoldR
         if changed.rowcount:
             record_action(connection, Action.RELEASE if release else Action.HOLD, run=run.name)
         counts = select(func.count(), func.count(gradings.c.overlay_retired_at))
-        images, gone = connection.execute(counts.where(gradings.c.run_id == run.run_id)).one()
-    return HoldResult(run.name, not release, images, gone)
+        images, overlays_gone = connection.execute(counts.where(gradings.c.run_id == run.run_id)).one()
+    return HoldResult(run.name, not release, images, overlays_gone)

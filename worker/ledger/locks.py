@@ -1,4 +1,4 @@
-"""Locks in the ledger, each a row with a holder and an end: whoever dies renews no more, and the lock is free again."""
+"""Expiring locks in the ledger: a holder that dies stops renewing its lock, which expires and is free again."""
 
 import threading
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.schema import locks
 
 RENEWALS = 3
-"""In the time that a lock lasts without one."""
+"""Number of renewals within the lifetime of a lock."""
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,10 @@ class LockResult(Enum):
 
 
 def acquire_lock(engine: Engine, name: str, holder: str, lock_s: float) -> LockResult:
-    """Take a free lock, or renew one's own, for `lock_s` seconds on the database's clock. Raises DatabaseError."""
+    """Acquire a free lock or renew one that `holder` has, for `lock_s` seconds on the database clock.
+
+    Raises DatabaseError.
+    """
     until = epoch_now() + lock_s
     ours, free = locks.c.holder == holder, locks.c.until < epoch_now()
     with write_transaction(engine) as connection:
@@ -50,10 +53,10 @@ def acquire_lock(engine: Engine, name: str, holder: str, lock_s: float) -> LockR
 
 
 class HeldLock:
-    """A lock that a thread renews while its holder works."""
+    """A lock that a background thread renews until it is released."""
 
     def __init__(self, engine: Engine, name: str, lock_s: float) -> None:
-        """Raises OverlapError when another holds it."""
+        """Acquire the lock for `lock_s` seconds. Raises OverlapError when another process holds it, DatabaseError."""
         self.name = name
         self._engine = engine
         self._lock_s = lock_s
@@ -61,24 +64,27 @@ class HeldLock:
         self._lost = False
         if acquire_lock(engine, name, self._holder, lock_s) is LockResult.HELD_ELSEWHERE:
             raise OverlapError(
-                f"the lock {name} is held by another process; one that has died frees it in {lock_s:g} s"
+                f"lock {name!r} is held by another process; if that process died, the lock expires within {lock_s:g} s"
             )
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lock-{name}", daemon=True)
         self._thread.start()
 
     def ensure_held(self) -> None:
-        """Raises OverlapError when the lock was lost, as after a long stop of this process or of the ledger."""
+        """Raise OverlapError if the lock was lost, as after a long pause of this process or of the ledger."""
         if self._lost:
-            raise OverlapError(f"the lock {self.name} was lost to another process")
+            raise OverlapError(f"lock {self.name!r} was lost to another process")
 
     def fence(self, connection: Connection) -> None:
-        """The same, for certain until the transaction ends: who asks for the lock meanwhile waits."""
+        """Ensure that the lock stays held until the transaction ends; others that want the lock wait for it to end.
+
+        Raises OverlapError if the lock was lost.
+        """
         if connection.execute(self._ours().values(until=epoch_now() + self._lock_s)).rowcount == 0:
-            raise OverlapError(f"the lock {self.name} was lost to another process")
+            raise OverlapError(f"lock {self.name!r} was lost to another process")
 
     def release(self) -> None:
-        """Free it at once, if it is still ours."""
+        """Free the lock immediately, unless it was lost. Raises DatabaseError."""
         self._released.set()
         self._thread.join()
         with write_transaction(self._engine) as connection:
@@ -101,7 +107,7 @@ class HeldLock:
 
 @contextmanager
 def locked(engine: Engine, name: str, *, lock_s: float) -> Iterator[HeldLock]:
-    """Hold a lock for the length of a block. Raises OverlapError when another has it, DatabaseError."""
+    """Hold a lock while the context is open. Raises OverlapError when another process holds it, DatabaseError."""
     lock = HeldLock(engine, name, lock_s)
     try:
         yield lock
@@ -109,10 +115,10 @@ def locked(engine: Engine, name: str, *, lock_s: float) -> Iterator[HeldLock]:
         try:
             lock.release()
         except DatabaseError as error:
-            # It ends by itself, and what the block raised must not be hidden.
+            # The lock expires anyway, and an error raised in the context must not be hidden.
             log.warning("lock_not_released", lock=name, detail=error.detail)
 
 
 def wait_for_fence(connection: Connection, name: str) -> None:
-    """Until this transaction ends, no `fence` of the lock's holder passes; one that has passed is waited for."""
+    """Block the holder's `fence` calls until this transaction ends; wait for a fenced transaction to end first."""
     connection.execute(update(locks).where(locks.c.name == name).values(until=locks.c.until))

@@ -1,4 +1,4 @@
-"""Change the gradings of a run a page at a time, so that no transaction holds the ledger for long."""
+"""Update the gradings of a run in pages, so that no transaction locks the ledger for long."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,9 +19,9 @@ def update_in_pages(
     values: dict[str, Any],
     on_page: Callable[[Connection], object] = lambda _: None,
 ) -> Iterator[tuple[str, ...]]:
-    """Set `values` on the run's rows that meet `condition`, in the order of their ids; the ids of each page.
+    """Set `values` on the run's rows that meet `condition`, ordered by image id; yield the updated ids of each page.
 
-    A page is committed when it is given; `on_page` runs in the transaction of each. Raises DatabaseError.
+    A page is committed before it is yielded. on_page: called in the transaction of each page. Raises DatabaseError.
     """
     after = ""
     while True:
@@ -37,7 +37,7 @@ def update_in_pages(
                 return
             changed = connection.scalars(
                 update(gradings)
-                # Tested again: a worker may have taken a row in between.
+                # Check the condition again: a worker may have leased a row since the select.
                 .where(*of_run, gradings.c.image_id.in_(page))
                 .values(values)
                 .returning(gradings.c.image_id)

@@ -1,7 +1,8 @@
-"""Which run owes a report, who writes it now, and where it lies.
+"""Schedule reports of runs and lease them to writers.
 
-A finished run owes one until it is written. Whoever writes it holds a lease and renews it, as with images: a writer
-that dies leaves the report to the next, after a few of them the run goes without, and two never write it at once.
+The report of a finished run is pending until it is written. Its writer holds a lease and renews it, as with images: two
+workers never write a report at once, and when a writer dies, another one takes over. After several failed attempts the
+report is given up.
 """
 
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from worker.ledger.database import epoch_now, read_transaction, write_transactio
 from worker.ledger.schema import reports, runs
 
 GRACE_S = 30.0
-"""How long the message of whoever finished the run may be on its way."""
+"""Time for the message of the worker that finished the run to arrive, before the reconciler sends another."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportLease:
-    """One report that this writer alone may write now."""
+    """A report that only this writer may write now. prefix: of its object keys."""
 
     token: str
     run_id: int
@@ -33,15 +34,15 @@ class ReportLease:
 
 
 def schedule_report(connection: Connection, run_id: int) -> None:
-    """The run owes a report from now on, also when an older one is there or under way."""
-    owed: dict[str, Any] = {"due_at": epoch_now() + GRACE_S, "lease_token": None, "attempts": 0}
-    again = connection.execute(update(reports).where(reports.c.run_id == run_id).values(owed))
-    if again.rowcount == 0:
-        connection.execute(insert(reports).values(run_id=run_id, **owed))
+    """Schedule a report of the run, also when an older one exists or is being written."""
+    pending: dict[str, Any] = {"due_at": epoch_now() + GRACE_S, "lease_token": None, "attempts": 0}
+    existing = connection.execute(update(reports).where(reports.c.run_id == run_id).values(pending))
+    if existing.rowcount == 0:
+        connection.execute(insert(reports).values(run_id=run_id, **pending))
 
 
 def is_report_pending(connection: Connection, run_id: int) -> bool:
-    """Whether a report of the run is still to be written."""
+    """Whether a report of the run is scheduled or being written."""
     return (
         connection.scalar(select(reports.c.run_id).where(reports.c.run_id == run_id, reports.c.due_at.is_not(None)))
         is not None
@@ -49,19 +50,20 @@ def is_report_pending(connection: Connection, run_id: int) -> bool:
 
 
 def reschedule_report(connection: Connection, run_id: int, *, after_s: float) -> None:
-    """What the run's report says is out of date: it is owed in `after_s` seconds, and each call puts that off anew.
+    """Schedule an outdated report again in `after_s` seconds; each call restarts the delay.
 
-    A run that has no report, and owes none, gets none.
+    Do nothing for a run without a written or pending report.
     """
-    known = or_(reports.c.written_at.is_not(None), reports.c.due_at.is_not(None))
-    owed = {"due_at": epoch_now() + after_s, "lease_token": None, "attempts": 0}
-    connection.execute(update(reports).where(reports.c.run_id == run_id, known).values(owed))
+    has_report = or_(reports.c.written_at.is_not(None), reports.c.due_at.is_not(None))
+    pending = {"due_at": epoch_now() + after_s, "lease_token": None, "attempts": 0}
+    connection.execute(update(reports).where(reports.c.run_id == run_id, has_report).values(pending))
 
 
 def lease_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease | None:
-    """Lease the report; None when none is owed or another writer has it.
+    """Lease the report; return None when none is pending or another writer holds the lease.
 
-    Its place is in the ledger from then on: nothing is ever written that no row names.
+    The ledger stores the report's prefix from then on, so that every written object is known to a row. Raises
+    DatabaseError.
     """
     token = str(uuid4())
     with write_transaction(engine) as connection:
@@ -70,7 +72,7 @@ def lease_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease 
         ).scalar()
         if name is None:
             return None
-        taken = connection.execute(
+        leased = connection.execute(
             update(reports)
             .where(
                 reports.c.run_id == run_id,
@@ -85,54 +87,63 @@ def lease_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease 
                 written_at=None,
             )
         )
-    return ReportLease(token, run_id, name, report_prefix(name)) if taken.rowcount == 1 else None
+    return ReportLease(token, run_id, name, report_prefix(name)) if leased.rowcount == 1 else None
 
 
 def is_being_written(engine: Engine, run_id: int) -> bool:
-    """Whether a writer holds the report's lease now."""
+    """Whether a writer holds the report's lease now. Raises DatabaseError."""
     with read_transaction(engine) as connection:
-        return connection.execute(_held_now(run_id)).first() is not None
+        return connection.execute(_active_lease(run_id)).first() is not None
 
 
 def request_report(engine: Engine, run_name: str, *, lease_s: float) -> ReportLease:
-    """Lease a report that a person wants now, also of a run that has one.
+    """Schedule and lease a report immediately, also for a run that has one.
 
-    Raises RunError for a run that is not there or not finished, and while another writer has it.
+    Raises RunError for a run that is unknown or not finished, or whose report is being written; DatabaseError.
     """
     with write_transaction(engine) as connection:
         run = connection.execute(select(runs.c.run_id, runs.c.state).where(runs.c.name == run_name)).first()
         if run is None:
             raise RunError(f"no run {run_name!r}; `fundus status` lists them")
         if run.state != RunState.FINISHED:
-            raise RunError(f"run {run_name} is {run.state}: --out DIR writes what it has so far")
-        if connection.execute(_held_now(run.run_id)).first() is None:
+            raise RunError(f"run {run_name} is {run.state}; --out DIR writes a report of its current images")
+        if connection.execute(_active_lease(run.run_id)).first() is None:
             schedule_report(connection, run.run_id)
     lease = lease_report(engine, run.run_id, lease_s=lease_s)
     if lease is None:
-        raise RunError(f"the report of run {run_name} is being written just now")
+        raise RunError(f"the report of run {run_name} is being written by another process")
     return lease
 
 
 def renew_report(engine: Engine, lease: ReportLease, *, lease_s: float) -> bool:
-    """Extend the lease; false when it is lost."""
-    return _change(engine, lease, due_at=epoch_now() + lease_s)
+    """Extend the lease; return false when it was lost. Raises DatabaseError."""
+    return _update(engine, lease, due_at=epoch_now() + lease_s)
 
 
 def release_report(engine: Engine, lease: ReportLease, *, retry_after_s: float, counted: bool) -> None:
-    """Give the report back unwritten. `counted`: whether that was an attempt: no service, no stop is to blame."""
+    """Release the lease without a report, which is due again in `retry_after_s` seconds.
+
+    counted: whether the attempt counts; false after a service error or a stop of the worker. Raises DatabaseError.
+    """
     attempts: dict[str, Any] = {} if counted else {"attempts": reports.c.attempts - 1}
-    _change(engine, lease, lease_token=None, due_at=epoch_now() + retry_after_s, **attempts)
+    _update(engine, lease, lease_token=None, due_at=epoch_now() + retry_after_s, **attempts)
 
 
 def finish_report(engine: Engine, lease: ReportLease, *, out: str) -> bool:
-    """The report is whole and lies at `out`; false when the lease was lost on the way."""
+    """Mark the report as written and record it in the audit log; return false when the lease was lost.
+
+    out: URI or path of the report. Raises DatabaseError.
+    """
     with write_transaction(engine) as connection:
         record_action(connection, Action.EXPORT, run=lease.run_name, format="report", out=out)
-        return _held(connection, lease, lease_token=None, due_at=None, written_at=datetime.now(UTC))
+        return _update_if_held(connection, lease, lease_token=None, due_at=None, written_at=datetime.now(UTC))
 
 
 def claim_due_reports(connection: Connection, *, resend_after_s: float, max_attempts: int) -> list[tuple[int, str]]:
-    """Runs whose report is due, as (run_id, name), and put off their next turn. Too many failures end it."""
+    """Claim the reports that are due and return their runs as (run_id, name).
+
+    A claimed report is due again in `resend_after_s` seconds. A report with `max_attempts` failed attempts is given up.
+    """
     finished = select(runs.c.run_id).where(runs.c.state == RunState.FINISHED)
     due = (reports.c.due_at < epoch_now()) & reports.c.run_id.in_(finished)
     connection.execute(
@@ -152,18 +163,18 @@ def claim_due_reports(connection: Connection, *, resend_after_s: float, max_atte
     return [(row.run_id, row.name) for row in names]
 
 
-def _held_now(run_id: int) -> Select[tuple[int]]:
+def _active_lease(run_id: int) -> Select[tuple[int]]:
     return select(reports.c.run_id).where(
         reports.c.run_id == run_id, reports.c.lease_token.is_not(None), reports.c.due_at > epoch_now()
     )
 
 
-def _change(engine: Engine, lease: ReportLease, **values: Any) -> bool:
+def _update(engine: Engine, lease: ReportLease, **values: Any) -> bool:
     with write_transaction(engine) as connection:
-        return _held(connection, lease, **values)
+        return _update_if_held(connection, lease, **values)
 
 
-def _held(connection: Connection, lease: ReportLease, **values: Any) -> bool:
+def _update_if_held(connection: Connection, lease: ReportLease, **values: Any) -> bool:
     changed = connection.execute(
         update(reports).where(reports.c.run_id == lease.run_id, reports.c.lease_token == lease.token).values(values)
     )

@@ -1,4 +1,4 @@
-"""The tables of people who read images: users and their sessions, decisions, and where each image's reading stands."""
+"""Tables of the review by readers: users, sessions, decisions and the review state of each image."""
 
 from sqlalchemy import (
     BigInteger,
@@ -26,7 +26,7 @@ MAX_REASON_CHARS = 2000
 users = Table(
     "users",
     metadata,
-    # Never changed and never deleted: it stands in decisions.
+    # Never changed or deleted: decisions refer to it.
     Column("name", String(MAX_USER_CHARS), primary_key=True),
     Column("role", String(16), nullable=False),
     Column("password_hash", String(255), nullable=False),
@@ -38,10 +38,10 @@ users = Table(
 sessions = Table(
     "sessions",
     metadata,
-    # Of the cookie's secret: who reads the ledger can't be anybody.
+    # Hash of the cookie's secret: a person who can read the ledger cannot use the sessions in it.
     Column("token_sha256", String(64), primary_key=True),
     Column("name", String(MAX_USER_CHARS), ForeignKey("users.name"), nullable=False),
-    # Both in seconds since 1970 on the database's clock.
+    # Both in seconds since 1970 on the database clock.
     Column("began_at", Float(53), nullable=False),
     Column("seen_at", Float(53), nullable=False),
     Index("ix_sessions_name", "name"),
@@ -51,10 +51,10 @@ sign_in_attempts = Table(
     "sign_in_attempts",
     metadata,
     Column("attempt_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    # SHA-256 of what was typed as a name, which may have been a password.
+    # SHA-256 of the name that was typed: users sometimes type their password there.
     Column("name_sha256", String(64), nullable=False),
     Column("address", String(64), nullable=False),
-    # Seconds since 1970 on the database's clock.
+    # Seconds since 1970 on the database clock.
     Column("at", Float(53), nullable=False),
     Index("ix_sign_in_attempts_at", "at"),
 )
@@ -67,8 +67,8 @@ reading_rules = Table(
     CheckConstraint("readers IN (1, 2)", name="readers_range"),
 )
 
-# What its triggers refuse, no code of ours asks for. A run's name and number, and no key: a run may be deleted one day,
-# what people decided may not, and neither alone is safe from being used again.
+# Append-only: triggers refuse updates and deletes. The run has no foreign key because a run may be deleted and its
+# decisions may not. Both its id and its name are stored because either of them could be used again.
 decisions = Table(
     "decisions",
     metadata,
@@ -78,10 +78,10 @@ decisions = Table(
     Column("image_id", String(128), nullable=False),
     Column("reader", String(MAX_USER_CHARS), ForeignKey("users.name"), nullable=False),
     Column("kind", String(16), nullable=False),
-    # None: the reader can't grade the image.
+    # NULL: the reader found the image ungradable.
     Column("grade", SmallInteger, nullable=True),
     Column("reason", Text, nullable=False),
-    # What the reader was shown as the outcome.
+    # The outcome that the reader was shown.
     Column("seen_status", String(16), nullable=False),
     Column("seen_grade", SmallInteger, nullable=True),
     Column("seen_model_id", String(64), nullable=True),
@@ -93,26 +93,26 @@ decisions = Table(
     Index("ix_decisions_image", "run_id", "image_id"),
 )
 
-# Follows from the decisions and the run's rule, and is kept because counting anew takes too long on every page.
+# Derived from the decisions and the run's reading rule; stored because deriving it for each page is too slow.
 reviews = Table(
     "reviews",
     metadata,
     Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
     Column("image_id", String(128), primary_key=True),
     Column("state", String(16), nullable=False, server_default=Review.UNREAD),
-    # Of the people; None as well where they can't grade the image, or have not finished.
+    # The readers' grade; NULL also when they found the image ungradable or the review is unfinished.
     Column("grade", SmallInteger, nullable=True),
     Column("decided_by", String(255), nullable=True),
     Column("decided_at", UtcDateTime, nullable=True),
-    # Whether anybody decided otherwise than the model.
+    # Whether a decision differs from the model's grade.
     Column("differs", Boolean, nullable=False, server_default=false()),
-    # Who reads it at the moment, and until when, in seconds since 1970 on the database's clock.
+    # The reader who has the image open, and the end of that lease in seconds since 1970 on the database clock.
     Column("leased_by", String(MAX_USER_CHARS), nullable=True),
     Column("leased_until", Float(53), nullable=True),
     CheckConstraint("state IN ('unread', 'half_read', 'disputed', 'read', 'arbitrated')", name="state_known"),
     CheckConstraint("grade BETWEEN 0 AND 4", name="grade_range"),
     Index("ix_reviews_state", "run_id", "state", "image_id"),
-    # An image that waits for a person: few rows, asked for often.
+    # Few rows, queried often.
     Index(
         "ix_reviews_leased",
         "leased_by",

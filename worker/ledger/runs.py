@@ -12,7 +12,7 @@ from worker.core.vocabulary import Queue, RunKind, RunState
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import runs
 
-_NAMED_AT_MOST = 10
+_MAX_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,17 @@ class Run:
 
 
 def find_run(engine: Engine, name: str) -> Run:
-    """The run of that name. Raises RunError, listing the latest runs, when there is none."""
+    """Find a run by name. Raises RunError, naming the latest runs, when it does not exist."""
     with read_transaction(engine) as connection:
         run = select_run(connection, name)
         if run is None:
-            latest = connection.scalars(select(runs.c.name).order_by(runs.c.run_id.desc()).limit(_NAMED_AT_MOST)).all()
+            latest = connection.scalars(select(runs.c.name).order_by(runs.c.run_id.desc()).limit(_MAX_LISTED)).all()
             raise RunError(f"no run {name!r}; {join_or('the latest runs are', latest, 'the ledger has no runs yet')}")
     return run
 
 
-def latest_runs(engine: Engine, count: int, *, before: int | None = None, after: int | None = None) -> list[Run]:
-    """At most `count` runs, the newest first: of all, of those before a number, or the next ones after a number."""
+def list_runs(engine: Engine, count: int, *, before: int | None = None, after: int | None = None) -> list[Run]:
+    """Return at most `count` runs, newest first: the latest, or those next before or after a run id."""
     query = select(runs).limit(count)
     if after is not None:
         query = query.where(runs.c.run_id > after).order_by(runs.c.run_id)
@@ -58,18 +58,18 @@ def latest_runs(engine: Engine, count: int, *, before: int | None = None, after:
 
 
 def select_run(connection: Connection, name: str) -> Run | None:
-    """The run of that name."""
+    """Find a run by name within a transaction."""
     row = connection.execute(select(runs).where(runs.c.name == name)).first()
     return None if row is None else run_from_row(row)
 
 
-def join_or(intro: str, names: Sequence[str], none: str) -> str:
-    """The names after the intro, or the sentence for none."""
-    return f"{intro} {', '.join(names)}" if names else none
+def join_or(intro: str, names: Sequence[str], empty: str) -> str:
+    """Join the names and put the intro first; return `empty` when there are no names."""
+    return f"{intro} {', '.join(names)}" if names else empty
 
 
 def run_from_row(row: Any) -> Run:
-    """The run of a row of its table."""
+    """Convert a row of the table `runs`."""
     values = row._asdict()
     return Run(
         **values | {"kind": RunKind(row.kind), "state": RunState(row.state), "queue": Queue(row.queue)},

@@ -1,4 +1,4 @@
-"""The tables of the ledger, for SQLite and PostgreSQL alike."""
+"""Tables of the ledger, for SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -41,23 +41,23 @@ metadata = MetaData(
 )
 
 OUTPUTS = ("p_ge0", "p_ge1", "p_ge2", "p_ge3", "p_ge4")
-"""Columns of the five cumulative outputs."""
+"""Columns of the five cumulative probabilities: `p_geK` is P(grade >= K)."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC, timezone-aware on both sides; SQLite itself keeps no zone."""
+    """Timezone-aware time, stored in UTC; SQLite stores it without the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base class names it
-        """Refuse a moment without a zone."""
+        """Convert to UTC. Raises ValueError for a time without a zone."""
         if value is not None and value.tzinfo is None:
             raise ValueError(f"{value!r} has no timezone")
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base class names it
-        """Give the zone back that SQLite drops."""
+        """Add the zone that SQLite drops."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -86,12 +86,12 @@ runs = Table(
     Column("queue", String(16), nullable=False),
     Column("source", Text, nullable=False),
     Column("chunk_size", SmallInteger, nullable=False),
-    # The first worker to lease an image of the run sets it; from then on no other model may.
+    # Set by the first worker that leases an image of the run; workers with another model are refused from then on.
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("sealed_at", UtcDateTime, nullable=True),
     Column("finished_at", UtcDateTime, nullable=True),
-    # Legal hold: retention passes the run over.
+    # Legal hold: retention skips the run.
     Column("held", Boolean, nullable=False, server_default=false()),
     _one_of("kind", RunKind),
     _one_of("state", RunState),
@@ -123,22 +123,22 @@ gradings = Table(
     Column("status", String(16), nullable=False, server_default=Status.QUEUED),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
     Column("lease_token", String(36), nullable=True),
-    # Seconds since 1970 on the database's clock: end of the lease, or when the reconciler may send the image again.
+    # Seconds since 1970 on the database clock: end of the lease, or when the reconciler may send the image again.
     Column("due_at", Float(53), nullable=False),
     Column("grade", SmallInteger, nullable=True),
     *(Column(name, REAL, nullable=True) for name in OUTPUTS),
     Column("referable", Boolean, nullable=True),
     Column("flags", String(128), nullable=True),
-    # Of an ensemble: standard deviation of its members' expected grades, 0 to 2.
+    # Standard deviation of the expected grades of an ensemble's members, 0 to 2.
     Column("disagreement", REAL, nullable=True),
-    # float16, row by row; 7 x 7 for a 224 px DenseNet-121.
+    # float16 in row-major order; 7 x 7 for a 224 px DenseNet-121.
     Column("saliency", LargeBinary, nullable=True),
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
     Column("overlay_key", Text, nullable=True),
-    # Retention's own: when it took the overlay away, and the key of an object that may still be there.
+    # Set by retention: when it retired the overlay, and the key of an object that may still exist.
     Column("overlay_retired_at", UtcDateTime, nullable=True),
     Column("retired_key", Text, nullable=True),
-    # Of a settled row, why; of a queued one, the last service that failed it.
+    # Why a settled image has no grade, or which service failed a queued image last.
     Column("error_code", String(64), nullable=True),
     Column("error_detail", Text, nullable=True),
     Column("settled_at", UtcDateTime, nullable=True),
@@ -171,7 +171,7 @@ gradings = Table(
         postgresql_where=text("retired_key IS NOT NULL"),
         sqlite_where=text("retired_key IS NOT NULL"),
     ),
-    # The pace of a run; without it, each look at a run of a million images reads the whole table.
+    # For the throughput of a run; without it, the status of a run of a million images scans the whole table.
     Index(
         "ix_gradings_settled",
         "run_id",
@@ -181,16 +181,16 @@ gradings = Table(
     ),
 )
 
-# One run a programme and date.
+# One run for each programme and date.
 nights = Table(
     "nights",
     metadata,
     Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
     Column("programme", String(64), nullable=False),
     Column("night", Date, nullable=False),
-    # The newest modification time among what the source held.
+    # The newest modification time of the source's images.
     Column("watermark", UtcDateTime, nullable=True),
-    # Report and drift are done; then whoever is to hear of it has been told.
+    # When drift and report were done, and when the alert was sent (`told_at`) if there are findings.
     Column("closed_at", UtcDateTime, nullable=True),
     Column("verdict", String(16), nullable=True),
     Column("findings", JSON, nullable=True),
@@ -198,38 +198,38 @@ nights = Table(
     Index("ix_nights_night", "programme", "night", unique=True),
 )
 
-# Which version of an image a programme has had. It outlives the image: what retention deletes is not graded anew.
+# The image versions that a programme has enqueued. Rows outlive their images, so that an image that retention deleted
+# is not graded again.
 seen_images = Table(
     "sightings",
     metadata,
     Column("programme", String(64), primary_key=True),
     Column("image_id", String(128), primary_key=True),
-    # ETag of an object, time and size of a file, SHA-256 in a manifest; none where the source gives none.
+    # ETag of an object, time and size of a file, or SHA-256 from a manifest; NULL if the source has no version.
     Column("version", String(128), nullable=True),
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
 )
 
 RECONCILER_LOCK = "reconciler"
-"""Every worker bids for it: where there is a worker, somebody holds it."""
+"""Name of the reconciler's lock. Every worker tries to acquire it, so it is held while any worker runs."""
 
 locks = Table(
     "locks",
     metadata,
     Column("name", String(64), primary_key=True),
     Column("holder", String(36), nullable=False),
-    # Seconds since 1970 on the database's clock.
+    # Seconds since 1970 on the database clock.
     Column("until", Float(53), nullable=False),
 )
 
-# One row for each run that owes a report or has one; see `reports`.
+# One row for each run with a pending or written report; see `report_leases`.
 reports = Table(
     "reports",
     metadata,
     Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
-    # In the store; named before the first object is written there.
+    # Key prefix in the overlay store, set before the first object is written.
     Column("prefix", Text, nullable=True),
-    # Seconds since 1970 on the database's clock: end of the lease, or when the report may be sent for again; null when
-    # none is owed.
+    # Seconds since 1970 on the database clock: end of the lease, or when the report is due; NULL when none is pending.
     Column("due_at", Float(53), nullable=True),
     Column("lease_token", String(36), nullable=True),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
@@ -238,10 +238,10 @@ reports = Table(
     CheckConstraint("written_at IS NULL OR prefix IS NOT NULL", name="written_has_place"),
 )
 
-# One row: the oldest level of a program that the ledger serves; see `migrate`.
+# One row: the oldest schema revision of a program that may use the ledger; see `migrate`.
 compatibility = Table("compatibility", metadata, Column("oldest_level", String(32), primary_key=True))
 
-# What its triggers refuse, no code of ours asks for: see the migration that made it.
+# Append-only: triggers refuse updates and deletes.
 audit_log = Table(
     "audit",
     metadata,
@@ -249,7 +249,7 @@ audit_log = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("actor", String(255), nullable=False),
     Column("action", String(32), nullable=False),
-    # A name and no key: the trail does not stand in the way of anything.
+    # The name instead of a foreign key, so that runs can be deleted.
     Column("run", String(128), nullable=True),
     Column("details", JSON, nullable=False),
     Column("version", String(32), nullable=False),

@@ -1,4 +1,4 @@
-"""Where a run stands: counts by status and grade, errors by code, pace and time left."""
+"""Read the status of a run: counts by status and grade, errors by code, throughput and remaining time."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, func, select
 
 from worker.core.vocabulary import Grade, RunState, Status
 from worker.ledger.database import read_transaction
-from worker.ledger.runs import Run, find_run, latest_runs
+from worker.ledger.runs import Run, find_run, list_runs
 from worker.ledger.schema import gradings
 from worker.ledger.throughput import Throughput, read_throughput
 
@@ -19,25 +19,25 @@ FAILURES = (Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Images of one run; every status and every grade has a number."""
+    """Number of images of one run by status and by grade; every status and every grade is a key."""
 
     by_status: Mapping[Status, int]
     by_grade: Mapping[Grade, int]
 
     @property
     def total(self) -> int:
-        """All images of the run."""
+        """Number of images of the run."""
         return sum(self.by_status.values())
 
     @property
     def settled(self) -> int:
-        """All that are no longer queued."""
+        """Number of images that are no longer queued."""
         return self.total - self.by_status[Status.QUEUED]
 
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """One look at a run; `errors` counts the images that were not graded, by code, the most frequent first."""
+    """Snapshot of a run. errors: number of images without a grade by error code, most frequent first."""
 
     run: Run
     counts: Counts
@@ -46,19 +46,19 @@ class RunProgress:
 
     @property
     def is_over(self) -> bool:
-        """Nothing more will happen by itself."""
+        """Whether the run is finished or cancelled."""
         return self.run.state in (RunState.FINISHED, RunState.CANCELLED)
 
     @property
     def seconds_left(self) -> float | None:
-        """At the recent pace, else at that of the run; None when nothing is left or nobody can say."""
+        """Estimated time left, from the recent throughput or else that of the whole run; None if unknown or ended."""
         rate = self.throughput.recent or self.throughput.overall
         queued = self.counts.by_status[Status.QUEUED]
         return None if self.is_over or not queued or rate is None else queued / rate
 
 
 def read_progress(engine: Engine, name: str) -> RunProgress:
-    """A look at one run; cheap for millions of images. Raises RunError when there is no run of that name."""
+    """Read the progress of a run; answered by indexes. Raises RunError for an unknown run, DatabaseError."""
     run = find_run(engine, name)
     with read_transaction(engine) as connection:
         counts = _counts(connection, [run.run_id])[run.run_id]
@@ -70,15 +70,15 @@ def read_progress(engine: Engine, name: str) -> RunProgress:
 def read_overview(
     engine: Engine, count: int, *, before: int | None = None, after: int | None = None
 ) -> list[tuple[Run, Counts]]:
-    """Runs, the newest first: the latest, or those next to a run's number."""
-    found = latest_runs(engine, count, before=before, after=after)
+    """Read runs with their counts, newest first: the latest, or those next before or after a run id."""
+    found = list_runs(engine, count, before=before, after=after)
     with read_transaction(engine) as connection:
         counts = _counts(connection, [run.run_id for run in found])
     return [(run, counts[run.run_id]) for run in found]
 
 
 def describe_progress(progress: RunProgress) -> dict[str, Any]:
-    """The JSON object of `fundus status RUN`."""
+    """Build the JSON object of `fundus status RUN`."""
     return describe_counts(progress.run, progress.counts) | {
         "errors": dict(progress.errors),
         "images_per_s": progress.throughput.overall,
@@ -88,7 +88,7 @@ def describe_progress(progress: RunProgress) -> dict[str, Any]:
 
 
 def describe_counts(run: Run, counts: Counts) -> dict[str, Any]:
-    """One run as a JSON object."""
+    """Build the JSON object of one run without errors and throughput."""
     return {
         "run": run.name,
         "state": run.state,

@@ -1,4 +1,4 @@
-"""How fast a run goes, from the moments at which its images were settled."""
+"""Measure the throughput of a run from the times at which its images were settled."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,25 +9,25 @@ from worker.ledger.schema import gradings
 
 WINDOW = timedelta(seconds=60)
 FIRST_CHUNK = timedelta(milliseconds=100)
-"""The images of one chunk are settled together, microseconds apart."""
+"""Images settled this soon after the first one count as its chunk, which is settled within microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Images per second from the first settled image to the last, and in the last minute; None when nobody can say."""
+    """Images per second from the first settled image to the last, and in the last minute; None when unknown."""
 
     overall: float | None
     recent: float | None
 
 
 def read_throughput(connection: Connection, run_id: int, now: datetime) -> Throughput:
-    """The pace of a run at `now`; answered by an index, whatever the size of the run."""
+    """Read the throughput of a run at `now`; an index answers it for runs of any size."""
     of_run = (gradings.c.run_id == run_id, gradings.c.settled_at.is_not(None))
     first = connection.execute(select(func.min(gradings.c.settled_at)).where(*of_run)).scalar()
     last = connection.execute(select(func.max(gradings.c.settled_at)).where(*of_run)).scalar()
     if first is None or last is None:
         return Throughput(None, None)
-    # The first chunk took an unknown time before `first`, so it does not count.
+    # The first chunk does not count: the time that it took before `first` is unknown.
     after_first = _count(connection, run_id, gradings.c.settled_at > first + FIRST_CHUNK)
     since = max(first, now - WINDOW)
     recent = _count(connection, run_id, gradings.c.settled_at > max(first + FIRST_CHUNK, since))

@@ -1,7 +1,7 @@
-"""Send again what was lost, quarantine what kills workers, finish what nobody finished, send for reports that are owed.
+"""Resend lost images, quarantine images that kill workers, finish settled runs and request pending reports.
 
-Every worker runs this; a lock row in the ledger lets one at a time do it. The decisions are committed before a
-message is sent: a crash in between leaves rows that fall due again.
+Every worker runs the reconciler, and a lock in the ledger admits one at a time. Rows are updated before their messages
+are sent: after a crash in between, the rows become due again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy import or_, select, tuple_, update
 from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import chunked, queue_depth, send_chunk, send_report
 from worker.core.vocabulary import Queue, RunState, Status
-from worker.ledger.completion import finish_if_settled, settled_runs
+from worker.ledger.completion import find_settled_runs, finish_if_settled
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.locks import LockResult, acquire_lock
 from worker.ledger.report_leases import claim_due_reports
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
     from worker.core.settings import Settings
 
-LOCK_TURNS = 3
-"""Turns that whoever holds the lock may miss before another worker takes it; it may have died."""
-MOST_PER_PASS = 5000
+LOCK_PASSES = 3
+"""Number of passes that the lock's holder may miss before another worker can acquire the lock."""
+MAX_IMAGES_PER_PASS = 5000
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """What one pass did, in images; `finished` and `reports` in runs."""
+    """Result of one pass: numbers of images, and of runs for `finished` and `reports`."""
 
     quarantined: int = 0
     cancelled: int = 0
@@ -49,12 +49,12 @@ class ReconcileResult:
 
 
 def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -> ReconcileResult | None:
-    """One pass, or None when another worker holds the lock. Raises DatabaseError or BrokerError.
+    """Run one pass; return None when another worker holds the lock. Raises DatabaseError or BrokerError.
 
-    Whoever has just taken the lock waits a turn: after an outage of the ledger all leases may have run out at once, and
-    workers that live are about to renew theirs.
+    holder: unique name of the caller. The first pass of a new holder only acquires the lock: after an outage of the
+    ledger all leases may have expired, and live workers need time to renew theirs.
     """
-    lock = acquire_lock(engine, RECONCILER_LOCK, holder, LOCK_TURNS * settings.reconcile_every_s)
+    lock = acquire_lock(engine, RECONCILER_LOCK, holder, LOCK_PASSES * settings.reconcile_every_s)
     if lock is LockResult.HELD_ELSEWHERE:
         return None
     if lock is LockResult.ACQUIRED:
@@ -64,13 +64,13 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
         quarantined = _quarantine(connection, settings.max_attempts)
         cancelled = _cancel_leftovers(connection)
         alone = _claim(connection, gradings.c.attempts > 0, settings.resend_after_s)
-        again = _claim(connection, _lost(empty), settings.resend_after_s)
+        resent = _claim(connection, _lost(empty), settings.resend_after_s)
     _send(engine, app, alone, alone=True)
-    _send(engine, app, again, alone=False)
-    finished = _finish_runs(engine, report=settings.reports)
-    # While bulk waits, so may the message of an earlier turn.
-    reports = _send_for_reports(engine, app, settings) if settings.reports and Queue.BULK in empty else 0
-    done = ReconcileResult(quarantined, cancelled, len(alone), len(again), finished, reports)
+    _send(engine, app, resent, alone=False)
+    finished = _finish_settled_runs(engine, report=settings.reports)
+    # While the bulk queue has messages, one of them may be for the same report.
+    reports = _request_reports(engine, app, settings) if settings.reports and Queue.BULK in empty else 0
+    done = ReconcileResult(quarantined, cancelled, len(alone), len(resent), finished, reports)
     if done != ReconcileResult():
         log.info("reconciled", **{name: getattr(done, name) for name in ReconcileResult.__slots__})
     return done
@@ -89,7 +89,7 @@ def _quarantine(connection: Connection, max_attempts: int) -> int:
             lease_token=None,
             settled_at=datetime.now(UTC),
             error_code="attempts_exhausted",
-            error_detail=f"the worker died {max_attempts} times while it held this image, the last times alone",
+            error_detail=f"{max_attempts} workers died while they graded this image, the last ones grading it alone",
         )
     ).rowcount
 
@@ -104,22 +104,23 @@ def _cancel_leftovers(connection: Connection) -> int:
 
 
 def _lost(empty_queues: list[Queue]) -> ColumnElement[bool]:
-    """Never in flight at a crash, and its message is gone: a service failed it, or its queue has run empty.
+    """Build the condition for an image without a message, for which no worker has died.
 
-    A queue that still holds messages may hold this image's, too; to send it again would only double the queue.
+    Its message is gone if a service failed the image, or if its queue is empty. A queue with messages may hold the one
+    for this image; sending another would only make the queue longer.
     """
     drained = select(runs.c.run_id).where(runs.c.queue.in_(empty_queues))
     return (gradings.c.attempts == 0) & or_(gradings.c.error_code.is_not(None), gradings.c.run_id.in_(drained))
 
 
 def _claim(connection: Connection, condition: ColumnElement[bool], resend_after_s: float) -> list[tuple[int, str]]:
-    """Free the due rows and put off their next turn; (run_id, image_id) in the order of the run."""
+    """Free the due rows and postpone them; return (run_id, image_id) in the order of each run."""
     key = tuple_(gradings.c.run_id, gradings.c.image_id)
     due = (
         select(gradings.c.run_id, gradings.c.image_id)
         .where(_due(), condition)
         .order_by(gradings.c.due_at)
-        .limit(MOST_PER_PASS)
+        .limit(MAX_IMAGES_PER_PASS)
     )
     claimed = connection.execute(
         update(gradings)
@@ -146,17 +147,17 @@ def _send(engine: Engine, app: Celery, claimed: list[tuple[int, str]], *, alone:
             send_chunk(app, chunk, queue=Queue(run.queue), run_name=run.name)
 
 
-def _send_for_reports(engine: Engine, app: Celery, settings: Settings) -> int:
+def _request_reports(engine: Engine, app: Celery, settings: Settings) -> int:
     with write_transaction(engine) as connection:
-        owed = claim_due_reports(connection, resend_after_s=settings.resend_after_s, max_attempts=settings.max_attempts)
-    for run_id, run_name in owed:
+        due = claim_due_reports(connection, resend_after_s=settings.resend_after_s, max_attempts=settings.max_attempts)
+    for run_id, run_name in due:
         send_report(app, run_id, run_name=run_name)
-    return len(owed)
+    return len(due)
 
 
-def _finish_runs(engine: Engine, *, report: bool) -> int:
+def _finish_settled_runs(engine: Engine, *, report: bool) -> int:
     with read_transaction(engine) as connection:
-        settled = settled_runs(connection)
+        settled = find_settled_runs(connection)
     finished = 0
     for run_id in settled:
         with write_transaction(engine) as connection:

@@ -1,1 +1,1 @@
-"""The ledger's history, run by `worker.ledger.migrate`."""
+"""Alembic migrations of the ledger, run by `worker.ledger.migrate`."""

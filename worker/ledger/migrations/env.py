@@ -1,4 +1,4 @@
-"""Run by Alembic: migrate over the connection that `worker.ledger.migrate` hands in."""
+"""Alembic environment: migrate over the connection that `worker.ledger.migrate` passes in."""
 
 from alembic import context
 from sqlalchemy import text
@@ -6,7 +6,7 @@ from sqlalchemy import text
 from worker.ledger import review_schema  # noqa: F401 - registers the review tables in the same metadata
 from worker.ledger.schema import metadata
 
-MIGRATION_LOCK = 0x46554E445553  # "FUNDUS": any number that no other program of the database uses
+MIGRATION_LOCK = 0x46554E445553  # "FUNDUS" in ASCII; no other program of the database may use this number
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "postgresql":

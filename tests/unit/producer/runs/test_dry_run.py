@@ -6,7 +6,7 @@ from producer.runs.lifecycle import RunRequest
 from tests.unit.producer.ledger_rows import make_run, references
 from worker.core.errors import RunError, SourceError
 from worker.core.manifests.image_reference import ImageReference
-from worker.ledger.runs import latest_runs
+from worker.ledger.runs import list_runs
 
 REQUEST = RunRequest(name="night", source="test")
 
@@ -21,7 +21,7 @@ def test_plan_of_a_new_run_writes_nothing(engine: Engine) -> None:
     plan = plan_enqueue(engine, REQUEST, iter(given), nothing)
 
     assert (plan.resumes, plan.found, plan.new, plan.first) == (False, 3, 2, tuple(given))
-    assert latest_runs(engine, 1) == []
+    assert list_runs(engine, 1) == []
 
 
 def test_plan_of_an_existing_run_counts_what_is_new(engine: Engine) -> None:

@@ -6,7 +6,7 @@ from producer.runs.lifecycle import RunRequest, open_run, seal_run
 from tests.unit.producer.ledger_rows import MODEL, add_model, grade, make_run, references, rows_of
 from worker.core.errors import RunError
 from worker.core.vocabulary import Queue, RunKind, RunState
-from worker.ledger.runs import Run, find_run, latest_runs
+from worker.ledger.runs import Run, find_run, list_runs
 
 
 def opened(engine: Engine, name: str = "night", **request: object) -> Run:
@@ -102,4 +102,4 @@ def test_unknown_run_is_refused_with_the_latest_ones(engine: Engine) -> None:
         opened(engine, name)
     with pytest.raises(RunError, match="no run 'day'; the latest runs are two, one"):
         find_run(engine, "day")
-    assert [run.name for run in latest_runs(engine, 1)] == ["two"]
+    assert [run.name for run in list_runs(engine, 1)] == ["two"]

@@ -27,7 +27,7 @@ def test_lock_has_one_holder_at_a_time(engine: Engine) -> None:
 def test_lock_of_the_dead_is_free_when_its_time_is_up(engine: Engine) -> None:
     acquire_lock(engine, "night", "dead", 0.3)
     with (
-        pytest.raises(OverlapError, match="the lock night is held by another process"),
+        pytest.raises(OverlapError, match="lock 'night' is held by another process"),
         locked(engine, "night", lock_s=60),
     ):
         pass

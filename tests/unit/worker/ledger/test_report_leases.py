@@ -150,7 +150,7 @@ def test_where_reports_are_switched_off_none_is_owed(engine: Engine) -> None:
 
 def test_person_may_ask_again_and_not_beside_a_writer(engine: Engine, run: int) -> None:
     lease = request_report(engine, "night", lease_s=60)
-    with pytest.raises(RunError, match="is being written just now"):
+    with pytest.raises(RunError, match="is being written by another process"):
         request_report(engine, "night", lease_s=60)
     assert finish_report(engine, lease, out="x")
     assert request_report(engine, "night", lease_s=60).token != lease.token

@@ -243,7 +243,7 @@ def test_lost_lock_ends_it(engine: Engine, old: Run, folder_store: ObjectStore, 
         with write_transaction(engine) as connection:
             connection.execute(update(locks).values(holder="thief"))
 
-    with pytest.raises(OverlapError, match="the lock retention was lost"):
+    with pytest.raises(OverlapError, match="lock 'retention' was lost"):
         prune(engine, folder_store, settings, BOTH, on_progress=steal)
 
 

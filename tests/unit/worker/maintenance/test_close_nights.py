@@ -194,7 +194,7 @@ def test_report_beside_the_overlays_is_told_and_not_written_again(
 
 def test_two_mornings_at_once_are_one_too_many(clinic: Clinic) -> None:
     assert acquire_lock(clinic.engine, "morning", "other", 60) is LockResult.ACQUIRED
-    with pytest.raises(OverlapError, match="the lock morning is held"):
+    with pytest.raises(OverlapError, match="lock 'morning' is held"):
         clinic.close()
 
 

@@ -1,1 +1,1 @@
-"""One file a change of the schema."""
+"""Schema migrations, one file each."""
