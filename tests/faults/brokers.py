@@ -1,4 +1,4 @@
-"""The brokers that faults happen to: how to harm each, and how to change what waits on it."""
+"""Brokers of the fault tests: server process, address, and access to the queued messages."""
 
 import json
 from base64 import b64decode, b64encode
@@ -20,7 +20,7 @@ QUEUE = "bulk"
 
 @dataclass(frozen=True)
 class QueuedMessage:
-    """A message that waits: its JSON, and what its broker keeps around that."""
+    """A queued message: its JSON body and the envelope of the broker."""
 
     body: bytes
     envelope: Any
@@ -35,23 +35,23 @@ Change = Callable[[Sequence[QueuedMessage]], Sequence[QueuedMessage]]
 
 
 class Broker(Protocol):
-    """One of them; `daemon` is its server."""
+    """Interface of both brokers; `daemon` is the server process."""
 
     name: str
     daemon: Daemon
 
     def url(self, port: int) -> str:
-        """Its address behind a proxy on this port of loopback."""
+        """Return the broker URL behind a proxy on this port of 127.0.0.1."""
 
     def empty(self) -> None:
-        """Forget all that waits."""
+        """Delete all queued messages."""
 
     def rewrite(self, change: Change) -> None:
-        """Replace what waits; at least three messages do."""
+        """Replace the queued messages, at least three, by the result of `change`."""
 
 
 class Valkey:
-    """The first broker."""
+    """Valkey, with messages in a list."""
 
     name = "Valkey"
 
@@ -78,7 +78,7 @@ class Valkey:
 
 
 class Rabbit:
-    """The second one."""
+    """RabbitMQ, over AMQP."""
 
     name = "RabbitMQ"
 
@@ -99,11 +99,11 @@ class Rabbit:
 
     def rewrite(self, change: Change) -> None:
         with closing(self._server.connect()) as connection, closing(connection.channel()) as channel:
-            waiting = []
+            received = []
             while (message := channel.basic_get(QUEUE, no_ack=True)) is not None:
-                waiting.append(QueuedMessage(_bytes(message.body), message.properties))
-            assert len(waiting) > 2
-            for queued in change(waiting):
+                received.append(QueuedMessage(_bytes(message.body), message.properties))
+            assert len(received) > 2
+            for queued in change(received):
                 channel.basic_publish(amqp.Message(queued.body, **queued.envelope), "", QUEUE)
 
 
@@ -112,5 +112,5 @@ def _bytes(body: str | bytes) -> bytes:
 
 
 def make_broker(name: str, folder: Path, cleanup: ExitStack) -> Broker:
-    """`valkey` or `rabbitmq`; skips the test where it cannot be had."""
+    """Start `valkey` or `rabbitmq`; skip the test if it is not installed."""
     return Rabbit(folder, cleanup) if name == "rabbitmq" else Valkey(folder)

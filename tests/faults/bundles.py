@@ -1,4 +1,4 @@
-"""Model bundles for tests: the shipped network on a small input, and damaged ones."""
+"""Model bundles for tests: the shipped network with a small input size, and damaged bundles."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SMALL_PX = 64
 
 
 def write_small_bundle(folder: Path) -> Bundle:
-    """The shipped weights for 64 x 64 pixels."""
+    """Write a bundle with the shipped weights and an input of 64 x 64 pixels."""
     shipped = load_bundle("densenet121-aptos")
     recipe = shipped.recipe.model_copy(update={"input_size_px": SMALL_PX})
     draft = shipped.manifest.model_copy(update={"name": "small", "recipe": recipe})
@@ -20,7 +20,7 @@ def write_small_bundle(folder: Path) -> Bundle:
 
 
 def write_overflowing_bundle(folder: Path) -> Bundle:
-    """Every weight is a number, and no output is: the head's sum is beyond float32."""
+    """Write a bundle with finite weights whose outputs are not finite: the head overflows float32."""
     small = write_small_bundle(folder.with_name(f"{folder.name}-sound"))
     kernel = np.full_like(small.weights["head/kernel"], np.finfo(np.float32).max)
     weights = {**small.weights, "head/kernel": kernel}
@@ -29,12 +29,12 @@ def write_overflowing_bundle(folder: Path) -> Bundle:
 
 
 def truncate_weights(folder: Path) -> None:
-    """Cut the weights' file in half, as a broken copy would."""
+    """Truncate the weights file to half its size, as an interrupted copy does."""
     path = folder / WEIGHTS_FILE
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def rename_architecture(folder: Path) -> None:
-    """Let `model.json` name a network that this version does not have."""
+    """Make `model.json` name an unsupported architecture."""
     path = folder / MANIFEST_FILE
     path.write_text(path.read_text().replace('"densenet121"', '"densenet201"'))

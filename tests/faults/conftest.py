@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests, and the table that they print."""
+"""Fixtures of the fault tests, and the result table that pytest prints."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tests.faults.fault_run import FaultRun
 
 @dataclass(frozen=True)
 class TableRow:
-    """One line of the table."""
+    """One row of the result table."""
 
     fault: str
     times: int
@@ -45,18 +45,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def verify(request: pytest.FixtureRequest) -> Verify:
-    """Finish a trial, check every promise, and write its line of the table; what became of the images."""
+    """Return a function that finishes a run, checks all invariants and adds a row to the result table."""
 
     def record(fault: str, run: FaultRun, *, expected: dict[str, int] | None = None, within_s: float = 120) -> None:
-        checked = run.finish(within_s=within_s)
-        assert checked.statuses == (expected or {"graded": checked.images})
+        result = run.finish(within_s=within_s)
+        assert result.statuses == (expected or {"graded": result.images})
         request.config.stash[_lines].append(
             TableRow(
                 fault,
                 max(1, len(run.faults)),
-                checked.images,
-                len(checked.lost),
-                len(checked.duplicated),
+                result.images,
+                len(result.lost),
+                len(result.duplicated),
                 run.recovery_s(),
             )
         )
@@ -66,7 +66,7 @@ def verify(request: pytest.FixtureRequest) -> Verify:
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped network on 64 x 64 pixels: ready and through a batch in a fraction of the time."""
+    """A bundle of the shipped network for 64 x 64 pixels, which starts and predicts fast."""
     folder = tmp_path_factory.mktemp("model") / "small"
     write_small_bundle(folder)
     return folder

@@ -1,4 +1,4 @@
-"""One place where a run meets a fault: servers of its own, how to harm them, and how to look behind the project."""
+"""Deployments for fault tests: separate servers, proxies that inject faults, and direct reads of ledger and store."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ QUICK = {
     "FUNDUS_CONCURRENCY": "2",
     "FUNDUS_MAX_BATCH_SIZE": "8",
 }
-"""Short patience everywhere, so that what takes a minute as shipped takes seconds here."""
+"""Short timeouts, so that recovery takes seconds instead of minutes."""
 PLAIN = {
     "FUNDUS_OVERLAY_SIZE_PX": "256",
     "FUNDUS_DECODE_PROCESSES": "1",
@@ -37,7 +37,7 @@ PLAIN = {
 
 @dataclass
 class Deployment:
-    """The workers reach the servers through the proxies, the test's own eyes do not."""
+    """Servers of one test. Workers connect through the proxies; `rows`, `keys` and `read` do not."""
 
     folder: Path
     env: Mapping[str, str]
@@ -51,7 +51,7 @@ class Deployment:
     proxies: dict[str, FaultProxy] = field(default_factory=dict)
 
     def show(self, bucket: Bucket) -> None:
-        """Look into this bucket from now on."""
+        """Make `keys` and `read` use this bucket."""
         pages = bucket.client.get_paginator("list_objects_v2")
         self.keys = lambda: [
             item["Key"] for page in pages.paginate(Bucket=bucket.name) for item in page.get("Contents", [])
@@ -61,7 +61,7 @@ class Deployment:
 
 @contextmanager
 def minimal_deployment(folder: Path, broker: str = "valkey") -> Iterator[Deployment]:
-    """SQLite, a folder as the store, and a broker."""
+    """Start a broker, with SQLite as ledger and a folder as store."""
     ledger, store = folder / "ledger.db", folder / "store"
 
     def rows(query: str) -> list[tuple[Any, ...]]:
@@ -69,12 +69,12 @@ def minimal_deployment(folder: Path, broker: str = "valkey") -> Iterator[Deploym
             return connection.execute(query).fetchall()
 
     with ExitStack() as cleanup:
-        messages = make_broker(broker, _made(folder / broker), cleanup)
-        _started(cleanup, messages.daemon)
-        proxy = cleanup.enter_context(fault_proxy(messages.daemon.port))
+        message_broker = make_broker(broker, _make_folder(folder / broker), cleanup)
+        _start(cleanup, message_broker.daemon)
+        proxy = cleanup.enter_context(fault_proxy(message_broker.daemon.port))
         env = {
             "FUNDUS_DATABASE_URL": f"sqlite:///{ledger}",
-            "FUNDUS_BROKER_URL": messages.url(proxy.port),
+            "FUNDUS_BROKER_URL": message_broker.url(proxy.port),
             "FUNDUS_STORAGE_URL": store.as_uri(),
         }
         fundus("db", "upgrade", env=env)
@@ -87,26 +87,26 @@ def minimal_deployment(folder: Path, broker: str = "valkey") -> Iterator[Deploym
             rows,
             lambda: [str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()],
             lambda key: (store / key).read_bytes(),
-            messages,
+            message_broker,
             proxies={"broker": proxy},
         )
 
 
 @contextmanager
 def full_deployment(folder: Path, broker: str = "valkey") -> Iterator[Deployment]:
-    """PostgreSQL, SeaweedFS and a broker, each behind a proxy."""
+    """Start PostgreSQL, SeaweedFS and a broker, each behind a proxy."""
     with ExitStack() as cleanup:
-        messages = make_broker(broker, _made(folder / broker), cleanup)
-        _started(cleanup, messages.daemon)
-        postgres = _started(cleanup, make_postgres(_made(folder / "postgres")))
-        seaweedfs, s3 = make_seaweedfs(_made(folder / "seaweedfs"))
-        _started(cleanup, seaweedfs)
+        message_broker = make_broker(broker, _make_folder(folder / broker), cleanup)
+        _start(cleanup, message_broker.daemon)
+        postgres = _start(cleanup, make_postgres(_make_folder(folder / "postgres")))
+        seaweedfs, s3 = make_seaweedfs(_make_folder(folder / "seaweedfs"))
+        _start(cleanup, seaweedfs)
         bucket = s3.create()
-        daemons = {"broker": messages.daemon, "database": postgres, "storage": seaweedfs}
+        daemons = {"broker": message_broker.daemon, "database": postgres, "storage": seaweedfs}
         proxies = {name: cleanup.enter_context(fault_proxy(daemon.port)) for name, daemon in daemons.items()}
         env = {
             "FUNDUS_DATABASE_URL": postgres_url(proxies["database"].port),
-            "FUNDUS_BROKER_URL": messages.url(proxies["broker"].port),
+            "FUNDUS_BROKER_URL": message_broker.url(proxies["broker"].port),
             "FUNDUS_STORAGE_URL": f"s3://{bucket.name}/",
             "FUNDUS_S3_ENDPOINT_URL": f"http://127.0.0.1:{proxies['storage'].port}",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -115,7 +115,7 @@ def full_deployment(folder: Path, broker: str = "valkey") -> Iterator[Deployment
 
         def rows(query: str) -> list[tuple[Any, ...]]:
             with psycopg.connect(postgres_url(postgres.port), connect_timeout=5) as connection:
-                # What the test sees is to fail no transaction, and to be failed by none.
+                # The reads of the test must not conflict with serialisable transactions of the workers.
                 connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
                 return connection.execute(query).fetchall()  # type: ignore[arg-type]
 
@@ -129,7 +129,7 @@ def full_deployment(folder: Path, broker: str = "valkey") -> Iterator[Deployment
             rows,
             list,
             lambda _: b"",
-            messages,
+            message_broker,
             postgres,
             seaweedfs,
             s3,
@@ -139,12 +139,12 @@ def full_deployment(folder: Path, broker: str = "valkey") -> Iterator[Deployment
         yield deployment
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     return folder
 
 
-def _started(cleanup: ExitStack, daemon: Daemon) -> Daemon:
+def _start(cleanup: ExitStack, daemon: Daemon) -> Daemon:
     cleanup.callback(daemon.stop)
     daemon.start()
     return daemon

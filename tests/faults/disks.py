@@ -1,4 +1,4 @@
-"""Small file systems that can be filled to the last byte and emptied again."""
+"""Small file systems that tests can fill completely."""
 
 import contextlib
 import os
@@ -18,13 +18,13 @@ class Disk:
     folder: Path
 
     def fill(self) -> None:
-        """Leave no byte free."""
+        """Write a file that uses all free space."""
         with (self.folder / "filler").open("ab", buffering=0) as filler, contextlib.suppress(OSError):
             while filler.write(BLOCK):
                 pass
 
     def empty(self) -> None:
-        """Give back what `fill` took."""
+        """Delete the file written by `fill`."""
         (self.folder / "filler").unlink()
 
     def is_full(self) -> bool:
@@ -33,7 +33,7 @@ class Disk:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Disk]:
-    """`folder`, which must not exist, on a disk of its own; skips the test where no disk can be had."""
+    """Mount a tmpfs at `folder`, which must not exist; skip the test if mounting is not permitted."""
     with contextlib.ExitStack() as cleanup:
         if os.geteuid() == 0:
             folder.mkdir()
@@ -46,7 +46,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Disk]:
 
 @contextmanager
 def _in_namespace(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A disk that an ordinary user may mount, by a path from outside: it lives as long as a process that waits."""
+    """Mount a tmpfs in a user namespace and return its path; it exists while a holder process runs."""
     folder.mkdir()
     script = 'mount -t tmpfs -o size="$1"m tmpfs "$0" && echo mounted && exec sleep infinity'
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(folder), str(megabytes)]
@@ -54,7 +54,7 @@ def _in_namespace(folder: Path, megabytes: int) -> Iterator[Path]:
         try:
             assert holder.stdout is not None
             if holder.stdout.readline() != b"mounted\n":
-                pytest.skip("no disk can be mounted here, not even in a user namespace")
+                pytest.skip("cannot mount a tmpfs, not even in a user namespace")
             yield Path(f"/proc/{holder.pid}/root{folder}")
         finally:
             holder.kill()

@@ -1,4 +1,4 @@
-"""One run of numbered photographs under the eyes of a test that harms it on its way."""
+"""A run of numbered photographs during which a test injects faults."""
 
 import hashlib
 import random
@@ -23,7 +23,7 @@ LOOK_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class InjectedFault:
-    """The moment of a fault and the images that were in flight then."""
+    """Time of a fault and the images in flight at that time."""
 
     at: float
     in_flight: frozenset[str]
@@ -31,7 +31,7 @@ class InjectedFault:
 
 @dataclass
 class FaultRun:
-    """`until` and `wait` let time pass, in which the supervisor does its work."""
+    """A run in progress; `until` and `wait` also restart dead workers."""
 
     deployment: Deployment
     supervisor: Supervisor
@@ -43,7 +43,7 @@ class FaultRun:
         deadline = time.monotonic() + within_s
         while not condition():
             self.supervisor.restart_dead()
-            assert time.monotonic() < deadline, f"not within {within_s} s:\n{self._state()}"
+            assert time.monotonic() < deadline, f"condition not met within {within_s} s:\n{self._state()}"
             time.sleep(LOOK_EVERY_S)
 
     def wait(self, seconds: float) -> None:
@@ -60,34 +60,34 @@ class FaultRun:
         self.until(lambda: self.deployment.rows("SELECT state FROM runs") == [("finished",)], within_s=within_s)
 
     def record_fault(self) -> None:
-        """Note that the fault comes now."""
+        """Record that a fault is injected now."""
         leased = self.deployment.rows("SELECT image_id FROM gradings WHERE lease_token IS NOT NULL")
         self.faults.append(InjectedFault(time.time(), frozenset(image_id for (image_id,) in leased)))
 
     def until_killed(self, times: int) -> None:
-        """Until workers have ended so often; each end is a strike."""
+        """Wait until workers have ended `times` times; record each end as a fault."""
         for number in range(len(self.supervisor.exits), times):
             self.until(lambda number=number: len(self.supervisor.exits) > number)  # type: ignore[misc]
             self.record_fault()
 
     def recovery_s(self) -> float:
-        """The longest time from a strike until what it caught in flight was settled and something else was, too."""
+        """Return the longest time from a fault until its images in flight and one other image were settled."""
         settled = {image_id: float(at) for image_id, at in self.deployment.rows("SELECT image_id, at FROM settlings")}
         longest = 0.0
         for fault in self.faults:
-            caught = [settled[image_id] for image_id in fault.in_flight]
+            in_flight = [settled[image_id] for image_id in fault.in_flight]
             others = [at for image_id, at in settled.items() if at > fault.at and image_id not in fault.in_flight]
-            longest = max(longest, *(at - fault.at for at in caught), min(others, default=fault.at) - fault.at, 0.0)
+            longest = max(longest, *(at - fault.at for at in in_flight), min(others, default=fault.at) - fault.at, 0.0)
         return longest
 
     def finish(self, *, within_s: float = 120, exits_with: int = 0) -> RunCheck:
-        """Wait for the end, stop the workers, and check every promise."""
+        """Wait until the run is finished, stop the workers and check all invariants."""
         self.until_finished(within_s=within_s)
         self.until(self.supervisor.ready)
         codes = self.supervisor.stop()
         assert set(codes) <= {exits_with}, (codes, self.supervisor.logs[-3000:])
         assert self.supervisor.leftovers() == []
-        # Celery and Kombu show tracebacks of a broker that is away; the project's own faults are these.
+        # Celery and Kombu log tracebacks while a broker is unreachable; these two events are bugs of the project.
         for crash in ("[error    ] unexpected", "[error    ] periodic_work_failed"):
             assert crash not in self.supervisor.logs, self.supervisor.logs
         return check_run(self.deployment, RUN, self.image_ids)
@@ -97,7 +97,7 @@ class FaultRun:
             counts = self.deployment.rows(
                 "SELECT status, attempts, lease_token IS NOT NULL, error_code, count(*) FROM gradings GROUP BY 1,2,3,4"
             )
-        except Exception as error:  # noqa: BLE001 - whatever is wrong belongs in the report of the failure
+        except Exception as error:  # noqa: BLE001 - the error is part of the failure message
             counts = [(repr(error),)]
         return f"{counts}\nexits {self.supervisor.exits}\n{self.supervisor.logs[-4000:]}"
 
@@ -113,16 +113,16 @@ def fault_run(
     env: Mapping[str, str] | None = None,
     seed: int = 1,
     suffix: str = ".png",
-    spoilt: Mapping[str, bytes] | None = None,
+    replaced: Mapping[str, bytes] | None = None,
     in_bucket: bool = False,
 ) -> Iterator[FaultRun]:
-    """A run of `images` photographs that `workers` workers have just begun.
+    """Start `workers` workers and enqueue a run of `images` photographs.
 
-    `spoilt`: what stands in the place of some photographs, by image id. `in_bucket`: the photographs come from the
-    object store, and the manifest promises their SHA-256.
+    replaced: file contents that replace photographs, by image id.
+    in_bucket: read the photographs from the object store, with SHA-256 in the manifest.
     """
     write_photographs(deployment.folder / "photographs", images, suffix)
-    for image_id, content in (spoilt or {}).items():
+    for image_id, content in (replaced or {}).items():
         (deployment.folder / "photographs" / f"{image_id}{suffix}").write_bytes(content)
     ids = [f"p{number:04}" for number in range(images)]
     manifest = deployment.folder / "manifest.csv"
@@ -134,7 +134,7 @@ def fault_run(
         manifest.write_text("uri,image_id\n" + "".join(f"photographs/{i}{suffix},{i}\n" for i in ids))
     command: list[str | Path] = [FUNDUS, "worker"]
     if hooks is not None:
-        # They reach into this engine.
+        # The hooks patch this engine.
         full |= {"FAULT_HOOKS": hooks.model_dump_json(), "FUNDUS_ENGINE": "tensorflow"}
         command = [sys.executable, "-m", PROGRAM]
     supervisor = Supervisor(command, workers, full, deployment.folder)
@@ -152,7 +152,7 @@ def fault_run(
 
 
 def _put_in_bucket(deployment: Deployment, ids: list[str], suffix: str) -> tuple[str, str]:
-    """Upload the photographs to a bucket of their own: its address, and the manifest's rows."""
+    """Upload the photographs to a new bucket; return its URI and the rows of the manifest."""
     assert deployment.s3 is not None
     bucket, rows = deployment.s3.create(), []
     for image_id in ids:

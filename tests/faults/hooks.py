@@ -1,4 +1,4 @@
-"""Faults that have to happen inside a worker: what they are, and how often. Comes as JSON in FAULT_HOOKS."""
+"""Faults injected inside a worker process, passed as JSON in the variable FAULT_HOOKS."""
 
 from pathlib import Path
 from typing import Literal
@@ -13,27 +13,27 @@ Stage = Literal[
 
 
 class Hooks(BaseModel):
-    """None of them is in the shipped program."""
+    """Faults of one run; `worker_program` installs them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: Path
-    """Where the workers of one trial agree on how often a fault has happened."""
+    """Folder in which the workers of a run count how often a fault has happened."""
     kill_at: Stage | None = None
     kills: int = 1
     killer: str | None = None
-    """The end of the reference of an image that kills its worker whenever it is fetched."""
+    """URI suffix of the image that kills its worker whenever it is fetched."""
     fits_batch_of: int | None = None
-    """More images in one forward pass exhaust the device's memory."""
+    """Largest batch that fits the memory of the device."""
     poisons_first_image: bool = False
-    """The network yields NaN for the first photograph that a worker sees, whenever it sees it."""
+    """The network yields NaN for the first photograph that each worker grades."""
     rogue_decoder: bool = False
-    """Photographs can order their decoding process to misbehave: `segfault`, `hang`, `hog`."""
+    """Photographs with the content `segfault`, `hang` or `hog` make their decoder process misbehave."""
     image_takes_s: float = 0.0
-    """So long a forward pass takes longer for each of its photographs, so that a short run lasts for many faults."""
+    """Delay of a forward pass per image, so that a short run lasts long enough for faults."""
     hangs_at_batch: int | None = None
-    """The forward pass, counted from 1 and once in a trial, that never returns."""
+    """Number of the forward pass, from 1, that never returns, once per run."""
     signs_late: int = 0
-    """So many requests to the store are signed by a clock that is an hour off."""
+    """Number of requests to the store signed with a clock that is one hour late."""
     stuck_after_s: float | None = None
-    """How soon the watchdog loses patience, with a chunk or with the consumer."""
+    """Timeout of the watchdog for a stuck chunk and for a stalled consumer."""

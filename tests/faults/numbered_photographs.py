@@ -1,4 +1,4 @@
-"""Small photographs that carry their own number, which can still be read from their overlays."""
+"""Small photographs with an encoded number that can be read back from their overlays."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 SIDE_PX = 256
-"""Of the photographs and of their overlays, so that a place in one is the same place in the other."""
+"""Size of photographs and overlays; both are the same, so that pixels correspond."""
 _COLUMNS, _ROWS, _BLOCK_PX = 4, 4, 16
 _LIT, _DIM = 190, 40
 _THRESHOLD = 230
-"""Between the sums of red and green that dim and lit blocks have, see `read_number`."""
+"""Threshold of red + green between dim and lit blocks, see `read_number`."""
 
 
 def write_photographs(folder: Path, count: int, suffix: str = ".png") -> None:
-    """`count` <= 65,536 photographs `p0000.png`, ...: the samples in turn, each with its number in its middle."""
+    """Write `count` <= 65,536 photographs `p0000.png`, ...: samples with their number encoded in the centre."""
     folder.mkdir(parents=True, exist_ok=True)
     fields = [_field(path) for path in sorted(SAMPLES.glob("IDRiD_*.jpg"))]
     for number in range(count):
@@ -27,14 +27,14 @@ def write_photographs(folder: Path, count: int, suffix: str = ".png") -> None:
 
 
 def read_number(overlay: bytes) -> int:
-    """The number of the photograph that an encoded overlay was drawn over. Raises ValueError for no such picture.
+    """Return the number of the photograph under an encoded overlay.
 
-    The notebook's colours have red + green = 255, so half of them and half of the photograph leave half of the
-    photograph's own red + green; where there is no saliency the photograph itself is left.
+    The default colour map has red + green = 255 everywhere, so the blended pixels differ in red + green only by the
+    photograph. Raises ValueError if the overlay does not decode or has another size.
     """
     picture = cv2.imdecode(np.frombuffer(overlay, np.uint8), cv2.IMREAD_COLOR)
     if picture is None or picture.shape != (SIDE_PX, SIDE_PX, 3):
-        raise ValueError("the overlay does not open, or has another size")
+        raise ValueError("overlay does not decode or has the wrong size")
     sums = picture[..., 1].astype(int) + picture[..., 2]
     return sum(
         int(np.median(sums[rows.start + 5 : rows.stop - 5, columns.start + 5 : columns.stop - 5]) > _THRESHOLD) << bit
@@ -43,7 +43,7 @@ def read_number(overlay: bytes) -> int:
 
 
 def _field(path: Path) -> NDArray[np.uint8]:
-    """A sample's lit box, squashed to a square and cut to the inscribed circle."""
+    """Return the lit box of a sample, resized to a square and masked by the inscribed circle."""
     picture = cv2.imread(str(path))
     lit = picture.max(axis=2) > 30
     rows, columns = np.flatnonzero(lit.mean(axis=1) > 0.05), np.flatnonzero(lit.mean(axis=0) > 0.05)

@@ -1,4 +1,4 @@
-"""Servers that can be killed, stopped, paused and started again on the same port and the same data."""
+"""Servers that can be killed, stopped, paused and restarted on the same port and data."""
 
 import signal
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.services.identity import unprivileged_postgres
 from tests.services.process import Server, start
 from tests.services.seaweedfs import SeaweedFS, start_seaweedfs
 
-# What a killed server has acknowledged must be there when it starts again: the page cache outlives a process.
+# fsync is off: the page cache outlives a killed process, so acknowledged data is there after a restart.
 POSTGRES = """
 { [ -e data ] || "$0/initdb" -D data -U postgres -A trust -N -E UTF8 --locale=C.UTF-8; } &&
 exec "$0/postgres" -D data -p "$1" -h 127.0.0.1 -k "" -c fsync=off -c shared_buffers=64MB -c max_connections=100
@@ -22,7 +22,7 @@ exec "$0/postgres" -D data -p "$1" -h 127.0.0.1 -k "" -c fsync=off -c shared_buf
 
 
 class Daemon:
-    """One server; `port` stays the same from start to start."""
+    """One server process with a fixed port."""
 
     def __init__(self, port: int, launch: Callable[[], Server], wait: Callable[[Server], object]) -> None:
         self.port = port
@@ -31,12 +31,12 @@ class Daemon:
         self._server: Server | None = None
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Start the server and wait until it responds."""
         self._server = self._launch()
         self._wait(self._server)
 
     def stop(self) -> None:
-        """In good order, as an operator's restart does."""
+        """Shut the server down cleanly."""
         if self._server is not None:
             self._server.process.send_signal(signal.SIGCONT)
             self._server.stop()
@@ -53,7 +53,7 @@ class Daemon:
         self._signal(signal.SIGCONT)
 
     def runs(self) -> bool:
-        """Whether its process has not ended by itself."""
+        """Return whether the process is running."""
         return self._server is not None and self._server.process.poll() is None
 
     def _signal(self, number: signal.Signals) -> None:
@@ -109,27 +109,27 @@ def postgres_url(port: int) -> str:
 
 
 def make_seaweedfs(folder: Path) -> tuple[Daemon, SeaweedFS]:
-    """The server, running, and the hands on its buckets."""
+    """Start SeaweedFS; return its daemon and a client for buckets."""
     first = start_seaweedfs(folder)
-    hands = [first]
+    servers = [first]
 
     def launch() -> Server:
-        if len(hands) > 1:
-            hands.append(start_seaweedfs(folder, first.ports))
+        if len(servers) > 1:
+            servers.append(start_seaweedfs(folder, first.ports))
         else:
-            hands.append(first)
-        return hands[-1].server
+            servers.append(first)
+        return servers[-1].server
 
-    daemon = Daemon(first.ports[0], launch, lambda _: hands[-1].wait())
+    daemon = Daemon(first.ports[0], launch, lambda _: servers[-1].wait())
     return daemon, first
 
 
-def make_strange_seaweedfs(folder: Path, s3: SeaweedFS) -> Daemon:
-    """The same server on the same data, for when it is stopped: it knows none of the keys that were given out."""
-    hands: list[SeaweedFS] = []
+def make_seaweedfs_with_other_keys(folder: Path, s3: SeaweedFS) -> Daemon:
+    """Return a daemon for the same port and data that rejects the access keys of the tests."""
+    servers: list[SeaweedFS] = []
 
     def launch() -> Server:
-        hands.append(start_seaweedfs(folder, s3.ports, "revoked"))
-        return hands[-1].server
+        servers.append(start_seaweedfs(folder, s3.ports, "revoked"))
+        return servers[-1].server
 
-    return Daemon(s3.ports[0], launch, lambda _: hands[-1].wait())
+    return Daemon(s3.ports[0], launch, lambda _: servers[-1].wait())

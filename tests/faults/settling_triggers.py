@@ -1,4 +1,4 @@
-"""Triggers that write down every change of a settled row, and every settling, in the database's own words."""
+"""Database triggers that record every settling and every later change of a settled row."""
 
 COLUMNS = "run_id, image_id, status, grade, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4, overlay_key, error_code"
 _NEW = ", ".join(f"NEW.{name}" for name in COLUMNS.split(", "))

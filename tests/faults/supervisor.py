@@ -1,4 +1,4 @@
-"""Keep a number of workers alive, as an init system would, and know every process that they ever had."""
+"""Restart dead workers, as an init system does, and track all their processes."""
 
 import os
 import re
@@ -13,11 +13,11 @@ import psutil
 RESTART_AFTER_S = 0.5
 ENDED_WITHIN_S = 60.0
 READY = re.compile(r"@\S+ ready\.")
-"""Celery's own word: it hears signals from then on."""
+"""Line that Celery logs once it handles messages and signals."""
 
 
 class Supervisor:
-    """`count` workers, each with its log; `restart_dead` has to be called again and again."""
+    """Runs `count` workers, each with a log file; call `restart_dead` repeatedly."""
 
     def __init__(self, command: Sequence[str | Path], count: int, env: Mapping[str, str], folder: Path) -> None:
         self._command = list(command)
@@ -26,18 +26,18 @@ class Supervisor:
         self._seen: set[psutil.Process] = set()
         self._dead_since: dict[int, float] = {}
         self.exits: list[int] = []
-        """Exit codes of the workers that ended by themselves or by a fault."""
+        """Exit codes of workers that ended before `stop`."""
         self.starts = 0
         self._logs = [self._next_log() for _ in range(count)]
         self.workers = [self._start(index) for index in range(count)]
 
     @property
     def logs(self) -> str:
-        """Everything that every worker said."""
+        """The logs of all workers."""
         return "\n".join(path.read_text(errors="replace") for path in sorted(self._folder.glob("worker-*.log")))
 
     def restart_dead(self) -> None:
-        """Note the processes there are; start a worker again a moment after it has ended."""
+        """Record child processes; restart workers that ended at least RESTART_AFTER_S ago."""
         for index, worker in enumerate(self.workers):
             if worker.poll() is None:
                 self._note(worker.pid)
@@ -50,11 +50,11 @@ class Supervisor:
                 self.workers[index] = self._start(index)
 
     def ready(self) -> bool:
-        """Whether every worker runs and takes messages and signals."""
+        """Return whether all workers are ready."""
         return len(self.ready_workers()) == len(self.workers)
 
     def ready_workers(self) -> list[int]:
-        """The workers that run and take messages and signals."""
+        """Return the indices of running workers that handle messages and signals."""
         return [
             index
             for index, (worker, log) in enumerate(zip(self.workers, self._logs, strict=True))
@@ -65,7 +65,7 @@ class Supervisor:
         self.workers[index].send_signal(number)
 
     def stop(self) -> list[int]:
-        """SIGTERM to all that live; their exit codes, -9 for one that did not end in time."""
+        """Send SIGTERM to all running workers; return their exit codes, -9 after a timeout."""
         alive = [worker for worker in self.workers if worker.poll() is None]
         for worker in alive:
             self._note(worker.pid)
@@ -80,7 +80,7 @@ class Supervisor:
         return [worker.returncode for worker in alive]
 
     def leftovers(self) -> list[str]:
-        """Command lines of processes that a worker has left behind."""
+        """Return the command lines of processes that outlived their worker."""
         _, alive = psutil.wait_procs(self._seen, timeout=5)
         return [" ".join(process.cmdline()) for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 

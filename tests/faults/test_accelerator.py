@@ -1,4 +1,4 @@
-"""A device without memory, and model files that are broken or replaced under a worker."""
+"""A device without memory, and model files that are damaged before or while a worker runs."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_batch_that_does_not_fit_is_halved_until_it_does(
 
 
 @pytest.mark.slow
-def test_image_that_yields_no_numbers_fails_alone(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
+def test_image_with_nan_output_fails_alone(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
     hooks = Hooks(folder=minimal.folder, poisons_first_image=True)
     with fault_run(minimal, small_bundle, images=60, hooks=hooks) as run:
         verify("accelerator: NaN for one image", run, expected={"graded": 59, "failed": 1})
@@ -32,7 +32,7 @@ def test_image_that_yields_no_numbers_fails_alone(minimal: Deployment, small_bun
 
 
 @pytest.mark.slow
-def test_network_that_yields_no_numbers_stops_the_worker_at_its_start(minimal: Deployment, tmp_path: Path) -> None:
+def test_network_with_nan_outputs_stops_the_worker_at_start(minimal: Deployment, tmp_path: Path) -> None:
     write_overflowing_bundle(tmp_path / "overflowing")
     done = fundus("worker", env={**minimal.env, "FUNDUS_MODEL": str(tmp_path / "overflowing")}, check=False)
     assert done.returncode == 1
@@ -41,10 +41,10 @@ def test_network_that_yields_no_numbers_stops_the_worker_at_its_start(minimal: D
 
 
 @pytest.mark.slow
-def test_model_file_that_changes_under_a_worker_changes_no_grade(
+def test_model_file_changed_under_a_worker_changes_no_grade(
     minimal: Deployment, small_bundle: Path, tmp_path: Path, verify: Verify
 ) -> None:
-    """The weights are in memory; the next worker refuses the file, and a whole one lets the run end."""
+    """A running worker keeps its weights; a new one rejects the damaged file until it is restored."""
     bundle = tmp_path / "replaced"
     shutil.copytree(small_bundle, bundle)
     with fault_run(minimal, bundle, images=120) as run:
@@ -56,7 +56,7 @@ def test_model_file_that_changes_under_a_worker_changes_no_grade(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("damage", "says"), [(truncate_weights, "SHA-256 is"), (rename_architecture, "architecture")])
-def test_damaged_bundle_stops_the_worker_at_its_start(
+def test_damaged_bundle_stops_the_worker_at_start(
     damage: object, says: str, minimal: Deployment, small_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "damaged"

@@ -1,4 +1,4 @@
-"""A broker that dies, stalls, forgets, repeats, shuffles, or carries what this version does not understand."""
+"""A broker that dies, stalls, or loses, duplicates, reorders or changes messages."""
 
 import signal
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from tests.faults.fault_run import fault_run
 from tests.faults.hooks import Hooks
 
 
-def impatient(deployment: Deployment) -> Hooks:
-    """A consumer that has become deaf is ended by the watchdog."""
+def with_short_watchdog(deployment: Deployment) -> Hooks:
+    """Return hooks with a short watchdog timeout, so that a stalled consumer ends soon."""
     return Hooks(folder=deployment.folder, stuck_after_s=5)
 
 
@@ -33,19 +33,19 @@ def test_killed_broker_loses_no_image(
     away_s: float, full_of_each_broker: Deployment, small_bundle: Any, verify: Verify
 ) -> None:
     deployment = full_of_each_broker
-    with fault_run(deployment, small_bundle, images=200, hooks=impatient(deployment)) as run:
+    with fault_run(deployment, small_bundle, images=200, hooks=with_short_watchdog(deployment)) as run:
         run.until_settled(0.1)
         run.record_fault()
         deployment.broker.daemon.kill()
         run.wait(away_s)
         deployment.broker.daemon.start()
-        verify(f"{deployment.broker.name}: kill -9, {away_s} s away", run)
+        verify(f"{deployment.broker.name}: kill -9, {away_s} s unreachable", run)
 
 
 @pytest.mark.slow
 def test_restarted_broker_loses_no_image(full_of_each_broker: Deployment, small_bundle: Any, verify: Verify) -> None:
     deployment = full_of_each_broker
-    with fault_run(deployment, small_bundle, images=400, hooks=impatient(deployment)) as run:
+    with fault_run(deployment, small_bundle, images=400, hooks=with_short_watchdog(deployment)) as run:
         for share in (0.1, 0.3, 0.5):
             run.until_settled(share)
             run.record_fault()
@@ -55,11 +55,9 @@ def test_restarted_broker_loses_no_image(full_of_each_broker: Deployment, small_
 
 
 @pytest.mark.slow
-def test_broker_that_stops_answering_loses_no_image(
-    full_of_each_broker: Deployment, small_bundle: Any, verify: Verify
-) -> None:
+def test_unresponsive_broker_loses_no_image(full_of_each_broker: Deployment, small_bundle: Any, verify: Verify) -> None:
     deployment = full_of_each_broker
-    with fault_run(deployment, small_bundle, images=200, hooks=impatient(deployment)) as run:
+    with fault_run(deployment, small_bundle, images=200, hooks=with_short_watchdog(deployment)) as run:
         run.until_settled(0.1)
         run.record_fault()
         deployment.broker.daemon.pause()
@@ -73,7 +71,7 @@ def test_cut_connections_to_the_broker_lose_no_image(
     full_of_each_broker: Deployment, small_bundle: Any, verify: Verify
 ) -> None:
     deployment = full_of_each_broker
-    with fault_run(deployment, small_bundle, images=400, hooks=impatient(deployment)) as run:
+    with fault_run(deployment, small_bundle, images=400, hooks=with_short_watchdog(deployment)) as run:
         for share in (0.1, 0.3, 0.5, 0.7):
             run.until_settled(share)
             run.record_fault()
@@ -89,8 +87,8 @@ def shuffle(messages: Sequence[QueuedMessage]) -> Sequence[QueuedMessage]:
     return sorted(messages, key=lambda queued: hash(queued.body[-40:]))
 
 
-def of_another_version(messages: Sequence[QueuedMessage]) -> Sequence[QueuedMessage]:
-    """One message becomes one of a version before the first, another one of a version to come."""
+def change_versions(messages: Sequence[QueuedMessage]) -> Sequence[QueuedMessage]:
+    """Change the first message to an older version and the last one to a newer version."""
     return [messages[0].of_version(0), *messages[1:-1], messages[-1].of_version(2)]
 
 
@@ -100,7 +98,7 @@ def of_another_version(messages: Sequence[QueuedMessage]) -> Sequence[QueuedMess
     [
         (duplicate, "every message twice"),
         (shuffle, "messages out of order"),
-        (of_another_version, "an older and a newer message"),
+        (change_versions, "an older and a newer message"),
     ],
 )
 def test_changed_queue_settles_every_image_once(

@@ -1,4 +1,4 @@
-"""A ledger that dies, goes away, loses its connections in the middle of a commit, or is busy."""
+"""A database that dies, is unreachable or locked, or loses connections during a commit."""
 
 import sqlite3
 from contextlib import closing, suppress
@@ -24,16 +24,14 @@ def test_killed_database_loses_no_image(away_s: float, full: Deployment, small_b
         full.postgres.kill()
         run.wait(away_s)
         full.postgres.start()
-        verify(f"database: kill -9, {away_s} s away", run)
+        verify(f"database: kill -9, {away_s} s unreachable", run)
         assert run.supervisor.exits == []
         assert "Traceback" not in run.supervisor.logs
 
 
 @pytest.mark.slow
-def test_outage_longer_than_a_lease_costs_no_image_an_attempt(
-    full: Deployment, small_bundle: Path, verify: Verify
-) -> None:
-    """The workers live: what they hold is theirs still, and nobody is to blame."""
+def test_outage_longer_than_a_lease_counts_no_attempt(full: Deployment, small_bundle: Path, verify: Verify) -> None:
+    """Workers survive and keep their leases, so no attempt is counted."""
     assert full.postgres is not None
     env = {"FUNDUS_LEASE_S": "10", "FUNDUS_RECONCILE_EVERY_S": "2"}
     with fault_run(full, small_bundle, images=200, env=env) as run:
@@ -42,7 +40,7 @@ def test_outage_longer_than_a_lease_costs_no_image_an_attempt(
         full.postgres.kill()
         run.wait(14)
         full.postgres.start()
-        verify("database: away for longer than a lease", run)
+        verify("database: unreachable for longer than a lease", run)
         assert full.rows("SELECT max(attempts) FROM gradings") == [(1,)]
 
 
@@ -70,10 +68,10 @@ def test_connections_cut_at_any_moment_lose_no_image(full: Deployment, small_bun
 
 
 @pytest.mark.slow
-def test_answers_lost_in_the_middle_of_a_commit_settle_nothing_twice(
+def test_response_lost_during_a_commit_settles_nothing_twice(
     full: Deployment, small_bundle: Path, verify: Verify
 ) -> None:
-    """The server commits, and the worker never learns of it."""
+    """The server commits, but the worker does not receive the response."""
     with fault_run(full, small_bundle, images=200) as run:
         run.until_settled(0.1)
         for after_bytes in range(600, 1800, 100):
@@ -81,12 +79,12 @@ def test_answers_lost_in_the_middle_of_a_commit_settle_nothing_twice(
             full.proxies["database"].inject(Fault("cut", after_bytes=after_bytes), times=4)
             run.wait(1)
         full.proxies["database"].inject(None)
-        verify("database: cut after so many bytes of answers", run)
+        verify("database: connection cut within a response", run)
 
 
 @pytest.mark.slow
 def test_locked_sqlite_loses_no_image(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
-    """Longer than the 30 s that a writer waits for its turn."""
+    """The lock lasts longer than the 30 s that a writer waits."""
     with fault_run(minimal, small_bundle, images=200) as run:
         run.until_settled(0.1)
         run.record_fault()
@@ -99,7 +97,7 @@ def test_locked_sqlite_loses_no_image(minimal: Deployment, small_bundle: Path, v
 
 @pytest.mark.slow
 def test_failed_serialisation_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
-    """The strictest isolation, and somebody else who changes the same rows all the time."""
+    """Serialisable isolation, while another session updates the same rows continuously."""
     assert full.postgres is not None
     with psycopg.connect(postgres_url(full.postgres.port), autocommit=True) as rival:
         rival.execute("ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'")
@@ -116,7 +114,7 @@ def test_failed_serialisation_loses_no_image(full: Deployment, small_bundle: Pat
 
 @pytest.mark.slow
 def test_locked_rows_lose_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
-    """Longer than a worker waits for a lock, and much longer than a lease."""
+    """The lock lasts longer than a lock timeout and much longer than a lease."""
     assert full.postgres is not None
     with fault_run(full, small_bundle, images=200) as run:
         run.until_settled(0.1)
@@ -130,7 +128,7 @@ def test_locked_rows_lose_no_image(full: Deployment, small_bundle: Path, verify:
 
 @pytest.mark.slow
 def test_read_only_database_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
-    """As after a failover to a replica, or when a provider sees a disk run full."""
+    """As after a failover to a replica, or with a provider that protects a full disk."""
     assert full.postgres is not None
     with fault_run(full, small_bundle, images=200) as run:
         run.until_settled(0.1)

@@ -1,4 +1,4 @@
-"""A disk without a byte left, under the broker, the ledger, the store, or all of them."""
+"""A full disk under the broker, the ledger, the store, or all of them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +27,11 @@ def fill_for_a_while(
     disk.empty()
     if server is not None and not server.runs():
         server.start()
-    assert run.settled() < len(run.image_ids), "the run was over before the disk was full"
+    assert run.settled() < len(run.image_ids), "the run finished before the disk was full"
 
 
-def write_log_until_it_dies(url: str) -> None:
-    """The next piece of PostgreSQL's log, which has room for a piece or two more, finds none."""
+def write_wal_until_it_dies(url: str) -> None:
+    """Switch WAL segments until PostgreSQL has no space for another one and dies."""
     with psycopg.connect(url, autocommit=True) as connection:
         for number in range(20):
             try:
@@ -39,7 +39,7 @@ def write_log_until_it_dies(url: str) -> None:
                 connection.execute("SELECT pg_switch_wal()")
             except psycopg.OperationalError:
                 return
-    pytest.fail("the database found room for everything")
+    pytest.fail("the database did not run out of space")
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_full_disk_under_the_database_loses_no_image(tmp_path: Path, small_bundl
         hooks = Hooks(folder=tmp_path, image_takes_s=0.1)
         with fault_run(deployment, small_bundle, images=200, hooks=hooks) as run:
             url = postgres_url(deployment.postgres.port)
-            fill_for_a_while(run, disk, deployment.postgres, lambda: write_log_until_it_dies(url))
+            fill_for_a_while(run, disk, deployment.postgres, lambda: write_wal_until_it_dies(url))
             verify("database: disk full for 15 s", run)
 
 
@@ -74,7 +74,7 @@ def test_full_disk_under_the_store_loses_no_image(tmp_path: Path, small_bundle: 
 
 @pytest.mark.slow
 def test_full_disk_under_everything_loses_no_image(tmp_path: Path, small_bundle: Path, verify: Verify) -> None:
-    """SQLite, the overlays and the broker on one disk, as on somebody's laptop."""
+    """SQLite, the overlays and the broker on one disk, as on a laptop."""
     with small_disk(tmp_path / "disk", 64) as disk, minimal_deployment(disk.folder) as deployment:
         hooks = Hooks(folder=disk.folder, image_takes_s=0.1, stuck_after_s=5)
         with fault_run(deployment, small_bundle, images=200, hooks=hooks) as run:

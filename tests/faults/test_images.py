@@ -1,4 +1,4 @@
-"""Images that harm whoever touches them: they end alone, and their neighbours are graded."""
+"""Images that crash a worker or a decoder: they fail alone, and all other images are graded."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ def test_image_that_kills_its_worker_is_quarantined_alone(
 
 @pytest.mark.slow
 def test_images_that_harm_their_decoder_fail_alone(full: Deployment, small_bundle: Path, verify: Verify) -> None:
-    """A real segmentation fault, an endless decode, and one that asks for twice the memory that it may have."""
-    spoilt = {"p0007": b"segfault", "p0021": b"hang", "p0040": b"hog"}
+    """A segmentation fault, an endless decode, and an allocation of twice the memory limit."""
+    replaced = {"p0007": b"segfault", "p0021": b"hang", "p0040": b"hog"}
     env = {"FUNDUS_DECODE_TIMEOUT_S": "3"}
     hooks = Hooks(folder=full.folder, rogue_decoder=True)
-    with fault_run(full, small_bundle, images=60, hooks=hooks, spoilt=spoilt, env=env) as run:
+    with fault_run(full, small_bundle, images=60, hooks=hooks, replaced=replaced, env=env) as run:
         verify("image crashes, hangs or bloats its decoder", run, expected={"graded": 57, "failed": 3})
         failed = dict(full.rows("SELECT image_id, error_code FROM gradings WHERE status = 'failed'"))
         crash = "image_decoder_crash"

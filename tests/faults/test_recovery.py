@@ -1,4 +1,4 @@
-"""How long the main faults last with the settings that ship; the other tests are in more of a hurry."""
+"""Recovery time from the main faults with the default settings; other tests use shorter timeouts."""
 
 import signal
 from collections.abc import Callable
@@ -19,14 +19,14 @@ def empty_broker(deployment: Deployment, run: FaultRun) -> None:
     deployment.broker.empty()
 
 
-def take_database_away(deployment: Deployment, run: FaultRun) -> None:
+def stop_database(deployment: Deployment, run: FaultRun) -> None:
     assert deployment.postgres is not None
     deployment.postgres.kill()
     run.wait(30)
     deployment.postgres.start()
 
 
-def take_storage_away(deployment: Deployment, run: FaultRun) -> None:
+def stop_storage(deployment: Deployment, run: FaultRun) -> None:
     assert deployment.seaweedfs is not None
     deployment.seaweedfs.kill()
     run.wait(30)
@@ -37,9 +37,9 @@ def take_storage_away(deployment: Deployment, run: FaultRun) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("fault", "longest_s"),
-    [(kill_worker, 150), (empty_broker, 100), (take_database_away, 120), (take_storage_away, 150)],
+    [(kill_worker, 150), (empty_broker, 100), (stop_database, 120), (stop_storage, 150)],
 )
-def test_run_recovers_in_time_with_the_settings_that_ship(
+def test_run_recovers_in_time_with_default_settings(
     fault: Callable[[Deployment, FaultRun], None],
     longest_s: float,
     full: Deployment,
@@ -51,5 +51,5 @@ def test_run_recovers_in_time_with_the_settings_that_ship(
         run.until_settled(0.1)
         run.record_fault()
         fault(full, run)
-        verify(f"as shipped: {fault.__name__.replace('_', ' ')}", run, within_s=400)
+        verify(f"default settings: {fault.__name__.replace('_', ' ')}", run, within_s=400)
         assert run.recovery_s() < longest_s

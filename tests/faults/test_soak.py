@@ -1,4 +1,4 @@
-"""Twenty thousand photographs with a random fault every half minute: the promises hold and memory stays flat."""
+"""Soak test: 20,000 photographs, a random fault every 30 s; all invariants hold and memory stays constant."""
 
 import random
 import signal
@@ -28,7 +28,7 @@ PLOT = Path(__file__).parents[2] / "docs" / "soak.png"
 
 @dataclass(frozen=True)
 class Sample:
-    """`rss_mib`: of worker 0, which no fault kills, its decoding processes included; `pid` is its own."""
+    """State at one time: images settled, and process id and memory of worker 0 with its decoder processes."""
 
     at_s: float
     settled: int
@@ -37,7 +37,7 @@ class Sample:
 
 
 def faults(deployment: Deployment, run: FaultRun) -> dict[str, Callable[[], object]]:
-    """What may happen. Worker 0 is not killed, so that its memory tells; its own watchdog may still end it."""
+    """Return the faults by name. None kills worker 0, whose memory is measured; its watchdog may end it."""
     assert deployment.postgres is not None
     assert deployment.seaweedfs is not None
 
@@ -54,7 +54,7 @@ def faults(deployment: Deployment, run: FaultRun) -> dict[str, Callable[[], obje
 
     return {
         "worker killed": lambda: run.supervisor.signal(1, signal.SIGKILL),
-        "worker told to stop": lambda: run.supervisor.signal(1, signal.SIGTERM),
+        "worker stopped": lambda: run.supervisor.signal(1, signal.SIGTERM),
         "broker killed": lambda: restart("broker"),
         "broker emptied": deployment.broker.empty,
         "database killed": lambda: restart("database"),
@@ -67,11 +67,13 @@ def faults(deployment: Deployment, run: FaultRun) -> dict[str, Callable[[], obje
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_random_faults_lose_nothing_and_memory_stays_flat(full: Deployment, small_bundle: Path, verify: Verify) -> None:
+def test_random_faults_lose_nothing_and_memory_stays_constant(
+    full: Deployment, small_bundle: Path, verify: Verify
+) -> None:
     chance = random.Random(7)
     samples: list[Sample] = []
-    struck: list[tuple[float, str]] = []
-    # Longer batches and chunks than the other trials have: this one is about a night's steady work.
+    injected: list[tuple[float, str]] = []
+    # Larger batches and chunks than in other tests, as in a real night.
     env = {"FUNDUS_CHUNK_SIZE": "32", "FUNDUS_MAX_BATCH_SIZE": "16", "FUNDUS_MAX_ATTEMPTS": "5"}
     with fault_run(full, small_bundle, images=IMAGES, workers=2, env=env, suffix=".jpg") as run:
         started = time.monotonic()
@@ -84,24 +86,24 @@ def test_random_faults_lose_nothing_and_memory_stays_flat(full: Deployment, smal
             if now > next_fault:
                 name = chance.choice(sorted(choices))
                 run.record_fault()
-                struck.append((now, name))
+                injected.append((now, name))
                 choices[name]()
                 next_fault = now + FAULT_EVERY_S
             run.wait(SAMPLE_EVERY_S)
-        draw(samples, struck)
-        for at_s, name in struck:
-            print(f"{at_s:7.1f} s  {name}")  # noqa: T201 - the seed picks them, the log tells
-        verify(f"soak: {len(struck)} random faults in {samples[-1].at_s / 60:.1f} min", run, within_s=300)
+        draw(samples, injected)
+        for at_s, name in injected:
+            print(f"{at_s:7.1f} s  {name}")  # noqa: T201 - the injected faults
+        verify(f"soak: {len(injected)} random faults in {samples[-1].at_s / 60:.1f} min", run, within_s=300)
     longest_life = max(Counter(sample.pid for sample in samples).items(), key=itemgetter(1))[0]
     life = [sample.rss_mib for sample in samples if sample.pid == longest_life]
     quarter = len(life) // 4
     early, late = statistics.median(life[quarter : 2 * quarter]), statistics.median(life[-quarter:])
-    print(f"median memory of a worker: second quarter {early:.0f} MiB, last quarter {late:.0f} MiB")  # noqa: T201 - a figure
+    print(f"median memory of a worker: second quarter {early:.0f} MiB, last quarter {late:.0f} MiB")  # noqa: T201 - the measured memory
     assert late < 1.1 * early
 
 
 def rss_mib(pid: int) -> float:
-    """Of a process and all below it; nothing for those that end meanwhile."""
+    """Return the resident memory of a process and its descendants; processes that have ended count as 0."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
@@ -111,8 +113,8 @@ def rss_mib(pid: int) -> float:
     return total / 2**20
 
 
-def draw(samples: list[Sample], struck: list[tuple[float, str]]) -> None:
-    """Memory and settled images over time, a line for each fault."""
+def draw(samples: list[Sample], injected: list[tuple[float, str]]) -> None:
+    """Plot memory and settled images over time, with a line for each fault."""
     figure, (memory, settled) = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
     times = [sample.at_s / 60 for sample in samples]
     memory.plot(times, [sample.rss_mib for sample in samples], color="tab:blue")
@@ -121,7 +123,7 @@ def draw(samples: list[Sample], struck: list[tuple[float, str]]) -> None:
     settled.set(ylabel="images settled", xlabel="minutes", ylim=(0, None))
     for axis in (memory, settled):
         axis.grid(visible=True, alpha=0.3)
-        for at_s, _ in struck:
+        for at_s, _ in injected:
             axis.axvline(at_s / 60, color="tab:red", linewidth=0.8)
     memory.set_title("A run of 20,000 photographs; red: a random fault")
     figure.savefig(PLOT, dpi=110)

@@ -1,4 +1,4 @@
-"""A store that refuses, breaks off, goes silent, forgets its bucket or its keys, or sends other bytes than it holds."""
+"""A store that rejects or drops requests, hangs, loses its bucket or access keys, or returns corrupt bytes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.faults.conftest import Verify
 from tests.faults.deployment import Deployment
 from tests.faults.fault_run import fault_run
 from tests.faults.hooks import Hooks
-from tests.faults.servers import make_strange_seaweedfs
+from tests.faults.servers import make_seaweedfs_with_other_keys
 from tests.services.fault_proxy import Fault
 
 ON_THE_WAY_IN = [
@@ -16,8 +16,8 @@ ON_THE_WAY_IN = [
     pytest.param(Fault("reset"), 30, id="reset"),
     pytest.param(Fault("stall"), 12, id="black hole"),
     pytest.param(Fault("slow", delay_s=0.5), 30, id="slow"),
-    pytest.param(Fault("cut", after_bytes=60), 30, id="answer cut"),
-    pytest.param(Fault("cut", after_bytes=1), 30, id="answer of an upload lost"),
+    pytest.param(Fault("cut", after_bytes=60), 30, id="response cut"),
+    pytest.param(Fault("cut", after_bytes=1), 30, id="response of an upload lost"),
     pytest.param(Fault("end", after_bytes=60), 30, id="half-closed"),
 ]
 ON_THE_WAY_OUT = [
@@ -55,8 +55,10 @@ def test_photograph_that_arrives_damaged_is_fetched_again(
 
 
 @pytest.mark.slow
-def test_store_that_refuses_for_long_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
-    """For several times the workers' patience: what they hold goes back to the queue."""
+def test_store_that_rejects_requests_for_long_loses_no_image(
+    full: Deployment, small_bundle: Path, verify: Verify
+) -> None:
+    """Longer than the retry timeout: images in flight are released to the queue."""
     with fault_run(full, small_bundle, images=120) as run:
         run.until_settled(0.1)
         run.record_fault()
@@ -68,7 +70,7 @@ def test_store_that_refuses_for_long_loses_no_image(full: Deployment, small_bund
 
 
 @pytest.mark.slow
-def test_store_that_is_away_for_30_s_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
+def test_store_unreachable_for_30_s_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
     assert full.seaweedfs is not None
     with fault_run(full, small_bundle, images=120) as run:
         run.until_settled(0.1)
@@ -76,13 +78,13 @@ def test_store_that_is_away_for_30_s_loses_no_image(full: Deployment, small_bund
         full.seaweedfs.kill()
         run.wait(30)
         full.seaweedfs.start()
-        verify("storage: kill -9, 30 s away", run)
+        verify("storage: kill -9, 30 s unreachable", run)
         assert run.supervisor.exits == []
 
 
 @pytest.mark.slow
 def test_missing_bucket_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
-    """The overlays wait until an operator has made the bucket."""
+    """Uploads are retried until the bucket is created."""
     assert full.s3 is not None
     with fault_run(full, small_bundle, images=60, env={"FUNDUS_STORAGE_URL": "s3://test-2/"}) as run:
         run.record_fault()
@@ -96,10 +98,10 @@ def test_missing_bucket_loses_no_image(full: Deployment, small_bundle: Path, ver
 
 @pytest.mark.slow
 def test_revoked_keys_lose_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
-    """Neither while photographs are fetched nor while overlays are written is an image blamed for it."""
+    """No image fails because of it, neither while fetching photographs nor while uploading overlays."""
     assert full.seaweedfs is not None
     assert full.s3 is not None
-    strange = make_strange_seaweedfs(full.folder / "seaweedfs", full.s3)
+    strange = make_seaweedfs_with_other_keys(full.folder / "seaweedfs", full.s3)
     with fault_run(full, small_bundle, images=120, in_bucket=True) as run:
         run.until_settled(0.1)
         run.record_fault()
@@ -113,7 +115,7 @@ def test_revoked_keys_lose_no_image(full: Deployment, small_bundle: Path, verify
 
 
 @pytest.mark.slow
-def test_clock_that_is_off_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
+def test_wrong_clock_loses_no_image(full: Deployment, small_bundle: Path, verify: Verify) -> None:
     hooks = Hooks(folder=full.folder, signs_late=60)
     with fault_run(full, small_bundle, images=60, hooks=hooks, in_bucket=True) as run:
         run.record_fault()

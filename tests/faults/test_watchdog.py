@@ -1,4 +1,4 @@
-"""Workers that live and do not work: they end themselves, and the next one goes on."""
+"""Workers that run but do not work: their watchdog ends them, and a new worker continues."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ STUCK_AFTER_S = 4
 
 
 @pytest.mark.slow
-def test_worker_that_no_longer_consumes_ends_itself(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
+def test_stalled_consumer_ends_the_worker(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
     hooks = Hooks(folder=minimal.folder, stuck_after_s=STUCK_AFTER_S)
     with fault_run(minimal, small_bundle, images=200, hooks=hooks) as run:
         run.until_settled(0.1)
@@ -30,7 +30,7 @@ def test_worker_that_no_longer_consumes_ends_itself(minimal: Deployment, small_b
 
 
 @pytest.mark.slow
-def test_device_that_never_answers_ends_the_worker(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
+def test_hanging_device_ends_the_worker(minimal: Deployment, small_bundle: Path, verify: Verify) -> None:
     hooks = Hooks(folder=minimal.folder, stuck_after_s=STUCK_AFTER_S, hangs_at_batch=4)
     with fault_run(minimal, small_bundle, images=60, hooks=hooks) as run:
         run.until_killed(1)
@@ -40,12 +40,12 @@ def test_device_that_never_answers_ends_the_worker(minimal: Deployment, small_bu
 
 
 @pytest.mark.slow
-def test_probe_sees_the_worker_and_its_absence(minimal: Deployment, small_bundle: Path, tmp_path: Path) -> None:
-    beats = tmp_path / "beats"
-    beats.mkdir()
-    env = {**minimal.env, "TMPDIR": str(beats)}
+def test_health_probe_passes_only_while_a_worker_runs(minimal: Deployment, small_bundle: Path, tmp_path: Path) -> None:
+    heartbeats = tmp_path / "heartbeats"
+    heartbeats.mkdir()
+    env = {**minimal.env, "TMPDIR": str(heartbeats)}
     assert fundus("doctor", "--worker", env=env, check=False).returncode == 1
-    with fault_run(minimal, small_bundle, images=10, env={"TMPDIR": str(beats)}) as run:
+    with fault_run(minimal, small_bundle, images=10, env={"TMPDIR": str(heartbeats)}) as run:
         found = fundus_json("doctor", "--worker", env=env)
         assert found["ok"]
         assert [check["name"] for check in found["checks"]] == ["worker"]

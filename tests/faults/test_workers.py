@@ -1,4 +1,4 @@
-"""Workers that die, at random and at every stage of a chunk, and workers that are told to stop."""
+"""Workers killed at random and at every stage of a chunk, and workers stopped by a signal."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ def test_kill_between_commit_and_acknowledgement_settles_nothing_twice(
 
 
 @pytest.mark.slow
-def test_report_of_a_worker_that_died_over_it_is_written_by_another(
+def test_report_of_a_killed_worker_is_written_by_another(
     minimal: Deployment, small_bundle: Path, verify: Verify
 ) -> None:
     hooks = Hooks(folder=minimal.folder, kill_at="reporting")
@@ -61,13 +61,13 @@ def test_kills_at_random_moments_lose_nothing(
     workers: int, full: Deployment, small_bundle: Path, verify: Verify
 ) -> None:
     hooks = Hooks(folder=full.folder, image_takes_s=0.1)
-    # A photograph that is alone in a worker looks guilty when that worker is killed by chance.
+    # An image that is alone in a worker counts as a suspect when that worker is killed by chance.
     env = {"FUNDUS_MAX_ATTEMPTS": "10"}
     with fault_run(full, small_bundle, images=500, workers=workers, hooks=hooks, env=env, seed=workers) as run:
         while len(run.faults) < KILLS:
             run.until(lambda: bool(run.supervisor.ready_workers()))
             run.wait(run.random.uniform(0, 2))
-            assert run.settled() < len(run.image_ids), "the run was over before the last kill"
+            assert run.settled() < len(run.image_ids), "the run finished before the last kill"
             run.record_fault()
             run.supervisor.signal(run.random.choice(run.supervisor.ready_workers()), signal.SIGKILL)
             run.until(lambda: len(run.supervisor.exits) == len(run.faults))
@@ -84,7 +84,7 @@ def test_kills_at_random_moments_lose_nothing(
         pytest.param(signal.SIGQUIT, 0, id="SIGQUIT"),
     ],
 )
-def test_told_to_stop_in_the_middle_loses_nothing(
+def test_signal_in_the_middle_of_a_run_loses_nothing(
     number: signal.Signals, code: int, full: Deployment, small_bundle: Path, verify: Verify
 ) -> None:
     with fault_run(full, small_bundle, images=200) as run:

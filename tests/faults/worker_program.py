@@ -1,4 +1,4 @@
-"""`fundus worker` with the faults of FAULT_HOOKS built in."""
+"""`fundus worker` with the faults of FAULT_HOOKS installed."""
 
 import itertools
 import os
@@ -30,16 +30,16 @@ _dying = threading.Lock()
 
 
 def at_stage(stage: str) -> None:
-    """Die here, if this is the stage and it has not happened often enough."""
+    """Kill this process if `stage` is the one to die at and kills are left."""
     if stage != hooks.kill_at:
         return
-    with _dying:  # Two threads must not take two deaths for one.
+    with _dying:  # Two threads must not count two kills as one.
         if any(first_time(f"killed-{stage}-{number}") for number in range(hooks.kills)):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def first_time(fault: str) -> bool:
-    """Whether no worker of this trial has had this fault before."""
+    """Return whether no worker of this run has had this fault before."""
     try:
         (hooks.folder / fault).touch(exist_ok=False)
     except FileExistsError:
@@ -48,7 +48,7 @@ def first_time(fault: str) -> bool:
 
 
 def around(work: Callable[..., Any], *, before: str | None = None, after: str | None = None) -> Callable[..., Any]:
-    """`work`, with stages on either side of it."""
+    """Wrap `work` so that stages are reached before and after it."""
 
     def staged(*arguments: Any, **named: Any) -> Any:
         if before is not None:
@@ -62,7 +62,7 @@ def around(work: Callable[..., Any], *, before: str | None = None, after: str | 
 
 
 def fetch(storage: Any, uri: str, **named: Any) -> bytes:
-    """Die of the image that kills, wherever it is met."""
+    """Fetch a photograph; kill this process if it is the killer image."""
     if hooks.killer is not None and uri.endswith(hooks.killer):
         os.kill(os.getpid(), signal.SIGKILL)
     at_stage("fetching")
@@ -70,7 +70,7 @@ def fetch(storage: Any, uri: str, **named: Any) -> bytes:
 
 
 def settle(*arguments: Any, **named: Any) -> int:
-    """Know that what is committed now is a chunk's outcomes."""
+    """Settle a chunk, marking this thread so that `commit` recognises its transaction."""
     at_stage("before_commit")
     _settling.now = True
     try:
@@ -82,13 +82,13 @@ def settle(*arguments: Any, **named: Any) -> int:
 
 
 def commit(_connection: Any) -> None:
-    """Called with the rows written and nothing committed."""
+    """Reach the stage `committing`: rows are written and not yet committed."""
     if getattr(_settling, "now", False):
         at_stage("committing")
 
 
 def limit_device(predict: Callable[..., Any], size: int) -> Callable[..., Any]:
-    """A device with memory for so many images."""
+    """Simulate a device with memory for `size` images."""
 
     def limited(self: Any, enhanced: Sequence[Any]) -> Any:
         if len(enhanced) > size:
@@ -99,7 +99,7 @@ def limit_device(predict: Callable[..., Any], size: int) -> Callable[..., Any]:
 
 
 def delay(predict: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    """A device that is not in a hurry."""
+    """Simulate a slow device."""
 
     def delayed(self: Any, enhanced: Sequence[Any]) -> Any:
         time.sleep(seconds * len(enhanced))
@@ -109,13 +109,13 @@ def delay(predict: Callable[..., Any], seconds: float) -> Callable[..., Any]:
 
 
 def run_late(clock: Callable[[], datetime], times: int) -> Callable[[], datetime]:
-    """A clock that is an hour late when it is asked for the first times."""
+    """Return a clock that is one hour late for the first `times` calls."""
     numbers = itertools.count()
     return lambda: clock() - timedelta(hours=next(numbers) < times)
 
 
 def hang(predict: Callable[..., Any], at: int) -> Callable[..., Any]:
-    """A device that does not come back from one batch."""
+    """Simulate a device that never returns from one batch."""
     numbers = itertools.count(1)
 
     def hanging(self: Any, enhanced: Sequence[Any]) -> Any:
@@ -127,11 +127,11 @@ def hang(predict: Callable[..., Any], at: int) -> Callable[..., Any]:
 
 
 def poison(graph: Callable[..., Any]) -> Callable[..., Any]:
-    """A network that knows one photograph again and has no numbers for it."""
+    """Simulate a network that yields NaN for the first photograph it sees, also when it sees it again."""
     poisoned: list[float] = []
 
     def poisonous(images: Any, white: Any) -> Any:
-        # Bytes: their sums are exact, and the black pictures of the warm-up have none.
+        # Sums of bytes are exact and identify a photograph; warm-up images are black and sum to 0.
         sums = images.numpy().sum(axis=(1, 2, 3))
         poisoned.extend(sums[sums > 0][: 1 - len(poisoned)])
         logits, probabilities, saliency = graph(images, white)
@@ -174,8 +174,8 @@ if __name__ == "__main__":
     if hooks.rogue_decoder:
         runtime.DecoderPool = partial(DecoderPool, program=ROGUE_DECODER)  # type: ignore[misc,assignment]
     if hooks.stuck_after_s is not None:
-        patience = {"stuck_after_s": hooks.stuck_after_s, "stalled_after_s": hooks.stuck_after_s}
-        runtime.Watchdog = partial(runtime.Watchdog, **patience)  # type: ignore[misc,assignment]
+        timeouts = {"stuck_after_s": hooks.stuck_after_s, "stalled_after_s": hooks.stuck_after_s}
+        runtime.Watchdog = partial(runtime.Watchdog, **timeouts)  # type: ignore[misc,assignment]
         runtime.HEARTBEAT_INTERVAL_S = 1.0  # type: ignore[attr-defined]
     sys.argv = ["fundus", "worker"]
     sys.exit(main())
