@@ -1,4 +1,4 @@
-"""How many workers a night needs: images over time, by the pace that this ledger has seen."""
+"""Estimate the workers that a night needs from the grading rate of an earlier run."""
 
 import math
 from dataclasses import dataclass
@@ -14,12 +14,15 @@ from worker.ledger.schema import gradings, runs
 from worker.ledger.throughput import read_throughput
 
 MIN_RUN_IMAGES = 100
-"""Of a run that a pace is taken from: a shorter one is mostly its beginning and its end."""
+"""Minimum length of a run to measure a rate: start and end dominate a shorter one."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerRate:
-    """Images per second of one worker. `run`: where that was seen, with its settled `images`; None if it was given."""
+    """Grading rate of one worker.
+
+    rate: images per second. run: where the rate was measured, None if it was given. images: settled images of the run.
+    """
 
     rate: float
     run: str | None = None
@@ -28,7 +31,11 @@ class WorkerRate:
 
 @dataclass(frozen=True, slots=True)
 class CapacityEstimate:
-    """`needed`: images per second. `done`: when so many workers would be through, at their full pace."""
+    """Workers that a night needs.
+
+    spare: share of the time kept free, in [0, 1). needed: images per second of all workers. done: time of day at which
+    `workers` would be finished at their full rate.
+    """
 
     images: int
     begin: time
@@ -41,9 +48,10 @@ class CapacityEstimate:
 
 
 def estimate_capacity(images: int, begin: time, by: time, measured: WorkerRate, spare: float) -> CapacityEstimate:
-    """Workers for `images` between two times of day, the second after the first, with a share of their time to spare.
+    """Return the workers needed to grade `images` between two times of day.
 
-    workers = images / (seconds x images/s of a worker x (1 - spare)), rounded up.
+    workers = images / (seconds x images/s of a worker x (1 - spare)), rounded up. If `by` is not after `begin`, it is a
+    time of the next day. spare: share of the time to keep free, in [0, 1).
     """
     first = datetime.combine(datetime(2000, 1, 1, tzinfo=UTC), begin)
     last = datetime.combine(first, by)
@@ -54,11 +62,11 @@ def estimate_capacity(images: int, begin: time, by: time, measured: WorkerRate, 
 
 
 def read_worker_rate(engine: Engine, like: str | None, workers: int) -> WorkerRate:
-    """What one of `workers` did in the run `like`, else in the latest finished one that is long enough.
+    """Return the rate of one of `workers` in the run `like`, or in the latest finished bulk run of at least 100 images.
 
-    Raises RunError for an unknown run, UsageError where no pace can be told.
+    Raises RunError for an unknown run, UsageError if no rate can be measured.
     """
-    run = find_run(engine, like).name if like is not None else _latest(engine)
+    run = find_run(engine, like).name if like is not None else _find_latest(engine)
     if run is not None:
         with read_transaction(engine) as connection:
             run_id = connection.execute(select(runs.c.run_id).where(runs.c.name == run)).scalar_one()
@@ -67,11 +75,11 @@ def read_worker_rate(engine: Engine, like: str | None, workers: int) -> WorkerRa
             images = connection.execute(settled).scalar_one()
         if rate is not None and images >= MIN_RUN_IMAGES:
             return WorkerRate(rate / workers, run, images)
-        raise UsageError(f"run {run} settled {images} images, a pace needs {MIN_RUN_IMAGES}: give --rate instead")
-    raise UsageError(f"no finished run of {MIN_RUN_IMAGES} images to learn a worker's pace from: give --rate")
+        raise UsageError(f"run {run} settled {images} images, a rate needs {MIN_RUN_IMAGES}: give --rate")
+    raise UsageError(f"no finished run of {MIN_RUN_IMAGES} images to measure the rate of a worker: give --rate")
 
 
-def _latest(engine: Engine) -> str | None:
+def _find_latest(engine: Engine) -> str | None:
     settled = select(func.count()).where(gradings.c.run_id == runs.c.run_id, gradings.c.settled_at.is_not(None))
     long_enough = (
         select(runs.c.name)

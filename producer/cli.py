@@ -1,4 +1,4 @@
-"""The command line `fundus`: the list of commands and what they have in common."""
+"""The command line `fundus`: the list of commands and their common options."""
 
 import os
 from importlib import import_module
@@ -12,42 +12,44 @@ from worker import __version__
 from worker.core.terminal.output import print_error
 
 COMMANDS = (
-    LazyCommand("enqueue", "producer.commands.enqueue", "Add the photographs of a source to a run.", "Runs"),
-    LazyCommand("status", "producer.commands.status", "Show where runs stand.", "Runs"),
-    LazyCommand("export", "producer.commands.export", "Write one row per photograph to a file.", "Runs"),
-    LazyCommand("report", "worker.commands.report", "Write a run as a page for the browser.", "Runs"),
-    LazyCommand("evaluate", "worker.commands.evaluate", "Hold a run against reference grades.", "Runs"),
-    LazyCommand("compare", "worker.commands.compare", "Hold two runs against each other.", "Runs"),
-    LazyCommand("drift", "worker.commands.drift", "Has what comes in changed?", "Runs"),
-    LazyCommand("resend", "producer.commands.resend", "Send photographs of a run again.", "Runs"),
-    LazyCommand("cancel", "producer.commands.cancel", "Stop a run.", "Runs"),
-    LazyCommand("nightly", "producer.commands.nightly", "Enqueue what is new since the earlier nights.", "Nights"),
-    LazyCommand("close-nights", "worker.commands.close_nights", "Close nights: drift, report, alarms.", "Nights"),
-    LazyCommand("retention", "producer.commands.retention", "Delete overlays and outcomes that are too old.", "Nights"),
-    LazyCommand("capacity", "producer.commands.capacity", "Say how many workers a night needs.", "Nights"),
-    LazyCommand("hold", "producer.commands.hold", "Keep a run from retention.", "Nights"),
-    LazyCommand("reconcile", "worker.commands.reconcile", "Send again what was lost, without a worker.", "Nights"),
-    LazyCommand("audit", "producer.commands.audit", "Show who did what, and when.", "Runs"),
-    LazyCommand("exporter", "producer.commands.exporter", "Serve metrics for Prometheus.", "Worker"),
-    LazyCommand("console", "producer.commands.console", "Serve the review console and manage its users.", "Console"),
-    LazyCommand("worker", "worker.commands.worker", "Grade what the queues hold.", "Worker"),
-    LazyCommand("model", "worker.commands.model", "Bring, combine, calibrate and judge models.", "Worker"),
-    LazyCommand("panel", "worker.commands.panel", "Draw photographs beside their overlays.", "Worker"),
-    LazyCommand("demo", "producer.commands.demo", "Grade the sample photographs on this machine alone.", "Set-up"),
+    LazyCommand("enqueue", "producer.commands.enqueue", "Add the images of a source to a run.", "Runs"),
+    LazyCommand("status", "producer.commands.status", "Show the state of runs.", "Runs"),
+    LazyCommand("export", "producer.commands.export", "Write one row per image to a file.", "Runs"),
+    LazyCommand("report", "worker.commands.report", "Write the HTML report of a run.", "Runs"),
+    LazyCommand("evaluate", "worker.commands.evaluate", "Measure agreement with reference grades.", "Runs"),
+    LazyCommand("compare", "worker.commands.compare", "Compare the grades of two runs.", "Runs"),
+    LazyCommand("drift", "worker.commands.drift", "Test a run for distribution drift.", "Runs"),
+    LazyCommand("resend", "producer.commands.resend", "Send images of a run again.", "Runs"),
+    LazyCommand("cancel", "producer.commands.cancel", "Cancel a run.", "Runs"),
+    LazyCommand("audit", "producer.commands.audit", "Show the audit log.", "Runs"),
+    LazyCommand("nightly", "producer.commands.nightly", "Enqueue new and changed images.", "Nights"),
     LazyCommand(
-        "doctor", "producer.commands.doctor", "Check settings, services and model, and say how to mend them.", "Set-up"
+        "close-nights", "worker.commands.close_nights", "Report, test for drift and alert after a night.", "Nights"
     ),
-    LazyCommand("db", "producer.commands.db", "Bring the database to this version's level.", "Set-up"),
+    LazyCommand("retention", "producer.commands.retention", "Delete expired overlays and outcomes.", "Nights"),
+    LazyCommand("hold", "producer.commands.hold", "Protect a run from retention.", "Nights"),
+    LazyCommand("capacity", "producer.commands.capacity", "Estimate the workers that a night needs.", "Nights"),
+    LazyCommand("worker", "worker.commands.worker", "Grade the images of the queues.", "Services"),
+    LazyCommand("console", "producer.commands.console", "Serve the review console and manage its users.", "Services"),
+    LazyCommand("exporter", "producer.commands.exporter", "Serve metrics for Prometheus.", "Services"),
+    LazyCommand("reconcile", "worker.commands.reconcile", "Send lost messages again, without a worker.", "Services"),
+    LazyCommand(
+        "model", "worker.commands.model", "Import, train, calibrate, audit and combine model bundles.", "Models"
+    ),
+    LazyCommand("panel", "worker.commands.panel", "Draw images side by side with their overlays.", "Models"),
+    LazyCommand("demo", "producer.commands.demo", "Grade sample images on this machine.", "Set-up"),
+    LazyCommand("doctor", "producer.commands.doctor", "Check the installation and explain how to fix it.", "Set-up"),
+    LazyCommand("db", "producer.commands.db", "Migrate the database schema.", "Set-up"),
 )
 
 VERSIONS = (
     ("model", "worker.commands.version", "describe_model"),
     ("ledger", "worker.ledger.migrate", "describe_required_revision"),
 )
-"""What else has a version: imported only when it is asked for, since a producer's machine may not have all of it."""
+"""Further versions that `--version` prints. Imported on demand: a producer may lack these packages."""
 
-KEEP_TENSORFLOWS_WORDS = ("worker", "demo")
-"""Elsewhere what TensorFlow tells of itself would break the lines of people; here it stands in a log."""
+COMMANDS_WITH_TENSORFLOW_LOG = ("worker", "demo")
+"""Commands that log what TensorFlow prints. For the others, it is silenced."""
 
 
 class FundusGroup(ErrorReportingGroup, LazyGroup):
@@ -59,21 +61,21 @@ class FundusGroup(ErrorReportingGroup, LazyGroup):
 app = typer.Typer(
     cls=FundusGroup,
     help="Grade retinal photographs for diabetic retinopathy, in bulk and every night. Not a medical device.",
-    epilog="Settings are FUNDUS_ variables of the environment. To start: fundus demo",
+    epilog="Settings are environment variables named FUNDUS_*. Try it: fundus demo",
     rich_markup_mode="rich",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the framework calls it with the option's value
-    if wanted:
+def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - the framework calls it with the option's value
+    if is_wanted:
         typer.echo(f"fundus {__version__}")
-        for what, module, function in VERSIONS:
+        for name, module, function in VERSIONS:
             try:
-                typer.echo(f"{what:7}{getattr(import_module(module), function)()}")
+                typer.echo(f"{name:7}{getattr(import_module(module), function)()}")
             except ModuleNotFoundError as error:
-                typer.echo(f"{what:7}unknown here: {error.name} is not installed")
+                typer.echo(f"{name:7}unknown here: {error.name} is not installed")
         raise typer.Exit
 
 
@@ -84,24 +86,30 @@ def fundus(
     version: Annotated[  # noqa: ARG001 - its callback prints
         bool,
         typer.Option(
-            "--version", help="Show the versions of program, model and ledger.", callback=_print_version, is_eager=True
+            "--version",
+            help="Show the versions of program, model and ledger schema.",
+            callback=_print_version,
+            is_eager=True,
         ),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Common options."""
-    if not debug and ctx.invoked_subcommand not in KEEP_TENSORFLOWS_WORDS:
+    if not debug and ctx.invoked_subcommand not in COMMANDS_WITH_TENSORFLOW_LOG:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def main() -> int:
-    """Run the command line; the exit status: 0, 1 for a failure, 2 for what the caller must mend, 130 for Ctrl-C."""
+    """Run the command line and return the exit status.
+
+    0: success. 1: failure. 2: invalid usage or settings. 3: another process is doing the same. 130: Ctrl-C.
+    """
     try:
         status = typer.main.get_command(app).main(prog_name="fundus", standalone_mode=False)
     except typer.TyperException as error:
-        where = getattr(getattr(error, "ctx", None), "command_path", "fundus")
-        if sentence := error.format_message():  # empty after the help that a bare `fundus` shows
-            print_error("usage", f"{sentence.removesuffix('.')} (see `{where} --help`)")
+        command = getattr(getattr(error, "ctx", None), "command_path", "fundus")
+        if message := error.format_message():  # empty for `fundus` without arguments, which shows its help
+            print_error("usage", f"{message.removesuffix('.')} (see `{command} --help`)")
         return error.exit_code
     except typer.Abort:
         return 130

@@ -1,1 +1,1 @@
-"""The producer's commands, one module each; imported only when called."""
+"""Commands of the producer, one module each. A module is imported when its command is called."""

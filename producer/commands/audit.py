@@ -1,4 +1,4 @@
-"""`fundus audit`: who did what, and when."""
+"""`fundus audit`: show the audit log."""
 
 import json as jsons
 from typing import Annotated
@@ -17,11 +17,11 @@ app = typer.Typer()
 @app.command()
 def audit(
     *,
-    run: Annotated[str | None, typer.Option(metavar="RUN", help="Only what was done to this run.")] = None,
-    last: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many entries, the latest.")] = 100,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="Show only the actions on this run.")] = None,
+    last: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of latest entries to show.")] = 100,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Show who enqueued, cancelled, re-sent or exported a run, registered a model, signed in or decided, and when.
+    """Show the audit log: who did what to which run, when, and with which version of the program.
 
     Examples:
     $ fundus audit --run night-1

@@ -1,4 +1,4 @@
-"""`fundus cancel`: stop a run."""
+"""`fundus cancel`: cancel a run."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -15,11 +15,11 @@ app = typer.Typer()
 
 @app.command(name="cancel")
 def cancel_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Stop a run. What is graded stays; what a worker holds at this moment is still finished.
+    """Cancel a run. Grades are kept, and images that workers are processing are still graded.
 
     Examples:
     $ fundus cancel night-1

@@ -1,4 +1,4 @@
-"""`fundus capacity`: how many workers a night needs."""
+"""`fundus capacity`: estimate the workers that a night needs."""
 
 from datetime import time
 from typing import Annotated
@@ -16,25 +16,30 @@ app = typer.Typer()
 
 @app.command()
 def capacity(
-    images: Annotated[int, typer.Option(min=1, help="Photographs of the night.")],
-    by: Annotated[str, typer.Option(metavar="HH:MM", help="When the last must be graded, in UTC.")],
+    images: Annotated[int, typer.Option(min=1, help="Images of the night.")],
+    by: Annotated[str, typer.Option(metavar="HH:MM", help="Time by which all images must be graded, in UTC.")],
     *,
     begin: Annotated[
-        str | None, typer.Option("--from", metavar="HH:MM", help="When it begins; without it, FUNDUS_NIGHTLY_AT.")
+        str | None,
+        typer.Option("--from", metavar="HH:MM", help="Time at which the night begins.  [default: FUNDUS_NIGHTLY_AT]"),
     ] = None,
     like: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Run to take the pace from; without it, the latest long one.")
+        str | None,
+        typer.Option(metavar="RUN", help="Run to take the rate from.  [default: the latest of 100 images or more]"),
     ] = None,
-    shared_by: Annotated[int, typer.Option(min=1, metavar="WORKERS", help="How many workers graded that run.")] = 1,
+    shared_by: Annotated[
+        int, typer.Option(min=1, metavar="WORKERS", help="Number of workers that graded that run.")
+    ] = 1,
     rate: Annotated[
-        float | None, typer.Option(min=0.001, metavar="IMAGES_PER_S", help="Pace of one worker, in place of a run's.")
+        float | None,
+        typer.Option(min=0.001, metavar="IMAGES_PER_S", help="Images/s of one worker, instead of a run's rate."),
     ] = None,
-    spare: Annotated[int, typer.Option(min=0, max=90, metavar="PERCENT", help="Time to keep free.")] = 20,
+    spare: Annotated[int, typer.Option(min=0, max=90, metavar="PERCENT", help="Spare capacity.")] = 20,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say how many workers, one to a GPU, are needed for a night's images, by the pace of a run in this ledger.
+    """Estimate the number of workers that a night needs, one per GPU, from the rate of a run in the ledger.
 
-    What is to spare covers restarts, slow stores and services that are away.
+    Spare capacity covers restarts, slow storage and unavailable services.
 
     Examples:
     $ fundus capacity --images 20000 --by 06:00
@@ -44,28 +49,30 @@ def capacity(
     if rate is not None and like is not None:
         raise UsageError("--rate and --like exclude each other")
     settings = read_settings()
-    first = _time("--from", begin or settings.nightly_at)
-    last = _time("--by", by)
+    begin_at = _parse_time("--from", begin or settings.nightly_at)
+    end_at = _parse_time("--by", by)
     measured = WorkerRate(rate) if rate is not None else read_worker_rate(open_ledger(settings), like, shared_by)
-    estimate = estimate_capacity(images, first, last, measured, spare / 100)
+    estimate = estimate_capacity(images, begin_at, end_at, measured, spare / 100)
     if json:
         print_json(_describe(estimate))
         return
     console = answers()
     console.print(
-        f"{images:,} images from {first:%H:%M} to {last:%H:%M} UTC: {estimate.needed:,.2f} images/s are needed"
+        f"{images:,} images from {begin_at:%H:%M} to {end_at:%H:%M} UTC: {estimate.needed:,.2f} images/s are needed"
     )
     seen = f", as in {measured.run} ({measured.images:,} images)" if measured.run else ""
-    console.print(f"one worker does {measured.rate:,.2f} images/s{seen}", soft_wrap=True)
+    console.print(f"one worker grades {measured.rate:,.2f} images/s{seen}", soft_wrap=True)
     workers = "1 worker is" if estimate.workers == 1 else f"{estimate.workers:,} workers are"
-    console.print(f"{workers} needed, with {spare} % to spare: done at {estimate.done:%H:%M} if nothing goes wrong")
+    console.print(
+        f"{workers} needed, with {spare} % spare capacity; at the full rate the night ends at {estimate.done:%H:%M}"
+    )
 
 
-def _time(option: str, words: str) -> time:
+def _parse_time(option: str, text: str) -> time:
     try:
-        return time.fromisoformat(words if len(words) == 5 else "")
+        return time.fromisoformat(text if len(text) == 5 else "")
     except ValueError:
-        raise UsageError(f"{option} {words!r}: expected a time of day in UTC as HH:MM") from None
+        raise UsageError(f"{option} {text!r}: expected a time of day in UTC as HH:MM") from None
 
 
 def _describe(estimate: CapacityEstimate) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`fundus db`: bring the database to this version's level."""
+"""`fundus db`: migrate the database schema."""
 
 from typing import Annotated
 
@@ -9,14 +9,14 @@ from worker.core.terminal.output import answers, print_json
 from worker.ledger.database import connect
 from worker.ledger.migrate import read_schema_state, upgrade
 
-app = typer.Typer(help="Bring the database to this version's level.", no_args_is_help=True)
+app = typer.Typer(help="Migrate the database schema.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command(name="upgrade")
 def upgrade_database(*, json: Json = False) -> None:
-    """Apply the migrations that are missing; an empty database gets all tables. Safe to run twice, also at once.
+    """Apply the missing migrations; an empty database gets all tables. Idempotent, also when run concurrently.
 
     Examples:
     $ fundus db upgrade
@@ -35,9 +35,9 @@ def upgrade_database(*, json: Json = False) -> None:
 
 @app.command()
 def current(*, json: Json = False) -> None:
-    """Show the database's level and this version's. Exit 1 when this version may not use the database.
+    """Show the schema revision of the database and the one that this version needs.
 
-    It may use one that a newer version has upgraded, unless that took away what this one needs.
+    The exit status is 1 if this version cannot use the database. A newer schema is usable if it is compatible.
 
     Examples:
     $ fundus db current

@@ -1,4 +1,4 @@
-"""`fundus demo`: grade the sample photographs on embedded servers and show what became of them."""
+"""`fundus demo`: grade sample images on embedded servers."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from worker.core.terminal.output import messages, print_note, printable
 from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import Status
 
-MOST_ROWS = 25
+MAX_ROWS = 25
 STYLES = {Status.GRADED: "green", Status.UNGRADABLE: "yellow", Status.FAILED: "red", Status.QUARANTINED: "red"}
 
 app = typer.Typer()
@@ -26,16 +26,16 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the ledger, the overlays and the logs.")] = Path("demo-out"),
     images: Annotated[str, typer.Option(help="Folder, manifest or .npy stack instead of the samples.")] = str(SAMPLES),
     labels: Annotated[Path | None, typer.Option(help="CSV with reference grades, by file name or in order.")] = None,
-    run: Annotated[str | None, typer.Option(help="Name of the run; of this moment unless given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object last.")] = False,  # noqa: FBT002 - typer's way
+    run: Annotated[str | None, typer.Option(help="Name of the run.  [default: demo and the current time]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002 - Typer needs it
 ) -> None:
-    """Grade sample photographs end to end on this machine: nothing else needs to run.
+    """Grade sample images end to end on this machine, without any other service.
 
     Examples:
     $ fundus demo
     $ fundus demo --images ~/photographs --labels grades.csv --run first --out /tmp/demo
     """
-    # The progress stays on the screen and the table in the pipe.
+    # Progress goes to stderr, so that stdout can be piped.
     with progress_bar(messages()) as progress:
         task = progress.add_task("loading the model", total=None)
 
@@ -46,12 +46,12 @@ def demo(
 
         result = run_demo(out, DemoSource(images, labels, run), advance, on_warning=print_note)
     if as_json:
-        typer.echo(json.dumps(_summary(result)))
+        typer.echo(json.dumps(_describe(result)))
     else:
         _show(result)
 
 
-def _summary(result: DemoResult) -> dict[str, object]:
+def _describe(result: DemoResult) -> dict[str, object]:
     return {
         "run": result.run,
         "images": len(result.images),
@@ -74,11 +74,11 @@ def _show(result: DemoResult) -> None:
     table.add_column("reference", justify="right")
     table.add_column("referable")
     table.add_column("overlay / reason")
-    for image in result.images[:MOST_ROWS]:
+    for image in result.images[:MAX_ROWS]:
         table.add_row(*_cells(image))
     console.print(table)
-    if len(result.images) > MOST_ROWS:
-        console.print(f"... and {len(result.images) - MOST_ROWS:,} more: the report has them all", highlight=False)
+    if len(result.images) > MAX_ROWS:
+        console.print(f"... and {len(result.images) - MAX_ROWS:,} more; the report lists all of them", highlight=False)
     counts = ", ".join(f"{result.count(status)} {status}" for status in Status if result.count(status))
     noun = "image" if len(result.images) == 1 else "images"
     console.print(f"{len(result.images)} {noun} in {result.seconds:.1f} s: {counts}. Referable means grade 2 or worse.")
@@ -86,7 +86,7 @@ def _show(result: DemoResult) -> None:
     report = [] if result.report is None else [("report", result.report)]
     for name, path in (*report, ("overlays", overlays), ("ledger", result.database), ("worker's log", result.log)):
         console.print(f"{name + ':':14}{os.path.relpath(path)}", soft_wrap=True, highlight=False)
-    console.print("Not a medical device: no grade here may decide about a patient.", style="dim")
+    console.print("Not a medical device: do not use the grades for decisions about patients.", style="dim")
 
 
 def _cells(image: DemoImage) -> tuple[str, ...]:

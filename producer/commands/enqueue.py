@@ -1,4 +1,4 @@
-"""`fundus enqueue`: add the photographs of a source to a run."""
+"""`fundus enqueue`: add the images of a source to a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,8 @@ import typer
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from producer.runs.dry_run import Plan, plan_enqueue
-from producer.runs.enqueue import Enqueued, Progress, enqueue
+from producer.runs.dry_run import DryRunResult, dry_run_enqueue
+from producer.runs.enqueue import EnqueueResult, OnProgress, enqueue
 from producer.runs.lifecycle import RunRequest
 from producer.sources.open_source import open_source
 from producer.views.status import draw_progress
@@ -36,21 +36,27 @@ def enqueue_source(
         str,
         typer.Argument(metavar="SOURCE", help="Folder, s3://BUCKET/PREFIX, .csv or .jsonl manifest, or .npy stack."),
     ],
-    run: Annotated[str, typer.Option(help="Name of the run; one that exists gets what is new.")],
+    run: Annotated[str, typer.Option(help="Name of the run. An existing run gets the images it lacks.")],
     *,
     labels: Annotated[Path | None, typer.Option(help="CSV with reference grades, by file name or in order.")] = None,
-    model: Annotated[str | None, typer.Option(help="Id of the only model that may grade the run.")] = None,
-    queue: Annotated[Queue | None, typer.Option(help="Urgency. A new run goes to bulk.")] = None,
-    chunk: Annotated[int | None, typer.Option(min=1, max=MAX_CHUNK, help="Images in one message.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many references.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")] = False,
-    allow_column: Annotated[
-        list[str] | None, typer.Option(help="A column that looks personal and is not; may be repeated.")
+    model: Annotated[str | None, typer.Option(help="Id of the model that must grade the run.")] = None,
+    queue: Annotated[Queue | None, typer.Option(help="Queue of a new run.  [default: bulk]")] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, max=MAX_CHUNK, help="Images per message.  [default: FUNDUS_CHUNK_SIZE]")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is over.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read at most this many references.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and check the whole source, but write nothing.")
+    ] = False,
+    allow_column: Annotated[
+        list[str] | None, typer.Option(help="Accept a column whose name looks personal. Repeatable.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is finished.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Add the photographs of a source to a run. Again: only what is new is added, also after a crash.
+    """Add the images of a source to a run.
+
+    Repeating the command adds only what the run lacks, also after a crash.
 
     Examples:
     $ fundus enqueue /photos/2026-11 --run november --watch
@@ -66,22 +72,22 @@ def enqueue_source(
         source, storage=Storage(settings), admission=admission, labels=labels, on_warning=warnings.append
     )
     references = islice(opened.references, limit)
-    request = RunRequest(name=run, source=opened.text, queue=queue, chunk_size=chunk, model_id=model)
-    done: Plan | Enqueued
+    request = RunRequest(name=run, source=opened.location, queue=queue, chunk_size=chunk, model_id=model)
+    result: DryRunResult | EnqueueResult
     try:
-        with _shown() as progress:
+        with _progress_bar() as on_progress:
             if dry_run:
-                done = plan_enqueue(engine, request, references, progress)
+                result = dry_run_enqueue(engine, request, references, on_progress)
             else:
-                done = enqueue(engine, make_celery(settings), settings, request, references, progress)
+                result = enqueue(engine, make_celery(settings), settings, request, references, on_progress)
     except KeyboardInterrupt:
-        print_note("interrupted; the same command goes on where this one stopped")
+        print_note("interrupted; run the same command again to resume")
         raise
     for warning in warnings:
         print_note(warning)
-    document = asdict(done) | {"remarks": warnings}
+    document = asdict(result) | {"remarks": warnings}
     if not json:
-        _print_plan(done) if isinstance(done, Plan) else _print_enqueued(done)
+        _print_dry_run(result) if isinstance(result, DryRunResult) else _print_result(result)
     if watch and not dry_run:
         last = watch_run(engine, run)
         document |= describe_progress(last)
@@ -92,8 +98,8 @@ def enqueue_source(
 
 
 @contextmanager
-def _shown() -> Iterator[Progress]:
-    """Counts and pace on stderr while the source is read, on a terminal only. How much there is, nobody knows yet."""
+def _progress_bar() -> Iterator[OnProgress]:
+    """Show counts and images/s on stderr while the source is read, on a terminal only. The total is unknown."""
     console = messages()
     columns = (SpinnerColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -101,22 +107,21 @@ def _shown() -> Iterator[Progress]:
 
         def advance(found: int, new: int) -> None:
             bar.update(task, completed=found)
-            pace = bar.tasks[0].speed
-            bar.update(task, words=f"{found:,} found, {new:,} new" + (f"  {pace:,.0f} images/s" if pace else ""))
+            rate = bar.tasks[0].speed
+            bar.update(task, words=f"{found:,} found, {new:,} new" + (f"  {rate:,.0f} images/s" if rate else ""))
 
         yield advance
 
 
-def _print_enqueued(done: Enqueued) -> None:
-    answers().print(
-        f"{done.run}: {done.found:,} found, {done.new:,} new, {done.messages:,} messages, {done.seconds:.1f} s"
-    )
-    answers().print(f"Follow it with: fundus status {done.run} --watch")
+def _print_result(result: EnqueueResult) -> None:
+    counts = f"{result.found:,} found, {result.new:,} new, {result.messages:,} messages"
+    answers().print(f"{result.run}: {counts}, {result.seconds:.1f} s")
+    answers().print(f"Follow it with: fundus status {result.run} --watch")
 
 
-def _print_plan(plan: Plan) -> None:
-    verb = "goes on" if plan.resumes else "would be made"
-    answers().print(f"{plan.run} {verb}: {plan.found:,} found, {plan.new:,} new; nothing was written")
-    for reference in plan.first:
+def _print_dry_run(result: DryRunResult) -> None:
+    verb = "would be resumed" if result.resumes else "would be created"
+    answers().print(f"{result.run} {verb}: {result.found:,} found, {result.new:,} new; nothing was written")
+    for reference in result.first:
         grade = "" if reference.reference_grade is None else f"  grade {int(reference.reference_grade)}"
         answers().print(f"  {reference.identity}  {reference.uri}{grade}", soft_wrap=True)

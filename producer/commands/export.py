@@ -1,4 +1,4 @@
-"""`fundus export`: one row per photograph, to a file."""
+"""`fundus export`: write one row per image to a file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,13 +18,15 @@ app = typer.Typer()
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
-    out: Annotated[Path, typer.Option(help="The file; one that exists is replaced when the new one is whole.")],
-    fmt: Annotated[ExportFormat, typer.Option("--format", help="Parquet needs the extra `worker`.")] = ExportFormat.CSV,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
+    out: Annotated[Path, typer.Option(help="File to write. An existing one is replaced atomically.")],
+    fmt: Annotated[
+        ExportFormat, typer.Option("--format", help="File format. parquet needs the extra `worker`.")
+    ] = ExportFormat.CSV,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write grades, outputs, overlays and errors of every photograph of a run, in the order of their ids.
+    """Write grade, outputs, overlay and error of every image of a run to a file, ordered by image id.
 
     Examples:
     $ fundus export night-1 --out night-1.csv

@@ -1,4 +1,4 @@
-"""`fundus exporter`: gauges of the ledger and the broker for Prometheus."""
+"""`fundus exporter`: serve metrics of ledger, broker and disks for Prometheus."""
 
 import signal
 import threading
@@ -20,14 +20,14 @@ app = typer.Typer()
 
 @app.command()
 def exporter(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 9808,
-    host: Annotated[str, typer.Option(help="The address; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 9808,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     disk: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FOLDER", help="A disk to measure, by a folder on it; may be repeated."),
+        typer.Option(metavar="NAME=FOLDER", help="Disk to measure, by a folder on it. Repeatable."),
     ] = None,
 ) -> None:
-    """Serve metrics until told to stop. They name no run, image or person.
+    """Serve metrics for Prometheus until stopped. No metric names a run, an image or a person.
 
     Examples:
     $ fundus exporter
@@ -39,18 +39,18 @@ def exporter(
     celery = make_celery(settings)
     registry = CollectorRegistry()
 
-    def on_error(error: FundusError) -> None:
+    def print_failure(error: FundusError) -> None:
         print_error(error.code, error.detail)
 
-    registry.register(LedgerCollector(open_ledger(settings), lambda queue: queue_depth(celery, queue), on_error))
-    registry.register(DiskCollector(disks, on_error))
-    told = threading.Event()
+    registry.register(LedgerCollector(open_ledger(settings), lambda queue: queue_depth(celery, queue), print_failure))
+    registry.register(DiskCollector(disks, print_failure))
+    stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+        signal.signal(number, lambda *_: stopped.set())
     try:
         server, _ = start_http_server(port, host, registry)
     except OSError as error:
         raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     print_note(f"metrics on http://{host}:{port}/metrics")
-    told.wait()
+    stopped.wait()
     server.shutdown()

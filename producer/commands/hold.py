@@ -1,4 +1,4 @@
-"""`fundus hold`: keep a run from retention."""
+"""`fundus hold`: protect a run from retention."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -15,12 +15,12 @@ app = typer.Typer()
 
 @app.command(name="hold")
 def hold_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
     *,
     release: Annotated[bool, typer.Option("--release", help="End the hold.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Keep all of a run, however old, until it is released. What retention has deleted before does not come back.
+    """Protect a run from retention until it is released. Deleted overlays and outcomes are not restored.
 
     Examples:
     $ fundus hold nightly-2026-11-22
@@ -31,5 +31,5 @@ def hold_run(
         print_json(asdict(done))
         return
     state = "held" if done.held else "not held"
-    gone = f", of which {done.overlays_gone:,} have lost their overlay" if done.overlays_gone else ""
+    gone = f", {done.overlays_gone:,} of them without their overlay" if done.overlays_gone else ""
     answers().print(f"{done.run} is {state}: {done.images:,} images{gone}")

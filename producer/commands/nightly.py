@@ -1,4 +1,4 @@
-"""`fundus nightly`: enqueue what is new since the earlier nights."""
+"""`fundus nightly`: enqueue new and changed images."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from producer.runs.nightly import NightDone, NightRequest, run_night
+from producer.runs.nightly import NightRequest, NightResult, run_night
 from producer.views.status import draw_progress
 from producer.views.watch import watch_run
 from worker.core.errors import UsageError
@@ -22,35 +22,38 @@ app = typer.Typer()
 def nightly(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="SOURCE", help="As for `fundus enqueue`; without it, FUNDUS_NIGHTLY_SOURCE."),
+        typer.Argument(metavar="SOURCE", help="Source, as for `fundus enqueue`.  [default: FUNDUS_NIGHTLY_SOURCE]"),
     ] = None,
     *,
     programme: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Whose night; without it, FUNDUS_NIGHTLY_PROGRAMME.")
+        str | None, typer.Option(metavar="NAME", help="Screening programme.  [default: FUNDUS_NIGHTLY_PROGRAMME]")
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="WHEN", help="Leave out what is older: a date, or `last`, a day before the newest known."),
+        typer.Option(
+            metavar="WHEN", help="Skip images modified before this date, or `last`: a day before the newest known."
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The only model that may grade the night; without it, FUNDUS_NIGHTLY_MODEL."),
+        typer.Option(metavar="ID", help="Id of the model that must grade the night.  [default: FUNDUS_NIGHTLY_MODEL]"),
     ] = None,
     allow_column: Annotated[
-        list[str] | None, typer.Option(help="A column that looks personal and is not; may be repeated.")
+        list[str] | None, typer.Option(help="Accept a column whose name looks personal. Repeatable.")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is over.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is finished.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Fill the run PROGRAMME-YYYY-MM-DD (in UTC) with what is new or has changed since the programme's earlier nights.
+    """Enqueue images that are new or changed since the programme's earlier nights.
 
-    Nights that were missed or broke off are caught up with.
+    The run is named PROGRAMME-YYYY-MM-DD, in UTC. Changes are detected by ETag.
+    Images of missed and interrupted nights are included.
 
     Exit status for cron:
-    0 done, also when nothing is new
-    1 a service failed; the same command goes on
-    2 a person must mend something
-    3 another one is at work
+    0 success, also if nothing is new
+    1 a service failed: run the command again
+    2 invalid settings or arguments: correct them
+    3 another process is enqueueing this night
 
     Examples:
     $ fundus nightly s3://clinic/inbox/
@@ -58,19 +61,19 @@ def nightly(
     $ fundus nightly /photos/inbox --watch && fundus close-nights
     """
     settings = read_settings()
-    chosen = source or settings.nightly_source
-    if chosen is None:
-        raise UsageError("name a source, or set FUNDUS_NIGHTLY_SOURCE")
+    nightly_source = source or settings.nightly_source
+    if nightly_source is None:
+        raise UsageError("name a source or set FUNDUS_NIGHTLY_SOURCE")
     warnings: list[str] = []
-    request = NightRequest(chosen, datetime.now(UTC).date(), programme, since, model, tuple(allow_column or ()))
-    done = run_night(settings, request, on_warning=warnings.append)
+    request = NightRequest(nightly_source, datetime.now(UTC).date(), programme, since, model, tuple(allow_column or ()))
+    result = run_night(settings, request, on_warning=warnings.append)
     for warning in warnings:
         print_note(warning)
-    document = asdict(done) | {"remarks": warnings}
+    document = asdict(result) | {"remarks": warnings}
     if not json:
-        _print_done(done)
+        _print_result(result)
     if watch:
-        last = watch_run(open_ledger(settings), done.run)
+        last = watch_run(open_ledger(settings), result.run)
         document |= describe_progress(last)
         if not json:
             answers().print(draw_progress(last))
@@ -78,10 +81,10 @@ def nightly(
         print_json(document)
 
 
-def _print_done(done: NightDone) -> None:
-    if done.missed:
-        print_note(f"{done.missed} nights before this one were missed; what came then is in this one")
-    for run in done.sealed:
-        print_note(f"{run} had broken off; it is sealed now, and what it missed is in this one")
-    older = f", {done.older:,} too old" if done.older else ""
-    answers().print(f"{done.run}: {done.found:,} found, {done.new:,} new{older}, {done.messages:,} messages")
+def _print_result(result: NightResult) -> None:
+    if result.missed:
+        print_note(f"{result.missed} nights before this one were missed; their images are in this one")
+    for run in result.sealed:
+        print_note(f"{run} was interrupted; it is sealed now, and the images it missed are in this one")
+    older = f", {result.older:,} too old" if result.older else ""
+    answers().print(f"{result.run}: {result.found:,} found, {result.new:,} new{older}, {result.messages:,} messages")

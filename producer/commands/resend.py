@@ -1,6 +1,5 @@
-"""`fundus resend`: send photographs of a run again."""
+"""`fundus resend`: send images of a run again."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -17,28 +16,37 @@ app = typer.Typer()
 
 @app.command(name="resend")
 def resend_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
     *,
-    quarantined: Annotated[bool, typer.Option("--quarantined", help="Also those that killed workers.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Also those that failed.")] = False,
-    ungradable: Annotated[bool, typer.Option("--ungradable", help="Also those that could not be graded.")] = False,
+    quarantined: Annotated[
+        bool, typer.Option("--quarantined", help="Requeue images that were quarantined after crashing workers.")
+    ] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Requeue images that failed.")] = False,
+    ungradable: Annotated[bool, typer.Option("--ungradable", help="Requeue ungradable images.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Send what is queued and held by no worker. What an option names is graded afresh: its old outcome is forgotten.
+    """Resend the queued images of a run that no worker is processing.
 
-    Workers do the first by themselves; this is for one who will not wait.
+    The options requeue images that already have an outcome: the outcome is deleted and they are graded again.
+    Workers resend lost messages automatically; this command does it immediately.
 
     Examples:
     $ fundus resend night-1
     $ fundus resend night-1 --quarantined --failed
     """
     settings = read_settings()
-    asked = {Status.QUARANTINED: quarantined, Status.FAILED: failed, Status.UNGRADABLE: ungradable}
-    lift = [status for status, wanted in asked.items() if wanted]
-    done = resend(open_ledger(settings), make_celery(settings), settings, run, lift)
+    wanted = {Status.QUARANTINED: quarantined, Status.FAILED: failed, Status.UNGRADABLE: ungradable}
+    requeue = [status for status, is_wanted in wanted.items() if is_wanted]
+    result = resend(open_ledger(settings), make_celery(settings), settings, run, requeue)
     if json:
-        print_json(asdict(done))
-    else:
-        answers().print(
-            f"{done.run}: {done.waiting:,} waiting and {done.lifted:,} lifted images sent in {done.messages:,} messages"
+        print_json(
+            {
+                "run": result.run,
+                "waiting": result.waiting,
+                "lifted": result.requeued,
+                "messages": result.messages,
+            }
         )
+    else:
+        images = f"{result.waiting:,} queued and {result.requeued:,} requeued images"
+        answers().print(f"{result.run}: {images} sent in {result.messages:,} messages")

@@ -1,4 +1,4 @@
-"""`fundus retention`: delete what is too old."""
+"""`fundus retention`: delete expired overlays and outcomes."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -15,15 +15,15 @@ app = typer.Typer()
 @app.command()
 def retention(
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and delete nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, but delete nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Delete overlays and outcomes that are older than FUNDUS_RETAIN_OVERLAYS_DAYS and FUNDUS_RETAIN_ROWS_DAYS.
 
-    With a run's overlays goes its report in FUNDUS_REPORTS_DIR.
-    With an image's last outcome goes its reference and patient id.
-    Runs under `fundus hold` are passed over, and the audit trail stays.
-    Killed in the middle, the next call goes on.
+    A run's report in FUNDUS_REPORTS_DIR is deleted with its overlays.
+    An image's reference and patient id are deleted with its last outcome.
+    Runs under `fundus hold` are skipped. The audit log is kept.
+    After an interruption, the next call continues.
 
     Examples:
     $ FUNDUS_RETAIN_OVERLAYS_DAYS=90 FUNDUS_RETAIN_ROWS_DAYS=3650 fundus retention --dry-run
@@ -36,7 +36,7 @@ def retention(
     if json:
         print_json(asdict(done) | {"dry_run": dry_run})
         return
-    words = "would go" if dry_run else "deleted"
-    answers().print(f"{words}: {done.overlays:,} overlays, {done.rows:,} outcomes, {done.images:,} images")
+    verb = "would be deleted" if dry_run else "deleted"
+    answers().print(f"{verb}: {done.overlays:,} overlays, {done.rows:,} outcomes, {done.images:,} images")
     for run in done.held:
-        print_note(f"run {run} is old enough, and held")
+        print_note(f"run {run} has expired but is held")

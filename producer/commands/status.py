@@ -1,4 +1,4 @@
-"""`fundus status`: where runs stand."""
+"""`fundus status`: show the state of runs."""
 
 from typing import Annotated
 
@@ -18,14 +18,14 @@ app = typer.Typer()
 @app.command()
 def status(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="A run; without it, the latest ones are listed.")
+        str | None, typer.Argument(metavar="RUN", help="Name of the run.  [default: the latest runs]")
     ] = None,
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is over.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is finished.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    last: Annotated[int, typer.Option(min=1, max=1000, help="How many runs to list.")] = 20,
+    last: Annotated[int, typer.Option(min=1, max=1000, help="Number of runs to list.")] = 20,
 ) -> None:
-    """Show counts by status and grade, pace, time left and errors by code.
+    """Show counts by status and grade, images/s, time left and errors by code.
 
     Examples:
     $ fundus status
@@ -41,7 +41,7 @@ def status(
             print_json({"runs": [describe_counts(*entry) for entry in runs]})
         else:
             answers().print(
-                draw_overview(runs) if runs else "No runs yet. Begin with: fundus enqueue SOURCE --run NAME"
+                draw_overview(runs) if runs else "No runs yet. Start with: fundus enqueue SOURCE --run NAME"
             )
         return
     progress = watch_run(engine, run) if watch else read_progress(engine, run)

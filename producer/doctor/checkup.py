@@ -11,7 +11,7 @@ from producer.doctor.storage import check_storage
 
 
 def run_checks() -> Iterator[Check]:
-    """What each check found, as soon as it is known; wrong settings end it, since nothing can be reached by them."""
+    """Yield the result of each check as it completes. Invalid settings end the checks, as the others need them."""
     settings, findings = check_settings()
     yield from findings
     if settings is None:

@@ -1,16 +1,16 @@
-"""Check the model bundle and the device, where the worker's part is installed."""
+"""Check the model bundle and the device where the extra `worker` is installed."""
 
 import json
 import subprocess
 import sys
 from importlib.util import find_spec
 
-from producer.doctor.check import Check, Verdict
+from producer.doctor.check import Check, CheckStatus
 from worker.core.settings import Settings
 
 TIMEOUT_S = 180
 
-# In a process of its own: a broken driver may end it, and this one stays free of TensorFlow.
+# In a subprocess: a broken driver may crash it, and this process stays free of TensorFlow.
 _PROBE = """
 import json, sys
 from worker.core.errors import FundusError
@@ -28,9 +28,9 @@ else:
 
 
 def check_model(settings: Settings) -> list[Check]:
-    """Load the bundle of FUNDUS_MODEL and grade one blank image."""
+    """Load the bundle of FUNDUS_MODEL and grade one blank image on the device."""
     if find_spec("tensorflow") is None:
-        return [Check("model", Verdict.ABSENT, "not installed here; a producer does not need it")]
+        return [Check("model", CheckStatus.ABSENT, "not installed; a producer does not need it")]
     try:
         probe = subprocess.run(  # noqa: S603 - this interpreter, and a name as an argument
             [sys.executable, "-c", _PROBE, settings.model, settings.engine],
@@ -41,10 +41,12 @@ def check_model(settings: Settings) -> list[Check]:
         )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         stderr = error.stderr or ""
-        words = (stderr if isinstance(stderr, str) else stderr.decode(errors="replace")).strip().splitlines()
-        detail = words[-1] if words else str(error)
-        return [Check("model", Verdict.FAILED, detail, "install the extra `worker` again; on a GPU, see to its driver")]
+        lines = (stderr if isinstance(stderr, str) else stderr.decode(errors="replace")).strip().splitlines()
+        detail = lines[-1] if lines else str(error)
+        return [Check("model", CheckStatus.FAILED, detail, "reinstall the extra `worker`; on a GPU, check its driver")]
     found = json.loads(probe.stdout.splitlines()[-1])
     if "error" in found:
-        return [Check("model", Verdict.FAILED, found["error"], "name a bundle of `fundus model list` in FUNDUS_MODEL")]
-    return [Check("model", Verdict.OK, f"{found['name']} {found['model_id']} on {found['device']}")]
+        return [
+            Check("model", CheckStatus.FAILED, found["error"], "set FUNDUS_MODEL to a bundle of `fundus model list`")
+        ]
+    return [Check("model", CheckStatus.OK, f"{found['name']} {found['model_id']} on {found['device']}")]

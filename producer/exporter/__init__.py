@@ -1,1 +1,1 @@
-"""Prometheus metrics of the ledger, the nights and the disks."""
+"""Prometheus metrics of the ledger, nights and disks."""

@@ -1,4 +1,4 @@
-"""Tell Prometheus how full the disks are that the services of this machine write to."""
+"""Metrics of the disks that the services of this machine write to."""
 
 import re
 import shutil
@@ -14,17 +14,17 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 class DiskCollector(Collector):
-    """Looks at each scrape. The label is the operator's own word for a disk, never a path."""
+    """Measures disks at each scrape. The label is the operator's name for a disk, never a path."""
 
     def __init__(self, disks: Mapping[str, Path], on_error: Callable[[FundusError], object]) -> None:
-        """`disks`: a folder on each, by its word. `on_error` hears of each that cannot be measured."""
+        """disks: a folder on each disk, by name. on_error: called for each disk that cannot be measured."""
         self._disks = disks
         self._on_error = on_error
 
     def collect(self) -> Iterator[Metric]:
-        """Size and free space in bytes; what cannot be measured is left out."""
-        size = GaugeMetricFamily("fundus_disk_bytes", "Size of a disk.", labels=["disk"])
-        free = GaugeMetricFamily("fundus_disk_free_bytes", "What programs may still write to it.", labels=["disk"])
+        """Yield size and free space in bytes. Disks that cannot be measured are left out."""
+        size = GaugeMetricFamily("fundus_disk_bytes", "Size of the disk.", labels=["disk"])
+        free = GaugeMetricFamily("fundus_disk_free_bytes", "Free space of the disk.", labels=["disk"])
         for name, folder in self._disks.items():
             try:
                 usage = shutil.disk_usage(folder)
@@ -36,16 +36,16 @@ class DiskCollector(Collector):
         yield from (size, free)
 
 
-def parse_disks(words: Sequence[str]) -> dict[str, Path]:
-    """Folders by name, of words such as `ledger=/var/lib/postgresql`. Raises UsageError."""
+def parse_disks(options: Sequence[str]) -> dict[str, Path]:
+    """Parse options such as `ledger=/var/lib/postgresql` into folders by name. Raises UsageError."""
     disks: dict[str, Path] = {}
-    for word in words:
-        name, _, folder = word.partition("=")
+    for option in options:
+        name, _, folder = option.partition("=")
         if not NAME.fullmatch(name) or not folder:
-            raise UsageError(f"--disk {word!r}: expected NAME=FOLDER, the name in small letters, as in ledger=/var/lib")
+            raise UsageError(f"--disk {option!r}: expected NAME=FOLDER with a lower-case name, such as ledger=/var/lib")
         if name in disks:
-            raise UsageError(f"--disk {name} was given twice")
+            raise UsageError(f"--disk {name} is given twice")
         if not Path(folder).is_dir():
-            raise UsageError(f"--disk {word}: no such folder")
+            raise UsageError(f"--disk {option}: no such folder")
         disks[name] = Path(folder)
     return disks

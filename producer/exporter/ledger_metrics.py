@@ -1,6 +1,6 @@
-"""Tell Prometheus what the ledger and the broker know: what waits, how long, and what became of the images.
+"""Metrics of the ledger and the broker: queued images, their age and the outcomes of recent runs.
 
-It needs no worker: the alarm that nobody works has to come from somebody else.
+They are exported without a worker, so that an alert about missing workers can fire.
 """
 
 import time
@@ -12,84 +12,86 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Engine, func, or_, select, text
 
-from producer.exporter.night_metrics import tell_nights
+from producer.exporter.night_metrics import read_night_metrics
 from worker.core.errors import FundusError
 from worker.core.vocabulary import Grade, Queue, RunState, Status
 from worker.ledger.database import epoch_now, read_transaction
 from worker.ledger.schema import RECONCILER_LOCK, gradings, locks, runs
 
-GOING_ON = (RunState.OPEN, RunState.RUNNING)
-MOST_ATTEMPTS_TOLD = 9
+ACTIVE_STATES = (RunState.OPEN, RunState.RUNNING)
+MAX_ATTEMPTS_LABEL = 9
 RECENT = timedelta(days=1)
-"""Counts are of the runs that go on and of those that finished so lately: all of them would take ever longer."""
+"""Outcomes are counted for active runs and those finished within this time, so that scrapes stay fast."""
 
 
 class LedgerCollector(Collector):
-    """Looks at each scrape. Labels hold words of the vocabulary and error codes only, never a run, image or person."""
+    """Reads ledger and broker at each scrape. Labels hold fixed words and error codes, never a run, image or person."""
 
     def __init__(
-        self, engine: Engine, waiting: Callable[[Queue], int], on_error: Callable[[FundusError], object]
+        self, engine: Engine, queue_depth: Callable[[Queue], int], on_error: Callable[[FundusError], object]
     ) -> None:
-        """`waiting` gives the messages on a queue, or raises BrokerError; `on_error` hears of each failed look."""
+        """queue_depth: returns the messages on a queue or raises BrokerError. on_error: called if a service fails."""
         self._engine = engine
-        self._waiting = waiting
+        self._queue_depth = queue_depth
         self._on_error = on_error
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: registering it must not ask the ledger."""
+        """Yield nothing, so that registration does not query the ledger."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Every gauge; a service that does not answer costs its own gauges alone, and its `up` is 0."""
+        """Yield all metrics. If a service does not answer, its metrics are left out and its `up` is 0."""
         started = time.perf_counter()
-        yield from self._guarded("ledger", self._ledger)
-        yield from self._guarded("broker", self._broker)
+        yield from self._collect_service("ledger", self._read_ledger)
+        yield from self._collect_service("broker", self._read_broker)
         seconds = time.perf_counter() - started
-        yield _gauge("fundus_exporter_seconds", "What this look took.", seconds)
+        yield _gauge("fundus_exporter_seconds", "Duration of this scrape.", seconds)
 
-    def _guarded(self, service: str, look: Callable[[], list[Metric]]) -> Iterator[Metric]:
+    def _collect_service(self, service: str, read: Callable[[], list[Metric]]) -> Iterator[Metric]:
         try:
-            found = look()
+            found = read()
         except FundusError as error:
             self._on_error(error)
             found = []
         yield from found
         yield _gauge(f"fundus_{service}_up", f"Whether the {service} answers.", float(bool(found)))
 
-    def _ledger(self) -> list[Metric]:
+    def _read_ledger(self) -> list[Metric]:
         now = datetime.now(UTC)
         with read_transaction(self._engine) as connection:
             return [
-                *_runs(connection, now),
-                *_images(connection, now),
-                *_workers(connection),
-                *tell_nights(connection, now - RECENT),
-                _size(connection),
+                *_run_metrics(connection, now),
+                *_image_metrics(connection, now),
+                *_worker_metrics(connection),
+                *read_night_metrics(connection, now - RECENT),
+                _ledger_size(connection),
             ]
 
-    def _broker(self) -> list[Metric]:
-        metric = GaugeMetricFamily("fundus_queue_messages", "Messages that no worker holds.", labels=["queue"])
+    def _read_broker(self) -> list[Metric]:
+        metric = GaugeMetricFamily("fundus_queue_messages", "Messages that wait for a worker.", labels=["queue"])
         for queue in Queue:
-            metric.add_metric([queue], self._waiting(queue))
+            metric.add_metric([queue], self._queue_depth(queue))
         return [metric]
 
 
-def _runs(connection: Connection, now: datetime) -> Iterator[Metric]:
-    states = select(runs.c.state, func.count().label("runs")).where(runs.c.state.in_(GOING_ON)).group_by(runs.c.state)
+def _run_metrics(connection: Connection, now: datetime) -> Iterator[Metric]:
+    states = (
+        select(runs.c.state, func.count().label("runs")).where(runs.c.state.in_(ACTIVE_STATES)).group_by(runs.c.state)
+    )
     counts = {row.state: row.runs for row in connection.execute(states)}
-    metric = GaugeMetricFamily("fundus_runs", "Runs that are not over.", labels=["state"])
-    for state in GOING_ON:
+    metric = GaugeMetricFamily("fundus_runs", "Active runs.", labels=["state"])
+    for state in ACTIVE_STATES:
         metric.add_metric([state], counts.get(state, 0))
     yield metric
 
-    queued = GaugeMetricFamily("fundus_queued_images", "Images that are not settled yet.", labels=["queue"])
-    waiting = (
+    queued = GaugeMetricFamily("fundus_queued_images", "Images that are not settled.", labels=["queue"])
+    queued_by_run = (
         select(runs.c.queue, runs.c.run_id, runs.c.created_at, func.count().label("images"))
         .join(gradings, gradings.c.run_id == runs.c.run_id)
-        .where(runs.c.state.in_(GOING_ON), gradings.c.status == Status.QUEUED)
+        .where(runs.c.state.in_(ACTIVE_STATES), gradings.c.status == Status.QUEUED)
         .group_by(runs.c.queue, runs.c.run_id, runs.c.created_at)
     )
-    rows = connection.execute(waiting).all()
+    rows = connection.execute(queued_by_run).all()
     images = Counter[str]()
     for row in rows:
         images[row.queue] += row.images
@@ -97,7 +99,7 @@ def _runs(connection: Connection, now: datetime) -> Iterator[Metric]:
         queued.add_metric([queue], images[queue])
     yield queued
     oldest = GaugeMetricFamily(
-        "fundus_oldest_queued_seconds", "Age of the oldest run that has images to settle.", labels=["queue"]
+        "fundus_oldest_queued_seconds", "Age of the oldest run with queued images.", labels=["queue"]
     )
     for queue in Queue:
         ages = ((now - row.created_at).total_seconds() for row in rows if row.queue == queue)
@@ -108,38 +110,38 @@ def _runs(connection: Connection, now: datetime) -> Iterator[Metric]:
             gradings.c.run_id.in_([row.run_id for row in rows]), gradings.c.settled_at.is_not(None)
         )
     )
-    # A run that nobody has begun stands still since it was enqueued.
+    # A run without a settled image has been idle since it was created.
     since = latest or min((row.created_at for row in rows), default=now)
     idle = (now - since).total_seconds() if rows else 0.0
-    yield _gauge("fundus_idle_seconds", "Since an image was last settled, while some are queued.", max(idle, 0.0))
+    yield _gauge("fundus_idle_seconds", "Time since an image was last settled, while some are queued.", max(idle, 0.0))
 
 
-def _images(connection: Connection, now: datetime) -> Iterator[Metric]:
-    recent = select(runs.c.run_id).where(or_(runs.c.state.in_(GOING_ON), runs.c.finished_at > now - RECENT))
+def _image_metrics(connection: Connection, now: datetime) -> Iterator[Metric]:
+    recent = select(runs.c.run_id).where(or_(runs.c.state.in_(ACTIVE_STATES), runs.c.finished_at > now - RECENT))
     of_these = gradings.c.run_id.in_(recent)
     by_status, by_grade, by_attempts = Counter[str](), Counter[int](), Counter[int]()
-    kinds = (gradings.c.status, gradings.c.grade, gradings.c.attempts)
-    counts = select(*kinds, func.count()).where(of_these).group_by(*kinds)
+    columns = (gradings.c.status, gradings.c.grade, gradings.c.attempts)
+    counts = select(*columns, func.count()).where(of_these).group_by(*columns)
     for status, grade, attempts, count in connection.execute(counts):
         by_status[status] += count
-        by_attempts[min(attempts, MOST_ATTEMPTS_TOLD)] += count
+        by_attempts[min(attempts, MAX_ATTEMPTS_LABEL)] += count
         if grade is not None:
             by_grade[grade] += count
-    statuses = GaugeMetricFamily("fundus_images", "Images of current and recent runs.", labels=["status"])
+    statuses = GaugeMetricFamily("fundus_images", "Images of active and recent runs.", labels=["status"])
     for status in Status:
         statuses.add_metric([status], by_status[status])
     yield statuses
-    grades = GaugeMetricFamily("fundus_graded_images", "Graded images of current and recent runs.", labels=["grade"])
+    grades = GaugeMetricFamily("fundus_graded_images", "Graded images of active and recent runs.", labels=["grade"])
     for grade in Grade:
         grades.add_metric([str(int(grade))], by_grade[grade])
     yield grades
-    begun = GaugeMetricFamily(
-        "fundus_attempted_images", "Images of current and recent runs, by times begun.", labels=["attempts"]
+    attempted = GaugeMetricFamily(
+        "fundus_attempted_images", "Images of active and recent runs, by number of attempts.", labels=["attempts"]
     )
     for attempts, count in sorted(by_attempts.items()):
-        begun.add_metric([str(attempts)], count)
-    yield begun
-    codes = GaugeMetricFamily("fundus_errors", "Images without a grade, by code.", labels=["status", "code"])
+        attempted.add_metric([str(attempts)], count)
+    yield attempted
+    codes = GaugeMetricFamily("fundus_errors", "Images without a grade, by error code.", labels=["status", "code"])
     errors = (
         select(gradings.c.status, gradings.c.error_code, func.count())
         .where(
@@ -153,17 +155,17 @@ def _images(connection: Connection, now: datetime) -> Iterator[Metric]:
     yield codes
 
 
-def _workers(connection: Connection) -> Iterator[Metric]:
-    late = select(func.count()).where(
+def _worker_metrics(connection: Connection) -> Iterator[Metric]:
+    expired = select(func.count()).where(
         gradings.c.status == Status.QUEUED, gradings.c.lease_token.is_not(None), gradings.c.due_at < epoch_now()
     )
-    yield _gauge("fundus_expired_leases", "Images whose worker went silent.", connection.scalar(late) or 0)
+    yield _gauge("fundus_expired_leases", "Images whose lease has expired.", connection.scalar(expired) or 0)
     held = select(func.count()).where(locks.c.name == RECONCILER_LOCK, locks.c.until > epoch_now())
     active = connection.scalar(held) or 0
     yield _gauge("fundus_reconciler_active", "1 while a reconciler is active in any worker, else 0.", active)
 
 
-def _size(connection: Connection) -> Metric:
+def _ledger_size(connection: Connection) -> Metric:
     size = {
         "postgresql": "SELECT pg_database_size(current_database())",
         "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
@@ -171,5 +173,5 @@ def _size(connection: Connection) -> Metric:
     return _gauge("fundus_ledger_bytes", "Size of the ledger.", float(connection.scalar(text(size)) or 0))
 
 
-def _gauge(name: str, words: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, words, value=value)
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)

@@ -1,4 +1,4 @@
-"""Tell Prometheus how nights have gone: when the last began, which of them wait for their morning, what drifted."""
+"""Metrics of nights: when the last one began, how many wait to be closed, and how many drifted."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,16 +11,16 @@ from worker.ledger.schema import nights, runs
 
 NOT_COMPARED = "none"
 VERDICTS = ("stable", "watch", "drift", NOT_COMPARED)
-"""On a night's drift, as `worker.evaluation.drift.psi` gives them, which a producer's machine cannot load."""
+"""Drift levels of `worker.evaluation.drift.psi`, which cannot be imported without the extra `evaluate`."""
 OVER = (RunState.FINISHED, RunState.CANCELLED)
 
 
-def tell_nights(connection: Connection, since: datetime) -> Iterator[Metric]:
-    """Gauges of nights; verdicts are of those that were closed after `since`."""
+def read_night_metrics(connection: Connection, since: datetime) -> Iterator[Metric]:
+    """Yield the metrics of nights. Drift is counted for the nights closed after `since`."""
     latest = connection.scalar(select(func.max(runs.c.created_at)).where(runs.c.kind == RunKind.NIGHTLY))
     yield GaugeMetricFamily(
         "fundus_last_night_timestamp_seconds",
-        "When the last nightly run was enqueued; 0: never.",
+        "Time of the last nightly enqueue; 0 if there was none.",
         value=latest.timestamp() if latest is not None else 0.0,
     )
 
@@ -29,7 +29,9 @@ def tell_nights(connection: Connection, since: datetime) -> Iterator[Metric]:
         func.count().filter(nights.c.closed_at.is_(None)),
         func.count().filter(nights.c.closed_at.is_not(None), nights.c.told_at.is_(None)),
     ).select_from(over)
-    waiting = GaugeMetricFamily("fundus_nights_waiting", "Nights that are over, by what is left.", labels=["step"])
+    waiting = GaugeMetricFamily(
+        "fundus_nights_waiting", "Nights that are over and wait for a step: close or alert.", labels=["step"]
+    )
     for step, count in zip(("close", "alert"), connection.execute(left).one(), strict=True):
         waiting.add_metric([step], count)
     yield waiting
@@ -37,7 +39,9 @@ def tell_nights(connection: Connection, since: datetime) -> Iterator[Metric]:
     verdict = func.coalesce(nights.c.verdict, NOT_COMPARED).label("verdict")
     counts = select(verdict, func.count().label("nights")).where(nights.c.closed_at > since).group_by(verdict)
     found = {row.verdict: row.nights for row in connection.execute(counts)}
-    closed = GaugeMetricFamily("fundus_closed_nights", "Nights closed within a day, by drift.", labels=["verdict"])
-    for word in VERDICTS:
-        closed.add_metric([word], found.get(word, 0))
+    closed = GaugeMetricFamily(
+        "fundus_closed_nights", "Nights closed in the last 24 hours, by drift verdict.", labels=["verdict"]
+    )
+    for level in VERDICTS:
+        closed.add_metric([level], found.get(level, 0))
     yield closed

@@ -1,1 +1,1 @@
-"""Create runs and change them: register, enqueue, resend, cancel and nights."""
+"""Create and change runs: enqueue, nightly enqueue, resend and cancel."""

@@ -1,4 +1,4 @@
-"""Cancel a run: what no worker holds is settled as cancelled; what one holds is left to it."""
+"""Cancel a run: settle its unleased images as cancelled and leave the leased ones to their workers."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,21 +15,21 @@ from worker.ledger.schema import gradings, runs
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
-    """`cancelled`: the images that this call settled."""
+class CancelResult:
+    """`cancelled`: number of images that this call settled as cancelled."""
 
     run: str
     cancelled: int
 
 
-def cancel(engine: Engine, name: str) -> Cancelled:
-    """Cancel an open or running run; once more goes on where a crash cut it short.
+def cancel(engine: Engine, name: str) -> CancelResult:
+    """Cancel an open or running run. Idempotent: calling it again after a crash cancels the remaining images.
 
-    Raises RunError for an unknown or a finished run, DatabaseError.
+    Raises RunError for an unknown or finished run, DatabaseError if the ledger does not answer.
     """
     run = find_run(engine, name)
     with write_transaction(engine) as connection:
-        # The state first: from here on no worker leases and no producer adds.
+        # State first: a cancelled run accepts no new lease and no new image.
         stopped = connection.execute(
             update(runs)
             .where(runs.c.run_id == run.run_id, runs.c.state != RunState.FINISHED)
@@ -39,6 +39,8 @@ def cancel(engine: Engine, name: str) -> Cancelled:
             record_action(connection, Action.CANCEL, run=run.name)
     if stopped.rowcount == 0:
         raise RunError(f"run {name} is finished: there is nothing to cancel")
-    free = (gradings.c.status == Status.QUEUED) & (gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now()))
-    settled = {"status": Status.CANCELLED, "lease_token": null(), "settled_at": datetime.now(UTC)}
-    return Cancelled(run.name, sum(len(page) for page in update_in_pages(engine, run, free, settled)))
+    unleased = (gradings.c.status == Status.QUEUED) & (
+        gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now())
+    )
+    values = {"status": Status.CANCELLED, "lease_token": null(), "settled_at": datetime.now(UTC)}
+    return CancelResult(run.name, sum(len(page) for page in update_in_pages(engine, run, unleased, values)))

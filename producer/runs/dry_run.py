@@ -1,4 +1,4 @@
-"""Say what an enqueue would do, and write nothing."""
+"""Report what an enqueue would do without writing anything."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,19 +6,23 @@ from itertools import islice
 
 from sqlalchemy import Engine
 
-from producer.runs.enqueue import BATCH_IMAGES, Progress
-from producer.runs.lifecycle import RunRequest, check_request
-from producer.runs.register import by_identity, read_known, refuse_conflicts
+from producer.runs.enqueue import BATCH_IMAGES, OnProgress
+from producer.runs.lifecycle import RunRequest, find_resumable_run
+from producer.runs.register import check_uri_conflicts, index_by_image_id, read_known_images
 from worker.core.errors import SourceError
 from worker.core.manifests.image_reference import ImageReference
 from worker.ledger.database import read_transaction
 
-SAMPLE = 5
+SHOWN_REFERENCES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """`found` references were read, `new` of them would be added; `first` shows some. `resumes`: the run exists."""
+class DryRunResult:
+    """What an enqueue would do.
+
+    resumes: whether the run exists. found: references read. new: images that would be added. first: the first
+    references, at most 5.
+    """
 
     run: str
     resumes: bool
@@ -27,36 +31,41 @@ class Plan:
     first: tuple[ImageReference, ...]
 
 
-def plan_enqueue(engine: Engine, request: RunRequest, references: Iterator[ImageReference], progress: Progress) -> Plan:
-    """Read the whole source and hold it against the ledger.
+def dry_run_enqueue(
+    engine: Engine, request: RunRequest, references: Iterator[ImageReference], on_progress: OnProgress
+) -> DryRunResult:
+    """Read the whole source and compare it with the ledger.
 
-    Ids that the source itself gives are remembered, to find one that stands for two images. Raises as `enqueue` does.
+    The image ids that the source gives are kept in memory, to detect one that stands for two images. Raises SourceError
+    or RunError, as `enqueue` does.
     """
     with read_transaction(engine) as connection:
-        run = check_request(connection, request)
+        run = find_resumable_run(connection, request)
     first: tuple[ImageReference, ...] = ()
-    given: dict[str, str] = {}
+    uri_by_id: dict[str, str] = {}
     found = new = 0
     while batch := list(islice(references, BATCH_IMAGES)):
-        unique = by_identity(batch)
-        seen = {image_id for image_id, reference in unique.items() if _is_repeated(reference, given)}
+        unique = index_by_image_id(batch)
+        repeated = {image_id for image_id, reference in unique.items() if _is_repeated(reference, uri_by_id)}
         with read_transaction(engine) as connection:
-            known = read_known(connection, list(unique), None if run is None else run.run_id)
-        refuse_conflicts(unique, known)
-        first = first or tuple(batch[:SAMPLE])
+            known = read_known_images(connection, list(unique), None if run is None else run.run_id)
+        check_uri_conflicts(unique, known)
+        first = first or tuple(batch[:SHOWN_REFERENCES])
         found += len(batch)
         new += sum(
-            1 for image_id in unique if image_id not in seen and not (image_id in known and known[image_id].is_taken)
+            1
+            for image_id in unique
+            if image_id not in repeated and not (image_id in known and known[image_id].is_in_run)
         )
-        progress(found, new)
-    return Plan(request.name, run is not None, found, new, first)
+        on_progress(found, new)
+    return DryRunResult(request.name, run is not None, found, new, first)
 
 
-def _is_repeated(reference: ImageReference, given: dict[str, str]) -> bool:
+def _is_repeated(reference: ImageReference, uri_by_id: dict[str, str]) -> bool:
     if reference.image_id is None:
         return False
-    is_repeated = reference.image_id in given
-    other = given.setdefault(reference.image_id, reference.uri)
+    is_repeated = reference.image_id in uri_by_id
+    other = uri_by_id.setdefault(reference.image_id, reference.uri)
     if other != reference.uri:
         raise SourceError(f"image_id {reference.image_id!r} stands for both {other} and {reference.uri}")
     return is_repeated

@@ -1,4 +1,4 @@
-"""Enqueue references into a run: register a batch, commit, then send the messages for what was new."""
+"""Enqueue references into a run: register each batch, commit it, then send messages for its new images."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 
 BATCH_IMAGES = 4096
 
-Progress = Callable[[int, int], None]
-"""Takes the images found so far and those of them that were new."""
+OnProgress = Callable[[int, int], None]
+"""Called with the number of references read so far and the number of them that were new."""
 
 
 @dataclass(frozen=True, slots=True)
-class Enqueued:
-    """What one enqueue did: `found` references were read, `new` of them were added, in `messages` messages."""
+class EnqueueResult:
+    """What one enqueue did.
+
+    found: references read. new: images added. messages: messages sent. seconds: duration.
+    """
 
     run: str
     state: RunState
@@ -47,19 +50,19 @@ def enqueue(
     settings: Settings,
     request: RunRequest,
     references: Iterator[ImageReference],
-    progress: Progress,
-) -> Enqueued:
-    """Add what the run does not have yet, and let it finish once all is settled.
+    on_progress: OnProgress,
+) -> EnqueueResult:
+    """Add the images that the run lacks, then seal the run, so that it finishes once all images are settled.
 
-    A batch is committed before its messages are sent, so a crash in between leaves rows that the reconciler sends.
-    Raises SourceError, RunError, DatabaseError or BrokerError; the run stays open then, and the same call goes on.
+    Each batch is committed before its messages are sent: after a crash in between, the reconciler sends them.
+    Raises SourceError, RunError, DatabaseError or BrokerError; the run then stays open and the same call resumes it.
     """
     started = time.monotonic()
 
-    def take() -> list[ImageReference]:
+    def read_batch() -> list[ImageReference]:
         return list(islice(references, BATCH_IMAGES))
 
-    batch = take()  # before the run is made: an unreadable source makes none
+    batch = read_batch()  # first: an unreadable source must not create a run
     retry = partial(retry_service_errors, timeout_s=settings.service_retry_timeout_s)
     run, position = retry(partial(open_run, engine, request, default_chunk_size=settings.chunk_size))
     found = new = messages = 0
@@ -69,7 +72,7 @@ def enqueue(
     ):
         sending: Future[int] | None = None
         while batch:
-            coming = reader.submit(take)
+            next_batch = reader.submit(read_batch)
             added = retry(
                 partial(register_batch, engine, run, batch, position=position, resend_after_s=settings.resend_after_s)
             )
@@ -77,18 +80,18 @@ def enqueue(
             found += len(batch)
             new += len(added)
             messages += sending.result() if sending else 0
-            # While the database takes a batch, the broker takes the one before and the source gives the next.
+            # Three batches are in work: one is read, one is registered and one is sent.
             sending = sender.submit(send_images, app, run, added, run.chunk_size)
-            progress(found, new)
-            batch = coming.result()
+            on_progress(found, new)
+            batch = next_batch.result()
         messages += sending.result() if sending else 0
-    # Images may all be settled by now; the reconciler sends for the report of a run that finishes here.
+    # If all images are settled by now, the run finishes here and the reconciler requests its report.
     state = retry(partial(seal_run, engine, run, report=settings.reports, found=found, new=new, messages=messages))
-    return Enqueued(run.name, state, found, new, messages, time.monotonic() - started)
+    return EnqueueResult(run.name, state, found, new, messages, time.monotonic() - started)
 
 
 def send_images(app: "Celery", run: Run, image_ids: tuple[str, ...], chunk_size: int) -> int:
-    """Send these images in chunks to the run's queue; the number of messages. Raises BrokerError."""
+    """Send images to the run's queue in chunks and return the number of messages. Raises BrokerError."""
     chunks = chunked(image_ids, chunk_size)
     for chunk in chunks:
         send_chunk(app, GradeChunk(run_id=run.run_id, image_ids=chunk), queue=run.queue, run_name=run.name)

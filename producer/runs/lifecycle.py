@@ -1,4 +1,4 @@
-"""Open a run, or refuse to, and seal it."""
+"""Open and seal runs."""
 
 import re
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from worker.ledger.upserts import insert_or_ignore
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """The one run of a programme and a date."""
+    """A night of a programme. It has one run."""
 
     programme: str
     date: date
 
     @property
     def run_name(self) -> str:
-        """PROGRAMME-YYYY-MM-DD."""
+        """`PROGRAMME-YYYY-MM-DD`."""
         return f"{self.programme}-{self.date.isoformat()}"
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a caller asks of a run; None leaves an existing run's own value, and a new run's default."""
+    """Attributes of a run to open. None means the default for a new run and no change for an existing one."""
 
     name: str
     source: str
@@ -43,30 +43,30 @@ class RunRequest:
     night: Night | None = None
 
 
-def check_request(connection: Connection, request: RunRequest) -> Run | None:
-    """The existing run that the request would resume, or None for a new one.
+def find_resumable_run(connection: Connection, request: RunRequest) -> Run | None:
+    """Return the existing run that the request would resume, or None if it would create one.
 
-    Raises RunError for a malformed name, an unknown model, a cancelled run, or a kind, queue or model that contradicts
-    the existing run.
+    Raises RunError for a malformed name, an unknown model, a cancelled run, or a kind, queue or model other than the
+    existing run's.
     """
     if not re.fullmatch(IMAGE_ID_PATTERN, request.name):
         raise RunError(
             f"run name {request.name[:150]!r} must be 1 to 128 letters, digits, '.', '_' or '-', "
-            "a letter or digit first"
+            "starting with a letter or digit"
         )
     if request.model_id is not None:
         known = connection.scalars(select(models.c.model_id).order_by(models.c.registered_at)).all()
         if request.model_id not in known:
             none = "no worker has registered a model yet"
-            raise RunError(f"no model {request.model_id!r}; {join_or('known are', known, none)}")
+            raise RunError(f"no model {request.model_id!r}; {join_or('known models are', known, none)}")
     run = select_run(connection, request.name)
     if run is not None:
-        _refuse_contradiction(run, request)
+        _check_contradictions(run, request)
     return run
 
 
 def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) -> tuple[Run, int]:
-    """Make the run, or open it again; returns it with the position of its next image. Raises as `check_request`."""
+    """Create or reopen the run; return it and the position of its next image. Raises RunError, DatabaseError."""
     row = {
         "name": request.name,
         "kind": request.kind,
@@ -78,11 +78,11 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
         "created_at": datetime.now(UTC),
     }
     with write_transaction(engine) as connection:
-        run = check_request(connection, request)
+        run = find_resumable_run(connection, request)
         if run is None:
             connection.execute(insert_or_ignore(connection, runs).values(row))
-            run = check_request(connection, request)  # another producer may have been first
-        assert run is not None, "the run was just made"  # noqa: S101
+            run = find_resumable_run(connection, request)  # another producer may have created it first
+        assert run is not None, "the run was just created"  # noqa: S101
         if request.night is not None:
             row = {"run_id": run.run_id, "programme": request.night.programme, "night": request.night.date}
             connection.execute(insert_or_ignore(connection, nights).values(row))
@@ -105,9 +105,10 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
 
 
 def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -> RunState:
-    """All images are registered: let the run finish, at once if none is queued. Returns the state it is in then.
+    """Mark all images of the run as registered, so that it can finish; return its new state.
 
-    report: whether a run that finishes here owes a report. counts: what the enqueue did, for the audit trail.
+    A run without queued images finishes immediately. report: whether a run that finishes here gets a report. counts:
+    what the enqueue did, for the audit log.
     """
     with write_transaction(engine) as connection:
         sealed = connection.execute(
@@ -115,7 +116,7 @@ def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -
             .where(runs.c.run_id == run.run_id, runs.c.state == RunState.OPEN)
             .values(state=RunState.RUNNING, sealed_at=datetime.now(UTC))
         )
-        # A caller that tries again after the second transaction failed has sealed it once.
+        # A retry after the second transaction failed must not record the action twice.
         if sealed.rowcount:
             record_action(connection, Action.SEAL, run=run.name, **counts)
     with write_transaction(engine) as connection:
@@ -124,13 +125,13 @@ def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -
     return RunState(state)
 
 
-def _refuse_contradiction(run: Run, request: RunRequest) -> None:
+def _check_contradictions(run: Run, request: RunRequest) -> None:
     if run.state == RunState.CANCELLED:
         raise RunError(f"run {run.name} is cancelled: choose another name")
-    for word, has, wants in (
+    for attribute, has, wants in (
         ("kind", run.kind, request.kind),
         ("queue", run.queue, request.queue),
         ("model", run.model_id, request.model_id),
     ):
         if wants is not None and has is not None and wants != has:
-            raise RunError(f"run {run.name} has {word} {has}, not {wants}: leave it out or choose another name")
+            raise RunError(f"run {run.name} has {attribute} {has}, not {wants}: leave it out or choose another name")

@@ -1,4 +1,4 @@
-"""Enqueue what a source holds that is new, or has changed, since the programme's earlier nights."""
+"""Enqueue the images of a source that are new or changed since the programme's earlier nights."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NightRequest:
-    """What is asked of a night; `programme`, `since` and `model`, an id, are the settings' own unless given."""
+    """A night to enqueue. `programme`, `since` and `model` (a model id) default to the settings."""
 
     source: str
     date: date
@@ -46,10 +46,12 @@ class NightRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class NightDone:
-    """What a night did. `missed`: days since the programme's last one on which there was none.
+class NightResult:
+    """What a nightly enqueue did.
 
-    `older`: references left out by `since`. `sealed`: earlier nights that had broken off, and may finish now.
+    found: references read. new: images added. messages: messages sent. seconds: duration. older: references skipped
+    because they are older than `since`. missed: days without a night since the programme's last one. sealed: runs of
+    earlier nights whose enqueue had been interrupted; they can finish now.
     """
 
     run: str
@@ -69,16 +71,17 @@ def run_night(
     *,
     on_warning: OnWarning = lambda sentence: log.info("source_warning", warning=sentence),
     on_progress: Callable[[], object] = lambda: None,
-) -> NightDone:
-    """The whole of `fundus nightly`, for cron and beat alike; an alarm goes out when it fails.
+) -> NightResult:
+    """Open the ledger, enqueue the night and send an alert if that fails.
 
-    Raises OverlapError while another process fills a night of the programme, and what `fill_night` raises.
+    Used by `fundus nightly` and by Celery beat. on_progress: called after each batch of references. Raises as
+    `enqueue_night` does.
     """
     alerts = Alerts(settings)
     try:
         engine = open_ledger(settings)
         try:
-            return fill_night(
+            return enqueue_night(
                 engine, make_celery(settings), settings, request, on_warning=on_warning, on_progress=on_progress
             )
         finally:
@@ -86,15 +89,15 @@ def run_night(
     except OverlapError:
         raise
     except FundusError as error:
-        # Its sentence may name files; it is on the screen and in the log.
+        # The detail may name files, so the alert carries only the code.
         alerts.send_or_log(
             f"The night of {request.date.isoformat()} was not enqueued",
-            f"{error.code}: see what `fundus nightly` says.",
+            f"{error.code}: see the output of `fundus nightly`.",
         )
         raise
 
 
-def fill_night(
+def enqueue_night(
     engine: Engine,
     app: "Celery",
     settings: Settings,
@@ -102,42 +105,43 @@ def fill_night(
     *,
     on_warning: OnWarning,
     on_progress: Callable[[], object] = lambda: None,
-) -> NightDone:
-    """Fill the run PROGRAMME-YYYY-MM-DD; the same night again adds what has come since.
+) -> NightResult:
+    """Enqueue new and changed images into the run `PROGRAMME-YYYY-MM-DD`.
 
-    Earlier nights that broke off are sealed, and what they missed is in this one. Raises OverlapError, UsageError, and
-    what `open_source` and `enqueue` raise.
+    Repeating a night adds the images that arrived in the meantime. Runs of earlier nights that were interrupted are
+    sealed; the images they missed are added to this night. Raises OverlapError if another process enqueues a night of
+    the programme, UsageError for an invalid programme or `since`, and as `open_source` and `enqueue` do.
     """
-    began = datetime.now(UTC)
+    started_at = datetime.now(UTC)
     night = Night(request.programme or settings.nightly_programme, request.date)
     if not re.fullmatch(PROGRAMME_PATTERN, night.programme):
         raise UsageError(
             f"programme {night.programme[:80]!r} must be 1 to 50 letters, digits, '.', '_' or '-', "
-            "a letter or digit first"
+            "starting with a letter or digit"
         )
     with locked(engine, f"nightly:{night.programme}", lock_s=settings.lease_s) as lock:
-        missed, last_watermark = _look_back(engine, night)
+        missed, last_watermark = _read_earlier_nights(engine, night)
         since = request.since or settings.nightly_since
         watermark = Watermark(None if since is None else parse_since(since, last_watermark))
         admission = make_admission_policy(settings, request.allow_columns)
-        opened = open_source(request.source, storage=Storage(settings), admission=admission, on_warning=on_warning)
-        sealed = _seal_broken_off(engine, night, report=settings.reports)
+        source = open_source(request.source, storage=Storage(settings), admission=admission, on_warning=on_warning)
+        sealed = _seal_interrupted(engine, night, report=settings.reports)
 
-        def progress(_found: int, _new: int) -> None:
+        def keep_lock(_found: int, _new: int) -> None:
             lock.ensure_held()
             on_progress()
 
         model = request.model or settings.nightly_model
-        wanted = RunRequest(night.run_name, opened.text, kind=RunKind.NIGHTLY, night=night, model_id=model)
-        done = enqueue(engine, app, settings, wanted, watermark.over(opened.references), progress)
+        run_request = RunRequest(night.run_name, source.location, kind=RunKind.NIGHTLY, night=night, model_id=model)
+        result = enqueue(engine, app, settings, run_request, watermark.filter(source.references), keep_lock)
         if watermark.newest is not None:
-            # A time in the future would hide what comes until then.
-            _keep_watermark(engine, night, min(watermark.newest, began))
-    return NightDone(**asdict(done), older=watermark.older, missed=missed, sealed=sealed)
+            # A modification time in the future would exclude later images with `since last`.
+            _save_watermark(engine, night, min(watermark.newest, started_at))
+    return NightResult(**asdict(result), older=watermark.older, missed=missed, sealed=sealed)
 
 
-def _look_back(engine: Engine, night: Night) -> tuple[int, datetime | None]:
-    """How many nights the programme has missed before this one, and the newest time that any of its nights has seen."""
+def _read_earlier_nights(engine: Engine, night: Night) -> tuple[int, datetime | None]:
+    """Return the number of nights missed before this one and the programme's latest watermark."""
     of_programme = nights.c.programme == night.programme
     with read_transaction(engine) as connection:
         last = connection.scalar(select(func.max(nights.c.night)).where(of_programme, nights.c.night < night.date))
@@ -145,7 +149,7 @@ def _look_back(engine: Engine, night: Night) -> tuple[int, datetime | None]:
     return 0 if last is None else (night.date - last).days - 1, watermark
 
 
-def _seal_broken_off(engine: Engine, night: Night, *, report: bool) -> tuple[str, ...]:
+def _seal_interrupted(engine: Engine, night: Night, *, report: bool) -> tuple[str, ...]:
     open_nights = (
         select(runs)
         .join(nights, nights.c.run_id == runs.c.run_id)
@@ -153,13 +157,13 @@ def _seal_broken_off(engine: Engine, night: Night, *, report: bool) -> tuple[str
         .order_by(nights.c.night)
     )
     with read_transaction(engine) as connection:
-        broken_off = [run_from_row(row) for row in connection.execute(open_nights)]
-    for run in broken_off:
+        interrupted = [run_from_row(row) for row in connection.execute(open_nights)]
+    for run in interrupted:
         seal_run(engine, run, report=report, broken_off=1)
-    return tuple(run.name for run in broken_off)
+    return tuple(run.name for run in interrupted)
 
 
-def _keep_watermark(engine: Engine, night: Night, newest: datetime) -> None:
+def _save_watermark(engine: Engine, night: Night, newest: datetime) -> None:
     with write_transaction(engine) as connection:
         connection.execute(
             update(nights)

@@ -1,4 +1,4 @@
-"""Register references in the ledger: one image and one queued grading each, a batch in one transaction."""
+"""Register references in the ledger: per batch one transaction, per reference one image and one queued grading."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
-from producer.runs.seen_images import find_seen, programme_of, record_seen_images
+from producer.runs.seen_images import find_programme, find_seen_images, record_seen_images
 from worker.core.errors import DatabaseError, RunError, SourceError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import Eye, RunState, Status
@@ -19,23 +19,23 @@ from worker.ledger.upserts import bulk_insert_or_ignore
 
 @dataclass(frozen=True, slots=True)
 class KnownImage:
-    """What the ledger holds of a reference; `is_taken`: this run has it."""
+    """An image in the ledger. `is_in_run`: whether the run in question has a grading of it."""
 
     reference: ImageReference
-    is_taken: bool
+    is_in_run: bool
 
 
 def register_batch(
     engine: Engine, run: Run, references: Sequence[ImageReference], *, position: int, resend_after_s: float
 ) -> tuple[str, ...]:
-    """Commit a batch; the ids of the images that are new to the run, in the order given, numbered from `position`.
+    """Commit a batch and return the ids of the images that are new to the run, in the order given.
 
-    To a night, what its programme has had is not new. Images that the ledger has are brought up to date with what is
-    newly given. Doing it again changes nothing. Raises SourceError when an image_id already stands for another URI,
-    RunError when the run was cancelled meanwhile, DatabaseError when the ledger does not answer or retention deletes an
-    image at this moment; then nothing of the batch is committed.
+    New images are numbered from `position`. In a nightly run, an image is not new if an earlier night of the programme
+    had it in the same version. Images already in the ledger get the newly given attributes. Idempotent. Raises
+    SourceError if an image_id already stands for another URI, RunError if the run has been cancelled, DatabaseError if
+    the ledger does not answer or retention deletes an image concurrently; then nothing of the batch is committed.
     """
-    batch = by_identity(references)
+    batch = index_by_image_id(references)
     try:
         with write_transaction(engine) as connection:
             return _register(connection, run, batch, position, resend_after_s)
@@ -48,15 +48,15 @@ def register_batch(
 def _register(
     connection: Connection, run: Run, batch: Mapping[str, ImageReference], position: int, resend_after_s: float
 ) -> tuple[str, ...]:
-    _hold_open(connection, run)
-    programme = programme_of(connection, run)
-    had = set[str]() if programme is None else find_seen(connection, programme, batch)
-    # Of what a programme has had, the image itself may be gone, by retention: it does not come back.
-    fresh = _insert_images(connection, {image_id: batch[image_id] for image_id in batch if image_id not in had})
-    known = read_known(connection, [image_id for image_id in batch if image_id not in fresh], run.run_id)
-    refuse_conflicts(batch, known)
+    _keep_open(connection, run)
+    programme = find_programme(connection, run)
+    seen = set[str]() if programme is None else find_seen_images(connection, programme, batch)
+    # Retention may have deleted a seen image; it must not be inserted again.
+    inserted = _insert_images(connection, {image_id: batch[image_id] for image_id in batch if image_id not in seen})
+    known = read_known_images(connection, [image_id for image_id in batch if image_id not in inserted], run.run_id)
+    check_uri_conflicts(batch, known)
     _update_images(connection, batch, known)
-    taken = had.union(image_id for image_id, image in known.items() if image.is_taken)
+    taken = seen.union(image_id for image_id, image in known.items() if image.is_in_run)
     wanted = [image_id for image_id in batch if image_id not in taken]
     new = _insert_gradings(connection, run, wanted, position, resend_after_s)
     if programme is not None:
@@ -64,8 +64,8 @@ def _register(
     return new
 
 
-def by_identity(references: Iterable[ImageReference]) -> dict[str, ImageReference]:
-    """References by image_id, each once. Raises SourceError for one image_id with two URIs."""
+def index_by_image_id(references: Iterable[ImageReference]) -> dict[str, ImageReference]:
+    """Return the references by image id. Raises SourceError for an image id with two URIs."""
     batch: dict[str, ImageReference] = {}
     for reference in references:
         image_id = reference.identity
@@ -76,8 +76,8 @@ def by_identity(references: Iterable[ImageReference]) -> dict[str, ImageReferenc
     return batch
 
 
-def read_known(connection: Connection, image_ids: Sequence[str], run_id: int | None) -> dict[str, KnownImage]:
-    """What the ledger holds of these images."""
+def read_known_images(connection: Connection, image_ids: Sequence[str], run_id: int | None) -> dict[str, KnownImage]:
+    """Return those of the images that are in the ledger, by image id."""
     rows = connection.execute(select(images).where(images.c.image_id.in_(image_ids))).all()
     of_run = select(gradings.c.image_id).where(gradings.c.image_id.in_(image_ids), gradings.c.run_id == run_id)
     taken = set(connection.scalars(of_run))
@@ -90,8 +90,8 @@ def read_known(connection: Connection, image_ids: Sequence[str], run_id: int | N
     }
 
 
-def refuse_conflicts(batch: Mapping[str, ImageReference], known: Mapping[str, KnownImage]) -> None:
-    """Raises SourceError when the ledger has an image_id of the batch with another URI."""
+def check_uri_conflicts(batch: Mapping[str, ImageReference], known: Mapping[str, KnownImage]) -> None:
+    """Raise SourceError if the ledger has an image id of the batch with another URI."""
     for image_id, image in known.items():
         if image.reference.uri != batch[image_id].uri:
             raise SourceError(
@@ -99,19 +99,19 @@ def refuse_conflicts(batch: Mapping[str, ImageReference], known: Mapping[str, Kn
             )
 
 
-def _hold_open(connection: Connection, run: Run) -> None:
-    """Keep the run open until this transaction ends, also against another producer that has just sealed it."""
-    held = connection.execute(
+def _keep_open(connection: Connection, run: Run) -> None:
+    """Keep the run open until this transaction ends, even if another producer has just sealed it."""
+    opened = connection.execute(
         update(runs)
         .where(runs.c.run_id == run.run_id, runs.c.state != RunState.CANCELLED)
         .values(state=RunState.OPEN, finished_at=None)
     )
-    if held.rowcount == 0:
+    if opened.rowcount == 0:
         raise RunError(f"run {run.name} was cancelled while images were being registered")
 
 
 def _insert_images(connection: Connection, batch: Mapping[str, ImageReference]) -> set[str]:
-    # In the order of the key: two producers that insert the same images wait for each other, and never in a circle.
+    # Sorted by key, so that two producers inserting the same images cannot deadlock.
     rows = [
         {
             "image_id": image_id,
@@ -141,7 +141,7 @@ def _update_images(
         if any(getattr(has, name) != value for name, value in merged.items()):
             rows.append({"known_id": image_id, **merged})
     if rows:
-        # The columns to set are taken from the names of the rows.
+        # SQLAlchemy sets the columns that the rows name.
         connection.execute(update(images).where(images.c.image_id == bindparam("known_id")), rows)
 
 

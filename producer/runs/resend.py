@@ -1,4 +1,4 @@
-"""Send images of a run again: those that wait, and on request those that failed."""
+"""Resend the queued images of a run and, on request, requeue images that have an outcome."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from worker.ledger.schema import OUTPUTS, gradings, runs
 if TYPE_CHECKING:
     from celery import Celery
 
-LIFTABLE = (Status.QUARANTINED, Status.FAILED, Status.UNGRADABLE)
+REQUEUEABLE = (Status.QUARANTINED, Status.FAILED, Status.UNGRADABLE)
 
 _OUTCOME = (
     "grade", *OUTPUTS, "referable", "flags", "saliency", "model_id", "overlay_key", "error_code", "error_detail",
@@ -28,42 +28,48 @@ _OUTCOME = (
 
 
 @dataclass(frozen=True, slots=True)
-class Resent:
-    """In images: `waiting` were queued already, `lifted` had an outcome that is now forgotten."""
+class ResendResult:
+    """What a resend did.
+
+    waiting: queued images that were sent again. requeued: images whose outcome was deleted and that were queued again.
+    messages: messages sent.
+    """
 
     run: str
     waiting: int
-    lifted: int
+    requeued: int
     messages: int
 
 
-def resend(engine: Engine, app: "Celery", settings: Settings, name: str, lift: Collection[Status]) -> Resent:
-    """Send what is queued and under no live lease, then put the images of the statuses `lift` back to queued, too.
+def resend(engine: Engine, app: "Celery", settings: Settings, name: str, requeue: Collection[Status]) -> ResendResult:
+    """Resend queued images without a live lease, then requeue and send the images with a status in `requeue`.
 
-    Each page is committed before its messages are sent. An image that was in flight when a worker died travels alone;
-    one that has no attempt left waits for its quarantine. Raises RunError for an unknown or a cancelled run,
-    DatabaseError or BrokerError.
+    Each page is committed before its messages are sent. An image that was in flight when a worker died is sent in a
+    message of its own; an image without attempts left is not sent, as it awaits quarantine. Raises RunError for an
+    unknown or cancelled run, DatabaseError or BrokerError.
     """
     run = find_run(engine, name)
     if run.state == RunState.CANCELLED:
         raise RunError(f"run {name} is cancelled: enqueue its source into another run")
     with write_transaction(engine) as connection:
-        record_action(connection, Action.RESEND, run=run.name, lift=sorted(lift))
-    free = (gradings.c.status == Status.QUEUED) & (gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now()))
-    again: dict[str, Any] = {"lease_token": null(), "due_at": epoch_now() + settings.resend_after_s}
+        record_action(connection, Action.RESEND, run=run.name, lift=sorted(requeue))
+    unleased = (gradings.c.status == Status.QUEUED) & (
+        gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now())
+    )
+    resent: dict[str, Any] = {"lease_token": null(), "due_at": epoch_now() + settings.resend_after_s}
     suspect = (gradings.c.attempts > 0) & (gradings.c.attempts < settings.max_attempts)
-    forgotten = {**again, **dict.fromkeys(_OUTCOME, null()), "status": Status.QUEUED, "attempts": 0}
+    reset = {**resent, **dict.fromkeys(_OUTCOME, null()), "status": Status.QUEUED, "attempts": 0}
 
-    company = update_in_pages(engine, run, free & (gradings.c.attempts == 0), again)
-    waiting, messages = _send(app, run, company, run.chunk_size)
-    alone, more = _send(app, run, update_in_pages(engine, run, free & suspect, again), 1)
-    lifted, most = _send(
+    fresh = update_in_pages(engine, run, unleased & (gradings.c.attempts == 0), resent)
+    waiting, messages = _send(app, run, fresh, run.chunk_size)
+    suspects, suspect_messages = _send(app, run, update_in_pages(engine, run, unleased & suspect, resent), 1)
+    requeued, requeued_messages = _send(
         app,
         run,
-        update_in_pages(engine, run, gradings.c.status.in_(lift), forgotten, on_page=lambda c: _run_again(c, run)),
+        update_in_pages(engine, run, gradings.c.status.in_(requeue), reset, on_page=lambda c: _reopen_finished(c, run)),
         run.chunk_size,
     )
-    return Resent(run.name, waiting + alone, lifted, messages + more + most)
+    return ResendResult(run.name, waiting + suspects, requeued, messages + suspect_messages + requeued_messages)
 
 
 def _send(app: "Celery", run: Run, pages: Iterable[tuple[str, ...]], chunk_size: int) -> tuple[int, int]:
@@ -74,7 +80,7 @@ def _send(app: "Celery", run: Run, pages: Iterable[tuple[str, ...]], chunk_size:
     return images, messages
 
 
-def _run_again(connection: Connection, run: Run) -> None:
+def _reopen_finished(connection: Connection, run: Run) -> None:
     connection.execute(
         update(runs)
         .where(runs.c.run_id == run.run_id, runs.c.state == RunState.FINISHED)

@@ -1,4 +1,4 @@
-"""Remember which version of each image a programme has had, so that a night takes only what is new or has changed."""
+"""Track the version of each image that a programme has seen, so that a night enqueues only new and changed images."""
 
 from collections.abc import Collection, Mapping
 
@@ -11,17 +11,18 @@ from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, nights, seen_images
 
 
-def programme_of(connection: Connection, run: Run) -> str | None:
-    """Whose night the run is; None for any other run."""
+def find_programme(connection: Connection, run: Run) -> str | None:
+    """Return the programme of a nightly run, None for a manual run."""
     if run.kind != RunKind.NIGHTLY:
         return None
     return connection.scalar(select(nights.c.programme).where(nights.c.run_id == run.run_id))
 
 
-def find_seen(connection: Connection, programme: str, batch: Mapping[str, ImageReference]) -> set[str]:
-    """The images of the batch that the programme has had as they are now, under whatever outcome but cancelled.
+def find_seen_images(connection: Connection, programme: str, batch: Mapping[str, ImageReference]) -> set[str]:
+    """Return the ids of the images that the programme has seen in their present version.
 
-    A version that nobody knows is taken for the same one; it is noted as soon as the source tells it.
+    An image whose grading was cancelled counts as not seen. A missing version, in the source or in the ledger, counts
+    as unchanged; the ledger records the version as soon as the source gives one.
     """
     rows = connection.execute(
         select(seen_images.c.image_id, seen_images.c.version, gradings.c.status)
@@ -30,20 +31,22 @@ def find_seen(connection: Connection, programme: str, batch: Mapping[str, ImageR
         )
         .where(seen_images.c.programme == programme, seen_images.c.image_id.in_(batch))
     ).all()
-    told = {image_id: reference.content_version for image_id, reference in batch.items()}
-    had = {
+    versions = {image_id: reference.content_version for image_id, reference in batch.items()}
+    seen = {
         row.image_id: row.version
         for row in rows
-        # No row: retention has deleted it.
+        # The status is None if retention has deleted the grading.
         if row.status != Status.CANCELLED
-        and (None in (row.version, told[row.image_id]) or row.version == told[row.image_id])
+        and (None in (row.version, versions[row.image_id]) or row.version == versions[row.image_id])
     }
-    _record_versions(connection, programme, {i: told[i] for i, version in had.items() if version is None and told[i]})
-    return set(had)
+    _record_versions(
+        connection, programme, {i: versions[i] for i, version in seen.items() if version is None and versions[i]}
+    )
+    return set(seen)
 
 
 def record_seen_images(connection: Connection, programme: str, run: Run, images: Collection[ImageReference]) -> None:
-    """These versions are in this run now; a night that was closed is opened again by them."""
+    """Record the versions as seen by the programme in this run. A closed night of the run is reopened."""
     if not images:
         return
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
@@ -70,6 +73,6 @@ def _record_versions(connection: Connection, programme: str, versions: Mapping[s
         connection.execute(
             update(seen_images)
             .where(seen_images.c.programme == programme, seen_images.c.image_id == bindparam("known_id"))
-            .values(version=bindparam("told")),
-            [{"known_id": image_id, "told": version} for image_id, version in sorted(versions.items())],
+            .values(version=bindparam("new_version")),
+            [{"known_id": image_id, "new_version": version} for image_id, version in sorted(versions.items())],
         )

@@ -1,4 +1,4 @@
-"""The modification times of a source: how far a night has seen, and what is too old for it."""
+"""Filter references by modification time and track the latest one."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,27 +8,27 @@ from worker.core.manifests.image_reference import ImageReference
 
 LAST = "last"
 MARGIN = timedelta(days=1)
-"""An object's time may be that of the beginning of its upload, and clocks differ."""
+"""Tolerance: clocks differ, and an object may carry the time at which its upload began."""
 
 
 def parse_since(text: str, last: datetime | None) -> datetime | None:
-    """A date or a moment, in UTC unless it says otherwise, or `last`: a day before the newest time that is known.
+    """Parse an ISO date or date and time, in UTC unless it has an offset, or `last`.
 
-    Raises UsageError for anything else.
+    `last` is one day before the latest known watermark, or None without one. Raises UsageError for any other text.
     """
     if text == LAST:
         return None if last is None else last - MARGIN
     try:
-        moment = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"since {text[:40]!r} is neither `last` nor a date as in 2026-11-22", code="since") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        raise UsageError(f"since {text[:40]!r} is neither `last` nor a date such as 2026-11-22", code="since") from None
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
 
 
 class Watermark:
-    """Lets references pass, except those from before `since`; `newest` is the latest time seen, `older` their number.
+    """Filter that drops references modified before `since` and keeps those without a modification time.
 
-    What has no time always passes.
+    newest: the latest modification time read so far. older: number of references dropped.
     """
 
     def __init__(self, since: datetime | None) -> None:
@@ -36,8 +36,8 @@ class Watermark:
         self.newest: datetime | None = None
         self.older = 0
 
-    def over(self, references: Iterator[ImageReference]) -> Iterator[ImageReference]:
-        """The references that are not too old."""
+    def filter(self, references: Iterator[ImageReference]) -> Iterator[ImageReference]:
+        """Yield the references that are not older than `since`."""
         for reference in references:
             at = reference.modified_at
             if at is not None:

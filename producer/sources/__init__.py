@@ -1,1 +1,1 @@
-"""Where references come from: folders, buckets, manifests and stacks."""
+"""Sources of image references: folders, buckets, manifests and stacks."""

@@ -1,4 +1,4 @@
-"""Find the images under a prefix of an S3 bucket, a page of the listing at a time."""
+"""List the images under a prefix of an S3 bucket."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ from worker.core.uris import s3_uri
 MAX_ETAG_CHARS = 128
 
 
-def list_images(address: str, sources: SourceReader, on_warning: OnWarning) -> Iterator[ImageReference]:
-    """References to the image objects under `s3://BUCKET/PREFIX`, in the store's order, in flat memory.
+def list_bucket_images(uri: str, reader: SourceReader, on_warning: OnWarning) -> Iterator[ImageReference]:
+    """Yield references to the image objects under `s3://BUCKET/PREFIX`, in the store's order and in constant memory.
 
-    The prefix is taken as it is written: `s3://b/night` also matches `night2/eye.jpg`. Other objects are counted and
-    told to `on_warning` at the end. Raises SourceError for an address without a bucket, StorageError from the listing.
+    The prefix is not a folder: `s3://b/night` also matches `night2/eye.jpg`. The number of other objects is passed to
+    `on_warning` at the end. Raises SourceError for a URI without a bucket, StorageError if the listing fails.
     """
-    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if not bucket:
-        raise SourceError(f"{address!r} names no bucket: s3://BUCKET/PREFIX")
+        raise SourceError(f"{uri!r} names no bucket: use s3://BUCKET/PREFIX")
     ignored = 0
-    for item in sources.list_objects(bucket, prefix):
+    for item in reader.list_objects(bucket, prefix):
         key = item["Key"]
         if is_image_name(key.rpartition("/")[2]):
             yield ImageReference(
@@ -30,12 +30,12 @@ def list_images(address: str, sources: SourceReader, on_warning: OnWarning) -> I
         else:
             ignored += 1
     if ignored:
-        on_warning(f"not image files, ignored under {address}: {ignored}")
+        on_warning(f"not image files, ignored under {uri}: {ignored}")
 
 
-def _etag(told: str) -> str | None:
-    """As the store tells it, without its quotes; one that the ledger cannot hold, by its SHA-256."""
-    etag = told.strip('"')
+def _etag(header: str) -> str | None:
+    """Return the ETag without quotes, or its SHA-256 if the ledger cannot store it."""
+    etag = header.strip('"')
     if len(etag) > MAX_ETAG_CHARS or not etag.isprintable():
         return hashlib.sha256(etag.encode(errors="surrogatepass")).hexdigest()
     return etag or None

@@ -1,4 +1,4 @@
-"""Find the image files of a folder and its subfolders, in a stable order and flat memory."""
+"""List the image files of a folder and its subfolders."""
 
 import errno
 import os
@@ -12,12 +12,12 @@ from worker.core.manifests.image_reference import ImageReference, OnWarning, fil
 from worker.core.uris import file_uri
 
 
-def find_images(root: Path, on_warning: OnWarning) -> Iterator[ImageReference]:
-    """References to the image files under `root`, depth first, sorted by name within each folder.
+def list_folder_images(root: Path, on_warning: OnWarning) -> Iterator[ImageReference]:
+    """Yield references to the image files under `root`, depth first and sorted by name within each folder.
 
-    Links are followed; a folder that is reached twice is read once, so a loop ends. Hidden names and files without an
-    image's suffix are counted and told to `on_warning` at the end. Only the names of the open folders are held.
-    Raises SourceError for a folder that cannot be read.
+    Symbolic links are followed. A folder that is reached twice is read once, so loops end. The number of hidden files
+    and of files without an image suffix is passed to `on_warning` at the end. Only the names in the folders on the
+    current path are kept in memory. Raises SourceError for a folder that cannot be read.
     """
     root = canonical_path(root)
     ignored = reached_twice = 0
@@ -41,27 +41,27 @@ def find_images(root: Path, on_warning: OnWarning) -> Iterator[ImageReference]:
     if ignored:
         on_warning(f"not image files, ignored in {root}: {ignored}")
     if reached_twice:
-        on_warning(f"links to folders that were read already, ignored in {root}: {reached_twice}")
+        on_warning(f"links to folders that had already been read, ignored in {root}: {reached_twice}")
 
 
 def _reference(path: Path) -> ImageReference:
     try:
         status = path.stat()
     except OSError:
-        # It has gone since the folder was listed; whoever grades it will say so.
+        # Deleted since the folder was listed: the worker reports it as a failed image.
         return ImageReference(file_uri(path))
-    return ImageReference(file_uri(path), etag=file_etag(status), modified_at=_moment(status.st_mtime))
+    return ImageReference(file_uri(path), etag=file_etag(status), modified_at=_timestamp(status.st_mtime))
 
 
-def _moment(seconds: float) -> datetime | None:
+def _timestamp(seconds: float) -> datetime | None:
     try:
         return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError, ValueError):  # a time outside the years 1 to 9999
+    except (OverflowError, OSError, ValueError):  # outside the years 1 to 9999
         return None
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, bool, bool]]:
-    """Path, is it a folder, is it a file; the folder is listed and closed before the first is given."""
+    """Return (path, is folder, is file) of each entry. The folder is closed before the first is yielded."""
     try:
         with os.scandir(folder) as entries:
             found = sorted((entry.name, *_kind(entry)) for entry in entries)

@@ -1,12 +1,12 @@
-"""Pick the kind of source that an operator's text names."""
+"""Open the source that a path or URI names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.sources.bucket import list_images
-from producer.sources.folder import find_images
-from producer.sources.stack import read_stack
+from producer.sources.bucket import list_bucket_images
+from producer.sources.folder import list_folder_images
+from producer.sources.stack import list_stack_entries
 from worker.core.errors import ImageReferenceError, SourceError
 from worker.core.manifests.admission import AdmissionPolicy, admit_references
 from worker.core.manifests.canonical_uri import SCHEME, canonical_path
@@ -20,41 +20,46 @@ from worker.core.uris import parse_file_uri
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`text`: its name for the ledger, paths absolute. `references` streams and can be read once."""
+    """An open source.
 
-    text: str
+    location: absolute path or URI, as recorded in the ledger. references: a stream that can be read once.
+    """
+
+    location: str
     references: Iterator[ImageReference]
 
 
 def open_source(
-    text: str, *, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None = None
+    location: str, *, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None = None
 ) -> Source:
-    """A folder, `s3://BUCKET/PREFIX`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
+    """Open a folder, `s3://BUCKET/PREFIX`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
 
-    Raises SourceError at once for a source that does not exist or is of no known kind, and for labels with a manifest;
-    what is wrong inside, or may not come in by `admission`, is raised while the references are read.
+    labels: CSV with reference grades; not for a manifest, which has its own column. Raises SourceError for a missing
+    source, one of an unsupported kind, and labels with a manifest. Invalid content and references that `admission`
+    rejects raise SourceError while the references are read.
     """
-    source = _open(text, storage, admission, on_warning, labels)
-    return Source(source.text, admit_references(source.references, admission))
+    source = _open(location, storage, admission, on_warning, labels)
+    return Source(source.location, admit_references(source.references, admission))
 
 
 def _open(
-    text: str, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None
+    location: str, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None
 ) -> Source:
-    if text.startswith("s3://"):
-        return Source(text, _labelled(list_images(text, storage.sources, on_warning), labels, on_warning, admission))
-    path = canonical_path(_local_path(text))
+    if location.startswith("s3://"):
+        references = list_bucket_images(location, storage.sources, on_warning)
+        return Source(location, _labelled(references, labels, on_warning, admission))
+    path = canonical_path(_local_path(location))
     suffix = path.suffix.lower()
     if path.is_dir():
-        return Source(str(path), _labelled(find_images(path, on_warning), labels, on_warning, admission))
+        return Source(str(path), _labelled(list_folder_images(path, on_warning), labels, on_warning, admission))
     if not path.is_file():
         raise SourceError(f"no file or folder at {path}")
     if suffix == ".npy":
-        return Source(str(path), read_stack(path, labels, admission.allowed_columns))
+        return Source(str(path), list_stack_entries(path, labels, admission.allowed_columns))
     if suffix not in ROW_SUFFIXES:
-        raise SourceError(f"{path} is no folder, no manifest ({', '.join(ROW_SUFFIXES)}) and no .npy stack")
+        raise SourceError(f"{path} is not a folder, a manifest ({', '.join(ROW_SUFFIXES)}) or an .npy stack")
     if labels is not None:
-        raise SourceError(f"{path} is a manifest: put grades into its column reference_grade, not into {labels}")
+        raise SourceError(f"{path} is a manifest: put the grades of {labels} into its column reference_grade")
     return Source(str(path), read_manifest(path, on_warning, admission))
 
 
@@ -64,13 +69,13 @@ def _labelled(
     return references if labels is None else attach_labels(references, labels, on_warning, admission.allowed_columns)
 
 
-def _local_path(text: str) -> Path:
-    if text.startswith("file:"):
+def _local_path(location: str) -> Path:
+    if location.startswith("file:"):
         try:
-            return parse_file_uri(text)
+            return parse_file_uri(location)
         except ImageReferenceError as error:
             raise SourceError(error.detail) from error
-    scheme = SCHEME.match(text)
-    if scheme and text[scheme.end() :].startswith("//"):
-        raise SourceError(f"{text!r}: the scheme {scheme[1]!r} is neither file nor s3")
-    return Path(text)
+    scheme = SCHEME.match(location)
+    if scheme and location[scheme.end() :].startswith("//"):
+        raise SourceError(f"{location!r}: unsupported scheme {scheme[1]!r}, use file or s3")
+    return Path(location)

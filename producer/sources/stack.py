@@ -1,4 +1,4 @@
-"""Refer to the entries of an `.npy` stack of preprocessed images."""
+"""List the entries of an `.npy` stack of preprocessed images."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -16,11 +16,14 @@ from worker.core.uris import file_uri
 SAMPLED_ENTRIES = 16
 
 
-def read_stack(path: Path, labels: Path | None, allowed_columns: Collection[str] = ()) -> Iterator[ImageReference]:
-    """One reference per entry, `file:///stack.npy#0` first, with the grades of `labels` in the same order.
+def list_stack_entries(
+    path: Path, labels: Path | None, allowed_columns: Collection[str] = ()
+) -> Iterator[ImageReference]:
+    """Return one reference per entry, from `file:///stack.npy#0` on, with the grades of `labels` in the same order.
 
-    The file holds N x H x W x 3, uint8 or float32 RGB in [0, 1]; it is mapped, never loaded, and never unpickled.
-    Raises SourceError for another content, values outside [0, 1] in a sample, or another number of labels than entries.
+    path: (N, H, W, 3) RGB, uint8 or float32 in [0, 1]. The file is memory-mapped, never loaded and never unpickled.
+    Raises SourceError for other content, values outside [0, 1] in a sample of 16 entries, or a number of labels that
+    differs from N.
     """
     path = canonical_path(path)
     try:
@@ -41,4 +44,4 @@ def _check_range(path: Path, stack: NDArray[np.uint8] | NDArray[np.float32]) -> 
     for index in sorted({int(i) for i in np.linspace(0, len(stack) - 1, SAMPLED_ENTRIES)} if len(stack) else ()):
         low, high = float(stack[index].min()), float(stack[index].max())
         if not (low >= 0.0 and high <= 1.0):
-            raise SourceError(f"{path}, entry {index}: values from {low:g} to {high:g}, needs [0, 1]")
+            raise SourceError(f"{path}, entry {index}: values from {low:g} to {high:g} are outside [0, 1]")

@@ -1,1 +1,1 @@
-"""Draw status tables and the live view of a run."""
+"""Status tables and the live view of a run."""

@@ -1,4 +1,4 @@
-"""Draw where runs stand, for a terminal of 80 columns."""
+"""Draw the state of runs for a terminal of 80 columns."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ _ERRORS_SHOWN = 8
 
 
 def draw_progress(progress: RunProgress) -> RenderableType:
-    """One run: heading, bar, counts by status beside counts by grade, errors by code."""
+    """Draw one run: heading, progress bar, counts by status and by grade, errors by code."""
     parts: list[RenderableType] = [_heading(progress.run), _bar(progress), "", _counts(progress.counts)]
     if progress.errors:
         parts += ["", _errors(progress)]
@@ -38,7 +38,7 @@ def draw_progress(progress: RunProgress) -> RenderableType:
 
 
 def draw_overview(runs: Sequence[tuple[Run, Counts]]) -> RenderableType:
-    """A table of runs."""
+    """Draw a table of runs."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("run", overflow="fold")
     table.add_column("state")
@@ -64,7 +64,7 @@ def _heading(run: Run) -> Text:
 
 
 def _state(run: Run) -> Text:
-    """Whether it goes on, and whether a legal hold keeps it."""
+    """Draw the run's state and whether it is under a legal hold."""
     return Text.assemble((run.state, STATE_STYLES[run.state]), (", held" if run.held else "", "magenta"))
 
 
@@ -78,14 +78,14 @@ def _bar(progress: RunProgress) -> RenderableType:
         words.append(f"{duration(progress.seconds_left)} left")
     elif progress.run.finished_at is not None:
         words.append(f"took {duration((progress.run.finished_at - progress.run.created_at).total_seconds())}")
-    # An empty run is complete, not at nothing of nothing.
+    # An empty run is complete, not 0 of 0.
     bar = ProgressBar(
         total=counts.total or 1,
         completed=counts.settled if counts.total else 1,
         width=_BAR_COLUMNS,
         complete_style=BAR_STYLE,
     )
-    # A bar alone does not end its line.
+    # ProgressBar does not end its line; the grid does.
     lines = Table.grid()
     lines.add_row(bar)
     lines.add_row(Text("  ".join(words)))
@@ -125,6 +125,6 @@ def _referable(counts: Counts) -> int:
 
 
 def _percent(counts: Counts) -> str:
-    # Rounded down: 100 % means that nothing is left.
+    # Rounded down, so that 100 % means complete.
     tenths = 1000 * counts.settled // counts.total if counts.total else 1000
     return f"{tenths / 10:.1f} %"

@@ -1,4 +1,4 @@
-"""Follow a run until it is over."""
+"""Follow a run until it is finished or cancelled."""
 
 import time
 
@@ -10,14 +10,15 @@ from worker.core.retry import retry_service_errors
 from worker.core.terminal.output import messages
 from worker.ledger.status import RunProgress, read_progress
 
-LOOK_EVERY_S = 1.0
+POLL_INTERVAL_S = 1.0
 RETRY_TIMEOUT_S = 60.0
 
 
 def watch_run(engine: Engine, name: str) -> RunProgress:
-    """The last look at a run that is over; redrawn on stderr meanwhile if that is a terminal.
+    """Wait until the run is finished or cancelled and return its final progress.
 
-    Raises RunError for an unknown run, DatabaseError when the ledger stays away for a minute.
+    Redraws the progress on stderr every second if stderr is a terminal. Raises RunError for an unknown run,
+    DatabaseError if the ledger does not answer for a minute.
     """
     console = messages()
     progress = read_progress(engine, name)
@@ -25,6 +26,6 @@ def watch_run(engine: Engine, name: str) -> RunProgress:
         while not progress.is_over:
             if console.is_terminal:
                 live.update(draw_progress(progress), refresh=True)
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_INTERVAL_S)
             progress = retry_service_errors(lambda: read_progress(engine, name), timeout_s=RETRY_TIMEOUT_S)
     return progress

@@ -17,7 +17,7 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from kombu.message import Message
 
-from producer.sources.stack import read_stack
+from producer.sources.stack import list_stack_entries
 from tests.fuzz.fuzz_result import FuzzResult, peak_memory_mb
 from worker.consumer.validation import check_message
 from worker.core.errors import FundusError, SourceError
@@ -66,7 +66,7 @@ def check_stack(folder: Path, data: bytes) -> None:
     path.write_bytes(data)
     uri = f"{path.as_uri()}#0"
     with suppress(SourceError):
-        list(islice(read_stack(path, None), 10))
+        list(islice(list_stack_entries(path, None), 10))
     entry = fetch_stack_entry(Storage(parse_settings()).sources, uri, max_bytes=2**20)
     assert entry.nbytes <= 2**20
 

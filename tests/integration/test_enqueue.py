@@ -8,7 +8,7 @@ from sqlalchemy import Engine, event, select
 from sqlalchemy.exc import OperationalError
 
 from producer.runs.cancel import cancel
-from producer.runs.enqueue import BATCH_IMAGES, Enqueued, enqueue
+from producer.runs.enqueue import BATCH_IMAGES, EnqueueResult, enqueue
 from producer.runs.lifecycle import RunRequest, seal_run
 from producer.runs.resend import resend
 from tests.unit.producer.ledger_rows import (
@@ -31,7 +31,7 @@ from worker.ledger.database import read_transaction
 from worker.ledger.runs import find_run, list_runs
 from worker.ledger.schema import audit_log
 
-Enqueue = Callable[..., Enqueued]
+Enqueue = Callable[..., EnqueueResult]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def app(settings: Settings) -> Celery:
 
 @pytest.fixture
 def enqueued(engine: Engine, app: Celery, settings: Settings) -> Enqueue:
-    def run(images: Iterator[ImageReference] | list[ImageReference], **request: object) -> Enqueued:
+    def run(images: Iterator[ImageReference] | list[ImageReference], **request: object) -> EnqueueResult:
         wanted = RunRequest(name="night", source="test", **request)
         return enqueue(engine, app, settings, wanted, iter(images), lambda _found, _new: None)
 

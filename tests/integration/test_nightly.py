@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 
 from producer.runs.enqueue import BATCH_IMAGES
 from producer.runs.lifecycle import Night, RunRequest, open_run
-from producer.runs.nightly import NightDone, NightRequest, fill_night
+from producer.runs.nightly import NightRequest, NightResult, enqueue_night
 from tests.integration.processes import FUNDUS, fundus, fundus_json
 from tests.services.seaweedfs import Bucket
 from tests.services.webhook import Webhook, listening
@@ -115,19 +115,21 @@ def test_without_a_source_or_an_age_beat_has_nothing_to_do(broker_url: str) -> N
 @pytest.fixture
 def night(
     engine: Engine, broker_url: str, make_settings: Callable[..., Settings], inbox: Path
-) -> Callable[..., NightDone]:
+) -> Callable[..., NightResult]:
     settings = make_settings(broker_url=broker_url, lease_s=5.0)
     app: Celery = make_celery(settings)
 
-    def fill(day: int, source: str | Path = inbox, *, s3_endpoint_url: str | None = None, **request: Any) -> NightDone:
+    def fill(
+        day: int, source: str | Path = inbox, *, s3_endpoint_url: str | None = None, **request: Any
+    ) -> NightResult:
         own = settings.model_copy(update={"s3_endpoint_url": s3_endpoint_url})
         wanted = NightRequest(str(source), date(2026, 11, day), **request)
-        return fill_night(engine, app, own, wanted, on_warning=print)
+        return enqueue_night(engine, app, own, wanted, on_warning=print)
 
     return fill
 
 
-def test_changed_file_is_taken_by_the_next_night(night: Callable[..., NightDone], inbox: Path) -> None:
+def test_changed_file_is_taken_by_the_next_night(night: Callable[..., NightResult], inbox: Path) -> None:
     shutil.copy(SAMPLES / "IDRiD_047.jpg", inbox)
     assert night(1).new == 2
     (inbox / "IDRiD_020.jpg").write_bytes((SAMPLES / "IDRiD_055.jpg").read_bytes())
@@ -135,7 +137,7 @@ def test_changed_file_is_taken_by_the_next_night(night: Callable[..., NightDone]
     assert (night(2).new, night(3).new) == (1, 0)
 
 
-def test_changed_object_is_taken_by_the_next_night(night: Callable[..., NightDone], bucket: Bucket) -> None:
+def test_changed_object_is_taken_by_the_next_night(night: Callable[..., NightResult], bucket: Bucket) -> None:
     def put(key: str, data: bytes) -> None:
         bucket.client.put_object(Bucket=bucket.name, Key=key, Body=data)
 
@@ -149,7 +151,7 @@ def test_changed_object_is_taken_by_the_next_night(night: Callable[..., NightDon
     assert (night(2, source).new, night(3, source).new) == (1, 0)
 
 
-def test_missed_nights_are_caught_up_with(night: Callable[..., NightDone], engine: Engine, inbox: Path) -> None:
+def test_missed_nights_are_caught_up_with(night: Callable[..., NightResult], engine: Engine, inbox: Path) -> None:
     assert (night(1).missed, night(2).missed) == (0, 0)
     for name in ("IDRiD_047.jpg", "IDRiD_055.jpg"):  # of the 3rd and the 4th, when cron was off
         shutil.copy(SAMPLES / name, inbox)
@@ -163,7 +165,7 @@ def test_missed_nights_are_caught_up_with(night: Callable[..., NightDone], engin
     assert find_run(engine, "nightly-2026-11-06").state == RunState.FINISHED
 
 
-def test_since_leaves_the_archive_out(night: Callable[..., NightDone], inbox: Path) -> None:
+def test_since_leaves_the_archive_out(night: Callable[..., NightResult], inbox: Path) -> None:
     shutil.copy(SAMPLES / "IDRiD_047.jpg", inbox)
     os.utime(inbox / "IDRiD_047.jpg", (0, 0))
     first = night(1, since="2026-01-01")
@@ -176,7 +178,7 @@ def test_since_leaves_the_archive_out(night: Callable[..., NightDone], inbox: Pa
         night(5, since="soon")
 
 
-def test_programme_has_its_own_runs_and_lock(night: Callable[..., NightDone], engine: Engine) -> None:
+def test_programme_has_its_own_runs_and_lock(night: Callable[..., NightResult], engine: Engine) -> None:
     with locked(engine, "nightly:north", lock_s=60):
         assert night(1).new == 1
         with pytest.raises(OverlapError, match="lock 'nightly:north' is held by another process"):
@@ -187,7 +189,7 @@ def test_programme_has_its_own_runs_and_lock(night: Callable[..., NightDone], en
         night(1, programme="a b")
 
 
-def test_night_may_belong_to_one_model(night: Callable[..., NightDone], engine: Engine) -> None:
+def test_night_may_belong_to_one_model(night: Callable[..., NightResult], engine: Engine) -> None:
     for model in ("old", "new"):
         add_model(engine, model)
     assert night(1, model="old").new == 1
@@ -201,7 +203,7 @@ def test_night_may_belong_to_one_model(night: Callable[..., NightDone], engine: 
         night(2, model="newest")
 
 
-def test_unreadable_source_leaves_no_night_and_no_lock(night: Callable[..., NightDone], inbox: Path) -> None:
+def test_unreadable_source_leaves_no_night_and_no_lock(night: Callable[..., NightResult], inbox: Path) -> None:
     for _ in range(2):
         with pytest.raises(SourceError, match="no file or folder"):
             night(1, source=inbox / "none")

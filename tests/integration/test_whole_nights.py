@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from producer.runs.nightly import NightDone, NightRequest, fill_night
+from producer.runs.nightly import NightRequest, NightResult, enqueue_night
 from tests.integration.processes import FUNDUS, fundus, fundus_json, wait_until_finished, worker
 from tests.services.seaweedfs import Bucket
 from worker.core.messaging.broker import make_celery
@@ -36,7 +36,7 @@ def env(postgres_url: str, broker_url: str, bucket: Bucket, tmp_path: Path) -> d
 
 
 @pytest.fixture
-def night(env: dict[str, str], bucket: Bucket, make_settings: Callable[..., Settings]) -> Callable[[int], NightDone]:
+def night(env: dict[str, str], bucket: Bucket, make_settings: Callable[..., Settings]) -> Callable[[int], NightResult]:
     settings = make_settings(
         database_url=env["FUNDUS_DATABASE_URL"],
         broker_url=env["FUNDUS_BROKER_URL"],
@@ -44,9 +44,9 @@ def night(env: dict[str, str], bucket: Bucket, make_settings: Callable[..., Sett
     )
     engine: Engine = connect(settings)
 
-    def fill(day: int) -> NightDone:
+    def fill(day: int) -> NightResult:
         request = NightRequest(f"s3://{bucket.name}/inbox/", date(2026, 11, day))
-        return fill_night(engine, make_celery(settings), settings, request, on_warning=print)
+        return enqueue_night(engine, make_celery(settings), settings, request, on_warning=print)
 
     return fill
 
@@ -63,7 +63,7 @@ def stored(bucket: Bucket) -> list[str]:
 
 
 def test_replaced_photograph_is_graded_again_and_the_old_outcome_goes_by_age(
-    env: dict[str, str], bucket: Bucket, night: Callable[[int], NightDone], tmp_path: Path
+    env: dict[str, str], bucket: Bucket, night: Callable[[int], NightResult], tmp_path: Path
 ) -> None:
     def put(name: str, sample: str) -> None:
         data = (SAMPLES / f"{sample}.jpg").read_bytes()

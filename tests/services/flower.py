@@ -12,7 +12,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from producer.demo.embedded_valkey import free_port, stop
+from producer.demo.embedded_valkey import free_port, stop_process
 
 CELERY = Path(sys.executable).with_name("celery")
 USER, PASSWORD = "auditor", "correct horse battery"
@@ -72,7 +72,7 @@ def flower(env: Mapping[str, str], log: Path) -> Iterator[str]:
             time.sleep(0.1)
         yield url
     finally:
-        stop(process)
+        stop_process(process)
 
 
 def _answers(url: str) -> bool:

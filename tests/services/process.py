@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from producer.demo.embedded_valkey import die_with_parent, stop
+from producer.demo.embedded_valkey import die_with_parent, stop_process
 
 READY_WITHIN_S = 60
 LAST_WORDS = 1500
@@ -46,7 +46,7 @@ class Server:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        stop(self.process, self.parting)
+        stop_process(self.process, self.parting)
 
 
 def start(

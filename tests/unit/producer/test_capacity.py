@@ -18,7 +18,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def settle(engine: Engine, name: str, images: int, rate: float, *, finished: bool = True) -> None:
-    """A run whose first image was settled at noon, and one more after each 1 / rate seconds."""
+    """Make a run whose images were settled every 1 / rate seconds from noon on."""
     run = make_run(engine, name, references(*(f"{name}-{number}" for number in range(images))))
     with write_transaction(engine) as connection:
         for number in range(images):
@@ -32,18 +32,18 @@ def settle(engine: Engine, name: str, images: int, rate: float, *, finished: boo
 @pytest.mark.parametrize(
     ("images", "begin", "by", "spare", "workers", "done"),
     [
-        # Five hours are 18,000 s, in which a worker of 2 images/s does 36,000.
+        # In five hours, 18,000 s, a worker of 2 images/s grades 36,000 images.
         (36_000, time(1), time(6), 0.0, 1, time(6)),
         (36_001, time(1), time(6), 0.0, 2, time(3, 30)),
         (36_000, time(1), time(6), 0.2, 2, time(3, 30)),
         (28_800, time(1), time(6), 0.2, 1, time(5)),
-        # Over midnight: eight hours. The same time twice is a whole day.
+        # Eight hours across midnight. Equal times mean a whole day.
         (100_000, time(22), time(6), 0.0, 2, time(4, 56, 40)),
         (172_800, time(6), time(6), 0.0, 1, time(6)),
         (1, time(1), time(6), 0.2, 1, time(1, 0, 0, 500_000)),
     ],
 )
-def test_workers_are_images_over_time_and_pace(
+def test_workers_are_images_over_time_and_rate(
     images: int, begin: time, by: time, spare: float, workers: int, done: time
 ) -> None:
     estimate = estimate_capacity(images, begin, by, WorkerRate(2.0), spare)
@@ -51,7 +51,7 @@ def test_workers_are_images_over_time_and_pace(
     assert estimate.done.replace(microsecond=0) == done.replace(microsecond=0)
 
 
-def test_pace_is_that_of_the_latest_run_that_is_long_enough(engine: Engine) -> None:
+def test_rate_is_that_of_the_latest_long_enough_run(engine: Engine) -> None:
     settle(engine, "long", 101, 5.0)
     settle(engine, "short", 99, 50.0)
     settle(engine, "stopped", 101, 7.0, finished=False)
@@ -61,24 +61,24 @@ def test_pace_is_that_of_the_latest_run_that_is_long_enough(engine: Engine) -> N
     assert read_worker_rate(engine, "stopped", 2).rate == pytest.approx(3.5)
 
 
-def test_without_a_run_to_learn_from_a_pace_must_be_given(engine: Engine) -> None:
-    with pytest.raises(UsageError, match="no finished run of 100 images to learn a worker's pace from: give --rate"):
+def test_rate_must_be_given_without_a_long_enough_run(engine: Engine) -> None:
+    with pytest.raises(UsageError, match="no finished run of 100 images to measure the rate of a worker: give --rate"):
         read_worker_rate(engine, None, 1)
     settle(engine, "short", 3, 1.0)
-    with pytest.raises(UsageError, match="run short settled 3 images, a pace needs 100: give --rate"):
+    with pytest.raises(UsageError, match="run short settled 3 images, a rate needs 100: give --rate"):
         read_worker_rate(engine, "short", 1)
     with pytest.raises(RunError, match="no run 'day'"):
         read_worker_rate(engine, "day", 1)
 
 
-def test_command_names_what_it_reckons_with(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_names_its_inputs(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
     settle(open_ledger(read_settings()), "night", 101, 2.0)
     asked = ["capacity", "--images", "90000", "--by", "06:00"]
     assert CliRunner().invoke(app, asked).stdout.splitlines() == [
         "90,000 images from 01:00 to 06:00 UTC: 5.00 images/s are needed",
-        "one worker does 2.00 images/s, as in night (101 images)",
-        "4 workers are needed, with 20 % to spare: done at 04:07 if nothing goes wrong",
+        "one worker grades 2.00 images/s, as in night (101 images)",
+        "4 workers are needed, with 20 % spare capacity; at the full rate the night ends at 04:07",
     ]
     document = json.loads(CliRunner().invoke(app, [*asked, "--rate", "12.5", "--from", "22:00", "--json"]).stdout)
     assert document == {
@@ -96,7 +96,7 @@ def test_command_names_what_it_reckons_with(sqlite_url: str, monkeypatch: pytest
         (["--by", "06:00", "--like", "night"], "--rate and --like exclude each other"),
     ],
 )
-def test_what_cannot_be_reckoned_with_is_refused(arguments: list[str], complaint: str) -> None:
-    told = CliRunner().invoke(app, ["capacity", "--images", "10", "--rate", "1", *arguments])
-    assert told.exit_code == 2
-    assert complaint in told.stderr
+def test_invalid_option_is_refused(arguments: list[str], complaint: str) -> None:
+    done = CliRunner().invoke(app, ["capacity", "--images", "10", "--rate", "1", *arguments])
+    assert done.exit_code == 2
+    assert complaint in done.stderr

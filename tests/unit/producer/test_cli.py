@@ -18,7 +18,7 @@ Fundus = Callable[..., Result]
 
 @pytest.fixture
 def fundus(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fundus:
-    """Runs the command line on an empty ledger; nothing listens where the broker should be."""
+    """Return a function that runs the command line on an empty ledger with an unreachable broker."""
     monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
     monkeypatch.setenv("FUNDUS_BROKER_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("FUNDUS_STORAGE_URL", (tmp_path / "store").as_uri())
@@ -81,20 +81,20 @@ print([name for name in ("tensorflow", "cv2") if name in sys.modules])
     assert not any("completion" in line for line in lines)
 
 
-def test_version_tells_program_model_and_ledger() -> None:
+def test_version_shows_program_model_and_schema() -> None:
     manifest = read_manifest(find_bundle(DEFAULT_BUNDLE))
-    told = run_main("--version")
-    assert (told.returncode, told.stdout.splitlines()) == (0, [
+    done = run_main("--version")
+    assert (done.returncode, done.stdout.splitlines()) == (0, [
         f"fundus {__version__}",
         f"model  {DEFAULT_BUNDLE}, model_id {manifest.model_id}",
         f"ledger schema revision {max(path.name[:4] for path in (MIGRATIONS / 'versions').glob('0*.py'))}",
     ])  # fmt: skip
 
 
-def test_version_is_told_with_a_model_that_is_not_there() -> None:
-    told = run_main("--version", FUNDUS_MODEL="/no/such/bundle")
-    assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout.splitlines()[1].startswith("model  none: ")
+def test_version_is_shown_with_a_missing_model() -> None:
+    done = run_main("--version", FUNDUS_MODEL="/no/such/bundle")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].startswith("model  none: ")
 
 
 @pytest.mark.parametrize(
@@ -104,19 +104,19 @@ def test_version_is_told_with_a_model_that_is_not_there() -> None:
      ("fundus enqueue x --queue l", 4, "live")],
 )  # fmt: skip
 def test_shell_completes_commands_options_and_choices(words: str, place: int, offered: str) -> None:
-    told = run_main(_FUNDUS_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(place))
-    assert offered in told.stdout.split()
+    done = run_main(_FUNDUS_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(place))
+    assert offered in done.stdout.split()
 
 
-def test_shell_is_shown_what_to_install_for_completion() -> None:
-    # Which shell it is follows from who started the command.
+def test_completion_script_is_shown() -> None:
+    # The parent process determines the shell.
     script = '"$0" -m producer --show-completion; exit $?'
-    told = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, text=True, timeout=60)
-    assert "_FUNDUS_COMPLETE=complete_bash" in told.stdout
+    done = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, text=True, timeout=60)
+    assert "_FUNDUS_COMPLETE=complete_bash" in done.stdout
 
 
 @pytest.mark.parametrize(("fmt", "line"), [("json", '{"level": "warning", '), ("human", "level='warning' event='x'")])
-def test_commands_log_in_the_form_of_the_settings(fmt: str, line: str) -> None:
+def test_commands_log_in_the_format_of_the_settings(fmt: str, line: str) -> None:
     code = """
 import structlog
 from worker.core.terminal.output import log_to_stderr
@@ -124,15 +124,15 @@ log_to_stderr()
 structlog.get_logger().info("quiet")
 structlog.get_logger().warning("x")
 """
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
         env=os.environ | {"FUNDUS_LOG_FORMAT": fmt},
     )
-    assert told.stderr.startswith(line)
-    assert told.stderr.count("\n") == 1
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -144,33 +144,33 @@ structlog.get_logger().warning("x")
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], sentence: str) -> None:
-    told = run_main(*arguments)
+    done = run_main(*arguments)
 
-    assert (told.returncode, told.stdout, told.stderr) == (2, "", sentence + "\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence + "\n")
 
 
 def test_settings_error_is_one_line_and_status_2() -> None:
-    told = run_main("status", FUNDUS_CHUNK_SIZE="0")
+    done = run_main("status", FUNDUS_CHUNK_SIZE="0")
 
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.startswith("error[settings_invalid]: FUNDUS_CHUNK_SIZE: ")
-    assert told.stderr.count("\n") == 1
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error[settings_invalid]: FUNDUS_CHUNK_SIZE: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_service_error_is_one_line_and_status_1() -> None:
-    told = run_main("status", FUNDUS_DATABASE_URL="postgresql://u:secret@127.0.0.1:1/x")
+    done = run_main("status", FUNDUS_DATABASE_URL="postgresql://u:secret@127.0.0.1:1/x")
 
-    assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr.startswith("error[database_unavailable]: ")
-    assert told.stderr.count("\n") == 1
-    assert "secret" not in told.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error[database_unavailable]: ")
+    assert done.stderr.count("\n") == 1
+    assert "secret" not in done.stderr
 
 
 def test_debug_adds_the_traceback() -> None:
-    told = run_main("--debug", "status", FUNDUS_CHUNK_SIZE="0")
+    done = run_main("--debug", "status", FUNDUS_CHUNK_SIZE="0")
 
-    assert told.stderr.startswith("Traceback (most recent call last):")
-    assert told.stderr.splitlines()[-1].startswith("error[settings_invalid]: ")
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert done.stderr.splitlines()[-1].startswith("error[settings_invalid]: ")
 
 
 @pytest.mark.parametrize(
@@ -181,11 +181,11 @@ def test_debug_adds_the_traceback() -> None:
         (["worker", "--engine", "none"], None),
     ],
 )
-def test_what_tensorflow_tells_of_itself_is_for_debugging_and_workers(
+def test_tensorflow_logs_only_with_debug_and_in_workers(
     fundus: Fundus, monkeypatch: pytest.MonkeyPatch, arguments: list[str], level: str | None
 ) -> None:
     variable = "TF_CPP_MIN_LOG_LEVEL"
-    monkeypatch.setenv(variable, "")  # what is set from now on is taken back afterwards
+    monkeypatch.setenv(variable, "")  # so that monkeypatch restores it
     monkeypatch.delenv(variable)
     assert fundus(*arguments).exit_code != 0
     assert os.environ.get(variable) == level
@@ -215,15 +215,13 @@ def test_module_ends_with_the_status_of_the_command() -> None:
     assert done.stderr.startswith("error[usage]: ")
 
 
-def test_ledger_of_another_level_says_how_to_mend_it(
-    fundus: Fundus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_schema_error_names_the_fix(fundus: Fundus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FUNDUS_DATABASE_URL", f"sqlite:///{tmp_path / 'empty.db'}")
 
-    told = fundus("status")
+    done = fundus("status")
 
-    assert told.exit_code == 2
-    assert "run `fundus db upgrade`" in told.stderr
+    assert done.exit_code == 2
+    assert "run `fundus db upgrade`" in done.stderr
     assert fundus("db", "current", "--json").exit_code == 1
     assert json.loads(fundus("db", "upgrade", "--json").stdout)["before"] is None
     assert fundus("db", "current").exit_code == 0
@@ -239,15 +237,15 @@ def test_dry_run_writes_nothing(fundus: Fundus, photos: Path) -> None:
     assert json.loads(fundus("status", "--json").stdout) == {"runs": []}
 
 
-def test_broker_that_is_away_is_told(fundus: Fundus, photos: Path) -> None:
-    told = fundus("enqueue", photos, "--run", "night")
+def test_unreachable_broker_is_reported(fundus: Fundus, photos: Path) -> None:
+    done = fundus("enqueue", photos, "--run", "night")
 
-    assert told.exit_code == 1
-    assert told.stderr.startswith("error[broker_unavailable]: cannot send 2 images of run night to queue bulk")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error[broker_unavailable]: cannot send 2 images of run night to queue bulk")
     assert json.loads(fundus("status", "night", "--json").stdout)["state"] == "open"
 
 
-def test_enqueue_status_export_and_cancel_go_together(
+def test_enqueue_status_export_and_cancel(
     fundus: Fundus, photos: Path, tmp_path: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FUNDUS_BROKER_URL", broker_url)
@@ -276,12 +274,12 @@ def test_enqueue_status_export_and_cancel_go_together(
 
 
 def test_nightly_needs_a_source(fundus: Fundus) -> None:
-    told = fundus("nightly")
+    done = fundus("nightly")
 
-    assert (told.exit_code, told.stderr) == (2, "error[usage]: name a source, or set FUNDUS_NIGHTLY_SOURCE\n")
+    assert (done.exit_code, done.stderr) == (2, "error[usage]: name a source or set FUNDUS_NIGHTLY_SOURCE\n")
 
 
-def test_nightly_takes_the_source_of_the_settings(
+def test_nightly_uses_the_source_of_the_settings(
     fundus: Fundus, photos: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FUNDUS_BROKER_URL", broker_url)
@@ -298,6 +296,6 @@ def test_watch_without_a_run_is_refused(fundus: Fundus) -> None:
 
 
 def test_output_of_a_pipe_has_no_colours() -> None:
-    told = run_main("--nope")
+    done = run_main("--nope")
 
-    assert "\x1b" not in told.stderr
+    assert "\x1b" not in done.stderr

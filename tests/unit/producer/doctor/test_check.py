@@ -1,6 +1,6 @@
 import pytest
 
-from producer.doctor.check import masked
+from producer.doctor.check import mask_credentials
 
 
 @pytest.mark.parametrize(
@@ -15,4 +15,4 @@ from producer.doctor.check import masked
     ],
 )
 def test_no_password_is_shown(address: str, shown: str) -> None:
-    assert masked(address) == shown
+    assert mask_credentials(address) == shown

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from producer.doctor import model
-from producer.doctor.check import Verdict
+from producer.doctor.check import CheckStatus
 from producer.doctor.model import check_model
 from worker.core.settings import Settings
 
@@ -11,7 +11,7 @@ from worker.core.settings import Settings
 def test_unknown_bundle_is_named(make_settings: Callable[..., Settings]) -> None:
     (check,) = check_model(make_settings(model="no-such-bundle"))
 
-    assert check.verdict == Verdict.FAILED
+    assert check.status == CheckStatus.FAILED
     assert check.detail.startswith("no model bundle 'no-such-bundle'")
 
 
@@ -20,4 +20,4 @@ def test_producer_needs_no_model(make_settings: Callable[..., Settings], monkeyp
 
     (check,) = check_model(make_settings())
 
-    assert (check.verdict, check.ok) == (Verdict.ABSENT, True)
+    assert (check.status, check.ok) == (CheckStatus.ABSENT, True)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from producer.cli import app
 from producer.doctor.broker import check_broker
-from producer.doctor.check import Check, Verdict
+from producer.doctor.check import Check, CheckStatus
 from producer.doctor.database import check_database
 from producer.doctor.storage import check_storage
 from tests.services.rabbitmq import RabbitMQ
@@ -22,45 +22,45 @@ from worker.core.vocabulary import Queue
 Make = Callable[..., Settings]
 
 
-def verdicts(checks: list[Check]) -> list[Verdict]:
-    return [check.verdict for check in checks]
+def statuses(checks: list[Check]) -> list[CheckStatus]:
+    return [check.status for check in checks]
 
 
 def address_of(engine: Engine) -> str:
     return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=False)
 
 
-def test_migrated_database_is_well(engine: Engine, make_settings: Make) -> None:
+def test_migrated_database_is_ok(engine: Engine, make_settings: Make) -> None:
     (check,) = check_database(make_settings(database_url=address_of(engine)))
 
-    assert check.verdict == Verdict.OK
+    assert check.status == CheckStatus.OK
     assert " at schema revision " in check.detail
 
 
 def test_blank_database_needs_an_upgrade(blank_engine: Engine, make_settings: Make) -> None:
     (check,) = check_database(make_settings(database_url=address_of(blank_engine)))
 
-    assert check.verdict == Verdict.FAILED
+    assert check.status == CheckStatus.FAILED
     assert "the database has no ledger schema, this version needs" in check.detail
     assert "fundus db upgrade" in str(check.remedy)
 
 
-def test_database_that_is_away_hides_its_password(make_settings: Make) -> None:
+def test_password_of_an_unreachable_database_is_hidden(make_settings: Make) -> None:
     (check,) = check_database(make_settings(database_url="postgresql://u:secret@127.0.0.1:1/x"))
 
-    assert check.verdict == Verdict.FAILED
+    assert check.status == CheckStatus.FAILED
     assert check.detail.startswith("postgresql://u:***@127.0.0.1:1/x: ")
     assert "secret" not in check.detail
 
 
-def test_broker_that_keeps_its_messages_is_well(broker_url: str, make_settings: Make) -> None:
+def test_durable_broker_is_ok(broker_url: str, make_settings: Make) -> None:
     (check,) = check_broker(make_settings(broker_url=broker_url))
 
-    assert check.verdict == Verdict.OK
+    assert check.status == CheckStatus.OK
     assert check.detail.endswith("messages waiting: 0 on live, 0 on bulk")
 
 
-def test_broker_that_loses_messages_is_a_warning(broker_url: str, make_settings: Make) -> None:
+def test_broker_that_can_lose_messages_is_a_warning(broker_url: str, make_settings: Make) -> None:
     with Redis.from_url(broker_url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("appendonly", "no")
@@ -70,75 +70,74 @@ def test_broker_that_loses_messages_is_a_warning(broker_url: str, make_settings:
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("appendonly", "yes")
 
-    assert verdicts(checks) == [Verdict.OK, Verdict.WARNING, Verdict.WARNING]
+    assert statuses(checks) == [CheckStatus.OK, CheckStatus.WARNING, CheckStatus.WARNING]
     assert [check.remedy for check in checks[1:]] == ["set maxmemory-policy noeviction", "set appendonly yes"]
 
 
-def test_broker_that_is_away_hides_its_password(make_settings: Make) -> None:
+def test_password_of_an_unreachable_broker_is_hidden(make_settings: Make) -> None:
     (check,) = check_broker(make_settings(broker_url="redis://:secret@127.0.0.1:1/0"))
 
-    assert check.verdict == Verdict.FAILED
+    assert check.status == CheckStatus.FAILED
     assert "secret" not in check.detail
 
 
-def test_store_is_used_and_left_empty(make_settings: Make, tmp_path: Path) -> None:
+def test_folder_store_is_ok_and_left_empty(make_settings: Make, tmp_path: Path) -> None:
     (check,) = check_storage(make_settings(storage_url=(tmp_path / "store").as_uri()))
 
-    assert check.verdict == Verdict.OK
+    assert check.status == CheckStatus.OK
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
 
 
-def test_bucket_is_used(bucket: Bucket) -> None:
+def test_bucket_is_ok(bucket: Bucket) -> None:
     (check,) = check_storage(parse_settings())
 
-    assert check.verdict == Verdict.OK
+    assert check.status == CheckStatus.OK
     assert check.detail.startswith("s3://")
 
 
-def test_bucket_that_is_missing_is_named(bucket: Bucket) -> None:
+def test_missing_bucket_is_named(bucket: Bucket) -> None:
     (check,) = check_storage(parse_settings(storage_url="s3://no-such-bucket/x"))
 
-    assert check.verdict == Verdict.FAILED
+    assert check.status == CheckStatus.FAILED
     assert "NoSuchBucket" in check.detail
 
 
-def test_store_that_cannot_be_written_is_named(make_settings: Make, tmp_path: Path) -> None:
+def test_unwritable_store_is_named(make_settings: Make, tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file where the folder should be")
 
     (check,) = check_storage(make_settings(storage_url=(tmp_path / "store").as_uri()))
 
-    assert check.verdict == Verdict.FAILED
+    assert check.status == CheckStatus.FAILED
     assert str(tmp_path / "store") in check.detail
 
 
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_doctor_exits_1_when_a_check_fails(option: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-
     monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "0")
 
-    told = CliRunner().invoke(app, ["doctor", *option])
+    done = CliRunner().invoke(app, ["doctor", *option])
 
-    assert told.exit_code == 1
-    assert "FUNDUS_CHUNK_SIZE" in told.stdout
+    assert done.exit_code == 1
+    assert "FUNDUS_CHUNK_SIZE" in done.stdout
 
 
-def test_rabbitmq_is_well_and_its_messages_are_counted(rabbitmq_url: str, make_settings: Make) -> None:
+def test_rabbitmq_is_ok_and_its_messages_are_counted(rabbitmq_url: str, make_settings: Make) -> None:
     settings = make_settings(broker_url=rabbitmq_url)
     send_chunk(make_celery(settings), GradeChunk(run_id=1, image_ids=("a",)), queue=Queue.BULK, run_name="july")
     (check,) = check_broker(settings)
 
-    assert check.verdict == Verdict.OK
+    assert check.status == CheckStatus.OK
     assert check.detail.endswith("messages waiting: 0 on live, 1 on bulk")
     assert "guest:guest" not in check.detail
 
 
-def test_queue_of_another_kind_is_named_with_its_remedy(
+def test_queue_of_another_type_is_named_with_its_remedy(
     rabbitmq: RabbitMQ, rabbitmq_url: str, make_settings: Make
 ) -> None:
     with closing(rabbitmq.connect()) as connection, closing(connection.channel()) as channel:
         channel.queue_declare("live", durable=True, auto_delete=False)
     (check,) = check_broker(make_settings(broker_url=rabbitmq_url))
 
-    assert check.verdict == Verdict.FAILED
+    assert check.status == CheckStatus.FAILED
     assert "queue live" in check.detail
     assert "delete the queues" in str(check.remedy)

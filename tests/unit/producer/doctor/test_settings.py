@@ -1,6 +1,6 @@
 import pytest
 
-from producer.doctor.check import Verdict
+from producer.doctor.check import CheckStatus
 from producer.doctor.settings import check_settings
 
 
@@ -15,17 +15,17 @@ def test_valid_settings_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check.detail.startswith("1 of ")
 
 
-def test_misspelt_variable_is_a_warning_with_the_right_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misspelt_variable_is_a_warning_with_the_correct_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNDUS_DATABSE_URL", "sqlite:///x.db")
 
     _, (_, warning) = check_settings()
 
-    assert (warning.verdict, warning.ok) == (Verdict.WARNING, True)
-    assert warning.detail == "FUNDUS_DATABSE_URL is no setting and has no effect"
-    assert warning.remedy == "write FUNDUS_DATABASE_URL, or remove it"
+    assert (warning.status, warning.ok) == (CheckStatus.WARNING, True)
+    assert warning.detail == "FUNDUS_DATABSE_URL is not a setting and has no effect"
+    assert warning.remedy == "rename it to FUNDUS_DATABASE_URL or remove it"
 
 
-def test_wrong_value_fails_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_value_fails_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNDUS_BROKER_URL", "http://u:secret@host")
 
     settings, (check,) = check_settings()

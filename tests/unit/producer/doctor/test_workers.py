@@ -1,4 +1,4 @@
-"""The probe tells a worker that works from one that hangs and from none."""
+"""The probe distinguishes a working worker, a stuck one and no worker."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.doctor.check import Verdict
+from producer.doctor.check import CheckStatus
 from producer.doctor.workers import check_workers
 from worker.core.telemetry.heartbeat import remove_heartbeat, touch_heartbeat
 
@@ -21,38 +21,38 @@ def heartbeat_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_worker_that_has_just_beaten_is_well() -> None:
+def test_recent_heartbeat_is_ok() -> None:
     touch_heartbeat()
     (check,) = check_workers()
-    assert (check.verdict, check.remedy) == (Verdict.OK, None)
-    assert check.detail == f"process {os.getpid()} gave a sign of life 0 s ago"
+    assert (check.status, check.remedy) == (CheckStatus.OK, None)
+    assert check.detail == f"last heartbeat of process {os.getpid()} 0 s ago"
 
 
-def test_worker_that_was_silent_for_over_a_minute_hangs(tmp_path: Path) -> None:
+def test_heartbeat_older_than_a_minute_is_a_failure(tmp_path: Path) -> None:
     touch_heartbeat()
     then = time.time() - 90
     os.utime(heartbeat_file(tmp_path), (then, then))
     (check,) = check_workers()
-    assert check.verdict == Verdict.FAILED
-    assert check.detail == f"process {os.getpid()} gave a sign of life 90 s ago"
+    assert check.status == CheckStatus.FAILED
+    assert check.detail == f"last heartbeat of process {os.getpid()} 90 s ago"
 
 
 def test_no_worker_is_a_failure() -> None:
     touch_heartbeat()
     remove_heartbeat()
     (check,) = check_workers()
-    assert (check.verdict, check.detail) == (Verdict.FAILED, "no worker of this user is ready on this machine")
+    assert (check.status, check.detail) == (CheckStatus.FAILED, "no worker of this user is running on this machine")
 
 
-def test_what_a_killed_worker_left_behind_is_no_worker(tmp_path: Path) -> None:
+def test_heartbeat_file_of_a_killed_worker_does_not_count(tmp_path: Path) -> None:
     touch_heartbeat()
-    # No process can have this id: it is the limit itself.
+    # No process has this id: pid_max is the limit.
     limit = Path("/proc/sys/kernel/pid_max").read_text().strip()
     heartbeat_file(tmp_path).rename(heartbeat_file(tmp_path).with_name(f"{limit}.heartbeat"))
     (check,) = check_workers()
-    assert check.verdict == Verdict.FAILED
+    assert check.status == CheckStatus.FAILED
 
 
-def test_only_the_user_can_look_into_the_folder(tmp_path: Path) -> None:
+def test_heartbeat_folder_is_private_to_the_user(tmp_path: Path) -> None:
     touch_heartbeat()
     assert heartbeat_file(tmp_path).parent.stat().st_mode & 0o777 == 0o700

@@ -1,4 +1,4 @@
-"""What Prometheus is told, read back from the very text that it scrapes, and the alarms that stand on it."""
+"""Metrics as Prometheus scrapes them, and the metrics that the alert rules use."""
 
 import re
 import signal
@@ -39,12 +39,12 @@ Samples = dict[tuple[str, ...], float]
 
 def scrape(
     engine: Engine,
-    waiting: Callable[[Queue], int] = lambda _: 0,
+    queue_depth: Callable[[Queue], int] = lambda _: 0,
     on_error: Callable[[FundusError], object] = lambda _: None,
 ) -> Samples:
-    """Value by name and label values, in the order of the labels' names."""
+    """Return values by metric name and label values, in the order of the label names."""
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(engine, waiting, on_error))
+    registry.register(LedgerCollector(engine, queue_depth, on_error))
     return read(generate_latest(registry).decode())
 
 
@@ -56,7 +56,7 @@ def read(text: str) -> Samples:
     }
 
 
-def test_empty_ledger_tells_zeros(engine: Engine) -> None:
+def test_metrics_of_an_empty_ledger_are_zero(engine: Engine) -> None:
     found = scrape(engine)
     assert found["fundus_ledger_up",] == found["fundus_broker_up",] == 1
     rest = {key: value for key, value in found.items() if key[0] not in ("fundus_ledger_up", "fundus_broker_up")}
@@ -89,7 +89,7 @@ def test_images_are_counted_by_outcome(engine: Engine) -> None:
     assert found["fundus_idle_seconds",] == pytest.approx(20 * 60, abs=30)
 
 
-def test_run_that_nobody_begins_stands_still_since_it_was_enqueued(engine: Engine) -> None:
+def test_run_without_outcomes_has_been_idle_since_it_was_enqueued(engine: Engine) -> None:
     run = make_run(engine, "july", references("a"))
     with write_transaction(engine) as connection:
         connection.execute(
@@ -101,7 +101,7 @@ def test_run_that_nobody_begins_stands_still_since_it_was_enqueued(engine: Engin
     assert found["fundus_oldest_queued_seconds", "live"] == 0
 
 
-def test_runs_that_were_over_long_ago_are_not_counted(engine: Engine) -> None:
+def test_runs_that_finished_long_ago_are_not_counted(engine: Engine) -> None:
     add_model(engine)
     for name, days in {"old": 3, "new": 0.5}.items():
         run = make_run(engine, name, references(f"{name}-a"))
@@ -130,18 +130,18 @@ def test_last_night_is_the_latest_nightly_run(engine: Engine) -> None:
     assert scrape(engine)["fundus_last_night_timestamp_seconds",] == pytest.approx(time.time(), abs=30)
 
 
-def test_nights_are_told_by_what_is_left_and_by_their_drift(engine: Engine) -> None:
-    lately, long_ago = (datetime.now(UTC) - timedelta(hours=hours) for hours in (2, 30))
+def test_nights_are_counted_by_pending_step_and_by_drift(engine: Engine) -> None:
+    recently, long_ago = (datetime.now(UTC) - timedelta(hours=hours) for hours in (2, 30))
     for day, state, verdict, closed_at, told_at in (
         (1, "finished", "drift", long_ago, long_ago),
-        (2, "finished", "drift", lately, None),
-        (3, "finished", "stable", lately, lately),
-        (4, "cancelled", None, lately, lately),
+        (2, "finished", "drift", recently, None),
+        (3, "finished", "stable", recently, recently),
+        (4, "cancelled", None, recently, recently),
         (5, "finished", None, None, None),
         (6, "running", None, None, None),
     ):
         run = make_night(engine, day, references(f"{day}-a"))
-        finished_at = lately if state == "finished" else None
+        finished_at = recently if state == "finished" else None
         with write_transaction(engine) as connection:
             of_run = runs.c.run_id == run.run_id
             connection.execute(update(runs).where(of_run).values(state=state, finished_at=finished_at))
@@ -160,36 +160,36 @@ def test_verdicts_are_those_of_the_drift() -> None:
     assert (*DriftLevel, NOT_COMPARED) == VERDICTS
 
 
-def test_service_that_is_away_costs_its_own_gauges_alone(engine: Engine, tmp_path: Path) -> None:
-    told: list[FundusError] = []
+def test_metrics_of_other_services_survive_one_that_is_down(engine: Engine, tmp_path: Path) -> None:
+    errors: list[FundusError] = []
 
-    def nobody(_queue: Queue) -> int:
+    def unreachable(_queue: Queue) -> int:
         raise BrokerError("connection refused")
 
-    found = scrape(engine, nobody, told.append)
+    found = scrape(engine, unreachable, errors.append)
     assert (found["fundus_ledger_up",], found["fundus_broker_up",]) == (1, 0)
-    away = connect(parse_settings(database_url=f"sqlite:///{tmp_path / 'none' / 'ledger.db'}"))
-    found = scrape(away, lambda queue: len(queue), told.append)
+    down = connect(parse_settings(database_url=f"sqlite:///{tmp_path / 'none' / 'ledger.db'}"))
+    found = scrape(down, lambda queue: len(queue), errors.append)
     assert (found["fundus_ledger_up",], found["fundus_broker_up",]) == (0, 1)
     assert found["fundus_queue_messages", "live"] == 4
-    assert [error.code for error in told] == ["broker_unavailable", "database_unavailable"]
+    assert [error.code for error in errors] == ["broker_unavailable", "database_unavailable"]
 
 
-def test_every_metric_of_an_alarm_is_told(engine: Engine, tmp_path: Path) -> None:
+def test_every_metric_of_an_alert_rule_is_exported(engine: Engine, tmp_path: Path) -> None:
     disks = CollectorRegistry()
     disks.register(DiskCollector({"store": tmp_path}, pytest.fail))
-    told = {key[0] for key in scrape(engine) | read(generate_latest(disks).decode())}
+    exported = {key[0] for key in scrape(engine) | read(generate_latest(disks).decode())}
     rules: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
     assert len({rule["alert"] for rule in rules}) == len(rules) >= 9
     for rule in rules:
         named = set(re.findall(r"fundus_\w+", rule["expr"]))
         assert named
-        assert named <= told | {"fundus_errors"}, rule["alert"]
+        assert named <= exported | {"fundus_errors"}, rule["alert"]
         assert rule["annotations"].keys() == {"summary", "action"}
         assert rule["labels"]["severity"] in ("page", "ticket")
 
 
-def test_command_serves_until_it_is_told_to_stop(sqlite_url: str, broker_url: str) -> None:
+def test_command_serves_until_it_is_stopped(sqlite_url: str, broker_url: str) -> None:
     port = free_port()
     env = {"FUNDUS_DATABASE_URL": sqlite_url, "FUNDUS_BROKER_URL": broker_url, "PATH": ""}
     command = [FUNDUS, "exporter", "--port", str(port), "--disk", "machine=/"]
@@ -204,7 +204,7 @@ def test_command_serves_until_it_is_told_to_stop(sqlite_url: str, broker_url: st
         process.kill()
 
 
-def test_port_that_is_taken_is_named(sqlite_url: str) -> None:
+def test_port_in_use_is_named(sqlite_url: str) -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

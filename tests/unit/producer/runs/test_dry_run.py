@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import Engine
 
-from producer.runs.dry_run import plan_enqueue
+from producer.runs.dry_run import dry_run_enqueue
 from producer.runs.lifecycle import RunRequest
 from tests.unit.producer.ledger_rows import make_run, references
 from worker.core.errors import RunError, SourceError
@@ -11,14 +11,14 @@ from worker.ledger.runs import list_runs
 REQUEST = RunRequest(name="night", source="test")
 
 
-def nothing(found: int, new: int) -> None:
-    """No progress is shown."""
+def ignore_progress(found: int, new: int) -> None:
+    """Takes the place of a progress bar."""
 
 
 def test_plan_of_a_new_run_writes_nothing(engine: Engine) -> None:
     given = references("a", "b", "a")
 
-    plan = plan_enqueue(engine, REQUEST, iter(given), nothing)
+    plan = dry_run_enqueue(engine, REQUEST, iter(given), ignore_progress)
 
     assert (plan.resumes, plan.found, plan.new, plan.first) == (False, 3, 2, tuple(given))
     assert list_runs(engine, 1) == []
@@ -28,7 +28,7 @@ def test_plan_of_an_existing_run_counts_what_is_new(engine: Engine) -> None:
     make_run(engine, "night", references("a", "b"))
     make_run(engine, "other", references("c"))
 
-    plan = plan_enqueue(engine, REQUEST, iter(references("a", "c", "d")), nothing)
+    plan = dry_run_enqueue(engine, REQUEST, iter(references("a", "c", "d")), ignore_progress)
 
     assert (plan.resumes, plan.found, plan.new) == (True, 3, 2)
 
@@ -36,16 +36,16 @@ def test_plan_of_an_existing_run_counts_what_is_new(engine: Engine) -> None:
 def test_repetition_in_a_later_batch_is_found(engine: Engine) -> None:
     names = [f"i{number}" for number in range(2048)]
 
-    assert plan_enqueue(engine, REQUEST, iter(references(*names, "i0")), nothing).new == 2048
+    assert dry_run_enqueue(engine, REQUEST, iter(references(*names, "i0")), ignore_progress).new == 2048
 
 
 def test_conflict_in_a_later_batch_is_found(engine: Engine) -> None:
     given = [*references(*(f"i{number}" for number in range(2048))), ImageReference("file:///other.jpg", "i0")]
 
     with pytest.raises(SourceError, match=r"'i0' stands for both file:///i0.jpg and file:///other.jpg"):
-        plan_enqueue(engine, REQUEST, iter(given), nothing)
+        dry_run_enqueue(engine, REQUEST, iter(given), ignore_progress)
 
 
 def test_plan_refuses_what_enqueue_would_refuse(engine: Engine) -> None:
     with pytest.raises(RunError, match="no model 'x'"):
-        plan_enqueue(engine, RunRequest(name="night", source="test", model_id="x"), iter([]), nothing)
+        dry_run_enqueue(engine, RunRequest(name="night", source="test", model_id="x"), iter([]), ignore_progress)

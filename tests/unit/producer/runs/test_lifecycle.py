@@ -85,7 +85,7 @@ def test_unknown_model_is_refused_with_the_known_ones(engine: Engine) -> None:
     with pytest.raises(RunError, match="no model 'x'; no worker has registered a model yet"):
         opened(engine, model_id="x")
     add_model(engine)
-    with pytest.raises(RunError, match=f"no model 'x'; known are {MODEL}"):
+    with pytest.raises(RunError, match=f"no model 'x'; known models are {MODEL}"):
         opened(engine, model_id="x")
 
 

@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 
 from producer.runs.cancel import cancel
 from producer.runs.lifecycle import RunRequest, open_run, seal_run
-from producer.runs.register import by_identity, register_batch
+from producer.runs.register import index_by_image_id, register_batch
 from tests.unit.producer.ledger_rows import change, database_now, image_of, make_night, make_run, references, rows_of
 from worker.core.errors import RunError, SourceError
 from worker.core.manifests.image_reference import ImageReference
@@ -91,7 +91,7 @@ def test_image_id_with_another_uri_in_the_ledger_is_refused_whole(engine: Engine
 
 def test_image_id_with_another_uri_in_the_batch_is_refused() -> None:
     with pytest.raises(SourceError, match=r"'a' stands for both file:///a.jpg and file:///b.jpg"):
-        by_identity([ImageReference("file:///a.jpg", "a"), ImageReference("file:///b.jpg", "a")])
+        index_by_image_id([ImageReference("file:///a.jpg", "a"), ImageReference("file:///b.jpg", "a")])
 
 
 def test_same_image_may_be_in_many_runs(engine: Engine) -> None:

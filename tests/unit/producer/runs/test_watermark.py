@@ -16,20 +16,20 @@ def at(*hours: int | None) -> list[ImageReference]:
     ]
 
 
-def test_what_is_older_stays_behind_and_what_has_no_time_passes() -> None:
+def test_older_reference_is_dropped_and_one_without_a_time_is_kept() -> None:
     watermark = Watermark(NOON)
-    assert list(watermark.over(iter(at(-1, 0, 3, None, 1)))) == at(0, 3, None, 1)
+    assert list(watermark.filter(iter(at(-1, 0, 3, None, 1)))) == at(0, 3, None, 1)
     assert (watermark.newest, watermark.older) == (NOON + timedelta(hours=3), 1)
 
 
-def test_without_a_bound_all_pass() -> None:
+def test_without_since_all_references_are_kept() -> None:
     watermark = Watermark(None)
-    assert list(watermark.over(iter(at(-1000, None)))) == at(-1000, None)
+    assert list(watermark.filter(iter(at(-1000, None)))) == at(-1000, None)
     assert (watermark.newest, watermark.older) == (NOON - timedelta(hours=1000), 0)
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "expected"),
     [
         ("2026-11-22", datetime(2026, 11, 22, tzinfo=UTC)),
         ("2026-11-22T12:00", NOON),
@@ -37,15 +37,15 @@ def test_without_a_bound_all_pass() -> None:
         ("last", NOON - timedelta(days=1)),
     ],
 )
-def test_since_is_a_date_a_moment_or_a_day_before_the_newest_known(text: str, moment: datetime) -> None:
-    assert parse_since(text, NOON) == moment
+def test_since_is_a_date_a_time_or_a_day_before_the_watermark(text: str, expected: datetime) -> None:
+    assert parse_since(text, NOON) == expected
 
 
-def test_last_of_a_programme_without_nights_bounds_nothing() -> None:
+def test_last_without_an_earlier_night_is_no_limit() -> None:
     assert parse_since("last", None) is None
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "22.11.2026", ""])
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is neither `last` nor a date as in 2026-11-22"):
+    with pytest.raises(UsageError, match="is neither `last` nor a date such as 2026-11-22"):
         parse_since(text, NOON)

@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from producer.sources.bucket import list_images
+from producer.sources.bucket import list_bucket_images
 from tests.services.seaweedfs import Bucket
 from worker.core.errors import SourceError, StorageError
 from worker.core.settings import parse_settings
@@ -16,7 +16,7 @@ def test_images_under_the_prefix_are_listed(bucket: Bucket) -> None:
         storage.client.put_object(Bucket=name, Key=key, Body=b"")
     warnings: list[str] = []
 
-    uris = [reference.uri for reference in list_images(f"s3://{name}/in/", storage.sources, warnings.append)]
+    uris = [reference.uri for reference in list_bucket_images(f"s3://{name}/in/", storage.sources, warnings.append)]
 
     assert uris == [f"s3://{name}/in/a%20%231%3F.PNG", f"s3://{name}/in/b.jpg", f"s3://{name}/in/sub/c.tif"]
     assert warnings == [f"not image files, ignored under s3://{name}/in/: 2"]
@@ -29,16 +29,16 @@ def test_listing_goes_on_past_a_page(bucket: Bucket) -> None:
         for number in range(1005):
             pool.submit(storage.client.put_object, Bucket=name, Key=f"{number:04d}.jpg", Body=b"")
 
-    uris = [reference.uri for reference in list_images(f"s3://{name}", storage.sources, print)]
+    uris = [reference.uri for reference in list_bucket_images(f"s3://{name}", storage.sources, print)]
 
     assert (len(uris), uris[-1]) == (1005, f"s3://{name}/1004.jpg")
 
 
 def test_missing_bucket_is_a_storage_error(bucket: Bucket) -> None:
     with pytest.raises(StorageError, match="cannot list s3://no-such-bucket/: NoSuchBucket"):
-        list(list_images("s3://no-such-bucket", Storage(parse_settings()).sources, print))
+        list(list_bucket_images("s3://no-such-bucket", Storage(parse_settings()).sources, print))
 
 
 def test_address_without_a_bucket_is_refused(bucket: Bucket) -> None:
     with pytest.raises(SourceError, match="names no bucket"):
-        list(list_images("s3:///x", Storage(parse_settings()).sources, print))
+        list(list_bucket_images("s3:///x", Storage(parse_settings()).sources, print))

@@ -28,7 +28,7 @@ def test_folder_is_opened(opened: Open, tmp_path: Path) -> None:
 
     source = opened(tmp_path, tmp_path / "labels.csv")
 
-    assert source.text == str(tmp_path)
+    assert source.location == str(tmp_path)
     assert [(r.uri, r.reference_grade) for r in source.references] == [((tmp_path / "a.jpg").as_uri(), 3)]
 
 
@@ -55,13 +55,13 @@ def test_stack_is_opened(opened: Open, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("ftp://host/x", "the scheme 'ftp' is neither file nor s3"),
+        ("ftp://host/x", "unsupported scheme 'ftp', use file or s3"),
         ("file://server/x", "not of the form file:///DIR/NAME"),
         ("/no/such/folder", "no file or folder at /no/such/folder"),
         ("/dev/null", "no file or folder at /dev/null"),
     ],
 )
-def test_what_is_no_source_is_refused_at_once(opened: Open, text: str, why: str) -> None:
+def test_unsupported_or_missing_source_is_refused_at_once(opened: Open, text: str, why: str) -> None:
     with pytest.raises(SourceError, match=why):
         opened(text)
 
@@ -69,12 +69,12 @@ def test_what_is_no_source_is_refused_at_once(opened: Open, text: str, why: str)
 def test_unknown_kind_of_file_is_refused_at_once(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "x.pkl").touch()
 
-    with pytest.raises(SourceError, match=r"x.pkl is no folder, no manifest \(.csv, .jsonl\) and no .npy stack"):
+    with pytest.raises(SourceError, match=r"x.pkl is not a folder, a manifest \(.csv, .jsonl\) or an .npy stack"):
         opened(tmp_path / "x.pkl")
 
 
-def test_labels_beside_a_manifest_are_refused(opened: Open, tmp_path: Path) -> None:
+def test_labels_with_a_manifest_are_refused(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("uri\na.jpg\n")
 
-    with pytest.raises(SourceError, match="put grades into its column reference_grade"):
+    with pytest.raises(SourceError, match=r"put the grades of .*labels.csv into its column reference_grade"):
         opened(tmp_path / "m.csv", tmp_path / "labels.csv")

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from producer.sources.stack import read_stack
+from producer.sources.stack import list_stack_entries
 from worker.core.errors import SourceError
 from worker.core.manifests.image_reference import ImageReference
 
@@ -21,7 +21,7 @@ def test_entry_has_its_number_and_grade(tmp_path: Path, dtype: type) -> None:
     labels = tmp_path / "y.csv"
     labels.write_text("id_code,diagnosis\na,2\nb,0\nc,4\n")
 
-    assert list(read_stack(path, labels)) == [
+    assert list(list_stack_entries(path, labels)) == [
         ImageReference(f"{path.as_uri()}#0", reference_grade=2),
         ImageReference(f"{path.as_uri()}#1", reference_grade=0),
         ImageReference(f"{path.as_uri()}#2", reference_grade=4),
@@ -35,7 +35,7 @@ def test_stack_larger_than_memory_is_only_mapped(tmp_path: Path) -> None:
         np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         file.truncate(file.tell() + int(np.prod(shape)))
 
-    assert next(read_stack(path, None)).uri == f"{path.as_uri()}#0"
+    assert next(list_stack_entries(path, None)).uri == f"{path.as_uri()}#0"
 
 
 def test_another_number_of_labels_is_refused(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_another_number_of_labels_is_refused(tmp_path: Path) -> None:
     labels.write_text("diagnosis\n0\n1\n")
 
     with pytest.raises(SourceError, match=r"y.csv has 2 labels, .*x.npy has 3 images"):
-        read_stack(save(tmp_path, np.ones((3, 8, 8, 3), np.uint8)), labels)
+        list_stack_entries(save(tmp_path, np.ones((3, 8, 8, 3), np.uint8)), labels)
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_another_number_of_labels_is_refused(tmp_path: Path) -> None:
         (np.zeros((2, 8, 8, 3), np.float64), "holds float64"),
         (np.zeros((2, 8, 8, 3), ">f4"), "holds >f4"),
         (np.zeros((2, 0, 8, 3), np.float32), r"holds float32 \(2, 0, 8, 3\)"),
-        (np.full((3, 8, 8, 3), 255, np.float32), r"entry 0: values from 255 to 255, needs \[0, 1\]"),
-        (np.full((3, 8, 8, 3), np.nan, np.float32), r"entry 0: values from nan to nan, needs \[0, 1\]"),
+        (np.full((3, 8, 8, 3), 255, np.float32), r"entry 0: values from 255 to 255, are outside \[0, 1\]"),
+        (np.full((3, 8, 8, 3), np.nan, np.float32), r"entry 0: values from nan to nan, are outside \[0, 1\]"),
     ],
 )
 def test_other_content_is_refused(tmp_path: Path, array: np.ndarray, why: str) -> None:
     with pytest.raises(SourceError, match=why):
-        read_stack(save(tmp_path, array), None)
+        list_stack_entries(save(tmp_path, array), None)
 
 
 def test_last_entry_is_in_the_sample(tmp_path: Path) -> None:
@@ -68,14 +68,14 @@ def test_last_entry_is_in_the_sample(tmp_path: Path) -> None:
     array[99, 0, 0, 0] = -0.5
 
     with pytest.raises(SourceError, match=r"entry 99: values from -0.5 to 0"):
-        read_stack(save(tmp_path, array), None)
+        list_stack_entries(save(tmp_path, array), None)
 
 
 def test_pickle_is_never_loaded(tmp_path: Path) -> None:
     path = save(tmp_path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
     with pytest.raises(SourceError, match=r"cannot read .*x.npy as a stack of images"):
-        read_stack(path, None)
+        list_stack_entries(path, None)
 
 
 def test_truncated_stack_is_refused(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_truncated_stack_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
     with pytest.raises(SourceError, match=r"cannot read .*x.npy"):
-        read_stack(path, None)
+        list_stack_entries(path, None)
 
 
 def test_archive_is_refused(tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_archive_is_refused(tmp_path: Path) -> None:
         np.savez(file, a=np.zeros(3))
 
     with pytest.raises(SourceError, match="magic string is not correct"):
-        read_stack(tmp_path / "x.npy", None)
+        list_stack_entries(tmp_path / "x.npy", None)
 
 
 def test_stack_without_entries_gives_none(tmp_path: Path) -> None:
-    assert list(read_stack(save(tmp_path, np.zeros((0, 8, 8, 3), np.float32)), None)) == []
+    assert list(list_stack_entries(save(tmp_path, np.zeros((0, 8, 8, 3), np.float32)), None)) == []

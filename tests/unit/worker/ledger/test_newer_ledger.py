@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from producer.cli import app
-from producer.doctor.check import Verdict
+from producer.doctor.check import CheckStatus
 from producer.doctor.database import check_database
 from tests.unit.producer.ledger_rows import add_model, grade, make_run, references, rows_of
 from tests.unit.worker.ledger.later_migrations import CONTRACTED, EXPANDED, migrate_to, write_later
@@ -87,7 +87,7 @@ def test_commands_say_whether_the_ledger_serves_them(
     assert json.loads(told.stdout) == {"level": level, "needed": own, "served": served}
     assert told.exit_code == (0 if served else 1)
     (check,) = check_database(make_settings(database_url=address_of(engine)))
-    assert check.verdict == (Verdict.OK if served else Verdict.FAILED)
+    assert check.status == (CheckStatus.OK if served else CheckStatus.FAILED)
     assert f"at schema revision {level}" in check.detail
     assert own in check.detail
     assert CliRunner().invoke(app, ["status"]).exit_code == (0 if served else 2)
