@@ -1,4 +1,4 @@
-"""`fundus model card`: what a bundle is worth, on paper."""
+"""`fundus model card`: write the model card of a bundle."""
 
 import shlex
 from pathlib import Path
@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 
 
 def card(
-    bundle: Annotated[str, typer.Argument(help="A shipped bundle's name, or a folder.")] = DEFAULT_BUNDLE,
+    bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or a folder.")] = DEFAULT_BUNDLE,
     *,
     validation: Annotated[
         Path | None,
-        typer.Option(help="Manifest of the data that the bundle was fitted to; what it learnt from is left out."),
+        typer.Option(help="Manifest of the data set that the bundle was trained on; its training set is excluded."),
     ] = None,
-    external: Annotated[Path | None, typer.Option(help="Manifest of data from elsewhere.")] = None,
+    external: Annotated[Path | None, typer.Option(help="Manifest of a data set from another source.")] = None,
     lesions: Annotated[
-        Path | None, typer.Option(help="Folder with NAME.jpg and NAME_lesions.png, for the pointing game.")
+        Path | None,
+        typer.Option(help="Folder with photographs NAME.jpg and masks NAME_lesions.png for the pointing game."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for MODEL_CARD.md, figures and plots.")] = Path("model-card"),
+    out: Annotated[Path, typer.Option(help="Output folder for MODEL_CARD.md, metrics and plots.")] = Path("model-card"),
 ) -> None:
-    """Write the model card: data, recipe, figures with intervals on pictures never learnt from, plots, limits.
+    """Write the model card: data, recipe, metrics with intervals on held-out photographs, plots and limits.
 
     Examples:
 
@@ -43,7 +44,7 @@ def card(
 
         fundus model card --external idrid.csv --lesions masks
     """
-    # TensorFlow, scikit-learn, SciPy and Matplotlib are loaded by this command alone.
+    # TensorFlow, scikit-learn, SciPy and Matplotlib are slow to import.
     from worker.evaluation.plots import draw_plots
     from worker.model.engines.factory import make_engine
     from worker.model_card.held_out_grading import evaluate_held_out
@@ -57,14 +58,14 @@ def card(
     manifests = {"Validation": validation, "External": external}
     given = {name: path for name, path in manifests.items() if path is not None}
     if not given and lesions is None:
-        raise UsageError("nothing to judge the bundle by: give --validation, --external or --lesions")
+        raise UsageError("no data to evaluate the bundle on: give --validation, --external or --lesions")
 
     def on_warning(sentence: str) -> None:
         messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
 
     with progress_bar(messages) as progress:
         task = progress.add_task("grading", total=None)
-        judged = [
+        evaluations = [
             evaluate_held_out(
                 name,
                 path,
@@ -76,28 +77,28 @@ def card(
             )
             for name, path in given.items()
         ]
-        pointing = None if lesions is None else _point(engine, lesions, on_warning)
+        pointing = None if lesions is None else _play_pointing_game(engine, lesions, on_warning)
     try:
         plots = []
-        for each in judged:
-            folder = out / each.name.lower()
+        for held_out in evaluations:
+            folder = out / held_out.name.lower()
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / "evaluation.json", (each.evaluation.model_dump_json(indent=2) + "\n").encode())
-            plots += [str(path.relative_to(out)) for path in draw_plots(each.evaluation, each.images, folder)]
+            write_atomically(folder / "evaluation.json", (held_out.evaluation.to_json(indent=2) + "\n").encode())
+            plots += [str(path.relative_to(out)) for path in draw_plots(held_out.evaluation, held_out.images, folder)]
         out.mkdir(parents=True, exist_ok=True)
         options = {"--validation": validation, "--external": external, "--lesions": lesions}
         words = [word for option, path in options.items() if path is not None for word in (option, str(path))]
         command = shlex.join(["fundus", "model", "card", bundle, *words])
-        text = render_card(loaded, judged, pointing, plots, command)
+        text = render_card(loaded, evaluations, pointing, plots, command)
         write_atomically(out / "MODEL_CARD.md", text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     typer.echo(out / "MODEL_CARD.md")
 
 
-def _point(engine: "Engine", folder: Path, on_warning: "Callable[[str], None]") -> "PointingGame":
+def _play_pointing_game(engine: "Engine", folder: Path, on_warning: "Callable[[str], None]") -> "PointingGame":
     from worker.evaluation.saliency.pointing_game import play_pointing_game
     from worker.evaluation.saliency.pointing_view import summarise_game
 
-    pointed = play_pointing_game(engine, folder, on_warning=on_warning, on_progress=lambda: None)
-    return summarise_game(pointed, model=engine.bundle.name, model_id=engine.bundle.model_id, resamples=1000, seed=0)
+    scores = play_pointing_game(engine, folder, on_warning=on_warning, on_progress=lambda: None)
+    return summarise_game(scores, model=engine.bundle.name, model_id=engine.bundle.model_id, resamples=1000, seed=0)

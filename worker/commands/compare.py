@@ -1,4 +1,4 @@
-"""`fundus compare`: two runs, image by image."""
+"""`fundus compare`: compare two runs image by image."""
 
 import csv
 from pathlib import Path
@@ -21,13 +21,13 @@ app = typer.Typer()
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(metavar="RUN_A", help="A run.")],
-    second: Annotated[str, typer.Argument(metavar="RUN_B", help="Another run of the same images.")],
-    out: Annotated[Path | None, typer.Option(help="CSV of every image that they do not agree on.")] = None,
+    first: Annotated[str, typer.Argument(metavar="RUN_A", help="First run.")],
+    second: Annotated[str, typer.Argument(metavar="RUN_B", help="Second run, of the same images.")],
+    out: Annotated[Path | None, typer.Option(help="Output CSV of all images with different outcomes.")] = None,
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with every change.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all changes.")] = False,
 ) -> None:
-    """Show which grades differ between two runs, and whether one is nearer to the reference grades.
+    """Show which grades differ between two runs, and which run is closer to the reference grades.
 
     Examples:
     $ fundus compare old-model new-model
@@ -39,7 +39,7 @@ def compare(
     if out is not None:
         _write(comparison, out)
     if json:
-        typer.echo(comparison.model_dump_json())
+        typer.echo(comparison.to_json())
     else:
         Console(highlight=False).print(draw_comparison(comparison))
 

@@ -1,4 +1,4 @@
-"""`fundus drift`: has what comes in changed?"""
+"""`fundus drift`: test a run for distribution drift."""
 
 from typing import Annotated
 
@@ -17,13 +17,13 @@ app = typer.Typer()
 
 @app.command()
 def drift(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run to look at.")],
-    against: Annotated[str, typer.Option(metavar="RUN", help="A run that was well.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run to test.")],
+    against: Annotated[str, typer.Option(metavar="RUN", help="Baseline: a run without drift.")],
     *,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 1 when the verdict is drift.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with status 1 if the level is drift.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare outcomes, grades, chances and confidence of a run with those of an earlier one.
+    """Test outcomes, grades, probabilities and confidence of a run for drift against a baseline run.
 
     Examples:
     $ fundus drift night-2 --against night-1
@@ -31,10 +31,10 @@ def drift(
     """
     engine = connect(read_settings())
     require_compatible(engine)
-    found = measure_drift(engine, find_graded_run(engine, run), find_graded_run(engine, against))
+    measured = measure_drift(engine, find_graded_run(engine, run), find_graded_run(engine, against))
     if json:
-        typer.echo(found.model_dump_json())
+        typer.echo(measured.to_json())
     else:
-        Console(highlight=False).print(draw_drift(found))
-    if check and found.verdict is DriftLevel.DRIFT:
+        Console(highlight=False).print(draw_drift(measured))
+    if check and measured.level is DriftLevel.DRIFT:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`fundus evaluate`: a run against reference grades."""
+"""`fundus evaluate`: measure agreement with reference grades."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,18 +24,18 @@ app = typer.Typer()
 
 @app.command()
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run that was enqueued with reference grades.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json, plots and galleries.")] = None,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run that was enqueued with reference grades.")],
+    out: Annotated[Path | None, typer.Option(help="Output folder for evaluation.json, plots and galleries.")] = None,
     groups: Annotated[
-        Path | None, typer.Option(help="CSV with image_id and other columns (camera, site): figures for each value.")
+        Path | None, typer.Option(help="CSV with image_id and other columns (camera, site): metrics for each value.")
     ] = None,
     rows: Annotated[int, typer.Option(min=0, max=100, help="Images in each gallery.")] = 8,
-    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Of the bootstrap.")] = RESAMPLES,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = SEED,
+    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Number of bootstrap resamples.")] = RESAMPLES,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = SEED,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show agreement with the reference grades, with 95% intervals; images without one do not count.
+    """Measure agreement of a run with reference grades, with 95% intervals; other images are ignored.
 
     Examples:
     $ fundus evaluate night-1
@@ -45,27 +45,34 @@ def evaluate(
     settings = read_settings()
     engine = connect(settings)
     require_compatible(engine)
-    found = find_graded_run(engine, run)
-    images = read_labelled(engine, found)
+    graded_run = find_graded_run(engine, run)
+    images = read_labelled(engine, graded_run)
     columns = read_subgroup_columns(images, groups)
     messages = Console(stderr=True, highlight=False)
     with progress_bar(messages, unit="resamples") as progress:
         task = progress.add_task("resampling", total=None)
         evaluation = evaluate_run(
-            found, images, columns, resamples=resamples, seed=seed, on_progress=lambda: progress.advance(task)
+            graded_run, images, columns, resamples=resamples, seed=seed, on_progress=lambda: progress.advance(task)
         )
     if out is not None:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            (out / "evaluation.json").write_text(evaluation.model_dump_json(indent=2) + "\n")
+            (out / "evaluation.json").write_text(evaluation.to_json(indent=2) + "\n")
             draw_plots(evaluation, images, out)
             if rows:
                 draw_galleries(
-                    engine, settings, found, images, evaluation.costliest, out, rows=rows, on_warning=messages.print
+                    engine,
+                    settings,
+                    graded_run,
+                    images,
+                    evaluation.costliest,
+                    out,
+                    rows=rows,
+                    on_warning=messages.print,
                 )
         except OSError as error:
             raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     if json:
-        typer.echo(evaluation.model_dump_json())
+        typer.echo(evaluation.to_json())
     else:
         Console(highlight=False).print(draw_evaluation(evaluation))

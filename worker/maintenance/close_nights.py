@@ -105,7 +105,7 @@ def _close(engine: Engine, settings: Settings, night: _EndedNight, on_progress: 
     findings = [*_check_shares(by_status), *drift_findings]
     if report.finding is not None:
         findings.append(report.finding)
-    verdict = None if drift is None else str(drift.verdict)
+    verdict = None if drift is None else str(drift.level)
     with write_transaction(engine) as connection:
         # A run that was resumed meanwhile stays open, and its night is closed when it ends again.
         still_ended = select(runs.c.run_id).where(runs.c.state.in_(ENDED))
@@ -155,9 +155,9 @@ def _measure_drift(engine: Engine, settings: Settings, night: _EndedNight) -> tu
         return None, [f"drift was not measured: {error.name} is missing, install the extra `evaluate`"]
     except RunError as error:
         return None, [f"drift was not measured: {error.detail}"]
-    if drift is None or drift.verdict is not DriftLevel.DRIFT:
+    if drift is None or drift.level is not DriftLevel.DRIFT:
         return drift, []
-    drifted = ", ".join(f"{f.name} {f.index:.2f}" for f in drift.features if f.verdict is DriftLevel.DRIFT)
+    drifted = ", ".join(f"{f.name} {f.psi:.2f}" for f in drift.features if f.level is DriftLevel.DRIFT)
     return drift, [f"the images have drifted since {drift.baseline}: population stability index of {drifted}"]
 
 

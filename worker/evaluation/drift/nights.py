@@ -1,4 +1,4 @@
-"""Hold a night against one of its programme that was well."""
+"""Measure the drift of a night against the last night of its programme without drift."""
 
 from datetime import date
 
@@ -12,16 +12,16 @@ from worker.ledger.schema import gradings, nights, runs
 
 
 def measure_night_drift(engine: Engine, name: str, programme: str, night: date, baseline: str | None) -> Drift | None:
-    """The drift of a night's run, against `baseline` or else the programme's last night that was well.
+    """Measure the drift of a night's run against `baseline`, or else the programme's last night without drift.
 
-    None where there is nothing to compare: no image was graded, or no earlier night by the same model was.
-    Raises RunError when the run `baseline` does not exist or has no graded image, DatabaseError.
+    Returns None if no image was graded or no earlier night was graded by the same model. Raises RunError if the run
+    `baseline` does not exist or has no graded image, DatabaseError if the database fails.
     """
     run = find_graded_run(engine, name)
     if not _has_graded(engine, run):
         return None
-    chosen = baseline or _find_last_stable(engine, run, programme, night)
-    return None if chosen is None else measure_drift(engine, run, find_graded_run(engine, chosen))
+    baseline_name = baseline or _find_last_stable(engine, run, programme, night)
+    return None if baseline_name is None else measure_drift(engine, run, find_graded_run(engine, baseline_name))
 
 
 def _has_graded(engine: Engine, run: GradedRun) -> bool:

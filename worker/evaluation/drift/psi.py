@@ -1,8 +1,8 @@
-"""Has what comes in changed? The population stability index of one run against a baseline run.
+"""Test a run for distribution drift: population stability index (PSI) of a run against a baseline run.
 
-The index sums (share - baseline) * ln(share / baseline) over bins. If nothing has changed, the index over
-(1/n + 1/m) follows chi-squared with one degree of freedom less than there are bins (Yurdakul 2018): a small run may
-have a large index by chance, and a run of 100,000 hardly any.
+The PSI is the sum of (share - baseline) * ln(share / baseline) over bins. Without drift, PSI / (1/n + 1/m) follows a
+chi-squared distribution with one degree of freedom less than there are bins (Yurdakul 2018). The p-value guards small
+runs, whose PSI can be large by chance.
 """
 
 from collections.abc import Sequence
@@ -11,70 +11,65 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 from scipy.stats import chi2
 from sqlalchemy import Engine, select
 
 from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Status
+from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.labelled import GradedRun
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import OUTPUTS, gradings
 
 WATCH, DRIFT = 0.10, 0.25
-"""The usual limits of the index (Siddiqi 2006)."""
+"""Usual limits of the PSI (Siddiqi 2006)."""
 SIGNIFICANCE = 0.01
-"""An index that chance would reach more often than this is no verdict."""
+"""Significance level: a PSI with a larger p-value counts as stable."""
 BINS = 10
 OUTCOMES = (Status.GRADED, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
 
 
 class DriftLevel(StrEnum):
-    """In the order in which they matter."""
+    """Level of drift, in ascending order."""
 
     STABLE = "stable"
     WATCH = "watch"
     DRIFT = "drift"
 
 
-class Bin(BaseModel):
-    """Shares in [0, 1]."""
-
-    model_config = ConfigDict(frozen=True)
+class Bin(JsonDocument):
+    """Share of the images in one bin, in [0, 1]."""
 
     name: str
     baseline: float
     share: float
 
 
-class DriftFeature(BaseModel):
-    """One thing that is looked at. `chance`: how often an index so large comes of nothing."""
-
-    model_config = ConfigDict(frozen=True)
+class DriftFeature(JsonDocument):
+    """PSI of one feature. p_value: probability of a PSI at least this large without drift."""
 
     name: str
-    index: float
-    chance: float
-    verdict: DriftLevel
+    psi: float = Field(serialization_alias="index")
+    p_value: float = Field(serialization_alias="chance")
+    level: DriftLevel = Field(serialization_alias="verdict")
     bins: list[Bin]
 
 
-class Drift(BaseModel):
-    """A run against a baseline; `verdict` is the worst of the features'."""
-
-    model_config = ConfigDict(frozen=True)
+class Drift(JsonDocument):
+    """Drift of a run against a baseline; `level` is the highest level of any feature."""
 
     run: str
     baseline: str
     images: int
     baseline_images: int
-    verdict: DriftLevel
+    level: DriftLevel = Field(serialization_alias="verdict")
     features: list[DriftFeature]
 
 
 @dataclass(frozen=True, slots=True)
 class _Population:
-    """statuses: str (N,); grades: int (M,); probabilities: float64 (M, 5) of the M graded ones."""
+    """Outcomes of N images. statuses: str (N,). Of M graded images, grades: int (M,), probabilities: float64 (M, 5)."""
 
     statuses: NDArray[np.str_]
     grades: NDArray[np.int64]
@@ -82,21 +77,24 @@ class _Population:
 
 
 def measure_drift(engine: Engine, run: GradedRun, baseline: GradedRun) -> Drift:
-    """Outcomes, grades, chances of referable DR and confidence. Raises RunError when a run has no graded image."""
+    """Compare outcomes, grades, probabilities of referable DR and confidence of two runs.
+
+    Raises RunError if a run has no graded image.
+    """
     now, then = _read(engine, run), _read(engine, baseline)
     tenths = [f"{number / BINS:.1f} to {(number + 1) / BINS:.1f}" for number in range(BINS)]
     features = [
-        _compare("outcome", [str(status) for status in OUTCOMES], _outcomes(now), _outcomes(then)),
-        _compare("grade", [str(int(grade)) for grade in Grade], _grades(now), _grades(then)),
-        _compare("chance of referable DR", tenths, _referable(now), _referable(then)),
-        _compare("confidence", tenths, _confidence(now), _confidence(then)),
+        _measure_feature("outcome", [str(status) for status in OUTCOMES], _count_outcomes(now), _count_outcomes(then)),
+        _measure_feature("grade", [str(int(grade)) for grade in Grade], _count_grades(now), _count_grades(then)),
+        _measure_feature("chance of referable DR", tenths, _count_referable(now), _count_referable(then)),
+        _measure_feature("confidence", tenths, _count_confidence(now), _count_confidence(then)),
     ]
     return Drift(
         run=run.name,
         baseline=baseline.name,
         images=len(now.statuses),
         baseline_images=len(then.statuses),
-        verdict=max((feature.verdict for feature in features), key=list(DriftLevel).index),
+        level=max((feature.level for feature in features), key=list(DriftLevel).index),
         features=features,
     )
 
@@ -117,21 +115,24 @@ def _read(engine: Engine, run: GradedRun) -> _Population:
     )
 
 
-def _compare(name: str, names: Sequence[str], counts: NDArray[np.int64], baseline: NDArray[np.int64]) -> DriftFeature:
-    """Bins that both runs leave empty tell nothing and are left out; one that one run leaves empty counts half."""
+def _measure_feature(
+    name: str, names: Sequence[str], counts: NDArray[np.int64], baseline: NDArray[np.int64]
+) -> DriftFeature:
+    """Compute the PSI of binned counts; bins empty in both runs are skipped, a bin empty in one run counts as half."""
     used = (counts > 0) | (baseline > 0)
-    now, then = (np.maximum(some[used], 0.5) / some.sum() for some in (counts, baseline))
-    index = float(((now - then) * np.log(now / then)).sum())
-    free = int(used.sum()) - 1
-    chance = float(chi2.sf(index / (1 / counts.sum() + 1 / baseline.sum()), free)) if free else 1.0
-    verdict = DriftLevel.STABLE
-    if chance < SIGNIFICANCE and index >= WATCH:
-        verdict = DriftLevel.DRIFT if index >= DRIFT else DriftLevel.WATCH
+    now, then = (np.maximum(values[used], 0.5) / values.sum() for values in (counts, baseline))
+    psi = float(((now - then) * np.log(now / then)).sum())
+    degrees_of_freedom = int(used.sum()) - 1
+    statistic = psi / (1 / counts.sum() + 1 / baseline.sum())
+    p_value = float(chi2.sf(statistic, degrees_of_freedom)) if degrees_of_freedom else 1.0
+    level = DriftLevel.STABLE
+    if p_value < SIGNIFICANCE and psi >= WATCH:
+        level = DriftLevel.DRIFT if psi >= DRIFT else DriftLevel.WATCH
     return DriftFeature(
         name=name,
-        index=index,
-        chance=chance,
-        verdict=verdict,
+        psi=psi,
+        p_value=p_value,
+        level=level,
         bins=[
             Bin(name=bin_name, baseline=float(before), share=float(share))
             for bin_name, before, share in zip(names, baseline / baseline.sum(), counts / counts.sum(), strict=True)
@@ -139,25 +140,25 @@ def _compare(name: str, names: Sequence[str], counts: NDArray[np.int64], baselin
     )
 
 
-def _outcomes(population: _Population) -> NDArray[np.int64]:
+def _count_outcomes(population: _Population) -> NDArray[np.int64]:
     return np.array([(population.statuses == str(status)).sum() for status in OUTCOMES])
 
 
-def _grades(population: _Population) -> NDArray[np.int64]:
+def _count_grades(population: _Population) -> NDArray[np.int64]:
     return np.bincount(population.grades, minlength=len(Grade))
 
 
-def _referable(population: _Population) -> NDArray[np.int64]:
+def _count_referable(population: _Population) -> NDArray[np.int64]:
     return _count_tenths(population.probabilities[:, REFERABLE_FROM])
 
 
-def _confidence(population: _Population) -> NDArray[np.int64]:
-    """Of the chance that the grade is just this one: P(grade >= k) - P(grade >= k + 1)."""
+def _count_confidence(population: _Population) -> NDArray[np.int64]:
+    """Count the probabilities of the given grade k, P(grade >= k) - P(grade >= k + 1), by tenths."""
     reached = np.column_stack([population.probabilities, np.zeros(len(population.grades))])
     rows = np.arange(len(population.grades))
     return _count_tenths(reached[rows, population.grades] - reached[rows, population.grades + 1])
 
 
 def _count_tenths(fractions: NDArray[np.float64]) -> NDArray[np.int64]:
-    # Of outputs that are not monotone, a difference can be below zero.
+    # Differences of outputs that are not monotone can be negative.
     return np.bincount(np.clip((fractions * BINS).astype(int), 0, BINS - 1), minlength=BINS)

@@ -73,7 +73,7 @@ def fundus(*arguments: str, status: int = 0) -> str:
     return outcome.output
 
 
-def test_figures_are_printed_for_people_and_for_programs(ledger: Engine) -> None:
+def test_metrics_are_printed_as_tables_and_as_json(ledger: Engine) -> None:
     shown = fundus("evaluate", "july", "--resamples", "100")
     assert "july: 2 images with a reference grade (patients: 1): 2 graded" in shown
     assert "95% intervals from 100 resamples of patients" in shown
@@ -98,7 +98,7 @@ def test_columns_of_a_file_become_subgroups(ledger: Engine, tmp_path: Path) -> N
     assert "cannot read" in fundus("evaluate", "july", "--groups", str(tmp_path / "none.csv"), status=2)
 
 
-def test_folder_gets_the_document_the_plots_and_the_galleries(ledger: Engine, tmp_path: Path) -> None:
+def test_folder_contains_document_plots_and_galleries(ledger: Engine, tmp_path: Path) -> None:
     fundus("evaluate", "july", "--resamples", "100", "--out", str(tmp_path / "out"))
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["confusion.png", "evaluation.json", "gallery-3.png", "reliability.png", "roc.png"]
@@ -110,7 +110,7 @@ def test_folder_gets_the_document_the_plots_and_the_galleries(ledger: Engine, tm
     assert green[rows:].any()
 
 
-def test_what_cost_the_area_is_told_and_shown(ledger: Engine, tmp_path: Path) -> None:
+def test_costliest_images_are_reported_and_shown(ledger: Engine, tmp_path: Path) -> None:
     with write_transaction(ledger) as connection:
         connection.execute(images.update().where(images.c.image_id == RIGHT).values(reference_grade=0))
     change(ledger, find_run(ledger, "july"), RIGHT, p_ge2=0.95)
@@ -126,18 +126,18 @@ def test_what_cost_the_area_is_told_and_shown(ledger: Engine, tmp_path: Path) ->
     assert green[len(green) // 2 :].any()
 
 
-def test_gallery_goes_on_without_what_is_gone(ledger: Engine, tmp_path: Path) -> None:
+def test_gallery_skips_missing_overlays(ledger: Engine, tmp_path: Path) -> None:
     (tmp_path / "store" / "july" / f"{RIGHT}.png").unlink()
     change(ledger, find_run(ledger, "july"), LEFT, overlay_key=None, overlay_retired_at=NOON)
     shown = fundus("evaluate", "july", "--resamples", "100", "--out", str(tmp_path / "out"))
-    assert f"{RIGHT} is not in the gallery: its overlay is gone" in shown
-    assert f"{LEFT} is not in the gallery: its overlay was too old to be kept" in shown
+    assert f"{RIGHT} is not in the gallery: its overlay is missing" in shown
+    assert f"{LEFT} is not in the gallery: its overlay has expired" in shown
     assert not (tmp_path / "out" / "gallery-3.png").exists()
     fundus("evaluate", "august", "--resamples", "100", "--out", str(tmp_path / "out"))
     assert (tmp_path / "out" / "gallery-3.png").exists()
 
 
-def test_runs_are_compared_and_changes_written(ledger: Engine, tmp_path: Path) -> None:
+def test_runs_are_compared_and_changes_are_written(ledger: Engine, tmp_path: Path) -> None:
     shown = fundus("compare", "july", "august", "--out", str(tmp_path / "changes.csv"))
     assert "july and august: 2 images in common, 1 the same (50.0%)" in shown
     assert "0 correct only in july, 1 only in august (McNemar, exact: p = 1)" in shown
