@@ -1,12 +1,12 @@
--- What each program may do to the ledger, and no more.
+-- Grant each program only the rights that it needs on the ledger.
 --
--- Run it as the owner of the ledger, who alone migrates it, after each `fundus db upgrade`:
+-- Run this file as the owner of the ledger, the only role that migrates it, after each `fundus db upgrade`:
 --     psql "$OWNER_URL" --single-transaction --set ON_ERROR_STOP=1 --file deploy/postgres/roles.sql
--- Then give each program a login of its own:
+-- Then create a separate login for each program:
 --     CREATE ROLE clinic_worker LOGIN PASSWORD '...' IN ROLE fundus_worker;
--- A worker that takes beat's tasks needs fundus_producer beside fundus_worker for the night, and fundus_keeper for
--- close-nights and retention; with cron, each command has a login of its own. One that writes reports (FUNDUS_REPORTS) tells
--- whose eyes it graded, and needs fundus_reader.
+-- A worker that runs beat's tasks also needs fundus_producer for nightly, and fundus_keeper for close-nights and
+-- retention. With cron, each command has a separate login. A worker that writes reports (FUNDUS_REPORTS) also needs
+-- fundus_reader, because reports contain patient ids.
 
 DO $$
 DECLARE
@@ -26,17 +26,17 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public
     FROM PUBLIC, fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 GRANT USAGE ON SCHEMA public TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 
--- Every program checks the level of the schema, and tells what it did.
+-- All programs: check the schema revision, and write to the audit log.
 GRANT SELECT ON alembic_version, compatibility TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 GRANT INSERT ON audit TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fundus_reader, fundus_keeper, fundus_console;
 
--- enqueue, nightly, resend, cancel, hold, status.
+-- Producer: enqueue, nightly, resend, cancel, hold, status.
 GRANT SELECT, INSERT, UPDATE ON runs, images, gradings, nights, sightings, locks, reports TO fundus_producer;
 GRANT SELECT ON models TO fundus_producer;
 GRANT USAGE ON SEQUENCE runs_run_id_seq TO fundus_producer;
 
--- worker. It learns where a photograph lies and what its bytes must be, not whose eye it shows.
+-- Worker: reads the URI and SHA-256 of an image, but not its patient id or eye.
 GRANT SELECT (image_id, uri, sha256) ON images TO fundus_worker;
 GRANT SELECT (run_id, name, state, queue, chunk_size, model_id) ON runs TO fundus_worker;
 GRANT UPDATE (state, finished_at, model_id) ON runs TO fundus_worker;
@@ -48,24 +48,24 @@ GRANT UPDATE (
 GRANT SELECT (model_id), INSERT ON models TO fundus_worker;
 GRANT SELECT, INSERT, UPDATE ON locks, reports TO fundus_worker;
 
--- status, export, audit, report, evaluate, drift.
+-- Reader: status, export, audit, report, evaluate, drift.
 GRANT SELECT ON runs, images, gradings, models, nights, reports, audit TO fundus_reader;
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_reader;
 
--- serve. It adds decisions and changes none; whom it lets in, only the owner decides (`fundus console user`).
+-- Console: adds decisions and changes none. Only the owner manages users (`fundus console user`).
 GRANT SELECT ON runs, images, gradings, models, decisions TO fundus_console;
 GRANT SELECT (name, role, password_hash, disabled_at) ON users TO fundus_console;
 GRANT SELECT, INSERT, UPDATE (seen_at), DELETE ON sessions TO fundus_console;
 GRANT SELECT, INSERT, DELETE ON sign_in_attempts TO fundus_console;
 GRANT SELECT, INSERT, UPDATE ON reading_rules, reviews TO fundus_console;
 GRANT INSERT ON decisions TO fundus_console;
--- A decision puts the run's report out of date.
+-- A decision makes the run's report outdated.
 GRANT SELECT (run_id, written_at, due_at), UPDATE (due_at, lease_token, attempts) ON reports TO fundus_console;
 GRANT USAGE ON SEQUENCE decisions_decision_id_seq, sign_in_attempts_attempt_id_seq TO fundus_console;
 
--- close-nights, retention. It alone deletes, and can neither hold nor release a run.
+-- Keeper: close-nights, retention. The only role that deletes images and outcomes; it cannot set or release a hold.
 GRANT SELECT ON runs, images, gradings, models, nights TO fundus_keeper;
--- The report of a night tells the final grades.
+-- The report of a night contains the final grades.
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_keeper;
 GRANT UPDATE (closed_at, verdict, findings, told_at) ON nights TO fundus_keeper;
 GRANT UPDATE (overlay_key, retired_key, overlay_retired_at) ON gradings TO fundus_keeper;

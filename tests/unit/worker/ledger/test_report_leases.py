@@ -160,7 +160,7 @@ def test_person_cannot_ask_for_a_run_that_is_not_there_or_not_finished(engine: E
     add_run(engine, ["a"])
     with pytest.raises(RunError, match="no run 'dawn'"):
         request_report(engine, "dawn", lease_s=60)
-    with pytest.raises(RunError, match="run night is running: --out DIR"):
+    with pytest.raises(RunError, match="run night is running; --out DIR"):
         request_report(engine, "night", lease_s=60)
 
 

@@ -1,4 +1,4 @@
-"""Create the ledger."""
+"""Create the tables of the ledger."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it."""
+    """Expand the schema; the previous version must still run on it."""
     op.create_table(
         "images",
         sa.Column("image_id", sa.String(length=128), nullable=False),
@@ -123,7 +123,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     op.drop_index("ix_gradings_progress", table_name="gradings")
     op.drop_index("ix_gradings_image", table_name="gradings")
     op.drop_index("ix_gradings_due", table_name="gradings")

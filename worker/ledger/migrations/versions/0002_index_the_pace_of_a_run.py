@@ -1,4 +1,4 @@
-"""Index the pace of a run."""
+"""Add the index for the throughput of a run."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it."""
+    """Expand the schema; the previous version must still run on it."""
     op.create_index(
         "ix_gradings_settled",
         "gradings",
@@ -22,5 +22,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     op.drop_index("ix_gradings_settled", table_name="gradings")

@@ -1,4 +1,4 @@
-"""Keep an audit trail that can only grow."""
+"""Add the append-only audit log."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,7 +22,7 @@ CREATE TRIGGER audit_refuses_{event} BEFORE {event} ON audit FOR EACH STATEMENT 
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it."""
+    """Expand the schema; the previous version must still run on it."""
     op.create_table(
         "audit",
         sa.Column("audit_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -45,7 +45,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     op.drop_index("ix_audit_run", table_name="audit")
     op.drop_table("audit")
     if op.get_bind().dialect.name == "postgresql":

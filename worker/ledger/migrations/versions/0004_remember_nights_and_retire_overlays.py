@@ -1,4 +1,4 @@
-"""Remember nights and what they have had; let overlays and rows go by age; hold runs."""
+"""Add nights, the images that each programme has seen, the columns for retention, and legal holds."""
 
 import re
 from datetime import UTC, date, datetime
@@ -19,7 +19,7 @@ _RETIRED = "retired_key IS NOT NULL"
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it."""
+    """Expand the schema; the previous version must still run on it."""
     op.create_table(
         "nights",
         sa.Column("run_id", _RUN_ID, nullable=False),
@@ -56,7 +56,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it; refused by the database once an overlay has been retired."""
+    """Revert the migration. The database refuses it once an overlay has been retired."""
     op.drop_index("ix_gradings_retired", table_name="gradings")
     _change_gradings(_AFTER, _BEFORE)
     op.drop_column("runs", "held")
@@ -81,7 +81,7 @@ def _change_gradings(before: str, after: str) -> None:
 
 
 def _rebuild(before: str, after: str) -> None:
-    """SQLite cannot change a constraint: the table is made anew by its own words, with one of them replaced."""
+    """Recreate the table with the changed constraint, since SQLite cannot alter a constraint."""
     connection = op.get_bind()
     (created,) = connection.execute(sa.text("SELECT sql FROM sqlite_master WHERE name = 'gradings'")).scalars()
     indexes = connection.execute(
@@ -100,7 +100,7 @@ def _rebuild(before: str, after: str) -> None:
 
 
 def _remember_earlier_nights() -> None:
-    """Nights that are over count as closed and told: nobody is to be woken for last year's."""
+    """Add the existing nights. Those that have ended count as closed and alerted, so that no old night sends an alert."""
     connection = op.get_bind()
     runs = connection.execute(sa.text("SELECT run_id, name, state FROM runs WHERE kind = 'nightly'")).all()
     night = sa.table(

@@ -1,4 +1,4 @@
-"""Keep users, their sessions and their decisions, which can only grow in number."""
+"""Add users, their sessions, and their append-only decisions on images."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,7 +22,7 @@ CREATE TRIGGER decisions_refuses_{event} BEFORE {event} ON decisions FOR EACH ST
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it."""
+    """Expand the schema; the previous version must still run on it."""
     number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "users",
@@ -120,7 +120,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     for table in ("reviews", "decisions", "reading_rules", "sign_in_attempts", "sessions", "users"):
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":

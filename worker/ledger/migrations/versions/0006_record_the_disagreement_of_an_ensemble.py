@@ -1,4 +1,4 @@
-"""Record how far the members of an ensemble disagree."""
+"""Add the disagreement between the members of an ensemble."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,10 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it."""
+    """Expand the schema; the previous version must still run on it."""
     op.add_column("gradings", sa.Column("disagreement", sa.REAL(), nullable=True))
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     op.drop_column("gradings", "disagreement")

@@ -1,4 +1,4 @@
-"""Owe each finished run a report."""
+"""Add the reports of finished runs and their leases."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it."""
+    """Expand the schema; the previous version must still run on it."""
     op.create_table(
         "reports",
         sa.Column("run_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -27,5 +27,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     op.drop_table("reports")

@@ -1,4 +1,4 @@
-"""Say which programs the ledger serves: how old one may be, once the ledger is newer than it."""
+"""Add the oldest program revision that the ledger supports."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,16 +12,16 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand the schema; the version before this one must still run on it."""
+    """Expand the schema; the previous version must still run on it."""
     op.create_table(
         "compatibility",
         sa.Column("oldest_level", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("oldest_level", name=op.f("pk_compatibility")),
     )
-    # Programs before this level run on, and know of no ledger that is newer than they are.
+    # Programs older than this revision do not read the table and keep running.
     set_minimum_revision("0008")
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     op.drop_table("compatibility")
