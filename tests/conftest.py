@@ -16,12 +16,14 @@ from sqlalchemy import Engine
 from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ, missing
 from tests.services.seaweedfs import Bucket, SeaweedFS
-from tests.services.stack import Stack, running
+from tests.services.stack import SERVER_FOLDER, Stack, running
 from worker.core.settings import Settings, parse_settings, read_settings
 from worker.core.storage.object_store import ObjectStore
 from worker.core.storage.storage import Storage
 from worker.ledger.database import connect
 from worker.ledger.migrate import upgrade
+
+pytest_plugins = ["tests.failure_logs"]
 
 SERVER_OF = {
     "valkey": "valkey",
@@ -72,6 +74,7 @@ def _settings_read_anew() -> None:
 def servers(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The servers that the selected tests need, starting."""
     with running(server for item in request.session.items for server in _servers_of(item)) as stack:
+        request.config.stash[SERVER_FOLDER] = stack.folder
         yield stack
 
 

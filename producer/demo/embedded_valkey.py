@@ -18,7 +18,7 @@ from redis import Redis, RedisError
 
 from worker.core.errors import BrokerError, UsageError
 
-PORTS = range(20_000, 32_000)
+PORTS = range(23_000, 32_000)
 """Below the ephemeral ports of Linux and macOS."""
 START_ATTEMPTS = 3
 START_TIMEOUT_S = 30

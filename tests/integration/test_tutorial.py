@@ -21,8 +21,8 @@ import pytest
 from typer.testing import CliRunner
 
 from producer.cli import app
-from producer.demo.embedded_valkey import free_port
 from tests.integration.processes import FUNDUS, READY
+from tests.services.ports import reserve_port
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "producer" / "demo" / "samples"
@@ -104,7 +104,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._env = {**os.environ, "PATH": f"{FUNDUS.parent}:{os.environ['PATH']}", "COLUMNS": "80"}
-        self._port = free_port()
+        self._port = reserve_port()
         self.exported: list[str] = []
         self.printed: dict[str, str] = {}
 
@@ -152,7 +152,7 @@ class Reader:
             process.kill()
 
     def serve(self, command: str) -> None:
-        port = free_port()
+        port = reserve_port()
         process = subprocess.Popen(
             self._in_a_shell(f"exec {command.replace('8080', str(port))}"), cwd=self._folder, env=self._env
         )

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from producer.demo.embedded_valkey import free_port
 from tests.integration.processes import fundus, fundus_json, wait_until_finished, worker
 from tests.services.collector import Span, collector
+from tests.services.ports import reserve_port
 from tests.unit.worker.inference.test_metrics import Samples, read
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
@@ -47,7 +47,7 @@ class Told:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Told:
     folder = tmp_path_factory.mktemp("told")
-    port = free_port()
+    port = reserve_port()
     env = {
         "FUNDUS_DATABASE_URL": f"sqlite:///{folder / 'ledger.db'}",
         "FUNDUS_BROKER_URL": valkey,

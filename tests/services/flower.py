@@ -12,7 +12,8 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from producer.demo.embedded_valkey import free_port, stop_process
+from producer.demo.embedded_valkey import stop_process
+from tests.services.ports import reserve_port
 
 CELERY = Path(sys.executable).with_name("celery")
 USER, PASSWORD = "auditor", "correct horse battery"
@@ -51,7 +52,7 @@ def chunk_tasks(url: str, state: str, count: int) -> list[dict[str, Any]]:
 @contextmanager
 def flower(env: Mapping[str, str], log: Path) -> Iterator[str]:
     """The address of a Flower that answers."""
-    port = free_port()
+    port = reserve_port()
     own = {
         "FLOWER_BASIC_AUTH": f"{USER}:{PASSWORD}",
         "FLOWER_READ_ONLY": "true",

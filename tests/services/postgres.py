@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psycopg
 
-from producer.demo.embedded_valkey import free_port
 from tests.services.identity import unprivileged_postgres
+from tests.services.ports import reserve_port
 from tests.services.process import Server, start
 
 TEMPLATE = "migrated"
@@ -60,7 +60,7 @@ class Postgres:
 def start_postgres(directory: Path, *, user_namespace: bool = True) -> Postgres:
     """Start one in `directory`, which must exist and be empty; returns before it answers."""
     programs, identity = unprivileged_postgres(directory, user_namespace=user_namespace)
-    port = free_port()
+    port = reserve_port()
     server = start(
         ["/bin/sh", "-c", SCRIPT, programs, str(port)],
         directory / "postgres.log",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import amqp
 
-from producer.demo.embedded_valkey import free_port
+from tests.services.ports import reserve_port
 from tests.services.process import Identity, Server, start
 
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -34,10 +34,10 @@ class RabbitMQ:
 
     def __init__(self, directory: Path, identity: Identity | None = None) -> None:
         """`directory` must exist."""
-        self.port = free_port()
+        self.port = reserve_port()
         self._directory = directory
         self._identity = identity
-        self._mapper_port = free_port()
+        self._mapper_port = reserve_port()
         (directory / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port))
         (directory / "enabled_plugins").write_text("[].\n")
         # Erlang would start one that stays behind.
@@ -63,7 +63,7 @@ class RabbitMQ:
                 "RABBITMQ_CONF_ENV_FILE": f"{here}/none",
                 "RABBITMQ_CONFIG_FILE": f"{here}/rabbitmq.conf",
                 "RABBITMQ_ENABLED_PLUGINS_FILE": f"{here}/enabled_plugins",
-                "RABBITMQ_DIST_PORT": str(free_port()),
+                "RABBITMQ_DIST_PORT": str(reserve_port()),
                 "RABBITMQ_GENERATED_CONFIG_DIR": here,
                 "RABBITMQ_LOG_BASE": here,
                 "RABBITMQ_LOGS": "-",

@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from producer.demo.embedded_valkey import is_free
+from tests.services.ports import reserve_all
 from tests.services.process import Server, start
 
 ACCESS_KEY = "test-access-key"
@@ -123,7 +123,7 @@ def start_seaweedfs(
 
 def _free_ports() -> range:
     while True:
-        first = random.randrange(10_000, 22_000)
+        first = random.randrange(10_000, 12_000 - len(PARTS))
         ports = range(first, first + len(PARTS))
-        if all(is_free(port) and is_free(port + GRPC_OFFSET) for port in ports):
+        if reserve_all([*ports, *(port + GRPC_OFFSET for port in ports)]):
             return ports

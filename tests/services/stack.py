@@ -6,10 +6,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from producer.demo.embedded_valkey import embedded_valkey
 from tests.services.postgres import Postgres, start_postgres
 from tests.services.rabbitmq import RabbitMQ, missing
 from tests.services.seaweedfs import FRUGAL, SeaweedFS, start_seaweedfs
+
+SERVER_FOLDER = pytest.StashKey[Path]()
+"""Where the configuration of a test session keeps the folder of its servers."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Stack:
     postgres: Postgres | None
     seaweedfs: SeaweedFS | None
     rabbitmq: RabbitMQ | None
+    folder: Path
 
 
 @contextmanager
@@ -45,4 +51,4 @@ def running(wanted: Iterable[str], *, store_memory: str = FRUGAL) -> Iterator[St
             cleanup.callback(rabbitmq.stop)
             rabbitmq.launch()
         broker_url = cleanup.enter_context(embedded_valkey(root / "valkey")) if "valkey" in names else None
-        yield Stack(broker_url, postgres, seaweedfs, rabbitmq)
+        yield Stack(broker_url, postgres, seaweedfs, rabbitmq, root)

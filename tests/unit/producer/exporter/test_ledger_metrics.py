@@ -19,11 +19,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, insert, update
 
-from producer.demo.embedded_valkey import free_port
 from producer.exporter.disk_metrics import DiskCollector
 from producer.exporter.ledger_metrics import LedgerCollector
 from producer.exporter.night_metrics import NOT_COMPARED, VERDICTS
 from tests.integration.processes import FUNDUS
+from tests.services.ports import reserve_port
 from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_night, make_run, references
 from worker.core.errors import BrokerError, FundusError
 from worker.core.settings import parse_settings
@@ -190,7 +190,7 @@ def test_every_metric_of_an_alert_rule_is_exported(engine: Engine, tmp_path: Pat
 
 
 def test_command_serves_until_it_is_stopped(sqlite_url: str, broker_url: str) -> None:
-    port = free_port()
+    port = reserve_port()
     env = {"FUNDUS_DATABASE_URL": sqlite_url, "FUNDUS_BROKER_URL": broker_url, "PATH": ""}
     command = [FUNDUS, "exporter", "--port", str(port), "--disk", "machine=/"]
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)

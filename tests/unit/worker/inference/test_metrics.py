@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from producer.demo.embedded_valkey import free_port
+from tests.services.ports import reserve_port
 from worker.core.errors import AcceleratorMemoryError, StorageError, UsageError
 from worker.core.predictions import Decision, Outcome
 from worker.core.vocabulary import Grade, Status
@@ -24,7 +24,7 @@ Samples = dict[tuple[str, ...], float]
 
 @contextmanager
 def served(metrics: Metrics) -> Iterator[str]:
-    port = free_port()
+    port = reserve_port()
     close = metrics.serve("127.0.0.1", port)
     try:
         yield f"http://127.0.0.1:{port}/metrics"

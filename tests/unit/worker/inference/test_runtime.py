@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from producer.demo.embedded_valkey import free_port
+from tests.services.ports import reserve_port
 from worker.core.errors import ModelError
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import Settings
@@ -33,7 +33,7 @@ class IdleEngine:
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings], sqlite_url: str, broker_url: str) -> Settings:
     return make_settings(
-        database_url=sqlite_url, broker_url=broker_url, decode_processes=1, metrics_port=free_port(), reports=False
+        database_url=sqlite_url, broker_url=broker_url, decode_processes=1, metrics_port=reserve_port(), reports=False
     )
 
 

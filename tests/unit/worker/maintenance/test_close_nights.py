@@ -11,8 +11,8 @@ from sqlalchemy import Engine, select
 from typer.testing import CliRunner
 
 from producer.cli import app
-from producer.demo.embedded_valkey import free_port
 from producer.runs.lifecycle import seal_run
+from tests.services.ports import reserve_port
 from tests.services.webhook import Webhook, listening
 from tests.unit.producer.ledger_rows import NOON, fail, grade, lease, make_night, references
 from worker.core.errors import AlertError, OverlapError
@@ -145,7 +145,7 @@ def test_night_without_an_image_is_closed_in_silence(clinic: Clinic) -> None:
 def test_alarm_that_was_not_taken_is_sent_again(clinic: Clinic) -> None:
     clinic.night(1, {0: 1}, failed=1)
     with pytest.raises(AlertError):
-        clinic.close(alarm_urls=clinic.settings.alarm_urls.__class__(f"json://127.0.0.1:{free_port()}/"))
+        clinic.close(alarm_urls=clinic.settings.alarm_urls.__class__(f"json://127.0.0.1:{reserve_port()}/"))
     assert clinic.states() == [(True, None, False)]
     assert clinic.close() == []
     assert clinic.webhook.titles == ["nightly-2026-11-01 needs attention"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from producer.demo.embedded_valkey import free_port
+from tests.services.ports import reserve_port
 from tests.services.webhook import Webhook, listening
 from worker.core.errors import AlertError
 from worker.core.settings import parse_settings
@@ -44,7 +44,7 @@ def test_without_addresses_nothing_is_sent_and_apprise_is_not_imported() -> None
 
 
 def test_failing_address_is_named_by_number_and_the_others_get_the_alert(webhook: Webhook) -> None:
-    both = alerts(f"json://127.0.0.1:{free_port()}/", f"json://127.0.0.1:{webhook.port}/")
+    both = alerts(f"json://127.0.0.1:{reserve_port()}/", f"json://127.0.0.1:{webhook.port}/")
     with pytest.raises(AlertError, match="FUNDUS_ALARM_URLS: address 1 of 2 did not accept the alert"):
         both.send("title", "body")
     assert webhook.titles == ["title"]
@@ -76,7 +76,7 @@ for addresses in json.load(sys.stdin):
 
 def test_addresses_appear_neither_in_errors_nor_in_debug_logs(webhook: Webhook) -> None:
     reachable = f"json://user:{TOKEN}@127.0.0.1:{webhook.port}/{TOKEN}"
-    unreachable = f"json://user:{TOKEN}@127.0.0.1:{free_port()}/{TOKEN}"
+    unreachable = f"json://user:{TOKEN}@127.0.0.1:{reserve_port()}/{TOKEN}"
     cases = [reachable, unreachable, f"{reachable} nonsense://{TOKEN}", f"{reachable} json://{TOKEN}@:not-a-port:/"]
     done = subprocess.run(
         [sys.executable, "-c", SEND_EACH], input=json.dumps(cases), capture_output=True, text=True, check=True

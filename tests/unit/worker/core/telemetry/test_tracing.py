@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from producer.demo.embedded_valkey import free_port
 from tests.services.collector import collector
+from tests.services.ports import reserve_port
 from worker.core.errors import BrokerError, SettingsError
 from worker.core.settings import parse_settings
 from worker.core.telemetry import tracing
@@ -76,7 +76,7 @@ def test_nothing_is_loaded_or_sent_where_no_collector_is_named() -> None:
 
 def test_collector_that_is_away_holds_nobody_up() -> None:
     started = time.monotonic()
-    assert send(f"http://127.0.0.1:{free_port()}").startswith("00-")
+    assert send(f"http://127.0.0.1:{reserve_port()}").startswith("00-")
     assert time.monotonic() - started < 10
 
 
