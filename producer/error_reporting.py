@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from worker.core.errors import FundusError, UsageError
-from worker.core.terminal.output import log_to_stderr, print_error
+from worker.core.terminal.output import configure_command_logs, print_error
 
 EXTRAS = {
     "worker": ("tensorflow", "keras", "cv2", "h5py", "jinja2", "pyarrow", "safetensors"),
@@ -24,7 +24,7 @@ class ErrorReportingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. With `--debug`, the traceback is printed before the error."""
-        log_to_stderr()
+        configure_command_logs()
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):

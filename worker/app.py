@@ -52,7 +52,7 @@ def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
     request = task.request
     with (
         bound_contextvars(chunk=request.id),
-        app.tracing.grading(request.get(TRACE_HEADER), chunk=request.id, images=len(chunk.image_ids)),
+        app.tracing.trace_grading(request.get(TRACE_HEADER), chunk=request.id, images=len(chunk.image_ids)),
     ):
         try:
             return _runtime.grade_chunk(chunk, urgent=request.delivery_info["routing_key"] == Queue.LIVE)

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json, printable
+from worker.core.terminal.output import escape_control_characters, print_json, stdout_console
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.migrate import open_ledger
 
@@ -38,5 +38,5 @@ def audit(
     for entry in trail:
         details = jsons.dumps(entry["details"], ensure_ascii=False)
         cells = (entry["at"][:19], entry["actor"], entry["action"], entry["run"] or "", entry["version"], details)
-        table.add_row(*map(printable, cells))
-    answers().print(table)
+        table.add_row(*map(escape_control_characters, cells))
+    stdout_console().print(table)

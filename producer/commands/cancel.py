@@ -7,7 +7,7 @@ import typer
 
 from producer.runs.cancel import cancel
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json
+from worker.core.terminal.output import print_json, stdout_console
 from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
@@ -28,4 +28,4 @@ def cancel_run(
     if json:
         print_json(asdict(done))
     else:
-        answers().print(f"{done.run} is cancelled: {done.cancelled:,} images will not be graded")
+        stdout_console().print(f"{done.run} is cancelled: {done.cancelled:,} images will not be graded")

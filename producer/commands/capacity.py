@@ -8,7 +8,7 @@ import typer
 from producer.capacity import CapacityEstimate, WorkerRate, estimate_capacity, read_worker_rate
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json
+from worker.core.terminal.output import print_json, stdout_console
 from worker.ledger.migrate import open_ledger
 
 app = typer.Typer()
@@ -56,7 +56,7 @@ def capacity(
     if json:
         print_json(_describe(estimate))
         return
-    console = answers()
+    console = stdout_console()
     console.print(
         f"{images:,} images from {begin_at:%H:%M} to {end_at:%H:%M} UTC: {estimate.needed:,.2f} images/s are needed"
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json
+from worker.core.terminal.output import print_json, stdout_console
 from worker.ledger.database import connect
 from worker.ledger.migrate import read_schema_state, upgrade
 
@@ -30,7 +30,7 @@ def upgrade_database(*, json: Json = False) -> None:
         print_json({"before": before, "level": revision})
     else:
         change = ", as before" if before == revision else f" (before: {before or 'empty'})"
-        answers().print(f"schema revision {revision}{change}")
+        stdout_console().print(f"schema revision {revision}{change}")
 
 
 @app.command()
@@ -47,6 +47,8 @@ def current(*, json: Json = False) -> None:
         print_json({"level": schema.revision, "needed": schema.required, "served": schema.is_compatible})
     else:
         newer = "newer but compatible, " if schema.is_newer and schema.is_compatible else ""
-        answers().print(f"schema revision {schema.revision or 'empty'}, {newer}this version needs {schema.required}")
+        stdout_console().print(
+            f"schema revision {schema.revision or 'empty'}, {newer}this version needs {schema.required}"
+        )
     if not schema.is_compatible:
         raise typer.Exit(1)

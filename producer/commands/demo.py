@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from producer.demo.run_demo import SAMPLES, DemoImage, DemoResult, DemoSource, run_demo
-from worker.core.terminal.output import messages, print_note, printable
+from worker.core.terminal.output import escape_control_characters, print_note, stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import Status
 
@@ -36,7 +36,7 @@ def demo(
     $ fundus demo --images ~/photographs --labels grades.csv --run first --out /tmp/demo
     """
     # Progress goes to stderr, so that stdout can be piped.
-    with progress_bar(messages()) as progress:
+    with progress_bar(stderr_console()) as progress:
         task = progress.add_task("loading the model", total=None)
 
         def advance(settled: int, total: int, not_graded: int) -> None:
@@ -93,7 +93,7 @@ def _cells(image: DemoImage) -> tuple[str, ...]:
     style = STYLES.get(image.status, "")
     name = f"[link={image.overlay.as_uri()}]{image.overlay.name}[/link]" if image.overlay else image.error_code or ""
     return (
-        escape(printable(image.name)),
+        escape(escape_control_characters(image.name)),
         f"[{style}]{image.status}[/]" if style else str(image.status),
         "" if image.grade is None else str(image.grade),
         "" if image.reference_grade is None else str(image.reference_grade),

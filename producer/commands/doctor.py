@@ -10,7 +10,7 @@ from rich.text import Text
 from producer.doctor.check import Check, CheckStatus
 from producer.doctor.checkup import run_checks
 from producer.doctor.workers import check_workers
-from worker.core.terminal.output import answers, messages, print_json, printable
+from worker.core.terminal.output import escape_control_characters, print_json, stderr_console, stdout_console
 
 app = typer.Typer()
 
@@ -42,7 +42,7 @@ def doctor(
     while (check := _next(results)) is not None:
         checks.append(check)
         if not json:
-            answers().print(_draw(check))
+            stdout_console().print(_draw(check))
     all_ok = all(check.ok for check in checks)
     if json:
         print_json({"ok": all_ok, "checks": [_describe(check) for check in checks]})
@@ -51,7 +51,7 @@ def doctor(
 
 
 def _next(results: Iterator[Check]) -> Check | None:
-    with messages().status("checking ..."):
+    with stderr_console().status("checking ..."):
         return next(results, None)
 
 
@@ -60,9 +60,9 @@ def _describe(check: Check) -> dict[str, object]:
 
 
 def _draw(check: Check) -> Table:
-    body = Text(printable(check.detail))
+    body = Text(escape_control_characters(check.detail))
     if check.remedy:
-        body.append(f"\nfix: {printable(check.remedy)}", style="bold")
+        body.append(f"\nfix: {escape_control_characters(check.remedy)}", style="bold")
     table = Table.grid(padding=(0, 2))
     table.add_column(width=8)
     table.add_column(width=8)

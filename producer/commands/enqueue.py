@@ -18,11 +18,11 @@ from producer.sources.open_source import open_source
 from producer.views.status import draw_progress
 from producer.views.watch import watch_run
 from worker.core.manifests.admission import make_admission_policy
-from worker.core.messages import MAX_CHUNK
+from worker.core.messages import MAX_CHUNK_IMAGES
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import read_settings
 from worker.core.storage.storage import Storage
-from worker.core.terminal.output import answers, messages, print_json, print_note
+from worker.core.terminal.output import print_json, print_note, stderr_console, stdout_console
 from worker.core.vocabulary import Queue
 from worker.ledger.migrate import open_ledger
 from worker.ledger.status import describe_progress
@@ -42,7 +42,7 @@ def enqueue_source(
     model: Annotated[str | None, typer.Option(help="Id of the model that must grade the run.")] = None,
     queue: Annotated[Queue | None, typer.Option(help="Queue of a new run.  [default: bulk]")] = None,
     chunk: Annotated[
-        int | None, typer.Option(min=1, max=MAX_CHUNK, help="Images per message.  [default: FUNDUS_CHUNK_SIZE]")
+        int | None, typer.Option(min=1, max=MAX_CHUNK_IMAGES, help="Images per message.  [default: FUNDUS_CHUNK_SIZE]")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Read at most this many references.")] = None,
     dry_run: Annotated[
@@ -92,7 +92,7 @@ def enqueue_source(
         last = watch_run(engine, run)
         document |= describe_progress(last)
         if not json:
-            answers().print(draw_progress(last))
+            stdout_console().print(draw_progress(last))
     if json:
         print_json(document)
 
@@ -100,7 +100,7 @@ def enqueue_source(
 @contextmanager
 def _progress_bar() -> Iterator[OnProgress]:
     """Show counts and images/s on stderr while the source is read, on a terminal only. The total is unknown."""
-    console = messages()
+    console = stderr_console()
     columns = (SpinnerColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None, words="reading the source")
@@ -115,13 +115,13 @@ def _progress_bar() -> Iterator[OnProgress]:
 
 def _print_result(result: EnqueueResult) -> None:
     counts = f"{result.found:,} found, {result.new:,} new, {result.messages:,} messages"
-    answers().print(f"{result.run}: {counts}, {result.seconds:.1f} s")
-    answers().print(f"Follow it with: fundus status {result.run} --watch")
+    stdout_console().print(f"{result.run}: {counts}, {result.seconds:.1f} s")
+    stdout_console().print(f"Follow it with: fundus status {result.run} --watch")
 
 
 def _print_dry_run(result: DryRunResult) -> None:
     verb = "would be resumed" if result.resumes else "would be created"
-    answers().print(f"{result.run} {verb}: {result.found:,} found, {result.new:,} new; nothing was written")
+    stdout_console().print(f"{result.run} {verb}: {result.found:,} found, {result.new:,} new; nothing was written")
     for reference in result.first:
         grade = "" if reference.reference_grade is None else f"  grade {int(reference.reference_grade)}"
-        answers().print(f"  {reference.identity}  {reference.uri}{grade}", soft_wrap=True)
+        stdout_console().print(f"  {reference.identity}  {reference.uri}{grade}", soft_wrap=True)

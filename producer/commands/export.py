@@ -7,7 +7,7 @@ import typer
 
 from worker.core.settings import read_settings
 from worker.core.storage.storage import Storage
-from worker.core.terminal.output import answers, print_json
+from worker.core.terminal.output import print_json, stdout_console
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import ExportFormat
 from worker.ledger.migrate import open_ledger
@@ -39,4 +39,4 @@ def export(
     if json:
         print_json({"run": found.name, "rows": rows, "format": fmt, "out": str(out)})
     else:
-        answers().print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
+        stdout_console().print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json
+from worker.core.terminal.output import print_json, stdout_console
 from worker.ledger.legal_hold import set_legal_hold
 from worker.ledger.migrate import open_ledger
 
@@ -32,4 +32,4 @@ def hold_run(
         return
     state = "held" if done.held else "not held"
     gone = f", {done.overlays_gone:,} of them without their overlay" if done.overlays_gone else ""
-    answers().print(f"{done.run} is {state}: {done.images:,} images{gone}")
+    stdout_console().print(f"{done.run} is {state}: {done.images:,} images{gone}")

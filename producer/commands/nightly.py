@@ -11,7 +11,7 @@ from producer.views.status import draw_progress
 from producer.views.watch import watch_run
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json, print_note
+from worker.core.terminal.output import print_json, print_note, stdout_console
 from worker.ledger.migrate import open_ledger
 from worker.ledger.status import describe_progress
 
@@ -76,7 +76,7 @@ def nightly(
         last = watch_run(open_ledger(settings), result.run)
         document |= describe_progress(last)
         if not json:
-            answers().print(draw_progress(last))
+            stdout_console().print(draw_progress(last))
     if json:
         print_json(document)
 
@@ -87,4 +87,6 @@ def _print_result(result: NightResult) -> None:
     for run in result.sealed:
         print_note(f"{run} was interrupted; it is sealed now, and the images it missed are in this one")
     older = f", {result.older:,} too old" if result.older else ""
-    answers().print(f"{result.run}: {result.found:,} found, {result.new:,} new{older}, {result.messages:,} messages")
+    stdout_console().print(
+        f"{result.run}: {result.found:,} found, {result.new:,} new{older}, {result.messages:,} messages"
+    )

@@ -7,7 +7,7 @@ import typer
 from producer.runs.resend import resend
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json
+from worker.core.terminal.output import print_json, stdout_console
 from worker.core.vocabulary import Status
 from worker.ledger.migrate import open_ledger
 
@@ -49,4 +49,4 @@ def resend_run(
         )
     else:
         images = f"{result.waiting:,} queued and {result.requeued:,} requeued images"
-        answers().print(f"{result.run}: {images} sent in {result.messages:,} messages")
+        stdout_console().print(f"{result.run}: {images} sent in {result.messages:,} messages")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json, print_note
+from worker.core.terminal.output import print_json, print_note, stdout_console
 from worker.ledger.retention import run_retention
 
 app = typer.Typer()
@@ -37,6 +37,6 @@ def retention(
         print_json(asdict(done) | {"dry_run": dry_run})
         return
     verb = "would be deleted" if dry_run else "deleted"
-    answers().print(f"{verb}: {done.overlays:,} overlays, {done.rows:,} outcomes, {done.images:,} images")
+    stdout_console().print(f"{verb}: {done.overlays:,} overlays, {done.rows:,} outcomes, {done.images:,} images")
     for run in done.held:
         print_note(f"run {run} has expired but is held")

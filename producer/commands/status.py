@@ -8,7 +8,7 @@ from producer.views.status import draw_overview, draw_progress
 from producer.views.watch import watch_run
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json
+from worker.core.terminal.output import print_json, stdout_console
 from worker.ledger.migrate import open_ledger
 from worker.ledger.status import describe_counts, describe_progress, read_overview, read_progress
 
@@ -40,7 +40,7 @@ def status(
         if json:
             print_json({"runs": [describe_counts(*entry) for entry in runs]})
         else:
-            answers().print(
+            stdout_console().print(
                 draw_overview(runs) if runs else "No runs yet. Start with: fundus enqueue SOURCE --run NAME"
             )
         return
@@ -48,4 +48,4 @@ def status(
     if json:
         print_json(describe_progress(progress))
     else:
-        answers().print(draw_progress(progress))
+        stdout_console().print(draw_progress(progress))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine, null, update
 
 from worker.core.errors import RunError
-from worker.core.vocabulary import Action, RunState, Status
+from worker.core.vocabulary import AuditAction, RunState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.paged_updates import update_in_pages
@@ -36,7 +36,7 @@ def cancel(engine: Engine, name: str) -> CancelResult:
             .values(state=RunState.CANCELLED)
         )
         if stopped.rowcount:
-            record_action(connection, Action.CANCEL, run=run.name)
+            record_action(connection, AuditAction.CANCEL, run=run.name)
     if stopped.rowcount == 0:
         raise RunError(f"run {name} is finished: there is nothing to cancel")
     unleased = (gradings.c.status == Status.QUEUED) & (

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 
 from worker.core.errors import RunError
 from worker.core.messages import IMAGE_ID_PATTERN
-from worker.core.vocabulary import Action, Queue, RunKind, RunState
+from worker.core.vocabulary import AuditAction, Queue, RunKind, RunState
 from worker.ledger.audit_log import record_action
 from worker.ledger.completion import finish_if_settled
 from worker.ledger.database import write_transaction
@@ -86,7 +86,7 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
         if request.night is not None:
             row = {"run_id": run.run_id, "programme": request.night.programme, "night": request.night.date}
             connection.execute(insert_or_ignore(connection, nights).values(row))
-        action = Action.NIGHTLY if request.kind == RunKind.NIGHTLY else Action.ENQUEUE
+        action = AuditAction.NIGHTLY if request.kind == RunKind.NIGHTLY else AuditAction.ENQUEUE
         record_action(connection, action, run=run.name, source=request.source, model_id=request.model_id)
         connection.execute(
             update(runs)
@@ -118,7 +118,7 @@ def seal_run(engine: Engine, run: Run, *, report: bool = False, **counts: int) -
         )
         # A retry after the second transaction failed must not record the action twice.
         if sealed.rowcount:
-            record_action(connection, Action.SEAL, run=run.name, **counts)
+            record_action(connection, AuditAction.SEAL, run=run.name, **counts)
     with write_transaction(engine) as connection:
         finish_if_settled(connection, run.run_id, report=report)
         state = connection.execute(select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar_one()

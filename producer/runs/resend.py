@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, null, update
 from producer.runs.enqueue import send_images
 from worker.core.errors import RunError
 from worker.core.settings import Settings
-from worker.core.vocabulary import Action, RunState, Status
+from worker.core.vocabulary import AuditAction, RunState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.paged_updates import update_in_pages
@@ -52,7 +52,7 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, requeue
     if run.state == RunState.CANCELLED:
         raise RunError(f"run {name} is cancelled: enqueue its source into another run")
     with write_transaction(engine) as connection:
-        record_action(connection, Action.RESEND, run=run.name, lift=sorted(requeue))
+        record_action(connection, AuditAction.RESEND, run=run.name, lift=sorted(requeue))
     unleased = (gradings.c.status == Status.QUEUED) & (
         gradings.c.lease_token.is_(None) | (gradings.c.due_at < epoch_now())
     )

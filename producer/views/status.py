@@ -7,7 +7,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from worker.core.terminal.output import BAR_STYLE, duration
+from worker.core.terminal.output import BAR_STYLE, format_duration
 from worker.core.vocabulary import REFERABLE_FROM, Grade, RunState, Status
 from worker.ledger.runs import Run
 from worker.ledger.status import FAILURES, Counts, RunProgress
@@ -75,9 +75,9 @@ def _bar(progress: RunProgress) -> RenderableType:
     if rate is not None:
         words.append(f"{rate:,.1f} images/s")
     if progress.seconds_left is not None:
-        words.append(f"{duration(progress.seconds_left)} left")
+        words.append(f"{format_duration(progress.seconds_left)} left")
     elif progress.run.finished_at is not None:
-        words.append(f"took {duration((progress.run.finished_at - progress.run.created_at).total_seconds())}")
+        words.append(f"took {format_duration((progress.run.finished_at - progress.run.created_at).total_seconds())}")
     # An empty run is complete, not 0 of 0.
     bar = ProgressBar(
         total=counts.total or 1,

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from producer.views.status import draw_progress
 from worker.core.retry import retry_service_errors
-from worker.core.terminal.output import messages
+from worker.core.terminal.output import stderr_console
 from worker.ledger.status import RunProgress, read_progress
 
 POLL_INTERVAL_S = 1.0
@@ -20,7 +20,7 @@ def watch_run(engine: Engine, name: str) -> RunProgress:
     Redraws the progress on stderr every second if stderr is a terminal. Raises RunError for an unknown run,
     DatabaseError if the ledger does not answer for a minute.
     """
-    console = messages()
+    console = stderr_console()
     progress = read_progress(engine, name)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while not progress.is_over:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from worker.core.errors import Ungradable
-from worker.core.predictions import Enhanced, Prediction
+from worker.core.predictions import ModelInput, Prediction
 from worker.core.settings import parse_settings
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.model.bundle.bundle import load_bundle
@@ -64,7 +64,7 @@ def main() -> int:
     return 0 if all(verdict.passed for verdict in verdicts) else 1
 
 
-def interleaved(engines: Sequence[Engine], enhanced: Sequence[Enhanced]) -> list[tuple[list[Prediction], float]]:
+def interleaved(engines: Sequence[Engine], enhanced: Sequence[ModelInput]) -> list[tuple[list[Prediction], float]]:
     """Predictions and images/s of all engines on each batch in turn, so that a machine whose speed drifts is fair."""
     results: list[list[Prediction]] = [[] for _ in engines]
     seconds = [0.0] * len(engines)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from worker.core.errors import Ungradable
-from worker.core.predictions import Enhanced, Prediction
+from worker.core.predictions import ModelInput, Prediction
 from worker.core.settings import parse_settings
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.model.bundle.ensemble import Model, load_model
@@ -55,7 +55,7 @@ def grade_all(model: Model, paths: list[Path], reference: Grades) -> None:
     """Prepare, then time the engine alone, then compare."""
     settings = parse_settings()
     pool = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
-    prepared: list[Enhanced | None] = []
+    prepared: list[ModelInput | None] = []
     for future in [pool.submit(path.read_bytes()) for path in paths]:
         try:
             prepared.append(future.result().model_input)

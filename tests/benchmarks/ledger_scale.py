@@ -26,7 +26,7 @@ from tests.benchmarks.site import open_site
 from tests.benchmarks.spread import spread
 from tests.integration.processes import FUNDUS
 from worker.core.messages import GradeChunk
-from worker.core.predictions import Decision, Outcome, Prediction
+from worker.core.predictions import GradeDecision, Outcome, Prediction
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Grade, Status
 from worker.ledger.database import connect, read_transaction
@@ -129,7 +129,7 @@ def lease_and_settle(engine: Engine, chunks: int) -> tuple[list[float], list[flo
 def outcomes(lease: Lease) -> list[Outcome]:
     """Graded, as an engine would have it."""
     prediction = Prediction(np.array([1, 1, 0.9, 0.1, 0], np.float32), np.full((7, 7), 0.5, np.float32))
-    decision = Decision(Grade.MODERATE, True, np.full(5, 0.2, np.float32))  # noqa: FBT003 - it is referable
+    decision = GradeDecision(Grade.MODERATE, True, np.full(5, 0.2, np.float32))  # noqa: FBT003 - it is referable
     return [
         Outcome(image.image_id, Status.GRADED, prediction, decision, f"{RUN}/{MODEL}/{image.image_id}.jpg")
         for image in lease.images

@@ -26,7 +26,7 @@ from worker.core.manifests.image_reference import ImageReference
 from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import Settings
-from worker.core.vocabulary import Action, Queue, RunState, Status
+from worker.core.vocabulary import AuditAction, Queue, RunState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import find_run, list_runs
 from worker.ledger.schema import audit_log
@@ -209,7 +209,7 @@ def test_enqueue_persists_where_the_database_asks_to_try_again(
     assert taken(app) == [("a", "b")]
     with read_transaction(engine) as connection:
         actions = connection.scalars(select(audit_log.c.action).order_by(audit_log.c.audit_id)).all()
-    assert actions == [Action.ENQUEUE, Action.SEAL]
+    assert actions == [AuditAction.ENQUEUE, AuditAction.SEAL]
 
 
 def test_finished_run_runs_again_for_what_is_lifted(engine: Engine, app: Celery, settings: Settings) -> None:

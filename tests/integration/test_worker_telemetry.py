@@ -109,17 +109,19 @@ def test_one_trace_leads_from_the_sending_of_a_chunk_to_its_settled_rows(told: T
         (grading,) = (span for span in told.spans if (span.trace_id, span.name) == (trace_id, "grade chunk"))
         assert (sent.service, grading.service) == ("fundus-producer", "fundus-worker")
         assert (sent.parent_id, grading.parent_id) == ("", sent.span_id)
-        assert sent.about == {
+        assert sent.attributes == {
             "fundus.run": "told",
-            "fundus.images": grading.about["fundus.images"],
+            "fundus.images": grading.attributes["fundus.images"],
             "fundus.queue": "bulk",
         }
         stages = [span for span in told.spans if span.parent_id == grading.span_id]
-        assert {span.about["fundus.chunk"] for span in stages} == {grading.about["fundus.chunk"]}
-        of_images = {name: {s.about["fundus.image"] for s in stages if s.name == name} for name in ("fetch", "upload")}
+        assert {span.attributes["fundus.chunk"] for span in stages} == {grading.attributes["fundus.chunk"]}
+        of_images = {
+            name: {s.attributes["fundus.image"] for s in stages if s.name == name} for name in ("fetch", "upload")
+        }
         assert of_images["upload"] == of_images["fetch"] & graded
         assert Counter(s.name for s in stages)["settle"] == 1
-        assert all(span.took_s <= grading.took_s for span in stages)
+        assert all(span.duration_s <= grading.duration_s for span in stages)
         fetched.update(of_images["fetch"])
     assert fetched == Counter(image_id for (image_id,) in told.rows("SELECT image_id FROM gradings"))
     assert {span.trace_id for span in told.spans} == set(traces)
@@ -130,8 +132,8 @@ def test_lines_of_the_log_carry_run_chunk_image_and_trace(told: Told) -> None:
     lines = {line["image"]: line for line in told.log() if line["event"] in ("failed", "ungradable")}
     assert lines.keys() == {"not-an-image", "black-frame"}
     for image_id, line in lines.items():
-        (fetch,) = (s for s in told.spans if s.name == "fetch" and s.about["fundus.image"] == image_id)
-        assert (line["run"], line["chunk"]) == ("told", fetch.about["fundus.chunk"])
+        (fetch,) = (s for s in told.spans if s.name == "fetch" and s.attributes["fundus.image"] == image_id)
+        assert (line["run"], line["chunk"]) == ("told", fetch.attributes["fundus.chunk"])
         assert line["trace"] == fetch.trace_id
     (ready,) = (line for line in told.log() if line["event"] == "ready")
     assert not ready.keys() & {"run", "chunk", "image", "trace"}

@@ -1,4 +1,4 @@
-"""A collector of traces that keeps what it is sent: OTLP over HTTP, as any real one takes it."""
+"""Trace collector for tests: receives OTLP over HTTP and keeps the spans."""
 
 import threading
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class Span:
-    """One span as it arrived; ids in hexadecimal, `parent_id` empty for the first of its trace."""
+    """One received span; ids in hexadecimal, `parent_id` empty for the root of a trace."""
 
     service: str
     name: str
     trace_id: str
     span_id: str
     parent_id: str
-    took_s: float
-    failed_with: str
-    about: dict[str, Any]
+    duration_s: float
+    error_code: str
+    attributes: dict[str, Any]
 
 
 @dataclass
 class Collector:
-    """Where it listens, and what came."""
+    """URL of the collector and the spans it has received."""
 
     url: str
     spans: list[Span] = field(default_factory=list)
@@ -34,6 +34,7 @@ class Collector:
 
 @contextmanager
 def collector() -> Iterator[Collector]:
+    """Run a collector on a free port until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
     received = Collector(f"http://127.0.0.1:{server.server_port}")
     server.received = received  # type: ignore[attr-defined]

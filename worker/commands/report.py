@@ -13,7 +13,7 @@ from worker.core.settings import Settings, read_settings
 from worker.core.storage.keys import report_prefix
 from worker.core.storage.storage import Storage
 from worker.core.terminal.progress_bar import progress_bar
-from worker.core.vocabulary import Action
+from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.migrate import require_compatible
@@ -66,7 +66,7 @@ def report(
     if link is not None:
         find_reported_run(engine, run)
         with write_transaction(engine) as connection:
-            record_action(connection, Action.EXPORT, run=run, format="report", link_hours=link)
+            record_action(connection, AuditAction.EXPORT, run=run, format="report", link_hours=link)
         address = link_report(stored, seconds=link * 3600)
         Console(highlight=False).print(address, soft_wrap=True, markup=False)
         return
@@ -102,7 +102,7 @@ def _write(engine: Engine, settings: Settings, run: str, out: Path | None, optio
             return write_under_lease(engine, settings, lease, options, on_warning=on_warning, on_progress=on_progress)
         with write_transaction(engine) as connection:
             # Before the first row leaves: a report that breaks off has shown some.
-            record_action(connection, Action.EXPORT, run=run, format="report", out=str(out.absolute()))
+            record_action(connection, AuditAction.EXPORT, run=run, format="report", out=str(out.absolute()))
         try:
             return write_report(
                 engine,

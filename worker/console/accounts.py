@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from worker.console.passwords import hash_password
 from worker.core.errors import UsageError
-from worker.core.vocabulary import Action, Role
+from worker.core.vocabulary import AuditAction, Role
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import MAX_USER_CHARS, sessions, users
@@ -43,7 +43,7 @@ def add_user(engine: Engine, name: str, role: Role, password: str) -> None:
         connection.execute(
             insert(users).values(name=name, role=role, password_hash=password_hash, created_at=datetime.now(UTC))
         )
-        record_action(connection, Action.CHANGE_USER, user=name, change="add", role=role)
+        record_action(connection, AuditAction.CHANGE_USER, user=name, change="add", role=role)
 
 
 def set_password(engine: Engine, name: str, password: str) -> None:
@@ -78,7 +78,7 @@ def _change(engine: Engine, name: str, change: str, **values: Any) -> None:
         if not connection.execute(update(users).where(users.c.name == name).values(values)).rowcount:
             raise UsageError(f"no user {name!r}; list users with `fundus console user list`", code=CODE)
         _end_sessions(connection, name)
-        record_action(connection, Action.CHANGE_USER, user=name, change=change)
+        record_action(connection, AuditAction.CHANGE_USER, user=name, change=change)
 
 
 def _end_sessions(connection: Connection, name: str) -> None:

@@ -11,7 +11,7 @@ from worker.console.image_detail import ImageDetail, select_image_detail
 from worker.console.reader_policy import REPORT_AFTER_S, pin_reader_count, update_review
 from worker.console.sessions import SessionUser
 from worker.core.errors import FundusError
-from worker.core.vocabulary import Action, DecisionKind, Review, Role
+from worker.core.vocabulary import AuditAction, DecisionKind, ReviewState, Role
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.final_grades import ReviewDecision, read_decisions
@@ -83,7 +83,7 @@ def record_decision(
         update_review(connection, image.run_id, image_id, read_image_decisions(connection, image), readers)
         _release_lease(connection, image, user)
         reschedule_report(connection, image.run_id, after_s=REPORT_AFTER_S)
-        record_action(connection, Action.DECIDE, user.name, run=run, decision=number, kind=kind)
+        record_action(connection, AuditAction.DECIDE, user.name, run=run, decision=number, kind=kind)
     return int(number)
 
 
@@ -94,14 +94,14 @@ def read_image_decisions(connection: Connection, image: ImageDetail) -> Sequence
 
 
 def allowed_decision(
-    decided: Sequence[ReviewDecision], review: Review, readers: int, user: SessionUser
+    decided: Sequence[ReviewDecision], review: ReviewState, readers: int, user: SessionUser
 ) -> DecisionKind | None:
     """Return the kind of decision that this user may make now; None if they may not decide."""
     if user.role is not Role.GRADER:
         return None
-    if readers == 1 and review is not Review.ARBITRATED:
+    if readers == 1 and review is not ReviewState.ARBITRATED:
         return DecisionKind.READING
-    if review in (Review.UNREAD, Review.HALF_READ):
+    if review in (ReviewState.UNREAD, ReviewState.HALF_READ):
         return DecisionKind.READING
     # Both reviews are complete: only a third reader may arbitrate.
     has_reviewed = any(one.reader == user.name and one.kind is DecisionKind.READING for one in decided)
@@ -109,13 +109,13 @@ def allowed_decision(
 
 
 def visible_decisions(
-    decided: Sequence[ReviewDecision], review: Review, readers: int, user: SessionUser
+    decided: Sequence[ReviewDecision], review: ReviewState, readers: int, user: SessionUser
 ) -> Sequence[ReviewDecision]:
     """Return the decisions that this user may see.
 
     Of two readers, each sees only their own decisions until both have reviewed the image.
     """
-    blind = readers > 1 and review in (Review.UNREAD, Review.HALF_READ) and user.role is Role.GRADER
+    blind = readers > 1 and review in (ReviewState.UNREAD, ReviewState.HALF_READ) and user.role is Role.GRADER
     return [one for one in decided if one.reader == user.name] if blind else decided
 
 

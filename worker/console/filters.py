@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from worker.core.vocabulary import NEAR, Eye, Grade, Review, Status
+from worker.core.vocabulary import THRESHOLD_MARGIN, Eye, Grade, ReviewState, Status
 from worker.ledger.review_schema import reviews
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
@@ -21,7 +21,7 @@ class ImageFilter:
     status: Status | None = None
     eye: Eye | None = None
     referable: bool | None = None
-    review: Review | None = None
+    review: ReviewState | None = None
     disagreement: bool = False
     """A reader or the reference grade disagrees with the model."""
     unsure: bool = False
@@ -47,7 +47,9 @@ def parse_filter(query: Mapping[str, str]) -> ImageFilter:
         referable=None
         if (word := query.get("referable", "")) == ""
         else _YES_NO[_check_value("referable", word, _YES_NO)],
-        review=None if (review := query.get("review", "")) == "" else Review(_check_value("review", review, Review)),
+        review=None
+        if (review := query.get("review", "")) == ""
+        else ReviewState(_check_value("review", review, ReviewState)),
         disagreement=query.get("disagreement", "") != "",
         unsure=query.get("unsure", "") != "",
     )
@@ -65,8 +67,8 @@ def filter_conditions(image_filter: ImageFilter, run_id: int) -> list[ColumnElem
         found.append(images.c.eye == image_filter.eye)
     if image_filter.referable is not None:
         found += [gradings.c.status == Status.GRADED, gradings.c.referable.is_(image_filter.referable)]
-    if image_filter.review is Review.UNREAD:
-        found.append(or_(reviews.c.state.is_(None), reviews.c.state == Review.UNREAD))
+    if image_filter.review is ReviewState.UNREAD:
+        found.append(or_(reviews.c.state.is_(None), reviews.c.state == ReviewState.UNREAD))
     elif image_filter.review is not None:
         found.append(reviews.c.state == image_filter.review)
     if image_filter.disagreement:
@@ -84,7 +86,9 @@ def is_low_confidence(run_id: int | ColumnElement[int]) -> ColumnElement[bool]:
     near = []
     for output, name in list(enumerate(OUTPUTS))[Grade.MILD :]:
         threshold = _threshold(output, run_id)
-        near.append(and_(gradings.c[name] > threshold - NEAR, gradings.c[name] < threshold + NEAR))
+        near.append(
+            and_(gradings.c[name] > threshold - THRESHOLD_MARGIN, gradings.c[name] < threshold + THRESHOLD_MARGIN)
+        )
     return and_(gradings.c.status == Status.GRADED, or_(*near, gradings.c.flags != ""))
 
 

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, Select, select
 
 from worker.console.filters import is_low_confidence
-from worker.core.vocabulary import Eye, Review, Status
+from worker.core.vocabulary import Eye, ReviewState, Status
 from worker.imaging.recipe import Recipe
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
@@ -69,7 +69,7 @@ class ImageDetail:
     error_detail: str | None
     attempts: int
     settled_at: datetime | None
-    review: Review
+    review: ReviewState
     final_grade: int | None
     decided_by: str | None
     decided_at: datetime | None
@@ -114,7 +114,7 @@ def select_image_detail(connection: Connection, run: str, image_id: str) -> Imag
     fields |= {
         "eye": Eye(row.eye),
         "status": Status(row.status),
-        "review": Review(row.review),
+        "review": ReviewState(row.review),
         "flags": tuple(word for word in (row.flags or "").split(",") if word),
         "unsure": bool(row.unsure),
         "thresholds": _parse_field(document, "thresholds", _THRESHOLDS, default=DEFAULT_THRESHOLDS),

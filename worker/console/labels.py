@@ -1,11 +1,11 @@
 """Labels of the console's pages that the report does not use."""
 
-from worker.core.vocabulary import Review
+from worker.core.vocabulary import ReviewState
 
 REVIEW_LABELS = {
-    Review.UNREAD: "not reviewed",
-    Review.HALF_READ: "1 of 2 reviews",
-    Review.DISPUTED: "readers disagree",
-    Review.READ: "reviewed",
-    Review.ARBITRATED: "arbitrated",
+    ReviewState.UNREAD: "not reviewed",
+    ReviewState.HALF_READ: "1 of 2 reviews",
+    ReviewState.DISPUTED: "readers disagree",
+    ReviewState.READ: "reviewed",
+    ReviewState.ARBITRATED: "arbitrated",
 }

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, in
 from worker.console.passwords import verify_password
 from worker.console.sessions import begin_session
 from worker.core.errors import FundusError
-from worker.core.vocabulary import Action
+from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.review_schema import MAX_USER_CHARS, sign_in_attempts, users
@@ -41,7 +41,7 @@ def sign_in(engine: Engine, name: str, password: str, address: str) -> str | Non
     accepted = verify_password(password, password_hash)
     with write_transaction(engine) as connection:
         # An unknown name may be a password typed into the wrong field: do not log it.
-        record_action(connection, Action.SIGN_IN, known or "unknown", accepted=accepted, address=attempt.address)
+        record_action(connection, AuditAction.SIGN_IN, known or "unknown", accepted=accepted, address=attempt.address)
         if not accepted:
             return None
         attempt.clear(connection)

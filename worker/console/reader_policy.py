@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine, select, true, update
 
-from worker.core.vocabulary import Action, Review
+from worker.core.vocabulary import AuditAction, ReviewState
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
 from worker.ledger.final_grades import ReviewDecision, read_decisions, resolve_review
@@ -41,7 +41,7 @@ def set_reader_count(engine: Engine, run: Run, readers: int, by: str) -> None:
         for image_id, decided in read_decisions(connection, run.run_id, run.name, true()).items():
             update_review(connection, run.run_id, image_id, decided, readers)
         reschedule_report(connection, run.run_id, after_s=REPORT_AFTER_S)
-        record_action(connection, Action.SET_READERS, by, run=run.name, readers=readers)
+        record_action(connection, AuditAction.SET_READERS, by, run=run.name, readers=readers)
 
 
 def update_review(
@@ -58,7 +58,7 @@ def update_review(
             decided_by=", ".join(resolution.decided_by) or None,
             decided_at=resolution.decided_at,
             # Not after the first of two reviews: a filter would disclose it to the second reader.
-            differs=resolution.state is not Review.HALF_READ
+            differs=resolution.state is not ReviewState.HALF_READ
             and any(decision.grade != decision.seen_grade for decision in decided),
         )
     )

@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, Response
 
 from worker import __version__
 from worker.console.labels import REVIEW_LABELS
-from worker.core.terminal.output import duration
+from worker.core.terminal.output import format_duration
 from worker.report.labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS
 
 
@@ -28,7 +28,7 @@ class TemplateRenderer:
             "moment": _format_time,
             "thousands": lambda number: f"{number:,}",
             "file": lambda uri: uri.rpartition("/")[2],
-            "duration": duration,
+            "duration": format_duration,
         }
         self._environment.globals |= {
             "version": __version__,

@@ -8,7 +8,7 @@ from worker.console.filters import is_low_confidence
 from worker.console.reader_policy import pin_reader_count
 from worker.console.sessions import SessionUser
 from worker.core.errors import ServiceError
-from worker.core.vocabulary import REFERABLE_FROM, Grade, Review, Status
+from worker.core.vocabulary import REFERABLE_FROM, Grade, ReviewState, Status
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.review_schema import decisions, reviews
 from worker.ledger.runs import Run
@@ -61,11 +61,11 @@ def lease_holder(engine: Engine, run_id: int, image_id: str) -> str | None:
         )
 
 
-def count_reviews(engine: Engine, run_id: int) -> dict[Review, int]:
+def count_reviews(engine: Engine, run_id: int) -> dict[ReviewState, int]:
     """Count the images of a run by review state; images without a review are not counted."""
     query = select(reviews.c.state, func.count()).where(reviews.c.run_id == run_id).group_by(reviews.c.state)
     with read_transaction(engine) as connection:
-        return {Review(state): count for state, count in connection.execute(query)}
+        return {ReviewState(state): count for state, count in connection.execute(query)}
 
 
 def _find_most_urgent(connection: Connection, run_id: int, user: SessionUser, skip: str) -> str | None:
@@ -83,7 +83,7 @@ def _priorities(run_id: int) -> Iterator[ColumnElement[bool]]:
 
     The database answers each by one index lookup.
     """
-    yield reviews.c.state == Review.DISPUTED
+    yield reviews.c.state == ReviewState.DISPUTED
     for grade in reversed(Grade):
         if grade >= REFERABLE_FROM:
             yield _graded(grade)
@@ -115,8 +115,8 @@ def _open_images(run_id: int, user: SessionUser, skip: str) -> Select[tuple[str]
             or_(reviews.c.leased_until.is_(None), reviews.c.leased_until <= epoch_now()),
             or_(
                 reviews.c.state.is_(None),
-                reviews.c.state == Review.UNREAD,
-                and_(reviews.c.state.in_((Review.HALF_READ, Review.DISPUTED)), ~own),
+                reviews.c.state == ReviewState.UNREAD,
+                and_(reviews.c.state.in_((ReviewState.HALF_READ, ReviewState.DISPUTED)), ~own),
             ),
         )
     )
@@ -142,7 +142,7 @@ def _lease(connection: Connection, run_id: int, image_id: str, user: SessionUser
                 reviews.c.leased_by == user.name,
             ),
             # Another reader may have decided and released the lease since the image was chosen.
-            reviews.c.state.not_in((Review.READ, Review.ARBITRATED)),
+            reviews.c.state.not_in((ReviewState.READ, ReviewState.ARBITRATED)),
         )
         .values(leased_by=user.name, leased_until=epoch_now() + LEASE_S)
     )

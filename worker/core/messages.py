@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from worker.core.errors import MessageError
 
 VERSION: Literal[1] = 1
-MAX_CHUNK = 256
+MAX_CHUNK_IMAGES = 256
 IMAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 TASK_ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -50,7 +50,7 @@ class Message(BaseModel):
 class GradeChunk(Message):
     """Ask a worker to grade these images of one run."""
 
-    image_ids: Annotated[tuple[ImageId, ...], Field(min_length=1, max_length=MAX_CHUNK)]
+    image_ids: Annotated[tuple[ImageId, ...], Field(min_length=1, max_length=MAX_CHUNK_IMAGES)]
 
 
 class WriteReport(Message):

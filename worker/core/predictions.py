@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from worker.core.vocabulary import Flag, Grade, Status
 
-Enhanced: TypeAlias = "NDArray[np.uint8] | NDArray[np.float32] | tuple[NDArray[np.uint8] | NDArray[np.float32], ...]"
+ModelInput: TypeAlias = "NDArray[np.uint8] | NDArray[np.float32] | tuple[NDArray[np.uint8] | NDArray[np.float32], ...]"
 """A picture (S, S, 3) for the network, or one for each recipe of a model that has several."""
 
 
@@ -30,7 +30,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class GradeDecision:
     """A decoded grade: `referable` is grade 2 or worse; `class_probabilities` float32 (5,), grades 0 to 4, sum 1."""
 
     grade: Grade
@@ -46,7 +46,7 @@ class Outcome:
     image_id: str
     status: Status
     prediction: Prediction | None = None
-    decision: Decision | None = None
+    decision: GradeDecision | None = None
     overlay_key: str | None = None
     error_code: str | None = None
     error_detail: str | None = None

@@ -30,7 +30,7 @@ class RunKind(StrEnum):
     NIGHTLY = "nightly"
 
 
-class Action(StrEnum):
+class AuditAction(StrEnum):
     """What the audit trail tells of."""
 
     ENQUEUE = "enqueue"
@@ -89,7 +89,7 @@ class Grade(IntEnum):
 REFERABLE_FROM = Grade.MODERATE
 """Referable DR is this grade or worse. Macular oedema is not judged."""
 
-NEAR = 0.1
+THRESHOLD_MARGIN = 0.1
 """An output so near to its threshold might as well be on the other side."""
 
 
@@ -120,7 +120,7 @@ class DecisionKind(StrEnum):
     """The word of a third person where two readers differ."""
 
 
-class Review(StrEnum):
+class ReviewState(StrEnum):
     """Where the reading of one image by people stands."""
 
     UNREAD = "unread"

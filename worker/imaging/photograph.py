@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.core.predictions import Enhanced
+    from worker.core.predictions import ModelInput
     from worker.imaging.recipe import Recipe
 
 
@@ -83,6 +83,6 @@ class PreparedImage:
     extra_inputs: tuple[NDArray[np.uint8], ...] = ()
 
     @property
-    def model_input(self) -> Enhanced:
+    def model_input(self) -> ModelInput:
         """Input of the model: one array, or a tuple with one for each recipe of an ensemble."""
         return (self.enhanced, *self.extra_inputs) if self.extra_inputs else self.enhanced

@@ -13,9 +13,9 @@ from worker.core.errors import AcceleratorMemoryError, ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.core.predictions import Enhanced, Prediction
+    from worker.core.predictions import ModelInput, Prediction
 
-    _QueuedImage = tuple[Enhanced, "PendingPrediction"]
+    _QueuedImage = tuple[ModelInput, "PendingPrediction"]
 
 URGENT_WAIT_S = 0.02
 """Maximum wait of an urgent image for others to fill its batch."""
@@ -45,7 +45,7 @@ class Batcher:
 
     def __init__(
         self,
-        predict: Callable[[Sequence[Enhanced]], Sequence[Prediction]],
+        predict: Callable[[Sequence[ModelInput]], Sequence[Prediction]],
         *,
         max_batch_size: int,
         max_wait_ms: float,
@@ -73,7 +73,7 @@ class Batcher:
             self._announced -= 1
             self._changed.notify()
 
-    def submit(self, enhanced: Enhanced, *, urgent: bool = False) -> PendingPrediction:
+    def submit(self, enhanced: ModelInput, *, urgent: bool = False) -> PendingPrediction:
         """Enqueue one announced image and return the future of its prediction.
 
         Urgent images are dispatched before others. The future fails with what `predict` raised for the image.

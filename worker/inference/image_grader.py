@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
-    from worker.core.predictions import Decision, Prediction
+    from worker.core.predictions import GradeDecision, Prediction
     from worker.core.settings import Settings
     from worker.core.storage.storage import Storage
     from worker.imaging.photograph import PreparedImage
@@ -165,7 +165,9 @@ class ImageGrader:
         key = await self._transfer(partial(self._upload, image, encoded, decision, run_name), urgent=urgent)
         return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
 
-    def _render(self, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, decision: Decision) -> bytes:
+    def _render(
+        self, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, decision: GradeDecision
+    ) -> bytes:
         settings = self._settings
         with self._metrics.time_stage(Stage.DRAW):
             overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
@@ -174,7 +176,7 @@ class ImageGrader:
                 overlay = render_panel(prepared, overlay, titles, settings.overlay_size_px)
             return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
 
-    def _upload(self, image: LeasedImage, encoded: bytes, decision: Decision, run_name: str) -> str:
+    def _upload(self, image: LeasedImage, encoded: bytes, decision: GradeDecision, run_name: str) -> str:
         with self._metrics.time_stage(Stage.UPLOAD):
             key = self._retry(
                 lambda: upload_overlay(

@@ -73,7 +73,7 @@ class Runtime:
         load_colour_map(settings.overlay_colours)  # Fails here rather than at the first image.
         use_one_opencv_thread()
         activity = self.activity
-        metrics = Metrics(lambda: activity.chunks_in_flight, app.tracing.stage)
+        metrics = Metrics(lambda: activity.chunks_in_flight, app.tracing.record_stage)
         resources.callback(metrics.serve(settings.metrics_host, settings.metrics_port))
         database = connect(settings, pool_size=settings.concurrency + 2)
         resources.callback(database.dispose)

@@ -9,7 +9,7 @@ from worker.core.storage.keys import CONTENT_TYPES, overlay_key
 if TYPE_CHECKING:
     from typing import Literal
 
-    from worker.core.predictions import Decision
+    from worker.core.predictions import GradeDecision
     from worker.core.storage.object_store import ObjectStore
 
 
@@ -20,7 +20,7 @@ def upload_overlay(
     run_name: str,
     model_id: str,
     image_id: str,
-    decision: Decision,
+    decision: GradeDecision,
     fmt: Literal["png", "jpeg"],
 ) -> str:
     """Upload an encoded overlay and return its key, which depends on the ids only. Raises StorageError."""

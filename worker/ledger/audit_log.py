@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from worker import __version__
-from worker.core.vocabulary import Action
+from worker.core.vocabulary import AuditAction
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import audit_log
 
@@ -19,7 +19,7 @@ MAX_ACTOR_CHARS = 255
 
 
 def record_action(
-    connection: Connection, action: Action, by: str | None = None, /, *, run: str | None = None, **details: Any
+    connection: Connection, action: AuditAction, by: str | None = None, /, *, run: str | None = None, **details: Any
 ) -> None:
     """Add one row in the caller's transaction, so that an action and its row are committed together.
 

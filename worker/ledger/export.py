@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 
 from worker.core.errors import UsageError
 from worker.core.storage.object_store import ObjectStore
-from worker.core.vocabulary import Action, Status
+from worker.core.vocabulary import AuditAction, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.export_formats import ExportFormat, open_writer
@@ -32,7 +32,7 @@ def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportForma
     """
     with write_transaction(engine) as connection:
         # Before the first row is read: an interrupted export has disclosed data, too.
-        record_action(connection, Action.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
+        record_action(connection, AuditAction.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, null, select
 
-from worker.core.vocabulary import DecisionKind, Review
+from worker.core.vocabulary import DecisionKind, ReviewState
 from worker.ledger.review_schema import decisions, reviews
 from worker.ledger.schema import gradings
 
@@ -42,7 +42,7 @@ class ReviewDecision:
 class ReviewResult:
     """State of an image's review; grade is None while the review is unfinished, and for an ungradable image."""
 
-    state: Review
+    state: ReviewState
     grade: int | None = None
     decided_by: tuple[str, ...] = ()
     decided_at: datetime | None = None
@@ -54,11 +54,11 @@ def with_final_grades(query: Select[Any]) -> Select[Any]:
     final_grade: the readers' grade once they have decided, NULL while the review is unfinished or when they found the
     image ungradable, the model's grade when no review has begun.
     """
-    begun = and_(reviews.c.state.is_not(None), reviews.c.state != Review.UNREAD)
+    begun = and_(reviews.c.state.is_not(None), reviews.c.state != ReviewState.UNREAD)
     return query.outerjoin(
         reviews, and_(reviews.c.run_id == gradings.c.run_id, reviews.c.image_id == gradings.c.image_id)
     ).add_columns(
-        func.coalesce(reviews.c.state, Review.UNREAD).label("review"),
+        func.coalesce(reviews.c.state, ReviewState.UNREAD).label("review"),
         case((begun, reviews.c.grade), else_=gradings.c.grade).label("final_grade"),
         case((begun, reviews.c.decided_by), else_=null()).label("decided_by"),
         reviews.c.decided_at,
@@ -101,18 +101,18 @@ def resolve_review(decided: Iterable[ReviewDecision], readers: int) -> ReviewRes
             latest.pop(decision.reader, None)
             latest[decision.reader] = decision
     if arbitration is not None:
-        return ReviewResult(Review.ARBITRATED, arbitration.grade, (arbitration.reader,), arbitration.at)
+        return ReviewResult(ReviewState.ARBITRATED, arbitration.grade, (arbitration.reader,), arbitration.at)
     if not latest:
-        return ReviewResult(Review.UNREAD)
+        return ReviewResult(ReviewState.UNREAD)
     counted = list(latest.values())
     last = counted[-1]
     if readers == 1:
-        return ReviewResult(Review.READ, last.grade, (last.reader,), last.at)
+        return ReviewResult(ReviewState.READ, last.grade, (last.reader,), last.at)
     if len(counted) < readers:
-        return ReviewResult(Review.HALF_READ)
+        return ReviewResult(ReviewState.HALF_READ)
     if len({decision.grade for decision in counted}) > 1:
-        return ReviewResult(Review.DISPUTED)
-    return ReviewResult(Review.READ, last.grade, tuple(decision.reader for decision in counted), last.at)
+        return ReviewResult(ReviewState.DISPUTED)
+    return ReviewResult(ReviewState.READ, last.grade, tuple(decision.reader for decision in counted), last.at)
 
 
 def format_decisions(decided: Iterable[ReviewDecision]) -> str:

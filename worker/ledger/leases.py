@@ -13,7 +13,7 @@ from sqlalchemy import and_, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.core.errors import MessageError, ModelError
-from worker.core.vocabulary import Action, RunState, Status
+from worker.core.vocabulary import AuditAction, RunState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.completion import find_settled_runs, finish_if_settled
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
@@ -59,7 +59,7 @@ def register_model(engine: Engine, model_id: str, name: str, document: dict[str,
     with suppress(IntegrityError), write_transaction(engine) as connection:  # another worker may be first
         if connection.execute(select(models.c.model_id).where(models.c.model_id == model_id)).first() is None:
             connection.execute(insert(models).values(row))
-            record_action(connection, Action.REGISTER_MODEL, model_id=model_id, name=name)
+            record_action(connection, AuditAction.REGISTER_MODEL, model_id=model_id, name=name)
 
 
 def is_suspect(engine: Engine, chunk: GradeChunk) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select, update
 
-from worker.core.vocabulary import Action
+from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
 from worker.ledger.locks import wait_for_fence
@@ -37,7 +37,7 @@ def set_legal_hold(engine: Engine, name: str, *, release: bool = False) -> HoldR
             update(runs).where(runs.c.run_id == run.run_id, runs.c.held == release).values(held=not release)
         )
         if changed.rowcount:
-            record_action(connection, Action.RELEASE if release else Action.HOLD, run=run.name)
+            record_action(connection, AuditAction.RELEASE if release else AuditAction.HOLD, run=run.name)
         counts = select(func.count(), func.count(gradings.c.overlay_retired_at))
         images, overlays_gone = connection.execute(counts.where(gradings.c.run_id == run.run_id)).one()
     return HoldResult(run.name, not release, images, overlays_gone)

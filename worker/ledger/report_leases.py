@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Select, insert, or_, select, update
 
 from worker.core.errors import RunError
 from worker.core.storage.keys import report_prefix
-from worker.core.vocabulary import Action, RunState
+from worker.core.vocabulary import AuditAction, RunState
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.schema import reports, runs
@@ -135,7 +135,7 @@ def finish_report(engine: Engine, lease: ReportLease, *, out: str) -> bool:
     out: URI or path of the report. Raises DatabaseError.
     """
     with write_transaction(engine) as connection:
-        record_action(connection, Action.EXPORT, run=lease.run_name, format="report", out=out)
+        record_action(connection, AuditAction.EXPORT, run=lease.run_name, format="report", out=out)
         return _update_if_held(connection, lease, lease_token=None, due_at=None, written_at=datetime.now(UTC))
 
 

@@ -20,7 +20,7 @@ from worker.core.retry import retry_service_errors
 from worker.core.settings import Settings
 from worker.core.storage.object_store import ObjectStore
 from worker.core.storage.storage import Storage
-from worker.core.vocabulary import Action
+from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
 from worker.ledger.legal_hold import RETENTION_LOCK
@@ -150,7 +150,7 @@ class RetentionPass:
                 .where(gradings.c.run_id == run.run_id, gradings.c.image_id.in_(page))
                 .values(retired_key=gradings.c.overlay_key, overlay_key=null(), overlay_retired_at=datetime.now(UTC))
             )
-            record_action(connection, Action.RETIRE_OVERLAYS, run=run.name, images=len(page))
+            record_action(connection, AuditAction.RETIRE_OVERLAYS, run=run.name, images=len(page))
         return len(page), 0
 
     def _delete_objects(self, connection: Connection, run: ExpiredRun) -> _Page:
@@ -174,7 +174,7 @@ class RetentionPass:
             gone = connection.execute(delete(images).where(images.c.image_id.in_(page), ~has_another)).rowcount
         except IntegrityError as error:
             raise DatabaseError("an image was enqueued while it was being deleted") from error
-        record_action(connection, Action.DELETE_ROWS, run=run.name, outcomes=len(page), images=gone)
+        record_action(connection, AuditAction.DELETE_ROWS, run=run.name, outcomes=len(page), images=gone)
         return len(page), gone
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from worker.core.vocabulary import Review
+from worker.core.vocabulary import ReviewState
 from worker.ledger.schema import UtcDateTime, metadata
 
 MAX_USER_CHARS = 64
@@ -99,7 +99,7 @@ reviews = Table(
     metadata,
     Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
     Column("image_id", String(128), primary_key=True),
-    Column("state", String(16), nullable=False, server_default=Review.UNREAD),
+    Column("state", String(16), nullable=False, server_default=ReviewState.UNREAD),
     # The readers' grade; NULL also when they found the image ungradable or the review is unfinished.
     Column("grade", SmallInteger, nullable=True),
     Column("decided_by", String(255), nullable=True),

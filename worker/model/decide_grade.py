@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from worker.core.predictions import Decision, Prediction
+from worker.core.predictions import GradeDecision, Prediction
 from worker.core.vocabulary import Flag
 from worker.model.bundle.ensemble import Model
 from worker.model.ordinal import decode_outputs
 
 
-def decide_grade(prediction: Prediction, model: Model) -> Decision:
+def decide_grade(prediction: Prediction, model: Model) -> GradeDecision:
     """The decoded outputs, flagged where the saliency is zero everywhere though what it explains is passed."""
     decision = decode_outputs(prediction.probabilities, model.thresholds)
     lowest, _ = model.explained_outputs

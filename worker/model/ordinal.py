@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from worker.core.predictions import Decision
+from worker.core.predictions import GradeDecision
 from worker.core.vocabulary import REFERABLE_FROM, Flag, Grade
 
 OUTPUTS = 5
@@ -32,7 +32,7 @@ ExplainedOutputs = Annotated[tuple[Output, Output], AfterValidator(_must_rise)]
 """The lowest and the highest output that a map may explain: the highest passed, brought within them."""
 
 
-def decode_outputs(probabilities: NDArray[np.float32], thresholds: Sequence[float]) -> Decision:
+def decode_outputs(probabilities: NDArray[np.float32], thresholds: Sequence[float]) -> GradeDecision:
     """The grade that five cumulative outputs stand for, with flags where they disagree among themselves.
 
     probabilities: (5,), output k is P(grade >= k). thresholds: one per output, which passes when it is above its own.
@@ -46,7 +46,7 @@ def decode_outputs(probabilities: NDArray[np.float32], thresholds: Sequence[floa
         flags.append(Flag.NO_OUTPUT_PASSED)
     if np.any(np.diff(probabilities) > 0):
         flags.append(Flag.NOT_MONOTONE)
-    return Decision(grade, grade >= REFERABLE_FROM, class_probabilities(probabilities), tuple(flags))
+    return GradeDecision(grade, grade >= REFERABLE_FROM, class_probabilities(probabilities), tuple(flags))
 
 
 def class_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

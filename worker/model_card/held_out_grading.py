@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from worker.core.errors import UsageError
-from worker.core.predictions import Enhanced, Prediction
+from worker.core.predictions import ModelInput, Prediction
 from worker.core.settings import Settings
 from worker.core.vocabulary import Status
 from worker.evaluation.document import Evaluation, evaluate
@@ -53,7 +53,7 @@ def evaluate_held_out(
     """
     examples = read_examples(manifest, settings, on_warning)
     model = engine.bundle
-    waiting: list[tuple[Example, Enhanced]] = []
+    waiting: list[tuple[Example, ModelInput]] = []
     graded: list[tuple[Example, Prediction]] = []
     refused: list[tuple[Example, ExcludedImage]] = []
     known = 0
@@ -88,7 +88,7 @@ def evaluate_held_out(
     )
 
 
-def _grade(engine: Engine, some: Sequence[tuple[Example, Enhanced]]) -> list[tuple[Example, Prediction]]:
+def _grade(engine: Engine, some: Sequence[tuple[Example, ModelInput]]) -> list[tuple[Example, Prediction]]:
     predictions = engine.predict([enhanced for _, enhanced in some])
     return [(example, prediction) for (example, _), prediction in zip(some, predictions, strict=True)]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from worker.core.vocabulary import NEAR, Grade, Review, Status
+from worker.core.vocabulary import THRESHOLD_MARGIN, Grade, ReviewState, Status
 from worker.report.rows import UNDER_REVIEW, ReportRow
 from worker.report.snapshot import Snapshot
 
@@ -16,7 +16,13 @@ OUTCOMES = {
     Status.QUEUED: "w",
     Status.CANCELLED: "c",
 }
-READINGS = {Review.UNREAD: "-", Review.HALF_READ: "h", Review.DISPUTED: "d", Review.READ: "s", Review.ARBITRATED: "s"}
+READINGS = {
+    ReviewState.UNREAD: "-",
+    ReviewState.HALF_READ: "h",
+    ReviewState.DISPUTED: "d",
+    ReviewState.READ: "s",
+    ReviewState.ARBITRATED: "s",
+}
 CHANGED = "c"
 NONE = "-"
 FIRST_CODE, MOST_CODES = ord("0"), 70
@@ -58,7 +64,7 @@ def read_filter_columns(snapshot: Snapshot, thresholds: Thresholds) -> FilterCol
         "SELECT status, grade, model_grade, review, eye, reference_grade, flags, error_code,"
         " p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 FROM images ORDER BY rank"
     ):
-        decided = READINGS[review] == READINGS[Review.READ]
+        decided = READINGS[review] == READINGS[ReviewState.READ]
         unsure = model_grade is not None and not decided and (bool(flags) or is_near_threshold(outputs, thresholds))
         signs = (
             OUTCOMES[status] if grade is None else str(grade),
@@ -75,14 +81,14 @@ def read_filter_columns(snapshot: Snapshot, thresholds: Thresholds) -> FilterCol
 
 
 def is_low_confidence(row: ReportRow, thresholds: Thresholds) -> bool:
-    """Whether an image asks for a person's word: flagged, or an output NEAR its threshold, and not decided."""
-    decided = READINGS[row.review] == READINGS[Review.READ]
+    """Whether an image needs a review: not decided, and flagged or with an output within THRESHOLD_MARGIN."""
+    decided = READINGS[row.review] == READINGS[ReviewState.READ]
     return row.outputs is not None and not decided and (bool(row.flags) or is_near_threshold(row.outputs, thresholds))
 
 
 def is_near_threshold(outputs: Sequence[float], thresholds: Thresholds) -> bool:
-    """Whether an output that tells two grades apart is within NEAR of its threshold."""
+    """Whether an output that tells two grades apart is within THRESHOLD_MARGIN of its threshold."""
     return any(
-        abs(output - threshold) < NEAR
+        abs(output - threshold) < THRESHOLD_MARGIN
         for output, threshold in zip(outputs[Grade.MILD :], thresholds[Grade.MILD :], strict=True)
     )

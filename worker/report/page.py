@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from worker import __version__
 from worker.core.settings import Settings
-from worker.core.vocabulary import NEAR, REFERABLE_FROM, Eye, Flag, Grade, Review, Status
+from worker.core.vocabulary import REFERABLE_FROM, THRESHOLD_MARGIN, Eye, Flag, Grade, ReviewState, Status
 from worker.imaging.steps.overlay import load_colour_map
 from worker.model.ordinal import ALL_OUTPUTS, describe_explained_outputs
 from worker.report.columns import FilterColumns
@@ -96,10 +96,11 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         explained=describe_explained_outputs(
             ALL_OUTPUTS if content.run.manifest is None else content.run.manifest.explained_outputs
         ),
-        near=NEAR,
+        near=THRESHOLD_MARGIN,
         ungradable=str(Status.UNGRADABLE),
         under_review=UNDER_REVIEW,
-        finished=content.summary.reviews.get(Review.READ, 0) + content.summary.reviews.get(Review.ARBITRATED, 0),
+        finished=content.summary.reviews.get(ReviewState.READ, 0)
+        + content.summary.reviews.get(ReviewState.ARBITRATED, 0),
     )
     return text.encode()
 

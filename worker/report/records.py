@@ -4,7 +4,7 @@ from base64 import b64encode
 from dataclasses import asdict
 from typing import Any
 
-from worker.core.vocabulary import Review
+from worker.core.vocabulary import ReviewState
 from worker.report.columns import Thresholds, is_low_confidence
 from worker.report.patients import Patient
 from worker.report.rows import ReportRow
@@ -37,7 +37,7 @@ def build_image_record(row: ReportRow, drawn: ThumbnailResult, thresholds: Thres
         "detail": row.error_detail if row.grade is None else None,
         "pictures": shown and [None if picture is None else b64encode(picture).decode() for picture in shown],
         "missing": drawn if isinstance(drawn, str) else None,
-        "reading": None if row.review is Review.UNREAD else _reading(row),
+        "reading": None if row.review is ReviewState.UNREAD else _reading(row),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, RowMapping, select
 
-from worker.core.vocabulary import Eye, Review
+from worker.core.vocabulary import Eye, ReviewState
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import ReviewDecision, read_decisions, with_final_grades
 from worker.ledger.review_schema import decisions
@@ -20,7 +20,7 @@ COLUMNS = (
 )  # fmt: skip
 UNDER_REVIEW = "being read"
 """Stands where a status would: people have begun to read the image, and have not finished."""
-DISCLOSED = (Review.DISPUTED, Review.READ, Review.ARBITRATED)
+DISCLOSED = (ReviewState.DISPUTED, ReviewState.READ, ReviewState.ARBITRATED)
 """Until both have read, a report must not tell the second reader what the first one said."""
 _STORED = tuple(name for name in COLUMNS if name not in ("review", "final_grade", "decisions", "worst_decision"))
 
@@ -54,7 +54,7 @@ class ReportRow:
     grade: int | None
     model_status: str
     model_grade: int | None
-    review: Review
+    review: ReviewState
     decided: tuple[ReaderDecision, ...]
     flags: str
     error_code: str | None

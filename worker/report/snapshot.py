@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-from worker.core.vocabulary import Eye, Review, Status
+from worker.core.vocabulary import Eye, ReviewState, Status
 from worker.report.rows import COLUMNS, UNDER_REVIEW, ReportRow, parse_decisions
 
 BY_READER = "ungradable_by_reader"
@@ -124,7 +124,7 @@ def _row(*values: Any) -> ReportRow:
         grade=grade,
         model_status=model_status,
         model_grade=model_grade,
-        review=Review(review),
+        review=ReviewState(review),
         decided=parse_decisions(decisions),
         flags=flags or "",
         error_code=code,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine, func, select
 
 from worker.core.errors import RunError
-from worker.core.vocabulary import REFERABLE_FROM, Grade, Review, Status
+from worker.core.vocabulary import REFERABLE_FROM, Grade, ReviewState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
 from worker.ledger.schema import gradings, models, runs
@@ -55,7 +55,7 @@ class Summary:
     by_model_grade: dict[Grade, int]
     shares: dict[Grade, float]
     referable: int
-    reviews: dict[Review, int]
+    reviews: dict[ReviewState, int]
     changed: int
     errors: dict[tuple[str, str], int]
     confusion: dict[tuple[int, int | None], int]
@@ -108,15 +108,15 @@ def summarise(snapshot: Snapshot) -> Summary:
         shares=_shares(grades),
         referable=sum(count for grade, count in grades.items() if grade >= REFERABLE_FROM),
         reviews={
-            Review(state): count
+            ReviewState(state): count
             for state, count in snapshot.ask(
-                "SELECT review, count(*) FROM images WHERE review <> ? GROUP BY review", Review.UNREAD
+                "SELECT review, count(*) FROM images WHERE review <> ? GROUP BY review", ReviewState.UNREAD
             )
         },
         changed=snapshot.count(
             "SELECT count(*) FROM images WHERE review IN (?, ?) AND grade IS NOT model_grade",
-            Review.READ,
-            Review.ARBITRATED,
+            ReviewState.READ,
+            ReviewState.ARBITRATED,
         ),
         errors={
             (status, code): count

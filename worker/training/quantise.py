@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError, SourceError
-from worker.core.predictions import Enhanced, Prediction
+from worker.core.predictions import ModelInput, Prediction
 from worker.core.settings import Settings
 from worker.model.bundle.bundle import Bundle
 from worker.model.engines.acceptance import EngineAgreement, measure_agreement
@@ -63,9 +63,9 @@ def quantise(
 
 def _batches(
     bundle: Bundle, examples: Sequence[Example], settings: Settings, on_progress: Callable[[], object]
-) -> Iterator[list[Enhanced]]:
+) -> Iterator[list[ModelInput]]:
     """Yield batches of enhanced images without invalid and ungradable ones. Raises SourceError if none remains."""
-    batch: list[Enhanced] = []
+    batch: list[ModelInput] = []
     excluded: ExcludedImage | None = None
     empty = True
     for _, prepared in prepare_examples(examples, bundle.recipe, settings=settings):

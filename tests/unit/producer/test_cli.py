@@ -119,8 +119,8 @@ def test_completion_script_is_shown() -> None:
 def test_commands_log_in_the_format_of_the_settings(fmt: str, line: str) -> None:
     code = """
 import structlog
-from worker.core.terminal.output import log_to_stderr
-log_to_stderr()
+from worker.core.terminal.output import configure_command_logs
+configure_command_logs()
 structlog.get_logger().info("quiet")
 structlog.get_logger().warning("x")
 """

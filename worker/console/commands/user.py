@@ -10,7 +10,7 @@ from rich.table import Table
 from worker.console import accounts
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
-from worker.core.terminal.output import answers, print_json
+from worker.core.terminal.output import print_json, stdout_console
 from worker.core.vocabulary import Role
 from worker.ledger.migrate import open_ledger
 
@@ -31,7 +31,7 @@ def add(name: Name, *, role: RoleOption = Role.VIEWER) -> None:
     $ pass show fundus/anna | fundus console user add anna --role grader
     """
     accounts.add_user(open_ledger(read_settings()), name, role, _password())
-    answers().print(f"added user {name} with the role {role}", markup=False)
+    stdout_console().print(f"added user {name} with the role {role}", markup=False)
 
 
 @app.command()
@@ -42,7 +42,7 @@ def password(name: Name) -> None:
     $ fundus console user password anna
     """
     accounts.set_password(open_ledger(read_settings()), name, _password())
-    answers().print(f"changed the password of {name}", markup=False)
+    stdout_console().print(f"changed the password of {name}", markup=False)
 
 
 @app.command(name="role")
@@ -53,7 +53,7 @@ def change_role(name: Name, role: Annotated[Role, typer.Argument(help="The new r
     $ fundus console user role anna operator
     """
     accounts.set_role(open_ledger(read_settings()), name, role)
-    answers().print(f"{name} now has the role {role}", markup=False)
+    stdout_console().print(f"{name} now has the role {role}", markup=False)
 
 
 @app.command()
@@ -64,7 +64,7 @@ def disable(name: Name) -> None:
     $ fundus console user disable anna
     """
     accounts.disable_user(open_ledger(read_settings()), name)
-    answers().print(f"disabled {name}", markup=False)
+    stdout_console().print(f"disabled {name}", markup=False)
 
 
 @app.command()
@@ -75,7 +75,7 @@ def enable(name: Name) -> None:
     $ fundus console user enable anna
     """
     accounts.enable_user(open_ledger(read_settings()), name)
-    answers().print(f"enabled {name}", markup=False)
+    stdout_console().print(f"enabled {name}", markup=False)
 
 
 @app.command(name="list")
@@ -94,7 +94,7 @@ def list_users(*, json: Annotated[bool, typer.Option("--json", help="Print one J
         table.add_column(column)
     for user in found:
         table.add_row(user.name, user.role, f"{user.created_at:%Y-%m-%d}", "disabled" if user.disabled_at else "")
-    answers().print(table if found else "No users yet. Add one with: fundus console user add NAME --role grader")
+    stdout_console().print(table if found else "No users yet. Add one with: fundus console user add NAME --role grader")
 
 
 def _password() -> str:

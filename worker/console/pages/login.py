@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from worker.console.endpoints import FORM_TOKEN, Console, RequestContext, get_console, read_form
 from worker.console.login import TooManyAttemptsError, sign_in
 from worker.console.sessions import end_session, form_token, is_form_token, new_token
-from worker.core.vocabulary import Action
+from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
 
@@ -47,7 +47,7 @@ def sign_out(context: RequestContext) -> Response:
     """End the session in the ledger, and delete its cookie and the browser's cache."""
     with write_transaction(context.console.engine) as connection:
         end_session(connection, context.user.token)
-        record_action(connection, Action.SIGN_OUT, context.user.name)
+        record_action(connection, AuditAction.SIGN_OUT, context.user.name)
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(context.console.cookie, path="/", secure=context.console.origin.secure, httponly=True)
     response.headers["clear-site-data"] = '"cache"'

@@ -10,7 +10,7 @@ from worker.console.image_list import COUNTED_AT_MOST, PAGE_IMAGES, read_page
 from worker.console.reader_policy import read_reader_count, set_reader_count
 from worker.console.review_queue import count_reviews
 from worker.core.errors import RunError
-from worker.core.vocabulary import REFERABLE_FROM, Eye, Grade, Review, RunState, Status
+from worker.core.vocabulary import REFERABLE_FROM, Eye, Grade, ReviewState, RunState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import Run, find_run
 from worker.ledger.status import RunProgress, read_overview, read_progress
@@ -59,7 +59,7 @@ def show_run(context: RequestContext) -> Response:
         counted_at_most=COUNTED_AT_MOST,
         page_images=PAGE_IMAGES,
         filters=filters,
-        choices={"grade": list(map(int, Grade)), "status": list(Status), "eye": list(Eye), "review": list(Review)},
+        choices={"grade": list(map(int, Grade)), "status": list(Status), "eye": list(Eye), "review": list(ReviewState)},
         **_progress(context, run),
     )
 
@@ -114,7 +114,7 @@ def _progress(context: RequestContext, run: Run) -> dict[str, Any]:
         "progress": progress,
         "run": progress.run,
         "referable": sum(count for grade, count in progress.counts.by_grade.items() if grade >= REFERABLE_FROM),
-        "reviewed": by_review.get(Review.READ, 0) + by_review.get(Review.ARBITRATED, 0),
-        "disputed": by_review.get(Review.DISPUTED, 0),
-        "half_read": by_review.get(Review.HALF_READ, 0),
+        "reviewed": by_review.get(ReviewState.READ, 0) + by_review.get(ReviewState.ARBITRATED, 0),
+        "disputed": by_review.get(ReviewState.DISPUTED, 0),
+        "half_read": by_review.get(ReviewState.HALF_READ, 0),
     }

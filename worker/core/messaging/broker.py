@@ -82,7 +82,7 @@ def broker_queue(app: Celery, queue: Queue) -> KombuQueue:
 def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -> None:
     """Put one chunk on a queue. Raises BrokerError after a few tries; the rows stay queued in the ledger."""
     try:
-        with app.tracing.sending(run=run_name, images=len(chunk.image_ids), queue=str(queue)) as headers:
+        with app.tracing.trace_send(run=run_name, images=len(chunk.image_ids), queue=str(queue)) as headers:
             _send(app, GRADE_CHUNK, chunk, queue, f"run={run_name}, images={len(chunk.image_ids)}", headers)
     except _FAULTS as error:
         raise BrokerError(
@@ -93,7 +93,7 @@ def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -
 def send_report(app: Celery, run_id: int, *, run_name: str) -> None:
     """Ask for the report of a run, behind the bulk: no clinic waits for it. Raises BrokerError; it stays owed then."""
     try:
-        with app.tracing.sending("report", run=run_name, queue=str(Queue.BULK)) as headers:
+        with app.tracing.trace_send("report", run=run_name, queue=str(Queue.BULK)) as headers:
             _send(app, WRITE_REPORT, WriteReport(run_id=run_id), Queue.BULK, f"run={run_name}", headers)
     except _FAULTS as error:
         raise BrokerError(f"cannot send for the report of run {run_name}: {_reason(error)}") from error

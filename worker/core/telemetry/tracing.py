@@ -1,6 +1,6 @@
-"""Trace a chunk from its sending to its settled rows by OpenTelemetry, where a collector is named.
+"""OpenTelemetry traces of a chunk, from its message to its settled rows.
 
-Without one nothing of it is loaded. Spans carry what lines of the log carry: names of runs, ids, and codes of errors.
+Without a collector, OpenTelemetry is not imported. Spans carry the same facts as the logs: run names, ids, error codes.
 """
 
 from __future__ import annotations
@@ -23,40 +23,45 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, SpanKind, Tracer
 
-STANDARD = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""OpenTelemetry's own variables that name a collector."""
 PREFIX = "fundus."
+"""Prefix of span attributes."""
 
 
 class Tracing:
-    """The traces of one process; threads start when there is a first span."""
+    """Tracer of one process. The exporter's thread starts with the first span."""
 
     def __init__(self, otlp_url: str | None, *, service: str) -> None:
-        """Raises SettingsError where a collector is asked for and the extra `tracing` is not installed."""
+        """Enable tracing if `otlp_url` or an OTLP_VARIABLES names a collector; `service` names this process in traces.
+
+        Raises SettingsError if `otlp_url` is given and the extra `tracing` is not installed.
+        """
         self._url = otlp_url
         self._service = service
-        is_wanted = otlp_url is not None or any(os.environ.get(name) for name in STANDARD)
-        self.on = is_wanted and _is_installed()
-        if otlp_url is not None and not self.on:
-            raise SettingsError("FUNDUS_OTLP_URL: install the extra `tracing`, or leave it out")
+        is_wanted = otlp_url is not None or any(os.environ.get(name) for name in OTLP_VARIABLES)
+        self.is_enabled = is_wanted and _is_installed()
+        if otlp_url is not None and not self.is_enabled:
+            raise SettingsError("FUNDUS_OTLP_URL needs the extra `tracing`; install it or unset the variable")
 
     @contextmanager
-    def sending(self, what: str = "chunk", **about: str | int) -> Iterator[dict[str, str]]:
-        """A span, the first of its trace, around the sending of a message: the headers that take it along."""
+    def trace_send(self, subject: str = "chunk", **attributes: str | int) -> Iterator[dict[str, str]]:
+        """Start a trace with a span around the sending of a message; yields the headers that propagate the trace."""
         headers: dict[str, str] = {}
-        if not self.on:
+        if not self.is_enabled:
             yield headers
             return
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        with self._span(f"send {what}", SpanKind.PRODUCER, None, about):
+        with self._span(f"send {subject}", SpanKind.PRODUCER, None, attributes):
             TraceContextTextMapPropagator().inject(headers)
             yield headers
 
     @contextmanager
-    def grading(self, traceparent: str | None, **about: str | int) -> Iterator[None]:
-        """A span around the grading of a chunk, in the trace of its sender; lines of the log name the trace."""
-        if not self.on:
+    def trace_grading(self, traceparent: str | None, **attributes: str | int) -> Iterator[None]:
+        """Add a span around the grading of a chunk to the sender's trace, and the trace id to the logs."""
+        if not self.is_enabled:
             yield
             return
         from opentelemetry.trace import SpanKind, format_trace_id
@@ -64,30 +69,30 @@ class Tracing:
 
         sender = TraceContextTextMapPropagator().extract({TRACE_HEADER: traceparent}) if traceparent else None
         with (
-            self._span("grade chunk", SpanKind.CONSUMER, sender, about) as span,
+            self._span("grade chunk", SpanKind.CONSUMER, sender, attributes) as span,
             bound_contextvars(trace=format_trace_id(span.get_span_context().trace_id)),
         ):
             yield
 
-    def stage(self, name: str, began: float, ended: float) -> None:
-        """A span between two moments of the monotonic clock, about what the log's context is about."""
-        if not self.on:
+    def record_stage(self, name: str, started: float, ended: float) -> None:
+        """Add a span between two times of `time.monotonic`, with the variables of the log's context as attributes."""
+        if not self.is_enabled:
             return
         epoch_ns = time_ns() - int(monotonic() * 1e9)
-        about = {PREFIX + key: value for key, value in get_contextvars().items() if key != "trace"}
-        span = self._tracer.start_span(str(name), attributes=about, start_time=epoch_ns + int(began * 1e9))
+        attributes = {PREFIX + key: value for key, value in get_contextvars().items() if key != "trace"}
+        span = self._tracer.start_span(str(name), attributes=attributes, start_time=epoch_ns + int(started * 1e9))
         span.end(epoch_ns + int(ended * 1e9))
 
     @contextmanager
-    def _span(self, name: str, kind: SpanKind, context: Context | None, about: dict[str, str | int]) -> Iterator[Span]:
+    def _span(self, name: str, kind: SpanKind, context: Context | None, facts: dict[str, str | int]) -> Iterator[Span]:
         from opentelemetry.trace import StatusCode
 
         with self._tracer.start_as_current_span(
             name,
             context=context,
             kind=kind,
-            attributes={PREFIX + key: value for key, value in about.items()},
-            # The words of an error may name a file, and with it a person.
+            attributes={PREFIX + key: value for key, value in facts.items()},
+            # An error message may contain a file name, and with it personal data.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -105,7 +110,7 @@ class Tracing:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         service = os.environ.get("OTEL_SERVICE_NAME") or self._service
-        # What is not sent yet is sent when the process ends; without a collector, its end waits that long.
+        # Pending spans are sent when the process exits; if the collector is down, the exit waits this long.
         os.environ.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
         provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
         address = None if self._url is None else f"{self._url.rstrip('/')}/v1/traces"

@@ -15,12 +15,12 @@ BAR_STYLE = "cyan"
 """Of what is done. Rich's own is red, which is for what went wrong."""
 
 
-def answers() -> Console:
+def stdout_console() -> Console:
     """The console of results; without colours when piped or when NO_COLOR is set."""
     return Console(highlight=False)
 
 
-def messages() -> Console:
+def stderr_console() -> Console:
     """The console of progress, notes and errors."""
     return Console(stderr=True, highlight=False)
 
@@ -38,15 +38,17 @@ def _moment(value: object) -> str:
 
 def print_note(sentence: str) -> None:
     """One line on stderr about something that was left out."""
-    messages().print(Text.assemble(("note", "yellow"), ": ", printable(sentence)), soft_wrap=True)
+    stderr_console().print(Text.assemble(("note", "yellow"), ": ", escape_control_characters(sentence)), soft_wrap=True)
 
 
 def print_error(code: str, sentence: str) -> None:
     """One line on stderr: `error[code]: sentence`."""
-    messages().print(Text.assemble((f"error[{code}]", "bold red"), ": ", printable(sentence)), soft_wrap=True)
+    stderr_console().print(
+        Text.assemble((f"error[{code}]", "bold red"), ": ", escape_control_characters(sentence)), soft_wrap=True
+    )
 
 
-def log_to_stderr() -> None:
+def configure_command_logs() -> None:
     """What the libraries of a command log, from a warning on: one line each, in the form of FUNDUS_LOG_FORMAT.
 
     A worker and the console set up a log of their own.
@@ -72,12 +74,12 @@ def _only_warnings(_logger: object, level: str, event: MutableMapping[str, Any])
     return {"level": level, **event}
 
 
-def printable(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """The text with control characters escaped: a name from a file must not steer the terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Two units at most: `45 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
     whole = round(seconds)
     for unit, name, below, below_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):

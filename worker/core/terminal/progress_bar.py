@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from worker.core.terminal.output import BAR_STYLE, duration
+from worker.core.terminal.output import BAR_STYLE, format_duration
 
 _BAR_COLUMNS = 14
 
@@ -43,7 +43,7 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         seconds = None if task.finished else task.time_remaining
-        return Text("" if seconds is None else f"{duration(seconds)} left")
+        return Text("" if seconds is None else f"{format_duration(seconds)} left")
 
 
 class _Errors(ProgressColumn):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.predictions import Enhanced
+from worker.core.predictions import ModelInput
 from worker.core.vocabulary import Grade
 from worker.evaluation.saliency.deletion_insertion import PerturbationCurves, measure_deletion_insertion
 from worker.evaluation.saliency.explainer import BATCH, Explainer, Explanations
@@ -42,7 +42,7 @@ class AuditResults:
 @dataclass(frozen=True, slots=True)
 class _PointingRun:
     names: list[str]
-    pictures: list[Enhanced]
+    pictures: list[ModelInput]
     explanations: list[Explanations]
     games: list[list[PointingScore]]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from worker.core.predictions import Enhanced
+from worker.core.predictions import ModelInput
 from worker.evaluation.saliency.explainer import Explainer
 from worker.imaging.upsample import upsample_saliency
 
@@ -42,7 +42,7 @@ class PerturbationCurves:
 def measure_deletion_insertion(
     explainer: Explainer,
     names: Sequence[str],
-    pictures: Sequence[Enhanced],
+    pictures: Sequence[ModelInput],
     saliency: NDArray[np.float32],
     outputs: NDArray[np.int64],
     *,
@@ -66,12 +66,12 @@ def area_under_curve(curve: NDArray[np.float64]) -> float:
 
 
 def _measure_one(
-    explainer: Explainer, name: str, picture: Enhanced, saliency: NDArray[np.float32], output: int
+    explainer: Explainer, name: str, picture: ModelInput, saliency: NDArray[np.float32], output: int
 ) -> PerturbationCurves:
     seed = zlib.crc32(name.encode())
     whole = picture if isinstance(picture, tuple) else (picture,)
     blurred = tuple(_blur(one) for one in whole)
-    variants: list[Enhanced] = []
+    variants: list[ModelInput] = []
     for order in ORDERS:
         turns = [_pixel_order(order, saliency, len(one), seed) for one in whole]
         for share in SHARES:
@@ -115,7 +115,7 @@ def _blur(picture: Picture) -> Picture:
     return blurred
 
 
-def _mix(there: Sequence[Picture], elsewhere: Sequence[Picture], places: Sequence[NDArray[np.bool_]]) -> Enhanced:
+def _mix(there: Sequence[Picture], elsewhere: Sequence[Picture], places: Sequence[NDArray[np.bool_]]) -> ModelInput:
     """`there` at the places, `elsewhere` at all others, for each picture of an image."""
     mixed = tuple(
         np.where(place[..., None], one, other) for one, other, place in zip(there, elsewhere, places, strict=True)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
-from worker.core.predictions import Enhanced
+from worker.core.predictions import ModelInput
 from worker.model.bundle.ensemble import Model
 from worker.model.class_activation_maps import find_explained_outputs, find_highest_passed, sigmoid, to_saliency
 from worker.model.engines.factory import EngineName, is_closed_form, make_class_map_engine, make_engine
@@ -44,7 +44,7 @@ class Explainer:
             else _explain_by_gradient(engine, model)
         )
 
-    def explain(self, pictures: Sequence[Enhanced], outputs: Outputs | None = None) -> Explanations:
+    def explain(self, pictures: Sequence[ModelInput], outputs: Outputs | None = None) -> Explanations:
         """Each picture's map of its own output of `outputs`, or of the one that a worker explains where none are given.
 
         A model that is explained before its last feature map, by a backward pass, tells of that one alone.
@@ -62,10 +62,10 @@ class Explainer:
 
 def _explain_closed_form(
     engine: EngineName, model: Model, *, either_sign: bool
-) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
+) -> Callable[[Sequence[ModelInput], Outputs | None], Answer]:
     weigher = make_class_map_engine(engine, model)
 
-    def ask(pictures: Sequence[Enhanced], outputs: Outputs | None) -> Answer:
+    def ask(pictures: Sequence[ModelInput], outputs: Outputs | None) -> Answer:
         evidence = weigher.class_maps(pictures)
         if not (np.isfinite(evidence.logits).all() and np.isfinite(evidence.maps).all()):
             raise ModelError(f"model {model.model_id} yields a value that is not finite")
@@ -79,10 +79,10 @@ def _explain_closed_form(
     return ask
 
 
-def _explain_by_gradient(engine: EngineName, model: Model) -> Callable[[Sequence[Enhanced], Outputs | None], Answer]:
+def _explain_by_gradient(engine: EngineName, model: Model) -> Callable[[Sequence[ModelInput], Outputs | None], Answer]:
     made = make_engine(engine, model)
 
-    def ask(pictures: Sequence[Enhanced], _outputs: Outputs | None) -> Answer:
+    def ask(pictures: Sequence[ModelInput], _outputs: Outputs | None) -> Answer:
         found = made.predict(pictures)
         probabilities = np.stack([one.probabilities for one in found])
         explained = _find_explained(probabilities, model)

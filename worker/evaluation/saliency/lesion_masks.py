@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import Ungradable, UsageError
-from worker.core.predictions import Enhanced
+from worker.core.predictions import ModelInput
 from worker.imaging.photograph import Field, Photograph
 from worker.imaging.steps.enhance import enhance_field
 from worker.imaging.steps.find_field import find_field
@@ -80,7 +80,7 @@ def read_annotated(folder: Path, model: Model, on_warning: Callable[[str], objec
         raise UsageError(f"no photograph of {folder} can be judged")
 
 
-def enhance_for(model: Model, marked: AnnotatedPhotograph) -> Enhanced:
+def enhance_for(model: Model, marked: AnnotatedPhotograph) -> ModelInput:
     """What the model takes of a photograph."""
     pictures = tuple(
         enhance_field(marked.photograph, marked.field, one) for one in (model.recipe, *model.extra_recipes)

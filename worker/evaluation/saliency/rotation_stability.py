@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import rotate
 
-from worker.core.predictions import Enhanced
+from worker.core.predictions import ModelInput
 from worker.evaluation.saliency.explainer import Explainer, Explanations
 from worker.evaluation.saliency.rank_correlation import rank_correlation, to_grid
 from worker.imaging.recipe import Recipe
@@ -31,7 +31,7 @@ class RotationResult:
 
 
 def measure_rotation(
-    explainer: Explainer, pictures: Sequence[Enhanced], upright: Explanations, degrees: float
+    explainer: Explainer, pictures: Sequence[ModelInput], upright: Explanations, degrees: float
 ) -> RotationResult:
     """upright: what the model saw in the pictures as they are."""
     recipes = (explainer.model.recipe, *explainer.model.extra_recipes)
@@ -44,7 +44,7 @@ def measure_rotation(
     return RotationResult(degrees, np.array(likeness), change.astype(np.float64), found.passed == upright.passed)
 
 
-def _rotate(picture: Enhanced, degrees: float, recipes: Sequence[Recipe]) -> Enhanced:
+def _rotate(picture: ModelInput, degrees: float, recipes: Sequence[Recipe]) -> ModelInput:
     pictures = picture if isinstance(picture, tuple) else (picture,)
     turned = tuple(
         rotate(one, degrees, reshape=False, order=1, mode="constant", cval=recipe.outside)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
-from worker.core.predictions import Enhanced, Prediction
+from worker.core.predictions import ModelInput, Prediction
 
 Images = Sequence[NDArray[np.uint8] | NDArray[np.float32]]
 
@@ -16,7 +16,7 @@ def blank_images(side: int, count: int) -> list[NDArray[np.uint8]]:
     return [np.zeros((side, side, 3), np.uint8)] * count
 
 
-def validate_images(enhanced: Sequence[Enhanced], side: int) -> Images:
+def validate_images(enhanced: Sequence[ModelInput], side: int) -> Images:
     """The images, one picture each, of a shape, type and range that an engine takes.
 
     Raises ValueError, naming the image, for others.

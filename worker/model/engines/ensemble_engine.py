@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.predictions import Enhanced, Prediction
+from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.ensemble import Ensemble, View
 from worker.model.class_activation_maps import ClassMaps, explain, sigmoid, upsample_bilinear
 from worker.model.engines.batch_arrays import blank_images, to_predictions
@@ -35,7 +35,7 @@ class EnsembleEngine:
         recipes = self.bundle.manifest.recipes
         self.predict([tuple(blank_images(recipe.input_size_px, 1)[0] for recipe in recipes)])
 
-    def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
+    def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
         """See `Engine.predict`. An image is a tuple, one picture for each recipe, or bare where there is one recipe."""
         if not enhanced:
             return []
@@ -46,11 +46,11 @@ class EnsembleEngine:
         doubts = measure_disagreement([look.logits for look in looks], self._shares)
         return [replace(one, disagreement=float(doubt)) for one, doubt in zip(predictions, doubts, strict=True)]
 
-    def class_maps(self, enhanced: Sequence[Enhanced]) -> ClassMaps:
+    def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
         """Averaged logits and signed maps of all outputs, of N >= 1 images."""
         return _average(self._look(enhanced), self._shares, self.bundle.manifest.temperature)
 
-    def _look(self, images: Sequence[Enhanced]) -> list[ClassMaps]:
+    def _look(self, images: Sequence[ModelInput]) -> list[ClassMaps]:
         """What each member finds in each of its views, the maps turned back."""
         enhanced = [one if isinstance(one, tuple) else (one,) for one in images]
         recipes = len(self.bundle.manifest.recipes)

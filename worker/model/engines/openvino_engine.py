@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from worker.core.errors import ModelError
-from worker.core.predictions import Enhanced, Prediction
+from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.bundle import Bundle
 from worker.model.class_activation_maps import ClassMaps
 from worker.model.engines.batch_arrays import blank_images, to_predictions
@@ -31,7 +31,7 @@ class OpenVinoEngine:
         self._program.prepare(batch_size)
         self.predict(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
-    def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
+    def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
         """See `Engine.predict`."""
         if not enhanced:
             return []
@@ -54,7 +54,7 @@ class OpenVinoMember:
         self._program.prepare(batch_size)
         self.class_maps(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
-    def class_maps(self, enhanced: Sequence[Enhanced]) -> ClassMaps:
+    def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
         """See `MemberEngine.class_maps`."""
         logits, maps = self._program.run(enhanced)
         return ClassMaps(logits, maps)

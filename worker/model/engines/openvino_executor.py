@@ -8,7 +8,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
-from worker.core.predictions import Enhanced
+from worker.core.predictions import ModelInput
 from worker.model.engines.batch_arrays import Images, all_uint8, stack_images, validate_images
 from worker.model.engines.openvino_graph import IMAGES_INPUT, WHITE_INPUT
 
@@ -55,7 +55,7 @@ class OpenVinoExecutor:
         fixed = self._compile(_fix_batch(self._graph, self._full_size, side))
         self._full_part = [_FullPart(request, (self._full_size, side, side, 3)) for request in fixed]
 
-    def run(self, enhanced: Sequence[Enhanced]) -> list[NDArray[np.float32]]:
+    def run(self, enhanced: Sequence[ModelInput]) -> list[NDArray[np.float32]]:
         """The graph's outputs for N >= 1 images. Raises ValueError as `validate_images` does."""
         images = validate_images(enhanced, self._side)
         share = -(-len(images) // len(self._any_part))

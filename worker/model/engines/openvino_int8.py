@@ -10,7 +10,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from worker.core.predictions import Enhanced
+from worker.core.predictions import ModelInput
 from worker.model.bundle.activation_ranges import ActivationRanges, activation_range_shapes
 from worker.model.bundle.bundle import Bundle
 from worker.model.engines.openvino_executor import OpenVinoExecutor
@@ -48,7 +48,9 @@ def int8_operands(ranges: ActivationRanges) -> Operands:
     return operands
 
 
-def measure_activation_ranges(bundle: Bundle, batches: Iterable[Sequence[Enhanced]]) -> dict[str, NDArray[np.float32]]:
+def measure_activation_ranges(
+    bundle: Bundle, batches: Iterable[Sequence[ModelInput]]
+) -> dict[str, NDArray[np.float32]]:
     """The most that each convolution is shown in these pictures, in float32. Raises ValueError as `predict` does."""
     program = OpenVinoExecutor(_build_range_graph(bundle), bundle.recipe.input_size_px, "f32")
     most: list[NDArray[np.float32]] = []

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from worker.core.predictions import Enhanced, Prediction
+from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Model
 from worker.model.class_activation_maps import ClassMaps
@@ -26,7 +26,7 @@ class Engine(Protocol):
         Raises as `predict` does.
         """
 
-    def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
+    def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
         """Cumulative probabilities and Grad-CAM saliency of a batch, in one forward pass.
 
         enhanced: N >= 0 images (S, S, 3), uint8 or float32 in [0, 1], mixed or not; S is the recipe's input size. For a
@@ -41,7 +41,7 @@ class Engine(Protocol):
 class ClassMapEngine(Protocol):
     """A model on a device that tells of all its outputs, not of the explained one alone."""
 
-    def class_maps(self, enhanced: Sequence[Enhanced]) -> ClassMaps:
+    def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
         """Logits and signed maps of all outputs, of N >= 1 images. Raises as `MemberEngine.class_maps` does."""
 
 
@@ -59,7 +59,7 @@ class MemberEngine(Protocol):
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`."""
 
-    def class_maps(self, enhanced: Sequence[Enhanced]) -> ClassMaps:
+    def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
         """Logits and signed maps of all outputs, of N >= 1 images, in one forward pass.
 
         Raises ValueError and AcceleratorMemoryError as `Engine.predict` does; values may be not finite.

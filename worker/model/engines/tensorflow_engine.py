@@ -8,7 +8,7 @@ import structlog
 import tensorflow as tf
 
 from worker.core.errors import AcceleratorMemoryError
-from worker.core.predictions import Enhanced, Prediction
+from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.bundle import Bundle
 from worker.model.class_activation_maps import ClassMaps
 from worker.model.engines.batch_arrays import blank_images, stack_images, to_predictions, validate_images
@@ -30,7 +30,7 @@ class TensorFlowEngine:
         """See `Engine.warm_up`."""
         self.predict(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
-    def predict(self, enhanced: Sequence[Enhanced]) -> list[Prediction]:
+    def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
         """See `Engine.predict`."""
         if not enhanced:
             return []
@@ -53,7 +53,7 @@ class TensorFlowMember:
         """See `Engine.warm_up`."""
         self.class_maps(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
-    def class_maps(self, enhanced: Sequence[Enhanced]) -> ClassMaps:
+    def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
         """See `MemberEngine.class_maps`."""
         images, white = stack_images(validate_images(enhanced, self.bundle.recipe.input_size_px))
         with translate_memory_errors(len(enhanced)):

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from producer.cli import app
 from worker.core.settings import parse_settings
-from worker.core.vocabulary import Action
+from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import connect, write_transaction
 
@@ -16,7 +16,7 @@ def trail(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three deeds, two of them to the run `night`."""
     monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
     engine = connect(parse_settings())
-    for action, run in ((Action.ENQUEUE, "night"), (Action.EXPORT, "other"), (Action.CANCEL, "night")):
+    for action, run in ((AuditAction.ENQUEUE, "night"), (AuditAction.EXPORT, "other"), (AuditAction.CANCEL, "night")):
         with write_transaction(engine) as connection:
             record_action(connection, action, run=run, why="\x1b[2J")
     engine.dispose()

@@ -18,7 +18,7 @@ from worker.console.decisions import (
 from worker.console.image_detail import ImageDetail, read_image_detail
 from worker.console.reader_policy import REPORT_AFTER_S, set_reader_count
 from worker.console.sessions import SessionUser
-from worker.core.vocabulary import DecisionKind, Review, Role, Status
+from worker.core.vocabulary import DecisionKind, ReviewState, Role, Status
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.final_grades import read_decisions, resolve_review
@@ -60,7 +60,7 @@ def test_confirmation_needs_no_reason_and_is_the_final_grade(
 ) -> None:
     say(engine, people["anna"], 2, "")
     found = image(engine)
-    assert (found.review, found.final_grade, found.decided_by, found.grade) == (Review.READ, 2, "anna", 2)
+    assert (found.review, found.final_grade, found.decided_by, found.grade) == (ReviewState.READ, 2, "anna", 2)
     (entry,) = [entry for entry in read_audit_log(engine, run="night", last=9) if entry["action"] == "decide"]
     assert entry["actor"].startswith("anna in ")
     assert entry["details"] == {"decision": 1, "kind": "reading"}
@@ -80,9 +80,9 @@ def test_decision_puts_the_report_out_of_date(engine: Engine, run: Run, people: 
 def test_change_needs_a_reason(engine: Engine, run: Run, people: dict[str, SessionUser], given: int | None) -> None:
     with pytest.raises(ValueError, match="a reason is required"):
         say(engine, people["anna"], given, "")
-    assert image(engine).review is Review.UNREAD
+    assert image(engine).review is ReviewState.UNREAD
     say(engine, people["anna"], given, "soft exudates")
-    assert (image(engine).review, image(engine).final_grade) == (Review.READ, given)
+    assert (image(engine).review, image(engine).final_grade) == (ReviewState.READ, given)
 
 
 def test_reason_has_an_end(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
@@ -93,7 +93,7 @@ def test_reason_has_an_end(engine: Engine, run: Run, people: dict[str, SessionUs
 def test_ungradable_image_can_be_confirmed_or_graded(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     shown = "ungradable::"
     say(engine, people["anna"], None, "", shown=shown, image_id="00002")
-    assert (image(engine, "00002").review, image(engine, "00002").final_grade) == (Review.READ, None)
+    assert (image(engine, "00002").review, image(engine, "00002").final_grade) == (ReviewState.READ, None)
     say(engine, people["ben"], 1, "good enough", shown=shown, last_seen=1, image_id="00002")
     assert image(engine, "00002").final_grade == 1
 
@@ -148,23 +148,23 @@ def test_only_graders_decide(engine: Engine, run: Run, role: Role) -> None:
 
 def test_two_readers_who_agree_need_no_third(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     say(engine, people["anna"], 3, readers=2)
-    assert (image(engine).review, image(engine).final_grade) == (Review.HALF_READ, None)
+    assert (image(engine).review, image(engine).final_grade) == (ReviewState.HALF_READ, None)
     say(engine, people["ben"], 3, readers=2)
-    assert (image(engine).review, image(engine).final_grade) == (Review.READ, 3)
+    assert (image(engine).review, image(engine).final_grade) == (ReviewState.READ, 3)
     assert image(engine).decided_by == "anna, ben"
 
 
 def test_where_two_readers_differ_a_third_arbitrates(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     say(engine, people["anna"], 3, readers=2)
     last = say(engine, people["ben"], 1, readers=2)
-    assert (image(engine).review, image(engine).final_grade) == (Review.DISPUTED, None)
+    assert (image(engine).review, image(engine).final_grade) == (ReviewState.DISPUTED, None)
     for reader in ("anna", "ben"):
         with pytest.raises(ConflictError, match="a third reader arbitrates"):
             say(engine, people[reader], 3, readers=2, last_seen=last)
     with pytest.raises(ValueError, match="a reason is required"):
         say(engine, people["cleo"], 2, "", readers=2, last_seen=last)
     say(engine, people["cleo"], 2, readers=2, last_seen=last)
-    assert (image(engine).review, image(engine).final_grade) == (Review.ARBITRATED, 2)
+    assert (image(engine).review, image(engine).final_grade) == (ReviewState.ARBITRATED, 2)
     assert image(engine).decided_by == "cleo"
 
 
@@ -186,7 +186,7 @@ def test_later_setting_does_not_change_what_a_run_was_read_by(
 ) -> None:
     say(engine, people["anna"], 3, readers=2)
     last = say(engine, people["ben"], 3, readers=1)
-    assert image(engine).review is Review.READ
+    assert image(engine).review is ReviewState.READ
     assert image(engine).decided_by == "anna, ben"
     assert last == 2
 
@@ -196,11 +196,11 @@ def test_operator_may_change_the_rule_and_all_is_judged_by_it(
 ) -> None:
     say(engine, people["anna"], 3)
     set_reader_count(engine, run, 2, "olga")
-    assert (image(engine).review, image(engine).final_grade) == (Review.HALF_READ, None)
+    assert (image(engine).review, image(engine).final_grade) == (ReviewState.HALF_READ, None)
     say(engine, people["ben"], 1)
-    assert image(engine).review is Review.DISPUTED
+    assert image(engine).review is ReviewState.DISPUTED
     set_reader_count(engine, run, 1, "olga")
-    assert (image(engine).review, image(engine).final_grade) == (Review.READ, 1)
+    assert (image(engine).review, image(engine).final_grade) == (ReviewState.READ, 1)
     (*_, entry) = read_audit_log(engine, run="night", last=9)
     assert (entry["action"], entry["details"]) == ("set_readers", {"readers": 1})
 
@@ -225,7 +225,7 @@ def test_two_who_decide_at_once_lose_nothing(
     if readers == 2:
         assert sorted(answers) == ["1", "2"]
         assert {one.reader: one.grade for one in decided} == {"anna": 3, "ben": 1}
-        assert image(engine).review is Review.DISPUTED
+        assert image(engine).review is ReviewState.DISPUTED
     else:
         (refused,) = [answer for answer in answers if not answer.isdigit()]
         assert "has reviewed this image since you opened it" in refused
@@ -255,5 +255,5 @@ def test_standing_always_follows_from_the_decisions(engine: Engine, people: dict
     for image_id, some in decided.items():
         standing = resolve_review(some, 2)
         assert (rows[image_id].state, rows[image_id].grade) == (standing.state, standing.grade)
-        finished = standing.state is not Review.HALF_READ
+        finished = standing.state is not ReviewState.HALF_READ
         assert rows[image_id].differs == (finished and any(one.grade != 2 for one in some))

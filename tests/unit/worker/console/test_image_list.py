@@ -14,7 +14,7 @@ from worker.console.filters import ImageFilter, parse_filter
 from worker.console.image_detail import read_image_detail
 from worker.console.image_list import PAGE_IMAGES, find_neighbours, read_page
 from worker.console.review_queue import lease_next_image
-from worker.core.vocabulary import Eye, Review, Status
+from worker.core.vocabulary import Eye, ReviewState, Status
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import reviews
 from worker.ledger.runs import Run, find_run
@@ -51,7 +51,7 @@ def mixed_run(engine: Engine) -> Run:
                 .values(eye=chance.choice(list(Eye)), reference_grade=chance.choice([None, 0, 2, 4]))
             )
             if number % 3 == 0:
-                state = chance.choice([Review.UNREAD, Review.READ, Review.DISPUTED])
+                state = chance.choice([ReviewState.UNREAD, ReviewState.READ, ReviewState.DISPUTED])
                 connection.execute(
                     insert(reviews).values(
                         run_id=run.run_id, image_id=image_id, state=state, differs=chance.random() < 0.3

@@ -10,7 +10,7 @@ from worker.console.decisions import ReviewForm, record_decision
 from worker.console.image_detail import read_image_detail
 from worker.console.review_queue import count_reviews, lease_holder, lease_next_image, renew_lease
 from worker.console.sessions import SessionUser
-from worker.core.vocabulary import Review, Role
+from worker.core.vocabulary import ReviewState, Role
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.review_schema import reviews
 from worker.ledger.runs import Run
@@ -41,7 +41,7 @@ def test_the_most_urgent_comes_first(engine: Engine) -> None:
         say(engine, anna, image_id, 2)
     #                 4        3        2, 2              ungradable  unsure   1        0
     assert served == ["00006", "00005", "00004", "00007", "00002", "00003", "00001", "00000"]
-    assert count_reviews(engine, run.run_id) == {Review.READ: 8}
+    assert count_reviews(engine, run.run_id) == {ReviewState.READ: 8}
 
 
 def test_reader_gets_back_what_was_not_finished(engine: Engine) -> None:
@@ -89,7 +89,7 @@ def test_second_reading_is_anothers_and_a_dispute_a_thirds(engine: Engine) -> No
     say(engine, ben, "00001", 1, readers=2)
     assert take(engine, run, ben, readers=2) == "00000"
     assert take(engine, run, cleo, readers=2) == "00001"
-    assert count_reviews(engine, run.run_id) == {Review.HALF_READ: 1, Review.DISPUTED: 1}
+    assert count_reviews(engine, run.run_id) == {ReviewState.HALF_READ: 1, ReviewState.DISPUTED: 1}
 
 
 def test_what_failed_or_waits_is_nobodys_to_read(engine: Engine) -> None:
@@ -111,7 +111,7 @@ def test_many_readers_at_once_never_hold_the_same_image(engine: Engine, readers:
     def read(who: SessionUser) -> list[str]:
         served = []
         until = time.monotonic() + 60
-        while count_reviews(engine, run.run_id).get(Review.READ) != 12 and time.monotonic() < until:
+        while count_reviews(engine, run.run_id).get(ReviewState.READ) != 12 and time.monotonic() < until:
             # None for now: what is left is in others' hands, and one of them may want a second reading of it.
             if (image_id := take(engine, run, who, readers=readers)) is None:
                 continue
@@ -124,4 +124,4 @@ def test_many_readers_at_once_never_hold_the_same_image(engine: Engine, readers:
         served = Counter(image_id for some in threads.map(read, people) for image_id in some)
     assert set(served.values()) == {readers}
     assert len(served) == 12
-    assert count_reviews(engine, run.run_id) == {Review.READ: 12}
+    assert count_reviews(engine, run.run_id) == {ReviewState.READ: 12}

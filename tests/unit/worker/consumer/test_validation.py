@@ -6,12 +6,12 @@ import pytest
 
 from worker.consumer.validation import MAX_BODY_BYTES, check_message
 from worker.core.errors import MessageError
-from worker.core.messages import MAX_CHUNK, GradeChunk
+from worker.core.messages import MAX_CHUNK_IMAGES, GradeChunk
 from worker.core.messaging.broker import GRADE_CHUNK, NIGHTLY, WRITE_REPORT, make_celery, send_chunk, send_report
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Queue
 
-LONGEST = GradeChunk(run_id=2**63 - 1, image_ids=tuple(f"{number:x<128}" for number in range(MAX_CHUNK)))
+LONGEST = GradeChunk(run_id=2**63 - 1, image_ids=tuple(f"{number:x<128}" for number in range(MAX_CHUNK_IMAGES)))
 
 
 def receive(broker_url: str, send: Any) -> Any:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.errors import MessageError
-from worker.core.messages import IMAGE_ID_PATTERN, MAX_CHUNK, GradeChunk
+from worker.core.messages import IMAGE_ID_PATTERN, MAX_CHUNK_IMAGES, GradeChunk
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 any_json = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
@@ -15,7 +15,7 @@ valid_bodies = st.fixed_dictionaries(
     {
         "version": st.just(1),
         "run_id": st.integers(1, 2**63 - 1),
-        "image_ids": st.lists(image_ids, min_size=1, max_size=MAX_CHUNK),
+        "image_ids": st.lists(image_ids, min_size=1, max_size=MAX_CHUNK_IMAGES),
     }
 )
 
@@ -58,7 +58,7 @@ def test_other_version_is_refused_by_name(version: object) -> None:
         ("run_id", "1", "run_id"),
         ("run_id", True, "run_id"),
         ("image_ids", [], "image_ids"),
-        ("image_ids", ["a"] * (MAX_CHUNK + 1), "image_ids"),
+        ("image_ids", ["a"] * (MAX_CHUNK_IMAGES + 1), "image_ids"),
         ("image_ids", "abc", "image_ids"),
         ("image_ids", ["a", "../../etc/passwd"], "image_ids.1"),
         ("image_ids", ["a\n"], "image_ids.0"),
@@ -76,5 +76,5 @@ def test_refusal_says_where(part: str, value: object, where: str) -> None:
 
 
 def test_largest_chunk_is_accepted() -> None:
-    ids = [f"image-{number}" for number in range(MAX_CHUNK)]
+    ids = [f"image-{number}" for number in range(MAX_CHUNK_IMAGES)]
     assert GradeChunk.decode({"version": 1, "run_id": 1, "image_ids": ids}).image_ids == tuple(ids)

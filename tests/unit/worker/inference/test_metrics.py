@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.services.ports import reserve_port
 from worker.core.errors import AcceleratorMemoryError, StorageError, UsageError
-from worker.core.predictions import Decision, Outcome
+from worker.core.predictions import GradeDecision, Outcome
 from worker.core.vocabulary import Grade, Status
 from worker.inference.metrics import Metrics, Stage
 from worker.ledger.leases import LeasedImage
@@ -49,7 +49,7 @@ def read(url: str) -> Samples:
 
 
 def graded(image_id: str, grade: Grade) -> Outcome:
-    decision = Decision(grade, grade >= Grade.MODERATE, np.zeros(5, np.float32))
+    decision = GradeDecision(grade, grade >= Grade.MODERATE, np.zeros(5, np.float32))
     return Outcome(image_id, Status.GRADED, decision=decision)
 
 

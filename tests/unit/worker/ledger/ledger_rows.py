@@ -6,7 +6,7 @@ import numpy as np
 from sqlalchemy import Engine, insert, select, update
 
 from worker.core.messages import GradeChunk
-from worker.core.predictions import Decision, Outcome, Prediction
+from worker.core.predictions import GradeDecision, Outcome, Prediction
 from worker.core.vocabulary import Flag, Grade, Status
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.leases import Lease, lease_chunk
@@ -85,7 +85,7 @@ def graded(image_id: str, grade: int = 2) -> Outcome:
     """Outputs 0.9 up to the grade and 0.25 beyond; a saliency of 0, 1/48, ... 1."""
     probabilities = np.array([0.9 if k <= grade else 0.25 for k in range(5)], np.float32)
     saliency = np.linspace(0, 1, 49, dtype=np.float32).reshape(7, 7)
-    decision = Decision(Grade(grade), grade >= 2, np.full(5, 0.2, np.float32), (Flag.NOT_MONOTONE,))
+    decision = GradeDecision(Grade(grade), grade >= 2, np.full(5, 0.2, np.float32), (Flag.NOT_MONOTONE,))
     return Outcome(image_id, Status.GRADED, Prediction(probabilities, saliency), decision, f"night/{image_id}.png")
 
 

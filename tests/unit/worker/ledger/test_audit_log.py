@@ -16,7 +16,7 @@ from worker import __version__
 from worker.core.errors import DatabaseError, RunError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
-from worker.core.vocabulary import Action
+from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import read_audit_log, record_action
 from worker.ledger.database import write_transaction
 from worker.ledger.export import export_run
@@ -28,7 +28,7 @@ from worker.ledger.runs import find_run
 @pytest.fixture
 def recorded(engine: Engine) -> Engine:
     with write_transaction(engine) as connection:
-        record_action(connection, Action.CANCEL, run="night", why="test")
+        record_action(connection, AuditAction.CANCEL, run="night", why="test")
     return engine
 
 
@@ -64,7 +64,7 @@ def test_database_refuses_to_change_the_past(recorded: Engine, statement: str) -
 def test_what_is_rolled_back_leaves_no_entry(engine: Engine) -> None:
     def record_and_fail() -> None:
         with write_transaction(engine) as connection:
-            record_action(connection, Action.CANCEL, run="night")
+            record_action(connection, AuditAction.CANCEL, run="night")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.core.vocabulary import DecisionKind, Review
+from worker.core.vocabulary import DecisionKind, ReviewState
 from worker.ledger.final_grades import ReviewDecision, ReviewResult, format_decisions, resolve_review
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -22,26 +22,26 @@ def decisions(*words: str) -> list[ReviewDecision]:
 @pytest.mark.parametrize(
     ("words", "readers", "state", "grade", "by"),
     [
-        ((), 1, Review.UNREAD, None, ()),
-        (("anna 3",), 1, Review.READ, 3, ("anna",)),
-        (("anna -",), 1, Review.READ, None, ("anna",)),
-        (("anna 3", "ben 1"), 1, Review.READ, 1, ("ben",)),
-        (("anna 3", "ben 1", "anna 2"), 1, Review.READ, 2, ("anna",)),
-        ((), 2, Review.UNREAD, None, ()),
-        (("anna 3",), 2, Review.HALF_READ, None, ()),
-        (("anna 3", "anna 2"), 2, Review.HALF_READ, None, ()),
-        (("anna 3", "ben 3"), 2, Review.READ, 3, ("anna", "ben")),
-        (("anna -", "ben -"), 2, Review.READ, None, ("anna", "ben")),
-        (("anna 3", "ben 2"), 2, Review.DISPUTED, None, ()),
-        (("anna 3", "ben -"), 2, Review.DISPUTED, None, ()),
-        (("anna 1", "anna 3", "ben 3"), 2, Review.READ, 3, ("anna", "ben")),
-        (("anna 3", "ben 2", "cleo 4!"), 2, Review.ARBITRATED, 4, ("cleo",)),
-        (("anna 3", "ben 2", "cleo 4!", "dora 0!"), 2, Review.ARBITRATED, 0, ("dora",)),
-        (("anna 3", "ben 2", "cleo -!"), 1, Review.ARBITRATED, None, ("cleo",)),
+        ((), 1, ReviewState.UNREAD, None, ()),
+        (("anna 3",), 1, ReviewState.READ, 3, ("anna",)),
+        (("anna -",), 1, ReviewState.READ, None, ("anna",)),
+        (("anna 3", "ben 1"), 1, ReviewState.READ, 1, ("ben",)),
+        (("anna 3", "ben 1", "anna 2"), 1, ReviewState.READ, 2, ("anna",)),
+        ((), 2, ReviewState.UNREAD, None, ()),
+        (("anna 3",), 2, ReviewState.HALF_READ, None, ()),
+        (("anna 3", "anna 2"), 2, ReviewState.HALF_READ, None, ()),
+        (("anna 3", "ben 3"), 2, ReviewState.READ, 3, ("anna", "ben")),
+        (("anna -", "ben -"), 2, ReviewState.READ, None, ("anna", "ben")),
+        (("anna 3", "ben 2"), 2, ReviewState.DISPUTED, None, ()),
+        (("anna 3", "ben -"), 2, ReviewState.DISPUTED, None, ()),
+        (("anna 1", "anna 3", "ben 3"), 2, ReviewState.READ, 3, ("anna", "ben")),
+        (("anna 3", "ben 2", "cleo 4!"), 2, ReviewState.ARBITRATED, 4, ("cleo",)),
+        (("anna 3", "ben 2", "cleo 4!", "dora 0!"), 2, ReviewState.ARBITRATED, 0, ("dora",)),
+        (("anna 3", "ben 2", "cleo -!"), 1, ReviewState.ARBITRATED, None, ("cleo",)),
     ],
 )
 def test_decisions_leave_an_image_where_the_rule_says(
-    words: tuple[str, ...], readers: int, state: Review, grade: int | None, by: tuple[str, ...]
+    words: tuple[str, ...], readers: int, state: ReviewState, grade: int | None, by: tuple[str, ...]
 ) -> None:
     decided_at = NOON if by else None
     assert resolve_review(decisions(*words), readers) == ReviewResult(state, grade, by, decided_at)

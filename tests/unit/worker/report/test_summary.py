@@ -1,5 +1,5 @@
 from tests.unit.worker.report.report_rows import NOON, make_snapshot, read, row
-from worker.core.vocabulary import Grade, Review, Status
+from worker.core.vocabulary import Grade, ReviewState, Status
 from worker.report.summary import summarise
 
 
@@ -39,7 +39,12 @@ def test_final_grades_are_counted_and_the_models_beside_them() -> None:
     assert found.by_model_grade == {Grade(number): 1 for number in range(5)}
     assert found.errors == {("ungradable", "ungradable_by_reader"): 1}
     assert found.confusion == {(4, 0): 1}
-    assert found.reviews == {Review.READ: 3, Review.ARBITRATED: 1, Review.DISPUTED: 1, Review.HALF_READ: 1}
+    assert found.reviews == {
+        ReviewState.READ: 3,
+        ReviewState.ARBITRATED: 1,
+        ReviewState.DISPUTED: 1,
+        ReviewState.HALF_READ: 1,
+    }
     assert found.changed == 3
     assert (found.referable, found.patients_referable) == (2, 2)
     assert (found.patients_attention, found.patients_under_review) == (1, 2)

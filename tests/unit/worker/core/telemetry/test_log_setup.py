@@ -22,19 +22,19 @@ except OSError:
 
 
 @pytest.mark.parametrize("fmt", ["human", "json"])
-def test_traceback_says_where_and_holds_no_local_variable(fmt: str) -> None:
-    said = subprocess.run([sys.executable, "-c", FAIL, fmt], capture_output=True, text=True, check=True).stderr
-    assert "OSError: no route" in said
-    assert "Traceback (most recent call last)" in said
-    assert "hunter2" not in said
+def test_traceback_has_no_values_of_local_variables(fmt: str) -> None:
+    output = subprocess.run([sys.executable, "-c", FAIL, fmt], capture_output=True, text=True, check=True).stderr
+    assert "OSError: no route" in output
+    assert "Traceback (most recent call last)" in output
+    assert "hunter2" not in output
 
 
 @pytest.mark.parametrize(("variable", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
-def test_terminal_has_colours_unless_it_is_asked_to_have_none(variable: dict[str, str], *, coloured: bool) -> None:
+def test_terminal_has_colours_unless_the_environment_disables_them(variable: dict[str, str], *, coloured: bool) -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "", **variable}
     subprocess.run([sys.executable, "-c", FAIL, "human"], stderr=theirs, check=True, env=environment)
     os.close(theirs)
-    said = os.read(ours, 65536)
+    output = os.read(ours, 65536)
     os.close(ours)
-    assert (b"\x1b[" in said) == coloured
+    assert (b"\x1b[" in output) == coloured

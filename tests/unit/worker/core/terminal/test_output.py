@@ -1,6 +1,6 @@
 import pytest
 
-from worker.core.terminal.output import duration, print_error, printable
+from worker.core.terminal.output import escape_control_characters, format_duration, print_error
 
 
 @pytest.mark.parametrize(
@@ -8,11 +8,11 @@ from worker.core.terminal.output import duration, print_error, printable
     [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (725, "12 min 5 s"), (12000, "3 h 20 min"), (187200, "2 d 4 h")],
 )
 def test_duration_has_two_units_at_most(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_control_characters_are_escaped() -> None:
-    assert printable("a\x1b[2J\nü\u202e") == "a\\x1b[2J\\nü\\u202e"
+    assert escape_control_characters("a\x1b[2J\nü\u202e") == "a\\x1b[2J\\nü\\u202e"
 
 
 def test_long_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
