@@ -32,7 +32,7 @@ fuzz: $(VENV)/.dev  ## Give every door damaged and hostile input (about 4 minute
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 bench: $(BENCH_VENV)/.bench  ## Time everything beside its peers and write RESULTS.md (about 30 minutes on 2 idle cores)
-	for part in engines cold_start whole_job live_lane queue_depth memory ledger_scale stub_engine profile_job; do \
+	for part in engines cold_start end_to_end live_latency queue_depth memory ledger_scale stub_engine cpu_profile; do \
 		$(BENCH_VENV)/bin/python -m tests.benchmarks.$$part || exit 1; \
 	done
 

@@ -1,10 +1,9 @@
-"""How soon the console's pages open in a browser at 0 to 100,000 images, and how large they are.
+"""Loading time and size of the console's pages with 0 to 100,000 images.
 
 python -m tests.benchmarks.console_pages 0 1 1000 100000
 
-The run is that of a screening programme, one in fifty of its images read by people; the photographs are the shipped
-samples. Twenty more runs stand beside it. Times are of a window that is signed in, from the address to the last
-picture.
+The measured run is like that of a screening programme: 2% of its images are reviewed. The photographs are the shipped
+samples, and the ledger holds 20 other runs. Times are from navigation to the last image, in a signed-in window.
 """
 
 import argparse
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, update
 
-from tests.benchmarks.report_sizes import kb
+from tests.benchmarks.report_sizes import format_size
 from tests.browser.console_site import PHOTOGRAPHS, draw_overlay, open_site
 from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
 from tests.services.console import serving
@@ -35,24 +34,25 @@ OVERLAY = "overlay.png"
 
 
 def main() -> None:
-    """Print a table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("counts", type=int, nargs="*", default=[0, 1, 1000, 100_000])
     for number, count in enumerate(parser.parse_args().counts):
         with TemporaryDirectory() as folder:
-            settings, engine = make_site(Path(folder), count)
+            settings, engine = make_testbed(Path(folder), count)
             with serving(settings, engine) as address:
                 measured = open_pages(address, count)
             engine.dispose()
         if number == 0:
             print(f"{'images':>8}" + "".join(f"{name:>22}" for name in measured))
         print(
-            f"{count:8,}" + "".join(f"{seconds:10.2f} s{kb(size)}" for seconds, size in measured.values()), flush=True
+            f"{count:8,}" + "".join(f"{seconds:10.2f} s{format_size(size)}" for seconds, size in measured.values()),
+            flush=True,
         )
 
 
-def make_site(folder: Path, count: int) -> tuple[Settings, Engine]:
-    """A ledger with the run `big`, an account `anna`, and what its pages show."""
+def make_testbed(folder: Path, count: int) -> tuple[Settings, Engine]:
+    """Create a ledger with the run `big`, an account `anna`, and the images of its pages."""
     settings, engine = open_site(folder)
     photographs = [path.as_uri() for path in PHOTOGRAPHS]
     for number in range(OTHER_RUNS):
@@ -66,7 +66,7 @@ def make_site(folder: Path, count: int) -> tuple[Settings, Engine]:
 
 
 def open_pages(address: str, count: int) -> dict[str, tuple[float, int]]:
-    """By page: seconds, and bytes as the server sent them."""
+    """Measure each page. Returns seconds and bytes transferred, by page."""
     from playwright.sync_api import sync_playwright
 
     from tests.browser.conftest import CHROMIUM
@@ -83,9 +83,9 @@ def open_pages(address: str, count: int) -> dict[str, tuple[float, int]]:
             ("last page", "/runs/big?before=~"),
             ("image", f"/runs/big/images/big-{max(0, count // 2):06}"),
         ):
-            measured[name] = _timed(page, lambda path=path: page.goto(f"{address}{path}"))
+            measured[name] = _measure(page, lambda path=path: page.goto(f"{address}{path}"))
         page.goto(f"{address}/runs/big")
-        measured["next to read"] = _timed(page, lambda: page.click("text=Review next image"))
+        measured["next to read"] = _measure(page, lambda: page.click("text=Review next image"))
         browser.close()
     return measured
 
@@ -98,16 +98,16 @@ def _sign_in(page: "Page", address: str) -> None:
     page.wait_for_url("**/runs")
 
 
-def _timed(page: "Page", go: Callable[[], Any]) -> tuple[float, int]:
-    asked: list[Request] = []
-    # Playwright marks its handlers, which a builtin method does not suffer.
-    page.on("request", note := lambda request: asked.append(request))
+def _measure(page: "Page", action: Callable[[], Any]) -> tuple[float, int]:
+    requests: list[Request] = []
+    # Playwright sets attributes on handlers, which fails for builtin methods.
+    page.on("request", handler := lambda request: requests.append(request))
     started = time.monotonic()
-    go()
+    action()
     page.wait_for_load_state("load")
     seconds = time.monotonic() - started
-    page.remove_listener("request", note)
-    return seconds, sum(_size(request) for request in asked)
+    page.remove_listener("request", handler)
+    return seconds, sum(_size(request) for request in requests)
 
 
 def _size(request: "Request") -> int:

@@ -1,9 +1,9 @@
-"""How many good photographs are refused, and how many that were ruined on purpose? Prints both, with the reasons.
+"""Share of gradable and of degraded photographs that the gradability checks refuse, with the reasons.
 
-    python -m tests.benchmarks.gradability FOLDER [FOLDER ...] [--ruin 10] [--others FOLDER]
+    python -m tests.benchmarks.gradability FOLDER [FOLDER ...] [--degrade-every 10] [--others FOLDER]
 
-FOLDER holds photographs that experts graded; every tenth is ruined in each way. --others holds pictures of something
-else; those that scikit-learn and matplotlib bring, and synthetic ones, come without asking.
+FOLDER contains photographs that experts graded; every tenth is degraded in each way. --others contains images of
+something else, in addition to synthetic ones and the sample images of scikit-learn and matplotlib.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.benchmarks.degradations import DEGRADATIONS, Picture, other_pictures
+from tests.benchmarks.degradations import DEGRADATIONS, Picture, other_images
 from worker.core.errors import Ungradable
 from worker.imaging.photograph import Photograph
 from worker.imaging.steps.find_field import find_field
@@ -22,16 +22,16 @@ from worker.imaging.steps.gradability import assess_gradability, measure_quality
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
 RECIPE = read_manifest(find_bundle(DEFAULT_BUNDLE)).recipe
-MAX_GOOD_REFUSED = 0.03
-MIN_RUINED_REFUSED = 0.95
+MAX_GRADABLE_REFUSED = 0.03
+MIN_DEGRADED_REFUSED = 0.95
 PASSED = "passed"
 
 
 def main() -> int:
-    """The table; 1 where a share is not as it should be."""
+    """Print the tables. Exit status 1 if a share is out of its limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--ruin", type=int, default=10, help="every so manieth photograph is ruined")
+    parser.add_argument("--degrade-every", type=int, default=10, help="degrade every N-th photograph")
     parser.add_argument("--others", type=Path, action="append", default=[])
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -40,25 +40,25 @@ def main() -> int:
     measures: list[dict[str, float]] = []
 
     def count(group: str, kind: str, rgb: Picture) -> None:
-        outcomes.setdefault((group, kind), Counter())[refuse(rgb)] += 1
+        outcomes.setdefault((group, kind), Counter())[assess(rgb)] += 1
 
     for folder in options.folders:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
         for number, path in enumerate(paths):
             rgb = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-            count(folder.name, "as taken", rgb)
+            count(folder.name, "original", rgb)
             measures += measure(rgb)
-            if number % options.ruin == 0:
-                for kind, ruin in DEGRADATIONS.items():
-                    count(folder.name, kind, ruin(rgb, random))
-    for kind, rgb in other_pictures(options.others, random):
+            if number % options.degrade_every == 0:
+                for kind, degrade in DEGRADATIONS.items():
+                    count(folder.name, kind, degrade(rgb, random))
+    for kind, rgb in other_images(options.others, random):
         count("others", kind, rgb)
     print_extremes(measures)
     return print_outcomes(outcomes)
 
 
-def refuse(rgb: Picture) -> str:
-    """The code, or that it passed."""
+def assess(rgb: Picture) -> str:
+    """Return the error code of Ungradable, or PASSED."""
     photograph = Photograph(rgb)
     try:
         assess_gradability(photograph, find_field(photograph, RECIPE))
@@ -68,7 +68,7 @@ def refuse(rgb: Picture) -> str:
 
 
 def measure(rgb: Picture) -> list[dict[str, float]]:
-    """Of a photograph with a field, else nothing."""
+    """Return the quality measures in a list, which is empty for a photograph without a field."""
     photograph = Photograph(rgb)
     try:
         return [asdict(measure_quality(photograph, find_field(photograph, RECIPE)))]
@@ -77,25 +77,25 @@ def measure(rgb: Picture) -> list[dict[str, float]]:
 
 
 def print_extremes(measures: list[dict[str, float]]) -> None:
-    """Both ends of each measure over all photographs as taken."""
+    """Print quantiles of each measure over all original photographs."""
     quantiles = (0, 0.005, 0.03, 0.5, 0.97, 0.995, 1)
-    print(f"{'as taken':16}", *(f"{f'{quantile:.1%}':>9}" for quantile in quantiles))
+    print(f"{'original':16}", *(f"{f'{quantile:.1%}':>9}" for quantile in quantiles))
     for name in measures[0]:
         values = np.quantile([one[name] for one in measures], quantiles)
         print(f"{name:16}", *(f"{value:9.3f}" for value in values))
 
 
 def print_outcomes(outcomes: dict[tuple[str, str], "Counter[str]"]) -> int:
-    """A line for each kind; 1 where too many good ones or too few ruined ones are refused."""
+    """Print one line per kind. Returns 1 if too many gradable or too few degraded images are refused."""
     status = 0
-    print(f"\n{'pictures':36} {'number':>6} {'refused':>8}  reasons")
+    print(f"\n{'images':36} {'number':>6} {'refused':>8}  reasons")
     for (group, kind), codes in outcomes.items():
         number = codes.total()
         refused = 1 - codes[PASSED] / number
-        wrong = refused > MAX_GOOD_REFUSED if kind == "as taken" else refused < MIN_RUINED_REFUSED
-        status |= wrong
+        out_of_limit = refused > MAX_GRADABLE_REFUSED if kind == "original" else refused < MIN_DEGRADED_REFUSED
+        status |= out_of_limit
         reasons = ", ".join(f"{code} {count}" for code, count in codes.most_common() if code != PASSED)
-        print(f"{f'{group}: {kind}':36} {number:6} {refused:8.1%}  {reasons}{'  <- not as it should be' * wrong}")
+        print(f"{f'{group}: {kind}':36} {number:6} {refused:8.1%}  {reasons}{'  <- out of limit' * out_of_limit}")
     return status
 
 

@@ -1,4 +1,4 @@
-"""The model that everything is measured with."""
+"""The model of the benchmarks."""
 
 MODEL = "densenet121-aptos-224"
-"""Of the notebook's size, so that peers do the same work; FUNDUS_MODEL has a worker take another."""
+"""Same input size as the notebook, so that peers do the same work. FUNDUS_MODEL selects another for the worker."""

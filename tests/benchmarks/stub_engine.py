@@ -1,10 +1,9 @@
-"""What can a worker feed an engine? A stub sleeps as a device of 2,000 images/s would, on input that is ready.
+"""Throughput of a worker with a stub engine, which sleeps as long as a device of 2,000 images/s would compute.
 
     python -m tests.benchmarks.stub_engine [--images N] [--rate IMAGES_PER_S]
 
-The input is an `.npy` stack, so nothing is decoded; overlays are drawn, encoded, uploaded and settled as ever. Beside
-the share of time in which the stub was busy stands the share that the cores allow: their number, over the processor
-time that an image costs, over the stub's rate.
+The input is an `.npy` stack, so nothing is decoded; overlays are rendered, encoded and uploaded, and rows settled, as
+usual. The upper bound of images/s is the number of cores divided by the CPU time of one image.
 """
 
 import argparse
@@ -17,22 +16,22 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from tests.benchmarks.contender import versions_of
-from tests.benchmarks.processor_time import server_pids, used_s
+from tests.benchmarks.cpu_time import cpu_time_s, server_pids
+from tests.benchmarks.engine_process import versions_of
+from tests.benchmarks.producer_client import ProducerClient
 from tests.benchmarks.results import as_table, describe_machine, write_section
-from tests.benchmarks.sending import Producer
-from tests.benchmarks.site import open_site
+from tests.benchmarks.testbed import open_testbed
 from worker.core.predictions import Prediction
 from worker.core.settings import parse_settings
 from worker.core.uris import file_uri
 from worker.model.bundle.bundle import Bundle
 
-BUSY = 0.9
+MIN_BUSY = 0.9
 PACKAGES = ("celery", "kombu", "psycopg", "opencv-python-headless")
 
 
 class StubEngine:
-    """An `Engine` that sleeps, and counts for how long."""
+    """An Engine that sleeps and counts its busy time."""
 
     device = "stub"
 
@@ -40,17 +39,17 @@ class StubEngine:
         self.bundle = bundle
         self.busy_s = 0.0
         self._rate = rate
-        self._answer = Prediction(np.array([1, 1, 0.9, 0.1, 0], np.float32), np.eye(7, dtype=np.float32))
+        self._prediction = Prediction(np.array([1, 1, 0.9, 0.1, 0], np.float32), np.eye(7, dtype=np.float32))
 
     def warm_up(self, batch_size: int) -> None:
-        """Nothing is cold."""
+        """Nothing to do."""
 
     def predict(self, enhanced: Sequence[np.ndarray]) -> list[Prediction]:
-        """The same for each."""
-        began = time.perf_counter()
+        """Return the same prediction for each image, after a sleep."""
+        started = time.perf_counter()
         time.sleep(len(enhanced) / self._rate)
-        self.busy_s += time.perf_counter() - began
-        return [self._answer] * len(enhanced)
+        self.busy_s += time.perf_counter() - started
+        return [self._prediction] * len(enhanced)
 
 
 def main() -> None:
@@ -58,8 +57,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=2000.0)
     options = parser.parse_args()
-    with open_site() as site:
-        stack_file = site.scratch / "stack.npy"
+    with open_testbed() as testbed:
+        stack_file = testbed.scratch / "stack.npy"
         pictures = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3), dtype=np.uint8)
         np.save(stack_file, np.concatenate([pictures] * -(-options.images // len(pictures))))
         uris = [f"{file_uri(stack_file)}#{number}" for number in range(options.images)]
@@ -67,8 +66,8 @@ def main() -> None:
 
 
 def measure(uris: list[str], rate: float) -> str:
-    """One worker in this process, one round; the table, which is written to RESULTS.md as well."""
-    # They read the settings.
+    """Run one worker in this process, format the table and write it to RESULTS.md."""
+    # Imported here because they read the settings.
     from worker import app as application
     from worker.inference import runtime
 
@@ -83,13 +82,13 @@ def measure(uris: list[str], rate: float) -> str:
     node = application.app.Worker(pool="threads", concurrency=settings.concurrency, loglevel="WARNING", quiet=True)
     thread = threading.Thread(target=node.start, daemon=True)
     thread.start()
-    producer = Producer()
+    producer = ProducerClient()
     producer.grade(uris[:256])
-    busy_s, spent_s, servers_s = engines[0].busy_s, time.process_time(), used_s(server_pids())
+    busy_s, spent_s, servers_s = engines[0].busy_s, time.process_time(), cpu_time_s(server_pids())
     seconds = producer.grade(uris)
     busy = (engines[0].busy_s - busy_s) / seconds
     own_ms = (time.process_time() - spent_s) / len(uris) * 1000
-    servers_ms = (used_s(server_pids()) - servers_s) / len(uris) * 1000
+    servers_ms = (cpu_time_s(server_pids()) - servers_s) / len(uris) * 1000
     node.stop()
     thread.join(30)
     cores = os.cpu_count() or 1
@@ -97,18 +96,18 @@ def measure(uris: list[str], rate: float) -> str:
     store = urlsplit(settings.storage_url).scheme
     rows = [
         ("images/s", f"{len(uris) / seconds:.0f}", ""),
-        ("engine busy", f"{busy:.1%}", f"> {BUSY:.0%}"),
-        ("processor time of worker and producer, ms an image", f"{own_ms:.2f}", ""),
-        ("processor time of the servers, ms an image", f"{servers_ms:.2f}", ""),
-        (f"images/s that {cores} cores allow at that cost", f"{bound:.0f}", ""),
-        ("engine busy that they allow", f"{min(1.0, bound / rate):.1%}", ""),
-        (f"cores for {rate:,.0f} images/s", f"{rate * (own_ms + servers_ms) / 1000:.0f}", ""),
+        ("engine busy", f"{busy:.1%}", f"> {MIN_BUSY:.0%}"),
+        ("CPU time of worker and producer, ms per image", f"{own_ms:.2f}", ""),
+        ("CPU time of the servers, ms per image", f"{servers_ms:.2f}", ""),
+        (f"upper bound of {cores} cores, images/s", f"{bound:.0f}", ""),
+        ("upper bound of engine busy", f"{min(1.0, bound / rate):.1%}", ""),
+        (f"cores needed for {rate:,.0f} images/s", f"{rate * (own_ms + servers_ms) / 1000:.0f}", ""),
     ]
     body = "\n\n".join(
         [
             "## Stub engine",
-            f"{len(uris)} entries of a stack of 224 px, an engine that sleeps as one of {rate:,.0f} images/s, overlays "
-            f"on `{store}`, rows on PostgreSQL, all on this machine.",
+            f"{len(uris)} stack entries of 224 px, a stub engine that sleeps like one of {rate:,.0f} images/s, "
+            f"overlays on `{store}`, rows in PostgreSQL, all on this machine.",
             f"Command: `python -m tests.benchmarks.stub_engine`. Machine: {describe_machine()}.\n"
             f"Versions: {versions_of(PACKAGES)}.",
             as_table(("", "measured", "target"), rows),

@@ -8,7 +8,7 @@ from worker.model.engines.factory import NVIDIA_DEVICE
 Precision = Literal["bfloat16", "float32"]
 CPUINFO = Path("/proc/cpuinfo")
 FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
-"""CPU flags of bfloat16 arithmetic on x86 and ARM; `python -m tests.benchmarks.fit_speed` measures the gain."""
+"""CPU flags of bfloat16 arithmetic on x86 and ARM; `python -m tests.benchmarks.fit_throughput` measures the gain."""
 
 
 def choose_precision(cpuinfo: Path = CPUINFO, gpu: Path = NVIDIA_DEVICE) -> Precision:

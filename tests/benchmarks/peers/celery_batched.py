@@ -1,7 +1,7 @@
 """One Celery task per 16 images: `celery -A tests.benchmarks.peers.celery_batched worker`.
 
-The notebook's steps with full decoding; the network runs once for the batch, compiled, with one tape for all. A process
-per core, each with the model loaded and warm before its first task, and one TensorFlow thread.
+The notebook's steps with full-size decoding; the network runs once per batch, compiled, with one gradient tape. One
+process per core with one TensorFlow thread; the model is loaded and warm before the first task.
 """
 
 import os
@@ -29,21 +29,21 @@ def _load(**_: object) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     import cv2
 
-    from tests.benchmarks.peers import notebook_way, services
+    from tests.benchmarks.peers import notebook_pipeline, services
 
     cv2.setNumThreads(1)
-    run = notebook_way.compile_batch(notebook_way.load_networks()[1])
-    run(np.zeros((BATCH, notebook_way.SIZE_PX, notebook_way.SIZE_PX, 3), np.float32))
+    run = notebook_pipeline.compile_batch(notebook_pipeline.load_networks()[1])
+    run(np.zeros((BATCH, notebook_pipeline.SIZE_PX, notebook_pipeline.SIZE_PX, 3), np.float32))
     _state.update(run=run, services=services.connect())
 
 
 @app.task
 def grade_batch(keys: list[str]) -> None:
-    """Some photographs from their keys to their overlays and rows."""
-    from tests.benchmarks.peers import notebook_way, services
+    """Grade photographs by key and publish their overlays and rows."""
+    from tests.benchmarks.peers import notebook_pipeline, services
 
-    prepared = [notebook_way.prepare(services.fetch(_state["services"], key)) for key in keys]
+    prepared = [notebook_pipeline.prepare(services.fetch(_state["services"], key)) for key in keys]
     probabilities, saliency = (part.numpy() for part in _state["run"](np.stack([image for image, _ in prepared])))
     for key, (_, picture), row, salient in zip(keys, prepared, probabilities, saliency, strict=True):
-        png = notebook_way.draw(picture, salient)
-        services.publish(_state["services"], PEER, key, png, row, notebook_way.grade_of(row))
+        png = notebook_pipeline.draw(picture, salient)
+        services.publish(_state["services"], PEER, key, png, row, notebook_pipeline.grade_of(row))

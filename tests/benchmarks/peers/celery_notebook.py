@@ -1,6 +1,6 @@
 """One Celery task per image with the notebook's code: `celery -A tests.benchmarks.peers.celery_notebook worker`.
 
-A process per core, each with the model loaded and warm before its first task, and one TensorFlow thread.
+One process per core with one TensorFlow thread; the model is loaded and warm before the first task.
 """
 
 import os
@@ -27,23 +27,23 @@ def _load(**_: object) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     import cv2
 
-    from tests.benchmarks.peers import notebook_way, services
+    from tests.benchmarks.peers import notebook_pipeline, services
 
     cv2.setNumThreads(1)
-    network, explained = notebook_way.load_networks()
-    blank = np.zeros((notebook_way.SIZE_PX, notebook_way.SIZE_PX, 3), np.float32)
+    network, explained = notebook_pipeline.load_networks()
+    blank = np.zeros((notebook_pipeline.SIZE_PX, notebook_pipeline.SIZE_PX, 3), np.float32)
     network.predict(blank[None], verbose=0)
-    notebook_way.explain_one(explained, blank, 0)
+    notebook_pipeline.explain_one(explained, blank, 0)
     _state.update(network=network, explained=explained, services=services.connect())
 
 
 @app.task
 def grade(key: str) -> None:
-    """One photograph from its key to its overlay and row."""
-    from tests.benchmarks.peers import notebook_way, services
+    """Grade a photograph by key and publish its overlay and row."""
+    from tests.benchmarks.peers import notebook_pipeline, services
 
-    image, picture = notebook_way.prepare(services.fetch(_state["services"], key))
+    image, picture = notebook_pipeline.prepare(services.fetch(_state["services"], key))
     probabilities = _state["network"].predict(image[None], verbose=0)[0]
-    found = notebook_way.grade_of(probabilities)
-    saliency = notebook_way.explain_one(_state["explained"], image, found)
-    services.publish(_state["services"], PEER, key, notebook_way.draw(picture, saliency), probabilities, found)
+    found = notebook_pipeline.grade_of(probabilities)
+    saliency = notebook_pipeline.explain_one(_state["explained"], image, found)
+    services.publish(_state["services"], PEER, key, notebook_pipeline.draw(picture, saliency), probabilities, found)

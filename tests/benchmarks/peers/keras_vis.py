@@ -12,20 +12,20 @@ from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
 from tf_keras_vis.utils.scores import CategoricalScore
 
-from tests.benchmarks.contender import Answer
+from tests.benchmarks.engine_process import EngineOutput
 from tests.benchmarks.peers.inputs import as_network_input
 from worker.model.architecture import HEAD, LAST_FEATURE_LAYER
 from worker.model.bundle.bundle import Bundle
 from worker.model.ordinal import OUTPUTS
 
 
-def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
-    """Probabilities, and saliency at the map that we explain."""
+def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], EngineOutput]:
+    """Load probabilities and saliency at the last feature map."""
     network = _build(bundle)
     images = as_network_input(bundle, pictures)
     gradcam = Gradcam(network, model_modifier=ReplaceToLinear(), clone=True)
 
-    def run() -> Answer:
+    def run() -> EngineOutput:
         probabilities = network.predict(images, batch_size=len(images), verbose=0)
         grades = np.maximum((probabilities > 0.5) @ np.ones(OUTPUTS, int) - 1, 0)
         saliency = gradcam(

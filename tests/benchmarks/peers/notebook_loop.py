@@ -1,6 +1,6 @@
-"""The notebook's way: `model.predict`, then a gradient tape for each image at the last convolution.
+"""The notebook's loop: `model.predict`, then a gradient tape for each image at the last convolution.
 
-The predictions of a batch come in one call, which is kinder than a call for each image.
+`predict` is called once per batch, which is faster than once per image.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tests.benchmarks.contender import Answer
+from tests.benchmarks.engine_process import EngineOutput
 from tests.benchmarks.peers.inputs import as_network_input
 from worker.model.architecture import DENSENET121
 from worker.model.bundle.bundle import Bundle
@@ -19,13 +19,13 @@ from worker.model.network.build import load_network
 LAST_CONVOLUTION = "conv5_block16_2_conv"
 
 
-def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
-    """Probabilities, and saliency at the last convolution, whose map is not that of the last layer."""
+def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], EngineOutput]:
+    """Load probabilities and saliency at the last convolution, which differs from that at the last layer."""
     network = load_network(bundle)
     grad_model = _with_feature_map(network)
     images = as_network_input(bundle, pictures)
 
-    def run() -> Answer:
+    def run() -> EngineOutput:
         probabilities = network.predict(images, verbose=0)
         grades = [max(int(np.sum(row > 0.5)) - 1, 0) for row in probabilities]
         maps = [_explain(grad_model, image[None], grade) for image, grade in zip(images, grades, strict=True)]

@@ -1,4 +1,4 @@
-"""ONNX Runtime in float32: our graph, saliency and all, exported with tf2onnx."""
+"""ONNX Runtime in float32: the project's graph, including saliency, exported with tf2onnx."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf2onnx
 from numpy.typing import NDArray
 
-from tests.benchmarks.contender import Answer
+from tests.benchmarks.engine_process import EngineOutput
 from tests.benchmarks.peers.inputs import as_network_input
 from worker.model.bundle.bundle import Bundle
 from worker.model.network.build import load_network
@@ -18,8 +18,8 @@ from worker.model.network.graph import explain_last
 OPSET = 18
 
 
-def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
-    """Probabilities and saliency; graph optimisations on, one thread a core."""
+def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], EngineOutput]:
+    """Load probabilities and saliency, with all graph optimisations and one thread per core."""
     explain = tf.function(
         explain_last(load_network(bundle), bundle.thresholds, bundle.explained_outputs),
         autograph=False,
@@ -32,7 +32,7 @@ def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: as_network_input(bundle, pictures)}
 
-    def run() -> Answer:
+    def run() -> EngineOutput:
         _, probabilities, saliency = session.run(None, inputs)
         return probabilities, saliency
 

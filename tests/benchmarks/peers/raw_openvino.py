@@ -1,4 +1,4 @@
-"""Raw OpenVINO: the forward pass alone in bfloat16, fixed shape, THROUGHPUT hint, nothing of ours around it."""
+"""Raw OpenVINO: forward pass only, in bfloat16, with a fixed shape and the THROUGHPUT hint."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,17 @@ import openvino
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tests.benchmarks.contender import Answer
+from tests.benchmarks.engine_process import EngineOutput
 from tests.benchmarks.peers.inputs import as_network_input
 from worker.model.bundle.bundle import Bundle
 from worker.model.network.build import load_network
 
 STREAMS = 2
-"""As many as OpenVINO makes of two cores; with the LATENCY hint and one request it is 8% slower."""
+"""OpenVINO's choice for two cores; one request with the LATENCY hint is 8% slower."""
 
 
-def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
-    """Probabilities alone. Input and output are shared with the requests, so nothing is copied."""
+def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], EngineOutput]:
+    """Load probabilities only. Input and output memory is shared with the requests, not copied."""
     network = load_network(bundle)
     inputs = np.array_split(as_network_input(bundle, pictures), STREAMS)
     forward = tf.function(
@@ -30,12 +30,12 @@ def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
         "CPU",
         {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "THROUGHPUT"},
     )
-    # A tensor that shares an array's memory does not keep the array.
+    # A tensor with shared memory does not keep its array alive.
     held = [(compiled.create_infer_request(), np.ascontiguousarray(part)) for part in inputs]
     for request, part in held:
         request.set_input_tensor(openvino.Tensor(part, shared_memory=True))
 
-    def run() -> Answer:
+    def run() -> EngineOutput:
         for request, _ in held:
             request.start_async(share_inputs=True)
         for request, _ in held:

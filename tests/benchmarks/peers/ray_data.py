@@ -1,10 +1,12 @@
-"""Ray Data, as its guide to batch inference says: read, map, a stateful actor on batches, write.
+"""Ray Data, following its batch inference guide: read, map, a stateful actor on batches, write.
 
-python -m tests.benchmarks.peers.ray_data: reads a number of images per line, answers with the seconds they took.
+    python -m tests.benchmarks.peers.ray_data
 
-The network runs compiled with one tape for a batch; tasks and the actors share the cores as Ray schedules them. Ray
-starts the actors of a data set anew, which a long run would not notice: the clock starts, and the first photograph is
-decoded, when the model is warm.
+Reads a number of images per line and answers with the seconds they took.
+
+The network is compiled, with one gradient tape per batch; Ray schedules tasks and actors on the cores. Ray restarts the
+actors for each data set, which is negligible in a long run: the clock starts when the model is warm, and no photograph
+is decoded earlier.
 """
 
 import os
@@ -26,24 +28,24 @@ Rows = dict[str, Any]
 
 
 class Grader:
-    """The actor that holds the model; touches `warm` when it is ready."""
+    """Actor with the model; it creates the file `warm` when it is ready."""
 
     def __init__(self, warm: str) -> None:
-        from tests.benchmarks.peers import notebook_way
+        from tests.benchmarks.peers import notebook_pipeline
 
-        self._run = notebook_way.compile_batch(notebook_way.load_networks()[1])
-        self._run(np.zeros((BATCH, notebook_way.SIZE_PX, notebook_way.SIZE_PX, 3), np.float32))
+        self._run = notebook_pipeline.compile_batch(notebook_pipeline.load_networks()[1])
+        self._run(np.zeros((BATCH, notebook_pipeline.SIZE_PX, notebook_pipeline.SIZE_PX, 3), np.float32))
         Path(warm).touch()
 
     def __call__(self, rows: Rows) -> Rows:
-        """Adds `probabilities` and `saliency`."""
+        """Add `probabilities` and `saliency`."""
         images = np.stack(list(rows.pop("image")))
         rows["probabilities"], rows["saliency"] = (part.numpy() for part in self._run(images))
         return rows
 
 
 class Publisher:
-    """Draws, uploads and inserts; holds the connections."""
+    """Actor that draws and uploads overlays and inserts rows."""
 
     def __init__(self) -> None:
         from tests.benchmarks.peers import services
@@ -51,33 +53,33 @@ class Publisher:
         self._services = services.connect()
 
     def __call__(self, rows: Rows) -> Rows:
-        """Only the paths go on."""
-        from tests.benchmarks.peers import notebook_way, services
+        """Publish a batch; only the paths are passed on."""
+        from tests.benchmarks.peers import notebook_pipeline, services
 
         for path, picture, row, salient in zip(
             rows["path"], rows["picture"], rows["probabilities"], rows["saliency"], strict=True
         ):
             key = path.partition("/")[2]
-            png = notebook_way.draw(picture, salient)
-            services.publish(self._services, PEER, key, png, row, notebook_way.grade_of(row))
+            png = notebook_pipeline.draw(picture, salient)
+            services.publish(self._services, PEER, key, png, row, notebook_pipeline.grade_of(row))
         return {"path": rows["path"]}
 
 
 def prepare(row: Rows, warm: str) -> Rows:
-    """Bytes to the network's input and the picture to draw on, not before the model is warm."""
+    """Wait until the model is warm, then prepare the model's input and the image of the overlay."""
     import cv2
 
-    from tests.benchmarks.peers import notebook_way
+    from tests.benchmarks.peers import notebook_pipeline
 
     cv2.setNumThreads(1)
     while not Path(warm).exists():
         time.sleep(0.01)
-    image, picture = notebook_way.prepare(row["bytes"])
+    image, picture = notebook_pipeline.prepare(row["bytes"])
     return {"path": row["path"], "image": image, "picture": picture}
 
 
 def run(keys: list[str]) -> float:
-    """Seconds from the first read to the last row."""
+    """Grade all keys. Returns seconds from the first read to the last row."""
     address = urlsplit(os.environ["BENCH_S3"])
     files = pyarrow.fs.S3FileSystem(endpoint_override=address.netloc, scheme=address.scheme, region="us-east-1")
     paths = [f"{os.environ['BENCH_BUCKET']}/{key}" for key in keys]
@@ -100,7 +102,7 @@ def run(keys: list[str]) -> float:
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Answer requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)

@@ -1,4 +1,4 @@
-"""Where peers take photographs from and put what they made: a bucket and a table of their own."""
+"""Services of the peers: a bucket with photographs and overlays, and a table of results."""
 
 import os
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ class Services:
 
 
 def connect() -> Services:
-    """By `BENCH_DATABASE`, `BENCH_BUCKET`, `BENCH_S3` and boto3's own credentials."""
+    """Connect as set by `BENCH_DATABASE`, `BENCH_BUCKET`, `BENCH_S3` and boto3's credentials."""
     client = boto3.client("s3", endpoint_url=os.environ["BENCH_S3"], region_name="us-east-1")
     return Services(client, psycopg.connect(os.environ["BENCH_DATABASE"], autocommit=True), os.environ["BENCH_BUCKET"])
 
 
 def fetch(services: Services, key: str) -> bytes:
-    """The photograph's bytes."""
+    """Read the bytes of a photograph."""
     return bytes(services.s3.get_object(Bucket=services.bucket, Key=key)["Body"].read())
 
 

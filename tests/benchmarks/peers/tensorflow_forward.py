@@ -1,4 +1,4 @@
-"""TensorFlow's forward pass alone: one traced graph, float32, its input ready as a tensor."""
+"""TensorFlow: forward pass only, one traced graph in float32, with its input as a tensor."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tests.benchmarks.contender import Answer
+from tests.benchmarks.engine_process import EngineOutput
 from tests.benchmarks.peers.inputs import as_network_input
 from worker.model.bundle.bundle import Bundle
 from worker.model.network.build import load_network
 
 
-def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
-    """Probabilities alone."""
+def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], EngineOutput]:
+    """Load probabilities only."""
     network = load_network(bundle)
     images = tf.constant(as_network_input(bundle, pictures))
     forward = tf.function(

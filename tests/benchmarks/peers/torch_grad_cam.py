@@ -1,6 +1,6 @@
 """pytorch-grad-cam on torchvision's DenseNet-121 with the same head and weights, on the CPU.
 
-In float32: the library hands the feature maps to NumPy, which has no bfloat16.
+In float32: the library converts the feature maps to NumPy, which has no bfloat16.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torchvision
 from numpy.typing import NDArray
 from pytorch_grad_cam import GradCAM
 
-from tests.benchmarks.contender import Answer
+from tests.benchmarks.engine_process import EngineOutput
 from tests.benchmarks.peers.inputs import as_network_input
 from worker.model.bundle.bundle import Bundle
 from worker.model.ordinal import OUTPUTS
@@ -19,18 +19,18 @@ from worker.model.ordinal import OUTPUTS
 _KINDS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
-def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], Answer]:
-    """Probabilities, and saliency at the layer that the library's own page names for DenseNet: `features[-1]`."""
+def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], EngineOutput]:
+    """Load probabilities and saliency at `features[-1]`, the layer that the library recommends for DenseNet."""
     network = _build(bundle).to(memory_format=torch.channels_last)
-    # Kinder than its examples: without this, the backward pass goes through the whole network.
+    # Faster than in the library's examples, where the backward pass goes through the whole network.
     network.requires_grad_(requires_grad=False)
     network.features[-1].requires_grad_(requires_grad=True)
     images = torch.from_numpy(as_network_input(bundle, pictures)).permute(0, 3, 1, 2)
     cam = GradCAM(model=network, target_layers=[network.features[-1]])
-    # The target is found in the outputs themselves, so that one forward pass serves both.
+    # The target is computed from the outputs, so that one forward pass is enough.
     targets = [lambda logits: logits[max(int((logits > 0).sum()) - 1, 0)]] * len(pictures)
 
-    def run() -> Answer:
+    def run() -> EngineOutput:
         saliency = cam(input_tensor=images, targets=targets)
         return torch.sigmoid(cam.outputs).detach().numpy(), saliency
 
@@ -41,7 +41,7 @@ def _build(bundle: Bundle) -> torch.nn.Module:
     network = torchvision.models.densenet121(weights=None)
     network.classifier = torch.nn.Linear(network.classifier.in_features, OUTPUTS)
     kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear)
-    # Both list their layers in the order of the network.
+    # Both list the layers in the order of the network.
     layers = dict.fromkeys(name.split("/")[0] for name in bundle.weights)
     modules = [module for module in network.modules() if isinstance(module, kinds)]
     with torch.no_grad():

@@ -20,7 +20,7 @@ SALIENCY_P1 = 0.995
 
 
 class EngineAgreement(BaseModel):
-    """Figures of one engine at one precision, as `python -m tests.benchmarks.engine_gate` measured them."""
+    """Figures of one engine at one precision, as `python -m tests.benchmarks.engine_acceptance` measured them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.benchmarks.degradations import DEGRADATIONS, other_pictures
-from tests.benchmarks.gradability import PASSED, RECIPE, refuse
+from tests.benchmarks.degradations import DEGRADATIONS, other_images
+from tests.benchmarks.gradability import PASSED, RECIPE, assess
 from worker.core.errors import Ungradable
 from worker.imaging.photograph import Ellipse, Field, Photograph
 from worker.imaging.steps.find_field import find_field
@@ -138,7 +138,7 @@ def test_photographs_that_experts_graded_pass(name: str) -> None:
 def test_dim_and_slightly_soft_photographs_pass() -> None:
     retina = cv2.resize(sample("retina.jpg"), (448, 448), interpolation=cv2.INTER_AREA)
     for poorer in ((retina * 0.4).astype(np.uint8), cv2.GaussianBlur(retina, (0, 0), 1.5)):
-        assert refuse(np.asarray(poorer, np.uint8)) == PASSED
+        assert assess(np.asarray(poorer, np.uint8)) == PASSED
 
 
 CODES = {
@@ -156,12 +156,12 @@ CODES = {
 @pytest.mark.parametrize("kind", list(DEGRADATIONS))
 def test_degraded_photograph_is_refused_for_the_right_reason(kind: str) -> None:
     random = np.random.default_rng(0)
-    found = {refuse(DEGRADATIONS[kind](sample(name), random)) for name in NAMES[:4]}
+    found = {assess(DEGRADATIONS[kind](sample(name), random)) for name in NAMES[:4]}
     assert found <= CODES[kind]
 
 
 def test_images_of_something_else_are_refused() -> None:
-    found = [refuse(rgb) for _, rgb in other_pictures([], np.random.default_rng(0))]
+    found = [assess(rgb) for _, rgb in other_images([], np.random.default_rng(0))]
     assert len(found) >= 120
     assert found.count(PASSED) <= 0.05 * len(found)
     assert "not_a_fundus" in found

@@ -1,8 +1,8 @@
-"""Where the whole job's processor time goes: by process, and by function of the worker and its decoders.
+"""CPU profile of an end-to-end run: CPU time by process, and by function of the worker and its decoder processes.
 
-    python -m tests.benchmarks.profile_job [--images N] [--title TEXT]
+    python -m tests.benchmarks.cpu_profile [--images N] [--title TEXT]
 
-Needs py-spy, which samples the worker and its decoders from outside while they grade full-size photographs.
+Needs py-spy, which samples the processes from outside while they grade full-size photographs.
 """
 
 import argparse
@@ -15,36 +15,36 @@ from pathlib import Path
 
 import psutil
 
-from tests.benchmarks.contenders import our_worker
 from tests.benchmarks.results import as_table, describe_machine, write_section
-from tests.benchmarks.site import open_site
+from tests.benchmarks.systems import GradeRound, fundus_system
+from tests.benchmarks.testbed import open_testbed
 from tests.integration.processes import FUNDUS
 
 SAMPLES_PER_S = 50
-LISTED = 12
-OWN = ("(worker/", "(producer/")
+MAX_FUNCTIONS = 12
+PROJECT_PATHS = ("(worker/", "(producer/")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=640)
-    parser.add_argument("--title", default="Profile")
+    parser.add_argument("--title", default="CPU profile")
     options = parser.parse_args()
-    with open_site() as site:
-        uris = site.upload_photographs(options.images)
-        with our_worker(uris, site.scratch / "worker.log") as work:
-            work(options.images // 10)
-            before, began = processor_s(), time.perf_counter()
-            seconds = work(options.images)
-            wall_s = time.perf_counter() - began
-            after = processor_s()
-            functions = sampled(work, options.images, site.scratch / "stacks")
+    with open_testbed() as testbed:
+        uris = testbed.upload_photographs(options.images)
+        with fundus_system(uris, testbed.scratch / "worker.log") as grade:
+            grade(options.images // 10)
+            before, started = cpu_time_by_role(), time.perf_counter()
+            seconds = grade(options.images)
+            wall_s = time.perf_counter() - started
+            after = cpu_time_by_role()
+            functions = sample_functions(grade, options.images, testbed.scratch / "stacks")
         costs = {name: (after[name] - before.get(name, 0.0)) / options.images * 1000 for name in after}
         print(report(options.title, options.images, options.images / seconds, wall_s, costs, functions))
 
 
-def processor_s() -> Counter[str]:
-    """Seconds of processor time of this process's descendants, by what they are."""
+def cpu_time_by_role() -> Counter[str]:
+    """CPU seconds of this process's descendants by role."""
     spent: Counter[str] = Counter()
     for process in psutil.Process().children(recursive=True):
         times, words = process.cpu_times(), " ".join(process.cmdline())
@@ -54,8 +54,8 @@ def processor_s() -> Counter[str]:
     return spent
 
 
-def sampled(work: object, images: int, out: Path) -> Counter[str]:
-    """Samples by the innermost function of ours, and what library it was in, of one more round."""
+def sample_functions(grade: GradeRound, images: int, out: Path) -> Counter[str]:
+    """Profile one more round. Returns samples by innermost project function and its file."""
     (root,) = [child for child in psutil.Process().children() if str(FUNDUS) in child.cmdline()]
     spy = subprocess.Popen(
         [
@@ -66,24 +66,23 @@ def sampled(work: object, images: int, out: Path) -> Counter[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    assert callable(work)
-    work(images)
+    grade(images)
     spy.send_signal(2)
     spy.wait(60)
     found: Counter[str] = Counter()
     for line in out.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
         frames = [frame for frame in stack.split(";") if "(" in frame]
-        own = next((frame for frame in reversed(frames) if any(mark in frame for mark in OWN)), None)
-        if own is not None:
-            found[own.rpartition(":")[0].replace(" (", ", ")] += int(count)
+        function = next((frame for frame in reversed(frames) if any(mark in frame for mark in PROJECT_PATHS)), None)
+        if function is not None:
+            found[function.rpartition(":")[0].replace(" (", ", ")] += int(count)
     return found
 
 
 def report(
     title: str, images: int, rate: float, wall_s: float, costs: dict[str, float], functions: Counter[str]
 ) -> str:
-    """The tables, which are written to RESULTS.md as well."""
+    """Format the tables and write them to RESULTS.md."""
     busy = sum(costs.values())
     cores = os.cpu_count() or 1
     total = functions.total()
@@ -91,14 +90,14 @@ def report(
     body = "\n\n".join(
         [
             f"## {title}",
-            f"The whole job, {images} photographs of 4288 x 2848 at {rate:.1f} images/s: {busy:.1f} ms of processor "
-            f"time an image, of {wall_s / images * 1000 * cores:.1f} that {cores} cores have.",
-            f"Command: `python -m tests.benchmarks.profile_job`. Machine: {describe_machine()}.",
-            as_table(("process", "ms of processor time an image"), processes),
-            "The innermost functions of ours, of all samples in which a thread of worker or decoders was at work:",
+            f"End to end, {images} photographs of 4288 x 2848 at {rate:.1f} images/s: {busy:.1f} ms of CPU time per "
+            f"image, of {wall_s / images * 1000 * cores:.1f} ms available on {cores} cores.",
+            f"Command: `python -m tests.benchmarks.cpu_profile`. Machine: {describe_machine()}.",
+            as_table(("process", "CPU time, ms per image"), processes),
+            "Innermost project functions, as a share of the samples of busy threads (worker and decoder processes):",
             as_table(
                 ("function", "share"),
-                [(name, f"{count / total:.0%}") for name, count in functions.most_common(LISTED)],
+                [(name, f"{count / total:.0%}") for name, count in functions.most_common(MAX_FUNCTIONS)],
             ),
         ]
     )

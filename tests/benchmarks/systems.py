@@ -1,4 +1,4 @@
-"""Those that do the whole job: our worker and its peers, each started once, warm, and then asked for rounds."""
+"""Systems that grade photographs end to end: the worker and its peers, each started once and run in rounds."""
 
 import os
 import subprocess
@@ -11,27 +11,27 @@ from pathlib import Path
 
 import psycopg
 
-from tests.benchmarks.sending import Producer
+from tests.benchmarks.producer_client import ProducerClient
 from tests.integration.processes import worker
 
-DONE_WITHIN_S = 300
+ROUND_TIMEOUT_S = 300
 POLL_S = 0.02
 
-Round = Callable[[int], float]
-"""Takes a number of images; seconds from the first message to the last committed row."""
+GradeRound = Callable[[int], float]
+"""Grade a number of images. Returns seconds from the first message to the last committed row."""
 
 
 @contextmanager
-def our_worker(uris: Sequence[str], log: Path) -> Iterator[Round]:
-    """`fundus worker` with default settings. Each round is a run of its own."""
-    producer = Producer()
+def fundus_system(uris: Sequence[str], log: Path) -> Iterator[GradeRound]:
+    """Start `fundus worker` with default settings; each round is a new run."""
+    producer = ProducerClient()
     with worker({"FUNDUS_LOG_LEVEL": "info"}, log):
         yield lambda count: producer.grade(uris[:count])
 
 
 @contextmanager
-def celery_peer(name: str, keys: Sequence[str], log: Path) -> Iterator[Round]:
-    """A worker of `tests.benchmarks.peers.NAME` with a process per core, as Celery does by default."""
+def celery_system(name: str, keys: Sequence[str], log: Path) -> Iterator[GradeRound]:
+    """Start a Celery worker of `tests.benchmarks.peers.NAME` with one process per core, Celery's default."""
     module = import_module(f"tests.benchmarks.peers.{name}")
     celery = ["-A", module.__name__, "worker", "--concurrency", str(os.cpu_count()), "--loglevel", "INFO"]
     with log.open("wb") as out:
@@ -41,29 +41,29 @@ def celery_peer(name: str, keys: Sequence[str], log: Path) -> Iterator[Round]:
             stderr=out,
         )
     database = psycopg.connect(os.environ["BENCH_DATABASE"], autocommit=True)
-    done = "SELECT count(*) FROM peer_results WHERE peer = %s"
+    query = "SELECT count(*) FROM peer_results WHERE peer = %s"
 
-    def rows() -> int:
-        found = database.execute(done, (name,)).fetchone()
+    def count_rows() -> int:
+        found = database.execute(query, (name,)).fetchone()
         assert found is not None
         return int(found[0])
 
-    def work(count: int) -> float:
-        before, began = rows(), time.perf_counter()
+    def grade_round(count: int) -> float:
+        before, started = count_rows(), time.perf_counter()
         if hasattr(module, "BATCH"):
             for start in range(0, count, module.BATCH):
                 module.grade_batch.delay(list(keys[start : min(start + module.BATCH, count)]))
         else:
             for key in keys[:count]:
                 module.grade.delay(key)
-        while rows() < before + count:
+        while count_rows() < before + count:
             assert process.poll() is None, log.read_text()[-2000:]
-            assert time.perf_counter() - began < DONE_WITHIN_S, log.read_text()[-2000:]
+            assert time.perf_counter() - started < ROUND_TIMEOUT_S, log.read_text()[-2000:]
             time.sleep(POLL_S)
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
     try:
-        yield work
+        yield grade_round
     finally:
         process.terminate()
         process.wait(60)
@@ -71,8 +71,8 @@ def celery_peer(name: str, keys: Sequence[str], log: Path) -> Iterator[Round]:
 
 
 @contextmanager
-def ray_peer(keys: Sequence[str], log: Path) -> Iterator[Round]:
-    """`tests.benchmarks.peers.ray_data`, asked line by line."""
+def ray_system(keys: Sequence[str], log: Path) -> Iterator[GradeRound]:
+    """Start `tests.benchmarks.peers.ray_data`; requests and answers are lines on its standard streams."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.peers.ray_data"],
@@ -87,7 +87,7 @@ def ray_peer(keys: Sequence[str], log: Path) -> Iterator[Round]:
     requests, answers = process.stdin, process.stdout
     assert answers.readline() == "ready\n", log.read_text()[-2000:]
 
-    def work(count: int) -> float:
+    def grade_round(count: int) -> float:
         requests.write(f"{count}\n")
         requests.flush()
         answer = answers.readline()
@@ -95,7 +95,7 @@ def ray_peer(keys: Sequence[str], log: Path) -> Iterator[Round]:
         return float(answer)
 
     try:
-        yield work
+        yield grade_round
     finally:
         requests.close()
         process.wait(60)

@@ -1,8 +1,8 @@
-"""Does OpenVINO grade and explain as float32 TensorFlow does? Prints what the gate asks, and passes or fails.
+"""Compare OpenVINO with float32 TensorFlow and print whether each precision passes the acceptance criteria.
 
-    python -m tests.benchmarks.engine_gate FOLDER [--limit N] [--write]
+    python -m tests.benchmarks.engine_acceptance FOLDER [--limit N] [--write]
 
-`--write` keeps the figures in `worker/model/engines/acceptance.json`, which `auto` obeys.
+`--write` stores the figures in `worker/model/engines/acceptance.json`, from which `FUNDUS_ENGINE=auto` selects.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from worker.core.predictions import ModelInput, Prediction
 from worker.core.settings import parse_settings
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.model.bundle.bundle import load_bundle
-from worker.model.engines import acceptance as gate
+from worker.model.engines import acceptance
 from worker.model.engines.acceptance import measure_agreement
 from worker.model.engines.protocol import Engine
 
 BATCH = 16
 PRECISIONS: tuple[Literal["bf16", "f32", "int8"], ...] = ("bf16", "f32", "int8")
-"""The last where the bundle is ready for it; `fundus model quantise` judges each bundle's own."""
-GATE = Path(gate.__file__).with_name("acceptance.json")
+"""int8 only if the bundle has activation ranges; `fundus model quantise` evaluates each bundle separately."""
+ACCEPTANCE_FILE = Path(acceptance.__file__).with_name("acceptance.json")
 
 
 def main() -> int:
@@ -50,32 +50,37 @@ def main() -> int:
     reference = TensorFlowEngine(bundle)
     precisions = PRECISIONS if bundle.activation_ranges is not None else PRECISIONS[:2]
     candidates = [OpenVinoEngine(bundle, precision) for precision in precisions]
-    print(f"{len(enhanced)} images of {len(paths)} gradable, batches of {BATCH}, in turn")
-    (expected, rate), *answers = interleaved([reference, *candidates], enhanced)
+    print(f"{len(enhanced)} images of {len(paths)} gradable, batches of {BATCH}, engines interleaved")
+    (expected, rate), *measured = predict_interleaved([reference, *candidates], enhanced)
     print(f"{reference.device}: {rate:.1f} images/s")
-    verdicts = []
-    for precision, candidate, (got, rate) in zip(precisions, candidates, answers, strict=True):
-        verdict = measure_agreement(expected, got, bundle.thresholds, precision=precision, model_id=bundle.model_id)
+    agreements = []
+    for precision, candidate, (found, rate) in zip(precisions, candidates, measured, strict=True):
+        agreement = measure_agreement(expected, found, bundle.thresholds, precision=precision, model_id=bundle.model_id)
         print(f"{candidate.device}: {rate:.1f} images/s")
-        print(*verdict.lines, "passed" if verdict.passed else "FAILED", sep="\n", flush=True)
-        verdicts.append(verdict)
+        print(*agreement.lines, "passed" if agreement.passed else "FAILED", sep="\n", flush=True)
+        agreements.append(agreement)
     if options.write:
-        GATE.write_bytes(gate.AGREEMENTS.dump_json(verdicts, indent=2) + b"\n")
-    return 0 if all(verdict.passed for verdict in verdicts) else 1
+        ACCEPTANCE_FILE.write_bytes(acceptance.AGREEMENTS.dump_json(agreements, indent=2) + b"\n")
+    return 0 if all(agreement.passed for agreement in agreements) else 1
 
 
-def interleaved(engines: Sequence[Engine], enhanced: Sequence[ModelInput]) -> list[tuple[list[Prediction], float]]:
-    """Predictions and images/s of all engines on each batch in turn, so that a machine whose speed drifts is fair."""
+def predict_interleaved(
+    engines: Sequence[Engine], enhanced: Sequence[ModelInput]
+) -> list[tuple[list[Prediction], float]]:
+    """Run all engines on each batch in turn, so that drifts in machine speed affect all.
+
+    Returns predictions and images/s of each engine.
+    """
     results: list[list[Prediction]] = [[] for _ in engines]
     seconds = [0.0] * len(engines)
     for engine in engines:
         engine.warm_up(BATCH)
     for start in range(0, len(enhanced), BATCH):
         for index, engine in enumerate(engines):
-            began = time.perf_counter()
+            started = time.perf_counter()
             results[index].extend(engine.predict(enhanced[start : start + BATCH]))
-            seconds[index] += time.perf_counter() - began
-    return [(answers, len(enhanced) / spent) for answers, spent in zip(results, seconds, strict=True)]
+            seconds[index] += time.perf_counter() - started
+    return [(predictions, len(enhanced) / spent) for predictions, spent in zip(results, seconds, strict=True)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How quickly a fit learns in each precision: images a second, the first steps left out.
+"""Training throughput in each precision, in images per second without the first steps.
 
-python -m tests.benchmarks.fit_speed [--size 224] [--batch-size 32] [--steps 20] [--threads 2]
+python -m tests.benchmarks.fit_throughput [--size 224] [--batch-size 32] [--steps 20] [--threads 2]
 """
 
 import argparse
@@ -11,13 +11,13 @@ import time
 
 import numpy as np
 
-WARM_UP = 3
-FPMATH = "float32, oneDNN multiplies in bfloat16"
+WARM_UP_STEPS = 3
+FPMATH = "float32, oneDNN multiplying in bfloat16"
 MODES = {"float32": {}, FPMATH: {"TF_SET_ONEDNN_FPMATH_MODE": "BF16"}, "bfloat16": {}}
 
 
 def main() -> None:
-    """Print one line for each precision; each is timed in a process of its own."""
+    """Print one line per precision; each is timed in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -29,14 +29,21 @@ def main() -> None:
         print(time_steps(options.one, options.size, options.batch_size, options.steps, options.threads))
         return
     for mode, variables in MODES.items():
-        command = [sys.executable, "-m", "tests.benchmarks.fit_speed", *sys.argv[1:], "--one", mode.partition(",")[0]]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.fit_throughput",
+            *sys.argv[1:],
+            "--one",
+            mode.partition(",")[0],
+        ]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         print(f"{mode:40} {float(done.stdout):6.2f} images/s", flush=True)
 
 
 def time_steps(precision: str, size: int, batch_size: int, steps: int, threads: int | None) -> float:
-    """Images a second of steps after the first ones, augmentation left out."""
+    """Measure images per second after the warm-up steps, without augmentation."""
     import tensorflow as tf
 
     from worker.training.plan import DEFAULT_RECIPE, Plan
@@ -55,7 +62,7 @@ def time_steps(precision: str, size: int, batch_size: int, steps: int, threads: 
     trainer = Trainer(plan, 1000, None)
     images = tf.constant(np.random.default_rng(0).integers(0, 255, (batch_size, size, size, 3), np.uint8))
     grades = tf.constant(np.arange(batch_size) % 5)
-    for _ in range(WARM_UP):
+    for _ in range(WARM_UP_STEPS):
         trainer.train_step(images, grades)
     started = time.monotonic()
     for _ in range(steps):

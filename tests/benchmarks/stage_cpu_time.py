@@ -1,9 +1,9 @@
-"""What each stage of one image costs in processor time, called one after the other in a process of its own.
+"""CPU time of each stage of one image, with the stages called in sequence in one process.
 
-    python -m tests.benchmarks.stage_costs PID... < ADDRESSES
+    python -m tests.benchmarks.stage_cpu_time PID... < URIS
 
-Registers the addresses in a run of its own, whose messages go nowhere. The processes named are the servers, whose work
-counts, too. Prints JSON: seconds of processor time per image by stage, the worker's and the servers'.
+Registers the URIs as a new run without sending messages. PID: the servers, whose CPU time counts, too. Prints JSON: CPU
+seconds per image by stage, of the worker and of the servers.
 """
 
 import json
@@ -18,7 +18,7 @@ import cv2
 
 from producer.runs.lifecycle import RunRequest, open_run
 from producer.runs.register import register_batch
-from tests.benchmarks.processor_time import used_s
+from tests.benchmarks.cpu_time import cpu_time_s
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import chunked
@@ -41,15 +41,15 @@ from worker.model.bundle.bundle import load_bundle
 from worker.model.decide_grade import decide_grade
 from worker.model.engines.factory import make_engine
 
-TALKING = ("lease", "fetch", "upload", "settle")
-"""What servers do meanwhile counts; in the other stages it is their housekeeping."""
+SERVER_STAGES = ("lease", "fetch", "upload", "settle")
+"""Stages that call servers; in the others the servers' CPU time is background work and not counted."""
 LONG_S = 3600.0
-PARTS = ("acquire", "field", "gradability", "enhance")
-"""They are timed within `prepare`'s work; what that takes beyond them is the canvas."""
+PREPARE_STAGES = ("acquire", "field", "gradability", "enhance")
+"""Stages of `prepare_image`; the rest of its time is that of the canvas."""
 
 
-class Meter:
-    """Processor time by stage."""
+class StageTimer:
+    """CPU time by stage."""
 
     def __init__(self, servers: list[int]) -> None:
         self._servers = servers
@@ -58,16 +58,16 @@ class Meter:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add what happens inside to a stage."""
-        servers = self._servers if name in TALKING else []
-        servers_s, worker_s = used_s(servers), time.process_time()
+        """Add the CPU time of the block to a stage."""
+        servers = self._servers if name in SERVER_STAGES else []
+        servers_s, worker_s = cpu_time_s(servers), time.process_time()
         yield
         self.worker_s[name] += time.process_time() - worker_s
-        self.servers_s[name] += used_s(servers) - servers_s
+        self.servers_s[name] += cpu_time_s(servers) - servers_s
 
 
-def measure(uris: list[str], servers: list[int]) -> Meter:
-    """One pass over the images, stage by stage, chunk by chunk, with the settings of the environment."""
+def measure(uris: list[str], servers: list[int]) -> StageTimer:
+    """Process all images once, chunk by chunk and stage by stage, with the settings of the environment."""
     settings = parse_settings()
     cv2.setNumThreads(1)
     database, storage, bundle = connect(settings), Storage(settings), load_bundle(settings.model)
@@ -77,37 +77,37 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
     recipe, limits = bundle.recipe, ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
     side = max(recipe.input_size_px, settings.overlay_size_px)
     _ = storage.overlays, storage.client
-    meter = Meter(servers)
+    timer = StageTimer(servers)
     run, position = open_run(database, RunRequest(f"costs-{os.getpid()}", "benchmark"), default_chunk_size=1)
     references = [ImageReference(uri) for uri in uris]
     registered = register_batch(database, run, references, position=position, resend_after_s=LONG_S)
     for ids in chunked(registered, settings.chunk_size):
         chunk = GradeChunk(run_id=run.run_id, image_ids=ids)
-        with meter.stage("lease"):
+        with timer.stage("lease"):
             lease = lease_chunk(
                 database, chunk, model_id=bundle.model_id, lease_s=LONG_S, max_attempts=settings.max_attempts
             )
-        with meter.stage("fetch"):
+        with timer.stage("fetch"):
             data = [
                 fetch_photograph(storage.sources, image.uri, max_bytes=settings.max_image_bytes)
                 for image in lease.images
             ]
         prepared = []
         for read in data:
-            # Each photograph's pictures take the memory of the last one's, as in a decoder.
-            with meter.stage("acquire"):
+            # One photograph after the other, so that freed memory is reused as in a decoder process.
+            with timer.stage("acquire"):
                 photograph = decode_photograph(read, cover_px=side, limits=limits)
-            with meter.stage("field"):
+            with timer.stage("field"):
                 field = find_field(photograph, recipe)
-            with meter.stage("gradability"):
+            with timer.stage("gradability"):
                 assess_gradability(photograph, field)
-            with meter.stage("enhance"):
+            with timer.stage("enhance"):
                 enhance_field(photograph, field, recipe)
-            with meter.stage("canvas"):
+            with timer.stage("canvas"):
                 prepared.append(
                     prepare_image(read, recipe=recipe, overlay_size_px=settings.overlay_size_px, limits=limits)
                 )
-        with meter.stage("engine"):
+        with timer.stage("engine"):
             predictions = [
                 prediction
                 for start in range(0, len(prepared), settings.max_batch_size)
@@ -117,12 +117,12 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
             ]
         encoded = []
         for one, prediction in zip(prepared, predictions, strict=True):
-            with meter.stage("overlay"):
+            with timer.stage("overlay"):
                 drawn = render_overlay(one, prediction.saliency, settings.overlay_colours)
-            with meter.stage("encode"):
+            with timer.stage("encode"):
                 encoded.append(encode_overlay(drawn, settings.overlay_format, settings.overlay_quality))
         outcomes = []
-        with meter.stage("upload"):
+        with timer.stage("upload"):
             for image, prediction, overlay in zip(lease.images, predictions, encoded, strict=True):
                 decision = decide_grade(prediction, bundle)
                 key = upload_overlay(
@@ -135,22 +135,22 @@ def measure(uris: list[str], servers: list[int]) -> Meter:
                     fmt=settings.overlay_format,
                 )
                 outcomes.append(Outcome(image.image_id, Status.GRADED, prediction, decision, key))
-        with meter.stage("settle"):
+        with timer.stage("settle"):
             written = settle_chunk(database, lease, outcomes, {}, model_id=bundle.model_id, retry_after_s=LONG_S)
         assert written == len(ids)
-    meter.worker_s["canvas"] -= sum(meter.worker_s[part] for part in PARTS)
-    return meter
+    timer.worker_s["canvas"] -= sum(timer.worker_s[part] for part in PREPARE_STAGES)
+    return timer
 
 
 def main() -> None:
-    """Print the costs."""
+    """Print the CPU times as JSON."""
     uris = sys.stdin.read().split()
-    meter = measure(uris, [int(pid) for pid in sys.argv[1:]])
+    timer = measure(uris, [int(pid) for pid in sys.argv[1:]])
     print(
         json.dumps(
             {
-                "worker_s": {name: seconds / len(uris) for name, seconds in meter.worker_s.items()},
-                "servers_s": {name: seconds / len(uris) for name, seconds in meter.servers_s.items()},
+                "worker_s": {name: seconds / len(uris) for name, seconds in timer.worker_s.items()},
+                "servers_s": {name: seconds / len(uris) for name, seconds in timer.servers_s.items()},
             }
         )
     )

@@ -1,4 +1,4 @@
-"""Put runs in the queue and wait until their last row is written."""
+"""Enqueue runs and wait until they are graded."""
 
 import itertools
 import os
@@ -22,8 +22,8 @@ POLL_S = 0.005
 _numbers = itertools.count()
 
 
-class Producer:
-    """Connections to ledger and broker as the environment names them."""
+class ProducerClient:
+    """A producer with the ledger and the broker of the environment."""
 
     def __init__(self) -> None:
         self._settings: Settings = parse_settings()
@@ -31,38 +31,38 @@ class Producer:
         self._broker: Celery = make_celery(self._settings)
 
     def send(self, uris: Sequence[str], queue: Queue = Queue.BULK) -> str:
-        """Register and send them as a new run, whose name it returns. Live images go one by one."""
+        """Register and enqueue a new run and return its name. Live images are sent one per message."""
         name = f"run-{os.getpid()}-{next(_numbers)}"
         request = RunRequest(name, "benchmark", queue=queue, chunk_size=1 if queue == Queue.LIVE else None)
-        # A photograph may be sent many times; each time it is an image of its own.
+        # The same photograph may be enqueued many times, each time as a different image.
         references = (ImageReference(uri, f"{name}-{number}") for number, uri in enumerate(uris))
         enqueue(self._ledger, self._broker, self._settings, request, references, lambda _found, _new: None)
         return name
 
-    def graded(self, name: str) -> int:
-        """How many images of the run are graded."""
+    def count_graded(self, name: str) -> int:
+        """Return the number of graded images of a run."""
         counted = select(func.count()).join(runs, runs.c.run_id == gradings.c.run_id)
         counted = counted.where(runs.c.name == name, gradings.c.status == Status.GRADED)
         with read_transaction(self._ledger) as connection:
             return int(connection.scalar(counted) or 0)
 
     def wait_until_idle(self) -> None:
-        """Until no worker holds an image."""
-        held = select(func.count()).where(gradings.c.lease_token.is_not(None))
+        """Wait until no image is leased."""
+        leased = select(func.count()).where(gradings.c.lease_token.is_not(None))
         while True:
             with read_transaction(self._ledger) as connection:
-                if not connection.scalar(held):
+                if not connection.scalar(leased):
                     return
             time.sleep(10 * POLL_S)
 
     def wait(self, name: str, count: int) -> None:
-        """Until so many images of the run are graded, or more."""
+        """Wait until at least `count` images of the run are graded."""
         pause_s = min(0.2, POLL_S * max(1.0, count / 32))
-        while self.graded(name) < count:
+        while self.count_graded(name) < count:
             time.sleep(pause_s)
 
     def grade(self, uris: Sequence[str], queue: Queue = Queue.BULK) -> float:
-        """Seconds from the first registered row to the last settled one."""
-        began = time.perf_counter()
+        """Grade images as a new run. Returns seconds from the first registered to the last settled row."""
+        started = time.perf_counter()
         self.wait(self.send(uris, queue), len(uris))
-        return time.perf_counter() - began
+        return time.perf_counter() - started

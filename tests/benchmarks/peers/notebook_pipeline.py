@@ -1,4 +1,4 @@
-"""How the notebook prepares, explains and draws one photograph: decoded whole, cropped whole, then made small."""
+"""The notebook's steps for one photograph: decode and crop at full size, resize, grade, explain, draw."""
 
 import cv2
 import keras
@@ -14,13 +14,13 @@ from worker.model.network.build import load_network
 LAST_CONVOLUTION = "conv5_block16_2_conv"
 SIZE_PX = 224
 OVERLAY_PX = 512
-DARK = 10
+FOREGROUND_THRESHOLD = 10
 
 Picture = NDArray[np.uint8]
 
 
 def load_networks() -> tuple[keras.Model, keras.Model]:
-    """The network, and the same with its last convolution as a further output in front."""
+    """Load the network, and a copy with the last convolution as an additional first output."""
     network = load_network(load_bundle(MODEL))
     backbone = network.get_layer(DENSENET121)
     outputs = backbone.output
@@ -31,10 +31,10 @@ def load_networks() -> tuple[keras.Model, keras.Model]:
 
 
 def prepare(data: bytes) -> tuple[NDArray[np.float32], Picture]:
-    """The network's input (224, 224, 3), and the cropped photograph at the overlay's size, both RGB."""
+    """Return the model's input (224, 224, 3) and the cropped photograph at the overlay's size, both RGB."""
     whole = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    lit = cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY) > DARK
-    cropped = np.dstack([whole[:, :, channel][np.ix_(lit.any(1), lit.any(0))] for channel in range(3)])
+    foreground = cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY) > FOREGROUND_THRESHOLD
+    cropped = np.dstack([whole[:, :, channel][np.ix_(foreground.any(1), foreground.any(0))] for channel in range(3)])
     small = cv2.resize(cropped, (SIZE_PX, SIZE_PX))
     enhanced = cv2.addWeighted(small, 4, cv2.GaussianBlur(small, (0, 0), SIZE_PX / 30), -4, 128)
     circle = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
@@ -44,12 +44,12 @@ def prepare(data: bytes) -> tuple[NDArray[np.float32], Picture]:
 
 
 def grade_of(probabilities: NDArray[np.float32]) -> int:
-    """Outputs passed, less one."""
+    """Return the number of outputs above 0.5, minus one."""
     return max(int(np.sum(probabilities > 0.5)) - 1, 0)
 
 
 def explain_one(explained: keras.Model, image: NDArray[np.float32], grade: int) -> NDArray[np.float32]:
-    """Saliency of one image by a gradient tape, (h, w) in [0, 1]."""
+    """Compute the saliency of one image with a gradient tape, (h, w) in [0, 1]."""
     with tf.GradientTape() as tape:
         feature_map, outputs = explained(image[None])
         target = outputs[:, grade]
@@ -60,7 +60,7 @@ def explain_one(explained: keras.Model, image: NDArray[np.float32], grade: int) 
 
 
 def compile_batch(explained: keras.Model) -> tf.types.experimental.PolymorphicFunction:
-    """Probabilities and saliency of a batch in one compiled pass with one tape."""
+    """Compile a function from a batch to probabilities and saliency, with one gradient tape."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, SIZE_PX, SIZE_PX, 3), tf.float32)])
     def grade_and_explain(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -76,7 +76,7 @@ def compile_batch(explained: keras.Model) -> tf.types.experimental.PolymorphicFu
 
 
 def draw(picture: Picture, saliency: NDArray[np.float32]) -> bytes:
-    """The saliency over the photograph, as PNG."""
+    """Blend the saliency map with the photograph and encode it as PNG."""
     levels = np.uint8(255 * cv2.resize(saliency, (OVERLAY_PX, OVERLAY_PX)))
     coloured = cv2.applyColorMap(levels, cv2.COLORMAP_SPRING)
     blended = cv2.addWeighted(picture, 0.5, coloured, 0.5, 0)

@@ -1,4 +1,4 @@
-"""Processor time of processes and of the machine."""
+"""CPU time of processes and of the machine."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -9,17 +9,17 @@ SERVERS = ("weed", "postgres", "valkey-server")
 
 
 def server_pids() -> list[int]:
-    """The servers that this process has started."""
+    """Process ids of the servers started by this process."""
     return [child.pid for child in psutil.Process().children() if child.name() in SERVERS]
 
 
-def used_s(pids: Iterable[int]) -> float:
-    """Seconds of processor time that these processes, their children and their dead children have taken so far."""
-    return sum(used_by(pids).values())
+def cpu_time_s(pids: Iterable[int]) -> float:
+    """CPU seconds used so far by processes and their descendants, including ended children."""
+    return sum(cpu_time_by_process(pids).values())
 
 
-def used_by(pids: Iterable[int]) -> dict[int, float]:
-    """The same of each process, its dead children included."""
+def cpu_time_by_process(pids: Iterable[int]) -> dict[int, float]:
+    """CPU seconds used so far by each process and descendant, including its ended children."""
     used = {}
     for pid in pids:
         with suppress(psutil.NoSuchProcess):
@@ -31,7 +31,7 @@ def used_by(pids: Iterable[int]) -> dict[int, float]:
     return used
 
 
-def machine_busy_s() -> float:
-    """Seconds of processor time that this machine did not idle since it started, all cores together."""
+def machine_cpu_time_s() -> float:
+    """CPU seconds during which the machine was busy since it started, summed over all cores."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)

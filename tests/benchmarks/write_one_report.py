@@ -1,4 +1,4 @@
-"""One report of `report_sizes`, in a process of its own so that its memory is its own."""
+"""Write one report of `report_sizes` in a separate process, to measure its peak memory."""
 
 import json
 import sys

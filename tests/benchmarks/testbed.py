@@ -1,4 +1,4 @@
-"""Real servers for a benchmark, with a ledger, an empty bucket, and full-size photographs to put into it."""
+"""Real servers for a benchmark: a broker, a migrated ledger and an empty bucket."""
 
 import os
 import tempfile
@@ -19,34 +19,34 @@ from worker.ledger.migrate import upgrade
 
 
 @dataclass(frozen=True)
-class Site:
-    """The environment names its servers; `scratch` is a folder that goes with them."""
+class Testbed:
+    """Running servers; FUNDUS_ variables point to them. scratch: a temporary folder."""
 
     bucket: str
     scratch: Path
 
     def upload_photographs(self, count: int) -> list[str]:
-        """Addresses of so many full-size photographs, which are in the bucket then."""
+        """Upload full-size photographs and return their URIs."""
         return [self.upload(f"photographs/{number:05}.jpg", data) for number, data in enumerate(full_size_jpegs(count))]
 
     def upload(self, key: str, data: bytes) -> str:
-        """The address of an object, which is there then."""
+        """Upload an object and return its URI."""
         Storage(parse_settings()).client.put_object(Bucket=self.bucket, Key=key, Body=data)
         return s3_uri(self.bucket, key)
 
 
 @contextmanager
-def open_site() -> Iterator[Site]:
-    """Valkey, PostgreSQL and SeaweedFS until the block ends."""
+def open_testbed() -> Iterator[Testbed]:
+    """Run Valkey, PostgreSQL and SeaweedFS until the block ends."""
     servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
     with servers as stack, tempfile.TemporaryDirectory() as scratch:
-        yield Site(_configure(stack), Path(scratch))
+        yield Testbed(_configure(stack), Path(scratch))
 
 
 def _configure(stack: Stack) -> str:
-    """Point the environment at the servers; the name of the bucket.
+    """Set the environment variables of the servers and migrate the ledger. Returns the name of the bucket.
 
-    Without reports: a worker writes one when a run is over, and whatever is timed next would pay for it.
+    Reports are disabled: a worker would write one after each run, during the next measurement.
     """
     assert stack.broker_url is not None
     assert stack.postgres is not None

@@ -1,9 +1,8 @@
-"""Grade a labelled folder on PostgreSQL, S3 and Valkey, and print agreement and speed.
+"""Grade a labelled folder with PostgreSQL, S3 and Valkey, and print agreement and throughput.
 
-    python -m tests.benchmarks.whole_run FOLDER --labels CSV [--limit N]
+    python -m tests.benchmarks.agreement FOLDER --labels CSV [--limit N]
 
-The worker runs in this process, so that its rate can be set beside the network's forward pass alone, at the same batch
-size, in the same process.
+The worker runs in this process, so that its throughput can be compared with the forward pass at the same batch size.
 """
 
 import argparse
@@ -20,14 +19,14 @@ import numpy as np
 from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 from sqlalchemy import func, select
 
-from tests.benchmarks.site import open_site
+from tests.benchmarks.testbed import open_testbed
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Status
 from worker.ledger.database import connect, read_transaction
 from worker.ledger.schema import gradings
 from worker.model.bundle.bundle import find_bundle, read_manifest
 
-RUN = "whole-run"
+RUN = "agreement"
 FORWARD_BATCHES = 30
 FUNDUS = Path(sys.executable).with_name("fundus")
 
@@ -38,18 +37,18 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--limit", type=int)
     options = parser.parse_args()
-    with open_site() as site:
+    with open_testbed() as testbed:
         limit = ["--limit", str(options.limit)] if options.limit else []
         fundus("enqueue", str(options.folder), "--labels", str(options.labels), "--run", RUN, *limit)
         images_per_s, forward_per_s = grade()
         fundus("status", RUN)
-        exported = site.scratch / "run.csv"
+        exported = testbed.scratch / "run.csv"
         fundus("export", RUN, "--format", "csv", "--out", str(exported))
         report(exported, images_per_s, forward_per_s)
 
 
 def grade() -> tuple[float, float]:
-    """Images per second of the whole run, from the warm worker's first look at the queue, and of the forward pass."""
+    """Measure images per second of the run, from the first lease of the warm worker, and of the forward pass."""
     from worker import app as application
 
     settings = parse_settings()
@@ -72,11 +71,11 @@ def grade() -> tuple[float, float]:
     node.stop()
     thread.join(30)
     engine.dispose()
-    return total / seconds, forward_alone(settings.model, settings.max_batch_size)
+    return total / seconds, measure_forward_pass(settings.model, settings.max_batch_size)
 
 
-def forward_alone(model: str, batch_size: int) -> float:
-    """Images per second of the network without explanation, its input ready in memory."""
+def measure_forward_pass(model: str, batch_size: int) -> float:
+    """Measure images per second of the network without explanation, with its input in memory."""
     import tensorflow as tf
 
     from worker.model.bundle.bundle import load_bundle
@@ -95,10 +94,10 @@ def forward_alone(model: str, batch_size: int) -> float:
 
 
 def report(exported: Path, images_per_s: float, forward_per_s: float) -> None:
-    """Agreement with the reference grades, from the export alone."""
+    """Print the agreement with the reference grades, computed from the export."""
     with exported.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    print("the model's own figures:", read_manifest(find_bundle(parse_settings().model)).notes)
+    print("figures in the model manifest:", read_manifest(find_bundle(parse_settings().model)).notes)
     print("by status:", dict(Counter(row["status"] for row in rows)))
     pairs = [row for row in rows if row["status"] == "graded" and row["reference_grade"]]
     reference = np.array([int(row["reference_grade"]) for row in pairs])
@@ -107,14 +106,14 @@ def report(exported: Path, images_per_s: float, forward_per_s: float) -> None:
     print(f"quadratic weighted kappa {cohen_kappa_score(reference, grades, weights='quadratic'):.4f}")
     print(f"accuracy                 {accuracy_score(reference, grades):.4f}")
     print(f"referable AUC            {roc_auc_score(reference >= 2, p_referable):.4f}")
-    print(f"whole run                {images_per_s:.1f} images/s")
+    print(f"run                      {images_per_s:.1f} images/s")
     batch_size = parse_settings().max_batch_size
-    print(f"forward pass alone       {forward_per_s:.1f} images/s at batch {batch_size}")
+    print(f"forward pass             {forward_per_s:.1f} images/s at batch size {batch_size}")
     print(f"ratio                    {images_per_s / forward_per_s:.3f}")
 
 
 def fundus(*arguments: str) -> Any:
-    """Run one command, its output on this terminal."""
+    """Run a `fundus` command with its output on this terminal."""
     return subprocess.run([FUNDUS, *arguments], check=True)
 
 
