@@ -1,4 +1,4 @@
-"""The report of a run in a real browser: what it shows, whom it leaves out, what strangers' words do to it."""
+"""The report page in a real browser: content, filters, accessibility, and handling of untrusted text."""
 
 import re
 import sqlite3
@@ -42,7 +42,7 @@ Open = Callable[..., Visit]
 
 @dataclass(frozen=True)
 class Reports:
-    """A run in parts beside its page, one of strangers' words, one that people have read, and one without an image."""
+    """Addresses of four reports: with parts in files, with hostile text, with reviews, and without images."""
 
     ledger: Path
     parts: str
@@ -126,7 +126,7 @@ def shown_ids(visit: Visit) -> list[str]:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(320, False), (1280, True)], ids=["phone-light", "desk-dark"])
-def test_page_is_quiet_fits_and_is_accessible(reports: Reports, visit: Open, width: int, *, dark: bool) -> None:
+def test_page_is_accessible_and_fits_without_errors(reports: Reports, visit: Open, width: int, *, dark: bool) -> None:
     seen = visit(reports.parts, width=width, dark=dark)
     for view in ("#overview", "#patients?show=attention", "#images?outcome=4"):
         seen.page.evaluate("view => { location.hash = view }", view)
@@ -143,7 +143,7 @@ def test_page_is_quiet_fits_and_is_accessible(reports: Reports, visit: Open, wid
     assert seen.complaints == []
 
 
-def test_no_request_leaves_the_folder_and_parts_come_when_they_are_needed(reports: Reports, visit: Open) -> None:
+def test_requests_stay_in_the_folder_and_parts_load_on_demand(reports: Reports, visit: Open) -> None:
     seen = visit(reports.parts)
     assert [Path(url).name for url in seen.requests] == ["index.html"]
     open_images(seen)
@@ -195,7 +195,7 @@ def test_form_sets_the_filter_and_a_shared_address_sets_the_form(reports: Report
     assert seen.page.url.endswith("#images?outcome=2&eye=right")
 
 
-def test_each_chance_stands_beside_what_the_grade_needs(reports: Reports, visit: Open) -> None:
+def test_each_model_score_is_shown_with_its_threshold(reports: Reports, visit: Open) -> None:
     seen = visit(f"{reports.parts}#images?outcome=2")
     settle(seen)
     article = seen.page.locator("article").first
@@ -216,14 +216,14 @@ def test_each_chance_stands_beside_what_the_grade_needs(reports: Reports, visit:
 
 def test_cell_of_the_confusion_matrix_opens_its_gallery(reports: Reports, visit: Open) -> None:
     seen = visit(reports.parts)
-    cell = seen.page.get_by_role("link", name=re.compile("images of reference 2 graded 3"))
+    cell = seen.page.get_by_role("link", name=re.compile("images with reference grade 2, grade 3"))
     count = int(cell.inner_text())
     assert [(count,)] == reports.ask(f"SELECT count(*) FROM {NIGHT} AND reference_grade = 2 AND grade = 3")
     cell.click()
     seen.page.wait_for_selector("article:not([aria-busy])")
     settle(seen)
     assert seen.page.locator("article").count() == min(24, count)
-    assert seen.page.locator("article .wrong").first.inner_text() == "reference 2, differs"
+    assert seen.page.locator("article .wrong").first.inner_text() == "reference grade 2, differs"
 
 
 def test_patients_are_those_that_sql_finds_and_lead_to_their_worst_image(reports: Reports, visit: Open) -> None:
@@ -236,7 +236,7 @@ def test_patients_are_those_that_sql_finds_and_lead_to_their_worst_image(reports
     seen.page.wait_for_selector("#view-patients .pager a[rel=next]")
     seen.page.wait_for_selector("#view-patients tbody tr:nth-child(100)")
     worst, eye = reports.ask(f"SELECT image_id, eye FROM {NIGHT} AND status = 'graded' ORDER BY {ORDER} LIMIT 1")[0]
-    seen.page.locator("#view-patients tbody tr").first.locator(f"[data-label='{eye.title()} eye'] a").click()
+    seen.page.locator("#view-patients tbody tr").first.locator(f"[data-label^='{eye.title()} eye'] a").click()
     seen.page.wait_for_selector("article.target")
     assert seen.page.locator("article.target > p:last-child").inner_text() == worst
 
@@ -255,7 +255,7 @@ def test_phone_shows_a_patient_whole(reports: Reports, visit: Open) -> None:
     labels = rows.first.locator("td[data-label]").evaluate_all(
         "cells => cells.map(cell => getComputedStyle(cell, '::before').content)"
     )
-    assert labels == ['"Right eye: "', '"Left eye: "']
+    assert labels == ['"Right eye (OD): "', '"Left eye (OS): "']
 
 
 def test_slider_goes_from_the_photograph_to_the_colours(reports: Reports, visit: Open) -> None:
@@ -279,7 +279,7 @@ def test_keyboard_alone_is_enough(reports: Reports, visit: Open) -> None:
     seen = visit(reports.parts)
     keys, focused = seen.page.keyboard, seen.page.locator(":focus")
     keys.press("Tab")
-    assert focused.inner_text() == "Skip to the content"
+    assert focused.inner_text() == "Skip to content"
     for words in ("Overview", "Patients", "Images"):
         keys.press("Tab")
         assert focused.inner_text().startswith(words)
@@ -305,7 +305,7 @@ def test_keyboard_alone_is_enough(reports: Reports, visit: Open) -> None:
     assert focused.get_attribute("aria-label") == opener
 
 
-def test_words_of_strangers_stay_words(reports: Reports, visit: Open) -> None:
+def test_untrusted_text_is_not_interpreted(reports: Reports, visit: Open) -> None:
     seen = visit(reports.hostile)
     assert HOSTILE in seen.page.locator(".facts").inner_text()
     seen.page.evaluate("location.hash = '#patients'")
@@ -318,7 +318,7 @@ def test_words_of_strangers_stay_words(reports: Reports, visit: Open) -> None:
     assert [url for url in seen.requests if not url.startswith(("file:", "data:"))] == []
 
 
-def test_policy_of_the_page_stops_what_would_slip_through(reports: Reports, visit: Open) -> None:
+def test_content_security_policy_blocks_injected_markup(reports: Reports, visit: Open) -> None:
     seen = visit(reports.hostile)
     seen.page.evaluate(
         "document.querySelector('main').insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.harmed=1\">')"
@@ -330,7 +330,7 @@ def test_policy_of_the_page_stops_what_would_slip_through(reports: Reports, visi
     assert "example.invalid" not in str(seen.requests)
 
 
-def test_printed_it_has_pages_and_no_controls(reports: Reports, visit: Open) -> None:
+def test_print_has_pages_and_no_controls(reports: Reports, visit: Open) -> None:
     seen = visit(f"{reports.parts}#images?outcome=3")
     settle(seen)
     pages = len(re.findall(rb"/Type\s*/Page\b", seen.page.pdf(format="A4")))
@@ -341,40 +341,40 @@ def test_printed_it_has_pages_and_no_controls(reports: Reports, visit: Open) -> 
     assert len(re.findall(rb"/Type\s*/Page\b", overview.page.pdf(format="A4"))) >= 2
 
 
-def test_without_scripts_the_overview_and_the_most_urgent_are_there(reports: Reports, visit: Open) -> None:
+def test_overview_works_without_scripts(reports: Reports, visit: Open) -> None:
     seen = visit(reports.parts, scripts=False)
     assert seen.page.locator("#view-overview tbody").first.locator("tr").count() == 20
-    assert "need JavaScript" in seen.page.locator("noscript").inner_text()
+    assert "require JavaScript" in seen.page.locator("noscript").inner_text()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_what_people_decided_stands_above_what_the_model_said(reports: Reports, visit: Open, *, dark: bool) -> None:
+def test_final_grades_override_the_model_grades(reports: Reports, visit: Open, *, dark: bool) -> None:
     seen = visit(reports.read, dark=dark, width=320 if dark else 1280)
     overview = seen.page.locator("#view-overview").inner_text()
-    assert "4 decided, of which 2 otherwise than by the model" in overview
-    assert seen.page.locator("section[aria-labelledby=readings] li").all_inner_texts()[1:] == [
-        "1 read by one of two",
-        "1 where two readers differ, waiting for a third",
+    assert "4 reviewed, 2 changed from the model grade" in overview
+    assert seen.page.locator("section[aria-labelledby=reviews] li").all_inner_texts()[1:] == [
+        "1 with one of two reviews",
+        "1 where readers disagree, awaiting arbitration",
     ]
     assert seen.violations() == []
     assert seen.overflow_px() == 0
-    seen.page.get_by_role("link", name="2 otherwise than by the model").click()
+    seen.page.get_by_role("link", name="2 changed from the model grade").click()
     settle(seen)
     cards = seen.page.locator("article")
     assert [card.partition("\n")[0] for card in cards.locator(".read").all_inner_texts()] == [
-        "Changed; the model said 0 No DR.",
-        "Changed; the model said 2 Moderate.",
+        "Model grade changed; model result: 0 No DR.",
+        "Model grade changed; model result: 2 Moderate NPDR.",
     ]
-    assert cards.first.locator(".badge").inner_text() == "3 Severe"
+    assert cards.first.locator(".badge").inner_text() == "3 Severe NPDR"
     assert [line.partition(",")[0] for line in cards.first.locator(".read .quiet").all_inner_texts()] == [
-        "anna: 2 Moderate", "ben: 0 No DR", "cleo arbitrates: 3 Severe",
+        "anna: 2 Moderate NPDR", "ben: 0 No DR", "cleo (arbitration): 3 Severe NPDR",
     ]  # fmt: skip
     assert seen.violations() == []
-    for reading, words, names in (("h", "One of two has read it", 0), ("d", "Readers differ", 2)):
-        open_images(seen, f"?reading={reading}")
+    for review, summary, names in (("h", "One of two reviews", 0), ("d", "Readers disagree", 2)):
+        open_images(seen, f"?reading={review}")
         assert seen.page.locator("#view-images .found").inner_text() == "1 image."
-        assert words in cards.locator(".read").inner_text()
-        assert cards.locator(".badge").first.inner_text() == "being read"
+        assert summary in cards.locator(".read").inner_text()
+        assert cards.locator(".badge").first.inner_text() == "under review"
         assert cards.locator(".read .quiet").count() == names
     seen.page.evaluate("location.hash = '#patients?show=reading'")
     seen.page.wait_for_selector("#view-patients tbody tr")
@@ -382,12 +382,12 @@ def test_what_people_decided_stands_above_what_the_model_said(reports: Reports, 
     assert seen.complaints == []
 
 
-def test_photograph_without_a_grade_is_shown_without_an_overlay(reports: Reports, visit: Open) -> None:
+def test_ungraded_photograph_has_no_overlay(reports: Reports, visit: Open) -> None:
     seen = visit(reports.read)
     open_images(seen, "?outcome=u")
     panels = seen.page.locator("article button.panels").first
     assert panels.locator("img").count() == 1
-    assert "no overlay: the model could not grade it" in panels.inner_text()
+    assert "no overlay: not graded by the model" in panels.inner_text()
     panels.click()
     seen.page.wait_for_selector("dialog[open]")
     assert seen.page.locator("dialog h2").inner_text().endswith(": ungradable")
@@ -407,14 +407,14 @@ def test_run_without_images_says_so(reports: Reports, visit: Open) -> None:
     assert seen.complaints == []
 
 
-def test_part_that_is_not_there_is_named(reports: Reports, visit: Open, tmp_path: Path) -> None:
+def test_missing_part_is_named(reports: Reports, visit: Open, tmp_path: Path) -> None:
     alone = tmp_path / "index.html"
     alone.write_bytes(Path(reports.parts.removeprefix("file://")).read_bytes())
     seen = visit(f"{alone.as_uri()}#images")
     settle(seen)
     assert (
         seen.page.locator("article").first.inner_text()
-        == "images-1.js is not to be had beside this page, or the link has run out."
+        == "Cannot load images-1.js: the file is missing or the link has expired."
     )
 
 
@@ -424,15 +424,15 @@ def test_part_of_another_report_is_not_shown(reports: Reports, visit: Open, tmp_
         (tmp_path / name).write_text(re.sub(r'^(fundusPart\("images-1",)"\w+"', r'\1"0000000000000000"', text))
     seen = visit(f"{(tmp_path / 'index.html').as_uri()}#images")
     settle(seen)
-    assert seen.page.locator("article").first.inner_text().startswith("The report has been written anew")
+    assert seen.page.locator("article").first.inner_text().startswith("The report has been updated")
 
 
-def test_signed_link_opens_a_report_in_a_closed_bucket(reports: Reports, visit: Open, bucket: Bucket) -> None:
+def test_presigned_link_opens_a_report_in_a_private_bucket(reports: Reports, visit: Open, bucket: Bucket) -> None:
     folder = Path(reports.parts.removeprefix("file://")).parent
-    place = Destination(Storage(parse_settings()).overlays, "night/report/")
+    destination = Destination(Storage(parse_settings()).overlays, "night/report/")
     for file in folder.iterdir():
-        place.write(file.name, file.read_bytes())
-    address = link_report(place, seconds=60)
+        destination.write(file.name, file.read_bytes())
+    address = link_report(destination, seconds=60)
     seen = visit(f"{address}#images")
     settle(seen)
     assert seen.page.locator("article img").count() > 24

@@ -111,7 +111,7 @@ async def _show_failed(request: Request, error: Exception) -> Response:
 
 
 async def _show_unexpected(request: Request, error: Exception) -> Response:
-    structlog.get_logger().error("request_broke", path=request.url.path, error=type(error).__name__)
+    structlog.get_logger().error("request_crashed", path=request.url.path, error=type(error).__name__)
     return _render_error(request, 500, "Internal server error. See the server log.")
 
 

@@ -1,1 +1,1 @@
-"""The report of a run: a folder of HTML pages that need no network."""
+"""The report of a run: an HTML page with its data and tables, readable offline."""

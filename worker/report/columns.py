@@ -1,4 +1,4 @@
-"""One character an image, for the filters of the page: a run of 100,000 images takes half a megabyte."""
+"""Columns for the filters of the page, one character per image: half a megabyte for 100,000 images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ OUTCOMES = {
     Status.QUEUED: "w",
     Status.CANCELLED: "c",
 }
-READINGS = {
+REVIEW_CODES = {
     ReviewState.UNREAD: "-",
     ReviewState.HALF_READ: "h",
     ReviewState.DISPUTED: "d",
@@ -32,10 +32,11 @@ Thresholds = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class FilterColumns:
-    """Of all images in the order of their ranks. `code`: a character from `0` on for each of `codes`, `-` for none.
+    """One character per image, ordered by rank.
 
-    `reading`: `h` read by one of two, `d` disputed, `s` the people say as the model, `c` otherwise, `-` unread; empty
-    where nobody has read any.
+    code: character `0` + i for the i-th of `codes`, `-` if the image has no error code. reading: `h` reviewed by one of
+    two readers, `d` disputed, `s` final grade equal to the model's, `c` changed, `-` not reviewed; empty if no
+    image has been reviewed.
     """
 
     outcome: str
@@ -48,10 +49,10 @@ class FilterColumns:
 
 
 def read_filter_columns(snapshot: Snapshot, thresholds: Thresholds) -> FilterColumns:
-    """The columns of the snapshot images. thresholds: one per cumulative output."""
+    """Build the columns of the images in a snapshot. thresholds: one per cumulative output."""
     codes = tuple(
         code
-        for (code,) in snapshot.ask(
+        for (code,) in snapshot.query(
             "SELECT error_code FROM images WHERE error_code IS NOT NULL AND status <> ? GROUP BY error_code"
             " ORDER BY count(*) DESC, error_code LIMIT ?",
             Status.QUEUED,
@@ -60,34 +61,34 @@ def read_filter_columns(snapshot: Snapshot, thresholds: Thresholds) -> FilterCol
     )
     places = {code: chr(FIRST_CODE + number) for number, code in enumerate(codes)}
     found = [StringIO() for _ in range(6)]
-    for status, grade, model_grade, review, eye, reference, flags, code, *outputs in snapshot.ask(
+    for status, grade, model_grade, review, eye, reference, flags, code, *outputs in snapshot.query(
         "SELECT status, grade, model_grade, review, eye, reference_grade, flags, error_code,"
         " p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 FROM images ORDER BY rank"
     ):
-        decided = READINGS[review] == READINGS[ReviewState.READ]
+        decided = REVIEW_CODES[review] == REVIEW_CODES[ReviewState.READ]
         unsure = model_grade is not None and not decided and (bool(flags) or is_near_threshold(outputs, thresholds))
-        signs = (
+        characters = (
             OUTCOMES[status] if grade is None else str(grade),
             eye[0],
             NONE if reference is None else str(reference),
             "1" if unsure else "0",
             places.get(code, NONE),
-            CHANGED if decided and grade != model_grade else READINGS[review],
+            CHANGED if decided and grade != model_grade else REVIEW_CODES[review],
         )
-        for column, sign in zip(found, signs, strict=True):
-            column.write(sign)
-    outcomes, eyes, references, unsures, reasons, readings = (column.getvalue() for column in found)
-    return FilterColumns(outcomes, eyes, references, unsures, reasons, readings if readings.strip(NONE) else "", codes)
+        for column, character in zip(found, characters, strict=True):
+            column.write(character)
+    outcomes, eyes, references, unsures, reasons, reviews = (column.getvalue() for column in found)
+    return FilterColumns(outcomes, eyes, references, unsures, reasons, reviews if reviews.strip(NONE) else "", codes)
 
 
 def is_low_confidence(row: ReportRow, thresholds: Thresholds) -> bool:
-    """Whether an image needs a review: not decided, and flagged or with an output within THRESHOLD_MARGIN."""
-    decided = READINGS[row.review] == READINGS[ReviewState.READ]
+    """Whether an image needs a review: flagged or with an output near its threshold, and without a final review."""
+    decided = REVIEW_CODES[row.review] == REVIEW_CODES[ReviewState.READ]
     return row.outputs is not None and not decided and (bool(row.flags) or is_near_threshold(row.outputs, thresholds))
 
 
 def is_near_threshold(outputs: Sequence[float], thresholds: Thresholds) -> bool:
-    """Whether an output that tells two grades apart is within THRESHOLD_MARGIN of its threshold."""
+    """Whether an output of grade 1 or above is within THRESHOLD_MARGIN of its threshold."""
     return any(
         abs(output - threshold) < THRESHOLD_MARGIN
         for output, threshold in zip(outputs[Grade.MILD :], thresholds[Grade.MILD :], strict=True)

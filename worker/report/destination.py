@@ -1,4 +1,4 @@
-"""Where a report is put: under a prefix of the store, or in a folder of its own."""
+"""Destination of a report: a prefix in the object store, or a local folder."""
 
 import json
 from contextlib import suppress
@@ -20,13 +20,13 @@ CONTENT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """`prefix` ends with a slash, or is empty. What is written here may be read while it is written anew."""
+    """A prefix in a store: empty or ending with a slash. Files may be read while a newer report overwrites them."""
 
     store: ObjectStore
     prefix: str = ""
 
     def write(self, name: str, data: bytes) -> None:
-        """Raises StorageError."""
+        """Write one file. Raises StorageError."""
         self.store.put(
             self.prefix + name,
             data,
@@ -36,26 +36,26 @@ class Destination:
         )
 
     def write_file(self, name: str, file: Path) -> None:
-        """Raises StorageError."""
+        """Upload a local file. Raises StorageError."""
         self.store.put_file(self.prefix + name, file, content_type=CONTENT_TYPES[name.rpartition(".")[2]])
 
     def list_files(self) -> set[str]:
-        """The files of the report that is here, by its own list. Raises StorageError."""
+        """Return the names of the files of the existing report, from its summary. Raises StorageError."""
         with suppress(KeyError, ValueError, TypeError):
             names = json.loads(self.store.get(self.prefix + SUMMARY))["files"]
             return {name for name in names if isinstance(name, str) and "/" not in name}
         return set()
 
     def delete(self, names: set[str]) -> None:
-        """Remove what an earlier report had and this one has not. Raises StorageError."""
+        """Delete files that an earlier report left. Raises StorageError."""
         for name in sorted(names):
             self.store.delete(self.prefix + name)
 
     def uri(self, name: str) -> str:
-        """The address of one file."""
+        """Return the address of a file."""
         return self.store.uri(self.prefix + name)
 
 
 def folder_destination(folder: Path) -> Destination:
-    """A folder of its own."""
+    """Return the destination for a local folder."""
     return Destination(FolderStore(folder))

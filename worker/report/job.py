@@ -1,4 +1,7 @@
-"""Write the report that a run owes into the store, under a lease; a worker does it without costing what it grades."""
+"""Write the pending report of a run into the object store, under a lease.
+
+In a worker it uses one decoder process, so that grading is not slowed down.
+"""
 
 from collections.abc import Callable
 from threading import Event
@@ -21,25 +24,26 @@ log = structlog.get_logger(__name__)
 
 
 class ReportJob:
-    """What a worker does about reports; `stop` ends one under way before its next part."""
+    """Writes reports in a worker."""
 
     def __init__(self, engine: Engine, settings: Settings, on_progress: Callable[[], object] = lambda: None) -> None:
-        """`on_progress` is called before each part. Raises UsageError for sentences that cannot be read."""
+        """`on_progress` is called before each part. Raises UsageError if the file of next steps is invalid."""
         self._engine = engine
-        # One process decodes for the report: the others go on for what is graded.
+        # One decoder process for the report: the others keep serving images that are graded.
         self._settings = settings.model_copy(update={"decode_processes": 1, "transfer_threads": 2})
         self._next_steps = read_next_steps(settings.report_next_steps)
         self._stopping = Event()
         self._on_progress = on_progress
 
     def stop(self) -> None:
-        """Leave what is under way to another worker."""
+        """Stop before the next part. Another worker writes the report from the start."""
         self._stopping.set()
 
     def write(self, run_id: int) -> bool:
-        """Write what the run owes; false when it owes none, another worker has it, or it could not be written now.
+        """Write the report of a run if it is pending. Return whether it was written.
 
-        Raises DatabaseError when the ledger is away at the start.
+        False also means that another worker holds its lease or that it failed and will be retried. Raises DatabaseError
+        if the ledger cannot be reached when the report is leased.
         """
         lease = lease_report(self._engine, run_id, lease_s=self._settings.lease_s)
         if lease is None:
@@ -54,10 +58,10 @@ class ReportJob:
                 should_continue=self._should_continue,
             )
         except ServiceError as error:
-            log.warning("report_put_off", run=lease.run_name, code=error.code, detail=error.detail)
+            log.warning("report_postponed", run=lease.run_name, code=error.code, detail=error.detail)
             return False
         except Exception:
-            # Of ours, of the settings or of the ledger's rights: a few tries, and the run goes without.
+            # A bug, a setting or a missing privilege: retried a few times, then the run has no report.
             log.exception("report_failed", run=lease.run_name)
             return False
         log.info("report_written", run=lease.run_name, at=address)
@@ -74,7 +78,7 @@ class ReportJob:
         try:
             return find_reported_run(self._engine, name).name
         except RunError as error:
-            log.warning("report_without_baseline", code=error.code, detail=error.detail)
+            log.warning("report_baseline_missing", code=error.code, detail=error.detail)
             return None
 
 
@@ -88,7 +92,10 @@ def write_under_lease(
     on_progress: Callable[[int, int], object] = lambda _done, _total: None,
     should_continue: Callable[[], bool] = lambda: True,
 ) -> str:
-    """The first page's address. Raises as `write_report`; the report is owed again then."""
+    """Write a leased report and return the address of its page.
+
+    On failure the lease is released and the report stays pending. Raises as `write_report` does.
+    """
     lost = Event()
 
     def renew() -> None:
@@ -96,7 +103,7 @@ def write_under_lease(
             lost.set()
 
     destination = Destination(Storage(settings).overlays, lease.prefix)
-    renewing = PeriodicThread("report", renew, interval_s=settings.lease_s / 3)
+    renewal = PeriodicThread("report", renew, interval_s=settings.lease_s / 3)
     try:
         address = write_report(
             engine,
@@ -110,12 +117,12 @@ def write_under_lease(
         )
         finish_report(engine, lease, out=address)
     except BaseException as error:
-        # Neither a service that is away nor a stop is an attempt that failed.
+        # Service errors and interruptions do not count as failed attempts.
         counted = isinstance(error, Exception) and not isinstance(error, ServiceError)
         release_report(
             engine, lease, retry_after_s=settings.resend_after_s if should_continue() else 0.0, counted=counted
         )
         raise
     finally:
-        renewing.stop()
+        renewal.stop()
     return address

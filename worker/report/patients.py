@@ -1,8 +1,8 @@
-"""What a run says of each eye and each patient, and what to do next.
+"""Outcome of each eye and each patient of a run, and the next step.
 
-An eye is as bad as its worst gradable photograph, a patient as bad as the worse eye. An eye without a gradable
-photograph makes the patient need attention, whatever the other eye shows. Grades are the final ones; what people still
-read has none, and the patient waits for them.
+The grade of an eye is that of its worst gradable image; the grade of a patient is that of the worse eye. An eye without
+a gradable image needs attention, whatever the other eye shows. Grades are final grades: an image under review has none
+until its readers have finished.
 """
 
 import json
@@ -18,26 +18,27 @@ from worker.core.vocabulary import Eye
 from worker.report.snapshot import Snapshot
 
 ATTENTION = "attention"
-READING = "reading"
+AWAITING_REVIEW = "reading"
 NEXT_STEPS = {
-    "0": "Screen again at the usual interval.",
-    "1": "Screen again at the usual interval.",
+    "0": "Rescreen at the routine interval.",
+    "1": "Rescreen at the routine interval.",
     "2": "Refer to an ophthalmologist.",
-    "3": "Refer to an ophthalmologist soon.",
+    "3": "Refer to an ophthalmologist promptly.",
     "4": "Refer to an ophthalmologist urgently.",
-    ATTENTION: "Photograph the eye again, or have it seen by a person.",
-    READING: "Wait for the readers, who have not finished.",
+    ATTENTION: "Repeat fundus photography of the eye, or examine it clinically.",
+    AWAITING_REVIEW: "Await the final grade from the readers.",
 }
-"""By a patient's outcome. A programme has its own; these name no interval on purpose."""
+"""Next steps by outcome. They name no interval, because each programme sets its own."""
 
 _STEPS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class EyeOutcome:
-    """`rank`, `file` and `status` are of the image that decides; `grade`: None where none could be graded.
+    """Outcome of one eye. `rank`, `file` and `status` refer to its worst image.
 
-    `under_review`: people have begun to read a photograph of the eye, and have not finished.
+    grade: None if no image has one. photographs: number of images of the eye. under_review: an image of the eye has a
+    review in progress.
     """
 
     eye: Eye
@@ -51,7 +52,7 @@ class EyeOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """`patient_id`: None for an image that names no patient and stands alone."""
+    """Outcome of one patient. `patient_id` is None for an image without one, which counts as a patient."""
 
     patient_id: str | None
     eyes: tuple[EyeOutcome, ...]
@@ -61,45 +62,48 @@ class Patient:
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """The keys of what to do next."""
+        """Keys of the next steps."""
         grade = () if self.grade is None else (str(self.grade),)
-        return (*grade, *((ATTENTION,) if self.needs_attention else ()), *((READING,) if self.under_review else ()))
+        return (
+            *grade,
+            *((ATTENTION,) if self.needs_attention else ()),
+            *((AWAITING_REVIEW,) if self.under_review else ()),
+        )
 
 
 def read_patients(snapshot: Snapshot, first: int, last: int) -> Iterator[Patient]:
-    """Those of these numbers, both included: the referable first, then those who need attention, then the others.
+    """Yield the patients with these numbers, both included: referable first, then needing attention, then the rest.
 
-    Who is referable by the model and waits for readers stands among the referable.
-    Images that are not settled, or were cancelled, tell nothing and are left out.
+    A patient with referable images under review counts as referable. Queued and cancelled images are ignored.
     """
-    found = snapshot.ask(
+    found = snapshot.query(
         "SELECT number, patients.grade, attention, patients.under_review, patient_id, eyes.eye, images.grade, status,"
         " rank, uri, photographs, eyes.under_review FROM patients JOIN eyes USING (who) JOIN images ON rank = worst"
         " WHERE number BETWEEN ? AND ? ORDER BY number",
         first,
         last,
     )
-    for (_, grade, attention, waits), rows in groupby(found, key=lambda row: row[:4]):
+    for (_, grade, attention, under_review), rows in groupby(found, key=lambda row: row[:4]):
         eyes = []
-        for patient_id, eye, eye_grade, status, rank, uri, photographs, under_review in (row[4:] for row in rows):
-            who = patient_id or None
+        for patient_id, eye, eye_grade, status, rank, uri, photographs, eye_under_review in (row[4:] for row in rows):
+            known_id = patient_id or None
             file = uri.rpartition("/")[2]
-            eyes.append(EyeOutcome(Eye(eye), eye_grade, status, rank, file, photographs, bool(under_review)))
+            eyes.append(EyeOutcome(Eye(eye), eye_grade, status, rank, file, photographs, bool(eye_under_review)))
         eyes.sort(key=lambda outcome: list(Eye).index(outcome.eye))
-        yield Patient(who, tuple(eyes), grade, bool(attention), bool(waits))
+        yield Patient(known_id, tuple(eyes), grade, bool(attention), bool(under_review))
 
 
 def read_next_steps(file: Path | None) -> Mapping[str, str]:
-    """The sentences of a JSON object, keys `0` to `4`, `attention` and `reading`; the shipped ones for other keys.
+    """Read next steps from a JSON object with keys `0` to `4`, `attention` and `reading`; others keep the default.
 
-    Raises UsageError for a file that cannot be read or holds something else.
+    Raises UsageError if the file cannot be read or has another content.
     """
     if file is None:
         return NEXT_STEPS
     try:
         steps = _STEPS.validate_python(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
-        raise UsageError(f"cannot read {file} as a JSON object of sentences: {error}") from error
+        raise UsageError(f"cannot read {file} as a JSON object of strings: {error}") from error
     if unknown := steps.keys() - NEXT_STEPS.keys():
-        raise UsageError(f"{file}: {', '.join(sorted(unknown))}: keys are {', '.join(NEXT_STEPS)}")
+        raise UsageError(f"{file}: unknown keys {', '.join(sorted(unknown))}; use {', '.join(NEXT_STEPS)}")
     return {**NEXT_STEPS, **steps}

@@ -1,4 +1,4 @@
-"""What a part of the report says of one image, and of one patient."""
+"""JSON records of images and patients, as the page's script reads them."""
 
 from base64 import b64encode
 from dataclasses import asdict
@@ -11,16 +11,18 @@ from worker.report.rows import ReportRow
 from worker.report.thumbnails import Thumbnails
 
 ThumbnailResult = Thumbnails | str | None
-"""The pictures, or a sentence on why there are none, or None where none were asked for."""
+"""The thumbnails, the reason why rendering failed, or None if they were not requested."""
 
 
-def build_image_record(row: ReportRow, drawn: ThumbnailResult, thresholds: Thresholds) -> dict[str, Any]:
-    """JSON types; `chances` are P(grade >= 1) to P(grade >= 4) in percent, `pictures` photograph, enhanced, colours.
+def build_image_record(row: ReportRow, thumbnails: ThumbnailResult, thresholds: Thresholds) -> dict[str, Any]:
+    """Return the record of an image: JSON types only.
 
-    `reading`: what the model had said and who decided what, None where nobody has begun to read.
+    `chances` are P(grade >= 1) to P(grade >= 4) in percent; `pictures` are the photograph, the network input and the
+    saliency colours, base64; `reading` is the model result and the decisions, None if nobody has reviewed the image.
     """
-    pictures = drawn if isinstance(drawn, Thumbnails) else None
-    shown = None if pictures is None else [pictures.photograph, pictures.enhanced, pictures.colours]
+    files = None
+    if isinstance(thumbnails, Thumbnails):
+        files = [thumbnails.photograph, thumbnails.enhanced, thumbnails.colours]
     return {
         "rank": row.rank,
         "id": row.image_id,
@@ -35,22 +37,22 @@ def build_image_record(row: ReportRow, drawn: ThumbnailResult, thresholds: Thres
         "flags": row.flags.split(",") if row.flags else [],
         "code": row.error_code if row.grade is None else None,
         "detail": row.error_detail if row.grade is None else None,
-        "pictures": shown and [None if picture is None else b64encode(picture).decode() for picture in shown],
-        "missing": drawn if isinstance(drawn, str) else None,
-        "reading": None if row.review is ReviewState.UNREAD else _reading(row),
+        "pictures": files and [None if file is None else b64encode(file).decode() for file in files],
+        "missing": thumbnails if isinstance(thumbnails, str) else None,
+        "reading": None if row.review is ReviewState.UNREAD else _build_review_record(row),
     }
 
 
-def _reading(row: ReportRow) -> dict[str, Any]:
+def _build_review_record(row: ReportRow) -> dict[str, Any]:
     return {
         "state": row.review,
         "model": row.model_status if row.model_grade is None else row.model_grade,
-        "decisions": [asdict(one) for one in row.decided],
+        "decisions": [asdict(decision) for decision in row.decided],
     }
 
 
 def build_patient_record(patient: Patient) -> dict[str, Any]:
-    """JSON types."""
+    """Return the record of a patient: JSON types only."""
     return {
         "id": patient.patient_id,
         "grade": patient.grade,

@@ -1,4 +1,4 @@
-"""Read a run as its report tells of it: one row per image, in flat pages of the ledger."""
+"""Read the images of a run for its report, in pages of the ledger."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,15 @@ COLUMNS = (
     "error_detail", "saliency", "settled_at", *OUTPUTS, "review", "final_grade", "decisions", "worst_decision",
 )  # fmt: skip
 UNDER_REVIEW = "being read"
-"""Stands where a status would: people have begun to read the image, and have not finished."""
-DISCLOSED = (ReviewState.DISPUTED, ReviewState.READ, ReviewState.ARBITRATED)
-"""Until both have read, a report must not tell the second reader what the first one said."""
+"""Status of an image whose review is in progress. The value is part of `summary.json`."""
+DISCLOSED_STATES = (ReviewState.DISPUTED, ReviewState.READ, ReviewState.ARBITRATED)
+"""Review states whose decisions are shown. Earlier, they would reveal the first reader's decision to the second."""
 _STORED = tuple(name for name in COLUMNS if name not in ("review", "final_grade", "decisions", "worst_decision"))
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderDecision:
-    """What one person decided; `grade` None: it cannot be graded. `at`: to the minute, in UTC."""
+    """Decision of one reader. `grade` is None for ungradable; `at` is in UTC, to the minute."""
 
     reader: str
     kind: str
@@ -37,10 +37,10 @@ class ReaderDecision:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One image of a run. `rank` is its place in the report, from 1, the most urgent first.
+    """One image of a run. `rank` is its position in the report, from 1, most urgent first.
 
-    `status` and `grade` are final: the people's where they have decided, UNDER_REVIEW and None while they have not
-    finished, else the model's. `outputs` are the model's P(grade >= 0) to P(grade >= 4), None where it gave no grade.
+    status, grade: final ones. Those of the readers if they have decided, UNDER_REVIEW and None while the review is in
+    progress, else those of the model. outputs: the model's P(grade >= 0) to P(grade >= 4), None if it gave no grade.
     """
 
     rank: int
@@ -64,12 +64,12 @@ class ReportRow:
 
     @property
     def file(self) -> str:
-        """The last part of the reference."""
+        """File name: the last part of the URI."""
         return self.uri.rpartition("/")[2]
 
 
 def read_report_pages(engine: Engine, run_id: int, run_name: str) -> Iterator[list[dict[str, Any]]]:
-    """Rows of COLUMNS in the order of the image ids, `settled_at` in seconds since 1970. Raises DatabaseError."""
+    """Yield rows with the keys COLUMNS, ordered by image id; `settled_at` is a Unix time. Raises DatabaseError."""
     stored = [images.c[name] if name in images.c and name != "image_id" else gradings.c[name] for name in _STORED]
     query = with_final_grades(
         select(*stored)
@@ -84,26 +84,26 @@ def read_report_pages(engine: Engine, run_id: int, run_name: str) -> Iterator[li
             page = connection.execute(query.where(gradings.c.image_id > after)).mappings().all()
             if not page:
                 return
-            here = decisions.c.image_id.between(page[0]["image_id"], page[-1]["image_id"])
-            decided = read_decisions(connection, run_id, run_name, here)
+            on_page = decisions.c.image_id.between(page[0]["image_id"], page[-1]["image_id"])
+            decided = read_decisions(connection, run_id, run_name, on_page)
         yield [_load_row(row, decided.get(row["image_id"], ())) for row in page]
         after = page[-1]["image_id"]
 
 
 def parse_decisions(text: str | None) -> tuple[ReaderDecision, ...]:
-    """Back from the column `decisions`."""
+    """Parse the column `decisions`."""
     return tuple(ReaderDecision(*one) for one in json.loads(text or "[]"))
 
 
 def _load_row(row: RowMapping, decided: Sequence[ReviewDecision]) -> dict[str, Any]:
-    told = decided if row["review"] in DISCLOSED else ()
+    disclosed = decided if row["review"] in DISCLOSED_STATES else ()
     return {name: row[name] for name in (*_STORED, "review", "final_grade")} | {
         "settled_at": None if row["settled_at"] is None else row["settled_at"].timestamp(),
-        "decisions": _encode_decisions(told) if told else None,
-        "worst_decision": max((one.grade for one in told if one.grade is not None), default=None),
+        "decisions": _encode_decisions(disclosed) if disclosed else None,
+        "worst_decision": max((one.grade for one in disclosed if one.grade is not None), default=None),
     }
 
 
 def _encode_decisions(decided: Sequence[ReviewDecision]) -> str:
-    """Who, as what, what and when. Reasons stay in the console: they are free text, and a report is passed on."""
+    """Encode reader, kind, grade and time. Reasons are free text and a report is passed on, so they are left out."""
     return json.dumps([[one.reader, one.kind, one.grade, f"{one.at:%Y-%m-%d %H:%M} UTC"] for one in decided])

@@ -1,7 +1,7 @@
-"""What a report tells, put aside in a database of its own: one state of the run, in order, in flat memory.
+"""Snapshot of a run in a temporary SQLite database: images, eyes and patients, ordered for the report.
 
-The ledger is read once and quickly. Writing a report may take an hour, and a transaction that is open so long would
-keep the ledger's server from cleaning up.
+The ledger is read once, in short transactions. Writing a report may take an hour; a transaction of that length would
+keep PostgreSQL from vacuuming. Memory use does not depend on the size of the run.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from worker.core.vocabulary import Eye, ReviewState, Status
 from worker.report.rows import COLUMNS, UNDER_REVIEW, ReportRow, parse_decisions
 
 BY_READER = "ungradable_by_reader"
-"""Stands where an error's code would."""
+"""Stored as the error code of an image that readers marked ungradable."""
 _ROW = (
     "rank, image_id, uri, sha256, patient_id, eye, reference_grade, status, grade, model_status, model_grade, review,"
     " decisions, flags, error_code, error_detail, saliency, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4"
@@ -21,11 +21,11 @@ _ROW = (
 _STATUSES = (
     Status.GRADED, UNDER_REVIEW, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED, Status.QUEUED, Status.CANCELLED,
 )  # fmt: skip
-"""In the order of a report."""
-_MADE = (*COLUMNS, "model_status", "model_grade", "urgency")
+"""In the order of the report."""
+_IMAGE_COLUMNS = (*COLUMNS, "model_status", "model_grade", "urgency")
 
-# An eye's worst photograph has the lowest rank of those with a grade. What people still read stands where the worst
-# of what was said of it puts it: that one of two has begun must not hide it.
+# The worst image of an eye is the graded one with the lowest rank. An image under review is ranked by the worst grade
+# given so far, so that an unfinished review does not move it down the list.
 _ARRANGE = f"""
 ALTER TABLE loaded ADD COLUMN model_status;
 ALTER TABLE loaded ADD COLUMN model_grade;
@@ -37,8 +37,8 @@ UPDATE loaded SET status = '{UNDER_REVIEW}', grade = NULL, error_code = NULL, er
 UPDATE loaded SET grade = final_grade, urgency = final_grade, status = iif(final_grade IS NULL, 'ungradable', 'graded'),
     error_code = iif(final_grade IS NULL, '{BY_READER}', NULL), error_detail = NULL
     WHERE review IN ('read', 'arbitrated');
-CREATE TABLE images (rank INTEGER PRIMARY KEY, {", ".join(_MADE)});
-INSERT INTO images ({", ".join(_MADE)}) SELECT {", ".join(_MADE)} FROM loaded
+CREATE TABLE images (rank INTEGER PRIMARY KEY, {", ".join(_IMAGE_COLUMNS)});
+INSERT INTO images ({", ".join(_IMAGE_COLUMNS)}) SELECT {", ".join(_IMAGE_COLUMNS)} FROM loaded
     ORDER BY iif(urgency IS NOT NULL, 0,
         CASE status {" ".join(f"WHEN '{word}' THEN {place}" for place, word in enumerate(_STATUSES))} END),
     urgency DESC, p_ge4 DESC, p_ge3 DESC, p_ge2 DESC, p_ge1 DESC, image_id;
@@ -55,14 +55,14 @@ INSERT INTO patients (who, grade, attention, under_review)
     ORDER BY CASE WHEN max(eyes.urgency) >= 2 THEN 0 WHEN max(grade IS NULL OR under_review) THEN 1 ELSE 2 END,
     min(first);
 CREATE INDEX eyes_who ON eyes (who);
-"""  # noqa: S608 - names of our own
+"""  # noqa: S608 - constants of this module
 
 
 class Snapshot:
-    """Tables `images` by rank, `eyes` by their worst image, `patients` by number, the most urgent first, from 1."""
+    """Tables `images` (by rank), `eyes` (by worst image) and `patients` (by number), most urgent first, from 1."""
 
     def __init__(self, pages: Iterable[list[dict[str, Any]]]) -> None:
-        # Without a name SQLite makes a file that has none either, and goes with the process.
+        # An empty name makes a temporary file that SQLite deletes when the connection closes.
         self._connection = sqlite3.connect("", isolation_level=None)
         try:
             self._connection.executescript("PRAGMA journal_mode = OFF; PRAGMA temp_store = FILE")
@@ -70,7 +70,7 @@ class Snapshot:
             marks = ", ".join(f":{name}" for name in COLUMNS)
             for page in pages:
                 self._connection.execute("BEGIN")
-                self._connection.executemany(f"INSERT INTO loaded VALUES ({marks})", page)  # noqa: S608 - names of our own
+                self._connection.executemany(f"INSERT INTO loaded VALUES ({marks})", page)  # noqa: S608 - constants of this module
                 self._connection.execute("COMMIT")
             self._connection.executescript(_ARRANGE)
         except BaseException:
@@ -84,26 +84,26 @@ class Snapshot:
         self.close()
 
     def close(self) -> None:
-        """Forget it all."""
+        """Delete the snapshot."""
         self._connection.close()
 
-    def ask(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query, as they are fetched."""
-        yield from self._connection.execute(query, values)
+    def query(self, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a statement."""
+        yield from self._connection.execute(statement, values)
 
-    def count(self, query: str, *values: object) -> int:
-        """The one number of a query."""
-        return int(self._connection.execute(query, values).fetchone()[0])
+    def count(self, statement: str, *values: object) -> int:
+        """Return the single number that a statement selects."""
+        return int(self._connection.execute(statement, values).fetchone()[0])
 
     def rows(self, first: int, last: int) -> list[ReportRow]:
-        """The images of these ranks, both included."""
-        found = self.ask(f"SELECT {_ROW} FROM images WHERE rank BETWEEN ? AND ? ORDER BY rank", first, last)  # noqa: S608 - names of our own
+        """Return the images with these ranks, both included."""
+        found = self.query(f"SELECT {_ROW} FROM images WHERE rank BETWEEN ? AND ? ORDER BY rank", first, last)  # noqa: S608 - constants of this module
         return [_row(*values) for values in found]
 
     def fingerprint(self, *also: object) -> str:
-        """The same for the same content, whoever writes it."""
+        """Return a hash of the content and of `also`; equal content has an equal fingerprint."""
         digest = hashlib.sha256(repr(also).encode())
-        for values in self.ask(f"SELECT {_ROW} FROM images ORDER BY rank"):  # noqa: S608 - names of our own
+        for values in self.query(f"SELECT {_ROW} FROM images ORDER BY rank"):  # noqa: S608 - constants of this module
             digest.update(repr(values).encode())
         return digest.hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""What the first page of a report says: which run, and its counts."""
+"""Counts of a run for the overview of its report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ THROUGHPUT_BINS = 60
 
 @dataclass(frozen=True, slots=True)
 class ReportedRun:
-    """A run; `model_id` and `manifest` are None where no worker has begun it."""
+    """A run with its model; `model_id` and `manifest` are None until a worker has started it."""
 
     run_id: int
     name: str
@@ -36,17 +36,18 @@ class ReportedRun:
 
     @property
     def thresholds(self) -> Thresholds:
-        """Of its model, 0.5 where it has none."""
+        """Thresholds of the model; 0.5 if the run has no model yet."""
         return DEFAULT_THRESHOLDS if self.manifest is None else self.manifest.thresholds
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Counts of a run. Statuses and grades are final, but for `by_model_grade`.
+    """Counts of a run. Statuses and grades are final ones, except in `by_model_grade`.
 
-    `shares` are fractions of the graded images; `errors` counts by status and code; `confusion` by reference and grade,
-    None for what has no grade; `reviews` images that people have begun to read, of which `changed` ended otherwise
-    than the model said; `throughput` images settled in each of equal spans from `began` to `ended`.
+    shares: fractions of the graded images. errors: images by status and code. confusion: images by reference grade and
+    grade, None if the image has no grade. reviews: images by review state, without unreviewed ones; `changed`: reviewed
+    images whose final grade differs from the model's. throughput: images settled in each of equal intervals from
+    `began` to `ended`.
     """
 
     images: int
@@ -69,7 +70,7 @@ class Summary:
 
 
 def find_reported_run(engine: Engine, name: str) -> ReportedRun:
-    """Raises RunError when there is no such run."""
+    """Read a run and its model. Raises RunError if there is no such run."""
     columns = [
         "run_id", "name", "kind", "state", "queue", "source", "chunk_size", "created_at", "finished_at", "model_id",
     ]  # fmt: skip
@@ -81,13 +82,13 @@ def find_reported_run(engine: Engine, name: str) -> ReportedRun:
     with read_transaction(engine) as connection:
         row = connection.execute(query).first()
     if row is None:
-        raise RunError(f"no run {name!r}; `fundus status` lists them")
+        raise RunError(f"no run {name!r}; list runs with `fundus status`")
     manifest = None if row.manifest is None else parse_manifest(row.manifest)
     return ReportedRun(**row._asdict() | {"manifest": manifest})
 
 
 def read_grade_shares(engine: Engine, run_id: int) -> dict[Grade, float]:
-    """Fractions of the graded images of another run by their final grades, to lay beside this one's."""
+    """Return the share of each final grade among the graded images of a run."""
     final = with_final_grades(select(gradings.c.image_id).where(gradings.c.run_id == run_id)).subquery()
     query = select(final.c.final_grade, func.count()).group_by(final.c.final_grade)
     with read_transaction(engine) as connection:
@@ -96,20 +97,20 @@ def read_grade_shares(engine: Engine, run_id: int) -> dict[Grade, float]:
 
 
 def summarise(snapshot: Snapshot) -> Summary:
-    """Count everything once."""
+    """Compute the summary of a snapshot."""
     grades = _by_grade(snapshot, "grade")
-    ((began, ended),) = snapshot.ask("SELECT min(settled_at), max(settled_at) FROM images")
-    named = "who LIKE 'patient %'"
+    ((began, ended),) = snapshot.query("SELECT min(settled_at), max(settled_at) FROM images")
+    has_patient_id = "who LIKE 'patient %'"
     return Summary(
         images=snapshot.count("SELECT count(*) FROM images"),
-        by_status=dict(snapshot.ask("SELECT status, count(*) FROM images GROUP BY status ORDER BY min(rank)")),
+        by_status=dict(snapshot.query("SELECT status, count(*) FROM images GROUP BY status ORDER BY min(rank)")),
         by_grade=grades,
         by_model_grade=_by_grade(snapshot, "model_grade"),
         shares=_shares(grades),
         referable=sum(count for grade, count in grades.items() if grade >= REFERABLE_FROM),
         reviews={
             ReviewState(state): count
-            for state, count in snapshot.ask(
+            for state, count in snapshot.query(
                 "SELECT review, count(*) FROM images WHERE review <> ? GROUP BY review", ReviewState.UNREAD
             )
         },
@@ -120,7 +121,7 @@ def summarise(snapshot: Snapshot) -> Summary:
         ),
         errors={
             (status, code): count
-            for status, code, count in snapshot.ask(
+            for status, code, count in snapshot.query(
                 "SELECT status, error_code, count(*) AS images FROM images WHERE error_code IS NOT NULL AND status <> ?"
                 " GROUP BY status, error_code ORDER BY images DESC, error_code",
                 Status.QUEUED,
@@ -128,27 +129,27 @@ def summarise(snapshot: Snapshot) -> Summary:
         },
         confusion={
             (reference, grade): count
-            for reference, grade, count in snapshot.ask(
+            for reference, grade, count in snapshot.query(
                 "SELECT reference_grade, grade, count(*) FROM images WHERE reference_grade IS NOT NULL"
                 " GROUP BY reference_grade, grade"
             )
         },
-        patients=snapshot.count(f"SELECT count(*) FROM patients WHERE {named}"),  # noqa: S608 - words of our own
+        patients=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id}"),  # noqa: S608 - constant
         patients_referable=snapshot.count(
-            f"SELECT count(*) FROM patients WHERE {named} AND grade >= ?",  # noqa: S608
+            f"SELECT count(*) FROM patients WHERE {has_patient_id} AND grade >= ?",  # noqa: S608
             int(REFERABLE_FROM),
         ),
-        patients_attention=snapshot.count(f"SELECT count(*) FROM patients WHERE {named} AND attention"),  # noqa: S608
-        patients_under_review=snapshot.count(f"SELECT count(*) FROM patients WHERE {named} AND under_review"),  # noqa: S608
-        began=_moment(began),
-        ended=_moment(ended),
+        patients_attention=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id} AND attention"),  # noqa: S608
+        patients_under_review=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id} AND under_review"),  # noqa: S608
+        began=_to_datetime(began),
+        ended=_to_datetime(ended),
         throughput=_measure_throughput(snapshot, began, ended),
     )
 
 
 def _by_grade(snapshot: Snapshot, column: str) -> dict[Grade, int]:
-    query = f"SELECT {column}, count(*) FROM images WHERE {column} IS NOT NULL GROUP BY {column}"  # noqa: S608 - of our own
-    counts = dict(snapshot.ask(query))
+    query = f"SELECT {column}, count(*) FROM images WHERE {column} IS NOT NULL GROUP BY {column}"  # noqa: S608 - column name from this module
+    counts = dict(snapshot.query(query))
     return {grade: counts.get(grade, 0) for grade in Grade}
 
 
@@ -157,18 +158,18 @@ def _shares(counts: Mapping[Grade, int]) -> dict[Grade, float]:
     return {grade: count / total if total else 0.0 for grade, count in counts.items()}
 
 
-def _moment(seconds: float | None) -> datetime | None:
+def _to_datetime(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _measure_throughput(snapshot: Snapshot, began: float | None, ended: float | None) -> tuple[int, ...]:
-    """Of at most THROUGHPUT_BINS spans of equal length."""
+    """Count the images settled in each of at most THROUGHPUT_BINS equal intervals."""
     if began is None or ended is None:
         return ()
     length = ended - began
     bins = min(THROUGHPUT_BINS, max(1, int(length)))
     counts = dict(
-        snapshot.ask(
+        snapshot.query(
             "SELECT min(CAST((settled_at - ?) / ? * ? AS INTEGER), ? - 1) AS bin, count(*) FROM images"
             " WHERE settled_at IS NOT NULL GROUP BY bin",
             began, length or 1.0, bins, bins,

@@ -13,7 +13,7 @@ from worker.report.destination import Destination
 
 
 def write_tables(engine: Engine, run_name: str, overlays: ObjectStore, destination: Destination) -> list[str]:
-    """The names written, one row an image each. Raises DatabaseError and StorageError."""
+    """Write both tables, one row per image, and return their names. Raises DatabaseError and StorageError."""
     run = find_run(engine, run_name)
     names = []
     with TemporaryDirectory(prefix="fundus-report-") as folder:

@@ -1,4 +1,4 @@
-"""The small pictures of a report, made from the sources once more: photograph, network's input, colours."""
+"""Render the thumbnails of a report from the source images: photograph, network input and saliency colours."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,18 +24,19 @@ from worker.report.rows import ReportRow
 PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY = 448, 56
 ENHANCED_PX, ENHANCED_QUALITY = 160, 40
 COLOURS_PX, COLOURS_QUALITY = 48, 60
-"""The colours are smooth: a browser draws them over the photograph as large as it is."""
+"""Saliency is smooth, so the browser can scale it up to the size of the photograph."""
 MAX_CONSECUTIVE_SERVICE_ERRORS = 20
-"""In a row; then the source is taken to be away, and the rest of the report goes without pictures."""
+"""After this many, the source is considered unavailable and the rest of the report has no thumbnails."""
 
 OnWarning = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """WebP files of one image; `colours` is None where nothing in the photograph speaks for the grade.
+    """WebP files of one image.
 
-    `enhanced` is None where the network never saw the photograph: it could not be graded.
+    `enhanced` is the network input, None if the model did not grade the image. `colours` are the saliency colours, None
+    if the saliency is empty.
     """
 
     photograph: bytes
@@ -44,7 +45,7 @@ class Thumbnails:
 
 
 class ThumbnailRenderer:
-    """Draws the images of one part at a time, so that memory holds no more than these."""
+    """Renders thumbnails for one part of the report at a time, which bounds memory."""
 
     def __init__(self, recipe: Recipe, settings: Settings, on_warning: OnWarning) -> None:
         self._recipe = recipe
@@ -53,7 +54,7 @@ class ThumbnailRenderer:
         self._sources = Storage(settings, connections=settings.transfer_threads).sources
         self._threads = ThreadPoolExecutor(settings.transfer_threads, thread_name_prefix="report")
         self._pools: dict[bool, DecoderPool] = {}
-        self._faults = 0
+        self._service_errors = 0
 
     def __enter__(self) -> Self:
         return self
@@ -63,16 +64,16 @@ class ThumbnailRenderer:
         for pool in self._pools.values():
             pool.close()
 
-    def draw(self, rows: Iterable[ReportRow]) -> dict[int, Thumbnails | str]:
-        """By rank; for one that can't be had any more, a sentence that says why, which is a on_warning, too.
+    def render(self, rows: Iterable[ReportRow]) -> dict[int, Thumbnails | str]:
+        """Return the thumbnails by rank, or the reason why an image could not be rendered, which is also a warning.
 
-        Raises ServiceError when no decoder comes up.
+        Raises ServiceError if no decoder process starts.
         """
         started = [(row, self._threads.submit(self._prepare, row, self._pool(row))) for row in rows]
         return {row.rank: self._encode(row, prepared) for row, prepared in started}
 
     def _pool(self, row: ReportRow) -> DecoderPool:
-        """One that refuses what cannot be graded, or, for what was refused already, one that draws it for people."""
+        """Return the pool for graded images, or the viewer pool, which also decodes ungradable ones."""
         graded = row.model_status == Status.GRADED
         if graded not in self._pools:
             program = DECODER_PROGRAM if graded else VIEWER_PROGRAM
@@ -81,8 +82,8 @@ class ThumbnailRenderer:
 
     def _prepare(self, row: ReportRow, pool: DecoderPool) -> PreparedImage:
         settings = self._settings
-        if self._faults >= MAX_CONSECUTIVE_SERVICE_ERRORS:
-            raise ServiceError(f"the source was away {MAX_CONSECUTIVE_SERVICE_ERRORS} times in a row")
+        if self._service_errors >= MAX_CONSECUTIVE_SERVICE_ERRORS:
+            raise ServiceError(f"source unavailable: {MAX_CONSECUTIVE_SERVICE_ERRORS} consecutive failures")
         if is_stack_entry(row.uri):
             entry = fetch_stack_entry(self._sources, row.uri, max_bytes=settings.max_image_bytes)
             return prepare_stack_entry(entry, recipe=self._recipe, overlay_size_px=settings.overlay_size_px)
@@ -92,19 +93,19 @@ class ThumbnailRenderer:
 
     def _encode(self, row: ReportRow, prepared: Future[PreparedImage]) -> Thumbnails | str:
         try:
-            made = prepared.result()
+            image = prepared.result()
         except (ImageError, Ungradable, ServiceError) as error:
             if isinstance(error, ServiceError):
-                self._faults += 1
-            self._on_warning(f"{row.image_id} has no picture in the report: {error.detail}")
+                self._service_errors += 1
+            self._on_warning(f"no thumbnail for image {row.image_id}: {error.detail}")
             return error.detail
-        self._faults = 0
-        photograph = encode_thumbnail(made.canvas, PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY)
+        self._service_errors = 0
+        photograph = encode_thumbnail(image.canvas, PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY)
         if row.model_status != Status.GRADED:
             return Thumbnails(photograph, None, None)
         saliency = read_saliency(row)
-        enhanced = made.enhanced if made.enhanced.dtype == np.uint8 else np.rint(made.enhanced * 255)
-        colours = render_saliency_layer(made, saliency, self._settings.overlay_colours) if saliency.any() else None
+        enhanced = image.enhanced if image.enhanced.dtype == np.uint8 else np.rint(image.enhanced * 255)
+        colours = render_saliency_layer(image, saliency, self._settings.overlay_colours) if saliency.any() else None
         return Thumbnails(
             photograph,
             encode_thumbnail(np.asarray(enhanced, np.uint8), ENHANCED_PX, ENHANCED_QUALITY),
@@ -113,7 +114,7 @@ class ThumbnailRenderer:
 
 
 def read_saliency(row: ReportRow) -> NDArray[np.float32]:
-    """float32 (h, w), square as every shipped network's is; zero everywhere where the row has none."""
+    """Return the saliency of a row, float32 (h, h), square as for every shipped network; 0 if the row has none."""
     flat = np.frombuffer(row.saliency or bytes(2), np.float16).astype(np.float32)
     side = int(np.sqrt(flat.size))
     return flat[: side * side].reshape(side, side)

@@ -1,4 +1,4 @@
-"""Write a report: parts first, then tables, the summary, and last the page that makes all of them one report."""
+"""Write a report: parts, tables, summary, and finally the page that refers to them."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from worker.core.vocabulary import REFERABLE_FROM, Status
 from worker.report.columns import NONE, read_filter_columns
 from worker.report.destination import SUMMARY, Destination
 from worker.report.page import PageContent, render_page
-from worker.report.parts import Parts
+from worker.report.parts import ReportParts
 from worker.report.patients import NEXT_STEPS, read_patients
 from worker.report.presigned_links import INDEX, LINKED
 from worker.report.records import ThumbnailResult, build_image_record, build_patient_record
@@ -29,21 +29,25 @@ from worker.report.thumbnails import OnWarning, ThumbnailRenderer, Thumbnails
 IMAGES_PER_PART = 48
 PATIENTS_PER_PART = 500
 WITHIN_PAGE_BYTES = 4 * 2**20
-"""A report whose parts take no more than this is one file."""
+"""Parts up to this total size are embedded in the page."""
 URGENT_SHOWN = 20
 ALL_PICTURES_UP_TO = 2000
-"""Of larger runs, only referable images get pictures unless all are asked for."""
+"""In larger runs only referable images get thumbnails, unless all are requested."""
 
 
-class ReportStopped(ServiceError):  # noqa: N818 - an order, not a fault
-    """The process is about to end: another one writes the report."""
+class ReportStopped(ServiceError):  # noqa: N818 - a request, not an error
+    """The report was interrupted because the process is shutting down. Another process will write it."""
 
     code = "report_stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What a caller may ask for."""
+    """Options of a report.
+
+    baseline: name of a run whose grades are shown for comparison. next_steps: sentences by outcome, see `patients`.
+    pictures: render thumbnails; all_pictures: for all images of a large run, not only for referable ones.
+    """
 
     baseline: str | None = None
     next_steps: Mapping[str, str] = field(default_factory=lambda: NEXT_STEPS)
@@ -64,15 +68,16 @@ def write_report(
 ) -> str:
     """Write the report of a run and return the address of its page.
 
-    The same content is the same files, whoever writes them. Raises RunError for an unknown run, DatabaseError,
-    StorageError, and ReportStopped once `should_continue` says no.
+    The files depend only on the content of the run and the options. `on_warning` receives one sentence per problem,
+    `on_progress` the number of images done and in total; `should_continue` is called before each part. Raises RunError
+    for an unknown run, DatabaseError, StorageError, and ReportStopped when `should_continue` returns False.
     """
     run = find_reported_run(engine, run_name)
     baseline = None if options.baseline is None else find_reported_run(engine, options.baseline)
     before = destination.list_files()
     with Snapshot(read_report_pages(engine, run.run_id, run.name)) as snapshot:
         generation = snapshot.fingerprint(__version__, settings.overlay_colours, options)
-        parts = Parts(destination, generation, within_page_bytes=WITHIN_PAGE_BYTES)
+        parts = ReportParts(destination, generation, within_page_bytes=WITHIN_PAGE_BYTES)
         pictures = _write_images(snapshot, run, settings, options, parts, on_warning, on_progress, should_continue)
         _write_patients(snapshot, parts)
         content = PageContent(
@@ -89,12 +94,12 @@ def write_report(
             images_per_part=IMAGES_PER_PART,
             patients_per_part=PATIENTS_PER_PART,
             pictures=pictures,
-            few_pictures=options.pictures and not _shows_all(snapshot, options),
+            few_pictures=options.pictures and not _includes_all(snapshot, options),
         )
         tables = write_tables(engine, run_name, Storage(settings).overlays, destination)
-    page = render_page(content, settings, parts.kept())
+    page = render_page(content, settings, parts.embedded())
     files = [INDEX, SUMMARY, *tables, *parts.files]
-    destination.write(SUMMARY, (json.dumps(_summary(run, content.summary, files), indent=2) + "\n").encode())
+    destination.write(SUMMARY, (json.dumps(_summary_document(run, content.summary, files), indent=2) + "\n").encode())
     destination.write(INDEX, page)
     destination.delete((before | {LINKED}) - set(files))
     return destination.uri(INDEX)
@@ -105,58 +110,64 @@ def _write_images(
     run: ReportedRun,
     settings: Settings,
     options: ReportOptions,
-    parts: Parts,
+    parts: ReportParts,
     on_warning: OnWarning,
     on_progress: Callable[[int, int], object],
     should_continue: Callable[[], bool],
 ) -> int:
-    """The number of images that have pictures."""
+    """Write the parts of all images and return the number of images with thumbnails."""
     images = snapshot.count("SELECT count(*) FROM images")
-    every = _shows_all(snapshot, options)
+    every = _includes_all(snapshot, options)
     thresholds = run.thresholds
     if options.pictures and not every:
-        on_warning(f"of a run of {images:,} images only the referable ones have pictures; all: --all-pictures")
+        on_warning(f"run has {images:,} images: only referable ones get thumbnails; use --all-pictures to include all")
     if run.manifest is None or not options.pictures:
-        return sum(_write_part(snapshot, number, {}, parts, thresholds) for number in range(1, _parts(images) + 1))
-    shown = 0
-    with ThumbnailRenderer(run.manifest.recipe, settings, on_warning) as maker:
-        for number in range(1, _parts(images) + 1):
+        return sum(_write_part(snapshot, number, {}, parts, thresholds) for number in range(1, _part_count(images) + 1))
+    pictured_count = 0
+    with ThumbnailRenderer(run.manifest.recipe, settings, on_warning) as renderer:
+        for number in range(1, _part_count(images) + 1):
             if not should_continue():
-                raise ReportStopped(f"the report of run {run.name} is left to another worker")
-            wanted = [row for row in _part_rows(snapshot, number) if _is_shown(row, every=every)]
-            shown += _write_part(snapshot, number, maker.draw(wanted) if wanted else {}, parts, thresholds)
+                raise ReportStopped(f"stopped writing the report of run {run.name}; another worker will write it")
+            pictured = [row for row in _part_rows(snapshot, number) if _has_thumbnails(row, every=every)]
+            pictured_count += _write_part(
+                snapshot, number, renderer.render(pictured) if pictured else {}, parts, thresholds
+            )
             on_progress(min(number * IMAGES_PER_PART, images), images)
-    return shown
+    return pictured_count
 
 
 def _write_part(
-    snapshot: Snapshot, number: int, drawn: Mapping[int, ThumbnailResult], parts: Parts, thresholds: tuple[float, ...]
+    snapshot: Snapshot,
+    number: int,
+    thumbnails: Mapping[int, ThumbnailResult],
+    parts: ReportParts,
+    thresholds: tuple[float, ...],
 ) -> int:
     rows = _part_rows(snapshot, number)
-    parts.add("images", number, [build_image_record(row, drawn.get(row.rank), thresholds) for row in rows])
-    return sum(isinstance(one, Thumbnails) for one in drawn.values())
+    parts.add("images", number, [build_image_record(row, thumbnails.get(row.rank), thresholds) for row in rows])
+    return sum(isinstance(one, Thumbnails) for one in thumbnails.values())
 
 
 def _part_rows(snapshot: Snapshot, number: int) -> list[ReportRow]:
     return snapshot.rows((number - 1) * IMAGES_PER_PART + 1, number * IMAGES_PER_PART)
 
 
-def _parts(images: int) -> int:
+def _part_count(images: int) -> int:
     return ceil(images / IMAGES_PER_PART)
 
 
-def _shows_all(snapshot: Snapshot, options: ReportOptions) -> bool:
+def _includes_all(snapshot: Snapshot, options: ReportOptions) -> bool:
     return options.all_pictures or snapshot.count("SELECT count(*) FROM images") <= ALL_PICTURES_UP_TO
 
 
-def _is_shown(row: ReportRow, *, every: bool) -> bool:
-    """Whether the image gets pictures; of all that were read, or else of what is referable by model or people."""
+def _has_thumbnails(row: ReportRow, *, every: bool) -> bool:
+    """Whether an image gets thumbnails: every decodable one, or only those referable by the model or the readers."""
     if every:
         return row.model_status in (Status.GRADED, Status.UNGRADABLE)
     return any(grade is not None and grade >= REFERABLE_FROM for grade in (row.grade, row.model_grade))
 
 
-def _write_patients(snapshot: Snapshot, parts: Parts) -> None:
+def _write_patients(snapshot: Snapshot, parts: ReportParts) -> None:
     patients = snapshot.count("SELECT count(*) FROM patients")
     for number in range(1, ceil(patients / PATIENTS_PER_PART) + 1):
         page = read_patients(snapshot, (number - 1) * PATIENTS_PER_PART + 1, number * PATIENTS_PER_PART)
@@ -171,14 +182,14 @@ def _count_urgent(snapshot: Snapshot) -> int:
 
 def _patient_columns(snapshot: Snapshot) -> tuple[str, str, str]:
     columns: tuple[list[str], list[str], list[str]] = ([], [], [])
-    for grade, *signs in snapshot.ask("SELECT grade, attention, under_review FROM patients ORDER BY number"):
+    for grade, *signs in snapshot.query("SELECT grade, attention, under_review FROM patients ORDER BY number"):
         for column, sign in zip(columns, (NONE if grade is None else grade, *signs), strict=True):
             column.append(str(sign))
     grades, attention, waits = columns
     return "".join(grades), "".join(attention), "".join(waits)
 
 
-def _summary(run: ReportedRun, summary: Summary, files: list[str]) -> dict[str, Any]:
+def _summary_document(run: ReportedRun, summary: Summary, files: list[str]) -> dict[str, Any]:
     return {
         "run": run.name,
         "state": run.state,

@@ -4,17 +4,17 @@ const about = JSON.parse(document.getElementById("about").textContent);
 const addresses = JSON.parse(document.getElementById("addresses").textContent);
 const columns = about.columns;
 const IMAGES_PER_PAGE = 24, PATIENTS_PER_PAGE = 100;
-const MOST_PARTS = 32;  // about 40 MB: those used last stay in memory
+const MOST_PARTS = 32;  // least recently used parts beyond this, about 40 MB, are dropped
 
-// --- parts: what the page itself does not hold, loaded when it is shown ---
+// --- parts: embedded in the page, or loaded on demand ---
 
-const parts = new Map(), asked = new Map();
+const parts = new Map(), pending = new Map();
 
 window.fundusPart = (name, generation, rows) => {
-  const part = asked.get(name);
-  asked.delete(name);
+  const part = pending.get(name);
+  pending.delete(name);
   if (part && generation === about.generation) part.resolve(rows);
-  else if (part) part.reject(new Error("The report has been written anew: load this page again."));
+  else if (part) part.reject(new Error("The report has been updated: reload this page."));
 };
 
 function loadPart(kind, number) {
@@ -28,13 +28,13 @@ function loadPart(kind, number) {
 }
 
 function readPart(name) {
-  const held = document.getElementById(name);
-  if (held) return Promise.resolve(JSON.parse(held.textContent));
+  const embedded = document.getElementById(name);
+  if (embedded) return Promise.resolve(JSON.parse(embedded.textContent));
   const file = `${name}.js`;
   return new Promise((resolve, reject) => {
-    asked.set(name, { resolve, reject });
+    pending.set(name, { resolve, reject });
     const missing = () => {
-      if (asked.delete(name)) reject(new Error(`${file} is not to be had beside this page, or the link has run out.`));
+      if (pending.delete(name)) reject(new Error(`Cannot load ${file}: the file is missing or the link has expired.`));
     };
     const script = make("script", { src: addresses[file] ?? file });
     script.addEventListener("load", () => { script.remove(); missing(); });
@@ -43,7 +43,7 @@ function readPart(name) {
   });
 }
 
-// --- pieces ---
+// --- elements ---
 
 function make(tag, attributes, ...children) {
   const element = document.createElement(tag);
@@ -55,8 +55,9 @@ function make(tag, attributes, ...children) {
 const number = (value) => value.toLocaleString("en");
 const picture = (data, name) => make("img", { src: `data:image/webp;base64,${data}`, alt: "", class: name });
 const badge = (grade) =>
-  make("span", { class: `badge grade-${grade}` }, `${grade} `, make("span", { class: "word" }, about.words[grade]));
-const attention = (words) => make("span", { class: "badge attention" }, words);
+  make("span", { class: `badge grade-${grade}` }, `${grade} `, make("span", { class: "word" }, about.gradeLabels[grade]));
+const attention = (label) => make("span", { class: "badge attention" }, label);
+const statusLabel = (status) => about.statusLabels[status] ?? status;
 
 function address(view, query, changes) {
   const changed = new URLSearchParams(query);
@@ -67,19 +68,19 @@ function address(view, query, changes) {
 function fillPager(pager, view, query, page, pages) {
   pager.replaceChildren();
   if (pages < 2) return;
-  const link = (words, target, rel) => page === target ? make("span", { class: "quiet" }, words)
-    : make("a", { href: address(view, query, { page: target, at: "" }), rel }, words);
+  const link = (label, target, rel) => page === target ? make("span", { class: "quiet" }, label)
+    : make("a", { href: address(view, query, { page: target, at: "" }), rel }, label);
   const box = make("input", { type: "number", min: 1, max: pages, value: page, "aria-label": `Page, 1 to ${pages}` });
   box.addEventListener("change", () => {
-    const wanted = Math.min(pages, Math.max(1, Math.round(Number(box.value)) || 1));
-    location.hash = address(view, query, { page: wanted, at: "" });
+    const chosen = Math.min(pages, Math.max(1, Math.round(Number(box.value)) || 1));
+    location.hash = address(view, query, { page: chosen, at: "" });
   });
   pager.append(link("First", 1, "first"), link("Previous", Math.max(1, page - 1), "prev"),
     make("span", {}, "Page ", box, ` of ${number(pages)}`),
     link("Next", Math.min(pages, page + 1), "next"), link("Last", pages, "last"));
 }
 
-function tellFound(view, what, found, first, shown) {
+function showCount(view, what, found, first, shown) {
   view.querySelector(".found").textContent = found === 0 ? `No ${what}.`
     : shown === found ? `${number(found)} ${found === 1 ? what.slice(0, -1) : what}.` : `${what[0].toUpperCase()}${what.slice(1)} ${number(first)} to ${number(first + shown - 1)} of ${number(found)}.`;
 }
@@ -98,10 +99,10 @@ const pageOf = (query, pages) => Math.min(pages, Math.max(1, parseInt(query.get(
 // --- patients ---
 
 const patientTests = {
-  urgent: (grade, needs, waits) => grade >= about.referableFrom || needs || waits,
+  urgent: (grade, ungraded, underReview) => grade >= about.referableFrom || ungraded || underReview,
   referable: (grade) => grade >= about.referableFrom,
-  attention: (grade, needs) => needs,
-  reading: (grade, needs, waits) => waits,
+  attention: (grade, ungraded) => ungraded,
+  reading: (grade, ungraded, underReview) => underReview,
 };
 
 function findPatients(query) {
@@ -120,7 +121,7 @@ async function showPatients(view, query, isCurrent) {
   const found = findPatients(query);
   const pages = Math.max(1, Math.ceil(found.length / PATIENTS_PER_PAGE)), page = pageOf(query, pages);
   const shown = found.slice((page - 1) * PATIENTS_PER_PAGE, page * PATIENTS_PER_PAGE);
-  tellFound(view, "patients", found.length, (page - 1) * PATIENTS_PER_PAGE + 1, shown.length);
+  showCount(view, "patients", found.length, (page - 1) * PATIENTS_PER_PAGE + 1, shown.length);
   fillPager(view.querySelector(".pager"), "patients", query, page, pages);
   const body = view.querySelector("tbody");
   body.replaceChildren();
@@ -136,15 +137,15 @@ async function showPatients(view, query, isCurrent) {
 
 function patientRow(patient) {
   const name = patient.id === null
-    ? make("th", { scope: "row" }, make("span", { class: "quiet" }, "not named: "), patient.eyes[0].file)
+    ? make("th", { scope: "row" }, make("span", { class: "quiet" }, "no patient ID: "), patient.eyes[0].file)
     : make("th", { scope: "row" }, patient.id);
   const outcome = make("td", {}, patient.grade === null ? null : badge(patient.grade), " ",
-    patient.attention ? attention("needs attention") : null, " ", patient.waits ? attention("being read") : null);
-  const eyes = Object.entries(about.eyes).map(([eye, words]) => make("td", { "data-label": words }, ...patient.eyes.filter((one) => one.eye === eye)
+    patient.attention ? attention("ungraded eye") : null, " ", patient.waits ? attention(statusLabel("being read")) : null);
+  const eyes = Object.entries(about.eyeLabels).map(([eye, label]) => make("td", { "data-label": label }, ...patient.eyes.filter((one) => one.eye === eye)
     .flatMap((one) => [
-      make("a", { href: `#images?at=${one.rank}` }, one.grade === null ? one.status : `${one.grade} ${about.words[one.grade]}`),
-      one.waits && one.grade !== null ? make("span", { class: "quiet" }, " another being read") : null,
-      one.photographs > 1 ? make("span", { class: "quiet" }, ` worst of ${one.photographs}`) : null,
+      make("a", { href: `#images?at=${one.rank}` }, one.grade === null ? statusLabel(one.status) : `${one.grade} ${about.gradeLabels[one.grade]}`),
+      one.waits && one.grade !== null ? make("span", { class: "quiet" }, " another image under review") : null,
+      one.photographs > 1 ? make("span", { class: "quiet" }, ` worst of ${one.photographs} images`) : null,
     ])));
   return make("tr", {}, name, outcome, ...eyes, make("td", {}, patient.steps.map((key) => about.nextSteps[key]).join(" ")));
 }
@@ -157,8 +158,8 @@ function imageTests(query) {
   else if (outcome === "none") tests.push((place) => columns.outcome[place] > "9");
   else if (outcome) tests.push((place) => columns.outcome[place] === outcome);
   if (code) {
-    const sign = columns.codes.indexOf(code);
-    tests.push((place) => sign >= 0 && columns.code[place] === String.fromCharCode(48 + sign));
+    const position = columns.codes.indexOf(code);
+    tests.push((place) => position >= 0 && columns.code[place] === String.fromCharCode(48 + position));
   }
   if (query.get("eye")) tests.push((place) => columns.eye[place] === query.get("eye")[0]);
   if (query.get("reference")) tests.push((place) => columns.reference[place] === query.get("reference"));
@@ -178,7 +179,7 @@ function findImages(query) {
   return found;
 }
 
-let cards = [];  // of the images that are shown and have pictures
+let cards = [];  // images shown that have thumbnails
 
 async function showImages(view, query, isCurrent) {
   setForm(view.querySelector("form"), query);
@@ -186,7 +187,7 @@ async function showImages(view, query, isCurrent) {
   const pages = Math.max(1, Math.ceil(found.length / IMAGES_PER_PAGE));
   const page = at >= 0 ? Math.floor(at / IMAGES_PER_PAGE) + 1 : pageOf(query, pages);
   const shown = found.slice((page - 1) * IMAGES_PER_PAGE, page * IMAGES_PER_PAGE);
-  tellFound(view, "images", found.length, (page - 1) * IMAGES_PER_PAGE + 1, shown.length);
+  showCount(view, "images", found.length, (page - 1) * IMAGES_PER_PAGE + 1, shown.length);
   for (const pager of view.querySelectorAll(".pager")) fillPager(pager, "images", query, page, pages);
   cards = [];
   const places = shown.map((place) => make("article", { id: `image-${place + 1}`, "aria-busy": "true", tabindex: "-1" }));
@@ -209,64 +210,64 @@ async function showImages(view, query, isCurrent) {
 }
 
 function fillCard(card, image, order) {
-  const wrong = image.grade !== null && image.reference !== null && image.grade !== image.reference;
+  const differs = image.grade !== null && image.reference !== null && image.grade !== image.reference;
   const facts = make("p", { class: "line" },
-    image.grade === null ? attention(image.status) : badge(image.grade),
+    image.grade === null ? attention(statusLabel(image.status)) : badge(image.grade),
     image.patient === null ? null : make("span", {}, `patient ${image.patient}`),
-    image.eye === "unknown" ? null : make("span", {}, `${image.eye} eye`),
-    image.reference === null ? null : make("span", wrong ? { class: "wrong" } : {}, `reference ${image.reference}${wrong ? ", differs" : ""}`));
+    image.eye === "unknown" ? null : make("span", {}, about.eyeLabels[image.eye]),
+    image.reference === null ? null : make("span", differs ? { class: "wrong" } : {}, `reference grade ${image.reference}${differs ? ", differs" : ""}`));
   card.setAttribute("aria-labelledby", `name-${image.rank}`);
   card.replaceChildren(make("h2", { id: `name-${image.rank}` }, image.file), facts);
-  if (image.reading) card.append(reading(image));
+  if (image.reading) card.append(reviewSummary(image));
   if (image.pictures) card.append(panels(image, order));
-  else if (image.missing) card.append(make("p", { class: "missing" }, `No picture: ${image.missing}`));
-  if (image.chances) card.append(chances(image));
+  else if (image.missing) card.append(make("p", { class: "missing" }, `No thumbnail: ${image.missing}`));
+  if (image.chances) card.append(scoreTable(image));
   if (image.code) card.append(make("p", {}, make("code", {}, image.code), ` ${image.detail ?? ""}`));
-  for (const flag of image.flags) card.append(make("p", { class: "quiet" }, about.remarks[flag] ?? flag));
+  for (const flag of image.flags) card.append(make("p", { class: "quiet" }, about.flagNotes[flag] ?? flag));
   card.append(make("p", { class: "quiet" }, image.id));
 }
 
-const inWords = (value) => value === null ? "ungradable" : about.words[value] ? `${value} ${about.words[value]}` : value;
+const gradeText = (value) => value === null ? "ungradable" : about.gradeLabels[value] ? `${value} ${about.gradeLabels[value]}` : value;
 
-function reading(image) {
+function reviewSummary(image) {
   const { state, model, decisions } = image.reading;
-  const said = `the model said ${inWords(model)}`;
-  const words = state === "half_read" ? ["One of two has read it; ", said]
-    : state === "disputed" ? ["Readers differ; ", said]
-      : model === (image.grade ?? "ungradable") ? ["Confirmed"] : ["Changed; ", said];
-  return make("div", { class: "read" }, make("p", {}, ...words, "."),
+  const result = `; model result: ${gradeText(model)}`;
+  const text = state === "half_read" ? `One of two reviews${result}`
+    : state === "disputed" ? `Readers disagree${result}`
+      : model === (image.grade ?? "ungradable") ? "Model grade confirmed" : `Model grade changed${result}`;
+  return make("div", { class: "read" }, make("p", {}, `${text}.`),
     ...decisions.map((one) => make("p", { class: "quiet" },
-      `${one.reader}${one.kind === "arbitration" ? " arbitrates" : ""}: ${inWords(one.grade)}, ${one.at}`)));
+      `${one.reader}${one.kind === "arbitration" ? " (arbitration)" : ""}: ${gradeText(one.grade)}, ${one.at}`)));
 }
 
 function panels(image, order) {
   const [photograph, enhanced, colours] = image.pictures;
-  const panel = (words, ...pictures) => make("span", { class: "panel" },
-    make("span", { class: "stack" }, ...pictures), make("span", { class: "words" }, words));
+  const panel = (label, ...pictures) => make("span", { class: "panel" },
+    make("span", { class: "stack" }, ...pictures), make("span", { class: "words" }, label));
   const button = make("button", { type: "button", class: "panels", "aria-label": `Enlarge ${image.file}` },
     panel("photograph", picture(photograph, "photograph")));
   if (enhanced !== null) button.append(panel("preprocessed", picture(enhanced, "enhanced")),
     panel("overlay", picture(photograph, "photograph"), colours && picture(colours, "colours")));
-  else button.append(make("span", { class: "without" }, "no overlay: the model could not grade it"));
+  else button.append(make("span", { class: "without" }, "no overlay: not graded by the model"));
   cards[order] = image;
   button.addEventListener("click", () => enlarge(order));
   return button;
 }
 
-function chances(image) {
-  const heading = (words) => make("th", { scope: "col", class: "number" }, words);
-  const rows = image.chances.map((chance, place) => {
+function scoreTable(image) {
+  const rows = image.chances.map((score, place) => {
     const filled = make("span", { class: "filled" }), tick = make("span", { class: "tick" });
     const threshold = about.thresholds[place];
-    filled.style.width = `${chance}%`;
+    filled.style.width = `${score}%`;
     tick.style.left = `${threshold}%`;
     return make("tr", {}, make("th", { scope: "row" }, place < 3 ? `grade ${place + 1} or worse` : "grade 4"),
-      make("td", { class: "number" }, `${chance.toFixed(0)} %`),
+      make("td", { class: "number" }, `${score.toFixed(0)} %`),
       make("td", { class: "meter", "aria-hidden": "true" }, filled, tick),
       make("td", { class: "number quiet" }, `${threshold.toFixed(0)} %`));
   });
-  return make("table", { class: "chances" }, make("caption", { class: "skip" }, "Chances"),
-    make("thead", {}, make("tr", {}, make("td", {}), heading("chance"), make("td", { class: "meter" }), heading("needed"))),
+  return make("table", { class: "chances" }, make("caption", { class: "skip" }, "Model scores and thresholds"),
+    make("thead", {}, make("tr", {}, make("th", { scope: "colgroup", colspan: 2 }, "Model score"), make("td", { class: "meter" }),
+      make("th", { scope: "col", class: "number" }, "Threshold"))),
     make("tbody", {}, ...rows));
 }
 
@@ -279,8 +280,8 @@ let enlarged = 0;
 function enlarge(order) {
   const image = cards[order], [photograph, , colours] = image.pictures;
   enlarged = order;
-  dialog.querySelector("h2").textContent = `${image.file}: ${image.grade === null ? image.status : `grade ${inWords(image.grade)}`}`
-    + (image.reference === null ? "" : `, reference ${image.reference}`);
+  dialog.querySelector("h2").textContent = `${image.file}: ${image.grade === null ? statusLabel(image.status) : `grade ${gradeText(image.grade)}`}`
+    + (image.reference === null ? "" : `, reference grade ${image.reference}`);
   large.src = `data:image/webp;base64,${photograph}`;
   over.hidden = slider.disabled = colours === null;
   if (colours !== null) over.src = `data:image/webp;base64,${colours}`;
@@ -305,12 +306,12 @@ dialog.addEventListener("close", () => document.querySelector(`#image-${cards[en
 // --- views ---
 
 const views = { overview: async () => {}, patients: showPatients, images: showImages };
-let turn = 0, current = "overview";
+let latest = 0, current = "overview";
 
 function show() {
   const [name, query] = location.hash.slice(1).split("?");
-  if (!(name in views)) return;  // a place within the view, such as what the skip link leads to
-  const mine = ++turn, view = document.getElementById(`view-${name}`);
+  if (!(name in views)) return;  // an anchor within the view, such as the target of the skip link
+  const navigation = ++latest, view = document.getElementById(`view-${name}`);
   for (const other of document.querySelectorAll(".view")) other.hidden = other !== view;
   for (const link of document.querySelectorAll("header nav a")) {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
@@ -322,7 +323,7 @@ function show() {
   }
   current = name;
   if (dialog.open) dialog.close();
-  views[name](view, new URLSearchParams(query), () => mine === turn);
+  views[name](view, new URLSearchParams(query), () => navigation === latest);
 }
 
 for (const [view, id] of [["patients", "patient-filters"], ["images", "image-filters"]]) {

@@ -1,4 +1,4 @@
-"""A report's rows without a ledger."""
+"""Rows of a report without a ledger."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,7 @@ def row(
     worst: float = 0.1,
     **values: Any,
 ) -> dict[str, Any]:
-    """Graded, or ungradable without a grade; `worst` is the chance of grade 4. `values`: of the columns."""
+    """Return a row: graded, or ungradable if `grade` is None. `worst` is P(grade >= 4); `values` override columns."""
     graded = grade is not None
     outputs = (1.0, 0.9, 0.8, 0.7, worst) if graded else (None,) * 5
     return {
@@ -50,7 +50,7 @@ def row(
 
 
 def read(row: dict[str, Any], final: int | None, review: str = "read") -> dict[str, Any]:
-    """The same image after people have decided on it, or begun to."""
+    """Return the row with a review in this state."""
     return row | {"review": review, "final_grade": final}
 
 

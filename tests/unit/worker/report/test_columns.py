@@ -1,4 +1,4 @@
-"""One character an image tells the page's filters what the snapshot holds."""
+"""The filter columns hold one character per image."""
 
 from tests.unit.worker.report.report_rows import make_snapshot, read, row
 from worker.report.columns import read_filter_columns
@@ -7,7 +7,7 @@ THRESHOLDS = (0.5,) * 5
 NEAR_3 = {"p_ge4": 0.45}
 
 
-def test_each_image_has_its_character_in_the_order_of_urgency() -> None:
+def test_each_image_has_one_character_in_the_order_of_urgency() -> None:
     with make_snapshot(
         row("a", 4, eye="right", reference_grade=3),
         row("b", 0, eye="left", flags="no_evidence"),
@@ -20,7 +20,7 @@ def test_each_image_has_its_character_in_the_order_of_urgency() -> None:
     assert found.reading == ""
 
 
-def test_reading_is_told_and_what_people_decided_need_not_be_looked_at_twice() -> None:
+def test_review_state_is_encoded_and_reviewed_images_are_not_low_confidence() -> None:
     with make_snapshot(
         read(row("a", 4, **NEAR_3), 4),
         read(row("b", 3, **NEAR_3), None, "disputed"),

@@ -1,4 +1,4 @@
-"""A worker writes what a run owes into the store, and gives back what it cannot finish."""
+"""A worker writes pending reports into the store and releases those that it cannot finish."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def row(engine: Engine) -> object:
         return connection.execute(select(reports)).one()
 
 
-def test_report_lies_beside_the_overlays_in_both_stores(
+def test_report_is_written_next_to_the_overlays_in_both_stores(
     engine: Engine, run: int, store: ObjectStore, make_settings: Callable[..., Settings]
 ) -> None:
     settings = make_settings(report_baseline="a-run-that-is-not-there")
@@ -50,36 +50,40 @@ def test_report_lies_beside_the_overlays_in_both_stores(
     assert not ReportJob(engine, settings).write(run)
 
 
-def test_worker_that_stops_leaves_the_report_to_another_at_once(
+def test_stopped_worker_releases_the_report_immediately(
     engine: Engine, run: int, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
-    duty = ReportJob(engine, make_settings())
+    job = ReportJob(engine, make_settings())
     with write_transaction(engine) as connection:
         connection.execute(update(reports).values(attempts=1))
-    duty.stop()
-    assert not duty.write(run)
+    job.stop()
+    assert not job.write(run)
     assert (row(engine).attempts, row(engine).lease_token, row(engine).written_at) == (1, None, None)  # type: ignore[attr-defined]
     assert ReportJob(engine, make_settings()).write(run)
 
 
-def test_store_that_is_away_puts_it_off(engine: Engine, run: int, make_settings: Callable[..., Settings]) -> None:
+def test_unavailable_store_postpones_the_report(
+    engine: Engine, run: int, make_settings: Callable[..., Settings]
+) -> None:
     settings = make_settings()
-    place = Path(unquote(urlsplit(settings.storage_url).path))
-    place.write_text("a file where the folder should be")
+    store_path = Path(unquote(urlsplit(settings.storage_url).path))
+    store_path.write_text("a file where the folder should be")
     assert not ReportJob(engine, settings).write(run)
     assert row(engine).attempts == 0  # type: ignore[attr-defined]
-    place.unlink()
+    store_path.unlink()
     assert ReportJob(engine, settings).write(run)
 
 
-def test_fault_of_ours_is_an_attempt(engine: Engine, run: int, make_settings: Callable[..., Settings]) -> None:
+def test_unexpected_error_counts_as_an_attempt(
+    engine: Engine, run: int, make_settings: Callable[..., Settings]
+) -> None:
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("UPDATE gradings SET status = 'failed', settled_at = 'no moment'")
     assert not ReportJob(engine, make_settings()).write(run)
     assert row(engine).attempts == 1  # type: ignore[attr-defined]
 
 
-def test_sentences_that_cannot_be_read_stop_the_worker(
+def test_invalid_file_of_next_steps_stops_the_worker(
     engine: Engine, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="cannot read"):

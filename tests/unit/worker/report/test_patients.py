@@ -7,7 +7,7 @@ import pytest
 from tests.unit.worker.report.report_rows import make_snapshot, read, row
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Eye, Status
-from worker.report.patients import ATTENTION, NEXT_STEPS, READING, Patient, read_next_steps, read_patients
+from worker.report.patients import ATTENTION, AWAITING_REVIEW, NEXT_STEPS, Patient, read_next_steps, read_patients
 
 RIGHT, LEFT = Eye.RIGHT, Eye.LEFT
 
@@ -17,7 +17,7 @@ def find_patients(*rows: dict[str, Any]) -> list[Patient]:
         return list(read_patients(snapshot, 1, 100))
 
 
-def test_eye_is_as_bad_as_its_worst_photograph_and_patient_as_the_worse_eye() -> None:
+def test_grade_is_that_of_the_worst_photograph_and_of_the_worse_eye() -> None:
     (patient,) = find_patients(
         row("a", 0, patient="p", eye=RIGHT),
         row("b", 2, patient="p", eye=RIGHT),
@@ -43,7 +43,7 @@ def test_eye_without_a_gradable_photograph_needs_attention_whatever_the_other_ey
     assert (patient.grade, patient.needs_attention, patient.outcomes) == (0, True, ("0", ATTENTION))
 
 
-def test_most_urgent_patient_comes_first() -> None:
+def test_most_urgent_patient_is_first() -> None:
     patients = find_patients(
         row("healthy", 0, patient="1"),
         row("unseen", None, patient="2"),
@@ -57,7 +57,7 @@ def test_most_urgent_patient_comes_first() -> None:
     assert [patient.patient_id for patient in patients] == ["5", "4", "3", "7", "2", "6", "1"]
 
 
-def test_word_of_a_person_decides_and_not_the_models() -> None:
+def test_decision_of_a_reader_overrides_the_model() -> None:
     patients = find_patients(
         read(row("overcalled", 4, patient="1"), 0),
         read(row("missed", 0, patient="2"), 3),
@@ -74,7 +74,7 @@ def test_word_of_a_person_decides_and_not_the_models() -> None:
 
 
 @pytest.mark.parametrize("review", ["half_read", "disputed"])
-def test_image_that_people_still_read_has_no_grade_and_stands_where_the_models_puts_it(review: str) -> None:
+def test_image_under_review_has_no_grade_and_keeps_the_rank_of_the_model_grade(review: str) -> None:
     patients = find_patients(
         row("unseen", None, patient="1"),
         read(row("severe", 3, patient="2"), None, review),
@@ -83,16 +83,16 @@ def test_image_that_people_still_read_has_no_grade_and_stands_where_the_models_p
         row("healthy", 0, patient="5"),
     )
     assert [(patient.patient_id, patient.grade, patient.outcomes) for patient in patients] == [
-        ("2", None, (READING,)),
+        ("2", None, (AWAITING_REVIEW,)),
         ("3", 2, ("2",)),
-        ("4", None, (READING,)),
+        ("4", None, (AWAITING_REVIEW,)),
         ("1", None, (ATTENTION,)),
         ("5", 0, ("0",)),
     ]
     assert patients[0].eyes[0].status == "being read"
 
 
-def test_image_on_which_readers_differ_is_as_urgent_as_the_worse_of_them() -> None:
+def test_disputed_image_ranks_by_the_worse_decision() -> None:
     patients = find_patients(
         row("moderate", 2, patient="1"),
         read(row("disputed", 0, patient="2", worst_decision=3), None, "disputed"),
@@ -101,7 +101,7 @@ def test_image_on_which_readers_differ_is_as_urgent_as_the_worse_of_them() -> No
     assert [patient.patient_id for patient in patients] == ["3", "2", "1"]
 
 
-def test_photograph_being_read_does_not_hide_the_grade_of_another_of_the_eye() -> None:
+def test_image_under_review_does_not_hide_another_grade_of_the_eye() -> None:
     (patient,) = find_patients(
         read(row("a", 4, patient="p", eye=RIGHT), None, "disputed"),
         row("b", 2, patient="p", eye=RIGHT),
@@ -111,20 +111,20 @@ def test_photograph_being_read_does_not_hide_the_grade_of_another_of_the_eye() -
         (2, "b.jpg", True),
         (0, "c.jpg", False),
     ]
-    assert (patient.grade, patient.outcomes) == (2, ("2", READING))
+    assert (patient.grade, patient.outcomes) == (2, ("2", AWAITING_REVIEW))
 
 
-def test_images_that_name_no_patient_stand_alone() -> None:
+def test_image_without_patient_id_counts_as_a_patient() -> None:
     patients = find_patients(row("a", 2), row("b", 2), row("c", 1, patient="a"), row("d", 0, patient=""))
     found = [(patient.patient_id, len(patient.eyes)) for patient in patients]
     assert found == [(None, 1), (None, 1), ("a", 1), (None, 1)]
 
 
-def test_images_that_are_not_settled_tell_nothing() -> None:
+def test_unsettled_images_are_ignored() -> None:
     assert find_patients(row("a", None, status=Status.QUEUED), row("b", None, status=Status.CANCELLED)) == []
 
 
-def test_sentences_of_the_programme_replace_the_shipped_ones(tmp_path: Path) -> None:
+def test_next_steps_of_the_programme_replace_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "steps.json"
     file.write_text(json.dumps({"2": "Clinic within 6 weeks."}))
     steps = read_next_steps(file)
@@ -133,16 +133,21 @@ def test_sentences_of_the_programme_replace_the_shipped_ones(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
-    [("[", "cannot read"), ('{"2": 3}', "cannot read"), ('["2"]', "cannot read"), ('{"5": "x"}', "5: keys are 0, 1")],
+    ("content", "error"),
+    [
+        ("[", "cannot read"),
+        ('{"2": 3}', "cannot read"),
+        ('["2"]', "cannot read"),
+        ('{"5": "x"}', "unknown keys 5; use 0, 1"),
+    ],
 )
-def test_file_of_other_content_is_refused(content: str, complaint: str, tmp_path: Path) -> None:
+def test_file_with_other_content_is_refused(content: str, error: str, tmp_path: Path) -> None:
     file = tmp_path / "steps.json"
     file.write_text(content)
-    with pytest.raises(UsageError, match=complaint):
+    with pytest.raises(UsageError, match=error):
         read_next_steps(file)
 
 
-def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read"):
         read_next_steps(tmp_path / "none.json")

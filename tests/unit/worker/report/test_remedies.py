@@ -15,10 +15,10 @@ CODES = {
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
-def test_every_code_of_an_image_says_what_to_do(code: str) -> None:
+def test_every_error_code_of_an_image_has_a_remedy(code: str) -> None:
     assert find_remedy(code, "night") != DEFAULT
 
 
-def test_command_is_of_the_run_itself() -> None:
+def test_commands_name_the_run() -> None:
     assert find_remedy("attempts_exhausted", "night").endswith("then `fundus resend night --quarantined`.")
     assert find_remedy("image_missing", "night").endswith("then `fundus resend night --failed`.")

@@ -3,7 +3,7 @@ from worker.core.vocabulary import Grade, ReviewState, Status
 from worker.report.summary import summarise
 
 
-def test_everything_is_counted_once() -> None:
+def test_every_image_is_counted_once() -> None:
     with make_snapshot(
         row("a", 0, patient="p", reference_grade=0),
         row("b", 2, patient="p", seconds=30, reference_grade=0),
@@ -23,7 +23,7 @@ def test_everything_is_counted_once() -> None:
     assert found.began == NOON
 
 
-def test_final_grades_are_counted_and_the_models_beside_them() -> None:
+def test_final_grades_and_model_grades_are_counted() -> None:
     with make_snapshot(
         read(row("a", 4, patient="p", reference_grade=4), 0),
         read(row("b", 2, patient="q"), 2),
@@ -50,19 +50,19 @@ def test_final_grades_are_counted_and_the_models_beside_them() -> None:
     assert (found.patients_attention, found.patients_under_review) == (1, 2)
 
 
-def test_throughput_is_images_in_spans_of_equal_length() -> None:
+def test_throughput_counts_images_in_equal_intervals() -> None:
     with make_snapshot(*(row(str(number), seconds=number) for number in range(121))) as rows:
         throughput = summarise(rows).throughput
     assert len(throughput) == 60
     assert throughput == (2,) * 59 + (3,)
 
 
-def test_run_whose_images_were_settled_at_once_has_one_span() -> None:
+def test_run_settled_at_one_moment_has_one_interval() -> None:
     with make_snapshot(row("a"), row("b")) as rows:
         assert summarise(rows).throughput == (2,)
 
 
-def test_run_without_images_is_a_report_too() -> None:
+def test_run_without_images_has_a_summary() -> None:
     with make_snapshot() as rows:
         found = summarise(rows)
     assert (found.images, found.referable, found.throughput, found.began) == (0, 0, (), None)

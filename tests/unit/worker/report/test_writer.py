@@ -1,4 +1,4 @@
-"""A report in its folder: its files, its numbers, and that it is the same whoever writes it."""
+"""A report in a folder: its files and numbers, and that writing it again gives the same files."""
 
 import base64
 import csv
@@ -68,14 +68,14 @@ def ledger(sqlite_url: str, make_settings: Callable[..., Settings]) -> Ledger:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A folder that is not there yet."""
+    """A folder that does not exist yet."""
     return tmp_path / "out"
 
 
 def report(
     ledger: Ledger, run: str, out: Path, should_continue: Callable[[], bool] = lambda: True, **choices: object
 ) -> list[str]:
-    """Write it; the warnings."""
+    """Write a report and return its warnings."""
     warnings: list[str] = []
     defaults: dict[str, object] = {"next_steps": NEXT_STEPS}
     index = write_report(
@@ -94,7 +94,7 @@ def report(
 
 
 def held(out: Path, name: str) -> list[dict[str, Any]]:
-    """A part that the page holds."""
+    """Return a part that is embedded in the page."""
     text = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', (out / "index.html").read_text())
     assert text is not None
     return list(json.loads(text[1]))
@@ -104,7 +104,7 @@ def pixels(picture: str) -> np.ndarray[Any, Any]:
     return cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def test_patients_pictures_and_numbers_are_there(ledger: Ledger, out: Path) -> None:
+def test_report_has_patients_thumbnails_and_counts(ledger: Ledger, out: Path) -> None:
     right = ImageReference((SAMPLES / "IDRiD_008.jpg").as_uri(), "r", "Patient 7", Eye.RIGHT, Grade(4))
     left = ImageReference((SAMPLES / "IDRiD_138.jpg").as_uri(), "l", "Patient 7", Eye.LEFT)
     run = ledger.fill("july", [right, left, *references("gone", "dark")], {"r": 4, "l": 0, "gone": 2})
@@ -114,11 +114,11 @@ def test_patients_pictures_and_numbers_are_there(ledger: Ledger, out: Path) -> N
     warnings = report(ledger, "july", out, baseline="june")
 
     assert [warning.partition(":")[0] for warning in warnings] == [
-        "gone has no picture in the report",
-        "dark has no picture in the report",
+        "no thumbnail for image gone",
+        "no thumbnail for image dark",
     ]
     index = (out / "index.html").read_text()
-    for words in ("Patient 7", NEXT_STEPS["4"], "too_dark", "Too dark: photograph the eye again", "100.0 %"):
+    for words in ("Patient 7", NEXT_STEPS["4"], "too_dark", "Underexposed: retake the photograph", "100.0 %"):
         assert words in index
     assert json.loads((out / "summary.json").read_text())["by_grade"] == {"0": 1, "1": 0, "2": 1, "3": 0, "4": 1}
     images = held(out, "images-1")
@@ -137,7 +137,7 @@ def test_patients_pictures_and_numbers_are_there(ledger: Ledger, out: Path) -> N
     )
 
 
-def test_page_says_what_the_colours_of_the_model_show(ledger: Ledger, out: Path) -> None:
+def test_page_describes_what_the_saliency_explains(ledger: Ledger, out: Path) -> None:
     ensemble = EnsembleManifest(
         name="twice", members=(Member(manifest=MANIFEST, views=(View.AS_IS, View.MIRRORED)),), explained_outputs=(2, 2)
     )
@@ -152,28 +152,28 @@ def test_page_says_what_the_colours_of_the_model_show(ledger: Ledger, out: Path)
             connection.execute(runs.update().where(runs.c.name == run).values(model_id=model_id))
     report(ledger, "july", out)
     assert "Colours: what speaks for retinopathy, from grade 2 on for referral." in (out / "index.html").read_text()
-    assert "by Grad-CAM at <code>relu</code>" in (out / "index.html").read_text()
+    assert "; layer <code>relu</code></dd>" in (out / "index.html").read_text()
     report(ledger, "june", out)
     page = (out / "index.html").read_text()
     assert "Colours: what speaks for grade 2 or worse." in page
-    # The members of an ensemble may differ in their last layer.
-    assert "by Grad-CAM</dd>" in page
+    # The members of an ensemble may have different target layers.
+    assert "<dd>Grad-CAM, what speaks for grade 2 or worse</dd>" in page
 
 
-def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(ledger: Ledger, out: Path) -> None:
+def test_final_grades_name_their_readers_and_unfinished_reviews_do_not(ledger: Ledger, out: Path) -> None:
     uri = (SAMPLES / "IDRiD_138.jpg").as_uri()
     eyes = [ImageReference(uri, name, f"P{name}", Eye.RIGHT) for name in ("over", "missed", "begun", "unread")]
     ledger.fill("july", eyes, {"over": 4, "missed": 0, "begun": 3, "unread": 1})
     anna, ben = (add_session_user(ledger.engine, name) for name in ("anna", "ben"))
 
-    def say(who: SessionUser, image_id: str, given: int, shown: int, readers: int) -> None:
+    def review(who: SessionUser, image_id: str, given: int, shown: int, readers: int) -> None:
         form = ReviewForm(given, "<b>why</b>", f"graded:{shown}:{MANIFEST.model_id}", 0)
         record_decision(ledger.engine, "july", image_id, who, form, default_readers=readers)
 
     for image_id, given, shown in (("over", 0, 4), ("missed", 2, 0)):
-        say(anna, image_id, given, shown, readers=2)
-        say(ben, image_id, given, shown, readers=2)
-    say(anna, "begun", 3, 3, readers=2)
+        review(anna, image_id, given, shown, readers=2)
+        review(ben, image_id, given, shown, readers=2)
+    review(anna, "begun", 3, 3, readers=2)
 
     report(ledger, "july", out)
 
@@ -191,7 +191,7 @@ def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(
     assert [(one["reader"], one["kind"], one["grade"]) for one in decided["decisions"]] == [
         ("anna", "reading", 0), ("ben", "reading", 0),
     ]  # fmt: skip
-    # What the first of two said would bias the second one, and reasons are free text.
+    # The first decision would bias the second reader, and reasons are free text.
     assert images["begun"]["reading"] == {"state": "half_read", "model": 3, "decisions": []}
     assert "why" not in (out / "index.html").read_text()
     assert images["unread"]["reading"] is None
@@ -206,7 +206,7 @@ def test_final_grades_are_told_with_who_decided_and_unfinished_readings_without(
     }
 
 
-def test_photograph_that_cannot_be_graded_is_shown_without_an_overlay(ledger: Ledger, out: Path) -> None:
+def test_ungradable_photograph_has_no_overlay(ledger: Ledger, out: Path) -> None:
     run = ledger.fill("july", [ImageReference((SAMPLES / "black-frame.jpg").as_uri(), "dark"), *references("gone")], {})
     for name in ("dark", "gone"):
         fail(ledger.engine, run, name, "too_dark", Status.UNGRADABLE)
@@ -218,7 +218,7 @@ def test_photograph_that_cannot_be_graded_is_shown_without_an_overlay(ledger: Le
     assert gone["missing"] == "no file at /gone.jpg"
 
 
-def test_tables_are_those_of_the_export(ledger: Ledger, out: Path) -> None:
+def test_tables_equal_the_export(ledger: Ledger, out: Path) -> None:
     ledger.fill("july", references("a", "b"), {"a": 3})
     report(ledger, "july", out)
     with (out / "results.csv").open(newline="") as file:
@@ -230,7 +230,7 @@ def test_tables_are_those_of_the_export(ledger: Ledger, out: Path) -> None:
     assert pyarrow.parquet.read_table(out / "results.parquet").column("grade").to_pylist() == [3, None]
 
 
-def test_large_report_is_cut_into_parts_in_the_order_of_urgency(
+def test_large_report_is_split_into_parts_by_urgency(
     ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_writer, "IMAGES_PER_PART", 2)
@@ -246,7 +246,7 @@ def test_large_report_is_cut_into_parts_in_the_order_of_urgency(
     assert found == [["i4", "i3"], ["i2", "i1"], ["i6", "i0"], ["i5"]]
 
 
-def test_large_run_has_pictures_of_referable_images_unless_asked(
+def test_large_run_has_thumbnails_of_referable_images_only_by_default(
     ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_writer, "ALL_PICTURES_UP_TO", 1)
@@ -255,18 +255,18 @@ def test_large_run_has_pictures_of_referable_images_unless_asked(
     for asked, shown in ((False, [True, False]), (True, [True, True])):
         warnings = report(ledger, "july", out / str(asked), all_pictures=asked)
         assert [image["pictures"] is not None for image in held(out / str(asked), "images-1")] == shown
-        assert [warning.partition(" only")[0] for warning in warnings] == ["of a run of 2 images"] * (not asked)
+        assert [warning.partition(":")[0] for warning in warnings] == ["run has 2 images"] * (not asked)
 
 
-def test_run_that_is_still_going_on_tells_what_it_has(ledger: Ledger, out: Path) -> None:
+def test_report_of_an_unfinished_run_shows_its_current_state(ledger: Ledger, out: Path) -> None:
     ledger.fill("july", references("a", "b"), {})
     report(ledger, "july", out)
     index = (out / "index.html").read_text()
     assert "<b>2</b> queued" in index
-    assert "Nobody is referable" in index
+    assert "No referable DR" in index
 
 
-def test_same_content_is_the_same_files_and_an_old_report_leaves_nothing(
+def test_same_content_gives_the_same_files_and_old_parts_are_deleted(
     ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.fill("july", references("a", "b"), {"a": 0, "b": 1})
@@ -282,16 +282,16 @@ def test_same_content_is_the_same_files_and_an_old_report_leaves_nothing(
     assert sorted(written[0]) == ["index.html", "results.csv", "results.parquet", "summary.json"]
 
 
-def test_report_that_is_stopped_leaves_no_page(ledger: Ledger, out: Path) -> None:
+def test_interrupted_report_writes_no_page(ledger: Ledger, out: Path) -> None:
     ledger.fill("july", references("a"), {"a": 0})
     with pytest.raises(ReportStopped):
         report(ledger, "july", out, should_continue=lambda: False)
     assert not out.exists()
 
 
-def test_unknown_run_is_refused_and_one_that_nobody_began_is_told_of(ledger: Ledger, out: Path) -> None:
+def test_unknown_run_is_refused_and_a_run_without_a_worker_is_reported(ledger: Ledger, out: Path) -> None:
     make_run(ledger.engine, "july", references("a"))
     with pytest.raises(RunError, match="no run 'dawn'"):
         report(ledger, "dawn", out / "dawn")
     report(ledger, "july", out / "july")
-    assert "no worker has begun this run" in (out / "july" / "index.html").read_text()
+    assert "no worker has started this run" in (out / "july" / "index.html").read_text()
