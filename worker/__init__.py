@@ -1,3 +1,3 @@
-"""Grades retinal photographs: the contract with producers, the steps, the model and the Celery worker."""
+"""Grading of retinal photographs: shared core, ledger, imaging, model and the Celery worker."""
 
 __version__ = "0.1.0"

@@ -1,1 +1,1 @@
-"""What producers and workers agree on; needs no TensorFlow, OpenCV or running broker to import."""
+"""Code shared by producers and workers. Importing it needs no TensorFlow, OpenCV or running broker."""

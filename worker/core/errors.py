@@ -1,16 +1,16 @@
-"""Every failure the project can name. The class says who can act; the code says what happened.
+"""Exceptions of the project. The class determines the handling; the code identifies the failure.
 
-`ImageError` and `Ungradable` are final for one image. `ServiceError` is nobody's fault and is tried again later.
-`UsageError` is for a person to mend before anything starts.
+`ImageError` and `Ungradable` are final for one image. A `ServiceError` is temporary and retried later. A `UsageError`
+must be fixed by the operator before anything starts.
 """
 
 
 class FundusError(Exception):
-    """A failure with a code for programs and one sentence for people."""
+    """Base class: a failure with a code for programs and a one-sentence detail for people."""
 
     code = "error"
     exit_status = 1
-    """Of a command that it ends."""
+    """Exit status of a command that ends with this error."""
 
     def __init__(self, detail: str, *, code: str | None = None) -> None:
         super().__init__(detail)
@@ -27,134 +27,134 @@ def _rebuild(cls: type[FundusError], detail: str, code: str) -> FundusError:
 
 
 class ImageError(FundusError):
-    """This image cannot be graded by anyone's retry; its neighbours are not touched."""
+    """This image fails permanently; other images of the chunk are not affected."""
 
     code = "image_error"
 
 
 class ImageMissingError(ImageError):
-    """The reference points at nothing."""
+    """The reference points to no file or object."""
 
     code = "image_missing"
 
 
 class ImageFormatError(ImageError):
-    """The bytes are no picture of an accepted format."""
+    """The bytes are not an image in a supported format."""
 
     code = "image_format"
 
 
 class ImageTooLargeError(ImageError):
-    """More bytes or pixels than the limits allow; found before decoding."""
+    """The image exceeds the limit of bytes or pixels; checked before decoding."""
 
     code = "image_too_large"
 
 
 class ImageDecodeError(ImageError):
-    """The format is right and the content is damaged."""
+    """The format is supported, but the content is damaged."""
 
     code = "image_damaged"
 
 
 class ImageDecoderCrashError(ImageError):
-    """The decoder died or ran out of time on these bytes."""
+    """The decoder process crashed or timed out on these bytes."""
 
     code = "image_decoder_crash"
 
 
 class ImageChecksumError(ImageError):
-    """The bytes are not those that the manifest promised."""
+    """The SHA-256 of the bytes differs from the manifest's."""
 
     code = "image_checksum"
 
 
 class ImageReferenceError(ImageError):
-    """The reference itself is malformed or not allowed."""
+    """The reference is malformed or not allowed."""
 
     code = "reference_invalid"
 
 
-class Ungradable(FundusError):  # noqa: N818 - an outcome for the programme, not a fault
-    """The photograph is read but cannot be graded: the eye needs another one, or a human."""
+class Ungradable(FundusError):  # noqa: N818 - an outcome, not a fault
+    """The photograph is valid, but its quality does not allow grading; it needs a retake or a human reader."""
 
     code = "ungradable"
 
 
 class ServiceError(FundusError):
-    """Storage, database or broker did not do its part; the image goes back to the queue."""
+    """Storage, database or broker failed; the image goes back to the queue."""
 
     code = "service_error"
 
 
 class StorageError(ServiceError):
-    """The object store failed or refused."""
+    """The object store failed or refused a request."""
 
     code = "storage_unavailable"
 
 
 class DatabaseError(ServiceError):
-    """The ledger failed or refused."""
+    """The database failed or refused a request."""
 
     code = "database_unavailable"
 
 
 class BrokerError(ServiceError):
-    """The broker failed or refused."""
+    """The broker failed or refused a request."""
 
     code = "broker_unavailable"
 
 
 class AcceleratorMemoryError(ServiceError):
-    """The batch does not fit the device's memory; a smaller one may."""
+    """The batch does not fit into device memory; a smaller one may."""
 
     code = "accelerator_memory"
 
 
 class AlertError(ServiceError):
-    """An alarm was not taken by one of its addresses."""
+    """An alert was not accepted by one of its addresses."""
 
     code = "alarm_undelivered"
 
 
 class OverlapError(FundusError):
-    """The same work is being done elsewhere at this moment."""
+    """Another process is doing the same work at the moment."""
 
     code = "overlap"
     exit_status = 3
 
 
 class ModelError(FundusError):
-    """A bundle or a network that must not be used, or that yields values that are not finite."""
+    """A model bundle is invalid, or its network returns values that are not finite."""
 
     code = "model_invalid"
 
 
 class MessageError(FundusError):
-    """A message that does not follow the contract."""
+    """A message does not follow the schema of `worker.core.messages`."""
 
     code = "message_invalid"
 
 
 class UsageError(FundusError):
-    """A setting, source, manifest or name that a person must mend."""
+    """A setting, source, manifest or name is invalid and must be fixed by the operator."""
 
     code = "usage"
     exit_status = 2
 
 
 class SettingsError(UsageError):
-    """A setting is missing or wrong; names its variable."""
+    """A setting is missing or invalid; the detail names its variable."""
 
     code = "settings_invalid"
 
 
 class SourceError(UsageError):
-    """A source or manifest cannot be read; names the file and the line."""
+    """A source or manifest is invalid or unreadable; the detail names the file and line."""
 
     code = "source_invalid"
 
 
 class RunError(UsageError):
-    """A run does not exist or is in the wrong state for the request."""
+    """A run does not exist, or its state does not allow the request."""
 
     code = "run_invalid"

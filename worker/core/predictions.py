@@ -1,4 +1,4 @@
-"""The frozen values that inference yields for one image; arrays are read-only by convention."""
+"""Results of inference for one image, as frozen dataclasses; their arrays must not be modified."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from worker.core.vocabulary import Flag, Grade, Status
 
 ModelInput: TypeAlias = "NDArray[np.uint8] | NDArray[np.float32] | tuple[NDArray[np.uint8] | NDArray[np.float32], ...]"
-"""A picture (S, S, 3) for the network, or one for each recipe of a model that has several."""
+"""Enhanced image (S, S, 3) for the network, or a tuple with one image for each recipe of the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the network says of one image.
+    """Output of the network or ensemble for one image.
 
-    probabilities: float32 (5,), each in [0, 1], output k is P(grade >= k), as they came.
-    saliency: float32 (h, w) in [0, 1], maximum 1, or all zero where nothing speaks for the grade.
-    disagreement: standard deviation of the expected grades of an ensemble's members; None for one network.
+    probabilities: float32 (5,) in [0, 1]; output k is P(grade >= k), not necessarily monotone.
+    saliency: float32 (h, w) in [0, 1] with maximum 1; all zero without positive evidence for the explained output.
+    disagreement: standard deviation of the members' expected grades; None for a single network.
     """
 
     probabilities: NDArray[np.float32]
@@ -31,7 +31,11 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class GradeDecision:
-    """A decoded grade: `referable` is grade 2 or worse; `class_probabilities` float32 (5,), grades 0 to 4, sum 1."""
+    """Decoded grade.
+
+    referable: whether the grade is 2 or worse.
+    class_probabilities: float32 (5,) of grades 0 to 4, with sum 1.
+    """
 
     grade: Grade
     referable: bool
@@ -41,7 +45,7 @@ class GradeDecision:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one image, as the ledger records it."""
+    """Final result of one image, as the ledger stores it. `timings_ms`: milliseconds by stage."""
 
     image_id: str
     status: Status

@@ -1,10 +1,10 @@
-"""The words that the ledger, the messages and the screens share."""
+"""Enumerations that the ledger, the messages and the user interfaces share."""
 
 from enum import IntEnum, StrEnum
 
 
 class Status(StrEnum):
-    """What became of one image in one run. All but `QUEUED` are final."""
+    """Status of one image in one run. All but `QUEUED` are final."""
 
     QUEUED = "queued"
     GRADED = "graded"
@@ -15,7 +15,7 @@ class Status(StrEnum):
 
 
 class RunState(StrEnum):
-    """Where a run stands; `OPEN` until its last image is registered."""
+    """State of a run. It is `OPEN` until its last image is registered."""
 
     OPEN = "open"
     RUNNING = "running"
@@ -24,52 +24,52 @@ class RunState(StrEnum):
 
 
 class RunKind(StrEnum):
-    """Who asked for a run; the nightly job looks only at earlier nightly runs."""
+    """Origin of a run. The nightly job considers only earlier nightly runs."""
 
     MANUAL = "manual"
     NIGHTLY = "nightly"
 
 
 class AuditAction(StrEnum):
-    """What the audit trail tells of."""
+    """Action that the audit log records."""
 
     ENQUEUE = "enqueue"
-    """A source is read into a run; `SEAL` follows when all of it was."""
+    """Enqueueing of a source into a run begins; `SEAL` records its end."""
     NIGHTLY = "nightly"
-    """The same, for the run of a night."""
+    """Enqueueing into a nightly run begins; `SEAL` records its end."""
     SEAL = "seal"
     CANCEL = "cancel"
     RESEND = "resend"
     EXPORT = "export"
     HOLD = "hold"
-    """Retention is to pass the run over; `RELEASE` ends it."""
+    """Retention skips the run from now on; `RELEASE` ends the hold."""
     RELEASE = "release"
     RETIRE_OVERLAYS = "retire_overlays"
-    """Retention: from here on the rows claim no overlay, and the objects are deleted."""
+    """Retention removes overlay keys from rows and deletes the objects."""
     DELETE_ROWS = "delete_rows"
-    """Retention: outcomes, and the images that have no other."""
+    """Retention deletes outcomes, and images without another outcome."""
     REGISTER_MODEL = "register_model"
-    """A worker came with a model that the ledger did not know."""
+    """A worker adds its model, which the ledger did not contain."""
     CHANGE_USER = "change_user"
-    """Somebody may use the console from now on, or no longer, or as another role, or with another password."""
+    """A console user is added or removed, or gets another role or password."""
     SIGN_IN = "sign_in"
-    """Somebody signed in to the console, or was refused."""
+    """A sign-in to the console succeeds or is refused."""
     SIGN_OUT = "sign_out"
     DECIDE = "decide"
-    """A person read an image and decided on its grade."""
+    """A reader decides the grade of an image."""
     SET_READERS = "set_readers"
-    """How many people must read each image of a run."""
+    """The number of readers for each image of a run is set."""
 
 
 class Queue(StrEnum):
-    """The broker's queues: `LIVE` for a clinic that waits, `BULK` for the night."""
+    """Queue of the broker: `LIVE` for a waiting clinic, `BULK` for everything else."""
 
     LIVE = "live"
     BULK = "bulk"
 
 
 class Eye(StrEnum):
-    """Laterality: right (OD), left (OS)."""
+    """Laterality: right (OD) or left (OS)."""
 
     RIGHT = "right"
     LEFT = "left"
@@ -77,7 +77,7 @@ class Eye(StrEnum):
 
 
 class Grade(IntEnum):
-    """International Clinical Diabetic Retinopathy severity (Wilkinson et al. 2003)."""
+    """Severity on the International Clinical Diabetic Retinopathy scale (Wilkinson et al. 2003)."""
 
     NO_DR = 0
     MILD = 1
@@ -87,46 +87,46 @@ class Grade(IntEnum):
 
 
 REFERABLE_FROM = Grade.MODERATE
-"""Referable DR is this grade or worse. Macular oedema is not judged."""
+"""Lowest grade of referable DR. Macular oedema is not assessed."""
 
 THRESHOLD_MARGIN = 0.1
-"""An output so near to its threshold might as well be on the other side."""
+"""Distance of an output from its threshold below which the decision has low confidence."""
 
 
 class Flag(StrEnum):
-    """A remark on a graded image that a reader should know of."""
+    """Warning about a graded image, for its readers."""
 
     NO_OUTPUT_PASSED = "no_output_passed"
     NOT_MONOTONE = "not_monotone"
     NO_EVIDENCE = "no_evidence"
-    """The saliency is zero everywhere: nothing speaks for the output that is explained, though it is passed."""
+    """The saliency is zero everywhere: no positive evidence for the explained output, although it passed."""
 
 
 class Role(StrEnum):
-    """What a person may do in the console; all may look."""
+    """Permissions of a console user. Every role may view."""
 
     VIEWER = "viewer"
     GRADER = "grader"
-    """Decides on grades."""
+    """May decide grades."""
     OPERATOR = "operator"
-    """Sets how many must read an image; does not decide."""
+    """May set the number of readers; may not decide grades."""
 
 
 class DecisionKind(StrEnum):
-    """As what a person decided."""
+    """Kind of a decision by a person."""
 
     READING = "reading"
     ARBITRATION = "arbitration"
-    """The word of a third person where two readers differ."""
+    """Decision of a third reader after two readers disagree."""
 
 
 class ReviewState(StrEnum):
-    """Where the reading of one image by people stands."""
+    """State of the review of one image."""
 
     UNREAD = "unread"
     HALF_READ = "half_read"
-    """The first of two readers has decided."""
+    """One of two readers has decided."""
     DISPUTED = "disputed"
-    """Two readers differ, and nobody has arbitrated."""
+    """Two readers disagree, and no third one has arbitrated."""
     READ = "read"
     ARBITRATED = "arbitrated"

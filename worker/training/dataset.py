@@ -52,7 +52,7 @@ class DatasetIndex(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """ModelInput images, uint8 (N, S, S, 3) RGB memory-mapped from the file, and their index."""
+    """Enhanced images, uint8 (N, S, S, 3) RGB memory-mapped from the file, and their index."""
 
     enhanced: NDArray[np.uint8]
     index: DatasetIndex

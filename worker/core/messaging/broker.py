@@ -1,4 +1,4 @@
-"""The broker: one Celery application for producers and workers, and the only way onto its queues."""
+"""Celery application of the broker, and the functions that send messages to its queues."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ RETENTION = "fundus.retention"
 SOCKET_TIMEOUT_S = 10
 HEARTBEAT_S = 30
 DELIVERY_LIMIT = 20
-"""RabbitMQ drops a message that workers have lost so often; the ledger still has its images, and sends them again."""
+"""Deliveries after which RabbitMQ drops a message. The reconciler sends its images again, since they stay queued."""
 
 _TRANSPORTS = {
     "redis": "worker.core.messaging.redis_transport:Transport",
@@ -32,14 +32,15 @@ _TRANSPORTS = {
     "amqp": "worker.core.messaging.rabbitmq_transport:Transport",
     "amqps": "worker.core.messaging.rabbitmq_transport:SecureTransport",
 }
-_FAULTS = (OperationalError, OSError, RedisError, AMQPError, MessageNacked)
-"""Kombu wraps its clients' errors when it sends, and lets them through when it looks."""
+_BROKER_ERRORS = (OperationalError, OSError, RedisError, AMQPError, MessageNacked)
+"""Kombu wraps its clients' errors when it sends, but not when it inspects a queue."""
 
 
 def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Celery:
-    """A Celery application bound to the broker of `settings`; SQL is the record, so there is no result backend.
+    """Make the Celery application for the broker of `settings`. It has no result backend: the ledger stores results.
 
-    `service` is what traces call this process. Raises SettingsError.
+    service: name of this process in traces.
+    Raises SettingsError.
     """
     TRANSPORT_ALIASES.update(_TRANSPORTS)
     app = Celery("fundus", broker=settings.broker_url.get_secret_value(), set_as_current=False)
@@ -47,11 +48,11 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,
-        task_queues=[_declared(name, amqp=_is_amqp(settings)) for name in settings.queue_names],
+        task_queues=[_declare(name, amqp=_is_amqp(settings)) for name in settings.queue_names],
         task_create_missing_queues=False,
         task_default_queue=Queue.BULK,
         task_acks_late=True,
-        # A chunk that raises is acknowledged: its rows stay queued and the reconciler sends them again.
+        # Acknowledge a failed chunk: its rows stay queued and the reconciler sends them again.
         task_acks_on_failure_or_timeout=True,
         worker_send_task_events=True,
         worker_prefetch_multiplier=1,
@@ -75,41 +76,41 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
 
 
 def broker_queue(app: Celery, queue: Queue) -> KombuQueue:
-    """A queue as the broker of `app` keeps it; on RabbitMQ a quorum queue, on the disks of most of its nodes."""
-    return _declared(queue, amqp=str(app.conf.broker_url).startswith("amqp"))
+    """Return the declaration of a queue for the broker of `app`; on RabbitMQ a quorum queue, which is replicated."""
+    return _declare(queue, amqp=str(app.conf.broker_url).startswith("amqp"))
 
 
 def send_chunk(app: Celery, chunk: GradeChunk, *, queue: Queue, run_name: str) -> None:
-    """Put one chunk on a queue. Raises BrokerError after a few tries; the rows stay queued in the ledger."""
+    """Send one chunk to a queue. Raises BrokerError after 3 retries; the rows stay queued in the ledger."""
     try:
         with app.tracing.trace_send(run=run_name, images=len(chunk.image_ids), queue=str(queue)) as headers:
             _send(app, GRADE_CHUNK, chunk, queue, f"run={run_name}, images={len(chunk.image_ids)}", headers)
-    except _FAULTS as error:
+    except _BROKER_ERRORS as error:
         raise BrokerError(
             f"cannot send {len(chunk.image_ids)} images of run {run_name} to queue {queue}: {_reason(error)}"
         ) from error
 
 
 def send_report(app: Celery, run_id: int, *, run_name: str) -> None:
-    """Ask for the report of a run, behind the bulk: no clinic waits for it. Raises BrokerError; it stays owed then."""
+    """Send the request for a run's report to the bulk queue. Raises BrokerError; the report stays pending then."""
     try:
         with app.tracing.trace_send("report", run=run_name, queue=str(Queue.BULK)) as headers:
             _send(app, WRITE_REPORT, WriteReport(run_id=run_id), Queue.BULK, f"run={run_name}", headers)
-    except _FAULTS as error:
-        raise BrokerError(f"cannot send for the report of run {run_name}: {_reason(error)}") from error
+    except _BROKER_ERRORS as error:
+        raise BrokerError(f"cannot send the report request of run {run_name}: {_reason(error)}") from error
 
 
 def queue_depth(app: Celery, queue: Queue) -> int:
-    """Messages on a queue that no worker holds. Raises BrokerError."""
+    """Return the number of messages on a queue that no worker has taken. Raises BrokerError."""
     try:
         with app.connection_for_read() as connection, connection.channel() as channel:
             return int(broker_queue(app, queue).bind(channel).queue_declare(passive=False).message_count)
-    except _FAULTS as error:
-        raise BrokerError(f"cannot look at queue {queue}: {_reason(error)}") from error
+    except _BROKER_ERRORS as error:
+        raise BrokerError(f"cannot inspect queue {queue}: {_reason(error)}") from error
 
 
 def chunked(image_ids: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """Consecutive slices of at most `size`."""
+    """Split into consecutive slices of at most `size` ids."""
     return [tuple(image_ids[start : start + size]) for start in range(0, len(image_ids), size)]
 
 
@@ -117,24 +118,24 @@ def _is_amqp(settings: Settings) -> bool:
     return settings.broker_url.get_secret_value().startswith("amqp")
 
 
-def _declared(queue: Queue, *, amqp: bool) -> KombuQueue:
+def _declare(queue: Queue, *, amqp: bool) -> KombuQueue:
     arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT} if amqp else None
     return KombuQueue(queue, queue_arguments=arguments)
 
 
-def _send(app: Celery, task: str, message: Message, queue: Queue, shown: str, headers: dict[str, str]) -> None:
+def _send(app: Celery, task: str, message: Message, queue: Queue, summary: str, headers: dict[str, str]) -> None:
     app.send_task(
         task,
         kwargs={"message": message.encode()},
         headers=headers,
-        # By name, only the queues that this process consumes would be known.
+        # Given a name, Celery would accept only the queues that this process consumes.
         queue=broker_queue(app, queue),
-        # Of RabbitMQ: taken, and onto a queue.
+        # RabbitMQ only: wait for the confirmation, and fail if no queue accepts the message.
         confirm_timeout=SOCKET_TIMEOUT_S,
         mandatory=True,
-        # What Flower and the worker's log show.
+        # Shown by Flower and in the worker's log.
         argsrepr="()",
-        kwargsrepr=shown,
+        kwargsrepr=summary,
         retry=True,
         retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
     )
@@ -142,10 +143,10 @@ def _send(app: Celery, task: str, message: Message, queue: Queue, shown: str, he
 
 def _transport_options(settings: Settings) -> dict[str, object]:
     if _is_amqp(settings):
-        # Sent is what the broker has confirmed.
+        # A message counts as sent when the broker has confirmed it.
         return {"confirm_publish": True, "read_timeout": SOCKET_TIMEOUT_S, "write_timeout": SOCKET_TIMEOUT_S}
     return {
-        # Live before bulk, in the order of the queues.
+        # Take from the queues in their order: live before bulk.
         "queue_order_strategy": "priority",
         "visibility_timeout": settings.visibility_timeout_s,
         "unacked_restore_interval": 10,
@@ -159,5 +160,5 @@ def _transport_options(settings: Settings) -> dict[str, object]:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost words: Kombu wraps the client's error in its own."""
+    """Return the exception's class and the first line of its message."""
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}"

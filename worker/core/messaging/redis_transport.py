@@ -1,6 +1,7 @@
-"""Kombu's Redis transport, but what is no message of Celery's is logged and dropped: Kombu's own ends the worker.
+"""Kombu transport for Redis that logs and drops malformed messages.
 
-Whoever can write to the broker can put any bytes on a queue. What they stood for is still queued in the ledger.
+Any client of the broker can put arbitrary bytes on a queue, and with Kombu's own transport they end the worker. The
+images of a dropped message are still queued in the ledger.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from redis import Redis
 from worker.core.vocabulary import Queue
 
 MAX_ENVELOPE_BYTES = 256 * 1024
-"""A body of 64 KiB in base64, and more room around it than Celery takes."""
+"""Limit of a message: a body of 64 KiB in base64, and more than Celery needs around it."""
 
-UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-"""What parsing arbitrary bytes, with Kombu's decoders of dates, numbers and UUIDs, can raise."""
+PARSE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
+"""Exceptions that parsing arbitrary bytes with Kombu's JSON decoders can raise."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,14 +45,13 @@ class _Properties(_Part):
 
 
 class Headers(_Part):
-    """Of any message."""
+    """Headers of any message. Compression is refused: a few bytes could become gigabytes."""
 
     compression: None = None
-    """A few bytes could become gigabytes."""
 
 
 class TaskHeaders(Headers):
-    """Of a task; what they may hold is for the gate to say."""
+    """Headers of a task. `worker.consumer.validation` checks their values."""
 
     task: str
     id: str
@@ -69,13 +69,13 @@ class TaskHeaders(Headers):
     traceparent: str | None = None
 
 
-def _decodable(body: str) -> str:
+def _check_base64(body: str) -> str:
     base64.b64decode(body)
     return body
 
 
 class _Envelope(_Part):
-    body: Annotated[str, AfterValidator(_decodable)]
+    body: Annotated[str, AfterValidator(_check_base64)]
     properties: _Properties
     headers: Headers
     content_type: str = Field(alias="content-type")
@@ -88,37 +88,37 @@ class _TaskEnvelope(_Envelope):
 
 class _Client(Redis):
     def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
-        """As the server answers, but as if a queue had been empty when what it held cannot be read."""
-        answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
-        if command_name == "BRPOP" and answer is not None and not _is_readable(*answer):
+        """Parse a response; a malformed message is dropped and reported as an empty queue."""
+        response = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
+        if command_name == "BRPOP" and response is not None and not _is_valid(*response):
             return None
-        return answer
+        return response
 
 
 class _QoS(redis.QoS):  # type: ignore[misc]
-    def restore_by_tag(self, tag: bytes, client: Any = None, **more: Any) -> None:
-        """Put an unacknowledged message back on its queue, unless it cannot be read."""
+    def restore_by_tag(self, tag: bytes, client: Any = None, **kwargs: Any) -> None:
+        """Put an unacknowledged message back on its queue; drop it if it is malformed."""
         try:
-            super().restore_by_tag(tag, client, **more)
-        except UNREADABLE as error:
-            refuse("unacked", "message_invalid", repr(error))
+            super().restore_by_tag(tag, client, **kwargs)
+        except PARSE_ERRORS as error:
+            log_refused_message("unacked", "message_invalid", repr(error))
             self._remove_from_indices(tag).execute()
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
-    """Takes tasks from queues, and broadcasts from the others."""
+    """Channel that validates tasks and broadcasts."""
 
     QoS = _QoS
-    _sender: Redis | None = None
+    _client_for_sending: Redis | None = None
 
-    def _create_client(self, asynchronous: bool = False) -> Redis:  # noqa: FBT001, FBT002 - as Kombu has it
-        """One client for all messages; Kombu makes one for each, which is a quarter of the work of sending it."""
+    def _create_client(self, asynchronous: bool = False) -> Redis:  # noqa: FBT001, FBT002 - Kombu's signature
+        """Reuse one client for sending; Kombu makes one for each message, a quarter of the cost of sending it."""
         if asynchronous:
             polled: Redis = super()._create_client(asynchronous)
             return polled
-        if self._sender is None or self._sender.connection_pool is not self.pool:
-            self._sender = super()._create_client()
-        return self._sender
+        if self._client_for_sending is None or self._client_for_sending.connection_pool is not self.pool:
+            self._client_for_sending = super()._create_client()
+        return self._client_for_sending
 
     def _get_client(self) -> type[Redis]:
         super()._get_client()
@@ -128,41 +128,41 @@ class Channel(redis.Channel):  # type: ignore[misc]
         try:
             _Envelope.model_validate(message)
         except ValidationError as error:
-            refuse(exchange, "message_invalid", first_of(error))
+            log_refused_message(exchange, "message_invalid", describe_first_error(error))
             return False
         return bool(super()._deliver_fanout_message(message, exchange))
 
 
 class Transport(redis.Transport):  # type: ignore[misc]
-    """For `redis://` and `rediss://`."""
+    """Transport for `redis://` and `rediss://`."""
 
     Channel = Channel
 
 
-def _is_readable(key: bytes, item: bytes) -> bool:
+def _is_valid(key: bytes, item: bytes) -> bool:
     queue = key.decode().partition(redis.Channel.sep)[0]  # the rest is the priority
-    # The other queues are for the answers of workers to Flower.
-    form = _TaskEnvelope if queue in set(Queue) else _Envelope
+    # The other queues carry the replies of workers to Flower.
+    schema = _TaskEnvelope if queue in set(Queue) else _Envelope
     if len(item) > MAX_ENVELOPE_BYTES:
-        refuse(queue, "message_size", f"{len(item)} bytes, the limit is {MAX_ENVELOPE_BYTES}")
+        log_refused_message(queue, "message_size", f"{len(item)} bytes, the limit is {MAX_ENVELOPE_BYTES}")
         return False
     try:
-        form.model_validate(loads(item))
+        schema.model_validate(loads(item))
     except ValidationError as error:
-        refuse(queue, "message_invalid", first_of(error))
-    except UNREADABLE as error:
-        refuse(queue, "message_invalid", f"{len(item)} bytes that are no JSON: {type(error).__name__}")
+        log_refused_message(queue, "message_invalid", describe_first_error(error))
+    except PARSE_ERRORS as error:
+        log_refused_message(queue, "message_invalid", f"{len(item)} bytes are not valid JSON: {type(error).__name__}")
     else:
         return True
     return False
 
 
-def refuse(queue: str, code: str, detail: str) -> None:
-    """Say that a message is dropped, and why."""
+def log_refused_message(queue: str, code: str, detail: str) -> None:
+    """Log that a message is dropped, and why."""
     log.error("message_refused", queue=queue, code=code, detail=detail[:500])
 
 
-def first_of(error: ValidationError) -> str:
-    """Where and what the first fault is; what was found there is not repeated."""
+def describe_first_error(error: ValidationError) -> str:
+    """Return field and message of the first validation error, without the rejected value."""
     first = error.errors(include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'envelope'}: {first['msg']}"

@@ -1,1 +1,1 @@
-"""Logs, traces, heartbeat and alerts."""
+"""Logs, traces, heartbeats and alerts."""

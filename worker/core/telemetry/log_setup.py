@@ -1,4 +1,4 @@
-"""One log for the project and its libraries: lines for people, or JSON objects for a collector."""
+"""Logging of the project and its libraries, as readable lines or as JSON."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from structlog.typing import Processor
 
 
 def configure_logs(fmt: Literal["human", "json"], level: str) -> None:
-    """Send structlog's and the standard library's records to stderr in one form; call it once, at start."""
+    """Write records of structlog and of `logging` to stderr in one format. Call it once, at start."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -21,7 +21,7 @@ def configure_logs(fmt: Literal["human", "json"], level: str) -> None:
     if fmt == "json":
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        # The default one, rich's, prints the values of local variables: addresses with passwords among them.
+        # The default formatter of rich prints local variables, among them URLs with passwords.
         plain = structlog.dev.plain_traceback
         # https://no-color.org: set and not empty.
         colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -42,6 +42,6 @@ def configure_logs(fmt: Literal["human", "json"], level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # Chatty below a warning, and botocore's debug lines hold signed headers.
+    # Below a warning they log too much, and botocore's debug lines contain signed headers.
     for name in ("boto3", "botocore", "urllib3", "s3transfer", "tensorflow", "h5py", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,1 +1,1 @@
-"""What commands print: tables, progress bars and errors."""
+"""Terminal output of commands: tables, progress bars and errors."""

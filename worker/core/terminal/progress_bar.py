@@ -1,4 +1,4 @@
-"""The bar of work that takes a while: how many, how fast, how long still, and what went wrong so far."""
+"""Progress bar with count, rate, remaining time and errors."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -10,17 +10,18 @@ _BAR_COLUMNS = 14
 
 
 def progress_bar(console: Console, *, unit: str = "images") -> Progress:
-    """A bar that goes with the work; nothing at all where the console is no terminal, and one line of 80 columns.
+    """Make a transient progress bar of one 80-column line; it shows nothing if the console is not a terminal.
 
-    A task's field `errors` is a sentence on what went wrong so far. unit: what its pace counts.
+    unit: plural noun of the counted items.
+    A task's field `errors` is a sentence about errors so far.
     """
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(_BAR_COLUMNS, complete_style=BAR_STYLE, pulse_style=BAR_STYLE),
         MofNCompleteColumn(),
-        _Pace(unit),
-        _Left(),
+        _Rate(unit),
+        _TimeLeft(),
         _Errors(),
         console=console,
         transient=True,
@@ -28,7 +29,7 @@ def progress_bar(console: Console, *, unit: str = "images") -> Progress:
     )
 
 
-class _Pace(ProgressColumn):
+class _Rate(ProgressColumn):
     def __init__(self, unit: str) -> None:
         super().__init__()
         self._unit = unit
@@ -38,7 +39,7 @@ class _Pace(ProgressColumn):
         return Text("" if not rate else f"{rate:,.1f} {self._unit}/s")
 
 
-class _Left(ProgressColumn):
+class _TimeLeft(ProgressColumn):
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:

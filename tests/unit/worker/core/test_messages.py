@@ -21,37 +21,37 @@ valid_bodies = st.fixed_dictionaries(
 
 
 def nearly_valid(body: dict[str, Any]) -> st.SearchStrategy[object]:
-    """`body` with one of its parts, or one more, replaced by anything."""
+    """Replace or add one field of `body` with an arbitrary value."""
     names = st.sampled_from([*body, "extra"])
     return st.builds(lambda name, value: {**body, name: value}, names, any_json | st.lists(image_ids | scalars))
 
 
 @given(any_json | valid_bodies | valid_bodies.flatmap(nearly_valid))
-def test_any_json_comes_back_as_it_was_or_is_refused(body: object) -> None:
+def test_any_json_round_trips_or_is_refused(body: object) -> None:
     try:
         chunk = GradeChunk.decode(json.loads(json.dumps(body)))
     except MessageError:
         return
-    # As text: True == 1 and 1.0 == 1 in Python, but not on the wire.
+    # Compare as text: in Python True == 1 and 1.0 == 1.
     assert json.dumps(chunk.encode(), sort_keys=True) == json.dumps(body, sort_keys=True)
 
 
 @given(valid_bodies)
-def test_every_valid_body_is_understood(body: dict[str, Any]) -> None:
+def test_every_valid_body_is_accepted(body: dict[str, Any]) -> None:
     chunk = GradeChunk.decode(body)
     assert chunk == GradeChunk(run_id=body["run_id"], image_ids=tuple(body["image_ids"]))
 
 
 @pytest.mark.parametrize("version", [2, 0, "1", None, True, 1.0, [1]])
-def test_other_version_is_refused_by_name(version: object) -> None:
+def test_unsupported_version_is_refused(version: object) -> None:
     with pytest.raises(MessageError) as caught:
         GradeChunk.decode({"version": version, "run_id": 1, "image_ids": ["a"]})
     assert caught.value.code == "message_version"
-    assert caught.value.detail == f"message version {version!r}, this worker understands 1"
+    assert caught.value.detail == f"message version {version!r} is not supported; this worker needs 1"
 
 
 @pytest.mark.parametrize(
-    ("part", "value", "where"),
+    ("field", "value", "named"),
     [
         ("run_id", 0, "run_id"),
         ("run_id", 2**63, "run_id"),
@@ -68,10 +68,10 @@ def test_other_version_is_refused_by_name(version: object) -> None:
         ("path", "/etc/passwd", "path"),
     ],
 )
-def test_refusal_says_where(part: str, value: object, where: str) -> None:
+def test_error_names_the_field(field: str, value: object, named: str) -> None:
     with pytest.raises(MessageError) as caught:
-        GradeChunk.decode({"version": 1, "run_id": 1, "image_ids": ["a"], part: value})
-    assert caught.value.detail.startswith(f"{where}: ")
+        GradeChunk.decode({"version": 1, "run_id": 1, "image_ids": ["a"], field: value})
+    assert caught.value.detail.startswith(f"{named}: ")
     assert caught.value.code == "message_invalid"
 
 

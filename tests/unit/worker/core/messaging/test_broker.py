@@ -15,7 +15,7 @@ from worker.core.messaging.broker import chunked, make_celery, queue_depth, send
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Queue
 
-NOBODY = "redis://:hunter2@127.0.0.1:1/0"
+UNREACHABLE = "redis://:hunter2@127.0.0.1:1/0"
 CHUNK = GradeChunk(run_id=7, image_ids=("left-eye", "right-eye"))
 
 
@@ -23,7 +23,7 @@ def send(broker_url: str, *, queue: Queue = Queue.BULK) -> None:
     send_chunk(make_celery(parse_settings(broker_url=broker_url)), CHUNK, queue=queue, run_name="july")
 
 
-def look(broker_url: str, queue: Queue = Queue.BULK) -> int:
+def depth(broker_url: str, queue: Queue = Queue.BULK) -> int:
     return queue_depth(make_celery(parse_settings(broker_url=broker_url)), queue)
 
 
@@ -40,7 +40,7 @@ def behind_proxy(broker_url: str, proxy: FaultProxy) -> str:
     return broker_url.replace(f":{urlsplit(broker_url).port}/", f":{proxy.port}/")
 
 
-def test_chunk_arrives_as_json_with_ids_alone(broker_url: str) -> None:
+def test_message_is_json_with_ids_only(broker_url: str) -> None:
     send(broker_url)
     with Redis.from_url(broker_url) as broker:
         (message,) = map(json.loads, broker.lrange("bulk", 0, -1))
@@ -52,7 +52,7 @@ def test_chunk_arrives_as_json_with_ids_alone(broker_url: str) -> None:
     assert GradeChunk.decode(keywords["message"]) == CHUNK
 
 
-def test_screens_show_the_run_and_the_size_of_a_chunk(broker_url: str) -> None:
+def test_flower_shows_run_and_size_of_a_chunk(broker_url: str) -> None:
     send(broker_url)
     with Redis.from_url(broker_url) as broker:
         (message,) = map(json.loads, broker.lrange("bulk", 0, -1))
@@ -63,10 +63,10 @@ def test_screens_show_the_run_and_the_size_of_a_chunk(broker_url: str) -> None:
 def test_queue_depth_counts_the_messages_of_one_queue(broker_url: str) -> None:
     for queue in (Queue.BULK, Queue.BULK, Queue.LIVE):
         send(broker_url, queue=queue)
-    assert [look(broker_url, queue) for queue in (Queue.LIVE, Queue.BULK)] == [1, 2]
+    assert [depth(broker_url, queue) for queue in (Queue.LIVE, Queue.BULK)] == [1, 2]
 
 
-def test_process_that_consumes_bulk_sends_to_live(broker_url: str) -> None:
+def test_consumer_of_bulk_can_send_to_live(broker_url: str) -> None:
     app = make_celery(parse_settings(broker_url=broker_url, queues="bulk"))
 
     send_chunk(app, CHUNK, queue=Queue.LIVE, run_name="clinic")
@@ -74,16 +74,16 @@ def test_process_that_consumes_bulk_sends_to_live(broker_url: str) -> None:
     assert [queue_depth(app, queue) for queue in Queue] == [1, 0]
 
 
-def test_look_at_a_broker_that_is_away_is_a_broker_error() -> None:
-    with pytest.raises(BrokerError, match="cannot look at queue bulk: ConnectionError") as caught:
-        look(NOBODY)
+def test_queue_depth_of_an_unreachable_broker_is_a_broker_error() -> None:
+    with pytest.raises(BrokerError, match="cannot inspect queue bulk: ConnectionError") as caught:
+        depth(UNREACHABLE)
     assert "hunter2" not in caught.value.detail
 
 
-def test_send_to_a_broker_that_is_away_is_a_broker_error() -> None:
+def test_send_to_an_unreachable_broker_is_a_broker_error() -> None:
     started = time.monotonic()
     with pytest.raises(BrokerError, match="cannot send 2 images of run july to queue live") as caught:
-        send(NOBODY, queue=Queue.LIVE)
+        send(UNREACHABLE, queue=Queue.LIVE)
     assert time.monotonic() - started < 5
     assert "hunter2" not in caught.value.detail
 
@@ -93,10 +93,10 @@ def test_wrong_password_is_a_broker_error(broker_url: str) -> None:
     with pytest.raises(BrokerError, match="invalid username-password pair"):
         send(wrong)
     with pytest.raises(BrokerError, match="invalid username-password pair"):
-        look(wrong)
+        depth(wrong)
 
 
-def test_full_broker_is_a_broker_error_and_takes_chunks_again_later(broker_url: str) -> None:
+def test_full_broker_is_a_broker_error_until_it_has_memory(broker_url: str) -> None:
     with Redis.from_url(broker_url) as broker:
         broker.config_set("maxmemory", 1)
         try:
@@ -105,10 +105,10 @@ def test_full_broker_is_a_broker_error_and_takes_chunks_again_later(broker_url: 
         finally:
             broker.config_set("maxmemory", 0)
     send(broker_url)
-    assert look(broker_url) == 1
+    assert depth(broker_url) == 1
 
 
-def test_lost_connection_is_replaced(behind_proxy: str, proxy: FaultProxy) -> None:
+def test_lost_connection_is_reopened(behind_proxy: str, proxy: FaultProxy) -> None:
     app = make_celery(parse_settings(broker_url=behind_proxy))
     send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")
     proxy.inject(None)
@@ -116,20 +116,18 @@ def test_lost_connection_is_replaced(behind_proxy: str, proxy: FaultProxy) -> No
     assert queue_depth(app, Queue.BULK) == 2
 
 
-def test_broker_that_accepts_and_says_nothing_is_a_broker_error(
-    behind_proxy: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_broker_is_a_broker_error(behind_proxy: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "SOCKET_TIMEOUT_S", 0.2)
     proxy.inject(Fault("stall"))
     started = time.monotonic()
     with pytest.raises(BrokerError, match="Timeout reading from socket"):
         send(behind_proxy)
     with pytest.raises(BrokerError, match="Timeout reading from socket"):
-        look(behind_proxy)
-    # Two waits to send and four to look, and pauses of 2 s at most between the four.
+        depth(behind_proxy)
+    # Two attempts to send and four to inspect, with pauses of at most 2 s between the four.
     assert time.monotonic() - started < 6 * 0.2 + 2 * 2 + 1
 
 
-def test_split_keeps_order_and_every_id() -> None:
+def test_chunks_keep_order_and_every_id() -> None:
     assert chunked(["a", "b", "c", "d", "e"], 2) == [("a", "b"), ("c", "d"), ("e",)]
     assert chunked([], 2) == []

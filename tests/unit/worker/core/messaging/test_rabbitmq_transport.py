@@ -1,4 +1,4 @@
-"""What RabbitMQ keeps and confirms, and what a consumer of it never sees."""
+"""RabbitMQ: replicated queues, confirmed sends, and malformed messages that no consumer receives."""
 
 import zlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ CHUNK = GradeChunk(run_id=7, image_ids=("left-eye", "right-eye"))
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
 TASK = {"task": "fundus.grade_chunk", "id": "a"}
 HOSTILE: dict[str, amqp.Message] = {
-    "no message of Celery's": amqp.Message(b"\xff\x00", **JSON),
+    "not a Celery message": amqp.Message(b"\xff\x00", **JSON),
     "an id that is a number": amqp.Message(b"{}", **JSON, application_headers={**TASK, "id": 7}),
     "a bomb": amqp.Message(zlib.compress(bytes(10**8)), **JSON, application_headers={**TASK, "compression": "gzip"}),
     "too large": amqp.Message(b" " * (MAX_ENVELOPE_BYTES + 1), **JSON, application_headers=TASK),
@@ -35,7 +35,7 @@ def settings(make_settings: Callable[..., Settings], rabbitmq_url: str) -> Setti
 
 
 def drain(settings: Settings) -> list[str]:
-    """The ids of the tasks that reach a consumer; the last of them is `end`."""
+    """Return the ids of the tasks that reach a consumer, up to the task `end`."""
     ids: list[str] = []
 
     def take(message: Any) -> None:
@@ -55,7 +55,7 @@ def drain(settings: Settings) -> list[str]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_is_no_task_reaches_nobody(name: str, settings: Settings, rabbitmq: RabbitMQ) -> None:
+def test_malformed_message_is_dropped_and_logged(name: str, settings: Settings, rabbitmq: RabbitMQ) -> None:
     app = make_celery(settings)
     assert queue_depth(app, Queue.BULK) == 0
     with capture_logs() as log, closing(rabbitmq.connect()) as connection, closing(connection.channel()) as channel:
@@ -69,7 +69,7 @@ def test_what_is_no_task_reaches_nobody(name: str, settings: Settings, rabbitmq:
     assert queue_depth(app, Queue.BULK) == 0
 
 
-def test_queue_is_replicated_and_gives_up_on_a_message_in_the_end(settings: Settings, rabbitmq: RabbitMQ) -> None:
+def test_message_is_dropped_after_the_delivery_limit(settings: Settings, rabbitmq: RabbitMQ) -> None:
     send_chunk(make_celery(settings), CHUNK, queue=Queue.BULK, run_name="july")
     deliveries = 0
     with closing(rabbitmq.connect()) as connection, closing(connection.channel()) as channel:
@@ -80,10 +80,10 @@ def test_queue_is_replicated_and_gives_up_on_a_message_in_the_end(settings: Sett
     assert message is None
 
 
-def test_message_that_the_broker_refuses_is_not_sent(settings: Settings, rabbitmq: RabbitMQ) -> None:
-    """A full queue refuses by a negative confirm; without confirms nobody would hear of it."""
+def test_message_that_the_broker_rejects_is_a_broker_error(settings: Settings, rabbitmq: RabbitMQ) -> None:
+    """A full queue rejects with a negative confirmation, which is visible only with confirms enabled."""
     app = make_celery(settings)
-    send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")  # this connection has declared it, and trusts in that
+    send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")  # the connection remembers that it has declared the queue
     full = {"x-max-length": 1, "x-overflow": "reject-publish"}
     with closing(rabbitmq.connect()) as connection, closing(connection.channel()) as channel:
         channel.queue_delete(Queue.BULK)
@@ -92,7 +92,7 @@ def test_message_that_the_broker_refuses_is_not_sent(settings: Settings, rabbitm
         send_many(app)
 
 
-def test_message_whose_queue_is_gone_is_not_sent(settings: Settings, rabbitmq: RabbitMQ) -> None:
+def test_message_to_a_deleted_queue_is_a_broker_error(settings: Settings, rabbitmq: RabbitMQ) -> None:
     app = make_celery(settings)
     send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")
     rabbitmq.forget()

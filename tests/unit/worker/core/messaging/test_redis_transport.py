@@ -1,4 +1,4 @@
-"""On a real broker: of all that can lie on a queue, only tasks reach a consumer, and nothing ends it."""
+"""On a real broker: malformed messages are dropped, and neither reach a consumer nor end it."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ DEEP = 100_000
 
 
 def changed(envelope: dict[str, Any], place: str, value: object) -> bytes:
-    """The envelope with another value at `properties.delivery_tag` or the like."""
+    """Return the envelope with another value at a dotted path such as `properties.delivery_tag`."""
     *path, last = place.split(".")
     copy = json.loads(json.dumps(envelope))
     part = copy
@@ -37,7 +37,7 @@ def without(envelope: dict[str, Any], name: str) -> bytes:
 
 
 HOSTILE: dict[str, Callable[[dict[str, Any]], bytes]] = {
-    "nothing": lambda _: b"",
+    "no bytes": lambda _: b"",
     "no JSON": lambda _: b"\x80\x04\x95K\x00",
     "no UTF-8": lambda _: b'{"body": "\xff"}',
     "half a message": lambda good: json.dumps(good).encode()[:-40],
@@ -46,17 +46,17 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "null": lambda _: b"null",
     "a list": lambda _: b"[1]",
     "nested too deep": lambda _: b"[" * DEEP + b"]" * DEEP,
-    "a type that is none": lambda _: b'{"__type__": "os.system", "__value__": "id"}',
-    "a date that is none": lambda _: b'{"__type__": "datetime", "__value__": 7}',
-    "a number that is none": lambda _: b'{"__type__": "decimal", "__value__": "x"}',
-    "a type that cannot be one": lambda _: b'{"__type__": [], "__value__": "x"}',
+    "an unknown type": lambda _: b'{"__type__": "os.system", "__value__": "id"}',
+    "an invalid date": lambda _: b'{"__type__": "datetime", "__value__": 7}',
+    "an invalid decimal": lambda _: b'{"__type__": "decimal", "__value__": "x"}',
+    "a type that is a list": lambda _: b'{"__type__": [], "__value__": "x"}',
     "too large": lambda good: changed(good, "body", "A" * MAX_ENVELOPE_BYTES),
     "no body": lambda good: without(good, "body"),
     "no properties": lambda good: without(good, "properties"),
     "no headers": lambda good: without(good, "headers"),
     "no content type": lambda good: without(good, "content-type"),
     "a body that is an object": lambda good: changed(good, "body", {}),
-    "a body that is no base64": lambda good: changed(good, "body", "A"),
+    "an invalid base64 body": lambda good: changed(good, "body", "A"),
     "a body outside ASCII": lambda good: changed(good, "body", "é"),
     "another encoding": lambda good: changed(good, "properties.body_encoding", "rot13"),
     "an encoding that is a list": lambda good: changed(good, "properties.body_encoding", []),
@@ -79,7 +79,7 @@ def settings(make_settings: Callable[..., Settings], broker_url: str) -> Setting
 
 
 def drain(settings: Settings) -> list[str]:
-    """The ids of the tasks that reach a consumer; the last of them is `end`."""
+    """Return the ids of the tasks that reach a consumer, up to the task `end`."""
     ids: list[str] = []
 
     def take(message: Any) -> None:
@@ -94,7 +94,7 @@ def drain(settings: Settings) -> list[str]:
 
 
 def envelope(settings: Settings, broker: "Redis") -> dict[str, Any]:
-    """A message as a producer puts it on the queue."""
+    """Return a message as a producer sends it."""
     send_chunk(make_celery(settings), CHUNK, queue=Queue.BULK, run_name="night")
     (item,) = broker.lrange(Queue.BULK, 0, -1)
     broker.delete(Queue.BULK)
@@ -103,7 +103,7 @@ def envelope(settings: Settings, broker: "Redis") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_is_no_task_is_dropped_with_one_line_in_the_log(name: str, settings: Settings, broker_url: str) -> None:
+def test_malformed_message_is_dropped_with_one_log_line(name: str, settings: Settings, broker_url: str) -> None:
     with Redis.from_url(broker_url) as broker, capture_logs() as log:
         good = envelope(settings, broker)
         broker.lpush(Queue.BULK, HOSTILE[name](good), changed(good, "headers.id", "end"))
@@ -116,7 +116,7 @@ def test_what_is_no_task_is_dropped_with_one_line_in_the_log(name: str, settings
     assert len(line["detail"]) <= 500
 
 
-def test_a_message_of_the_largest_chunk_passes(settings: Settings, broker_url: str) -> None:
+def test_message_of_the_largest_chunk_is_accepted(settings: Settings, broker_url: str) -> None:
     chunk = GradeChunk(run_id=2**63 - 1, image_ids=tuple(f"{number:0128}" for number in range(256)))
     with Redis.from_url(broker_url) as broker, capture_logs() as log:
         good = envelope(settings, broker)
@@ -126,7 +126,7 @@ def test_a_message_of_the_largest_chunk_passes(settings: Settings, broker_url: s
     assert log == []
 
 
-def test_one_client_sends_all_messages_until_its_connections_are_given_up(settings: Settings) -> None:
+def test_one_client_sends_all_messages_until_its_pool_is_closed(settings: Settings) -> None:
     with make_celery(settings).connection_for_write() as connection:
         channel = connection.default_channel
         first = channel._create_client()
@@ -136,7 +136,7 @@ def test_one_client_sends_all_messages_until_its_connections_are_given_up(settin
         assert channel._create_client() is not first
 
 
-def test_what_cannot_be_put_back_on_its_queue_is_dropped(settings: Settings, broker_url: str) -> None:
+def test_malformed_unacknowledged_message_is_dropped(settings: Settings, broker_url: str) -> None:
     with Redis.from_url(broker_url) as broker, capture_logs() as log:
         good = envelope(settings, broker)
         for tag, kept in {"torn": b"[", "short": b"[1]", "whole": json.dumps([good, "", "bulk"]).encode()}.items():
@@ -149,19 +149,19 @@ def test_what_cannot_be_put_back_on_its_queue_is_dropped(settings: Settings, bro
     assert [line["queue"] for line in log] == ["unacked", "unacked"]
 
 
-def test_a_broadcast_that_is_none_is_dropped(settings: Settings, broker_url: str) -> None:
-    heard: list[Any] = []
+def test_malformed_broadcast_is_dropped(settings: Settings, broker_url: str) -> None:
+    received: list[Any] = []
     app = make_celery(settings)
     with Redis.from_url(broker_url) as broker, capture_logs() as log, app.connection_for_read() as given:
-        receiver = app.events.Receiver(given, handlers={"*": heard.append})
+        receiver = app.events.Receiver(given, handlers={"*": received.append})
         with receiver.consumer_context() as (connection, *_):
-            with suppress(TimeoutError):  # its first turn is the one that subscribes
+            with suppress(TimeoutError):  # the first call subscribes
                 connection.drain_events(timeout=0.2)
             broker.publish("/0.celeryev/worker.online", json.dumps([1]))
             broker.publish("/0.celeryev/worker.online", json.dumps({"properties": 7}))
             with app.events.default_dispatcher() as dispatcher:
                 dispatcher.send("worker-online")
-            while not heard:
+            while not received:
                 connection.drain_events(timeout=10)
-    assert [event["type"] for event in heard] == ["worker-online"]
+    assert [event["type"] for event in received] == ["worker-online"]
     assert [line["queue"] for line in log] == ["celeryev", "celeryev"]

@@ -4,11 +4,11 @@ from worker.core.terminal.output import escape_control_characters, format_durati
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (725, "12 min 5 s"), (12000, "3 h 20 min"), (187200, "2 d 4 h")],
 )
-def test_duration_has_two_units_at_most(seconds: float, words: str) -> None:
-    assert format_duration(seconds) == words
+def test_duration_has_at_most_two_units(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
 
 
 def test_control_characters_are_escaped() -> None:
