@@ -14,24 +14,24 @@ help:  ## Show these commands
 demo: $(VENV)/.worker  ## Grade the sample photographs on embedded servers
 	$(BIN)/fundus demo $(DEMO)
 
-console: $(VENV)/.console  ## Make the environment with the review console in it
+console: $(VENV)/.console  ## Install the review console in the environment
 
 test: $(VENV)/.dev  ## Run the tests on real servers (about 8 minutes on 2 cores)
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(TESTS)
 
-test-slow: $(VENV)/.dev  ## Run the long tests, too
+test-slow: $(VENV)/.dev  ## Run all tests, including the slow ones
 	$(BIN)/pytest $(TESTS)
 
-faults: $(VENV)/.dev  ## Harm servers, workers and images in every way (about 50 minutes on 2 cores)
+faults: $(VENV)/.dev  ## Run the fault tests of servers, workers and images (about 50 minutes on 2 cores)
 	$(BIN)/pytest tests/faults --deselect tests/faults/test_soak.py $(TESTS)
 
-soak: $(VENV)/.dev  ## 20,000 photographs with a random fault every half minute (about 10 minutes on 2 cores)
+soak: $(VENV)/.dev  ## Grade 20,000 photographs with a random fault every 30 s (about 10 minutes on 2 cores)
 	$(BIN)/pytest tests/faults/test_soak.py -s $(TESTS)
 
-fuzz: $(VENV)/.dev  ## Give every door damaged and hostile input (about 4 minutes on 2 cores)
+fuzz: $(VENV)/.dev  ## Fuzz every input with damaged and hostile data (about 4 minutes on 2 cores)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
-bench: $(BENCH_VENV)/.bench  ## Time everything beside its peers and write RESULTS.md (about 30 minutes on 2 idle cores)
+bench: $(BENCH_VENV)/.bench  ## Benchmark against other projects and write RESULTS.md (about 30 minutes on 2 idle cores)
 	for part in engines cold_start end_to_end live_latency queue_depth memory ledger_scale stub_engine cpu_profile; do \
 		$(BENCH_VENV)/bin/python -m tests.benchmarks.$$part || exit 1; \
 	done
@@ -46,10 +46,10 @@ check: $(VENV)/.dev  ## Lint, format check, import rules, strict types and docum
 env:  ## Write .env with random secrets for docker compose
 	$(PYTHON) deploy/write_env.py .env
 
-lock:  ## Resolve the locks again (needs uv)
+lock:  ## Update the lock files (needs uv)
 	bash deploy/locks/lock.sh
 
-clean:  ## Remove the environment and what the demo wrote
+clean:  ## Remove the environments and the demo output
 	rm -rf $(VENV) $(BENCH_VENV) demo-out
 
 $(BIN)/python:
@@ -68,12 +68,12 @@ $(VENV)/.dev: deploy/locks/dev.txt $(VENV)/.worker
 	$(INSTALL) dev
 	touch $@
 
-# The peers come unlocked from the package index, about 3 GB; what is locked keeps its version.
+# The compared projects are not locked (about 3 GB); locked packages keep their versions.
 $(BENCH_VENV)/.bench: deploy/locks/dev.txt deploy/locks/worker.txt deploy/locks/build.txt pyproject.toml
 	$(MAKE) VENV=$(BENCH_VENV) $(BENCH_VENV)/.dev
 	$(PYTHON) -m pip --python $(BENCH_VENV)/bin/python freeze --exclude-editable >$(BENCH_VENV)/locked.txt
 	$(PYTHON) -m pip --python $(BENCH_VENV)/bin/python install --quiet --no-build-isolation \
 		--constraint $(BENCH_VENV)/locked.txt --editable '.[bench]'
-	# Two of them bring a package named `tests`, which would hide ours.
+	# Two of them install a package `tests`, which would shadow ours.
 	rm -rf $(BENCH_VENV)/lib/python3.*/site-packages/tests
 	touch $@

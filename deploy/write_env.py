@@ -1,4 +1,4 @@
-"""Write `.env` from `env.example`, a random secret for every `change-me`, readable by its owner alone."""
+"""Write `.env` from `env.example` with a random secret for every `change-me`, readable by its owner only."""
 
 import os
 import re
@@ -11,11 +11,11 @@ SECRET_BYTES = 24
 
 
 def write_env(target: Path) -> None:
-    """Write `target`. Raises FileExistsError rather than replace secrets that services already keep."""
+    """Write `target`. Raises FileExistsError if it exists, as running services use its secrets."""
     lines = EXAMPLE.read_text().splitlines(keepends=True)
     settings = "".join(line if line.startswith("#") else _with_secret(line) for line in lines)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w") as file:  # noqa: PTH123 - pathlib takes no mode of creation
+    with open(descriptor, "w") as file:  # noqa: PTH123 - pathlib cannot open a descriptor
         file.write(settings)
 
 
@@ -27,4 +27,4 @@ if __name__ == "__main__":
     try:
         write_env(Path(sys.argv[1]))
     except FileExistsError:
-        sys.exit(f"{sys.argv[1]} exists and is left alone: the services keep its secrets")
+        sys.exit(f"{sys.argv[1]} exists and is not replaced: running services use its secrets")

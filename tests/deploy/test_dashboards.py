@@ -1,4 +1,4 @@
-"""Dashboards ask for what the exporter tells, of the source that is provisioned."""
+"""Dashboards query metrics that the exporter has, from the provisioned data source."""
 
 import json
 import re
@@ -30,8 +30,8 @@ def expressions(dashboard: Any) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[str]]]:
-    """The labels of each metric, and their values, in a scrape of a ledger with graded and failed images."""
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[str]]]:
+    """Label values by metric and label, scraped from a ledger with graded and failed images."""
     from worker.core.settings import parse_settings
     from worker.ledger.database import connect
     from worker.ledger.migrate import upgrade
@@ -56,25 +56,27 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[st
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_every_metric_and_label_is_told_by_the_exporter(path: Path, told: dict[str, dict[str, set[str]]]) -> None:
-    asked = expressions(load(path))
-    assert asked
-    for expression in asked:
+def test_every_metric_and_label_is_exported(path: Path, exported: dict[str, dict[str, set[str]]]) -> None:
+    queries = expressions(load(path))
+    assert queries
+    for expression in queries:
         for name, matchers in re.findall(r"\b(fundus_\w+|up|ALERTS)\b(?:\{([^}]*)\})?", expression):
             if name in PROMETHEUS_OWN:
                 continue
-            assert name in told, f"{expression}: no such metric"
+            assert name in exported, f"{expression}: no such metric"
             for label, operator, value in re.findall(r'(\w+)(=~|=|!=)"([^"]*)"', matchers):
-                assert label in told[name], f"{expression}: {name} has no label {label}"
+                assert label in exported[name], f"{expression}: {name} has no label {label}"
                 pattern = value if operator == "=~" else re.escape(value)
-                assert any(re.fullmatch(pattern, known) for known in told[name][label]), f"{expression}: never {value}"
+                assert any(re.fullmatch(pattern, known) for known in exported[name][label]), (
+                    f"{expression}: never {value}"
+                )
         for labels in re.findall(r"by \(([^)]*)\)", expression):
             (name,) = re.findall(r"\b(fundus_\w+|ALERTS)\b", expression)
-            assert name in PROMETHEUS_OWN or set(labels.split(", ")) <= set(told[name])
+            assert name in PROMETHEUS_OWN or set(labels.split(", ")) <= set(exported[name])
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_every_panel_asks_the_provisioned_source(path: Path) -> None:
+def test_every_panel_uses_the_provisioned_source(path: Path) -> None:
     (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
     for panel in load(path)["panels"]:
         for place in (panel, *panel["targets"]):
@@ -82,19 +84,19 @@ def test_every_panel_asks_the_provisioned_source(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_panels_stand_side_by_side_and_say_what_they_show(path: Path) -> None:
+def test_panels_do_not_overlap_and_have_descriptions(path: Path) -> None:
     panels = load(path)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     places = [panel["gridPos"] for panel in panels]
     for place in places:
         assert place["x"] + place["w"] <= COLUMNS
     for one, other in combinations(places, 2):
-        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        side_by_side = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
-        assert beside or below, (one, other)
+        assert side_by_side or below, (one, other)
     assert all(panel["title"] and panel["description"] for panel in panels)
 
 
-def test_dashboards_are_told_apart() -> None:
+def test_dashboards_have_distinct_names() -> None:
     loaded = [load(path) for path in DASHBOARDS]
     assert len({dashboard["uid"] for dashboard in loaded}) == len({d["title"] for d in loaded}) == len(loaded) == 2

@@ -9,17 +9,17 @@ LOCKS = {path.stem: path.read_text() for path in (DEPLOY / "locks").glob("*.txt"
 
 
 def stage(name: str) -> str:
-    """The instructions of one stage."""
+    """Return the instructions of one stage."""
     (found,) = re.findall(rf"(?ms)^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", DOCKERFILE)
     return found
 
 
 def pins(lock: str) -> set[str]:
-    """The packages of one lock, as name==version."""
+    """Return the packages of one lock, as name==version."""
     return set(re.findall(r"^\S+==\S+", LOCKS[lock], re.MULTILINE))
 
 
-def test_images_are_built_from_the_base_that_the_builder_names() -> None:
+def test_images_use_the_base_image_argument() -> None:
     sources = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
     names = {name for _, name in sources}
     assert {source for source, _ in sources} - names == {"${BASE_IMAGE}"}
@@ -34,7 +34,7 @@ def test_every_package_is_installed_from_a_lock_with_hashes() -> None:
         assert from_lock or install == "--no-deps --no-index /wheels/*.whl"
 
 
-def test_images_run_as_an_ordinary_user_and_are_watched() -> None:
+def test_images_run_unprivileged_with_a_health_check() -> None:
     assert stage("runtime").rstrip().endswith("USER 10001:10001")
     for target in ("worker", "producer", "console", "flower"):
         assert "USER" not in stage(target)
@@ -58,16 +58,16 @@ def test_flower_has_the_producers_packages_and_its_own() -> None:
     assert "flower" in {pin.partition("==")[0] for pin in pins("flower") - pins("producer")}
 
 
-def test_flower_without_a_password_answers_nobody_outside() -> None:
+def test_flower_without_a_password_listens_on_loopback_only() -> None:
     assert "ENV FLOWER_ADDRESS=127.0.0.1\n" in stage("flower")
 
 
-def test_worker_for_gpus_lacks_the_engines_of_processors_alone() -> None:
+def test_gpu_worker_lacks_only_the_cpu_engines() -> None:
     lacking = {pin.partition("==")[0] for pin in pins("worker") - pins("gpu")}
     assert lacking == {"openvino", "tensorflow-cpu"}
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     done = subprocess.run([hadolint, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")

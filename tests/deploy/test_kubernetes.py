@@ -1,4 +1,4 @@
-"""What would be applied to a cluster: accepted by Kubernetes' own schemas, and true to what runs in it."""
+"""The Kubernetes manifests are valid by Kubernetes's schemas and consistent with the programs that run in them."""
 
 import re
 import shutil
@@ -31,7 +31,7 @@ KUBERNETES = ROOT / "deploy" / "kubernetes"
 BASE = KUBERNETES / "base"
 ROLES = ROOT / "deploy" / "postgres" / "roles.sql"
 VERSION = "1.34"
-"""Of Kubernetes, whose schemas judge; those of KEDA are its own and not among them."""
+"""Version of the Kubernetes schemas. They do not include KEDA's."""
 SLOWEST_STEP_S = 110
 """See `worker.inference.watchdog`."""
 LEDGER_ROLES = {
@@ -48,9 +48,9 @@ LEDGER_ROLES = {
 KEEPERS = ("fundus-close-nights", "fundus-retention")
 REPORTS = "/var/lib/fundus/reports"
 PLAIN = {"FLOWER_ADDRESS", "FLOWER_READ_ONLY", "FUNDUS_METRICS_HOST", "FUNDUS_METRICS_PORT"}
-"""Variables that are no secrets."""
+"""Variables that are not secrets."""
 OPTIONAL = {"FUNDUS_ALARM_URLS", "FUNDUS_PATIENT_KEY"}
-"""Variables of secrets that a cluster may do without."""
+"""Variables of optional secrets."""
 SETTINGS = dict(line.split("=", 1) for line in (BASE / "settings.env").read_text().splitlines())
 
 
@@ -63,7 +63,7 @@ def of_kind(kind: str, objects: list[Any]) -> dict[str, Any]:
 
 
 def pods(objects: list[Any]) -> dict[str, Any]:
-    """The pod of each workload, by the workload's name."""
+    """Return the pod of each workload, by the workload's name."""
     found = {}
     for each in objects:
         spec = each.get("spec", {})
@@ -81,7 +81,7 @@ PODS = pods(BASE_OBJECTS)
 
 @pytest.fixture(scope="module", params=["cpu", "gpu"])
 def overlay(request: pytest.FixtureRequest) -> tuple[str, list[Any]]:
-    """An overlay's name and all objects that it makes."""
+    """Return an overlay's name and all its objects."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("not installed: kubectl")
@@ -98,20 +98,20 @@ def check_schemas(objects: list[Any]) -> None:
             kubernetes_validate.validate(each, VERSION, strict=True)
 
 
-def test_base_is_what_kubernetes_accepts() -> None:
+def test_base_is_valid() -> None:
     check_schemas(BASE_OBJECTS)
     listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == sorted(path.name for path in BASE.glob("*.yaml") if path.stem != "kustomization")
 
 
-def test_a_misspelt_field_would_be_found() -> None:
+def test_misspelt_field_is_detected() -> None:
     deployment = of_kind("Deployment", BASE_OBJECTS)["fundus-worker"]
     wrong = deployment | {"spec": deployment["spec"] | {"replica": 1}}
     with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
         check_schemas([wrong])
 
 
-def test_overlay_is_what_kubernetes_accepts(overlay: tuple[str, list[Any]]) -> None:
+def test_overlay_is_valid(overlay: tuple[str, list[Any]]) -> None:
     name, objects = overlay
     check_schemas(objects)
     assert {each["metadata"]["namespace"] for each in objects if each["kind"] != "Namespace"} == {"fundus"}
@@ -120,18 +120,18 @@ def test_overlay_is_what_kubernetes_accepts(overlay: tuple[str, list[Any]]) -> N
     assert images == {worker, *(f"fundus-{name}:{__version__}" for name in ("producer", "flower", "console"))}
 
 
-def test_overlay_gives_a_worker_what_it_runs_on(overlay: tuple[str, list[Any]]) -> None:
+def test_overlay_requests_the_hardware_of_a_worker(overlay: tuple[str, list[Any]]) -> None:
     name, objects = overlay
     deployment = of_kind("Deployment", objects)["fundus-worker"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     gpus = container["resources"]["limits"].get("nvidia.com/gpu")
     assert gpus == ("1" if name == "gpu" else None)
-    # A new worker would wait for a GPU that the old one keeps until it is ready.
+    # A new worker would wait for a GPU that the old one holds until the new one is ready.
     surge = deployment["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge")
     assert surge == (0 if name == "gpu" else None)
 
 
-def test_every_program_is_an_ordinary_user_that_writes_nowhere() -> None:
+def test_every_program_is_unprivileged_with_a_read_only_root() -> None:
     assert set(PODS) == set(LEDGER_ROLES)
     for name, pod in PODS.items():
         spec = pod["spec"]
@@ -148,7 +148,7 @@ def test_every_program_is_an_ordinary_user_that_writes_nowhere() -> None:
         assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp", *reports]
 
 
-def test_settings_are_settings_and_secrets_are_named_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_known_and_secrets_are_references(monkeypatch: pytest.MonkeyPatch) -> None:
     assert of_kind("Secret", BASE_OBJECTS) == {}
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     assert set(SETTINGS) <= known
@@ -165,7 +165,7 @@ def test_settings_are_settings_and_secrets_are_named_only(monkeypatch: pytest.Mo
     parse_settings()
 
 
-def test_each_program_has_the_ledger_role_that_it_needs_and_no_other() -> None:
+def test_each_program_has_only_the_ledger_role_it_needs() -> None:
     roles = {
         name: [
             variable["valueFrom"]["secretKeyRef"]["name"]
@@ -179,7 +179,7 @@ def test_each_program_has_the_ledger_role_that_it_needs_and_no_other() -> None:
     assert {role for role in LEDGER_ROLES.values() if role} - {"owner"} <= written
 
 
-def test_patients_key_goes_to_who_enqueues_and_to_nobody_else() -> None:
+def test_only_enqueueing_programs_get_the_patient_key() -> None:
     given = {
         name
         for name, pod in PODS.items()
@@ -196,11 +196,11 @@ def test_reports_of_nights_are_kept_where_the_settings_say() -> None:
         spec = PODS[name]["spec"]
         volumes = {volume["name"]: volume for volume in spec["volumes"]}
         assert volumes["reports"]["persistentVolumeClaim"]["claimName"] == claim
-        # Or the volume would belong to root.
+        # Otherwise the volume would belong to root.
         assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"]
 
 
-def test_hours_are_those_of_beat_and_no_job_overlaps_itself() -> None:
+def test_schedules_equal_those_of_beat_and_no_job_overlaps_itself() -> None:
     jobs = of_kind("CronJob", BASE_OBJECTS)
     settings = parse_settings(nightly_source="s3://fundus/inbox/", retain_rows_days=1)
     for name, entry in schedule(settings).items():
@@ -210,8 +210,8 @@ def test_hours_are_those_of_beat_and_no_job_overlaps_itself() -> None:
         assert job["spec"]["timeZone"] == "Etc/UTC"
 
 
-def test_image_of_a_pod_can_run_what_it_is_told_to() -> None:
-    """A producer's has no OpenCV, no Jinja and no SciPy."""
+def test_image_of_a_pod_can_run_its_command() -> None:
+    """The producer's image has no OpenCV, Jinja or SciPy."""
     modules = {command.name: command.module for command in COMMANDS}
     for name, pod in PODS.items():
         (container,) = pod["spec"]["containers"]
@@ -221,7 +221,7 @@ def test_image_of_a_pod_can_run_what_it_is_told_to() -> None:
     assert (container["image"], container["args"]) == ("fundus-worker", ["close-nights"])
 
 
-def test_prometheus_may_ask_the_workers_and_an_ingress_the_console() -> None:
+def test_prometheus_may_reach_the_workers_and_an_ingress_the_console() -> None:
     (worker,) = PODS["fundus-worker"]["spec"]["containers"]
     given = {variable["name"]: variable.get("value") for variable in worker["env"]}
     (port,) = worker["ports"]
@@ -230,16 +230,16 @@ def test_prometheus_may_ask_the_workers_and_an_ingress_the_console() -> None:
         annotations = PODS[name]["metadata"]["annotations"]
         (port,) = PODS[name]["spec"]["containers"][0]["ports"]
         assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": str(port["containerPort"])}
-        assert let_in(name) == {"monitoring": {9808, 9809}}
+        assert allowed_ingress(name) == {"monitoring": {9808, 9809}}
     service = of_kind("Service", BASE_OBJECTS)["fundus-console"]["spec"]
     assert service["selector"].items() <= PODS["fundus-console"]["metadata"]["labels"].items()
-    assert let_in("fundus-console") == {"ingress-nginx": {8080}}
+    assert allowed_ingress("fundus-console") == {"ingress-nginx": {8080}}
     for name in set(PODS) - {"fundus-worker", "fundus-exporter", "fundus-console"}:
-        assert let_in(name) == {}
+        assert allowed_ingress(name) == {}
 
 
-def let_in(pod: str) -> dict[str, set[int]]:
-    """The ports of a pod that each namespace may reach."""
+def allowed_ingress(pod: str) -> dict[str, set[int]]:
+    """Return the ports of a pod that each namespace may reach."""
     found: dict[str, set[int]] = {}
     for policy in of_kind("NetworkPolicy", BASE_OBJECTS).values():
         selector = policy["spec"]["podSelector"]
@@ -252,7 +252,7 @@ def let_in(pod: str) -> dict[str, set[int]]:
     return found
 
 
-def test_console_is_probed_where_it_answers_to_its_number() -> None:
+def test_console_is_probed_at_its_health_check() -> None:
     (console,) = PODS["fundus-console"]["spec"]["containers"]
     assert console["readinessProbe"]["httpGet"]["path"] == HEALTH
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
@@ -260,7 +260,7 @@ def test_console_is_probed_where_it_answers_to_its_number() -> None:
     assert "args" not in console, "it has those of the image"
 
 
-def test_network_lets_a_program_reach_what_it_has_an_address_of_and_no_more() -> None:
+def test_network_allows_each_program_only_the_services_it_has_urls_of() -> None:
     services = {
         "FUNDUS_BROKER_URL": "broker",
         "FUNDUS_DATABASE_URL": "database",
@@ -277,7 +277,7 @@ def test_network_lets_a_program_reach_what_it_has_an_address_of_and_no_more() ->
         assert policies[service]["spec"]["podSelector"]["matchLabels"] == {f"fundus/reaches-{service}": "true"}
 
 
-def test_worker_has_time_to_finish_a_chunk_and_is_judged_by_its_heartbeat() -> None:
+def test_worker_has_time_to_finish_a_chunk_and_is_probed_by_its_heartbeat() -> None:
     spec = PODS["fundus-worker"]["spec"]
     assert spec["terminationGracePeriodSeconds"] > SLOWEST_STEP_S
     assert spec["terminationGracePeriodSeconds"] < parse_settings().visibility_timeout_s
@@ -297,7 +297,7 @@ def triggers() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("queue", list(Queue))
-def test_scaling_counts_the_list_that_messages_wait_on(
+def test_scaling_counts_the_waiting_messages(
     queue: Queue, broker_url: str, make_settings: Callable[..., Settings]
 ) -> None:
     app = make_celery(make_settings(broker_url=broker_url))
@@ -310,12 +310,12 @@ def test_scaling_counts_the_list_that_messages_wait_on(
 
 
 def test_scaling_keeps_one_worker_while_the_ledger_has_queued_images(postgres_url: str) -> None:
-    """Also when the broker has lost every message: it is a worker that sends them again."""
+    """Even if the broker has lost every message, because a worker sends them again."""
     trigger = triggers()["ledger"]
     secret = {each["metadata"]["name"]: each for each in BASE_OBJECTS}[trigger["authenticationRef"]["name"]]
     assert secret["spec"]["secretTargetRef"][0]["name"] == "fundus-ledger-reader"
 
-    def asked() -> int:
+    def query_trigger() -> int:
         with psycopg.connect(postgres_url) as connection:
             connection.execute(ROLES.read_text())
             connection.execute("SET ROLE fundus_reader")
@@ -323,8 +323,8 @@ def test_scaling_keeps_one_worker_while_the_ledger_has_queued_images(postgres_ur
         assert row is not None
         return int(row[0])
 
-    assert asked() == 0
+    assert query_trigger() == 0
     engine = create_engine(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
     make_run(engine, "night", references("a", "b", "c"))
     engine.dispose()
-    assert asked() == int(trigger["metadata"]["targetQueryValue"]) == 1
+    assert query_trigger() == int(trigger["metadata"]["targetQueryValue"]) == 1

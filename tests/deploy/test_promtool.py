@@ -1,4 +1,4 @@
-"""Prometheus' own word on its configuration and the alarms."""
+"""Prometheus's configuration and alert rules, checked by promtool."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
 
 
-def test_configuration_and_alarms_are_accepted(tmp_path: Path) -> None:
+def test_configuration_and_rules_are_valid(tmp_path: Path) -> None:
     config = tmp_path / "prometheus.yml"
     config.write_text((PROMETHEUS / "prometheus.yml").read_text().replace("/etc/prometheus", str(PROMETHEUS)))
     done = promtool("check", "config", config)
@@ -23,12 +23,12 @@ def test_configuration_and_alarms_are_accepted(tmp_path: Path) -> None:
     assert "1 rule files found" in done.stdout
 
 
-def test_alarms_of_drift_and_disks_ring_when_they_should() -> None:
-    done = promtool("test", "rules", Path(__file__).with_name("alarms_test.yml"))
+def test_alerts_fire_when_they_should() -> None:
+    done = promtool("test", "rules", Path(__file__).with_name("alerts_test.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_alarm_that_makes_no_sense_would_be_found(tmp_path: Path) -> None:
+def test_invalid_rule_is_detected(tmp_path: Path) -> None:
     rules = tmp_path / "alerts.yml"
     rules.write_text(
         (PROMETHEUS / "alerts.yml").read_text().replace("fundus_ledger_up == 0", "fundus_ledger_up ==== 0")

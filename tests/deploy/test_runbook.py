@@ -1,4 +1,4 @@
-"""The runbook names what is there."""
+"""The runbook names existing commands, options, secrets, alerts and files."""
 
 import re
 import shutil
@@ -20,20 +20,20 @@ TEXT = (ROOT / "docs" / "runbook.md").read_text()
 
 
 def rows(section: str) -> dict[str, list[str]]:
-    """The rows of a section's table, by the first cell's code."""
+    """Return the rows of a section's table, by the code in the first cell."""
     (body,) = re.findall(rf"(?ms)^## {section}\n(.*?)(?=^## |\Z)", TEXT)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"(?m)^\|.*\|$", body)]
     return {name.strip("`"): rest for name, *rest in cells[2:]}
 
 
 def block(mark: str) -> str:
-    """The YAML that begins with this comment."""
+    """Return the YAML block that starts with this comment."""
     (found,) = re.findall(rf"(?ms)^```yaml\n(# {re.escape(mark)}\n.*?)^```$", TEXT)
     return str(found)
 
 
 def references(value: Any) -> set[tuple[str, str]]:
-    """Every (secret, key) that the objects ask for."""
+    """Return every (secret, key) that the objects reference."""
     if isinstance(value, list):
         return set().union(*(references(each) for each in value))
     if not isinstance(value, dict):
@@ -45,12 +45,12 @@ def references(value: Any) -> set[tuple[str, str]]:
     return found
 
 
-def test_every_alarm_is_explained_and_no_other() -> None:
+def test_exactly_the_existing_alerts_are_explained() -> None:
     groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
     assert set(rows("Alarms")) == {rule["alert"] for group in groups for rule in group["rules"]}
 
 
-def test_every_secret_that_kubernetes_asks_for_is_named_with_its_keys() -> None:
+def test_every_secret_of_kubernetes_is_named_with_its_keys() -> None:
     named = {
         (secret, key)
         for secret, (keys, _) in rows("Install on Kubernetes").items()
@@ -59,7 +59,7 @@ def test_every_secret_that_kubernetes_asks_for_is_named_with_its_keys() -> None:
     assert named == references(BASE_OBJECTS)
 
 
-def test_kustomize_takes_the_overlay_of_a_site(tmp_path: Path) -> None:
+def test_overlay_of_a_site_is_valid(tmp_path: Path) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("not installed: kubectl")
@@ -80,7 +80,7 @@ def test_kustomize_takes_the_overlay_of_a_site(tmp_path: Path) -> None:
     assert {image.rpartition("/")[0] for image in images} == {"registry.clinic.example"}
 
 
-def test_compose_takes_the_service_of_a_second_gpu(tmp_path: Path) -> None:
+def test_service_of_a_second_gpu_is_valid(tmp_path: Path) -> None:
     write_env(tmp_path / ".env")
     override = tmp_path / "override.yml"
     override.write_text(
@@ -95,7 +95,7 @@ def test_compose_takes_the_service_of_a_second_gpu(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command", sorted(set(re.findall(r"(?<!namespace )(?<!/)\bfundus ([a-z][a-z-]*)(?=[ `\n])", TEXT)))
 )
-def test_every_command_and_option_is_the_programs_own(command: str) -> None:
+def test_every_command_and_option_exists(command: str) -> None:
     options = {
         option
         for line in re.findall(rf"(?<!namespace )(?<!/)\bfundus {command}\b([^`|\n]*)", TEXT)
@@ -106,7 +106,7 @@ def test_every_command_and_option_is_the_programs_own(command: str) -> None:
     assert {option for option in options if option not in shown.output} == set()
 
 
-def test_files_that_it_names_are_there() -> None:
+def test_named_files_exist() -> None:
     for name in re.findall(r"\bdeploy/[\w./@-]+\w", TEXT):
         if not name.startswith("deploy/kubernetes/overlays"):
             assert (ROOT / name).exists(), name

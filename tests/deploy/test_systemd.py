@@ -14,14 +14,14 @@ def values(key: str) -> list[str]:
     return [value for name, _, value in (line.partition("=") for line in lines) if name == key]
 
 
-def test_each_instance_has_one_gpu_and_a_heartbeat_of_its_own() -> None:
+def test_each_instance_has_one_gpu_and_its_own_heartbeat() -> None:
     assert set(values("Environment")) == {"CUDA_VISIBLE_DEVICES=%i", "TMPDIR=/run/fundus-worker-%i"}
     assert values("RuntimeDirectory") == ["fundus-worker-%i"]
     (command,) = values("ExecStart")
     assert command.split()[1:] == ["worker", "--name", "gpu-%i"]
 
 
-def test_a_worker_that_ended_itself_is_started_again() -> None:
+def test_worker_that_exited_is_restarted() -> None:
     assert EXIT_STUCK != 0
     assert values("Restart") == ["always"]
     assert values("SuccessExitStatus") == values("RestartPreventExitStatus") == []
@@ -33,7 +33,7 @@ def test_secrets_come_from_a_file_that_only_the_service_reads() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="not installed: systemd-analyze")
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+def test_unit_is_valid(tmp_path: Path) -> None:
     program = tmp_path / "fundus"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The Compose file is executed: each service's own command line, environment, volumes and health check, in order."""
+"""Run the Compose file: command line, environment, volumes and health check of each service, in order."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ import pytest
 
 from deploy.write_env import write_env
 from tests.deploy.compose import ROOT, read_project
-from tests.deploy.containers import Container, Machine, machine, why_not
+from tests.deploy.containers import Container, Machine, find_obstacle, machine
 from tests.deploy.images import find_image
 from tests.deploy.test_dashboards import DASHBOARDS, load
 
@@ -27,9 +27,9 @@ PROFILES = {"observability"}
 NOT_IN_WHEELS = {"prometheus", "grafana"}
 WITHIN_S = 240
 REPORT = "overlays/samples/report/index.html"
-SILENT_AT_FIRST = {"Alarms", "Last night began"}
-"""Panels that have nothing to show while nothing is wrong and no night has been."""
-# Reads what a run left behind with plain SQL and plain S3.
+EMPTY_AT_FIRST = {"Alerts", "Last nightly enqueue"}
+"""Panels without data while no alert fires and no night has been enqueued."""
+# Reads the results of a run with plain SQL and S3.
 LOOK = """
 import boto3, json, os, psycopg
 with psycopg.connect(os.environ["FUNDUS_DATABASE_URL"]) as connection:
@@ -47,14 +47,14 @@ print(urllib.request.urlopen(request, timeout=30).read().decode())
 
 @dataclass(frozen=True)
 class System:
-    """The services that run."""
+    """The running services."""
 
     machine: Machine
     services: Any
     containers: dict[str, Container]
 
     def fundus(self, *arguments: str) -> str:
-        """`docker compose run --rm fundus ...`: all that it said."""
+        """Return the output of `docker compose run --rm fundus ...`."""
         image = find_image(self.services["fundus"]["image"])
         assert image is not None
         container = self.machine.start("fundus", image, *arguments)
@@ -62,13 +62,13 @@ class System:
         return container.log
 
     def get(self, url: str, *header: str) -> str:
-        """What an address answers within the network of the services."""
+        """Return the response of a URL within the services' network."""
         done = self.containers["exporter"].run("python", "-c", GET, url, *header)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def query(self, expression: str) -> Any:
-        """What Prometheus has for it now."""
+        """Return the current result of a PromQL expression."""
         answer = json.loads(self.get(f"http://prometheus:9090/api/v1/query?query={quote(expression)}"))
         assert answer["status"] == "success"
         return answer["data"]["result"]
@@ -76,7 +76,7 @@ class System:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    reason = why_not()
+    reason = find_obstacle()
     if reason is not None:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("topology")
@@ -96,14 +96,14 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
             container = containers[name] = place.start(name, image)
             cleanup.callback(container.server.stop)
             if container.health:
-                container.until_healthy()
+                container.wait_until_healthy()
             line = f"{name:11}{service['image']:28}{time.monotonic() - began:5.1f} s  {' '.join(container.command)}"
             print(line)  # noqa: T201 - a table for `pytest -s`
         yield System(place, project["services"], containers)
 
 
 def in_order(services: Any) -> list[str]:
-    """What `docker compose --profile observability up` starts, each after what it depends on."""
+    """Return the services that `docker compose --profile observability up` starts, dependencies first."""
     up = {name: service for name, service in services.items() if PROFILES.issuperset(service.get("profiles", ()))}
     return [*TopologicalSorter({name: service.get("depends_on") or () for name, service in up.items()}).static_order()]
 
@@ -111,7 +111,7 @@ def in_order(services: Any) -> list[str]:
 def wait(container: Container, condition: str) -> None:
     match condition:
         case "service_healthy":
-            container.until_healthy()
+            container.wait_until_healthy()
         case "service_completed_successfully":
             assert container.wait(WITHIN_S) == 0, container.log
         case _:
@@ -119,7 +119,7 @@ def wait(container: Container, condition: str) -> None:
 
 
 def until(found: Callable[[], Any], why: Callable[[], Any]) -> Any:
-    """The first answer that is not empty."""
+    """Return the first answer that is not empty."""
     deadline = time.monotonic() + WITHIN_S
     while not (answer := found()):
         assert time.monotonic() < deadline, why()
@@ -127,9 +127,9 @@ def until(found: Callable[[], Any], why: Callable[[], Any]) -> Any:
     return answer
 
 
-def test_doctor_finds_every_service_in_reach(system: System) -> None:
-    said = system.fundus("doctor")
-    assert "failed" not in said
+def test_doctor_reaches_every_service(system: System) -> None:
+    output = system.fundus("doctor")
+    assert "failed" not in output
 
 
 def test_one_command_grades_the_samples(system: System) -> None:
@@ -142,13 +142,13 @@ def test_one_command_grades_the_samples(system: System) -> None:
     status = until(finished, lambda: system.containers["worker"].log[-3000:])
     assert (status["total"], status["graded"], status["ungradable"], status["failed"]) == (13, 11, 1, 1)
 
-    def left_behind() -> Any:
+    def read_results() -> Any:
         done = system.containers["worker"].run("python", "-c", LOOK)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         return found if REPORT in found["overlays"] else None
 
-    found = until(left_behind, lambda: system.containers["worker"].log[-3000:])
+    found = until(read_results, lambda: system.containers["worker"].log[-3000:])
     assert {token for *_, token in found["rows"]} == {None}
     graded = {f"overlays/{key}" for status, key, _ in found["rows"] if status == "graded"}
     assert len(graded) == 11
@@ -157,18 +157,18 @@ def test_one_command_grades_the_samples(system: System) -> None:
     assert min(found["overlays"][key] for key in graded) > 10_000
 
 
-def test_flower_shows_the_chunk_to_who_has_the_password(system: System) -> None:
+def test_flower_shows_the_chunk_with_the_password(system: System) -> None:
     secret = base64.b64encode(system.services["flower"]["environment"]["FLOWER_BASIC_AUTH"].encode()).decode()
     tasks = json.loads(system.get("http://flower:5555/api/tasks", "Authorization", f"Basic {secret}"))
     assert ("fundus.grade_chunk", "SUCCESS") in {(task["name"], task["state"]) for task in tasks.values()}
 
 
-def test_exporter_tells_of_the_run(system: System) -> None:
+def test_exporter_exports_metrics_of_the_run(system: System) -> None:
     lines = system.get("http://exporter:9808/metrics").splitlines()
     assert {'fundus_images{status="graded"} 11.0', "fundus_ledger_up 1.0", "fundus_broker_up 1.0"} <= set(lines)
 
 
-def test_prometheus_has_an_answer_for_every_panel_and_knows_the_alarms(system: System) -> None:
+def test_prometheus_has_data_for_every_panel_and_the_alert_rules(system: System) -> None:
     if "prometheus" not in system.containers:
         pytest.skip("not installed: prometheus")
     prometheus = system.containers["prometheus"]
@@ -178,20 +178,20 @@ def test_prometheus_has_an_answer_for_every_panel_and_knows_the_alarms(system: S
         for panel in dashboard["panels"]:
             for target in panel["targets"]:
                 answer = system.query(target["expr"])
-                if panel["title"] not in SILENT_AT_FIRST and not answer:
+                if panel["title"] not in EMPTY_AT_FIRST and not answer:
                     until(lambda expr=target["expr"]: system.query(expr), lambda expr=target["expr"]: expr)  # type: ignore[misc]
     groups = json.loads(system.get("http://prometheus:9090/api/v1/rules"))["data"]["groups"]
     rules = {rule["name"]: rule["state"] for group in groups for rule in group["rules"]}
     assert rules["FundusStalled"] == rules["FundusExporterDown"] == "inactive"
 
 
-def test_console_asks_everybody_to_sign_in(system: System) -> None:
+def test_console_requires_sign_in(system: System) -> None:
     page = system.containers["console"].run("python", "-c", GET, "http://127.0.0.1:8080/runs/samples")
     assert (page.returncode, "Sign in" in page.stdout, "IDRiD" in page.stdout) == (0, True, False), page.stderr
 
 
 @pytest.mark.parametrize("name", ["worker", "beat", "flower", "console", "exporter"])
-def test_own_service_has_no_privilege_and_writes_only_where_it_may(name: str, system: System) -> None:
+def test_own_service_has_no_privilege_and_one_writable_folder(name: str, system: System) -> None:
     container = system.containers[name]
     status = Path(f"/proc/{container.server.process.pid}/status").read_text()
     assert "\nCapEff:\t0000000000000000\n" in status
@@ -201,7 +201,7 @@ def test_own_service_has_no_privilege_and_writes_only_where_it_may(name: str, sy
     assert container.run("test", "-e", "/tmp/there").returncode == 0
 
 
-def test_told_to_stop_the_worker_ends_well(system: System) -> None:
+def test_worker_exits_cleanly_on_sigterm(system: System) -> None:
     worker = system.containers["worker"]
     worker.server.process.send_signal(signal.SIGTERM)
     assert worker.wait(180) == 0, worker.log[-3000:]

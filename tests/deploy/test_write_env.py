@@ -10,7 +10,7 @@ from deploy.write_env import EXAMPLE, write_env
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_placeholder_becomes_a_secret_of_its_own(tmp_path: Path) -> None:
+def test_every_placeholder_gets_its_own_secret(tmp_path: Path) -> None:
     write_env(tmp_path / ".env")
     written = (tmp_path / ".env").read_text()
     secrets = re.findall(r"(?m)^\w+=(?:\w+:)?([0-9a-f]{48})$", written)
@@ -23,7 +23,7 @@ def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
 
 
-def test_existing_secrets_are_left_alone(tmp_path: Path) -> None:
+def test_existing_secrets_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("POSTGRES_PASSWORD=in-use\n")
     with pytest.raises(FileExistsError):
         write_env(tmp_path / ".env")
@@ -34,5 +34,5 @@ def test_existing_secrets_are_left_alone(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "exists and is left alone" in done.stderr
+    assert "exists and is not replaced" in done.stderr
     assert (tmp_path / ".env").read_text() == "POSTGRES_PASSWORD=in-use\n"
