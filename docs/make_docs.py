@@ -134,6 +134,8 @@ def _metavar(param: Any) -> str:
 def _default(param: Any) -> str:
     if param.required:
         return "required"
+    if isinstance(param.show_default, str):
+        return _escape(param.show_default)
     if param.default is None or callable(param.default) or param.default in (False, (), []):
         return ""
     return f"`{getattr(param.default, 'value', param.default)}`"

@@ -24,15 +24,15 @@ COMMANDS = (
     LazyCommand("audit", "producer.commands.audit", "Show the audit log.", "Runs"),
     LazyCommand("nightly", "producer.commands.nightly", "Enqueue new and changed images.", "Nights"),
     LazyCommand(
-        "close-nights", "worker.commands.close_nights", "Report, test for drift and alert after a night.", "Nights"
+        "close-nights", "worker.commands.close_nights", "Close finished nights: report, drift test, alerts.", "Nights"
     ),
     LazyCommand("retention", "producer.commands.retention", "Delete expired overlays and outcomes.", "Nights"),
     LazyCommand("hold", "producer.commands.hold", "Protect a run from retention.", "Nights"),
     LazyCommand("capacity", "producer.commands.capacity", "Estimate the workers that a night needs.", "Nights"),
-    LazyCommand("worker", "worker.commands.worker", "Grade the images of the queues.", "Services"),
+    LazyCommand("worker", "worker.commands.worker", "Grade queued images.", "Services"),
     LazyCommand("console", "producer.commands.console", "Serve the review console and manage its users.", "Services"),
     LazyCommand("exporter", "producer.commands.exporter", "Serve metrics for Prometheus.", "Services"),
-    LazyCommand("reconcile", "worker.commands.reconcile", "Send lost messages again, without a worker.", "Services"),
+    LazyCommand("reconcile", "worker.commands.reconcile", "Recover lost images while no worker runs.", "Services"),
     LazyCommand(
         "model", "worker.commands.model", "Import, train, calibrate, audit and combine model bundles.", "Models"
     ),

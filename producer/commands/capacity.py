@@ -21,11 +21,13 @@ def capacity(
     *,
     begin: Annotated[
         str | None,
-        typer.Option("--from", metavar="HH:MM", help="Time at which the night begins.  [default: FUNDUS_NIGHTLY_AT]"),
+        typer.Option(
+            "--from", metavar="HH:MM", help="Time at which the night begins.", show_default="FUNDUS_NIGHTLY_AT"
+        ),
     ] = None,
     like: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Run to take the rate from.  [default: the latest of 100 images or more]"),
+        typer.Option(metavar="RUN", help="Run to take the rate from.", show_default="the latest of 100 images or more"),
     ] = None,
     shared_by: Annotated[
         int, typer.Option(min=1, metavar="WORKERS", help="Number of workers that graded that run.")
@@ -34,7 +36,7 @@ def capacity(
         float | None,
         typer.Option(min=0.001, metavar="IMAGES_PER_S", help="Images/s of one worker, instead of a run's rate."),
     ] = None,
-    spare: Annotated[int, typer.Option(min=0, max=90, metavar="PERCENT", help="Spare capacity.")] = 20,
+    spare: Annotated[int, typer.Option(min=0, max=90, metavar="PERCENT", help="Spare capacity in percent.")] = 20,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Estimate the number of workers that a night needs, one per GPU, from the rate of a run in the ledger.
@@ -43,7 +45,7 @@ def capacity(
 
     Examples:
     $ fundus capacity --images 20000 --by 06:00
-    $ fundus capacity --images 20000 --by 06:00 --from 22:00 --like night-1 --shared-by 2
+    $ fundus capacity --images 20000 --by 06:00 --like night-1 --shared-by 2
     $ fundus capacity --images 20000 --by 06:00 --rate 12.5 --json
     """
     if rate is not None and like is not None:

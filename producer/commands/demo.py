@@ -26,14 +26,14 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the ledger, the overlays and the logs.")] = Path("demo-out"),
     images: Annotated[str, typer.Option(help="Folder, manifest or .npy stack instead of the samples.")] = str(SAMPLES),
     labels: Annotated[Path | None, typer.Option(help="CSV with reference grades, by file name or in order.")] = None,
-    run: Annotated[str | None, typer.Option(help="Name of the run.  [default: demo and the current time]")] = None,
+    run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="demo and the current time")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002 - Typer needs it
 ) -> None:
     """Grade sample images end to end on this machine, without any other service.
 
     Examples:
     $ fundus demo
-    $ fundus demo --images ~/photographs --labels grades.csv --run first --out /tmp/demo
+    $ fundus demo --images ~/photographs --labels grades.csv --out /tmp/demo
     """
     # Progress goes to stderr, so that stdout can be piped.
     with progress_bar(stderr_console()) as progress:

@@ -34,7 +34,7 @@ def doctor(
 
     Examples:
     $ fundus doctor
-    $ fundus doctor --worker     # liveness probe: reads heartbeat files, connects to nothing
+    $ fundus doctor --worker     # liveness probe, reads heartbeat files only
     $ fundus doctor --json | jq '.checks[] | select(.verdict != "ok")'
     """
     results = iter(check_workers()) if worker else run_checks()

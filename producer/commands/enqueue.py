@@ -40,9 +40,10 @@ def enqueue_source(
     *,
     labels: Annotated[Path | None, typer.Option(help="CSV with reference grades, by file name or in order.")] = None,
     model: Annotated[str | None, typer.Option(help="Id of the model that must grade the run.")] = None,
-    queue: Annotated[Queue | None, typer.Option(help="Queue of a new run.  [default: bulk]")] = None,
+    queue: Annotated[Queue | None, typer.Option(help="Queue of a new run.", show_default="bulk")] = None,
     chunk: Annotated[
-        int | None, typer.Option(min=1, max=MAX_CHUNK_IMAGES, help="Images per message.  [default: FUNDUS_CHUNK_SIZE]")
+        int | None,
+        typer.Option(min=1, max=MAX_CHUNK_IMAGES, help="Images per message.", show_default="FUNDUS_CHUNK_SIZE"),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Read at most this many references.")] = None,
     dry_run: Annotated[

@@ -22,11 +22,11 @@ app = typer.Typer()
 def nightly(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="SOURCE", help="Source, as for `fundus enqueue`.  [default: FUNDUS_NIGHTLY_SOURCE]"),
+        typer.Argument(metavar="SOURCE", help="Source, as for `fundus enqueue`.", show_default="FUNDUS_NIGHTLY_SOURCE"),
     ] = None,
     *,
     programme: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Screening programme.  [default: FUNDUS_NIGHTLY_PROGRAMME]")
+        str | None, typer.Option(metavar="NAME", help="Screening programme.", show_default="FUNDUS_NIGHTLY_PROGRAMME")
     ] = None,
     since: Annotated[
         str | None,
@@ -36,7 +36,9 @@ def nightly(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Id of the model that must grade the night.  [default: FUNDUS_NIGHTLY_MODEL]"),
+        typer.Option(
+            metavar="ID", help="Id of the model that must grade the night.", show_default="FUNDUS_NIGHTLY_MODEL"
+        ),
     ] = None,
     allow_column: Annotated[
         list[str] | None, typer.Option(help="Accept a column whose name looks personal. Repeatable.")
@@ -50,10 +52,10 @@ def nightly(
     Images of missed and interrupted nights are included.
 
     Exit status for cron:
-    0 success, also if nothing is new
-    1 a service failed: run the command again
-    2 invalid settings or arguments: correct them
-    3 another process is enqueueing this night
+    0: success, also if nothing is new;
+    1: a service failed, run the command again;
+    2: invalid settings or arguments, correct them;
+    3: another process is enqueueing this night.
 
     Examples:
     $ fundus nightly s3://clinic/inbox/

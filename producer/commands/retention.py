@@ -23,11 +23,11 @@ def retention(
     A run's report in FUNDUS_REPORTS_DIR is deleted with its overlays.
     An image's reference and patient id are deleted with its last outcome.
     Runs under `fundus hold` are skipped. The audit log is kept.
-    After an interruption, the next call continues.
+    An interrupted call is completed by the next one.
 
     Examples:
-    $ FUNDUS_RETAIN_OVERLAYS_DAYS=90 FUNDUS_RETAIN_ROWS_DAYS=3650 fundus retention --dry-run
-    $ fundus retention --json
+    $ fundus retention --dry-run
+    $ FUNDUS_RETAIN_OVERLAYS_DAYS=90 fundus retention --json
     """
     settings = read_settings()
     if settings.retain_overlays_days is None and settings.retain_rows_days is None:

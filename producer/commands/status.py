@@ -18,7 +18,7 @@ app = typer.Typer()
 @app.command()
 def status(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Name of the run.  [default: the latest runs]")
+        str | None, typer.Argument(metavar="RUN", help="Name of the run.", show_default="the latest runs")
     ] = None,
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it is finished.")] = False,

@@ -1,4 +1,4 @@
-"""Runs and outcomes for the producer's tests, written straight into the ledger's tables."""
+"""Factories of runs and outcomes, written directly into the ledger's tables."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -28,12 +28,12 @@ def add_model(engine: Engine, model_id: str = MODEL) -> None:
 
 
 def make_run(engine: Engine, name: str, images: Iterable[ImageReference]) -> Run:
-    """A sealed run with these images queued."""
+    """Make a sealed run with these images queued."""
     return _make(engine, RunRequest(name=name, source="test"), images)
 
 
 def make_night(engine: Engine, day: int, images: Iterable[ImageReference], programme: str = "nightly") -> Run:
-    """The same, of a day in November 2026."""
+    """Make a sealed nightly run of a day in November 2026."""
     night = Night(programme, date(2026, 11, day))
     return _make(engine, RunRequest(name=night.run_name, source="test", kind=RunKind.NIGHTLY, night=night), images)
 
@@ -57,7 +57,7 @@ def lease(engine: Engine, run: Run, image_id: str, *, seconds: float, attempts: 
 
 
 def grade(engine: Engine, run: Run, image_id: str, grade: int, at: datetime = NOON, **values: Any) -> None:
-    """Settle as graded: the outputs up to the grade are 0.9, the others 0.1."""
+    """Settle an image as graded. Outputs up to the grade are 0.9, the others 0.1."""
     outputs = {f"p_ge{k}": 0.9 if k <= grade else 0.1 for k in range(5)}
     outcome = {
         "status": Status.GRADED,

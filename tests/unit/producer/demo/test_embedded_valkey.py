@@ -12,7 +12,7 @@ from redis.exceptions import AuthenticationError
 from producer.demo.embedded_valkey import embedded_valkey
 from worker.core.errors import UsageError
 
-HOLDS_A_SERVER = """
+SERVER_PROGRAM = """
 import sys, time
 from pathlib import Path
 from producer.demo.embedded_valkey import embedded_valkey
@@ -22,21 +22,21 @@ with embedded_valkey(Path(sys.argv[1])) as url:
 """
 
 
-def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
+def test_data_survives_a_restart(tmp_path: Path) -> None:
     with embedded_valkey(tmp_path) as url, Redis.from_url(url) as client:
         client.rpush("bulk", "chunk")
     with embedded_valkey(tmp_path) as url, Redis.from_url(url) as client:
         assert client.lrange("bulk", 0, -1) == [b"chunk"]
 
 
-def test_server_appends_to_disk_and_never_evicts(tmp_path: Path) -> None:
+def test_server_is_durable_and_never_evicts(tmp_path: Path) -> None:
     with embedded_valkey(tmp_path) as url, Redis.from_url(url) as client:
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("bind") == {"bind": "127.0.0.1"}
 
 
-def test_server_refuses_who_has_no_password(tmp_path: Path) -> None:
+def test_server_requires_the_password(tmp_path: Path) -> None:
     with embedded_valkey(tmp_path) as url:
         address = "redis://" + url.rpartition("@")[2]
         with Redis.from_url(address) as client, pytest.raises(AuthenticationError):
@@ -55,7 +55,7 @@ def test_password_is_on_no_command_line(tmp_path: Path) -> None:
 def test_second_server_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     with (
         embedded_valkey(tmp_path),
-        pytest.raises(UsageError, match=f"another Valkey runs on {tmp_path}"),
+        pytest.raises(UsageError, match=f"another Valkey server uses {tmp_path}"),
         embedded_valkey(tmp_path),
     ):
         pass
@@ -67,9 +67,9 @@ def test_missing_wheel_names_the_extra(tmp_path: Path, monkeypatch: pytest.Monke
         pass
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent dies")
 def test_server_stops_when_its_parent_is_killed(tmp_path: Path) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", HOLDS_A_SERVER, str(tmp_path)], stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", SERVER_PROGRAM, str(tmp_path)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     with parent.stdout as answer:
         answer.readline()
@@ -80,8 +80,8 @@ def test_server_stops_when_its_parent_is_killed(tmp_path: Path) -> None:
     assert alive == []
 
 
-def test_server_outlives_an_interrupt_of_the_terminal(tmp_path: Path) -> None:
-    # A terminal interrupts the whole foreground group; the server is in another one.
+def test_server_survives_ctrl_c_on_the_terminal(tmp_path: Path) -> None:
+    # Ctrl-C interrupts the foreground process group; the server is in another one.
     with embedded_valkey(tmp_path) as url, Redis.from_url(url) as client:
         groups = {os.getpgid(child.pid) for child in psutil.Process().children() if child.name() == "valkey-server"}
         assert groups
@@ -89,7 +89,7 @@ def test_server_outlives_an_interrupt_of_the_terminal(tmp_path: Path) -> None:
         assert client.ping()
 
 
-def test_nothing_runs_after_an_error_inside(tmp_path: Path) -> None:
+def test_no_process_remains_after_an_error(tmp_path: Path) -> None:
     before = set(psutil.Process().children())
     with pytest.raises(ZeroDivisionError), embedded_valkey(tmp_path):
         raise ZeroDivisionError

@@ -8,7 +8,7 @@ from worker.core.vocabulary import RunState
 from worker.ledger.runs import find_run
 
 
-def test_cancel_leaves_what_a_worker_holds(engine: Engine) -> None:
+def test_cancel_leaves_leased_images(engine: Engine) -> None:
     run = make_run(engine, "night", references("free", "held", "lost", "failed"))
     lease(engine, run, "held", seconds=60)
     lease(engine, run, "lost", seconds=-1)
@@ -28,7 +28,7 @@ def test_cancel_leaves_what_a_worker_holds(engine: Engine) -> None:
     assert find_run(engine, "night").state == RunState.CANCELLED
 
 
-def test_cancel_goes_on_where_it_was_cut_short(engine: Engine) -> None:
+def test_cancel_is_idempotent(engine: Engine) -> None:
     run = make_run(engine, "night", references("a"))
     cancel(engine, "night")
 

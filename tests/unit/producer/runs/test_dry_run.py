@@ -12,40 +12,40 @@ REQUEST = RunRequest(name="night", source="test")
 
 
 def ignore_progress(found: int, new: int) -> None:
-    """Takes the place of a progress bar."""
+    """Do nothing."""
 
 
-def test_plan_of_a_new_run_writes_nothing(engine: Engine) -> None:
+def test_dry_run_of_a_new_run_writes_nothing(engine: Engine) -> None:
     given = references("a", "b", "a")
 
-    plan = dry_run_enqueue(engine, REQUEST, iter(given), ignore_progress)
+    result = dry_run_enqueue(engine, REQUEST, iter(given), ignore_progress)
 
-    assert (plan.resumes, plan.found, plan.new, plan.first) == (False, 3, 2, tuple(given))
+    assert (result.resumes, result.found, result.new, result.first) == (False, 3, 2, tuple(given))
     assert list_runs(engine, 1) == []
 
 
-def test_plan_of_an_existing_run_counts_what_is_new(engine: Engine) -> None:
+def test_dry_run_of_an_existing_run_counts_new_images(engine: Engine) -> None:
     make_run(engine, "night", references("a", "b"))
     make_run(engine, "other", references("c"))
 
-    plan = dry_run_enqueue(engine, REQUEST, iter(references("a", "c", "d")), ignore_progress)
+    result = dry_run_enqueue(engine, REQUEST, iter(references("a", "c", "d")), ignore_progress)
 
-    assert (plan.resumes, plan.found, plan.new) == (True, 3, 2)
+    assert (result.resumes, result.found, result.new) == (True, 3, 2)
 
 
-def test_repetition_in_a_later_batch_is_found(engine: Engine) -> None:
+def test_repeated_image_in_a_later_batch_is_detected(engine: Engine) -> None:
     names = [f"i{number}" for number in range(2048)]
 
     assert dry_run_enqueue(engine, REQUEST, iter(references(*names, "i0")), ignore_progress).new == 2048
 
 
-def test_conflict_in_a_later_batch_is_found(engine: Engine) -> None:
+def test_conflict_in_a_later_batch_is_detected(engine: Engine) -> None:
     given = [*references(*(f"i{number}" for number in range(2048))), ImageReference("file:///other.jpg", "i0")]
 
     with pytest.raises(SourceError, match=r"'i0' stands for both file:///i0.jpg and file:///other.jpg"):
         dry_run_enqueue(engine, REQUEST, iter(given), ignore_progress)
 
 
-def test_plan_refuses_what_enqueue_would_refuse(engine: Engine) -> None:
+def test_dry_run_refuses_the_same_requests_as_enqueue(engine: Engine) -> None:
     with pytest.raises(RunError, match="no model 'x'"):
         dry_run_enqueue(engine, RunRequest(name="night", source="test", model_id="x"), iter([]), ignore_progress)

@@ -34,7 +34,7 @@ def test_run_with_queued_images_runs_when_it_is_sealed(engine: Engine) -> None:
     assert (run.state, run.finished_at) == (RunState.RUNNING, None)
 
 
-def test_finished_run_opens_again_and_counts_on(engine: Engine) -> None:
+def test_finished_run_reopens_and_continues_its_positions(engine: Engine) -> None:
     add_model(engine)
     first = make_run(engine, "night", references("a", "b", "c"))
     for image_id in rows_of(engine, first):

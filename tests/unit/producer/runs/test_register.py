@@ -24,7 +24,7 @@ def register(engine: Engine, run: Run, *batch: ImageReference, position: int = 0
     return register_batch(engine, run, batch, position=position, resend_after_s=60)
 
 
-def test_grading_is_born_queued_and_due_later(engine: Engine, run: Run) -> None:
+def test_new_grading_is_queued_and_due_later(engine: Engine, run: Run) -> None:
     before = database_now(engine)
 
     assert register(engine, run, *references("a")) == ("a",)
@@ -34,7 +34,7 @@ def test_grading_is_born_queued_and_due_later(engine: Engine, run: Run) -> None:
     assert before + 60 <= row.due_at <= database_now(engine) + 60
 
 
-def test_image_is_kept_as_it_was_given(engine: Engine, run: Run) -> None:
+def test_image_is_stored_unchanged(engine: Engine, run: Run) -> None:
     register(engine, run, ImageReference("s3://clinic/a.jpg", "a", "p-1", Eye.LEFT, Grade.SEVERE, SHA))
 
     image = image_of(engine, "a")
@@ -43,7 +43,7 @@ def test_image_is_kept_as_it_was_given(engine: Engine, run: Run) -> None:
     )  # fmt: skip
 
 
-def test_positions_count_on_without_gaps(engine: Engine, run: Run) -> None:
+def test_positions_continue_without_gaps(engine: Engine, run: Run) -> None:
     register(engine, run, *references("c", "a"))
 
     new = register(engine, run, *references("a", "d", "c", "b"), position=2)
@@ -69,7 +69,7 @@ def test_reference_listed_twice_is_one_image(engine: Engine, run: Run) -> None:
     assert register(engine, run, *references("a", "a")) == ("a",)
 
 
-def test_what_is_newly_given_is_kept_and_nothing_is_lost(engine: Engine, run: Run) -> None:
+def test_new_attributes_are_added_and_known_ones_kept(engine: Engine, run: Run) -> None:
     (plain,) = references("a")
     register(engine, run, replace(plain, patient_id="p-1", eye=Eye.RIGHT))
 
@@ -79,7 +79,7 @@ def test_what_is_newly_given_is_kept_and_nothing_is_lost(engine: Engine, run: Ru
     assert (image.patient_id, image.eye, image.reference_grade, image.sha256) == ("p-1", "right", 0, SHA)
 
 
-def test_image_id_with_another_uri_in_the_ledger_is_refused_whole(engine: Engine, run: Run) -> None:
+def test_batch_with_a_uri_conflict_in_the_ledger_is_refused(engine: Engine, run: Run) -> None:
     register(engine, run, ImageReference("file:///a.jpg", "a"))
 
     with pytest.raises(SourceError, match=r"'a' is file:///a.jpg in the ledger and file:///b.jpg in the source"):
@@ -101,7 +101,7 @@ def test_same_image_may_be_in_many_runs(engine: Engine) -> None:
     assert list(rows_of(engine, first)) == list(rows_of(engine, second)) == ["a"]
 
 
-def test_cancelled_run_takes_no_more(engine: Engine, run: Run) -> None:
+def test_cancelled_run_accepts_no_images(engine: Engine, run: Run) -> None:
     cancel(engine, "night")
 
     with pytest.raises(RunError, match="run night was cancelled while images were being registered"):
@@ -109,7 +109,7 @@ def test_cancelled_run_takes_no_more(engine: Engine, run: Run) -> None:
     assert rows_of(engine, run) == {}
 
 
-def test_run_that_another_producer_sealed_opens_again(engine: Engine, run: Run) -> None:
+def test_run_sealed_by_another_producer_reopens(engine: Engine, run: Run) -> None:
     assert seal_run(engine, run) == RunState.FINISHED
 
     register(engine, run, *references("a"))
@@ -117,7 +117,7 @@ def test_run_that_another_producer_sealed_opens_again(engine: Engine, run: Run) 
     assert find_run(engine, "night").state == RunState.OPEN
 
 
-def test_nightly_run_leaves_what_an_earlier_night_had(engine: Engine) -> None:
+def test_nightly_run_skips_images_of_earlier_nights(engine: Engine) -> None:
     first = make_night(engine, 1, references("graded", "cancelled"))
     change(engine, first, "cancelled", status=Status.CANCELLED, settled_at=first.created_at)
     make_run(engine, "by-hand", references("by-hand"))
@@ -127,7 +127,7 @@ def test_nightly_run_leaves_what_an_earlier_night_had(engine: Engine) -> None:
     assert list(rows_of(engine, second)) == ["cancelled", "by-hand", "new"]
 
 
-def test_manual_run_takes_what_a_night_had(engine: Engine) -> None:
+def test_manual_run_accepts_images_of_nights(engine: Engine) -> None:
     make_night(engine, 1, references("a"))
 
     assert list(rows_of(engine, make_run(engine, "by-hand", references("a")))) == ["a"]

@@ -1,4 +1,4 @@
-"""What a night takes, by the version of each image that its programme has had."""
+"""Which images a night enqueues, by the version that its programme has seen."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,61 +18,61 @@ def eye(name: str, etag: str | None) -> ImageReference:
     return ImageReference(f"s3://clinic/{name}.jpg", name, etag=etag)
 
 
-def taken(engine: Engine, day: int, *images: ImageReference, programme: str = "nightly") -> list[str]:
+def enqueued(engine: Engine, day: int, *images: ImageReference, programme: str = "nightly") -> list[str]:
     return list(rows_of(engine, make_night(engine, day, images, programme)))
 
 
-def test_changed_image_is_taken_again_and_unchanged_is_not(engine: Engine) -> None:
-    assert taken(engine, 1, eye("a", "one"), eye("b", "one")) == ["a", "b"]
-    assert taken(engine, 2, eye("a", "one"), eye("b", "two")) == ["b"]
-    assert taken(engine, 3, eye("a", "one"), eye("b", "two")) == []
+def test_only_changed_images_are_enqueued_again(engine: Engine) -> None:
+    assert enqueued(engine, 1, eye("a", "one"), eye("b", "one")) == ["a", "b"]
+    assert enqueued(engine, 2, eye("a", "one"), eye("b", "two")) == ["b"]
+    assert enqueued(engine, 3, eye("a", "one"), eye("b", "two")) == []
 
 
-def test_checksum_of_a_manifest_tells_a_change_too(engine: Engine) -> None:
-    told = replace(eye("a", None), sha256="0" * 64)
-    assert taken(engine, 1, told) == ["a"]
-    assert taken(engine, 2, told) == []
-    assert taken(engine, 3, replace(told, sha256="1" * 64)) == ["a"]
+def test_changed_checksum_of_a_manifest_is_a_change(engine: Engine) -> None:
+    image = replace(eye("a", None), sha256="0" * 64)
+    assert enqueued(engine, 1, image) == ["a"]
+    assert enqueued(engine, 2, image) == []
+    assert enqueued(engine, 3, replace(image, sha256="1" * 64)) == ["a"]
 
 
-def test_change_within_a_night_waits_for_the_next(engine: Engine) -> None:
-    assert taken(engine, 1, eye("a", "one")) == ["a"]
-    assert taken(engine, 1, eye("a", "two")) == ["a"]
-    assert taken(engine, 2, eye("a", "two")) == ["a"]
-    assert taken(engine, 3, eye("a", "two")) == []
+def test_change_within_a_night_is_enqueued_by_the_next(engine: Engine) -> None:
+    assert enqueued(engine, 1, eye("a", "one")) == ["a"]
+    assert enqueued(engine, 1, eye("a", "two")) == ["a"]
+    assert enqueued(engine, 2, eye("a", "two")) == ["a"]
+    assert enqueued(engine, 3, eye("a", "two")) == []
 
 
-def test_version_that_was_never_told_is_learnt_and_not_taken_for_a_change(engine: Engine) -> None:
-    assert taken(engine, 1, eye("a", None)) == ["a"]
-    assert taken(engine, 2, eye("a", "one")) == []
-    assert taken(engine, 3, eye("a", None)) == []
-    assert taken(engine, 4, eye("a", "two")) == ["a"]
+def test_first_known_version_is_recorded_and_is_not_a_change(engine: Engine) -> None:
+    assert enqueued(engine, 1, eye("a", None)) == ["a"]
+    assert enqueued(engine, 2, eye("a", "one")) == []
+    assert enqueued(engine, 3, eye("a", None)) == []
+    assert enqueued(engine, 4, eye("a", "two")) == ["a"]
 
 
-def test_programmes_have_memories_of_their_own(engine: Engine) -> None:
-    assert taken(engine, 1, eye("a", "one")) == ["a"]
-    assert taken(engine, 1, eye("a", "one"), programme="north") == ["a"]
-    assert taken(engine, 2, eye("a", "one"), programme="north") == []
+def test_programmes_track_images_separately(engine: Engine) -> None:
+    assert enqueued(engine, 1, eye("a", "one")) == ["a"]
+    assert enqueued(engine, 1, eye("a", "one"), programme="north") == ["a"]
+    assert enqueued(engine, 2, eye("a", "one"), programme="north") == []
 
 
-def test_cancelled_image_is_taken_again(engine: Engine) -> None:
+def test_cancelled_image_is_enqueued_again(engine: Engine) -> None:
     first = make_night(engine, 1, [eye("a", "one")])
     change(engine, first, "a", status=Status.CANCELLED, settled_at=NOW)
-    assert taken(engine, 2, eye("a", "one")) == ["a"]
+    assert enqueued(engine, 2, eye("a", "one")) == ["a"]
 
 
-def test_what_retention_deleted_neither_comes_back_nor_leaves_its_reference(engine: Engine) -> None:
+def test_image_deleted_by_retention_is_not_enqueued_again(engine: Engine) -> None:
     make_night(engine, 1, [eye("a", "one")])
     with write_transaction(engine) as connection:
         connection.execute(delete(gradings))
         connection.execute(delete(images))
-    assert taken(engine, 2, eye("a", "one"), eye("b", "one")) == ["b"]
+    assert enqueued(engine, 2, eye("a", "one"), eye("b", "one")) == ["b"]
     with read_transaction(engine) as connection:
         assert connection.scalars(select(images.c.image_id)).all() == ["b"]
-    assert taken(engine, 3, eye("a", "two")) == ["a"]
+    assert enqueued(engine, 3, eye("a", "two")) == ["a"]
 
 
-def test_closed_night_is_open_again_with_the_first_new_image(engine: Engine) -> None:
+def test_new_image_reopens_a_closed_night(engine: Engine) -> None:
     run = make_night(engine, 1, [eye("a", "one")])
 
     def closed() -> tuple[bool, bool]:
@@ -92,4 +92,4 @@ def test_manual_run_records_no_seen_image(engine: Engine) -> None:
     make_run(engine, "by-hand", [eye("a", "one")])
     with read_transaction(engine) as connection:
         assert connection.execute(select(seen_images)).all() == []
-    assert taken(engine, 1, eye("a", "one")) == ["a"]
+    assert enqueued(engine, 1, eye("a", "one")) == ["a"]

@@ -22,7 +22,7 @@ def test_images_under_the_prefix_are_listed(bucket: Bucket) -> None:
     assert warnings == [f"not image files, ignored under s3://{name}/in/: 2"]
 
 
-def test_listing_goes_on_past_a_page(bucket: Bucket) -> None:
+def test_listing_continues_past_one_page(bucket: Bucket) -> None:
     storage = Storage(parse_settings())
     name = storage._settings.storage_url.removeprefix("s3://").partition("/")[0]
     with ThreadPoolExecutor(8) as pool:

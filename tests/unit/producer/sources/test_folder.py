@@ -20,7 +20,7 @@ def list_relative(root: Path) -> tuple[list[str], list[str]]:
     return uris, warnings
 
 
-def test_images_come_sorted_and_depth_first(tmp_path: Path) -> None:
+def test_images_are_sorted_and_depth_first(tmp_path: Path) -> None:
     touch(tmp_path, "b.jpg", "a/2.PNG", "a/10.jpg", "c/d/e.tif", "a.jpg")
 
     assert list_relative(tmp_path) == (["a/10.jpg", "a/2.PNG", "a.jpg", "b.jpg", "c/d/e.tif"], [])

@@ -31,7 +31,7 @@ def drawn(view: RenderableType) -> list[str]:
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def test_running_run_shows_pace_and_time_left() -> None:
+def test_running_run_shows_rate_and_time_left() -> None:
     progress = RunProgress(
         run(),
         counts(1881, (540, 120, 300, 120, 120), 34),
@@ -55,7 +55,7 @@ def test_running_run_shows_pace_and_time_left() -> None:
     ]
 
 
-def test_bar_of_a_run_that_goes_well_is_not_red() -> None:
+def test_bar_of_a_running_run_is_cyan() -> None:
     console = Console(width=80, file=StringIO(), force_terminal=True, color_system="standard", _environ={})
     console.print(draw_progress(RunProgress(run(), counts(8, (56, 0, 0, 0, 0)), {}, Throughput(11.0, 12.5))))
     assert isinstance(console.file, StringIO)
@@ -70,7 +70,7 @@ def test_finished_run_shows_how_long_it_took() -> None:
     assert lines[2].split("  ") == ["2 of 2", "100.0 %", "11.0 images/s", "took 4 min 30 s"]
 
 
-def test_hold_is_shown_beside_the_state() -> None:
+def test_hold_is_shown_with_the_state() -> None:
     held = replace(run(RunState.FINISHED, NOON), held=True)
 
     lines = drawn(draw_progress(RunProgress(held, counts(grades=(2, 0, 0, 0, 0)), {}, Throughput(None, None))))
@@ -80,7 +80,7 @@ def test_hold_is_shown_beside_the_state() -> None:
     assert listed[1].split("  ")[:2] == ["night-1", "finished, held"]
 
 
-def test_percentage_is_full_only_when_nothing_is_left() -> None:
+def test_percentage_is_rounded_down() -> None:
     lines = drawn(draw_progress(RunProgress(run(), counts(1, (999_999, 0, 0, 0, 0)), {}, Throughput(None, None))))
 
     assert lines[2].split("  ") == ["999,999 of 1,000,000", "99.9 %"]
