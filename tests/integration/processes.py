@@ -1,4 +1,4 @@
-"""Real `fundus` processes for tests of the whole way."""
+"""Start real `fundus` processes in end-to-end tests."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from typing import Any
 
 FUNDUS = Path(sys.executable).with_name("fundus")
 READY = re.compile(r"model_id(=|\": )")
-"""In a line for people or for a collector."""
+"""Matches the log line of a ready worker, in text or JSON format."""
 READY_WITHIN_S = 120
 DRAINED_WITHIN_S = 60
 
 
 def fundus(*arguments: str, env: Mapping[str, str], check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
+    """Run one `fundus` command; assert exit status 0 unless `check` is false."""
     done = subprocess.run(
         [FUNDUS, *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=180, check=False
     )
@@ -30,13 +30,13 @@ def fundus(*arguments: str, env: Mapping[str, str], check: bool = True) -> subpr
 
 
 def fundus_json(*arguments: str, env: Mapping[str, str]) -> Any:
-    """The one object that a command prints with `--json`."""
+    """Run a command with `--json`; return the object in its last line of output."""
     return json.loads(fundus(*arguments, "--json", env=env).stdout.splitlines()[-1])
 
 
 @contextmanager
 def worker(env: Mapping[str, str], log: Path, *command: str, exits_with: int = 0) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process that is ready, stopped with SIGTERM at the end unless it is dead by then."""
+    """Start a worker and wait until it is ready; stop it with SIGTERM at the end and check its exit status."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             command or (FUNDUS, "worker"), env={**os.environ, **env}, stdout=out, stderr=out, start_new_session=True
@@ -54,7 +54,7 @@ def worker(env: Mapping[str, str], log: Path, *command: str, exits_with: int = 0
 
 
 def wait_until_finished(run: str, env: Mapping[str, str], *, within_s: float = 180) -> Any:
-    """The last status of a run that has finished."""
+    """Wait until a run is finished; return its status."""
     deadline = time.monotonic() + within_s
     while True:
         status = fundus_json("status", run, env=env)

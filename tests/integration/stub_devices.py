@@ -1,4 +1,4 @@
-"""Workers on devices that are not there, see `stub_worker`."""
+"""Workers with simulated devices, see `stub_worker`."""
 
 import sys
 import time
@@ -10,12 +10,12 @@ from tests.integration.processes import worker
 from tests.services.seaweedfs import Bucket
 
 IMAGE_S = 0.25
-"""A device does four a second; what else an image costs is some tens of milliseconds of processor."""
+"""Time of one image on a simulated device; its other steps take tens of milliseconds of CPU time."""
 PROGRAM = (sys.executable, "-m", "tests.integration.stub_worker")
 
 
-def settings_for(database_url: str, broker_url: str, bucket: Bucket, folder: Path) -> dict[str, str]:
-    """Small chunks of small overlays; the devices count in `folder`."""
+def stub_settings(database_url: str, broker_url: str, bucket: Bucket, folder: Path) -> dict[str, str]:
+    """Return settings with small chunks and small overlays; devices write their counts to `folder`."""
     return {
         "FUNDUS_DATABASE_URL": database_url,
         "FUNDUS_BROKER_URL": broker_url,
@@ -34,7 +34,7 @@ def settings_for(database_url: str, broker_url: str, bucket: Bucket, folder: Pat
 
 @contextmanager
 def devices(count: int, env: Mapping[str, str]) -> Iterator[None]:
-    """`count` workers, each ready on a device of its own; told to stop at the end, each must end with status 0."""
+    """Start `count` workers, each with one device; stop them at the end and check for exit status 0."""
     folder = Path(env["STUB_FOLDER"])
     with ExitStack() as workers:
         for device in range(count):
@@ -44,14 +44,14 @@ def devices(count: int, env: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def images_of(folder: Path) -> dict[str, int]:
-    """How many images each device has had."""
+def images_by_device(folder: Path) -> dict[str, int]:
+    """Return the number of images that each device has processed."""
     return {path.name: path.read_text().count("x") for path in folder.glob("device-*")}
 
 
-def until_each_has(images: int, count: int, folder: Path) -> None:
-    """Until each of `count` devices has had so many images."""
+def wait_for_images(images: int, count: int, folder: Path) -> None:
+    """Wait until each of `count` devices has processed at least `images` images."""
     deadline = time.monotonic() + 60
-    while len(had := images_of(folder)) < count or min(had.values()) < images:
-        assert time.monotonic() < deadline, had
+    while len(processed := images_by_device(folder)) < count or min(processed.values()) < images:
+        assert time.monotonic() < deadline, processed
         time.sleep(0.05)

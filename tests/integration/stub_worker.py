@@ -1,6 +1,6 @@
-"""`fundus worker` on a device that is not there: it takes a set time for each image and no processor.
+"""`fundus worker` with a simulated device, which takes a fixed time per image and no CPU time.
 
-STUB_IMAGE_S: seconds of one image. STUB_FOLDER: where each device counts its images, in a file of its own name.
+STUB_IMAGE_S: seconds per image. STUB_FOLDER: folder in which each device counts its images in a file with its name.
 """
 
 import os
@@ -21,7 +21,7 @@ DEVICE = f"device-{os.environ['CUDA_VISIBLE_DEVICES']}"
 
 
 class StubEngine:
-    """Says moderate DR of everything, and looks at the upper left corner."""
+    """Predicts moderate DR with saliency in the upper left corner for every image."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle

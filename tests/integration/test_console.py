@@ -1,4 +1,4 @@
-"""The console over real HTTP, on both databases: signing in, forms, pages, reading, and what an attacker would try."""
+"""The console over real HTTP on both databases: sign-in, forms, pages, review, and attacks."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ def address(settings: Settings, engine: Engine, run: Run) -> Iterator[str]:
 
 @pytest.fixture
 def visit(address: str) -> Iterator[Callable[[str], Visitor]]:
-    """Somebody who has signed in."""
+    """Return a function that signs a user in."""
     visitors: list[Visitor] = []
 
     def visit(name: str) -> Visitor:
@@ -80,7 +80,7 @@ def visit(address: str) -> Iterator[Callable[[str], Visitor]]:
         visitor.client.close()
 
 
-def test_nothing_is_shown_to_a_stranger(address: str) -> None:
+def test_nothing_is_shown_without_sign_in(address: str) -> None:
     with Visitor(address) as stranger:
         for path in (
             "/",
@@ -104,7 +104,7 @@ def test_nothing_is_shown_to_a_stranger(address: str) -> None:
         assert stranger.get("/static/%2e%2e/app.py").status_code == 404
 
 
-def test_every_answer_forbids_what_a_page_need_not_do(address: str, visit: Callable[[str], Visitor]) -> None:
+def test_every_response_has_strict_security_headers(address: str, visit: Callable[[str], Visitor]) -> None:
     anna = visit("anna")
     for path in ("/runs", "/runs/night", IMAGE, "/runs/none", "/sign-in", "/static/console.js", f"{IMAGE}/photograph"):
         headers = anna.get(path).headers
@@ -119,53 +119,53 @@ def test_every_answer_forbids_what_a_page_need_not_do(address: str, visit: Calla
         assert not re.search(r"<script(?! src=)|<style|\sstyle=|\son\w+=|javascript:|https?://(?!127)", page), path
 
 
-def test_cookie_is_kept_from_scripts_and_other_sites(address: str) -> None:
+def test_cookie_is_hidden_from_scripts_and_other_sites(address: str) -> None:
     with Visitor(address) as visitor:
         page = visitor.get("/sign-in")
-        answer = visitor.client.post(
+        response = visitor.client.post(
             "/sign-in",
             data={"form_token": token_in(page), "name": "anna", "password": PASSWORD},
             follow_redirects=False,
         )
-        given = [cookie for cookie in answer.headers.get_list("set-cookie") if cookie.startswith("fundus=")]
+        given = [cookie for cookie in response.headers.get_list("set-cookie") if cookie.startswith("fundus=")]
         assert len(given) == 1
         assert {"httponly", "samesite=lax", "path=/"} <= {part.strip().lower() for part in given[0].split(";")[1:]}
 
 
-def test_behind_tls_cookies_are_bound_to_it(engine: Engine, run: Run, make_settings: Callable[..., Settings]) -> None:
+def test_cookies_are_secure_behind_tls(engine: Engine, run: Run, make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(console_url="https://grading.example.org", decode_processes=1)
     with serving(settings, engine) as address, httpx.Client(base_url=address) as client:
         headers = {"host": "grading.example.org"}
         page = client.get("/sign-in", headers=headers)
         assert "max-age" in page.headers["strict-transport-security"]
         form_cookie = page.headers["set-cookie"].partition(";")[0]
-        answer = client.post(
+        response = client.post(
             "/sign-in",
             data={"form_token": token_in(page), "name": "anna", "password": PASSWORD},
             headers=headers | {"cookie": form_cookie, "origin": "https://grading.example.org"},
         )
-        (cookie,) = [one for one in answer.headers.get_list("set-cookie") if one.startswith("__Host-fundus=")]
+        (cookie,) = [one for one in response.headers.get_list("set-cookie") if one.startswith("__Host-fundus=")]
         assert "Secure" in cookie
         assert "Domain" not in cookie
         assert client.get("/runs").status_code == 421
         assert client.get("/healthz").status_code == 200
 
 
-def test_wrong_password_is_refused_and_after_five_nobody_is_listened_to(address: str, engine: Engine) -> None:
+def test_five_wrong_passwords_block_the_account(address: str, engine: Engine) -> None:
     with Visitor(address) as stranger:
         for _ in range(5):
-            answer = stranger.sign_in("anna", "wrong")
-            assert (answer.status_code, "Incorrect name or password." in answer.text) == (401, True)
-        answer = stranger.sign_in("anna", PASSWORD)
-        assert answer.status_code == 429
-        assert "try again in 15 minutes" in answer.text
+            response = stranger.sign_in("anna", "wrong")
+            assert (response.status_code, "Incorrect name or password." in response.text) == (401, True)
+        response = stranger.sign_in("anna", PASSWORD)
+        assert response.status_code == 429
+        assert "try again in 15 minutes" in response.text
         assert stranger.sign_in("nobody", "wrong").status_code == 401
-    told = [
+    logged = [
         entry["details"]["accepted"]
         for entry in read_audit_log(engine, run=None, last=99)
         if entry["action"] == "sign_in"
     ]
-    assert told == [False] * 6
+    assert logged == [False] * 6
 
 
 @pytest.mark.parametrize(
@@ -181,19 +181,19 @@ def test_wrong_password_is_refused_and_after_five_nobody_is_listened_to(address:
         ("javascript:alert(1)", "/runs"),
     ],
 )
-def test_sign_in_leads_to_no_other_site(address: str, wanted: str, led_to: str) -> None:
+def test_sign_in_redirects_to_no_other_site(address: str, wanted: str, led_to: str) -> None:
     with Visitor(address) as visitor:
         page = visitor.client.get("/sign-in", params={"next": wanted})
-        answer = visitor.client.post(
+        response = visitor.client.post(
             "/sign-in",
             data={"form_token": token_in(page), "name": "anna", "password": PASSWORD, "next": wanted},
             follow_redirects=False,
         )
-        assert answer.headers["location"] == led_to
+        assert response.headers["location"] == led_to
 
 
 @pytest.mark.parametrize("planted", ["an attacker's own session", "a made-up secret"])
-def test_session_of_an_attackers_choice_is_never_signed_in(
+def test_session_chosen_by_an_attacker_is_never_signed_in(
     planted: str, address: str, visit: Callable[[str], Visitor]
 ) -> None:
     attacker = visit("vera")
@@ -202,13 +202,13 @@ def test_session_of_an_attackers_choice_is_never_signed_in(
         page = victim.get("/sign-in")
         cookies = f"fundus={fixed}; fundus-form={victim.client.cookies['fundus-form']}"
         victim.client.cookies.clear()
-        answer = victim.client.post(
+        response = victim.client.post(
             "/sign-in",
             data={"form_token": token_in(page), "name": "anna", "password": PASSWORD},
             headers={"cookie": cookies},
             follow_redirects=False,
         )
-        (given,) = re.findall(r"fundus=([\w-]+);", "\n".join(answer.headers.get_list("set-cookie")))
+        (given,) = re.findall(r"fundus=([\w-]+);", "\n".join(response.headers.get_list("set-cookie")))
         assert given != fixed
     with httpx.Client(base_url=address) as thief:
         shown = thief.get("/runs", headers={"cookie": f"fundus={fixed}"}, follow_redirects=True).text
@@ -216,11 +216,11 @@ def test_session_of_an_attackers_choice_is_never_signed_in(
         assert "anna" in thief.get("/runs", headers={"cookie": f"fundus={given}"}).text
 
 
-def test_old_cookie_is_worthless_after_signing_out(visit: Callable[[str], Visitor], address: str) -> None:
+def test_cookie_is_invalid_after_sign_out(visit: Callable[[str], Visitor], address: str) -> None:
     anna = visit("anna")
     cookie = anna.client.cookies["fundus"]
-    answer = anna.post("/sign-out", anna.get("/runs"))
-    assert "<h1>Sign in</h1>" in answer.text
+    response = anna.post("/sign-out", anna.get("/runs"))
+    assert "<h1>Sign in</h1>" in response.text
     with Visitor(address) as thief:
         thief.client.cookies.set("fundus", cookie)
         assert "<h1>Sign in</h1>" in thief.get("/runs").text
@@ -263,13 +263,13 @@ def test_forged_form_changes_nothing(attack: str, visit: Callable[[str], Visitor
         body, status = {"json": fields}, 415
     else:
         fields["reason"], status = "x" * 70_000, 413
-    answer = anna.client.post(f"{IMAGE}/decision", headers=headers, follow_redirects=False, **body)
-    assert answer.status_code == status
+    response = anna.client.post(f"{IMAGE}/decision", headers=headers, follow_redirects=False, **body)
+    assert response.status_code == status
     with read_transaction(engine) as connection:
         assert connection.execute(select(decisions)).all() == []
 
 
-def test_forged_sign_in_is_refused(address: str) -> None:
+def test_forged_sign_in_is_rejected(address: str) -> None:
     fields = {"name": "anna", "password": PASSWORD}
     with Visitor(address) as visitor:
         assert visitor.client.post("/sign-in", data=fields).status_code == 403
@@ -280,7 +280,7 @@ def test_forged_sign_in_is_refused(address: str) -> None:
             assert other.client.post("/sign-in", data=good).status_code == 403
 
 
-def test_roles_do_what_they_may(visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_roles_permit_only_their_actions(visit: Callable[[str], Visitor], engine: Engine) -> None:
     for name in ("vera", "olga"):
         visitor = visit(name)
         page = visitor.get(IMAGE)
@@ -294,7 +294,7 @@ def test_roles_do_what_they_may(visit: Callable[[str], Visitor], engine: Engine)
     assert visit("olga").post("/runs/night/readers", visit("olga").get("/runs"), readers="2").status_code == 403
 
 
-def test_a_grader_reads_the_queue_to_its_end(
+def test_grader_reviews_the_whole_queue(
     visit: Callable[[str], Visitor], engine: Engine, run: Run, tmp_path: Path
 ) -> None:
     anna = visit("anna")
@@ -313,33 +313,33 @@ def test_a_grader_reads_the_queue_to_its_end(
     export_run(engine, Storage(Settings()).overlays, run, ExportFormat.CSV, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().count(",read,3,anna,") == 5
     assert "anna=3" in (tmp_path / "out.csv").read_text()
-    told = [entry for entry in read_audit_log(engine, run="night", last=99) if entry["action"] == "decide"]
-    assert len(told) == 5
+    logged = [entry for entry in read_audit_log(engine, run="night", last=99) if entry["action"] == "decide"]
+    assert len(logged) == 5
 
 
-def test_refused_decision_keeps_what_was_typed(visit: Callable[[str], Visitor]) -> None:
+def test_rejected_decision_keeps_the_input(visit: Callable[[str], Visitor]) -> None:
     anna, ben = visit("anna"), visit("ben")
     seen = ben.get(IMAGE)
     assert anna.decide(IMAGE, "3", "microaneurysms").status_code == 200
-    answer = ben.decide(IMAGE, "4", "new vessels at the disc", page=seen)
-    assert answer.status_code == 409
-    assert "anna has reviewed this image since you opened it" in answer.text
-    assert "new vessels at the disc</textarea>" in answer.text
-    assert re.search(r'value="4" required checked', answer.text)
-    assert ben.decide(IMAGE, "4", "new vessels at the disc", page=answer).status_code == 200
+    response = ben.decide(IMAGE, "4", "new vessels at the disc", page=seen)
+    assert response.status_code == 409
+    assert "anna has reviewed this image since you opened it" in response.text
+    assert "new vessels at the disc</textarea>" in response.text
+    assert re.search(r'value="4" required checked', response.text)
+    assert ben.decide(IMAGE, "4", "new vessels at the disc", page=response).status_code == 200
     assert ben.decide(IMAGE, "", "").status_code == 422
     assert "a reason is required" in ben.decide(IMAGE, "1").text
 
 
-def test_two_readers_at_once_lose_nothing(visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_two_simultaneous_readers_lose_nothing(visit: Callable[[str], Visitor], engine: Engine) -> None:
     olga = visit("olga")
     olga.post("/runs/night/readers", olga.get("/runs/night"), readers="2")
     readers = {"anna": "3", "ben": "1"}
     visitors = {name: visit(name) for name in readers}
     pages = {name: visitor.get(IMAGE) for name, visitor in visitors.items()}
     with ThreadPoolExecutor(2) as threads:
-        answers = list(threads.map(lambda n: visitors[n].decide(IMAGE, readers[n], "seen", page=pages[n]), readers))
-    assert [answer.status_code for answer in answers] == [200, 200]
+        responses = list(threads.map(lambda n: visitors[n].decide(IMAGE, readers[n], "seen", page=pages[n]), readers))
+    assert [response.status_code for response in responses] == [200, 200]
     with read_transaction(engine) as connection:
         found = {row.reader: str(row.grade) for row in connection.execute(select(decisions))}
     assert found == readers
@@ -350,7 +350,7 @@ def test_two_readers_at_once_lose_nothing(visit: Callable[[str], Visitor], engin
     assert "(arbitration)" in visit("vera").get(IMAGE).text
 
 
-def test_queue_never_serves_one_image_to_two(visit: Callable[[str], Visitor]) -> None:
+def test_queue_never_serves_an_image_to_two_readers(visit: Callable[[str], Visitor]) -> None:
     visitors = [visit(name) for name in ("anna", "ben", "cleo")]
     pages = [visitor.get("/runs/night") for visitor in visitors]
     with ThreadPoolExecutor(3) as threads:
@@ -368,7 +368,7 @@ def test_queue_never_serves_one_image_to_two(visit: Callable[[str], Visitor]) ->
     assert visitors[0].post(f"{served[1]}/lease", visitors[0].get("/runs/night")).status_code == 409
 
 
-def test_what_strangers_wrote_is_text_and_no_markup(visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_untrusted_text_is_escaped(visit: Callable[[str], Visitor], engine: Engine) -> None:
     with write_transaction(engine) as connection:
         connection.execute(
             update(images).where(images.c.image_id == "00000").values(uri=f"file:///x/{HOSTILE}", patient_id=HOSTILE)
@@ -405,13 +405,11 @@ def test_what_strangers_wrote_is_text_and_no_markup(visit: Callable[[str], Visit
         (f"{IMAGE}/decision", 405),
     ],
 )
-def test_address_of_nothing_is_answered_with_a_sentence(
-    path: str, status: int, visit: Callable[[str], Visitor]
-) -> None:
-    answer = visit("anna").get(path)
-    assert answer.status_code == status
-    assert "<h1>" in answer.text
-    assert "Traceback" not in answer.text
+def test_unknown_address_gets_an_error_page(path: str, status: int, visit: Callable[[str], Visitor]) -> None:
+    response = visit("anna").get(path)
+    assert response.status_code == status
+    assert "<h1>" in response.text
+    assert "Traceback" not in response.text
 
 
 @pytest.mark.parametrize(
@@ -422,7 +420,7 @@ def test_address_of_nothing_is_answered_with_a_sentence(
         ({}, "the model&#39;s grade"),
     ],
 )
-def test_page_says_what_the_colours_of_the_model_show(
+def test_page_explains_the_colours_of_the_overlay(
     document: dict[str, Any], words: str, visit: Callable[[str], Visitor], engine: Engine
 ) -> None:
     with write_transaction(engine) as connection:
@@ -430,7 +428,7 @@ def test_page_says_what_the_colours_of_the_model_show(
     assert f"Overlay colours: what speaks for {words}." in visit("anna").get(IMAGE).text
 
 
-def test_photograph_and_overlay_come_through_the_server(
+def test_photograph_and_overlay_are_served_by_the_console(
     visit: Callable[[str], Visitor], engine: Engine, settings: Settings
 ) -> None:
     anna = visit("anna")
@@ -445,14 +443,14 @@ def test_photograph_and_overlay_come_through_the_server(
     assert (overlay.status_code, overlay.headers["content-type"], overlay.content) == (200, "image/png", png)
     assert (photograph.status_code, photograph.headers["content-type"]) == (200, "image/jpeg")
     assert photograph.content[:3] == b"\xff\xd8\xff"
-    # Another image lies outside the roots: the worker would not read it, nor does this.
+    # This image is outside the source roots, which apply to the console as to a worker.
     refused = anna.get("/runs/night/images/00001/photograph")
     assert refused.status_code == 422
     assert "reference_not_allowed" in refused.text
     assert anna.get("/runs/night/images/00002/overlay").status_code == 404
 
 
-def test_run_without_images_offers_nothing_to_do(visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_run_without_images_offers_no_review(visit: Callable[[str], Visitor], engine: Engine) -> None:
     make_run(engine, "quiet", [])
     shown = visit("anna").get("/runs/quiet").text
     assert "This run is finished without an image." in shown
@@ -461,29 +459,27 @@ def test_run_without_images_offers_nothing_to_do(visit: Callable[[str], Visitor]
     assert "Review next image" in visit("anna").get("/runs/night").text
 
 
-def test_run_in_progress_is_asked_for_again_and_a_finished_one_is_not(
-    visit: Callable[[str], Visitor], engine: Engine
-) -> None:
+def test_page_polls_only_a_run_in_progress(visit: Callable[[str], Visitor], engine: Engine) -> None:
     anna = visit("anna")
-    answer = anna.get("/runs/night/progress")
-    assert (answer.status_code, "every 2s" in answer.text) == (200, True)
+    response = anna.get("/runs/night/progress")
+    assert (response.status_code, "every 2s" in response.text) == (200, True)
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("UPDATE runs SET state = 'finished', finished_at = created_at")
-    answer = anna.get("/runs/night/progress")
-    assert (answer.status_code, "every 2s" in answer.text) == (286, False)
+    response = anna.get("/runs/night/progress")
+    assert (response.status_code, "every 2s" in response.text) == (286, False)
 
 
-def test_ledger_that_is_away_is_said_in_one_sentence(
+def test_database_error_leaks_no_detail(
     visit: Callable[[str], Visitor], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anna = visit("anna")
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("ALTER TABLE reading_rules RENAME TO hidden")
-    answer = anna.get("/runs/night")
-    assert answer.status_code in (500, 503)
-    assert "hidden" not in answer.text
-    assert "SELECT" not in answer.text
-    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    response = anna.get("/runs/night")
+    assert response.status_code in (500, 503)
+    assert "hidden" not in response.text
+    assert "SELECT" not in response.text
+    assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("ALTER TABLE hidden RENAME TO reading_rules")
     assert anna.get("/runs/night").status_code == 200
@@ -491,7 +487,7 @@ def test_ledger_that_is_away_is_said_in_one_sentence(
 
 @pytest.fixture
 def console_login(postgres_url: str) -> Iterator[str]:
-    """The address of a migrated ledger for a login that is no more than `fundus_console`."""
+    """Return the URL of a migrated ledger for a login with the role `fundus_console` only."""
     with closing(psycopg.connect(postgres_url, autocommit=True)) as connection:
         connection.execute(ROLES.read_bytes())
         connection.execute("CREATE ROLE only_console LOGIN PASSWORD 'x' IN ROLE fundus_console")
@@ -501,7 +497,7 @@ def console_login(postgres_url: str) -> Iterator[str]:
         connection.execute("DROP OWNED BY only_console; DROP ROLE only_console")
 
 
-def test_role_of_the_console_suffices_for_all_it_does(
+def test_console_role_suffices_for_the_console(
     postgres_url: str, console_login: str, make_settings: Callable[..., Settings]
 ) -> None:
     owner = connect(parse_settings(database_url=postgres_url))
@@ -523,13 +519,13 @@ def test_role_of_the_console_suffices_for_all_it_does(
         assert anna.post("/sign-out", anna.get("/runs")).status_code == 200
     with read_transaction(owner) as connection:
         assert connection.execute(select(decisions.c.reader)).scalars().all() == ["anna"]
-    told = [entry["action"] for entry in read_audit_log(owner, run=None, last=99)]
-    assert told == ["enqueue", "seal", "sign_in", "sign_in", "sign_in", "set_readers", "decide", "sign_out"]
+    logged = [entry["action"] for entry in read_audit_log(owner, run=None, last=99)]
+    assert logged == ["enqueue", "seal", "sign_in", "sign_in", "sign_in", "set_readers", "decide", "sign_out"]
     engine.dispose()
     owner.dispose()
 
 
-def test_every_run_is_reached_by_pages_forth_and_back(
+def test_paging_reaches_every_run_in_both_directions(
     address: str, visit: Callable[[str], Visitor], engine: Engine
 ) -> None:
     for number in range(44):

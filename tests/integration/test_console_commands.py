@@ -21,11 +21,11 @@ def env(sqlite_url: str, tmp_path: Path) -> dict[str, str]:
     return {"FUNDUS_DATABASE_URL": sqlite_url, "FUNDUS_STORAGE_URL": (tmp_path / "store").as_uri()}
 
 
-def told(env: dict[str, str], *arguments: str, password: str = "") -> tuple[int, str]:
-    """Exit status and all that was said."""
+def manage_users(env: dict[str, str], *arguments: str, password: str = "") -> tuple[int, str]:
+    """Run `fundus console user`; return its exit status and output."""
     done = subprocess.run(
         [FUNDUS, "console", "user", *arguments],
-        env=_whole(env),
+        env=_full_environment(env),
         input=password,
         capture_output=True,
         text=True,
@@ -34,38 +34,38 @@ def told(env: dict[str, str], *arguments: str, password: str = "") -> tuple[int,
     return done.returncode, done.stdout + done.stderr
 
 
-def test_users_come_and_go_by_command(env: dict[str, str]) -> None:
-    assert told(env, "list") == (0, "No users yet. Add one with: fundus console user add NAME --role grader\n")
-    assert told(env, "add", "anna", "--role", "grader", password=f"{PASSWORD}\n") == (
+def test_users_are_managed_by_commands(env: dict[str, str]) -> None:
+    assert manage_users(env, "list") == (0, "No users yet. Add one with: fundus console user add NAME --role grader\n")
+    assert manage_users(env, "add", "anna", "--role", "grader", password=f"{PASSWORD}\n") == (
         0,
         "added user anna with the role grader\n",
     )
-    status, said = told(env, "add", "anna", password=f"{PASSWORD}\n")
-    assert (status, said) == (2, "error[user_invalid]: user 'anna' already exists\n")
-    status, said = told(env, "add", "ben", password="")
-    assert (status, said) == (2, "error[usage]: standard input contains no password\n")
-    status, said = told(env, "add", "ben", password="short\n")
-    assert (status, said) == (2, "error[usage]: password has 5 characters; it must have 12 to 256\n")
-    assert told(env, "role", "anna", "operator") == (0, "anna now has the role operator\n")
-    assert told(env, "disable", "anna") == (0, "disabled anna\n")
-    status, said = told(env, "list", "--json")
-    assert '"name": "anna", "role": "operator"' in said
-    assert "argon2" not in said
-    assert told(env, "disable", "ben")[0] == 2
+    status, output = manage_users(env, "add", "anna", password=f"{PASSWORD}\n")
+    assert (status, output) == (2, "error[user_invalid]: user 'anna' already exists\n")
+    status, output = manage_users(env, "add", "ben", password="")
+    assert (status, output) == (2, "error[usage]: standard input contains no password\n")
+    status, output = manage_users(env, "add", "ben", password="short\n")
+    assert (status, output) == (2, "error[usage]: password has 5 characters; it must have 12 to 256\n")
+    assert manage_users(env, "role", "anna", "operator") == (0, "anna now has the role operator\n")
+    assert manage_users(env, "disable", "anna") == (0, "disabled anna\n")
+    status, output = manage_users(env, "list", "--json")
+    assert '"name": "anna", "role": "operator"' in output
+    assert "argon2" not in output
+    assert manage_users(env, "disable", "ben")[0] == 2
 
 
-def test_password_is_no_argument(env: dict[str, str]) -> None:
-    assert told(env, "add", "anna", PASSWORD)[0] == 2
-    assert "--password" not in told(env, "add", "--help")[1]
+def test_password_is_rejected_as_an_argument(env: dict[str, str]) -> None:
+    assert manage_users(env, "add", "anna", PASSWORD)[0] == 2
+    assert "--password" not in manage_users(env, "add", "--help")[1]
 
 
-def test_console_serves_and_ends_when_told(env: dict[str, str]) -> None:
-    told(env, "add", "anna", "--role", "grader", password=PASSWORD)
+def test_console_serves_until_it_is_stopped(env: dict[str, str]) -> None:
+    manage_users(env, "add", "anna", "--role", "grader", password=PASSWORD)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [FUNDUS, "console", "serve", "--port", str(port)], env=_whole(env), stderr=subprocess.PIPE, text=True
+        [FUNDUS, "console", "serve", "--port", str(port)], env=_full_environment(env), stderr=subprocess.PIPE, text=True
     )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -73,14 +73,14 @@ def test_console_serves_and_ends_when_told(env: dict[str, str]) -> None:
         with Visitor(address) as anna:
             assert "No runs yet" in anna.sign_in("anna", PASSWORD).text
         with socket.socket() as elsewhere, pytest.raises(OSError, match="refused"):
-            # Only this machine's own address is listened on.
+            # The console listens on 127.0.0.1 only.
             elsewhere.connect(("127.0.0.2", port))
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, output = process.communicate(timeout=20)
     assert process.returncode in (0, -signal.SIGTERM)
-    assert f"note: console listening on {address}" in said
-    assert "Traceback" not in said
+    assert f"note: console listening on {address}" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_console_serves_and_ends_when_told(env: dict[str, str]) -> None:
         (["--key", "key.pem"], {}, "error[usage]: --certificate and --key must be given together"),
     ],
 )
-def test_unsafe_start_is_refused(
+def test_unsafe_options_are_rejected(
     arguments: list[str], variables: dict[str, str], complaint: str, env: dict[str, str]
 ) -> None:
     done = fundus("console", "serve", *arguments, env=env | variables, check=False)
@@ -99,7 +99,7 @@ def test_unsafe_start_is_refused(
     assert complaint in done.stderr
 
 
-def _whole(env: dict[str, str]) -> dict[str, str]:
+def _full_environment(env: dict[str, str]) -> dict[str, str]:
     return {**os.environ, **env}
 
 

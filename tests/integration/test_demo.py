@@ -1,4 +1,4 @@
-"""`fundus demo` on a machine where nothing runs."""
+"""`fundus demo` on a machine without running services."""
 
 import json
 import os
@@ -23,26 +23,26 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return {"out": out, "stdout": done.stdout, **json.loads(done.stdout.splitlines()[-1])}
 
 
-def test_last_line_says_what_was_done(demo: dict[str, object]) -> None:
+def test_last_line_has_the_counts(demo: dict[str, object]) -> None:
     assert {name: demo[name] for name in COUNTS} == COUNTS
     assert str(demo["run"]).startswith("demo-")
     assert float(str(demo["seconds"])) > 0
 
 
-def test_overlays_open_and_show_saliency_on_the_eye_alone(demo: dict[str, object]) -> None:
+def test_overlays_show_saliency_only_within_the_field(demo: dict[str, object]) -> None:
     overlays = sorted(Path(str(demo["store"])).rglob("*.jpg"))
     assert len(overlays) == 11
     for path in overlays:
         blue, green, red = cv2.split(cv2.imread(str(path)).astype(int))
         assert path.stat().st_size > 15_000
-        # Magenta to cyan is never without blue; a photograph's eye is mostly red.
+        # Magenta to cyan always contains blue; a fundus is mostly red.
         assert ((blue > 100) & (red + green > 100)).mean() > 0.3
         assert (blue + green + red)[:5, :5].max() == 0
 
 
-def test_report_is_there(demo: dict[str, object]) -> None:
+def test_report_is_written(demo: dict[str, object]) -> None:
     page = Path(str(demo["report"])).read_text()
-    assert page.count('"pictures":[') == 12  # all that could be decoded
+    assert page.count('"pictures":[') == 12  # images that could be decoded
     assert '"graded": 11' in Path(str(demo["report"])).with_name("summary.json").read_text()
 
 
@@ -59,7 +59,7 @@ def test_nothing_is_left_running(demo: dict[str, object]) -> None:
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A demo of two files with reference grades, whose overlays are panels; its folder, and what it printed."""
+    """Run a demo of two files with reference grades and panels as overlays; return its folder and output."""
     folder = tmp_path_factory.mktemp("named")
     photographs = folder / "photographs"
     photographs.mkdir()
@@ -92,7 +92,7 @@ def test_run_has_its_name_and_reference_grades(named: tuple[Path, str]) -> None:
     assert rows == [(4,)]
 
 
-def test_overlay_may_be_photograph_preprocessed_image_and_overlay_side_by_side(named: tuple[Path, str]) -> None:
+def test_overlay_can_be_a_panel_of_three_pictures(named: tuple[Path, str]) -> None:
     (path,) = (named[0] / "out" / "store").rglob("*.jpg")
     picture = cv2.imread(str(path)).astype(int)
     height, width = picture.shape[:2]
@@ -102,12 +102,12 @@ def test_overlay_may_be_photograph_preprocessed_image_and_overlay_side_by_side(n
     ]
     photograph, preprocessed, overlay = (tile.reshape(-1, 3).mean(axis=0) for tile in middle)
     assert photograph[2] > 2 * photograph[0]  # a retina is red
-    assert abs(preprocessed - 128).max() < 40  # the background is taken away from grey
+    assert abs(preprocessed - 128).max() < 40  # background subtraction leaves grey
     assert overlay[0] > photograph[0] + 50  # magenta to cyan is blue
 
 
 @pytest.mark.parametrize("folder", ["/no/such/folder", "empty"])
-def test_source_without_a_photograph_is_one_clear_line(tmp_path: Path, folder: str) -> None:
+def test_source_without_photographs_fails_with_one_line(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     source = tmp_path / folder
     done = fundus("demo", "--out", str(tmp_path / "out"), "--images", str(source), env={}, check=False)

@@ -1,4 +1,4 @@
-"""Enqueueing on a real broker and both databases."""
+"""Enqueue, resend and cancel on a real broker and both databases."""
 
 from collections.abc import Callable, Iterator
 
@@ -53,8 +53,8 @@ def enqueued(engine: Engine, app: Celery, settings: Settings) -> Enqueue:
     return run
 
 
-def taken(app: Celery, queue: Queue = Queue.BULK) -> list[tuple[str, ...]]:
-    """The image ids of every message on a queue, which is empty then."""
+def consume(app: Celery, queue: Queue = Queue.BULK) -> list[tuple[str, ...]]:
+    """Consume all messages of a queue; return the image ids of each."""
     chunks = []
     with app.connection_for_read() as connection, connection.SimpleQueue(str(queue)) as waiting:
         while True:
@@ -67,45 +67,47 @@ def taken(app: Celery, queue: Queue = Queue.BULK) -> list[tuple[str, ...]]:
             message.ack()
 
 
-def away(settings: Settings) -> Celery:
-    """An application whose broker is not there."""
+def without_broker(settings: Settings) -> Celery:
+    """Return an application whose broker is unreachable."""
     return make_celery(settings.model_copy(update={"broker_url": settings.broker_url.__class__("redis://127.0.0.1:1")}))
 
 
-def test_every_image_travels_once_in_order(enqueued: Enqueue, app: Celery) -> None:
+def test_every_image_is_sent_once_in_order(enqueued: Enqueue, app: Celery) -> None:
     done = enqueued(references(*"gabfcde"))
 
     assert (done.found, done.new, done.messages, done.state) == (7, 7, 3, RunState.RUNNING)
-    assert taken(app) == [("g", "a", "b"), ("f", "c", "d"), ("e",)]
+    assert consume(app) == [("g", "a", "b"), ("f", "c", "d"), ("e",)]
 
 
-def test_again_sends_only_what_is_new(enqueued: Enqueue, app: Celery) -> None:
+def test_second_enqueue_sends_only_new_images(enqueued: Enqueue, app: Celery) -> None:
     enqueued(references("a", "b"))
-    taken(app)
+    consume(app)
 
     done = enqueued(references("a", "c", "b", "d"))
 
     assert (done.found, done.new, done.messages) == (4, 2, 1)
-    assert taken(app) == [("c", "d")]
+    assert consume(app) == [("c", "d")]
 
 
-def test_live_run_travels_on_its_queue(enqueued: Enqueue, app: Celery) -> None:
+def test_live_run_uses_the_live_queue(enqueued: Enqueue, app: Celery) -> None:
     enqueued(references("a", "b"), queue=Queue.LIVE, chunk_size=1)
 
-    assert taken(app, Queue.LIVE) == [("a",), ("b",)]
-    assert taken(app, Queue.BULK) == []
+    assert consume(app, Queue.LIVE) == [("a",), ("b",)]
+    assert consume(app, Queue.BULK) == []
 
 
 def test_full_batches_make_full_chunks(enqueued: Enqueue, app: Celery) -> None:
     enqueued(references(*(f"i{number}" for number in range(BATCH_IMAGES + 2))), chunk_size=256)
 
-    assert [len(chunk) for chunk in taken(app)] == [256] * (BATCH_IMAGES // 256) + [2]
+    assert [len(chunk) for chunk in consume(app)] == [256] * (BATCH_IMAGES // 256) + [2]
 
 
-def test_broker_that_is_away_loses_nothing(engine: Engine, enqueued: Enqueue, app: Celery, settings: Settings) -> None:
+def test_unreachable_broker_loses_nothing(engine: Engine, enqueued: Enqueue, app: Celery, settings: Settings) -> None:
     request = RunRequest(name="night", source="test")
     with pytest.raises(BrokerError, match="cannot send 3 images of run night"):
-        enqueue(engine, away(settings), settings, request, iter(references(*"abcd")), lambda _found, _new: None)
+        enqueue(
+            engine, without_broker(settings), settings, request, iter(references(*"abcd")), lambda _found, _new: None
+        )
 
     run = find_run(engine, "night")
     rows = rows_of(engine, run)
@@ -114,7 +116,7 @@ def test_broker_that_is_away_loses_nothing(engine: Engine, enqueued: Enqueue, ap
     assert all(row.due_at <= database_now(engine) + 60 for row in rows.values())
 
     assert enqueued(references(*"abcde")).new == 1
-    assert taken(app) == [("e",)]
+    assert consume(app) == [("e",)]
     assert resend(engine, app, settings, "night", ()).waiting == 5
 
 
@@ -128,7 +130,7 @@ def test_unreadable_source_makes_no_run(engine: Engine, enqueued: Enqueue) -> No
     assert list_runs(engine, 1) == []
 
 
-def test_source_that_breaks_later_is_gone_on_with(engine: Engine, enqueued: Enqueue, app: Celery) -> None:
+def test_run_continues_after_its_source_failed(engine: Engine, enqueued: Enqueue, app: Celery) -> None:
     names = [f"i{number}" for number in range(BATCH_IMAGES + 1)]
 
     def broken() -> Iterator[ImageReference]:
@@ -138,18 +140,20 @@ def test_source_that_breaks_later_is_gone_on_with(engine: Engine, enqueued: Enqu
     with pytest.raises(SourceError, match="line 2050"):
         enqueued(broken())
     assert find_run(engine, "night").state == RunState.OPEN
-    taken(app)
+    consume(app)
 
     done = enqueued(references(*names))
 
-    assert (done.new, done.state, taken(app)) == (1, RunState.RUNNING, [(names[-1],)])
+    assert (done.new, done.state, consume(app)) == (1, RunState.RUNNING, [(names[-1],)])
 
 
 def test_run_without_images_finishes_at_once(enqueued: Enqueue) -> None:
     assert enqueued([]).state == RunState.FINISHED
 
 
-def test_resend_sends_suspects_alone_and_leaves_the_rest(engine: Engine, app: Celery, settings: Settings) -> None:
+def test_resend_sends_suspects_alone_and_keeps_leased_and_settled_images(
+    engine: Engine, app: Celery, settings: Settings
+) -> None:
     run = make_run(engine, "night", references("free-1", "free-2", "held", "lost-1", "lost-2", "spent", "failed"))
     lease(engine, run, "held", seconds=60)
     lease(engine, run, "lost-1", seconds=-1, attempts=1)
@@ -160,13 +164,13 @@ def test_resend_sends_suspects_alone_and_leaves_the_rest(engine: Engine, app: Ce
     done = resend(engine, app, settings, "night", ())
 
     assert (done.waiting, done.lifted, done.messages) == (4, 0, 3)
-    assert taken(app) == [("free-1", "free-2"), ("lost-1",), ("lost-2",)]
+    assert consume(app) == [("free-1", "free-2"), ("lost-1",), ("lost-2",)]
     rows = rows_of(engine, run)
     assert [rows[name].lease_token for name in ("held", "lost-1", "spent")] == ["held", None, "held"]
     assert rows["lost-1"].due_at > database_now(engine) + 50
 
 
-def test_lifted_images_forget_their_outcome(engine: Engine, app: Celery, settings: Settings) -> None:
+def test_requeued_images_lose_their_outcome(engine: Engine, app: Celery, settings: Settings) -> None:
     add_model(engine)
     run = make_run(engine, "night", references("good", "failed", "dark", "killer"))
     grade(engine, run, "good", 2)
@@ -176,7 +180,7 @@ def test_lifted_images_forget_their_outcome(engine: Engine, app: Celery, setting
 
     done = resend(engine, app, settings, "night", [Status.FAILED, Status.QUARANTINED])
 
-    assert (done.waiting, done.lifted, taken(app)) == (0, 2, [("failed", "killer")])
+    assert (done.waiting, done.lifted, consume(app)) == (0, 2, [("failed", "killer")])
     rows = rows_of(engine, run)
     assert [rows[name].status for name in ("good", "failed", "dark", "killer")] == [
         "graded", "queued", "ungradable", "queued",
@@ -191,9 +195,7 @@ def test_lifted_images_forget_their_outcome(engine: Engine, app: Celery, setting
     "start",
     ["INSERT INTO runs", "INSERT INTO gradings", "UPDATE runs SET state", "INSERT INTO audit", "SELECT runs.state"],
 )
-def test_enqueue_persists_where_the_database_asks_to_try_again(
-    engine: Engine, enqueued: Enqueue, app: Celery, start: str
-) -> None:
+def test_enqueue_retries_serialisation_failures(engine: Engine, enqueued: Enqueue, app: Celery, start: str) -> None:
     hits: list[str] = []
 
     @event.listens_for(engine, "before_cursor_execute")
@@ -206,13 +208,13 @@ def test_enqueue_persists_where_the_database_asks_to_try_again(
     done = enqueued(references("a", "b"))
     assert len(hits) > 1
     assert (done.found, done.new, done.state) == (2, 2, RunState.RUNNING)
-    assert taken(app) == [("a", "b")]
+    assert consume(app) == [("a", "b")]
     with read_transaction(engine) as connection:
         actions = connection.scalars(select(audit_log.c.action).order_by(audit_log.c.audit_id)).all()
     assert actions == [AuditAction.ENQUEUE, AuditAction.SEAL]
 
 
-def test_finished_run_runs_again_for_what_is_lifted(engine: Engine, app: Celery, settings: Settings) -> None:
+def test_finished_run_reopens_for_requeued_images(engine: Engine, app: Celery, settings: Settings) -> None:
     run = make_run(engine, "night", references("a"))
     fail(engine, run, "a", "image_format")
     assert seal_run(engine, run) == RunState.FINISHED

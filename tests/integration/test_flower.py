@@ -1,4 +1,4 @@
-"""Flower watches a real worker grade a real run, and shows it to nobody without a password."""
+"""Flower shows the chunks of a real worker, requires a password and cannot stop workers."""
 
 import json
 import re
@@ -29,32 +29,30 @@ def env(tmp_path: Path, broker_url: str) -> dict[str, str]:
 
 
 @contextmanager
-def nobody_else_writes(ledger: Path) -> Iterator[None]:
-    """Workers wait at their next commit."""
+def block_writers(ledger: Path) -> Iterator[None]:
+    """Hold the write lock of SQLite, so that workers wait at their next commit."""
     with closing(sqlite3.connect(ledger, isolation_level=None, timeout=30)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("ROLLBACK")
 
 
-def give_to_another_model(ledger: Path, run: str) -> None:
+def bind_to_another_model(ledger: Path, run: str) -> None:
     with closing(sqlite3.connect(ledger)) as connection, connection:
         connection.execute("INSERT INTO models VALUES ('0123456789ab', 'elder', '{}', '2026-01-01 00:00:00')")
         connection.execute("UPDATE runs SET model_id = '0123456789ab' WHERE name = ?", (run,))
 
 
-def test_chunks_are_seen_on_their_way_by_who_has_the_password_and_stopped_by_nobody(
-    env: dict[str, str], tmp_path: Path
-) -> None:
+def test_chunks_are_shown_with_the_password_and_cannot_be_stopped(env: dict[str, str], tmp_path: Path) -> None:
     manifest, ledger = str(SAMPLES / "manifest.csv"), tmp_path / "ledger.db"
     fundus("db", "upgrade", env=env)
     with flower(env, tmp_path / "flower.log") as url:
         fundus_json("enqueue", manifest, "--run", "elders", "--chunk", "13", env=env)
-        give_to_another_model(ledger, "elders")
+        bind_to_another_model(ledger, "elders")
         fundus_json("enqueue", manifest, "--run", "july", "--chunk", "4", env=env)
         with worker(env, tmp_path / "worker.log"):
-            with nobody_else_writes(ledger):
-                on_their_way = chunk_tasks(url, "STARTED", 2)
+            with block_writers(ledger):
+                started = chunk_tasks(url, "STARTED", 2)
             wait_until_finished("july", env)
             done = chunk_tasks(url, "SUCCESS", 4)
             (refused,) = chunk_tasks(url, "FAILURE", 1)
@@ -62,7 +60,7 @@ def test_chunks_are_seen_on_their_way_by_who_has_the_password_and_stopped_by_nob
             (name,) = get(f"{url}/api/workers?refresh=true")
             assert status_of(f"{url}/api/worker/shutdown/{name}", password=PASSWORD, method="POST") == 403
 
-    assert {task["uuid"] for task in on_their_way} <= {task["uuid"] for task in (*done, refused)}
+    assert {task["uuid"] for task in started} <= {task["uuid"] for task in (*done, refused)}
     for task in done:
         assert task["received"] <= task["started"] <= task["succeeded"]
     assert refused["received"] <= refused["started"] <= refused["failed"]

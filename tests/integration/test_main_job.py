@@ -1,6 +1,6 @@
-"""The whole way by real processes: folder in, batches, overlays in the store, grades in SQL.
+"""End to end with real processes: enqueue a folder, grade it, find overlays in the store and grades in SQL.
 
-What a run left behind is read with plain SQL and plain file or S3 reads, not through the project.
+Results are read with plain SQL and plain file or S3 reads, not through the project.
 """
 
 import csv
@@ -31,8 +31,8 @@ INPUT_SIZE_PX = load_bundle(DEFAULT_BUNDLE).recipe.input_size_px
 QUICK = {"FUNDUS_RESEND_AFTER_S": "5", "FUNDUS_RECONCILE_EVERY_S": "1", "FUNDUS_MAX_WAIT_MS": "5"}
 
 
-class Place:
-    """One set of servers: how to reach them, how to look behind the project's back."""
+class Services:
+    """Services of one test: settings to reach them, and direct reads of ledger and store."""
 
     def __init__(self, env: dict[str, str], rows: Any, read_object: Any, keys: Any) -> None:
         self.env = env | QUICK
@@ -47,18 +47,18 @@ def any_broker_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def sqlite_and_folder(tmp_path: Path, any_broker_url: str) -> Place:
+def sqlite_and_folder(tmp_path: Path, any_broker_url: str) -> Services:
     return on_sqlite_and_folder(tmp_path, any_broker_url)
 
 
-def on_sqlite_and_folder(tmp_path: Path, broker_url: str) -> Place:
+def on_sqlite_and_folder(tmp_path: Path, broker_url: str) -> Services:
     ledger, store = tmp_path / "ledger.db", tmp_path / "store"
 
     def rows(query: str) -> list[tuple[Any, ...]]:
         with sqlite3.connect(ledger) as connection:
             return connection.execute(query).fetchall()
 
-    return Place(
+    return Services(
         {
             "FUNDUS_DATABASE_URL": f"sqlite:///{ledger}",
             "FUNDUS_BROKER_URL": broker_url,
@@ -71,14 +71,14 @@ def on_sqlite_and_folder(tmp_path: Path, broker_url: str) -> Place:
 
 
 @pytest.fixture
-def postgres_and_s3(postgres_url: str, any_broker_url: str, bucket: Bucket) -> Iterator[Place]:
+def postgres_and_s3(postgres_url: str, any_broker_url: str, bucket: Bucket) -> Iterator[Services]:
     client = boto3.client("s3", endpoint_url=bucket.endpoint_url, region_name="us-east-1")
 
     def rows(query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(postgres_url.replace("+psycopg", "")) as connection:
             return connection.execute(query).fetchall()
 
-    yield Place(
+    yield Services(
         {
             "FUNDUS_DATABASE_URL": postgres_url,
             "FUNDUS_BROKER_URL": any_broker_url,
@@ -96,9 +96,9 @@ def postgres_and_s3(postgres_url: str, any_broker_url: str, bucket: Bucket) -> I
 
 
 @pytest.fixture
-def odd_folder(tmp_path: Path) -> Path:
-    """Photographs as they come from cameras, converters and accidents, beside two ordinary ones."""
-    folder = tmp_path / "odd"
+def unusual_files(tmp_path: Path) -> Path:
+    """Ten files: two ordinary photographs, unusual formats, and damaged or wrong files."""
+    folder = tmp_path / "unusual"
     folder.mkdir()
     for name in GRADABLE[:2]:
         shutil.copy(SAMPLES / name, folder)
@@ -115,28 +115,28 @@ def odd_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def check_nothing_is_loose(place: Place) -> None:
-    """Every row is settled, holds no lease, and its overlay is there and a picture; no object is without a row."""
-    rows = place.rows("SELECT status, lease_token, overlay_key FROM gradings")
+def check_ledger_and_store_agree(services: Services) -> None:
+    """Assert that every row is settled without a lease, and that overlays and graded rows match."""
+    rows = services.rows("SELECT status, lease_token, overlay_key FROM gradings")
     assert [r for r in rows if r[0] == "queued" or r[1] is not None] == []
     keys = sorted(key for status, _, key in rows if status == "graded")
-    prefixes = tuple(prefix for (prefix,) in place.rows("SELECT prefix FROM reports WHERE prefix IS NOT NULL"))
-    assert [key for key in sorted(place.keys()) if not key.startswith(prefixes)] == keys
+    prefixes = tuple(prefix for (prefix,) in services.rows("SELECT prefix FROM reports WHERE prefix IS NOT NULL"))
+    assert [key for key in sorted(services.keys()) if not key.startswith(prefixes)] == keys
     for key in keys:
-        overlay = cv2.imdecode(np.frombuffer(place.read_object(key), np.uint8), cv2.IMREAD_COLOR)
+        overlay = cv2.imdecode(np.frombuffer(services.read_object(key), np.uint8), cv2.IMREAD_COLOR)
         assert overlay.shape == (512, 512, 3)
 
 
-def check_report_comes(place: Place, run: str) -> None:
-    """The worker that finished the run writes its report beside the overlays, and the row says where."""
+def check_report_is_written(services: Services, run: str) -> None:
+    """Wait for the report that the worker writes to the store after the run is finished."""
     deadline = time.monotonic() + 60
-    while not (rows := place.rows("SELECT prefix FROM reports WHERE written_at IS NOT NULL")):
+    while not (rows := services.rows("SELECT prefix FROM reports WHERE written_at IS NOT NULL")):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert rows == [(f"{run}/report/",)]
-    files = sorted(key.removeprefix(rows[0][0]) for key in list(place.keys()) if key.startswith(rows[0][0]))
+    files = sorted(key.removeprefix(rows[0][0]) for key in list(services.keys()) if key.startswith(rows[0][0]))
     assert files == ["index.html", "results.csv", "results.parquet", "summary.json"]
-    assert place.read_object(f"{run}/report/index.html").count(b'"pictures":[') == 12
+    assert services.read_object(f"{run}/report/index.html").count(b'"pictures":[') == 12
 
 
 def test_samples_are_graded_on_sqlite_and_a_folder(broker_url: str, tmp_path: Path) -> None:
@@ -151,30 +151,30 @@ def test_samples_are_graded_through_rabbitmq(rabbitmq: RabbitMQ, rabbitmq_url: s
             channel.queue_declare("celery_delayed_0", passive=True)
 
 
-def test_samples_are_graded_on_postgresql_and_s3(postgres_and_s3: Place, tmp_path: Path) -> None:
+def test_samples_are_graded_on_postgresql_and_s3(postgres_and_s3: Services, tmp_path: Path) -> None:
     grade_samples(postgres_and_s3, tmp_path)
 
 
-def grade_samples(place: Place, tmp_path: Path) -> None:
-    fundus("db", "upgrade", env=place.env)
-    counts = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=place.env)
+def grade_samples(services: Services, tmp_path: Path) -> None:
+    fundus("db", "upgrade", env=services.env)
+    counts = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=services.env)
     assert counts["found"] == 13
-    with worker(place.env, tmp_path / "worker.log"):
-        status = wait_until_finished("samples", place.env)
-        check_report_comes(place, "samples")
+    with worker(services.env, tmp_path / "worker.log"):
+        status = wait_until_finished("samples", services.env)
+        check_report_is_written(services, "samples")
     assert (status["total"], status["graded"], status["ungradable"], status["failed"]) == (13, 11, 1, 1)
-    check_nothing_is_loose(place)
-    assert place.rows("SELECT image_id, status, error_code FROM gradings WHERE status <> 'graded' ORDER BY 1") == [
+    check_ledger_and_store_agree(services)
+    assert services.rows("SELECT image_id, status, error_code FROM gradings WHERE status <> 'graded' ORDER BY 1") == [
         ("black-frame", "ungradable", "no_field"),
         ("not-an-image", "failed", "image_format"),
     ]
-    saliency = place.rows("SELECT saliency FROM gradings WHERE status = 'graded'")[0][0]
+    saliency = services.rows("SELECT saliency FROM gradings WHERE status = 'graded'")[0][0]
     assert len(saliency) == (INPUT_SIZE_PX // 32) ** 2 * 2
 
-    again = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=place.env)
+    again = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=services.env)
     assert again["new"] == 0
     exported = tmp_path / "samples.csv"
-    fundus("export", "samples", "--format", "csv", "--out", str(exported), env=place.env)
+    fundus("export", "samples", "--format", "csv", "--out", str(exported), env=services.env)
     with exported.open(newline="") as file:
         rows = {row["image_id"]: row for row in csv.DictReader(file)}
     assert len(rows) == 13
@@ -182,18 +182,18 @@ def grade_samples(place: Place, tmp_path: Path) -> None:
     assert rows["not-an-image"]["error_code"] == "image_format"
 
 
-def test_odd_pictures_end_in_clear_codes_and_cost_their_neighbours_nothing(
-    sqlite_and_folder: Place, odd_folder: Path, tmp_path: Path
+def test_unusual_files_get_clear_codes_and_do_not_affect_others(
+    sqlite_and_folder: Services, unusual_files: Path, tmp_path: Path
 ) -> None:
-    place = sqlite_and_folder
-    fundus("db", "upgrade", env=place.env)
-    assert fundus_json("enqueue", str(odd_folder), "--run", "odd", env=place.env)["found"] == 10
-    (odd_folder / "missing.jpg").unlink()
-    # The plain Celery command must be as right as `fundus worker`.
+    services = sqlite_and_folder
+    fundus("db", "upgrade", env=services.env)
+    assert fundus_json("enqueue", str(unusual_files), "--run", "unusual", env=services.env)["found"] == 10
+    (unusual_files / "missing.jpg").unlink()
+    # The plain Celery command must work like `fundus worker`.
     celery = str(FUNDUS.with_name("celery"))
-    with worker(place.env, tmp_path / "worker.log", celery, "-A", "worker.app", "worker"):
-        wait_until_finished("odd", place.env)
-    rows = place.rows("SELECT i.uri, g.status, g.error_code FROM gradings g JOIN images i USING (image_id)")
+    with worker(services.env, tmp_path / "worker.log", celery, "-A", "worker.app", "worker"):
+        wait_until_finished("unusual", services.env)
+    rows = services.rows("SELECT i.uri, g.status, g.error_code FROM gradings g JOIN images i USING (image_id)")
     found = {Path(uri).name: (status, code) for uri, status, code in rows}
     assert found == {
         GRADABLE[0]: ("graded", None),
@@ -207,42 +207,42 @@ def test_odd_pictures_end_in_clear_codes_and_cost_their_neighbours_nothing(
         "black.png": ("ungradable", "no_field"),
         "bomb.png": ("failed", "image_too_large"),
     }
-    check_nothing_is_loose(place)
+    check_ledger_and_store_agree(services)
 
 
-def test_stack_of_preprocessed_images_is_graded_as_it_is(sqlite_and_folder: Place, tmp_path: Path) -> None:
-    """The notebook's way of keeping pictures: one array of float RGB in [0, 1], one CSV of diagnoses."""
-    place = sqlite_and_folder
+def test_stack_of_preprocessed_images_is_graded_unchanged(sqlite_and_folder: Services, tmp_path: Path) -> None:
+    """The format of the original notebook: an array of float RGB in [0, 1] and a CSV of diagnoses."""
+    services = sqlite_and_folder
     pictures = [cv2.cvtColor(cv2.imread(str(SAMPLES / name)), cv2.COLOR_BGR2RGB) for name in GRADABLE[:3]]
     square = (INPUT_SIZE_PX, INPUT_SIZE_PX)
     array = np.stack([cv2.resize(picture, square, interpolation=cv2.INTER_AREA) for picture in pictures])
     np.save(tmp_path / "images.npy", array.astype(np.float32) / 255)
     (tmp_path / "labels.csv").write_text("id_code,diagnosis\na,0\nb,1\nc,2\n")
-    fundus("db", "upgrade", env=place.env)
+    fundus("db", "upgrade", env=services.env)
     source = str(tmp_path / "images.npy")
     labels = str(tmp_path / "labels.csv")
-    assert fundus_json("enqueue", source, "--labels", labels, "--run", "stack", env=place.env)["found"] == 3
-    with worker(place.env, tmp_path / "worker.log"):
-        wait_until_finished("stack", place.env)
-    rows = place.rows(
+    assert fundus_json("enqueue", source, "--labels", labels, "--run", "stack", env=services.env)["found"] == 3
+    with worker(services.env, tmp_path / "worker.log"):
+        wait_until_finished("stack", services.env)
+    rows = services.rows(
         "SELECT i.uri, g.status, i.reference_grade FROM gradings g JOIN images i USING (image_id) ORDER BY position"
     )
     base = (tmp_path / "images.npy").as_uri()
     assert rows == [(f"{base}#{i}", "graded", i) for i in range(3)]
-    check_nothing_is_loose(place)
+    check_ledger_and_store_agree(services)
 
 
-def test_worker_killed_in_the_middle_loses_nothing(postgres_and_s3: Place, tmp_path: Path) -> None:
-    place = postgres_and_s3
-    place.env |= {"FUNDUS_LEASE_S": "5", "FUNDUS_CHUNK_SIZE": "4"}
-    fundus("db", "upgrade", env=place.env)
-    fundus("enqueue", str(SAMPLES / "manifest.csv"), "--run", "crash", env=place.env)
-    with worker(place.env, tmp_path / "first.log", exits_with=-signal.SIGKILL) as process:
-        while not place.rows("SELECT 1 FROM gradings WHERE lease_token IS NOT NULL"):
+def test_worker_killed_in_the_middle_loses_nothing(postgres_and_s3: Services, tmp_path: Path) -> None:
+    services = postgres_and_s3
+    services.env |= {"FUNDUS_LEASE_S": "5", "FUNDUS_CHUNK_SIZE": "4"}
+    fundus("db", "upgrade", env=services.env)
+    fundus("enqueue", str(SAMPLES / "manifest.csv"), "--run", "crash", env=services.env)
+    with worker(services.env, tmp_path / "first.log", exits_with=-signal.SIGKILL) as process:
+        while not services.rows("SELECT 1 FROM gradings WHERE lease_token IS NOT NULL"):
             assert process.poll() is None
         process.kill()
-    assert place.rows("SELECT 1 FROM gradings WHERE status = 'queued'")
-    with worker(place.env, tmp_path / "second.log"):
-        status = wait_until_finished("crash", place.env)
+    assert services.rows("SELECT 1 FROM gradings WHERE status = 'queued'")
+    with worker(services.env, tmp_path / "second.log"):
+        status = wait_until_finished("crash", services.env)
     assert (status["total"], status["graded"], status["quarantined"]) == (13, 11, 0)
-    check_nothing_is_loose(place)
+    check_ledger_and_store_agree(services)

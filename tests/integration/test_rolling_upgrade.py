@@ -1,6 +1,6 @@
-"""The ledger is upgraded under a worker that works, and workers of both versions share one queue: nothing is lost.
+"""The ledger is upgraded during a run, and workers of both versions share one queue: nothing is lost.
 
-The new version is this one's own files in another folder, with a migration more and what that adds in its schema.
+The new version is a copy of this one in another folder, with one more migration and its new column in the schema.
 """
 
 import json
@@ -16,7 +16,7 @@ import pytest
 
 from tests.faults.numbered_photographs import write_photographs
 from tests.integration.processes import fundus, wait_until_finished, worker
-from tests.integration.stub_devices import PROGRAM, images_of, settings_for, until_each_has
+from tests.integration.stub_devices import PROGRAM, images_by_device, stub_settings, wait_for_images
 from tests.services.seaweedfs import Bucket
 from tests.unit.worker.ledger.later_migrations import CONTRACTED, EXPANDED, write_later
 
@@ -35,7 +35,7 @@ def replace_once(path: Path, old: str, new: str) -> None:
 
 @pytest.fixture
 def later(tmp_path: Path) -> Path:
-    """The folder of a later version, at the level that only expands the schema."""
+    """Write the folder of a newer version whose migration only expands the schema."""
     folder = tmp_path / "later"
     for package in ("worker", "producer"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -49,12 +49,12 @@ def later(tmp_path: Path) -> Path:
     return folder
 
 
-def test_old_and_new_workers_finish_a_run_that_the_upgrade_came_into(
+def test_old_and_new_workers_finish_a_run_upgraded_in_progress(
     postgres_url: str, broker_url: str, bucket: Bucket, later: Path, tmp_path: Path
 ) -> None:
     photographs = str(tmp_path / "photographs")
     write_photographs(Path(photographs), IMAGES)
-    env = settings_for(postgres_url, broker_url, bucket, tmp_path)
+    env = stub_settings(postgres_url, broker_url, bucket, tmp_path)
     new_env = env | {"PYTHONPATH": f"{later}{os.pathsep}{ROOT}"}
 
     def new(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -68,33 +68,33 @@ def test_old_and_new_workers_finish_a_run_that_the_upgrade_came_into(
     with ExitStack() as first, ExitStack() as others:
         start(first, 0, env, INTERPRETER, *STUB)
         fundus("enqueue", photographs, "--run", "night", "--limit", str(IMAGES // 2), env=env)
-        until_each_has(8, 1, tmp_path)
+        wait_for_images(8, 1, tmp_path)
 
         upgraded = new("db", "upgrade")
         assert upgraded.returncode == 0, upgraded.stderr
         assert upgraded.stdout.startswith(f"schema revision {EXPANDED} (before: ")
 
         start(others, 1, new_env, INTERPRETER, "-P", *STUB)
-        start(others, 2, env, INTERPRETER, *STUB)  # an old one that comes back, as after a crash
-        # Not before: on a busy machine there might be nothing left for those who start last.
+        start(others, 2, env, INTERPRETER, *STUB)  # an old one that restarts, as after a crash
+        # Only now: on a busy machine nothing might be left for the last workers.
         added = new("enqueue", photographs, "--run", "night")
         assert added.returncode == 0, added.stderr
-        until_each_has(8, 3, tmp_path)
+        wait_for_images(8, 3, tmp_path)
         first.close()
         status = wait_until_finished("night", env)
     assert (status["total"], status["graded"]) == (IMAGES, IMAGES)
-    had = images_of(tmp_path)
+    had = images_by_device(tmp_path)
     print(f"images by device: {had}; 0 and 2 are old, 1 is new")  # noqa: T201 - for `pytest -s`
     assert sum(had.values()) == IMAGES, "an image was graded twice"
     assert json.loads(new("db", "current", "--json").stdout)["needed"] == EXPANDED
     assert ledger(postgres_url) == [(IMAGES, IMAGES, 0)]
 
 
-def test_old_version_says_that_a_contracted_ledger_is_not_for_it(
+def test_old_version_rejects_a_contracted_ledger(
     postgres_url: str, broker_url: str, bucket: Bucket, later: Path, tmp_path: Path
 ) -> None:
     write_later(later / "worker" / "ledger" / "migrations" / "versions")
-    env = settings_for(postgres_url, broker_url, bucket, tmp_path)
+    env = stub_settings(postgres_url, broker_url, bucket, tmp_path)
     command = [INTERPRETER, "-P", "-m", "producer", "db", "upgrade"]
     later_env = {**os.environ, **env, "PYTHONPATH": f"{later}{os.pathsep}{ROOT}"}
     subprocess.run(command, env=later_env, capture_output=True, check=True)
@@ -108,7 +108,7 @@ def test_old_version_says_that_a_contracted_ledger_is_not_for_it(
 
 
 def ledger(url: str) -> list[tuple[Any, ...]]:
-    """Rows, rows that are graded with their overlay, rows that hold a lease."""
+    """Return the number of rows, of graded rows with an overlay, and of leased rows."""
     query = (
         "SELECT count(*), count(*) FILTER (WHERE status = 'graded' AND overlay_key IS NOT NULL AND looks = 1),"
         " count(lease_token) FROM gradings"

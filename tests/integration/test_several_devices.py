@@ -1,4 +1,4 @@
-"""One worker process to a device: both work, both drain, and their speed adds up."""
+"""One worker process per device: throughput scales with devices, and all drain on a stop."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.numbered_photographs import write_photographs
 from tests.integration.processes import fundus, fundus_json, wait_until_finished
-from tests.integration.stub_devices import devices, images_of, settings_for, until_each_has
+from tests.integration.stub_devices import devices, images_by_device, stub_settings, wait_for_images
 from tests.services.seaweedfs import Bucket
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -19,11 +19,11 @@ IMAGES = 96
 @pytest.fixture
 def env(tmp_path: Path, postgres_url: str, broker_url: str, bucket: Bucket) -> dict[str, str]:
     write_photographs(tmp_path / "photographs", IMAGES)
-    return settings_for(postgres_url, broker_url, bucket, tmp_path)
+    return stub_settings(postgres_url, broker_url, bucket, tmp_path)
 
 
 def seconds_of(run: str, env: Mapping[str, str]) -> float:
-    """From the beginning of a run to its last settled image."""
+    """Return the time from the creation of a run to its last settled image."""
     with psycopg.connect(env["FUNDUS_DATABASE_URL"]) as connection:
         row = connection.execute(
             "SELECT extract(epoch FROM max(settled_at) - min(created_at))::float FROM gradings"
@@ -34,17 +34,17 @@ def seconds_of(run: str, env: Mapping[str, str]) -> float:
     return float(row[0])
 
 
-def test_two_devices_are_twice_as_quick_as_one(env: dict[str, str], tmp_path: Path) -> None:
+def test_two_devices_are_twice_as_fast_as_one(env: dict[str, str], tmp_path: Path) -> None:
     photographs = str(tmp_path / "photographs")
     took = {}
     for count in (1, 2):
-        before = images_of(tmp_path)
+        before = images_by_device(tmp_path)
         with devices(count, env):
             fundus("enqueue", photographs, "--run", f"by-{count}", env=env)
             status = wait_until_finished(f"by-{count}", env)
         assert status["graded"] == IMAGES
         took[count] = seconds_of(f"by-{count}", env)
-        share = {name: images - before.get(name, 0) for name, images in images_of(tmp_path).items()}
+        share = {name: images - before.get(name, 0) for name, images in images_by_device(tmp_path).items()}
         assert sum(share.values()) == IMAGES
         assert len(share) == count
         assert min(share.values()) > IMAGES / count * 0.8
@@ -52,15 +52,15 @@ def test_two_devices_are_twice_as_quick_as_one(env: dict[str, str], tmp_path: Pa
     assert 1.6 < took[1] / took[2] < 2.1
 
 
-def test_both_drain_when_told_to_stop_and_the_rest_is_graded_later(env: dict[str, str], tmp_path: Path) -> None:
+def test_stopped_workers_drain_and_the_rest_is_graded_later(env: dict[str, str], tmp_path: Path) -> None:
     with devices(2, env):
         fundus("enqueue", str(tmp_path / "photographs"), "--run", "night", env=env)
-        until_each_has(8, 2, tmp_path)
-    had = sum(images_of(tmp_path).values())
+        wait_for_images(8, 2, tmp_path)
+    had = sum(images_by_device(tmp_path).values())
     status = fundus_json("status", "night", env=env)
-    assert 16 <= status["graded"] == had < IMAGES, "an image was on a device and not settled"
+    assert 16 <= status["graded"] == had < IMAGES, "an image was predicted and not settled"
     with psycopg.connect(env["FUNDUS_DATABASE_URL"]) as connection:
         assert connection.execute("SELECT count(*) FROM gradings WHERE lease_token IS NOT NULL").fetchone() == (0,)
     with devices(2, env):
         assert wait_until_finished("night", env)["graded"] == IMAGES
-    assert sum(images_of(tmp_path).values()) == IMAGES
+    assert sum(images_by_device(tmp_path).values()) == IMAGES

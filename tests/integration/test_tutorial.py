@@ -1,4 +1,4 @@
-"""Every command of the tutorial, in its order, on folders laid out as IDRiD and APTOS are."""
+"""Run every command of the tutorial in order, on folders laid out like IDRiD and APTOS."""
 
 import csv
 import os
@@ -46,7 +46,7 @@ def test_every_option_of_the_tutorial_exists(command: str) -> None:
 
 
 @pytest.mark.slow
-def test_every_command_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
     make_idrid(tmp_path)
     make_aptos(tmp_path)
     reader = Reader(tmp_path)
@@ -75,7 +75,7 @@ def test_every_command_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None
 
 
 def make_idrid(folder: Path) -> None:
-    """Shipped samples under the folders, names and columns that IDRiD is published with."""
+    """Write shipped samples with the folders, names and columns of IDRiD."""
     photographs = folder / IDRID / "1. Original Images" / "b. Testing Set"
     photographs.mkdir(parents=True)
     for name in REFERENCES:
@@ -87,7 +87,7 @@ def make_idrid(folder: Path) -> None:
 
 
 def make_aptos(folder: Path) -> None:
-    """The same photographs as PNG under names like those of APTOS: its own may not be passed on."""
+    """Write the same photographs as PNG with names like those of APTOS, which may not be redistributed."""
     photographs = folder / "aptos" / "train_images"
     photographs.mkdir(parents=True)
     rows = ["id_code,diagnosis"]
@@ -99,7 +99,7 @@ def make_aptos(folder: Path) -> None:
 
 
 class Reader:
-    """Somebody who types the commands into a shell, in one folder."""
+    """Runs the commands in a shell, in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -124,7 +124,7 @@ class Reader:
 
     @contextmanager
     def broker(self, command: str) -> Iterator[None]:
-        """Ended with Ctrl-C."""
+        """Run until the end of the context, then send Ctrl-C."""
         process = subprocess.Popen(self._in_a_shell(f"exec {command}"), cwd=self._folder, env=self._env)
         try:
             self._wait(lambda: can_connect(self._port), process)
@@ -136,7 +136,7 @@ class Reader:
 
     @contextmanager
     def worker(self, command: str, log: Path) -> Iterator[None]:
-        """Ended with Ctrl-C."""
+        """Run until the end of the context, then send Ctrl-C."""
         with log.open("wb") as out:
             process = subprocess.Popen(
                 self._in_a_shell(f"exec {command}"), stdout=out, stderr=out, cwd=self._folder, env=self._env
@@ -145,7 +145,7 @@ class Reader:
             self._wait(lambda: READY.search(log.read_text()) is not None, process)
             yield
             process.send_signal(signal.SIGINT)
-            # Celery's own status after Ctrl-C is 1.
+            # Celery exits with status 1 after Ctrl-C.
             assert process.wait(WITHIN_S) in (0, 1), log.read_text()
             assert "Warm shutdown" in log.read_text()
         finally:

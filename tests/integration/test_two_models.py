@@ -1,4 +1,4 @@
-"""A new model works beside the old one, on one queue and the same photographs, each on the runs that are its own."""
+"""Two models share one queue and the same photographs; each grades only its runs."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,11 +9,11 @@ import pytest
 from tests.faults.bundles import write_small_bundle
 from tests.faults.numbered_photographs import write_photographs
 from tests.integration.processes import fundus, fundus_json, wait_until_finished, worker
-from tests.integration.stub_devices import PROGRAM, images_of, settings_for
+from tests.integration.stub_devices import PROGRAM, images_by_device, stub_settings
 from tests.services.seaweedfs import Bucket
 from worker.model.bundle.bundle import load_bundle
 
-# A chunk that came to the worker of the other model waits for a minute.
+# A chunk taken by the worker of the other model is sent again after a minute.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 IMAGES = 16
@@ -27,7 +27,7 @@ def test_new_model_shadows_the_old_one_and_is_compared_with_it(
     write_small_bundle(tmp_path / "new")
     bundles = {"night": "densenet121-aptos", "shadow": str(tmp_path / "new")}
     models = {run: load_bundle(bundle).model_id for run, bundle in bundles.items()}
-    env = settings_for(postgres_url, broker_url, bucket, tmp_path)
+    env = stub_settings(postgres_url, broker_url, bucket, tmp_path)
     with ExitStack() as workers:
         for device, (run, bundle) in enumerate(bundles.items()):
             own = {**env, "FUNDUS_MODEL": bundle, "CUDA_VISIBLE_DEVICES": str(device)}
@@ -39,5 +39,5 @@ def test_new_model_shadows_the_old_one_and_is_compared_with_it(
     with psycopg.connect(postgres_url) as connection:
         used = "SELECT name, gradings.model_id, count(*) FROM gradings JOIN runs USING (run_id) GROUP BY 1, 2"
         assert sorted(connection.execute(used)) == [(run, model, IMAGES) for run, model in models.items()]
-    assert images_of(tmp_path) == {"device-0": IMAGES, "device-1": IMAGES}
+    assert images_by_device(tmp_path) == {"device-0": IMAGES, "device-1": IMAGES}
     assert fundus_json("compare", "night", "shadow", env=env)["same"] == IMAGES

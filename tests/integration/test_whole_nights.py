@@ -1,4 +1,4 @@
-"""Two nights and their mornings with a real worker, on PostgreSQL and S3, and what retention leaves of the first."""
+"""Two nights with a real worker on PostgreSQL and S3, their closing, and retention of the first."""
 
 import os
 import signal
@@ -57,12 +57,12 @@ def ask(env: dict[str, str], query: str) -> list[tuple[Any, ...]]:
 
 
 def stored(bucket: Bucket) -> list[str]:
-    """The keys of overlays and reports."""
+    """Return the keys of overlays and reports."""
     listed = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix="overlays/").get("Contents", [])
     return sorted(item["Key"].removeprefix("overlays/") for item in listed)
 
 
-def test_replaced_photograph_is_graded_again_and_the_old_outcome_goes_by_age(
+def test_replaced_photograph_is_graded_again_and_the_old_outcome_expires(
     env: dict[str, str], bucket: Bucket, night: Callable[[int], NightResult], tmp_path: Path
 ) -> None:
     def put(name: str, sample: str) -> None:
@@ -88,7 +88,7 @@ def test_replaced_photograph_is_graded_again_and_the_old_outcome_goes_by_age(
     )
     replaced = {name: saliency for name, uri, saliency in outcomes if uri.endswith("replaced.jpg")}
     assert set(replaced) == {"nightly-2026-11-01", "nightly-2026-11-02"}
-    assert len(set(replaced.values())) == 2, "the second night looked at the first photograph"
+    assert len(set(replaced.values())) == 2, "the second night graded the old photograph"
     assert len([key for key in stored(bucket) if "/report/" not in key]) == 3
 
     ask(
@@ -102,11 +102,11 @@ def test_replaced_photograph_is_graded_again_and_the_old_outcome_goes_by_age(
     assert (gone["overlays"], gone["rows"], gone["images"]) == (2, 2, 1)
     assert {key.partition("/")[0] for key in stored(bucket)} == {"nightly-2026-11-02"}
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["nightly-2026-11-02"]
-    assert night(3).new == 0, "what retention deleted is not new"
+    assert night(3).new == 0, "an image deleted by retention counts as new"
 
 
-def test_retention_that_is_killed_again_and_again_ends_clean(env: dict[str, str], bucket: Bucket) -> None:
-    """1,000 graded rows and their objects; the process is killed at some moment of its work, five times."""
+def test_retention_killed_five_times_completes(env: dict[str, str], bucket: Bucket) -> None:
+    """Retention of 1,000 graded rows is killed five times; no row or object is left inconsistent."""
     images = 1000
     ask(env, "INSERT INTO models VALUES ('m', 'm', '{}', now()) RETURNING 1")
     ask(
@@ -149,19 +149,19 @@ def test_retention_that_is_killed_again_and_again_ends_clean(env: dict[str, str]
             for column in ("overlay_key", "retired_key")
         )
         there = set(all_keys(bucket))
-        assert claimed <= there, "a row claims an overlay that is gone"
-        assert there <= claimed | known, "an object lies there that no row knows"
+        assert claimed <= there, "a row names a deleted overlay"
+        assert there <= claimed | known, "an object belongs to no row"
         seen.append(len(there))
-        time.sleep(1.2)  # until its lock has run out
+        time.sleep(1.2)  # until its lock expires
     last = fundus("retention", "--json", env=env)
     assert last.returncode == 0
     assert all_keys(bucket) == []
     assert ask(env, "SELECT 1 FROM gradings UNION ALL SELECT 1 FROM images") == []
     assert seen == sorted(seen, reverse=True)
-    told = ask(
+    logged = ask(
         env, "SELECT action, sum((details->>'images')::int), sum((details->>'outcomes')::int) FROM audit GROUP BY 1"
     )
-    assert {action: (int(i), None if o is None else int(o)) for action, i, o in told} == {
+    assert {action: (int(i), None if o is None else int(o)) for action, i, o in logged} == {
         "retire_overlays": (images, None),
         "delete_rows": (images, images),
     }

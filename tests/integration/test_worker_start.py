@@ -1,4 +1,4 @@
-"""A worker that cannot work says why and ends."""
+"""A worker that cannot start logs the reason and exits."""
 
 from pathlib import Path
 
@@ -24,15 +24,15 @@ def test_wrong_setting_ends_the_worker(
     assert "Traceback" not in done.stderr
 
 
-def test_ledger_of_another_level_ends_the_worker(tmp_path: Path, broker_url: str) -> None:
+def test_outdated_ledger_ends_the_worker(tmp_path: Path, broker_url: str) -> None:
     env = {"FUNDUS_DATABASE_URL": f"sqlite:///{tmp_path / 'empty.db'}", "FUNDUS_BROKER_URL": broker_url}
     done = fundus("worker", env=env, check=False)
     assert done.returncode == 1
     assert "run `fundus db upgrade`" in done.stderr
 
 
-def test_machine_without_the_extra_is_told_its_name(tmp_path: Path, sqlite_url: str, broker_url: str) -> None:
-    """As on a producer's machine: no TensorFlow to be found."""
+def test_error_names_the_missing_extra(tmp_path: Path, sqlite_url: str, broker_url: str) -> None:
+    """TensorFlow is hidden, as on the machine of a producer."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "class Hidden:\n"

@@ -1,4 +1,4 @@
-"""What a real worker tells of a real run is what the ledger says of it."""
+"""Metrics, traces and logs of a real worker agree with the ledger."""
 
 import json
 import re
@@ -21,8 +21,8 @@ SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 CHUNK = 4
 
 
-class Told:
-    """One run, graded by one worker, and all that was heard of it."""
+class Observed:
+    """One run graded by one worker, with its metrics, spans and log."""
 
     def __init__(self, folder: Path, metrics: Samples, spans: list[Span]) -> None:
         self.folder = folder
@@ -34,19 +34,19 @@ class Told:
             return connection.execute(query).fetchall()
 
     def counted(self, name: str) -> dict[tuple[str, ...], float]:
-        """What is above 0, by label values."""
+        """Return the values of a metric above 0, by label values."""
         return {key[1:]: value for key, value in self.metrics.items() if key[0] == name and value}
 
     def log(self) -> Iterator[dict[str, Any]]:
-        """The worker's lines; what libraries say past the log, as they load, is none."""
+        """Yield the JSON lines of the worker, without the output of libraries."""
         for line in (self.folder / "worker.log").read_text().splitlines():
             if line.startswith("{"):
                 yield json.loads(line)
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Told:
-    folder = tmp_path_factory.mktemp("told")
+def observed(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Observed:
+    folder = tmp_path_factory.mktemp("observed")
     port = reserve_port()
     env = {
         "FUNDUS_DATABASE_URL": f"sqlite:///{folder / 'ledger.db'}",
@@ -63,58 +63,62 @@ def told(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Told:
         env["FUNDUS_OTLP_URL"] = received.url
         fundus("db", "upgrade", env=env)
         with worker(env, folder / "worker.log"):
-            fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "told", env=env)
-            wait_until_finished("told", env)
+            fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "observed", env=env)
+            wait_until_finished("observed", env)
             metrics = read(f"http://127.0.0.1:{port}/metrics")
-    return Told(folder, metrics, received.spans)
+    return Observed(folder, metrics, received.spans)
 
 
-def test_outcomes_and_attempts_are_those_of_the_ledger(told: Told) -> None:
-    by_status = {(status,): n for status, n in told.rows("SELECT status, count(*) FROM gradings GROUP BY 1")}
+def test_outcomes_and_attempts_agree_with_the_ledger(observed: Observed) -> None:
+    by_status = {(status,): n for status, n in observed.rows("SELECT status, count(*) FROM gradings GROUP BY 1")}
     assert by_status == {("graded",): 11, ("ungradable",): 1, ("failed",): 1}
-    assert told.counted("fundus_worker_images_total") == by_status
-    by_grade = told.rows("SELECT grade, count(*) FROM gradings WHERE grade IS NOT NULL GROUP BY 1")
-    assert told.counted("fundus_worker_graded_images_total") == {(str(grade),): n for grade, n in by_grade}
-    by_code = told.rows("SELECT error_code, status, count(*) FROM gradings WHERE error_code IS NOT NULL GROUP BY 1, 2")
-    assert told.counted("fundus_worker_errors_total") == {(code, status): n for code, status, n in by_code}
-    ((attempts,),) = told.rows("SELECT sum(attempts) FROM gradings")
-    assert told.counted("fundus_worker_attempts_total") == {("1",): attempts}
-    assert told.metrics["fundus_worker_lost_images_total",] == told.metrics["fundus_worker_chunks_in_flight",] == 0
+    assert observed.counted("fundus_worker_images_total") == by_status
+    by_grade = observed.rows("SELECT grade, count(*) FROM gradings WHERE grade IS NOT NULL GROUP BY 1")
+    assert observed.counted("fundus_worker_graded_images_total") == {(str(grade),): n for grade, n in by_grade}
+    by_code = observed.rows(
+        "SELECT error_code, status, count(*) FROM gradings WHERE error_code IS NOT NULL GROUP BY 1, 2"
+    )
+    assert observed.counted("fundus_worker_errors_total") == {(code, status): n for code, status, n in by_code}
+    ((attempts,),) = observed.rows("SELECT sum(attempts) FROM gradings")
+    assert observed.counted("fundus_worker_attempts_total") == {("1",): attempts}
+    assert (
+        observed.metrics["fundus_worker_lost_images_total",] == observed.metrics["fundus_worker_chunks_in_flight",] == 0
+    )
 
 
-def test_bytes_are_those_of_the_files(told: Told) -> None:
-    sources = [Path(uri.removeprefix("file://")) for (uri,) in told.rows("SELECT uri FROM images")]
-    assert told.metrics["fundus_worker_fetched_bytes_total",] == sum(path.stat().st_size for path in sources)
-    overlays = [path for path in (told.folder / "store").rglob("*") if path.is_file()]
-    assert told.metrics["fundus_worker_uploaded_bytes_total",] == sum(path.stat().st_size for path in overlays)
+def test_bytes_agree_with_the_files(observed: Observed) -> None:
+    sources = [Path(uri.removeprefix("file://")) for (uri,) in observed.rows("SELECT uri FROM images")]
+    assert observed.metrics["fundus_worker_fetched_bytes_total",] == sum(path.stat().st_size for path in sources)
+    overlays = [path for path in (observed.folder / "store").rglob("*") if path.is_file()]
+    assert observed.metrics["fundus_worker_uploaded_bytes_total",] == sum(path.stat().st_size for path in overlays)
 
 
-def test_every_stage_is_counted_as_often_as_it_was_passed(told: Told) -> None:
+def test_every_stage_is_counted_once_per_image_or_chunk(observed: Observed) -> None:
     chunks = -(-13 // CHUNK)
-    counts = {stage: n for (stage,), n in told.counted("fundus_worker_stage_seconds_count").items()}
+    counts = {stage: n for (stage,), n in observed.counted("fundus_worker_stage_seconds_count").items()}
     of_images = {"fetch": 13, "prepare": 13, "wait": 11, "infer": 11, "draw": 11, "upload": 11}
     assert counts == {"lease": chunks, **of_images, "settle": chunks}
-    assert told.metrics["fundus_worker_batch_images_sum",] == 11
-    busy = told.metrics["fundus_worker_engine_busy_seconds_total",]
-    # An image is in the engine for as long as its batch is.
-    assert 0 < busy <= told.metrics["fundus_worker_stage_seconds_sum", "infer"]
+    assert observed.metrics["fundus_worker_batch_images_sum",] == 11
+    busy = observed.metrics["fundus_worker_engine_busy_seconds_total",]
+    # The INFER time of an image is that of its whole batch.
+    assert 0 < busy <= observed.metrics["fundus_worker_stage_seconds_sum", "infer"]
 
 
-def test_one_trace_leads_from_the_sending_of_a_chunk_to_its_settled_rows(told: Told) -> None:
-    traces = {span.trace_id: span for span in told.spans if span.name == "send chunk"}
+def test_one_trace_covers_a_chunk_from_sending_to_settling(observed: Observed) -> None:
+    traces = {span.trace_id: span for span in observed.spans if span.name == "send chunk"}
     assert len(traces) == -(-13 // CHUNK)
-    graded = {image_id for (image_id,) in told.rows("SELECT image_id FROM gradings WHERE status = 'graded'")}
+    graded = {image_id for (image_id,) in observed.rows("SELECT image_id FROM gradings WHERE status = 'graded'")}
     fetched = Counter[str]()
     for trace_id, sent in traces.items():
-        (grading,) = (span for span in told.spans if (span.trace_id, span.name) == (trace_id, "grade chunk"))
+        (grading,) = (span for span in observed.spans if (span.trace_id, span.name) == (trace_id, "grade chunk"))
         assert (sent.service, grading.service) == ("fundus-producer", "fundus-worker")
         assert (sent.parent_id, grading.parent_id) == ("", sent.span_id)
         assert sent.attributes == {
-            "fundus.run": "told",
+            "fundus.run": "observed",
             "fundus.images": grading.attributes["fundus.images"],
             "fundus.queue": "bulk",
         }
-        stages = [span for span in told.spans if span.parent_id == grading.span_id]
+        stages = [span for span in observed.spans if span.parent_id == grading.span_id]
         assert {span.attributes["fundus.chunk"] for span in stages} == {grading.attributes["fundus.chunk"]}
         of_images = {
             name: {s.attributes["fundus.image"] for s in stages if s.name == name} for name in ("fetch", "upload")
@@ -123,17 +127,17 @@ def test_one_trace_leads_from_the_sending_of_a_chunk_to_its_settled_rows(told: T
         assert Counter(s.name for s in stages)["settle"] == 1
         assert all(span.duration_s <= grading.duration_s for span in stages)
         fetched.update(of_images["fetch"])
-    assert fetched == Counter(image_id for (image_id,) in told.rows("SELECT image_id FROM gradings"))
-    assert {span.trace_id for span in told.spans} == set(traces)
-    assert not re.search(r"\.jpg|file:|" + re.escape(str(SAMPLES)), str(told.spans))
+    assert fetched == Counter(image_id for (image_id,) in observed.rows("SELECT image_id FROM gradings"))
+    assert {span.trace_id for span in observed.spans} == set(traces)
+    assert not re.search(r"\.jpg|file:|" + re.escape(str(SAMPLES)), str(observed.spans))
 
 
-def test_lines_of_the_log_carry_run_chunk_image_and_trace(told: Told) -> None:
-    lines = {line["image"]: line for line in told.log() if line["event"] in ("failed", "ungradable")}
+def test_log_lines_have_run_chunk_image_and_trace(observed: Observed) -> None:
+    lines = {line["image"]: line for line in observed.log() if line["event"] in ("failed", "ungradable")}
     assert lines.keys() == {"not-an-image", "black-frame"}
     for image_id, line in lines.items():
-        (fetch,) = (s for s in told.spans if s.name == "fetch" and s.attributes["fundus.image"] == image_id)
-        assert (line["run"], line["chunk"]) == ("told", fetch.attributes["fundus.chunk"])
+        (fetch,) = (s for s in observed.spans if s.name == "fetch" and s.attributes["fundus.image"] == image_id)
+        assert (line["run"], line["chunk"]) == ("observed", fetch.attributes["fundus.chunk"])
         assert line["trace"] == fetch.trace_id
-    (ready,) = (line for line in told.log() if line["event"] == "ready")
+    (ready,) = (line for line in observed.log() if line["event"] == "ready")
     assert not ready.keys() & {"run", "chunk", "image", "trace"}

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.integration.test_closed_doors import EXIF, with_exif
+from tests.integration.test_secrets_and_roles import EXIF, with_exif
 from worker.console.image_detail import ImageSource
 from worker.console.photographs import DEFAULT_RECIPE, SIDE_PX, PhotographRenderer
 from worker.core.errors import ImageChecksumError, ImageError, ImageReferenceError

@@ -1,4 +1,7 @@
-"""One run with a marked secret in every address and a role for every program; then a look for what got out."""
+"""Secrets do not leak and roles have minimal rights.
+
+One run with marked secrets, in which each program uses its role; then everything that it wrote is searched.
+"""
 
 import base64
 import os
@@ -35,11 +38,11 @@ EXIF = b"MARKED-CAMERA-OWNER"
 
 
 @dataclass
-class Night:
-    """What a run left where anybody could look."""
+class RecordedRun:
+    """Everything that the run wrote: output, command lines, broker, ledger and overlays."""
 
     urls: dict[str, str]
-    said: dict[str, str] = field(default_factory=dict)
+    output: dict[str, str] = field(default_factory=dict)
     command_lines: str = ""
     broker: bytes = b""
     ledger: str = ""
@@ -49,7 +52,7 @@ class Night:
 @pytest.fixture(scope="module")
 def night(
     postgres: Postgres, seaweedfs: SeaweedFS, valkey: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Night]:
+) -> Iterator[RecordedRun]:
     folder = tmp_path_factory.mktemp("night")
     database, bucket = postgres.create(), seaweedfs.create()
     urls = _make_roles(postgres.url(database), database)
@@ -66,14 +69,14 @@ def night(
             "AWS_ACCESS_KEY_ID": bucket.access_key,
             "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
         }
-        seen = Night(urls)
-        _work(seen, env, folder)
-        seen.broker = _everything_in(broker) + _all_published(published)
+        night = RecordedRun(urls)
+        _run_programs(night, env, folder)
+        night.broker = _dump_broker(broker) + _read_published(published)
         broker.execute_command("ACL", "DELUSER", "marked")
-    seen.ledger = _everything_told(urls["owner"])
+    night.ledger = _dump_ledger(urls["owner"])
     listed = bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]
-    seen.overlays = [bucket.client.get_object(Bucket=bucket.name, Key=item["Key"])["Body"].read() for item in listed]
-    yield seen
+    night.overlays = [bucket.client.get_object(Bucket=bucket.name, Key=item["Key"])["Body"].read() for item in listed]
+    yield night
     for role in ROLE_NAMES:
         with closing(psycopg.connect(urls["owner"], autocommit=True)) as connection:
             connection.execute(f"DROP OWNED BY marked_{role}; DROP ROLE marked_{role}")
@@ -81,7 +84,7 @@ def night(
 
 
 def _make_roles(owner: str, database: str) -> dict[str, str]:
-    """The roles' grants as an operator gives them, and a login for each."""
+    """Create the roles as an operator does, with a login for each; return the URLs by role."""
     with closing(psycopg.connect(owner, autocommit=True)) as connection:
         connection.execute(ROLES.read_bytes())
         connection.execute(ROLES.read_bytes())
@@ -94,42 +97,42 @@ def _make_roles(owner: str, database: str) -> dict[str, str]:
     }
 
 
-def _work(seen: Night, env: dict[str, str], folder: Path) -> None:
-    """The whole way, each program as its own role; every word of every command is kept."""
+def _run_programs(night: RecordedRun, env: dict[str, str], folder: Path) -> None:
+    """Run all programs, each with its role, and record their output."""
     manifest = _make_manifest(folder / "pictures")
 
     def run(role: str, *arguments: str, fails: bool = False, **changes: str) -> None:
-        own = env | {"FUNDUS_DATABASE_URL": seen.urls[role]} | changes
+        own = env | {"FUNDUS_DATABASE_URL": night.urls[role]} | changes
         done = fundus(*arguments, env=own, check=not fails)
         assert (done.returncode != 0) == fails, (arguments, done.stdout, done.stderr)
-        seen.said[f"{len(seen.said)} {' '.join(arguments)}"] = done.stdout + done.stderr
+        night.output[f"{len(night.output)} {' '.join(arguments)}"] = done.stdout + done.stderr
 
-    away = f"redis://marked:{SECRETS['broker']}@127.0.0.1:1/0"
-    nowhere = f"postgresql://marked:{SECRETS['database']}@127.0.0.1:1/none"
+    dead_broker = f"redis://marked:{SECRETS['broker']}@127.0.0.1:1/0"
+    dead_database = f"postgresql://marked:{SECRETS['database']}@127.0.0.1:1/none"
     run("producer", "enqueue", str(manifest), "--run", "night", "--json")
     run("producer", "nightly", str(manifest), "--programme", "north")
     log = folder / "worker.log"
-    as_worker = env | {"FUNDUS_DATABASE_URL": seen.urls["worker"]}
+    as_worker = env | {"FUNDUS_DATABASE_URL": night.urls["worker"]}
     with worker(as_worker, log):
-        wait_until_finished("night", env | {"FUNDUS_DATABASE_URL": seen.urls["reader"]})
-        (north,) = _ask(seen, "SELECT name FROM runs WHERE kind = 'nightly'")
-        wait_until_finished(north, env | {"FUNDUS_DATABASE_URL": seen.urls["reader"]})
-        seen.command_lines = _command_lines()
+        wait_until_finished("night", env | {"FUNDUS_DATABASE_URL": night.urls["reader"]})
+        (north,) = _execute(night, "SELECT name FROM runs WHERE kind = 'nightly'")
+        wait_until_finished(north, env | {"FUNDUS_DATABASE_URL": night.urls["reader"]})
+        night.command_lines = _command_lines()
         for question in ("stats", "conf"):
             asked = [FUNDUS.with_name("celery"), "-A", "worker.app", "inspect", question, "--timeout", "1"]
             done = subprocess.run(asked, env={**os.environ, **as_worker}, capture_output=True, text=True, check=True)
-            seen.said[f"inspect {question}"] = done.stdout + done.stderr
-    seen.said["worker"] = log.read_text()
+            night.output[f"inspect {question}"] = done.stdout + done.stderr
+    night.output["worker"] = log.read_text()
     run("reader", "status", "night", "--json")
     run("reader", "export", "night", "--out", str(folder / "night.csv"))
-    seen.said["export"] = (folder / "night.csv").read_text()
+    night.output["export"] = (folder / "night.csv").read_text()
     run("producer", "resend", "night", "--failed")
     run("producer", "cancel", "night")
     alarm = f"json://127.0.0.1:1/{SECRETS['alarm']}"
     run("keeper", "close-nights", fails=True, FUNDUS_REPORTS_DIR=str(folder / "reports"), FUNDUS_ALARM_URLS=alarm)
     assert (folder / "reports" / north / "index.html").is_file()
-    _ask(
-        seen,
+    _execute(
+        night,
         "UPDATE gradings SET settled_at = settled_at - interval '3 days' WHERE overlay_key LIKE 'north%' RETURNING 1",
     )
     ages = {"FUNDUS_RETAIN_ROWS_DAYS": "2", "FUNDUS_REPORTS_DIR": str(folder / "reports")}
@@ -139,22 +142,29 @@ def _work(seen: Night, env: dict[str, str], folder: Path) -> None:
     run("keeper", "retention", "--json", **ages)
     run("reader", "audit", "--json")
     run("reader", "db", "current", "--json")
-    run("producer", "nightly", str(manifest.parent), fails=True, FUNDUS_BROKER_URL=away, FUNDUS_ALARM_URLS=alarm)
-    run("producer", "doctor", fails=True, FUNDUS_BROKER_URL=away, FUNDUS_MODEL="none")
-    run("producer", "--debug", "status", fails=True, FUNDUS_DATABASE_URL=nowhere)
+    run(
+        "producer",
+        "nightly",
+        str(manifest.parent),
+        fails=True,
+        FUNDUS_BROKER_URL=dead_broker,
+        FUNDUS_ALARM_URLS=alarm,
+    )
+    run("producer", "doctor", fails=True, FUNDUS_BROKER_URL=dead_broker, FUNDUS_MODEL="none")
+    run("producer", "--debug", "status", fails=True, FUNDUS_DATABASE_URL=dead_database)
     run("producer", "--debug", "status", fails=True, FUNDUS_DATABASE_URL=SECRETS["database"])
     run("reader", "--debug", "enqueue", str(manifest), "--run", "other", fails=True)
-    run("worker", "worker", fails=True, FUNDUS_DATABASE_URL=nowhere)
+    run("worker", "worker", fails=True, FUNDUS_DATABASE_URL=dead_database)
 
 
-def _ask(seen: Night, statement: str) -> list[Any]:
-    """The first column of what the owner's statement gives."""
-    with closing(psycopg.connect(seen.urls["owner"], autocommit=True)) as connection:
+def _execute(night: RecordedRun, statement: str) -> list[Any]:
+    """Execute a statement as the owner; return the first column."""
+    with closing(psycopg.connect(night.urls["owner"], autocommit=True)) as connection:
         return [row[0] for row in connection.execute(statement.encode())]
 
 
 def _make_manifest(folder: Path) -> Path:
-    """A sound photograph with EXIF, one that is none, and a patient."""
+    """Write a manifest of one patient with a photograph with EXIF and a file that is no photograph."""
     folder.mkdir()
     jpeg = (SAMPLES / "IDRiD_138.jpg").read_bytes()
     (folder / "eye.jpg").write_bytes(with_exif(jpeg))
@@ -165,7 +175,7 @@ def _make_manifest(folder: Path) -> Path:
 
 
 def with_exif(jpeg: bytes) -> bytes:
-    """The JPEG with an EXIF segment of one ASCII tag, Artist, and a GPS directory of one, GPSDateStamp."""
+    """Insert an EXIF segment with the ASCII tag Artist and a GPS directory with GPSDateStamp."""
     count = len(EXIF) + 1
     artist_at, gps_at = 38, 38 + count + count % 2
     directory = (
@@ -189,31 +199,31 @@ def _command_lines() -> str:
     return "\n".join(line for line in lines if str(sys.executable) in line or "fundus" in line or "valkey" in line)
 
 
-def _everything_in(broker: "Redis") -> bytes:
-    """All that was ever written to the broker since its start, from its append-only files."""
+def _dump_broker(broker: "Redis") -> bytes:
+    """Return everything written to the broker since its start, from its append-only files."""
     folder = Path(broker.config_get("dir")["dir"]) / "appendonlydir"
     written = b"".join(path.read_bytes() for path in folder.iterdir())
     assert b"fundus.grade_chunk" in written
-    assert b"image_ids" in _unwrapped(written)
-    return _unwrapped(written)
+    assert b"image_ids" in _decode_bodies(written)
+    return _decode_bodies(written)
 
 
-def _all_published(published: Any) -> bytes:
+def _read_published(published: Any) -> bytes:
     messages = []
     while (message := published.get_message(timeout=0.2)) is not None:
         messages.append(str(message["data"]).encode())
-    said = _unwrapped(b"\n".join(messages))
-    assert b"task-succeeded" in said
-    return said
+    decoded = _decode_bodies(b"\n".join(messages))
+    assert b"task-succeeded" in decoded
+    return decoded
 
 
-def _unwrapped(messages: bytes) -> bytes:
-    """The messages and what they hold in base64."""
+def _decode_bodies(messages: bytes) -> bytes:
+    """Return the messages followed by their decoded base64 bodies."""
     bodies = re.findall(rb'"body": "([A-Za-z0-9+/=]+)"', messages)
     return b"\n".join([messages, *map(base64.b64decode, bodies)])
 
 
-def _everything_told(url: str) -> str:
+def _dump_ledger(url: str) -> str:
     with closing(psycopg.connect(url)) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         rows = [connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall() for (table,) in tables]
@@ -221,36 +231,36 @@ def _everything_told(url: str) -> str:
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_secret_is_in_nothing_that_was_said_or_kept(night: Night, secret: str) -> None:
+def test_secret_is_in_no_output_and_no_store(night: RecordedRun, secret: str) -> None:
     marked = SECRETS[secret]
-    assert [name for name, text in night.said.items() if marked in text] == []
+    assert [name for name, text in night.output.items() if marked in text] == []
     assert marked not in night.command_lines
     assert marked.encode() not in night.broker
     assert marked not in night.ledger
 
 
-def test_exif_reaches_no_overlay(night: Night) -> None:
+def test_exif_reaches_no_overlay(night: RecordedRun) -> None:
     assert len(night.overlays) == 1
     markers, overlay, at = [], night.overlays[0], 2
-    while not markers or markers[-1] != 0xDA:  # the pixels begin
+    while not markers or markers[-1] != 0xDA:  # start of scan
         markers.append(overlay[at + 1])
         at += 2 + int.from_bytes(overlay[at + 2 : at + 4], "big")
-    # JFIF, tables and the frame; EXIF would be in 0xE1, a comment in 0xFE.
+    # JFIF, tables and frame; EXIF would be 0xE1 and a comment 0xFE.
     assert set(markers) == {0xE0, 0xDB, 0xC0, 0xC4, 0xDA}
     assert EXIF not in overlay
     assert EXIF.decode() not in night.ledger
 
 
-def test_roles_suffice_for_the_whole_way(night: Night) -> None:
-    assert '"graded": 1' in next(text for name, text in night.said.items() if " status night" in name)
-    told = next(text for name, text in night.said.items() if " audit" in name)
-    deeds = ("enqueue", "nightly", "seal", "register_model", "export", "resend", "cancel", "hold", "release")
-    for action in (*deeds, "retire_overlays", "delete_rows"):
-        assert f'"action": "{action}"' in told
-    held, released = (text for name, text in night.said.items() if " retention" in name)
+def test_roles_suffice_for_all_programs(night: RecordedRun) -> None:
+    assert '"graded": 1' in next(text for name, text in night.output.items() if " status night" in name)
+    logged = next(text for name, text in night.output.items() if " audit" in name)
+    actions = ("enqueue", "nightly", "seal", "register_model", "export", "resend", "cancel", "hold", "release")
+    for action in (*actions, "retire_overlays", "delete_rows"):
+        assert f'"action": "{action}"' in logged
+    held, released = (text for name, text in night.output.items() if " retention" in name)
     assert '"overlays": 0' in held
     assert '"overlays": 1, "rows": 1' in released
-    assert "error[alarm_undelivered]" in next(text for name, text in night.said.items() if " close-nights" in name)
+    assert "error[alarm_undelivered]" in next(text for name, text in night.output.items() if " close-nights" in name)
 
 
 @pytest.mark.parametrize(
@@ -311,12 +321,12 @@ def test_roles_suffice_for_the_whole_way(night: Night) -> None:
         ("console", "SELECT * FROM audit"),
     ],
 )
-def test_role_may_not_do_what_it_need_not(night: Night, role: str, statement: str) -> None:
+def test_role_has_no_unneeded_rights(night: RecordedRun, role: str, statement: str) -> None:
     with closing(psycopg.connect(night.urls[role])) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(statement.encode())
 
 
-def test_even_the_owner_cannot_rewrite_the_trail(night: Night) -> None:
+def test_owner_cannot_rewrite_the_audit_log(night: RecordedRun) -> None:
     for statement in (b"UPDATE audit SET actor = 'x'", b"DELETE FROM audit", b"TRUNCATE audit"):
         with (
             closing(psycopg.connect(night.urls["owner"])) as connection,

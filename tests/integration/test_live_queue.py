@@ -1,4 +1,4 @@
-"""A live image is graded while a worker is full of bulk, and its message is acknowledged like any other."""
+"""A live image is graded while a worker is busy with bulk chunks, and its message is acknowledged."""
 
 import shutil
 import sqlite3
@@ -13,13 +13,13 @@ SAMPLE = Path(__file__).parents[2] / "producer" / "demo" / "samples" / "IDRiD_00
 BULK = 256
 
 
-def test_live_image_overtakes_the_chunk_that_fills_the_worker(tmp_path: Path, sqlite_url: str, broker_url: str) -> None:
+def test_live_image_overtakes_a_bulk_chunk(tmp_path: Path, sqlite_url: str, broker_url: str) -> None:
     env = {
         "FUNDUS_DATABASE_URL": sqlite_url,
         "FUNDUS_BROKER_URL": broker_url,
         "FUNDUS_STORAGE_URL": (tmp_path / "store").as_uri(),
         "FUNDUS_CONCURRENCY": "1",
-        # Drawing takes its time, so that bulk is still busy when the live image comes.
+        # Large overlays are slow to render, so that the bulk chunk is still in progress.
         "FUNDUS_OVERLAY_SIZE_PX": "2048",
         "FUNDUS_OVERLAY_FORMAT": "png",
         "FUNDUS_REPORTS": "false",
