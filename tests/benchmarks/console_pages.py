@@ -2,8 +2,8 @@
 
 python -m tests.benchmarks.console_pages 0 1 1000 100000
 
-The measured run is like that of a screening programme: 2% of its images are reviewed. The photographs are the shipped
-samples, and the ledger holds 20 other runs. Times are from navigation to the last image, in a signed-in window.
+The measured run is like that of a screening programme; up to 20 of its images are reviewed. The photographs are the
+shipped samples, and the ledger holds 20 other runs. Times are from navigation to the last image, in a signed-in window.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""CPU profile of an end-to-end run: CPU time by process, and by function of the worker and its decoder processes.
+"""CPU profile of an end-to-end run: CPU time by process, and by function of the worker and its decoding processes.
 
     python -m tests.benchmarks.cpu_profile [--images N] [--title TEXT]
 
@@ -94,7 +94,7 @@ def report(
             f"image, of {wall_s / images * 1000 * cores:.1f} ms available on {cores} cores.",
             f"Command: `python -m tests.benchmarks.cpu_profile`. Machine: {describe_machine()}.",
             as_table(("process", "CPU time, ms per image"), processes),
-            "Innermost project functions, as a share of the samples of busy threads (worker and decoder processes):",
+            "Innermost project functions, as a share of the samples of busy threads (worker and decoding processes):",
             as_table(
                 ("function", "share"),
                 [(name, f"{count / total:.0%}") for name, count in functions.most_common(MAX_FUNCTIONS)],

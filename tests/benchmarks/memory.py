@@ -1,4 +1,4 @@
-"""Resident memory of a worker and its decoder processes while it grades 20,000 images.
+"""Resident memory of a worker and its decoding processes while it grades 20,000 images.
 
     python -m tests.benchmarks.memory [--images N]
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def sample_memory(samples: list[tuple[float, float]], stop: threading.Event) -> None:
-    """Append seconds and resident MiB of the worker and its decoder processes until `stop` is set."""
+    """Append seconds and resident MiB of the worker and its decoding processes until `stop` is set."""
     started = time.monotonic()
     (root,) = [child for child in psutil.Process().children() if str(FUNDUS) in child.cmdline()]
     while not stop.wait(SAMPLE_INTERVAL_S):
@@ -69,7 +69,7 @@ def report(samples: list[tuple[float, float]], images: int, rate: float) -> str:
     body = "\n\n".join(
         [
             "## Memory",
-            f"One worker with default settings and its decoder processes grade {images:,} images at {rate:.1f} "
+            f"One worker with default settings and its decoding processes grade {images:,} images at {rate:.1f} "
             "images/s. Median resident memory in each quarter of the run.",
             f"Command: `python -m tests.benchmarks.memory`. Machine: {describe_machine()}.\n"
             f"Versions: {versions_of(PACKAGES)}.",

@@ -94,7 +94,7 @@ def measure(uris: list[str], servers: list[int]) -> StageTimer:
             ]
         prepared = []
         for read in data:
-            # One photograph after the other, so that freed memory is reused as in a decoder process.
+            # One photograph after the other, so that freed memory is reused as in a decoding process.
             with timer.stage("acquire"):
                 photograph = decode_photograph(read, cover_px=side, limits=limits)
             with timer.stage("field"):

@@ -1,4 +1,4 @@
-"""Fuzz targets: damaged images in the header check, and in the decoder processes."""
+"""Fuzz targets: damaged images in the header check, and in the decoding processes."""
 
 import os
 import random
@@ -66,7 +66,7 @@ def fuzz_headers(count: int, seed: int) -> FuzzResult:
 
 
 def fuzz_decoders(fmt: str, count: int, seed: int) -> FuzzResult:
-    """Check that every image is prepared or raises ImageError or Ungradable, and that no decoder process crashes."""
+    """Check that every image is prepared or raises ImageError or Ungradable, and that no decoding process crashes."""
     result, started = FuzzResult(f"decode {fmt}"), time.monotonic()
     pending: deque[tuple[bytes, Future[PreparedImage]]] = deque()
     with _captured_stderr() as stderr:

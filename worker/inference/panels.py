@@ -14,7 +14,7 @@ from worker.imaging.photograph import PreparedImage
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph
 from worker.imaging.steps.overlay import encode_overlay, load_colour_map, render_overlay
-from worker.imaging.steps.panel import PREPROCESSED, render_panel, tile_pictures
+from worker.imaging.steps.panel import PREPROCESSED, render_panel, tile_images
 from worker.model.bundle.bundle import load_bundle
 from worker.model.decide_grade import decide_grade
 from worker.model.engines.factory import make_engine
@@ -73,7 +73,7 @@ def _draw_row(
 
 def _empty_row(name: str, error: FundusError, side_px: int) -> NDArray[np.uint8]:
     black = np.zeros((8, 8, 3), np.uint8)
-    return tile_pictures([black] * 3, [_in_ascii(name), PREPROCESSED, f"no grade: {error.code}"], side_px)
+    return tile_images([black] * 3, [_in_ascii(name), PREPROCESSED, f"no grade: {error.code}"], side_px)
 
 
 def _in_ascii(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The worker's side of one decoder process: start it, send requests, and report why it ended."""
+"""The worker's side of one decoding process: start it, send requests, and report why it ended."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Larger allocations are returned to the system."""
 
 
 class DecoderProcess:
-    """One decoder process; used by one thread at a time."""
+    """One decoding process; used by one thread at a time."""
 
     def __init__(self, program: Sequence[str], config: DecoderConfig, deadlines: DeadlineMonitor) -> None:
         """Start the process and wait until it is ready. Raises ServiceError if it does not start.
@@ -75,7 +75,7 @@ class DecoderProcess:
             ready = self._responses.read(len(READY)) == READY
         if not ready:
             self.close()
-            raise ServiceError(f"a decoder process did not start: {self._describe_exit()}", code="decoder_unavailable")
+            raise ServiceError(f"a decoding process did not start: {self._describe_exit()}", code="decoder_unavailable")
 
     def prepare(self, data: bytes, timeout_s: float) -> PreparedImage:
         """Prepare one image.

@@ -1,4 +1,4 @@
-"""Deadlines of the decoder processes, enforced by one thread instead of one timer thread for each image."""
+"""Deadlines of the decoding processes, enforced by one thread instead of one timer thread for each image."""
 
 import threading
 import time

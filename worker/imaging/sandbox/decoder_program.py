@@ -1,4 +1,4 @@
-"""The program of a decoder process: reads requests from standard input, writes responses to standard output.
+"""The program of a decoding process: reads requests from standard input, writes responses to standard output.
 
 It holds no secrets and no connections, its memory is limited, and it ends with the worker that started it.
 """
@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class DecoderConfig(BaseModel):
-    """Configuration of a decoder process, passed as JSON in its first argument."""
+    """Configuration of a decoding process, passed as JSON in its first argument."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class DecoderConfig(BaseModel):
     max_image_pixels: int
     memory_mb: int
     """Limit on the address space beyond that of the idle program, MiB."""
-    parent: int
+    parent_pid: int
     """Process id of the worker."""
 
 
@@ -51,7 +51,7 @@ def serve(config: DecoderConfig, prepare: Callable[[bytes], PreparedImage]) -> N
     requests, responses, shared = sys.stdin.buffer, os.fdopen(os.dup(1), "wb"), open_shared_memory(int(sys.argv[2]))
     os.dup2(2, 1)  # Output of libraries must not be read as a response.
     cv2.setNumThreads(1)
-    _end_with_parent(config.parent)
+    _end_with_parent(config.parent_pid)
     _limit_memory(config.memory_mb)
     responses.write(READY)
     responses.flush()
@@ -76,13 +76,13 @@ def _prepare_within_memory(prepare: Callable[[bytes], PreparedImage], data: byte
         raise ImageTooLargeError(detail) from error
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_parent(parent_pid: int) -> None:
     """End when the worker ends, for whatever reason, and not before: a warm shutdown finishes its images."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     failed = ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if failed or os.getppid() != parent:
-        sys.exit(f"worker {parent} has ended")
+    if failed or os.getppid() != parent_pid:
+        sys.exit(f"worker {parent_pid} has ended")
 
 
 def _limit_memory(memory_mb: int) -> None:

@@ -33,7 +33,7 @@ IMAGES_PER_PROCESS = 1000
 
 
 class DecoderPool:
-    """`settings.decode_processes` decoder processes, each with a thread that communicates with it."""
+    """`settings.decode_processes` decoding processes, each with a thread that communicates with it."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class DecoderPool:
             max_image_bytes=settings.max_image_bytes,
             max_image_pixels=settings.max_image_pixels,
             memory_mb=settings.decode_memory_mb,
-            parent=os.getpid(),
+            parent_pid=os.getpid(),
         )
         self._deadlines = DeadlineMonitor()
         count = settings.decode_processes

@@ -1,6 +1,6 @@
-"""Wire format between a worker and its decoder processes: lengths and JSON through pipes, pixels in shared memory.
+"""Wire format between a worker and its decoding processes: lengths and JSON through pipes, pixels in shared memory.
 
-A decoder process parses hostile bytes, so its responses are untrusted: lengths are checked before use, nothing in a
+A decoding process parses hostile bytes, so its responses are untrusted: lengths are checked before use, nothing in a
 response is unpickled or names code to run, and shared memory is copied before it is read.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 READY = b"ready\n"
-"""Sent by a decoder process when it accepts requests."""
+"""Sent by a decoding process when it accepts requests."""
 MAX_HEADER_BYTES = 4096
 """A response's header holds a crop box or an error."""
 MAX_DETAIL_CHARACTERS = 500

@@ -1,4 +1,4 @@
-"""Memory shared by a worker and one decoder process, so that images are not copied through pipes."""
+"""Memory shared by a worker and one decoding process, so that images are not copied through pipes."""
 
 import fcntl
 import mmap

@@ -1,4 +1,4 @@
-"""The program of a decoder process that prepares photographs for display only."""
+"""The program of a decoding process that prepares photographs for display only."""
 
 import sys
 from functools import partial

@@ -1,6 +1,6 @@
 """Prepare one image: from its bytes to the model's input and the canvas of its overlay.
 
-The only step that calls other steps. They run together in one decoder process, so that a few hundred kilobytes cross
+The only step that calls other steps. They run together in one decoding process, so that a few hundred kilobytes cross
 the process boundary instead of the whole photograph.
 """
 

@@ -251,7 +251,7 @@ def test_program_that_does_not_start_raises_service_error(tmp_path: Path) -> Non
     program = tmp_path / "broken.py"
     program.write_text("raise SystemExit(4)")
     before = children()
-    with pytest.raises(ServiceError, match="a decoder process did not start: exited with status 4") as caught:
+    with pytest.raises(ServiceError, match="a decoding process did not start: exited with status 4") as caught:
         DecoderPool(RECIPE, settings(), program=(str(program),))
     assert caught.value.code == "decoder_unavailable"
     assert children() == before

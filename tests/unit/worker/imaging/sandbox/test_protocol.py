@@ -1,4 +1,4 @@
-"""Responses of a decoder process are validated before they are used."""
+"""Responses of a decoding process are validated before they are used."""
 
 import io
 import json
