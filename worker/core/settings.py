@@ -1,4 +1,4 @@
-"""Everything an operator can set, read once from `FUNDUS_` variables into one frozen object."""
+"""Settings of producers and workers, read once from `FUNDUS_` environment variables."""
 
 from datetime import datetime
 from functools import cache
@@ -27,187 +27,200 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseSettings):
-    """Read with `read_settings()`. Addresses may hold passwords, so they are kept as secrets and never printed."""
+    """All settings. URLs that may contain passwords are secrets and are never printed. Use `read_settings()`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     database_url: SecretStr = SecretStr("sqlite:///fundus.db")
-    """The ledger: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`."""
+    """URL of the ledger: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`."""
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """Redis, Valkey or RabbitMQ: `redis://:PASSWORD@HOST:6379/0` or `amqp://USER:PASSWORD@HOST/VHOST`."""
+    """URL of the Redis, Valkey or RabbitMQ broker: `redis://:PASSWORD@HOST:6379/0` or
+    `amqp://USER:PASSWORD@HOST/VHOST`."""
     storage_url: str = Field(default_factory=lambda: (Path.cwd() / "fundus-store").as_uri())
-    """Where overlays go: `file:///DIR` or `s3://BUCKET/PREFIX`."""
+    """Where overlays and reports are stored: `file:///DIR` or `s3://BUCKET/PREFIX`."""
     s3_endpoint_url: str | None = None
-    """Address of an S3-compatible store; none for Amazon's own. Credentials come by boto3's own chain."""
+    """URL of an S3-compatible store; unset means Amazon S3. Credentials come from boto3's usual sources."""
     s3_region: str = "us-east-1"
-    """Region that requests are signed for."""
+    """Region for which S3 requests are signed."""
     s3_checksums: Literal["when_supported", "when_required"] = "when_supported"
-    """`when_required` for stores that refuse boto3's checksums."""
+    """When S3 requests carry checksums; use `when_required` for stores that reject them."""
     s3_timeout_s: Seconds = 20.0
-    """Longest wait for one answer of the object store."""
+    """Timeout of one S3 response, in seconds."""
     source_roots: str | None = None
-    """Folders and `s3://BUCKET/PREFIX`es, comma-separated: the only places that photographs are read from."""
+    """Folders and `s3://BUCKET/PREFIX`es that images may be read from, comma-separated; unset allows every place."""
     allowed_columns: str | None = None
-    """Columns of manifests and label files, comma-separated, that look as if they named a person and do not."""
+    """Columns of manifests and label files, comma-separated, that are accepted although their names suggest personal
+    data."""
     patient_key: SecretStr | None = None
-    """Secret, 32 characters or more: a producer keeps patient ids only as their HMAC-SHA-256 under it."""
+    """Secret of at least 32 characters; if set, producers replace patient ids by their HMAC-SHA-256 with this key."""
 
     model: str = "densenet121-aptos-320"
-    """A model bundle: the name of a shipped one, or a directory."""
+    """Model bundle: the name of a shipped one or a directory."""
     engine: Literal["auto", "tensorflow", "openvino", "openvino-int8"] = "auto"
-    """What runs the network; `auto`: OpenVINO on a CPU where it is installed, TensorFlow elsewhere. `openvino-int8` is
-    quicker, and gives about one image in a thousand another grade."""
+    """Engine that runs the network; `auto` uses OpenVINO on CPUs if it is installed, and TensorFlow otherwise.
+    `openvino-int8` is faster, but changes about one grade in a thousand."""
     queues: str = "live,bulk"
     """Queues that a worker consumes, comma-separated."""
     concurrency: Count = 4
-    """Chunks in flight in one worker."""
+    """Number of chunks that one worker processes at a time."""
     max_batch_size: Count = 16
-    """Most images in one forward pass."""
+    """Maximum number of images in one forward pass."""
     max_wait_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1000.0
-    """Longest wait for a batch to fill while more images are on their way; a live image waits 20 ms at most."""
+    """Maximum time, in milliseconds, that a batch waits for images that are being prepared; live images wait at most
+    20 ms."""
     decode_processes: Count = Field(default_factory=lambda: min(8, cpu_count() or 1))
-    """Child processes that decode untrusted bytes."""
+    """Number of child processes that decode images."""
     decode_timeout_s: Seconds = 30.0
-    """Longest time for decoding and preparing one image."""
+    """Timeout of decoding and preparing one image, in seconds."""
     decode_memory_mb: Annotated[int, Field(ge=256)] = 2048
-    """Address space of a decoding process beyond the program itself, MiB."""
+    """Address space of a decoding process in addition to the program, in MiB."""
     max_image_bytes: Count = 64 * 2**20
-    """Largest accepted file."""
+    """Maximum size of an image file, in bytes."""
     max_image_pixels: Count = 150_000_000
-    """Largest accepted width x height, checked in the header before decoding."""
+    """Maximum width x height of an image, checked in its header before decoding."""
     transfer_threads: Count = 16
-    """Concurrent downloads and uploads of one worker."""
+    """Number of concurrent downloads and uploads of one worker."""
 
     overlay_size_px: Annotated[int, Field(ge=64, le=4096)] = 512
-    """Side of the square overlay."""
+    """Side length of the square overlay, in pixels."""
     overlay_format: Literal["png", "jpeg"] = "jpeg"
-    """A JPEG has a sixth of the bytes of a PNG and takes an eighth of the time; a PNG is exact."""
+    """File format of overlays: JPEG has a sixth of the bytes of PNG and is eight times as fast; PNG is lossless."""
     overlay_quality: Annotated[int, Field(ge=1, le=100)] = 92
-    """JPEG quality."""
+    """JPEG quality of overlays, from 1 to 100."""
     overlay_colours: str = "notebook"
-    """`notebook` (magenta low, cyan high) or a colour map of OpenCV by name, such as `turbo` or `viridis`."""
+    """Colour map of overlays: `notebook` (low magenta, high cyan) or an OpenCV colour map such as `turbo` or
+    `viridis`."""
 
     overlay_panels: bool = False
-    """Upload photograph, preprocessed image and overlay side by side in place of the overlay alone."""
+    """Upload a panel of photograph, preprocessed image and overlay instead of the overlay alone."""
 
     chunk_size: Annotated[int, Field(ge=1, le=256)] = 32
-    """Images in one message."""
+    """Number of images in one message."""
     lease_s: Seconds = 60.0
-    """How long a silent worker keeps its images; a live one renews."""
+    """Time, in seconds, after which an unresponsive worker loses its images; running workers renew their leases."""
     max_attempts: Count = 3
-    """Crashes of the whole worker that one image may be present at before it is quarantined."""
+    """Number of attempts that may end in a worker crash before an image is quarantined."""
     resend_after_s: Seconds = 60.0
-    """How long a message may be missing before its images are sent again."""
+    """Time, in seconds, after which images without a message are sent again."""
     reconcile_every_s: Seconds = 10.0
-    """Pause between two looks of the reconciler that lives in every worker."""
+    """Interval of the reconciler, which runs in every worker, in seconds."""
     service_retry_timeout_s: Seconds = 30.0
-    """How long calls of storage and database are retried, in seconds, before an image goes back to the queue."""
+    """How long failing calls of storage or database are retried, in seconds, before an image goes back to the queue."""
     visibility_timeout_s: Seconds = 900.0
-    """After this the broker delivers an unacknowledged message again; far longer than a chunk takes."""
+    """Redis and Valkey deliver an unacknowledged message again after this time, in seconds; a chunk must take much
+    less."""
 
     reports: bool = True
-    """Write a report beside the overlays when a run finishes, unless it is one image in the queue `live`."""
+    """Write a report next to the overlays when a run finishes, except for runs of one image in the queue `live`."""
     report_next_steps: Path | None = None
-    """JSON object: what to do next after grade `0` to `4`, and `attention` for an eye that could not be graded."""
+    """JSON file with the next step for each grade `0` to `4`, and for `attention`, an eye that could not be graded."""
     report_baseline: str | None = None
-    """A run whose grades each report shows beside its own."""
+    """Run whose grades each report shows for comparison."""
 
     nightly_source: str | None = None
-    """Folder, bucket prefix or manifest that beat enqueues every night."""
+    """Folder, S3 prefix or manifest that beat enqueues every night; unset disables the nightly run."""
     nightly_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "01:00"
-    """When, as HH:MM in UTC."""
+    """Time of the nightly run, as HH:MM in UTC."""
     nightly_programme: Annotated[str, Field(pattern=rf"^{PROGRAMME_PATTERN}$")] = "nightly"
-    """Whose nights these are: a run is PROGRAMME-YYYY-MM-DD, and each programme remembers what it has had."""
+    """Screening programme of the nightly runs, which are named PROGRAMME-YYYY-MM-DD; each programme enqueues an image
+    version once."""
     nightly_since: str | None = None
-    """Leave out what was modified before this: a date as in 2026-11-22, or `last`, a day before the newest known."""
+    """Enqueue only images modified since this date, such as 2026-11-22; `last` means one day before the newest known
+    image."""
     nightly_model: str | None = None
-    """Id of the only model that may grade the nights; else that of the worker which takes a night's first image."""
+    """Id of the only model that may grade nightly runs; unset means the model of the first worker that takes an image
+    of the run."""
     reports_dir: Path | None = None
-    """Folder that gets each night's report as well, under the run's name; else it lies beside the overlays alone."""
+    """Folder that receives a copy of each nightly report; unset means that reports are stored only next to the
+    overlays."""
     drift_baseline: str | None = None
-    """Run that each night is held against; else the programme's last night that was well, under the same model."""
+    """Run with which nightly runs are compared for drift; unset means the programme's last night without findings
+    under the same model."""
     alarm_urls: SecretStr | None = None
-    """Secret: who is told when a night goes wrong, addresses of Apprise with spaces between: `jsons://HOST/PATH mailto://...`."""
+    """Secret: Apprise URLs, separated by spaces, that receive an alert when a night has problems: `jsons://HOST/PATH
+    mailto://...`."""
     retain_overlays_days: Annotated[int, Field(ge=1)] | None = None
-    """Days after which an overlay is deleted; for ever unless set."""
+    """Age in days at which overlays are deleted; unset keeps them."""
     retain_rows_days: Annotated[int, Field(ge=1)] | None = None
-    """Days after which an outcome is deleted, its overlay before it; the image goes with its last outcome."""
+    """Age in days at which outcomes and their overlays are deleted, and images with their last outcome; unset keeps
+    them."""
     retention_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "12:00"
-    """When beat lets them go, as HH:MM in UTC."""
+    """Time of the daily deletion by beat, as HH:MM in UTC."""
 
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Where a worker tells Prometheus what it does; none: nowhere. Each worker of one machine needs its own."""
+    """Port of a worker's Prometheus metrics, different for each worker of a machine; unset disables them."""
     metrics_host: str = "127.0.0.1"
-    """The address that it listens on; 0.0.0.0 for all. Nobody is asked for a password."""
+    """Address on which the metrics port listens, without authentication; 0.0.0.0 means all interfaces."""
 
     otlp_url: str | None = None
-    """Where traces go, by OTLP over HTTP, as `http://collector:4318`; none: no traces. Needs the extra `tracing`."""
+    """URL of an OTLP/HTTP trace collector, such as `http://collector:4318`; unset disables traces. Needs the extra
+    `tracing`."""
 
     console_url: str | None = None
-    """Address under which people reach the console: https, or http on this machine alone."""
+    """URL under which users open the console: https, or http on this machine only."""
     readers: Annotated[int, Field(ge=1, le=2)] = 1
-    """People who must read each image of a run that nobody has read yet; where two differ, a third one arbitrates."""
+    """Number of people who must review each image of a run without reviews; if two disagree, a third one arbitrates."""
 
     log_format: Literal["human", "json"] = "human"
-    """`json` for a log collector."""
+    """Log format: readable lines, or `json` for a log collector."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe message that is written."""
+    """Least severe level that is logged."""
 
     @field_validator("database_url")
     @classmethod
-    def _known_database(cls, value: SecretStr) -> SecretStr:
-        return _with_scheme(value, DATABASE_SCHEMES)
+    def _check_database(cls, value: SecretStr) -> SecretStr:
+        return _check_scheme(value, DATABASE_SCHEMES)
 
     @field_validator("broker_url")
     @classmethod
-    def _known_broker(cls, value: SecretStr) -> SecretStr:
-        return _with_scheme(value, BROKER_SCHEMES)
+    def _check_broker(cls, value: SecretStr) -> SecretStr:
+        return _check_scheme(value, BROKER_SCHEMES)
 
     @field_validator("storage_url")
     @classmethod
-    def _known_storage(cls, value: str) -> str:
+    def _check_storage(cls, value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in STORAGE_SCHEMES:
             raise ValueError("must be file:///DIR or s3://BUCKET/PREFIX")
         if parts.scheme == "s3" and not parts.netloc:
-            raise ValueError("names no bucket: s3://BUCKET/PREFIX")
+            raise ValueError("needs a bucket: s3://BUCKET/PREFIX")
         if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
             raise ValueError("needs an absolute path with three slashes: file:///DIR")
         return value
 
     @field_validator("otlp_url")
     @classmethod
-    def _known_collector(cls, value: str | None) -> str | None:
+    def _check_collector(cls, value: str | None) -> str | None:
         parts = urlsplit(value or "http://none")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be http://HOST:PORT or https://HOST:PORT")
         if "@" in parts.netloc:
-            raise ValueError("is no place for a password: put it into OTEL_EXPORTER_OTLP_HEADERS")
+            raise ValueError("must not contain a password; use OTEL_EXPORTER_OTLP_HEADERS")
         return value
 
     @field_validator("console_url")
     @classmethod
-    def _known_console(cls, value: str | None) -> str | None:
+    def _check_console(cls, value: str | None) -> str | None:
         if value is None:
             return None
         parts = urlsplit(value)
-        # Sign-in over plain http shows the password to the whole way.
+        # Plain http would expose passwords to the network.
         safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
         if not safe or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
-            raise ValueError("must be https://HOST[:PORT], or http://127.0.0.1[:PORT] on this machine alone")
+            raise ValueError("must be https://HOST[:PORT], or http://127.0.0.1[:PORT] on this machine only")
         return value
 
     @field_validator("source_roots")
     @classmethod
-    def _known_roots(cls, value: str | None) -> str | None:
+    def _check_roots(cls, value: str | None) -> str | None:
         parse_allowed_roots(value or "")
         return value
 
     @field_validator("patient_key")
     @classmethod
-    def _long_key(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_patient_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_KEY_CHARS:
-            raise ValueError(f"needs {MIN_KEY_CHARS} characters or more, such as those of `openssl rand -hex 32`")
+            raise ValueError(f"needs at least {MIN_KEY_CHARS} characters; generate it with `openssl rand -hex 32`")
         return value
 
     @field_validator(
@@ -222,12 +235,12 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
-        """Compose hands on what is not set as an empty text."""
+        """Treat an empty text as unset: Docker Compose passes unset variables as empty ones."""
         return None if value == "" else value
 
     @field_validator("nightly_since")
     @classmethod
-    def _known_since(cls, value: str | None) -> str | None:
+    def _check_since(cls, value: str | None) -> str | None:
         if value is not None and value != "last":
             try:
                 datetime.fromisoformat(value)
@@ -237,30 +250,30 @@ class Settings(BaseSettings):
 
     @field_validator("queues")
     @classmethod
-    def _known_queues(cls, value: str) -> str:
+    def _check_queues(cls, value: str) -> str:
         names = [name.strip() for name in value.split(",") if name.strip()]
         unknown = [name for name in names if name not in set(Queue)]
         if unknown or not names:
-            raise ValueError(f"{value!r} must name {' and '.join(Queue)}, comma-separated")
+            raise ValueError(f"{value!r} must be {' or '.join(Queue)} or both, comma-separated")
         return ",".join(names)
 
     @property
     def allowed_roots(self) -> AllowedRoots | None:
-        """Where photographs may come from; None where no bounds are set."""
+        """The parsed `source_roots`; None allows every place."""
         return parse_allowed_roots(self.source_roots or "")
 
     @property
     def queue_names(self) -> tuple[Queue, ...]:
-        """The queues that a worker consumes, in the order given."""
+        """Queues that a worker consumes, in the given order."""
         return tuple(Queue(name) for name in self.queues.split(","))
 
 
 def parse_settings(**overrides: object) -> Settings:
-    """Settings from the environment, `overrides` first. Raises SettingsError naming each wrong variable."""
+    """Read the environment; `overrides` take precedence. Raises SettingsError that names every invalid variable."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        # The rejected value is left out: an address may hold a password.
+        # The rejected value is not repeated: a URL may contain a password.
         wrong = "; ".join(
             f"{PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
@@ -270,13 +283,13 @@ def parse_settings(**overrides: object) -> Settings:
 
 @cache
 def read_settings() -> Settings:
-    """The settings of this process, read once."""
+    """Return the settings of this process, read once."""
     return parse_settings()
 
 
-def _with_scheme(value: SecretStr, schemes: tuple[str, ...]) -> SecretStr:
+def _check_scheme(value: SecretStr, schemes: tuple[str, ...]) -> SecretStr:
     scheme, colon, _ = value.get_secret_value().partition("://")
     if not colon or scheme.partition("+")[0] not in schemes:
-        # Nothing of the value is repeated: what stands before a forgotten `://` may be the password.
+        # Nothing of the value is repeated: without `://`, its beginning may be a password.
         raise ValueError(f"must begin with {', '.join(f'{known}://' for known in schemes)}")
     return value

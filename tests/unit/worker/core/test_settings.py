@@ -48,7 +48,7 @@ WRONG = {
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "loud",
 }
-ANYTHING_GOES = {
+ANY_VALUE = {
     "S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE", "ALLOWED_COLUMNS", "REPORTS_DIR",
     "DRIFT_BASELINE", "ALARM_URLS", "METRICS_HOST", "REPORT_NEXT_STEPS", "REPORT_BASELINE",
     "NIGHTLY_MODEL",
@@ -56,7 +56,7 @@ ANYTHING_GOES = {
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG.items())
-def test_wrong_value_names_its_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, value)
     with pytest.raises(SettingsError) as caught:
         parse_settings()
@@ -64,11 +64,11 @@ def test_wrong_value_names_its_variable(name: str, value: str, monkeypatch: pyte
     assert caught.value.detail.count("FUNDUS_") == 1
 
 
-def test_every_setting_with_a_wrong_value_is_tried_above() -> None:
-    assert WRONG.keys() | ANYTHING_GOES == {name.upper() for name in Settings.model_fields}
+def test_every_setting_is_covered_above() -> None:
+    assert WRONG.keys() | ANY_VALUE == {name.upper() for name in Settings.model_fields}
 
 
-def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_all_invalid_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "0")
     monkeypatch.setenv("FUNDUS_LOG_LEVEL", "loud")
     with pytest.raises(SettingsError, match=r"FUNDUS_CHUNK_SIZE: .+; FUNDUS_LOG_LEVEL: "):
@@ -76,7 +76,7 @@ def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "BROKER_URL", "PATIENT_KEY"])
-def test_password_is_in_no_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_contain_no_password(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, WRONG[name])
     with pytest.raises(SettingsError) as caught:
         parse_settings()
@@ -85,7 +85,7 @@ def test_password_is_in_no_error(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert caught.value.__suppress_context__
 
 
-def test_password_is_not_printed() -> None:
+def test_settings_print_no_password() -> None:
     settings = parse_settings(
         database_url="postgresql://user:hunter2@host/name",
         broker_url="redis://:hunter2@host:6379/0",
@@ -97,13 +97,13 @@ def test_password_is_not_printed() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("database_url", "redis://host:6379/0"), ("broker_url", "postgresql://host/name")]
 )
-def test_address_of_the_other_service_is_refused(name: str, value: str) -> None:
+def test_url_of_another_service_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"FUNDUS_{name.upper()}: "):
         parse_settings(**{name: value})
 
 
 @pytest.mark.parametrize("value", ["s3://", "s3:///prefix", "file://host/dir", "file:relative", "/dir", ""])
-def test_incomplete_storage_address_is_refused(value: str) -> None:
+def test_incomplete_storage_url_is_refused(value: str) -> None:
     with pytest.raises(SettingsError, match="FUNDUS_STORAGE_URL: "):
         parse_settings(storage_url=value)
 
@@ -111,11 +111,11 @@ def test_incomplete_storage_address_is_refused(value: str) -> None:
 @pytest.mark.parametrize(
     "scheme", ["sqlite:///file.db", "postgresql://host/name", "postgresql+psycopg://host/name", "sqlite+pysqlite:///f"]
 )
-def test_driver_may_be_named(scheme: str) -> None:
+def test_url_may_name_a_driver(scheme: str) -> None:
     assert parse_settings(database_url=scheme).database_url.get_secret_value() == scheme
 
 
-def test_queues_keep_their_order_and_lose_their_spaces() -> None:
+def test_queues_keep_their_order() -> None:
     assert parse_settings(queues=" bulk , live ").queue_names == (Queue.BULK, Queue.LIVE)
 
 
@@ -132,7 +132,7 @@ def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_settings().chunk_size == 7
 
 
-def test_given_value_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_override_takes_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "7")
     assert parse_settings(chunk_size=9).chunk_size == 9
 
@@ -141,11 +141,11 @@ def test_given_value_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) 
     "name",
     ["NIGHTLY_SINCE", "NIGHTLY_MODEL", "DRIFT_BASELINE", "ALARM_URLS", "RETAIN_OVERLAYS_DAYS", "RETAIN_ROWS_DAYS"],
 )
-def test_empty_value_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_value_is_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, "")
     assert getattr(parse_settings(), name.lower()) is None
 
 
 @pytest.mark.parametrize("since", ["last", "2026-11-22", "2026-11-22T18:00:00Z"])
-def test_night_begins_at_a_date_or_where_the_last_one_ended(since: str) -> None:
+def test_nightly_since_is_a_date_or_last(since: str) -> None:
     assert parse_settings(nightly_since=since).nightly_since == since
