@@ -66,7 +66,7 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
     with (tmp_path / "tutorial" / "idrid.csv").open(newline="") as file:
         exported = {Path(row["uri"]).stem: int(row["reference_grade"]) for row in csv.DictReader(file)}
     assert exported == REFERENCES
-    assert "Beside the reference grades" in (tmp_path / "tutorial" / "report" / "index.html").read_text()
+    assert "Comparison with reference grades" in (tmp_path / "tutorial" / "report" / "index.html").read_text()
     assert (tmp_path / "tutorial" / "evaluation" / "evaluation.json").is_file()
     with closing(sqlite3.connect(tmp_path / "tutorial" / "fundus.db")) as connection:
         rows = connection.execute("SELECT name, status, count(*) FROM gradings JOIN runs USING (run_id) GROUP BY 1, 2")

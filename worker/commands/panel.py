@@ -10,7 +10,7 @@ from worker.core.errors import UsageError
 from worker.core.manifests.admission import make_admission_policy
 from worker.core.manifests.labels import read_labels_by_name
 from worker.core.settings import read_settings
-from worker.inference.panels import MAX_IMAGES, draw_panels
+from worker.inference.panels import MAX_IMAGES, render_panels
 
 app = typer.Typer()
 
@@ -36,7 +36,7 @@ def panel(
         raise UsageError(f"{len(images)} images given; one figure has at most {MAX_IMAGES} rows")
     references = {} if labels is None else read_labels_by_name(labels, make_admission_policy(settings).allowed_columns)
     messages = Console(stderr=True, highlight=False)
-    data = draw_panels(
+    data = render_panels(
         settings,
         images,
         {name: int(grade) for name, grade in references.items()},

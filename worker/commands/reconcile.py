@@ -45,6 +45,6 @@ def reconcile_now(
     if json:
         typer.echo(jsons.dumps(document))
     elif done is None:
-        Console(highlight=False).print("a running worker reconciles; nothing to do")
+        Console(highlight=False).print("skipped: another process holds the reconciler lock")
     else:
         Console(highlight=False).print(", ".join(f"{name} {count:,}" for name, count in asdict(done).items()))

@@ -24,7 +24,7 @@ MAX_IMAGES = 64
 """Most rows of one figure; few viewers open a larger one."""
 
 
-def draw_panels(
+def render_panels(
     settings: Settings, images: Sequence[str], references: Mapping[str, int], *, on_warning: Callable[[str], object]
 ) -> bytes:
     """Return a PNG with one row per image: photograph, preprocessed image, overlay.
@@ -47,9 +47,9 @@ def draw_panels(
                 prepared = _prepare(storage, pool, image, settings)
             except (ImageError, Ungradable, ServiceError) as error:
                 on_warning(f"{name}: [{error.code}] {error.detail}")
-                rows.append(_empty_row(name, error, settings.overlay_size_px))
+                rows.append(_render_empty_row(name, error, settings.overlay_size_px))
             else:
-                rows.append(_draw_row(engine, prepared, name, references.get(Path(name).stem), settings))
+                rows.append(_render_row(engine, prepared, name, references.get(Path(name).stem), settings))
     finally:
         pool.close()
     return encode_overlay(np.vstack(rows), "png", settings.overlay_quality)
@@ -60,7 +60,7 @@ def _prepare(storage: Storage, pool: DecoderPool, image: str, settings: Settings
     return pool.submit(fetch_photograph(storage.sources, uri, max_bytes=settings.max_image_bytes)).result()
 
 
-def _draw_row(
+def _render_row(
     engine: Engine, prepared: PreparedImage, name: str, reference: int | None, settings: Settings
 ) -> NDArray[np.uint8]:
     prediction = engine.predict([prepared.enhanced])[0]
@@ -71,7 +71,7 @@ def _draw_row(
     return render_panel(prepared, overlay, titles, settings.overlay_size_px)
 
 
-def _empty_row(name: str, error: FundusError, side_px: int) -> NDArray[np.uint8]:
+def _render_empty_row(name: str, error: FundusError, side_px: int) -> NDArray[np.uint8]:
     black = np.zeros((8, 8, 3), np.uint8)
     return tile_images([black] * 3, [_in_ascii(name), PREPROCESSED, f"no grade: {error.code}"], side_px)
 

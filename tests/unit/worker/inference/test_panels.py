@@ -9,7 +9,7 @@ import pytest
 
 from worker.core.settings import Settings
 from worker.imaging.steps.panel import GAP_PX
-from worker.inference.panels import draw_panels
+from worker.inference.panels import render_panels
 
 SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
 SIDE_PX = 128
@@ -24,7 +24,9 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
 def test_each_photograph_has_a_row_and_an_ungraded_one_shows_why(settings: Settings) -> None:
     names = ["IDRiD_008.jpg", "not-an-image.jpg", "IDRiD_138.jpg"]
     warnings: list[str] = []
-    data = draw_panels(settings, [str(SAMPLES / name) for name in names], {"IDRiD_008": 4}, on_warning=warnings.append)
+    data = render_panels(
+        settings, [str(SAMPLES / name) for name in names], {"IDRiD_008": 4}, on_warning=warnings.append
+    )
     figure = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
     row_px = TITLE_PX + SIDE_PX + GAP_PX
     assert figure.shape == (3 * row_px, 3 * (SIDE_PX + GAP_PX) + GAP_PX, 3)
