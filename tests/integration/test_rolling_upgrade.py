@@ -43,8 +43,8 @@ def later(tmp_path: Path) -> Path:
     write_later(versions)
     (versions / "9002_contract.py").unlink()
     column = 'Column("settled_at", UtcDateTime, nullable=True),\n'
-    looks = 'Column("looks", SmallInteger, nullable=False, server_default=text("1")),\n'
-    replace_once(folder / "worker" / "ledger" / "schema.py", column, f"{column}    {looks}")
+    priority = 'Column("priority", SmallInteger, nullable=False, server_default=text("1")),\n'
+    replace_once(folder / "worker" / "ledger" / "schema.py", column, f"{column}    {priority}")
     replace_once(folder / "worker" / "__init__.py", '__version__ = "', '__version__ = "9.')
     return folder
 
@@ -110,7 +110,7 @@ def test_old_version_rejects_a_contracted_ledger(
 def ledger(url: str) -> list[tuple[Any, ...]]:
     """Return the number of rows, of graded rows with an overlay, and of leased rows."""
     query = (
-        "SELECT count(*), count(*) FILTER (WHERE status = 'graded' AND overlay_key IS NOT NULL AND looks = 1),"
+        "SELECT count(*), count(*) FILTER (WHERE status = 'graded' AND overlay_key IS NOT NULL AND priority = 1),"
         " count(lease_token) FROM gradings"
     )
     with psycopg.connect(url) as connection:

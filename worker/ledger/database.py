@@ -50,7 +50,7 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
     try:
         url = make_url(settings.database_url.get_secret_value())
     except (SQLAlchemyError, ValueError):
-        raise SettingsError("FUNDUS_DATABASE_URL is malformed; expected scheme://user:password@host/name") from None
+        raise SettingsError("FUNDUS_DATABASE_URL: malformed URL; expected scheme://user:password@host/name") from None
     if url.get_backend_name() == "sqlite":
         if url.database in (None, "", ":memory:"):
             raise SettingsError(

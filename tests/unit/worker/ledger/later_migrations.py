@@ -1,4 +1,4 @@
-"""The migrations of two versions that are still to come, as files: one expands the schema, the next contracts it."""
+"""Migration files of two future versions: the first expands the schema, the second contracts it."""
 
 import shutil
 from pathlib import Path
@@ -22,10 +22,10 @@ down_revision = "{head}"
 
 
 def upgrade() -> None:
-    op.add_column("gradings", sa.Column("looks", sa.SmallInteger(), server_default=sa.text("1"), nullable=False))
-    op.create_index("ix_gradings_looks", "gradings", ["looks"])
+    op.add_column("gradings", sa.Column("priority", sa.SmallInteger(), server_default=sa.text("1"), nullable=False))
+    op.create_index("ix_gradings_priority", "gradings", ["priority"])
 '''
-CONTRACTS = '''"""Take away what versions before the expanded one write."""
+CONTRACTS = '''"""Drop a column that versions before the expanded one write."""
 
 from alembic import op
 
@@ -42,7 +42,7 @@ def upgrade() -> None:
 
 
 def write_later(versions: Path) -> None:
-    """Lay both beside the migrations of this version."""
+    """Write both files to the folder of this version's migrations."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     head = ScriptDirectory.from_config(config).get_current_head()
@@ -50,12 +50,12 @@ def write_later(versions: Path) -> None:
     (versions / "9002_contract.py").write_text(CONTRACTS)
 
 
-def migrate_to(level: str, engine: Engine, folder: Path) -> None:
-    """Bring the ledger to a later level, with a copy of the migrations in `folder`."""
+def migrate_to(revision: str, engine: Engine, folder: Path) -> None:
+    """Migrate the ledger to a future revision, with a copy of the migrations in `folder`."""
     shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     write_later(folder / "versions")
     config = Config()
     config.set_main_option("script_location", str(folder))
     with write_transaction(engine) as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, level)
+        command.upgrade(config, revision)

@@ -1,4 +1,4 @@
-"""Runs, images and outcomes for the tests of the ledger, written straight into its tables."""
+"""Insert runs, images and outcomes directly into the tables, for the tests of the ledger."""
 
 from datetime import UTC, datetime
 
@@ -61,7 +61,7 @@ def change(engine: Engine, image_id: str, **values: object) -> None:
 
 
 def overdue(engine: Engine, *image_ids: str) -> None:
-    """Let the rows' time come."""
+    """Make the rows due."""
     for image_id in image_ids:
         change(engine, image_id, due_at=epoch_now() - 1)
 
@@ -82,7 +82,7 @@ def lease(engine: Engine, run_id: int, *image_ids: str, lease_s: float = 60, mod
 
 
 def graded(image_id: str, grade: int = 2) -> Outcome:
-    """Outputs 0.9 up to the grade and 0.25 beyond; a saliency of 0, 1/48, ... 1."""
+    """Outcome with probabilities of 0.9 up to the grade and 0.25 above it, and a saliency of 0, 1/48, ... 1."""
     probabilities = np.array([0.9 if k <= grade else 0.25 for k in range(5)], np.float32)
     saliency = np.linspace(0, 1, 49, dtype=np.float32).reshape(7, 7)
     decision = GradeDecision(Grade(grade), grade >= 2, np.full(5, 0.2, np.float32), (Flag.NOT_MONOTONE,))

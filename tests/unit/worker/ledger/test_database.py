@@ -17,10 +17,10 @@ from worker.ledger.database import connect, epoch_now, read_transaction, write_t
 from worker.ledger.schema import locks
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
-"""Write-ahead log; every commit waits for the disk; a writer waits 30 s for its turn."""
+"""Write-ahead log, each commit synced to disk, and writers that wait up to 30 s for the lock."""
 
 
-def take_lock(engine: Engine, name: str) -> None:
+def insert_lock(engine: Engine, name: str) -> None:
     with write_transaction(engine) as connection:
         connection.execute(insert(locks).values(name=name, holder="me", until=0))
 
@@ -47,12 +47,12 @@ def behind_proxy(postgres_url: str, proxy: FaultProxy) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_finished_transaction_is_kept(engine: Engine) -> None:
-    take_lock(engine, "reconciler")
+def test_committed_transaction_is_stored(engine: Engine) -> None:
+    insert_lock(engine, "reconciler")
     assert count_locks(engine) == 1
 
 
-def test_failed_transaction_leaves_nothing(engine: Engine) -> None:
+def test_failed_transaction_is_rolled_back(engine: Engine) -> None:
     def fail() -> None:
         with write_transaction(engine) as connection:
             connection.execute(insert(locks).values(name="reconciler", holder="me", until=0))
@@ -63,17 +63,17 @@ def test_failed_transaction_leaves_nothing(engine: Engine) -> None:
     assert count_locks(engine) == 0
 
 
-def test_reader_does_not_wait_for_a_writer_and_sees_what_was_before(engine: Engine) -> None:
+def test_reader_sees_the_state_before_an_open_write_transaction(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         connection.execute(insert(locks).values(name="reconciler", holder="me", until=0))
         assert count_locks(engine) == 0
     assert count_locks(engine) == 1
 
 
-def test_writers_take_turns_on_sqlite(sqlite_url: str) -> None:
-    # Each reads the counter and writes it back: a writer that began as a reader would fail or lose a count.
+def test_sqlite_writers_are_serialised(sqlite_url: str) -> None:
+    # Each thread reads the counter and writes it back: a deferred transaction would fail or lose an increment.
     engine = connect(parse_settings(database_url=sqlite_url))
-    take_lock(engine, "counter")
+    insert_lock(engine, "counter")
 
     def count() -> None:
         for _ in range(10):
@@ -91,7 +91,7 @@ def test_writers_take_turns_on_sqlite(sqlite_url: str) -> None:
     engine.dispose()
 
 
-def test_sqlite_waits_for_the_disk_and_holds_foreign_keys(sqlite_url: str) -> None:
+def test_sqlite_syncs_commits_and_enforces_foreign_keys(sqlite_url: str) -> None:
     engine = connect(parse_settings(database_url=sqlite_url))
     with read_transaction(engine) as connection:
         pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in PRAGMAS}
@@ -99,7 +99,7 @@ def test_sqlite_waits_for_the_disk_and_holds_foreign_keys(sqlite_url: str) -> No
     engine.dispose()
 
 
-def test_postgresql_bounds_its_waits(postgres_url: str) -> None:
+def test_postgresql_has_timeouts(postgres_url: str) -> None:
     engine = connect(parse_settings(database_url=postgres_url))
     with read_transaction(engine) as connection:
         bounds = [
@@ -110,53 +110,53 @@ def test_postgresql_bounds_its_waits(postgres_url: str) -> None:
     engine.dispose()
 
 
-def test_locks_of_a_client_that_fell_silent_are_freed(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a worker whose machine lost power in the middle of a transaction."""
+def test_locks_of_an_unresponsive_client_are_freed(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like a worker whose machine loses power during a transaction."""
     monkeypatch.setattr(database, "IDLE_IN_TRANSACTION_TIMEOUT_S", 1)
     engine = connect(parse_settings(database_url=postgres_url))
-    take_lock(engine, "reconciler")
+    insert_lock(engine, "reconciler")
 
-    def fall_silent() -> None:
+    def become_unresponsive() -> None:
         with write_transaction(engine) as silent:
             silent.execute(update(locks).values(holder="silent"))
             with write_transaction(engine) as other:
                 other.execute(update(locks).values(holder="other"))
 
     with pytest.raises(DatabaseError, match="idle-in-transaction timeout"):
-        fall_silent()
+        become_unresponsive()
     with read_transaction(engine) as connection:
         assert connection.execute(select(locks.c.holder)).scalar_one() == "other"
     engine.dispose()
 
 
-def test_clock_of_the_ledger_is_that_of_this_machine(engine: Engine) -> None:
+def test_ledger_clock_agrees_with_this_machine(engine: Engine) -> None:
     before = time.time()
     with read_transaction(engine) as connection:
         now = connection.execute(select(epoch_now())).scalar_one()
-    # SQLite counts milliseconds, in days since 4714 BC, in a float: 40 microseconds.
+    # SQLite's clock has milliseconds, stored as a float of days since 4714 BC with a resolution of 40 microseconds.
     assert before - 0.002 <= now <= time.time() + 0.002
 
 
-def test_broken_rule_is_not_the_ledgers_fault(engine: Engine) -> None:
-    take_lock(engine, "reconciler")
+def test_integrity_error_is_not_a_database_error(engine: Engine) -> None:
+    insert_lock(engine, "reconciler")
     with pytest.raises(IntegrityError):
-        take_lock(engine, "reconciler")
+        insert_lock(engine, "reconciler")
 
 
-def test_server_that_is_not_there_is_a_database_error_without_password() -> None:
+def test_unreachable_server_is_a_database_error_without_password() -> None:
     engine = connect(parse_settings(database_url="postgresql://user:hunter2@127.0.0.1:1/ledger"))
     with pytest.raises(DatabaseError, match="Connection refused") as caught:
         count_locks(engine)
     assert "hunter2" not in caught.value.detail
 
 
-def test_file_that_cannot_be_made_is_a_database_error(tmp_path: Path) -> None:
+def test_file_that_cannot_be_created_is_a_database_error(tmp_path: Path) -> None:
     engine = connect(parse_settings(database_url=f"sqlite:///{tmp_path / 'no-folder' / 'ledger.db'}"))
     with pytest.raises(DatabaseError, match="unable to open database file"):
         count_locks(engine)
 
 
-def test_connection_lost_within_a_transaction_is_a_database_error(behind_proxy: Engine, proxy: FaultProxy) -> None:
+def test_connection_lost_during_a_transaction_is_a_database_error(behind_proxy: Engine, proxy: FaultProxy) -> None:
     def lose_the_connection() -> None:
         with write_transaction(behind_proxy) as connection:
             connection.execute(insert(locks).values(name="reconciler", holder="me", until=0))
@@ -169,14 +169,12 @@ def test_connection_lost_within_a_transaction_is_a_database_error(behind_proxy: 
 
 
 def test_connection_lost_between_transactions_is_replaced(behind_proxy: Engine, proxy: FaultProxy) -> None:
-    take_lock(behind_proxy, "reconciler")
+    insert_lock(behind_proxy, "reconciler")
     proxy.inject(None)
     assert count_locks(behind_proxy) == 1
 
 
-def test_server_that_stopped_is_a_database_error_and_its_return_is_noticed(
-    behind_proxy: Engine, proxy: FaultProxy
-) -> None:
+def test_stopped_server_is_a_database_error_until_it_restarts(behind_proxy: Engine, proxy: FaultProxy) -> None:
     assert count_locks(behind_proxy) == 0
     proxy.inject(Fault("reset"))
     with pytest.raises(DatabaseError):
@@ -185,7 +183,7 @@ def test_server_that_stopped_is_a_database_error_and_its_return_is_noticed(
     assert count_locks(behind_proxy) == 0
 
 
-def test_server_that_accepts_and_says_nothing_is_a_database_error(behind_proxy: Engine, proxy: FaultProxy) -> None:
+def test_unresponsive_server_is_a_database_error(behind_proxy: Engine, proxy: FaultProxy) -> None:
     proxy.inject(Fault("stall"))
     started = time.monotonic()
     with pytest.raises(DatabaseError, match="timeout"):
@@ -193,10 +191,10 @@ def test_server_that_accepts_and_says_nothing_is_a_database_error(behind_proxy: 
     assert 4 < time.monotonic() - started < 10
 
 
-def test_server_that_ends_its_connections_is_a_database_error(postgres_url: str) -> None:
+def test_terminated_connection_is_a_database_error(postgres_url: str) -> None:
     engine = connect(parse_settings(database_url=postgres_url))
 
-    def be_ended() -> None:
+    def have_connection_terminated() -> None:
         with write_transaction(engine) as connection:
             mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
             with psycopg.connect(postgres_url, autocommit=True) as other:
@@ -204,34 +202,34 @@ def test_server_that_ends_its_connections_is_a_database_error(postgres_url: str)
             connection.execute(select(locks))
 
     with pytest.raises(DatabaseError, match="terminating connection"):
-        be_ended()
+        have_connection_terminated()
     engine.dispose()
 
 
-def test_database_that_is_read_only_for_now_is_one_that_fails(postgres_url: str) -> None:
+def test_read_only_database_is_a_database_error(postgres_url: str) -> None:
     name = urlsplit(postgres_url).path.strip("/")
     with psycopg.connect(postgres_url, autocommit=True) as owner:
         owner.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     engine = connect(parse_settings(database_url=postgres_url))
     assert count_locks(engine) == 0
     with pytest.raises(DatabaseError, match="read-only transaction"):
-        take_lock(engine, "any")
+        insert_lock(engine, "any")
     engine.dispose()
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
-def test_ledger_that_no_other_process_could_see_is_refused(url: str) -> None:
+def test_in_memory_ledger_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="FUNDUS_DATABASE_URL: "):
         connect(parse_settings(database_url=url))
 
 
-def test_address_that_cannot_be_parsed_is_refused_without_password() -> None:
+def test_malformed_url_is_refused_without_password() -> None:
     with pytest.raises(SettingsError, match="FUNDUS_DATABASE_URL: ") as caught:
         connect(parse_settings(database_url="postgresql://user:hunter2@host:port/ledger"))
     assert "hunter2" not in str(caught.value)
 
 
-def test_named_driver_is_replaced_by_the_installed_one(postgres_url: str) -> None:
+def test_driver_in_the_url_is_replaced_by_the_installed_one(postgres_url: str) -> None:
     engine = connect(parse_settings(database_url=postgres_url.replace("postgresql://", "postgresql+psycopg2://")))
     assert count_locks(engine) == 0
     engine.dispose()

@@ -34,7 +34,7 @@ def run(engine: Engine) -> Run:
     return run
 
 
-def test_csv_is_exact(engine: Engine, run: Run, tmp_path: Path) -> None:
+def test_csv_has_exact_content(engine: Engine, run: Run, tmp_path: Path) -> None:
     assert export_run(engine, STORE, run, ExportFormat.CSV, tmp_path / "out.csv") == 3
 
     assert (tmp_path / "out.csv").read_text().splitlines() == [
@@ -71,7 +71,7 @@ def test_parquet_keeps_types_and_order(engine: Engine, run: Run, tmp_path: Path)
     assert table["graded_at"].to_pylist()[1].astimezone(UTC) == NOON
 
 
-def test_run_of_many_pages_is_whole_and_ordered(engine: Engine, tmp_path: Path) -> None:
+def test_run_of_many_pages_is_complete_and_ordered(engine: Engine, tmp_path: Path) -> None:
     names = [f"{(7919 * number) % 10007:05d}" for number in range(10007)]
     run = make_run(engine, "big", references(*names))
 
@@ -80,7 +80,7 @@ def test_run_of_many_pages_is_whole_and_ordered(engine: Engine, tmp_path: Path) 
         assert [row["image_id"] for row in csv.DictReader(file)] == sorted(names)
 
 
-def test_existing_file_stays_when_the_export_fails(engine: Engine, run: Run, tmp_path: Path) -> None:
+def test_failed_export_keeps_the_existing_file(engine: Engine, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     out.write_text("last week's")
     lost = FolderStore(Path("relative"))  # a relative path has no URI: raises in the middle of the export
@@ -92,7 +92,7 @@ def test_existing_file_stays_when_the_export_fails(engine: Engine, run: Run, tmp
     assert out.read_text() == "last week's"
 
 
-def test_folder_that_is_missing_is_named(engine: Engine, tmp_path: Path) -> None:
+def test_missing_folder_is_named_in_the_error(engine: Engine, tmp_path: Path) -> None:
     run = make_run(engine, "night", [])
 
     with pytest.raises(UsageError, match=r"cannot write .*none/out.csv: No such file"):
@@ -107,7 +107,7 @@ def test_empty_run_gives_a_file_without_rows(engine: Engine, tmp_path: Path, fmt
     assert (tmp_path / "out").exists()
 
 
-def test_parquet_without_its_library_names_the_extra(
+def test_parquet_without_pyarrow_names_the_extra(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)

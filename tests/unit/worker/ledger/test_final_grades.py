@@ -9,12 +9,12 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def decisions(*words: str) -> list[ReviewDecision]:
-    """`anna 2`, `ben -` for ungradable, `cleo 3!` for an arbitration."""
+    """Build decisions from words: `anna 2`, `ben -` for ungradable, `cleo 3!` for an arbitration."""
     found = []
     for number, word in enumerate(words, start=1):
-        reader, said = word.split()
-        kind = DecisionKind.ARBITRATION if said.endswith("!") else DecisionKind.READING
-        grade = None if said[0] == "-" else int(said[0])
+        reader, verdict = word.split()
+        kind = DecisionKind.ARBITRATION if verdict.endswith("!") else DecisionKind.READING
+        grade = None if verdict[0] == "-" else int(verdict[0])
         found.append(ReviewDecision(number, "x", reader, kind, grade, "", "graded", 2, "m", NOON))
     return found
 
@@ -40,13 +40,13 @@ def decisions(*words: str) -> list[ReviewDecision]:
         (("anna 3", "ben 2", "cleo -!"), 1, ReviewState.ARBITRATED, None, ("cleo",)),
     ],
 )
-def test_decisions_leave_an_image_where_the_rule_says(
+def test_review_state_and_grade_follow_from_the_decisions(
     words: tuple[str, ...], readers: int, state: ReviewState, grade: int | None, by: tuple[str, ...]
 ) -> None:
     decided_at = NOON if by else None
     assert resolve_review(decisions(*words), readers) == ReviewResult(state, grade, by, decided_at)
 
 
-def test_decisions_are_told_in_one_line() -> None:
-    told = format_decisions(decisions("anna 3", "ben -", "cleo 2!"))
-    assert told == "anna=3; ben=ungradable; cleo=2 (arbitration)"
+def test_decisions_are_formatted_in_one_line() -> None:
+    line = format_decisions(decisions("anna 3", "ben -", "cleo 2!"))
+    assert line == "anna=3; ben=ungradable; cleo=2 (arbitration)"

@@ -1,4 +1,4 @@
-"""Leases exclude, settles are written once, and services' failures cost no attempt. On both databases."""
+"""Leases are exclusive, outcomes are settled once, and service errors cost no attempt; on both databases."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def ids(held: object) -> list[str]:
     return [image.image_id for image in held.images]
 
 
-def test_lease_takes_the_chunk_in_its_order_and_counts_the_attempt(engine: Engine, night: int) -> None:
+def test_lease_keeps_the_order_of_the_chunk_and_counts_the_attempt(engine: Engine, night: int) -> None:
     held = lease(engine, night, "c", "a")
     assert [(i.image_id, i.uri, i.attempts) for i in held.images] == [
         ("c", "file:///c.jpg", 1),
@@ -52,7 +52,7 @@ def test_leased_images_cannot_be_leased_again(engine: Engine, night: int) -> Non
     assert ids(lease(engine, night, "a", "b", "c")) == ["c"]
 
 
-def test_expired_lease_is_given_to_a_lone_message_only(engine: Engine, night: int) -> None:
+def test_image_with_an_expired_lease_is_leased_only_in_a_chunk_of_one(engine: Engine, night: int) -> None:
     lease(engine, night, "a", "b")
     overdue(engine, "a", "b")
     assert ids(lease(engine, night, "a", "b")) == []
@@ -65,21 +65,21 @@ def test_image_without_attempts_left_is_not_leased(engine: Engine, night: int) -
     assert ids(lease(engine, night, "a")) == []
 
 
-def test_only_a_lone_image_that_saw_a_crash_is_suspect(engine: Engine, night: int) -> None:
+def test_only_a_chunk_of_one_image_that_saw_a_crash_is_suspect(engine: Engine, night: int) -> None:
     assert not is_suspect(engine, GradeChunk(run_id=night, image_ids=("a",)))
     change(engine, "a", attempts=1)
     assert is_suspect(engine, GradeChunk(run_id=night, image_ids=("a",)))
     assert not is_suspect(engine, GradeChunk(run_id=night, image_ids=("a", "b")))
 
 
-def test_renewed_lease_lives_on(engine: Engine, night: int) -> None:
+def test_renewed_lease_stays_exclusive(engine: Engine, night: int) -> None:
     held = lease(engine, night, "a", lease_s=60)
     overdue(engine, "a")
     renew_lease(engine, held, lease_s=60)
     assert ids(lease(engine, night, "a")) == []
 
 
-def test_settled_row_holds_every_value(engine: Engine, night: int) -> None:
+def test_settled_row_has_all_values(engine: Engine, night: int) -> None:
     held = lease(engine, night, "a", "b")
     assert settle(engine, held, [graded("a", 2), failed("b")]) == 2
     a, b = row(engine, "a"), row(engine, "b")
@@ -94,7 +94,7 @@ def test_settled_row_holds_every_value(engine: Engine, night: int) -> None:
     assert (a.disagreement, b.disagreement) == (None, None)
 
 
-def test_disagreement_of_an_ensemble_is_kept(engine: Engine, night: int) -> None:
+def test_disagreement_of_an_ensemble_is_stored(engine: Engine, night: int) -> None:
     held = lease(engine, night, "a")
     outcome = graded("a")
     assert outcome.prediction is not None
@@ -118,7 +118,7 @@ def test_lost_lease_settles_nothing(engine: Engine, night: int) -> None:
     assert row(engine, "a").grade == 3
 
 
-def test_released_image_keeps_its_attempts_and_remembers_why(engine: Engine, night: int) -> None:
+def test_released_image_stores_the_error_and_counts_no_attempt(engine: Engine, night: int) -> None:
     held = lease(engine, night, "a", "b")
     assert settle(engine, held, [graded("b")], {"a": StorageError("SlowDown (HTTP 503)")}) == 2
     a = row(engine, "a")
@@ -127,14 +127,14 @@ def test_released_image_keeps_its_attempts_and_remembers_why(engine: Engine, nig
     assert ids(lease(engine, night, "a", "b")) == ["a"]
 
 
-def test_grade_after_a_release_forgets_the_error(engine: Engine, night: int) -> None:
+def test_settling_a_released_image_clears_its_error(engine: Engine, night: int) -> None:
     held = lease(engine, night, "a")
     settle(engine, held, [], {"a": StorageError("down")})
     settle(engine, lease(engine, night, "a"), [graded("a")])
     assert row(engine, "a").error_code is None
 
 
-def test_run_finishes_with_its_last_image_and_once(engine: Engine, night: int) -> None:
+def test_run_finishes_once_with_its_last_image(engine: Engine, night: int) -> None:
     first, second = lease(engine, night, "a", "b"), lease(engine, night, "c")
     settle(engine, first, [graded("a"), failed("b")])
     assert not finish_run(engine, night, report=True)
@@ -144,7 +144,7 @@ def test_run_finishes_with_its_last_image_and_once(engine: Engine, night: int) -
     assert run_row(engine, night).state == "finished"
 
 
-def test_run_that_owes_no_report_finishes_and_nobody_sends_for_one(engine: Engine) -> None:
+def test_run_of_one_live_image_finishes_without_a_report(engine: Engine) -> None:
     add_model(engine)
     run_id = add_run(engine, ["a"], queue="live")
     settle(engine, lease(engine, run_id, "a"), [graded("a")])
@@ -170,7 +170,7 @@ def test_first_lease_pins_the_model_and_another_model_is_refused(engine: Engine,
     assert (b.status, b.attempts, b.error_code) == ("queued", 0, "model_mismatch")
 
 
-def test_cancelled_run_gives_no_lease(engine: Engine) -> None:
+def test_images_of_a_cancelled_run_are_not_leased(engine: Engine) -> None:
     add_model(engine)
     run_id = add_run(engine, ["a"], state="cancelled")
     assert ids(lease(engine, run_id, "a")) == []

@@ -15,18 +15,18 @@ from worker.ledger.migrate import open_ledger
 from worker.ledger.runs import find_run
 
 
-def test_hold_is_kept_told_once_and_released(engine: Engine) -> None:
+def test_hold_is_set_recorded_once_and_released(engine: Engine) -> None:
     make_run(engine, "night", references("a", "b"))
     for _ in range(2):
         assert set_legal_hold(engine, "night") == HoldResult("night", held=True, images=2, overlays_gone=0)
     assert find_run(engine, "night").held
     assert set_legal_hold(engine, "night", release=True) == HoldResult("night", held=False, images=2, overlays_gone=0)
     assert not find_run(engine, "night").held
-    told = [entry["action"] for entry in read_audit_log(engine, run="night", last=10)]
-    assert told == ["enqueue", "seal", "hold", "release"]
+    actions = [entry["action"] for entry in read_audit_log(engine, run="night", last=10)]
+    assert actions == ["enqueue", "seal", "hold", "release"]
 
 
-def test_hold_says_what_is_gone_already(engine: Engine) -> None:
+def test_hold_counts_overlays_that_are_gone(engine: Engine) -> None:
     add_model(engine)
     run = make_run(engine, "night", references("a", "b"))
     grade(engine, run, "a", 1)
@@ -39,7 +39,7 @@ def test_unknown_run_is_refused(engine: Engine) -> None:
         set_legal_hold(engine, "day")
 
 
-def test_command_holds_and_releases(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_sets_and_releases_a_hold(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
     make_run(open_ledger(read_settings()), "night", references("a"))
     for extra, held in (([], True), (["--release"], False)):

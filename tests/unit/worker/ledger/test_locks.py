@@ -1,4 +1,4 @@
-"""Locks in both databases; times are short, and on the database's clock."""
+"""Locks in both databases; times are short and on the database clock."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ def test_lock_has_one_holder_at_a_time(engine: Engine) -> None:
     assert acquire_lock(engine, "morning", "two", 60) is LockResult.ACQUIRED
 
 
-def test_lock_of_the_dead_is_free_when_its_time_is_up(engine: Engine) -> None:
+def test_lock_of_a_dead_holder_expires(engine: Engine) -> None:
     acquire_lock(engine, "night", "dead", 0.3)
     with (
         pytest.raises(OverlapError, match="lock 'night' is held by another process"),
@@ -36,20 +36,20 @@ def test_lock_of_the_dead_is_free_when_its_time_is_up(engine: Engine) -> None:
         pass
 
 
-def test_lock_is_free_at_once_after_the_block_also_when_it_raises(engine: Engine) -> None:
+def test_lock_is_released_when_the_context_raises(engine: Engine) -> None:
     with pytest.raises(ZeroDivisionError), locked(engine, "night", lock_s=60):
         raise ZeroDivisionError
     assert acquire_lock(engine, "night", "next", 60) is LockResult.ACQUIRED
 
 
-def test_lock_lasts_as_long_as_its_holder_works(engine: Engine) -> None:
+def test_lock_is_renewed_while_it_is_held(engine: Engine) -> None:
     with locked(engine, "night", lock_s=0.6) as lock:
         time.sleep(1.2)
         lock.ensure_held()
         assert acquire_lock(engine, "night", "other", 60) is LockResult.HELD_ELSEWHERE
 
 
-def test_holder_who_lost_it_is_told(engine: Engine) -> None:
+def test_lost_lock_raises_overlap_error(engine: Engine) -> None:
     with locked(engine, "night", lock_s=0.3) as lock:
         steal(engine)
         with pytest.raises(OverlapError, match="was lost"), write_transaction(engine) as connection:
@@ -61,21 +61,21 @@ def test_holder_who_lost_it_is_told(engine: Engine) -> None:
         assert connection.scalar(select(locks.c.holder)) == "thief"
 
 
-def test_of_many_that_come_at_once_one_gets_in(engine: Engine) -> None:
-    got = []
+def test_one_of_many_concurrent_callers_acquires_the_lock(engine: Engine) -> None:
+    results = []
 
-    def try_it(number: int) -> None:
-        got.append(acquire_lock(engine, "night", str(number), 60))
+    def acquire(number: int) -> None:
+        results.append(acquire_lock(engine, "night", str(number), 60))
 
-    threads = [threading.Thread(target=try_it, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=acquire, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(lock.name for lock in got) == ["ACQUIRED"] + ["HELD_ELSEWHERE"] * 7
+    assert sorted(result.name for result in results) == ["ACQUIRED"] + ["HELD_ELSEWHERE"] * 7
 
 
-def test_turn_is_waited_for(engine: Engine) -> None:
+def test_wait_for_fence_waits_for_a_fenced_transaction(engine: Engine) -> None:
     order = []
     with locked(engine, "night", lock_s=60) as lock:
 

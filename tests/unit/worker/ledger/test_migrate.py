@@ -10,8 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect
 
 from worker.core.errors import UsageError
-from worker.ledger import migrate
-from worker.ledger import review_schema as reading_schema
+from worker.ledger import migrate, review_schema
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.migrate import read_schema_state, require_compatible, upgrade
 from worker.ledger.schema import metadata
@@ -21,7 +20,7 @@ TABLES = {
     "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews",
     "nights", "sightings", "reports", "compatibility",
 }  # fmt: skip
-assert reading_schema.users.name in TABLES
+assert review_schema.users.name in TABLES
 MIGRATE = """
 import sys
 from worker.ledger.database import connect
@@ -32,7 +31,7 @@ upgrade(connect(parse_settings(database_url=sys.argv[1])))
 
 
 def describe(connection: Connection) -> dict[str, Any]:
-    """Everything the database says about each table of the ledger, in a fixed order."""
+    """Return all that the database reports about each table of the ledger, in a fixed order."""
     found = inspect(connection)
 
     def ordered(parts: Iterable[Any], *keys: str) -> list[Any]:
@@ -60,7 +59,7 @@ def describe(connection: Connection) -> dict[str, Any]:
     }
 
 
-def test_empty_database_has_no_level(blank_engine: Engine) -> None:
+def test_empty_database_has_no_schema_revision(blank_engine: Engine) -> None:
     schema = read_schema_state(blank_engine)
     assert schema.revision is None
     with pytest.raises(
@@ -71,7 +70,7 @@ def test_empty_database_has_no_level(blank_engine: Engine) -> None:
     assert caught.value.code == "schema_level"
 
 
-def test_upgrade_reaches_the_level_of_the_code_and_may_be_repeated(blank_engine: Engine) -> None:
+def test_upgrade_reaches_the_required_revision_and_is_idempotent(blank_engine: Engine) -> None:
     for _ in range(2):
         upgrade(blank_engine)
         schema = read_schema_state(blank_engine)
@@ -79,13 +78,13 @@ def test_upgrade_reaches_the_level_of_the_code_and_may_be_repeated(blank_engine:
         require_compatible(blank_engine)
 
 
-def test_alembic_finds_nothing_to_add(engine: Engine) -> None:
+def test_alembic_finds_no_difference(engine: Engine) -> None:
     with read_transaction(engine) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
 
 
-def test_migrated_ledger_is_the_one_that_the_code_describes(blank_engine: Engine) -> None:
+def test_migrated_schema_equals_the_metadata(blank_engine: Engine) -> None:
     with write_transaction(blank_engine) as connection:
         metadata.create_all(connection)
         described = describe(connection)
@@ -96,28 +95,28 @@ def test_migrated_ledger_is_the_one_that_the_code_describes(blank_engine: Engine
 
 
 @pytest.mark.parametrize("database", ["blank_sqlite_url", "blank_postgres_url"])
-def test_two_migrators_at_once_take_turns(database: str, request: pytest.FixtureRequest) -> None:
+def test_concurrent_migrators_are_serialised(database: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(database)
     migrators = [
         subprocess.Popen([sys.executable, "-c", MIGRATE, url], stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    complaints = [migrator.communicate(timeout=60)[1] for migrator in migrators]
-    assert [migrator.returncode for migrator in migrators] == [0, 0], complaints
+    errors = [migrator.communicate(timeout=60)[1] for migrator in migrators]
+    assert [migrator.returncode for migrator in migrators] == [0, 0], errors
 
 
-def test_failed_migration_leaves_nothing(blank_engine: Engine) -> None:
+def test_failed_migration_is_rolled_back(blank_engine: Engine) -> None:
     with write_transaction(blank_engine) as connection:
-        # What the second migration creates is in its way.
         config = migrate._config()
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
+        # The second migration creates an index of this name, too.
         connection.exec_driver_sql("CREATE INDEX ix_gradings_settled ON gradings (run_id)")
     with pytest.raises(Exception, match="ix_gradings_settled"):
         upgrade(blank_engine)
     assert read_schema_state(blank_engine).revision == "0001"
 
 
-def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
+def test_all_migrations_can_be_reverted_and_applied_again(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         config = migrate._config()
         config.attributes["connection"] = connection
@@ -129,22 +128,22 @@ def test_every_migration_can_be_undone_and_done_again(engine: Engine) -> None:
         assert set(inspect(connection).get_table_names()) == {*TABLES, "alembic_version"}
 
 
-def test_earlier_nights_are_remembered_and_their_outcomes_kept(blank_engine: Engine) -> None:
-    """From level 0003, with a row of every kind: SQLite makes the table anew on the way."""
+def test_migration_0004_adds_existing_nights_and_keeps_outcomes(blank_engine: Engine) -> None:
+    """Upgrade from revision 0003 with rows of every kind; SQLite recreates the table."""
     with write_transaction(blank_engine) as connection:
         config = migrate._config()
         config.attributes["connection"] = connection
         command.upgrade(config, "0003")
-        for statement in LEVEL_3:
+        for statement in REVISION_3:
             connection.exec_driver_sql(statement)
     before = outcomes(blank_engine)
     upgrade(blank_engine)
     assert outcomes(blank_engine) == before
     with read_transaction(blank_engine) as connection:
-        told = connection.exec_driver_sql(
+        found = connection.exec_driver_sql(
             "SELECT run_id, programme, CAST(night AS text), closed_at IS NULL, told_at IS NULL FROM nights ORDER BY 1"
         ).all()
-        assert [tuple(row) for row in told] == [
+        assert [tuple(row) for row in found] == [
             (2, "nightly", "2026-11-01", False, False),
             (3, "nightly", "2026-11-02", True, True),
         ]
@@ -166,7 +165,7 @@ _TIME = "'2026-11-01 01:00:00'"
 _GRADED = f"'graded', 2, 0.9, 0.5, true, 'ab', 'm', 'night/m/KEY.png', NULL, {_TIME}"
 _QUEUED = "'queued', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
 _OUTCOME = "status, grade, p_ge0, p_ge4, referable, saliency, model_id, overlay_key, error_code, settled_at"
-LEVEL_3 = [
+REVISION_3 = [
     f"INSERT INTO models VALUES ('m', 'm', '{{}}', {_TIME})",
     *(f"INSERT INTO images VALUES ('{name}', 'file:///{name}', NULL, 'left', NULL, NULL, {_TIME})" for name in "abcd"),
     *(

@@ -1,4 +1,4 @@
-"""A program meets a ledger that a later version has upgraded."""
+"""A program uses a ledger that a newer version has migrated."""
 
 import json
 import re
@@ -19,15 +19,15 @@ from worker.core.settings import Settings
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.migrate import MIGRATIONS, read_schema_state, require_compatible, upgrade
 
-FIRST_TO_SAY = "0008"
-TAKES_AWAY = re.compile(r"drop_(table|column)|rename_table|alter_column|DROP (TABLE|COLUMN)|RENAME|SET NOT NULL")
+FIRST_WITH_MINIMUM = "0008"
+CONTRACTS = re.compile(r"drop_(table|column)|rename_table|alter_column|DROP (TABLE|COLUMN)|RENAME|SET NOT NULL")
 
 
 def address_of(engine: Engine) -> str:
     return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=False)
 
 
-def test_ledger_that_was_only_expanded_is_used_as_before(engine: Engine, tmp_path: Path) -> None:
+def test_expanded_ledger_is_usable(engine: Engine, tmp_path: Path) -> None:
     migrate_to(EXPANDED, engine, tmp_path / "later")
     require_compatible(engine)
     add_model(engine)
@@ -35,16 +35,16 @@ def test_ledger_that_was_only_expanded_is_used_as_before(engine: Engine, tmp_pat
     grade(engine, run, "a", 2)
     assert {name: row.status for name, row in rows_of(engine, run).items()} == {"a": "graded", "b": "queued"}
     with read_transaction(engine) as connection:
-        assert connection.exec_driver_sql("SELECT sum(looks) FROM gradings").scalar() == 2
+        assert connection.exec_driver_sql("SELECT sum(priority) FROM gradings").scalar() == 2
 
 
-def test_upgrade_by_an_older_version_leaves_a_newer_ledger_alone(engine: Engine, tmp_path: Path) -> None:
+def test_upgrade_by_an_older_version_does_not_change_a_newer_ledger(engine: Engine, tmp_path: Path) -> None:
     migrate_to(EXPANDED, engine, tmp_path / "later")
     upgrade(engine)
     assert read_schema_state(engine).revision == EXPANDED
 
 
-def test_ledger_that_was_contracted_is_refused_with_both_levels(engine: Engine, tmp_path: Path) -> None:
+def test_contracted_ledger_is_refused_with_both_revisions(engine: Engine, tmp_path: Path) -> None:
     migrate_to(CONTRACTED, engine, tmp_path / "later")
     own = read_schema_state(engine).required
     sentence = (
@@ -57,7 +57,7 @@ def test_ledger_that_was_contracted_is_refused_with_both_levels(engine: Engine, 
         assert (caught.value.code, caught.value.detail) == ("schema_level", sentence)
 
 
-def test_ledger_of_a_level_that_says_nothing_is_refused(engine: Engine) -> None:
+def test_ledger_of_an_unknown_revision_without_a_minimum_is_refused(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'abc'")
         connection.exec_driver_sql("DELETE FROM compatibility")
@@ -71,34 +71,34 @@ def test_ledger_of_a_level_that_says_nothing_is_refused(engine: Engine) -> None:
     assert not read_schema_state(engine).is_compatible
 
 
-@pytest.mark.parametrize(("level", "served"), [(EXPANDED, True), (CONTRACTED, False)])
-def test_commands_say_whether_the_ledger_serves_them(
-    level: str,
-    served: bool,  # noqa: FBT001 - a parameter of the test
+@pytest.mark.parametrize(("revision", "compatible"), [(EXPANDED, True), (CONTRACTED, False)])
+def test_commands_report_whether_the_ledger_is_compatible(
+    revision: str,
+    compatible: bool,  # noqa: FBT001 - a parameter of the test
     engine: Engine,
     tmp_path: Path,
     make_settings: Callable[..., Settings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    migrate_to(level, engine, tmp_path / "later")
+    migrate_to(revision, engine, tmp_path / "later")
     monkeypatch.setenv("FUNDUS_DATABASE_URL", address_of(engine))
     own = read_schema_state(engine).required
-    told = CliRunner().invoke(app, ["db", "current", "--json"])
-    assert json.loads(told.stdout) == {"level": level, "needed": own, "served": served}
-    assert told.exit_code == (0 if served else 1)
+    done = CliRunner().invoke(app, ["db", "current", "--json"])
+    assert json.loads(done.stdout) == {"level": revision, "needed": own, "served": compatible}
+    assert done.exit_code == (0 if compatible else 1)
     (check,) = check_database(make_settings(database_url=address_of(engine)))
-    assert check.status == (CheckStatus.OK if served else CheckStatus.FAILED)
-    assert f"at schema revision {level}" in check.detail
+    assert check.status == (CheckStatus.OK if compatible else CheckStatus.FAILED)
+    assert f"at schema revision {revision}" in check.detail
     assert own in check.detail
-    assert CliRunner().invoke(app, ["status"]).exit_code == (0 if served else 2)
+    assert CliRunner().invoke(app, ["status"]).exit_code == (0 if compatible else 2)
 
 
-def test_migration_that_takes_something_away_says_whom_the_ledger_serves(tmp_path: Path) -> None:
+def test_migration_that_contracts_sets_the_minimum_revision(tmp_path: Path) -> None:
     write_later(tmp_path)
-    written = [path for path in (MIGRATIONS / "versions").glob("0*.py") if path.name[:4] > FIRST_TO_SAY]
+    written = [path for path in (MIGRATIONS / "versions").glob("0*.py") if path.name[:4] > FIRST_WITH_MINIMUM]
     found = {}
     for path in (*written, *tmp_path.glob("*.py")):
         upgrade = path.read_text().partition("def upgrade()")[2].partition("def downgrade()")[0]
-        found[path.name[:4]] = (TAKES_AWAY.search(upgrade) is not None, "set_minimum_revision(" in upgrade)
+        found[path.name[:4]] = (CONTRACTS.search(upgrade) is not None, "set_minimum_revision(" in upgrade)
     assert (found[EXPANDED], found[CONTRACTED]) == ((False, False), (True, True))
-    assert [level for level, (takes_away, says) in found.items() if takes_away and not says] == []
+    assert [revision for revision, (contracts, sets_minimum) in found.items() if contracts and not sets_minimum] == []

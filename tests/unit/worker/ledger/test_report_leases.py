@@ -1,4 +1,4 @@
-"""A finished run owes one report, one writer at a time has it, and one that kills its writers is given up."""
+"""A finished run gets a report, one writer at a time leases it, and a report that kills its writers is given up."""
 
 import pytest
 from sqlalchemy import Engine, func, select, update
@@ -41,7 +41,7 @@ def row(engine: Engine, run_id: int) -> object:
         return connection.execute(select(reports).where(reports.c.run_id == run_id)).one()
 
 
-def fall_due(engine: Engine) -> None:
+def make_due(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         connection.execute(update(reports).where(reports.c.due_at.is_not(None)).values(due_at=epoch_now() - 1))
 
@@ -51,52 +51,52 @@ def claim(engine: Engine) -> list[tuple[int, str]]:
         return claim_due_reports(connection, resend_after_s=60, max_attempts=3)
 
 
-def take(engine: Engine, run_id: int) -> ReportLease:
+def lease_it(engine: Engine, run_id: int) -> ReportLease:
     lease = lease_report(engine, run_id, lease_s=60)
     assert lease is not None
     return lease
 
 
-def test_one_writer_takes_it_and_its_place_is_known_before_it_writes(engine: Engine, run: int) -> None:
-    lease = take(engine, run)
+def test_one_writer_leases_the_report_and_its_prefix_is_stored(engine: Engine, run: int) -> None:
+    lease = lease_it(engine, run)
     assert (lease.run_name, lease.prefix) == ("night", "night/report/")
     assert (row(engine, run).prefix, row(engine, run).written_at) == ("night/report/", None)  # type: ignore[attr-defined]
     assert lease_report(engine, run, lease_s=60) is None
 
 
 @pytest.mark.parametrize(
-    ("queue", "image_ids", "owed"),
+    ("queue", "image_ids", "pending"),
     [("live", ["b"], False), ("live", ["b", "c"], True), ("bulk", ["b"], True)],
-    ids=["a clinic's photograph", "a clinic's patient", "a small night"],
+    ids=["one live image", "two live images", "one bulk image"],
 )
-def test_one_live_image_owes_no_report(
-    engine: Engine, run: int, queue: str, image_ids: list[str], *, owed: bool
+def test_run_of_one_live_image_gets_no_report(
+    engine: Engine, run: int, queue: str, image_ids: list[str], *, pending: bool
 ) -> None:
     clinic = add_run(engine, image_ids, name="clinic", queue=queue)
     for image_id in image_ids:
         change(engine, image_id, status="failed", error_code="image_missing", settled_at=func.now())
     finish(engine, clinic)
     with read_transaction(engine) as connection:
-        assert (is_report_pending(connection, clinic), is_report_pending(connection, run)) == (owed, True)
+        assert (is_report_pending(connection, clinic), is_report_pending(connection, run)) == (pending, True)
     assert request_report(engine, "clinic", lease_s=60).run_id == clinic
 
 
-def test_written_report_is_owed_no_more_and_in_the_trail(engine: Engine, run: int) -> None:
-    lease = take(engine, run)
+def test_written_report_is_not_pending_and_is_in_the_audit_log(engine: Engine, run: int) -> None:
+    lease = lease_it(engine, run)
     assert finish_report(engine, lease, out="s3://x/night/report/index.html")
     assert row(engine, run).written_at is not None  # type: ignore[attr-defined]
     assert lease_report(engine, run, lease_s=60) is None
-    fall_due(engine)
+    make_due(engine)
     assert claim(engine) == []
     with read_transaction(engine) as connection:
         assert connection.execute(select(audit_log.c.action, audit_log.c.run)).all() == [("export", "night")]
 
 
-def test_report_of_a_writer_that_died_goes_to_the_next_and_the_first_cannot_end_it(engine: Engine, run: int) -> None:
-    first = take(engine, run)
-    fall_due(engine)
+def test_report_of_a_dead_writer_is_leased_again_and_the_first_lease_is_void(engine: Engine, run: int) -> None:
+    first = lease_it(engine, run)
+    make_due(engine)
     assert claim(engine) == [(run, "night")]
-    second = take(engine, run)
+    second = lease_it(engine, run)
     assert not renew_report(engine, first, lease_s=60)
     assert not finish_report(engine, first, out="x")
     assert renew_report(engine, second, lease_s=60)
@@ -105,50 +105,50 @@ def test_report_of_a_writer_that_died_goes_to_the_next_and_the_first_cannot_end_
 
 def test_report_that_kills_its_writers_is_given_up(engine: Engine, run: int) -> None:
     for _ in range(3):
-        take(engine, run)
-        fall_due(engine)
+        lease_it(engine, run)
+        make_due(engine)
     assert claim(engine) == []
     assert lease_report(engine, run, lease_s=60) is None
 
 
-def test_service_that_is_away_costs_no_attempt(engine: Engine, run: int) -> None:
+def test_service_error_costs_no_attempt(engine: Engine, run: int) -> None:
     for _ in range(5):
-        release_report(engine, take(engine, run), retry_after_s=-1, counted=False)
+        release_report(engine, lease_it(engine, run), retry_after_s=-1, counted=False)
     assert claim(engine) == [(run, "night")]
-    release_report(engine, take(engine, run), retry_after_s=-1, counted=True)
+    release_report(engine, lease_it(engine, run), retry_after_s=-1, counted=True)
     assert row(engine, run).attempts == 1  # type: ignore[attr-defined]
 
 
-def test_lost_message_is_sent_again_after_a_while_and_not_before(engine: Engine, run: int) -> None:
+def test_report_with_a_lost_message_is_claimed_once_it_is_due(engine: Engine, run: int) -> None:
     assert claim(engine) == []
-    fall_due(engine)
+    make_due(engine)
     assert claim(engine) == [(run, "night")]
     assert claim(engine) == []
 
 
-def test_run_that_goes_on_owes_nothing_until_it_finishes_again(engine: Engine, run: int) -> None:
-    assert finish_report(engine, take(engine, run), out="x")
+def test_resumed_run_has_no_due_report_until_it_finishes_again(engine: Engine, run: int) -> None:
+    assert finish_report(engine, lease_it(engine, run), out="x")
     with write_transaction(engine) as connection:
         connection.execute(update(runs).values(state="running", finished_at=None))
     finish(engine, run)
-    old = take(engine, run)
+    old = lease_it(engine, run)
     with write_transaction(engine) as connection:
         connection.execute(update(runs).values(state="running", finished_at=None))
-    fall_due(engine)
+    make_due(engine)
     assert claim(engine) == []
     finish(engine, run)
     assert not renew_report(engine, old, lease_s=60)
-    assert take(engine, run)
+    assert lease_it(engine, run)
 
 
-def test_where_reports_are_switched_off_none_is_owed(engine: Engine) -> None:
+def test_no_report_is_scheduled_if_reports_are_off(engine: Engine) -> None:
     add_model(engine)
     run_id = add_run(engine, [])
     finish(engine, run_id, report=False)
     assert lease_report(engine, run_id, lease_s=60) is None
 
 
-def test_person_may_ask_again_and_not_beside_a_writer(engine: Engine, run: int) -> None:
+def test_report_can_be_requested_again_unless_it_is_being_written(engine: Engine, run: int) -> None:
     lease = request_report(engine, "night", lease_s=60)
     with pytest.raises(RunError, match="is being written by another process"):
         request_report(engine, "night", lease_s=60)
@@ -156,7 +156,7 @@ def test_person_may_ask_again_and_not_beside_a_writer(engine: Engine, run: int) 
     assert request_report(engine, "night", lease_s=60).token != lease.token
 
 
-def test_person_cannot_ask_for_a_run_that_is_not_there_or_not_finished(engine: Engine) -> None:
+def test_report_of_an_unknown_or_running_run_cannot_be_requested(engine: Engine) -> None:
     add_run(engine, ["a"])
     with pytest.raises(RunError, match="no run 'dawn'"):
         request_report(engine, "dawn", lease_s=60)
@@ -164,24 +164,24 @@ def test_person_cannot_ask_for_a_run_that_is_not_there_or_not_finished(engine: E
         request_report(engine, "night", lease_s=60)
 
 
-def owe_again(engine: Engine, run_id: int) -> None:
+def reschedule(engine: Engine, run_id: int) -> None:
     with write_transaction(engine) as connection:
         reschedule_report(connection, run_id, after_s=600)
 
 
-def test_report_that_is_out_of_date_is_owed_once_things_are_quiet(engine: Engine, run: int) -> None:
-    lease = take(engine, run)
-    owe_again(engine, run)
-    assert not renew_report(engine, lease, lease_s=60)  # what is being written would be out of date
+def test_outdated_report_is_due_after_the_delay(engine: Engine, run: int) -> None:
+    lease = lease_it(engine, run)
+    reschedule(engine, run)
+    assert not renew_report(engine, lease, lease_s=60)  # the report that is being written is outdated
     finish_report(engine, lease, out="x")
     assert claim(engine) == []
-    fall_due(engine)
+    make_due(engine)
     assert claim(engine) == [(run, "night")]
 
 
-def test_run_without_a_report_gets_none_by_that(engine: Engine) -> None:
+def test_rescheduling_creates_no_report(engine: Engine) -> None:
     add_model(engine)
     run_id = add_run(engine, ["a"])
-    owe_again(engine, run_id)
+    reschedule(engine, run_id)
     with read_transaction(engine) as connection:
         assert connection.execute(select(reports)).all() == []

@@ -1,4 +1,4 @@
-"""What retention deletes, in what order, and what it leaves: on both databases and both stores."""
+"""What retention deletes, in which order, and what it keeps; on both databases and both stores."""
 
 import threading
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def folder_store(tmp_path: Path) -> ObjectStore:
 
 
 def make_graded(engine: Engine, store: ObjectStore, name: str, *names: str, at: datetime) -> Run:
-    """A finished run: every image graded, with an overlay in the store."""
+    """Create a finished run whose images are all graded, with an overlay in the store."""
     run = make_run(engine, name, references(*names))
     for image_id in names:
         grade(engine, run, image_id, 2, at=at)
@@ -63,7 +63,7 @@ def prune(
         return RetentionPass(engine, store, settings, cutoffs, lock, on_progress).run()
 
 
-def is_there(store: ObjectStore, run: Run, image_id: str) -> bool:
+def exists(store: ObjectStore, run: Run, image_id: str) -> bool:
     try:
         store.get(f"{run.name}/0123456789abcdef/{image_id}.png")
     except KeyError:
@@ -71,7 +71,7 @@ def is_there(store: ObjectStore, run: Run, image_id: str) -> bool:
     return True
 
 
-def claims(engine: Engine, run: Run) -> dict[str, bool]:
+def overlay_claims(engine: Engine, run: Run) -> dict[str, bool]:
     return {image_id: row.overlay_key is not None for image_id, row in rows_of(engine, run).items()}
 
 
@@ -91,23 +91,25 @@ def old(engine: Engine, folder_store: ObjectStore) -> Run:
     return make_graded(engine, folder_store, "old", "a", "b", at=OLD)
 
 
-def test_old_overlays_go_and_their_rows_say_so(engine: Engine, store: ObjectStore, settings: Settings) -> None:
+def test_expired_overlays_are_deleted_and_their_rows_marked(
+    engine: Engine, store: ObjectStore, settings: Settings
+) -> None:
     add_model(engine)
     old = make_graded(engine, store, "old", "a", "b", at=OLD)
     new = make_graded(engine, store, "new", "a", "c", at=NEW)
 
     assert prune(engine, store, settings, OVERLAYS) == PruneResult(overlays=2, rows=0, images=0, held=())
 
-    assert claims(engine, old) == {"a": False, "b": False}
-    assert [is_there(store, old, name) for name in "ab"] == [False, False]
-    assert [is_there(store, new, name) for name in "ac"] == [True, True]
+    assert overlay_claims(engine, old) == {"a": False, "b": False}
+    assert [exists(store, old, name) for name in "ab"] == [False, False]
+    assert [exists(store, new, name) for name in "ac"] == [True, True]
     row = rows_of(engine, old)["a"]
     assert (row.status, row.grade, row.retired_key, row.overlay_retired_at is None) == ("graded", 2, None, False)
     assert actions(engine) == [("retire_overlays", "old", {"images": 2})]
     assert prune(engine, store, settings, OVERLAYS) == PruneResult(0, 0, 0, ())
 
 
-def test_old_rows_go_with_their_images_unless_another_run_has_them(
+def test_expired_rows_are_deleted_with_images_that_no_other_run_has(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
 ) -> None:
     new = make_graded(engine, folder_store, "new", "a", "c", at=NEW)
@@ -120,7 +122,7 @@ def test_old_rows_go_with_their_images_unless_another_run_has_them(
     assert actions(engine)[-1] == ("delete_rows", "old", {"outcomes": 2, "images": 1})
 
 
-def test_outcomes_without_an_overlay_go_by_age_too(
+def test_expired_outcomes_without_an_overlay_are_deleted(
     engine: Engine, folder_store: ObjectStore, settings: Settings
 ) -> None:
     run = make_run(engine, "old", references("a", "b"))
@@ -131,48 +133,48 @@ def test_outcomes_without_an_overlay_go_by_age_too(
     assert list(rows_of(engine, run)) == ["b"]
 
 
-def test_run_that_goes_on_is_left_alone(engine: Engine, folder_store: ObjectStore, settings: Settings) -> None:
+def test_running_run_is_not_pruned(engine: Engine, folder_store: ObjectStore, settings: Settings) -> None:
     add_model(engine)
     run = make_run(engine, "going", references("a", "b"))
     grade(engine, run, "a", 2, at=OLD)
     lease(engine, run, "b", seconds=60)
     assert prune(engine, folder_store, settings, BOTH) == PruneResult(0, 0, 0, ())
-    assert claims(engine, run) == {"a": True, "b": False}
+    assert overlay_claims(engine, run) == {"a": True, "b": False}
 
 
-def test_held_run_keeps_all_until_it_is_released(
+def test_held_run_is_not_pruned_until_it_is_released(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
 ) -> None:
     assert set_legal_hold(engine, "old").held
     assert prune(engine, folder_store, settings, BOTH) == PruneResult(0, 0, 0, held=("old",))
-    assert claims(engine, old) == {"a": True, "b": True}
-    assert is_there(folder_store, old, "a")
+    assert overlay_claims(engine, old) == {"a": True, "b": True}
+    assert exists(folder_store, old, "a")
 
     assert not set_legal_hold(engine, "old", release=True).held
     assert prune(engine, folder_store, settings, BOTH) == PruneResult(2, 2, 2, ())
     assert [action for action, _, _ in actions(engine)] == ["hold", "release", "retire_overlays", "delete_rows"]
 
 
-def test_hold_in_the_middle_stops_it_at_the_next_page(
+def test_hold_during_a_pass_stops_it_at_the_next_page(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.ledger.retention.PAGE_IMAGES", 1)
-    steps = iter([lambda: None, lambda: set_legal_hold(engine, "old")])
-    prune(engine, folder_store, settings, BOTH, on_progress=lambda: next(steps, lambda: None)())
+    callbacks = iter([lambda: None, lambda: set_legal_hold(engine, "old")])
+    prune(engine, folder_store, settings, BOTH, on_progress=lambda: next(callbacks, lambda: None)())
     rows = rows_of(engine, old)
     assert [rows[name].retired_key is None for name in "ab"] == [False, False]
-    assert [is_there(folder_store, old, name) for name in "ab"] == [True, True]
+    assert [exists(folder_store, old, name) for name in "ab"] == [True, True]
 
     set_legal_hold(engine, "old", release=True)
     assert prune(engine, folder_store, settings, BOTH) == PruneResult(2, 2, 2, ())
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing of ours catches it."""
+    """Simulates the end of the process; the program does not catch it."""
 
 
 @pytest.mark.parametrize("pages", range(1, 7))
-def test_killed_after_any_page_it_leaves_nothing_loose_and_goes_on(
+def test_pass_killed_after_any_page_stays_consistent_and_is_completed(
     engine: Engine,
     old: Run,
     folder_store: ObjectStore,
@@ -180,7 +182,7 @@ def test_killed_after_any_page_it_leaves_nothing_loose_and_goes_on(
     pages: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Six pages of one image: two give up overlays, two delete objects, two delete rows."""
+    """Six pages of one image: two retire overlays, two delete objects, two delete rows."""
     monkeypatch.setattr("worker.ledger.retention.PAGE_IMAGES", 1)
     done = iter(range(1, 100))
 
@@ -190,55 +192,55 @@ def test_killed_after_any_page_it_leaves_nothing_loose_and_goes_on(
 
     with pytest.raises(Killed):
         prune(engine, folder_store, settings, BOTH, on_progress=kill)
-    check_nothing_is_loose(engine, folder_store, old)
+    check_consistent(engine, folder_store, old)
     prune(engine, folder_store, settings, BOTH)
     assert rows_of(engine, old) == {}
     assert image_ids(engine) == []
-    assert not any(is_there(folder_store, old, name) for name in "ab")
+    assert not any(exists(folder_store, old, name) for name in "ab")
     deletions = [details for action, _, details in actions(engine) if action == "delete_rows"]
     assert sum(details["outcomes"] for details in deletions) == sum(details["images"] for details in deletions) == 2
 
 
-def test_killed_while_it_deletes_an_object_it_leaves_nothing_loose(
+def test_pass_killed_while_it_deletes_an_object_stays_consistent(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
 ) -> None:
-    class Mortal(FolderStore):
+    class KilledOnDelete(FolderStore):
         def delete(self, key: str) -> None:
             super().delete(key)
             raise Killed
 
     with pytest.raises(Killed):
-        prune(engine, Mortal(folder_store.root), settings, BOTH)
-    assert [is_there(folder_store, old, name) for name in "ab"] != [True, True]
-    check_nothing_is_loose(engine, folder_store, old)
+        prune(engine, KilledOnDelete(folder_store.root), settings, BOTH)
+    assert [exists(folder_store, old, name) for name in "ab"] != [True, True]
+    check_consistent(engine, folder_store, old)
     assert prune(engine, folder_store, settings, BOTH) == PruneResult(2, 2, 2, ())
 
 
-def check_nothing_is_loose(engine: Engine, store: ObjectStore, run: Run) -> None:
-    """Every claimed overlay is there, and every object has a row that knows of it."""
+def check_consistent(engine: Engine, store: ObjectStore, run: Run) -> None:
+    """Check that every overlay key has its object, and every object a row with its key."""
     rows = rows_of(engine, run)
     for image_id in "ab":
         row = rows.get(image_id)
         if row is not None and row.overlay_key is not None:
-            assert is_there(store, run, image_id)
-        if is_there(store, run, image_id):
+            assert exists(store, run, image_id)
+        if exists(store, run, image_id):
             assert row is not None
             assert (row.overlay_key or row.retired_key) is not None
 
 
-def test_store_that_is_away_costs_no_row(engine: Engine, old: Run, tmp_path: Path, settings: Settings) -> None:
-    class Away(FolderStore):
+def test_unavailable_store_keeps_the_rows(engine: Engine, old: Run, tmp_path: Path, settings: Settings) -> None:
+    class Unavailable(FolderStore):
         def delete(self, key: str) -> None:
-            raise StorageError(f"away: {key}")
+            raise StorageError(f"unavailable: {key}")
 
     store = FolderStore(tmp_path / "overlays")
-    with pytest.raises(StorageError, match="away: old"):
-        prune(engine, Away(store.root), settings, BOTH)
+    with pytest.raises(StorageError, match="unavailable: old"):
+        prune(engine, Unavailable(store.root), settings, BOTH)
     assert len(rows_of(engine, old)) == 2
     assert prune(engine, store, settings, BOTH) == PruneResult(2, 2, 2, ())
 
 
-def test_lost_lock_ends_it(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
+def test_lost_lock_stops_the_pass(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
     def steal() -> None:
         with write_transaction(engine) as connection:
             connection.execute(update(locks).values(holder="thief"))
@@ -247,22 +249,24 @@ def test_lost_lock_ends_it(engine: Engine, old: Run, folder_store: ObjectStore, 
         prune(engine, folder_store, settings, BOTH, on_progress=steal)
 
 
-def test_plan_says_what_would_go_and_changes_nothing(
+def test_dry_run_counts_and_changes_nothing(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
 ) -> None:
     make_graded(engine, folder_store, "new", "a", "c", at=NEW)
     make_graded(engine, folder_store, "kept", "d", at=OLD)
     set_legal_hold(engine, "kept")
     for cutoffs in (OVERLAYS, BOTH):
-        planned = count_expired(engine, cutoffs)
-        assert count_expired(engine, cutoffs) == planned
-        assert planned.held == ("kept",)
-        assert prune(engine, folder_store, settings, cutoffs).rows == planned.rows
-    assert planned == PruneResult(overlays=0, rows=2, images=1, held=("kept",))
+        counted = count_expired(engine, cutoffs)
+        assert count_expired(engine, cutoffs) == counted
+        assert counted.held == ("kept",)
+        assert prune(engine, folder_store, settings, cutoffs).rows == counted.rows
+    assert counted == PruneResult(overlays=0, rows=2, images=1, held=("kept",))
     assert image_ids(engine) == ["a", "c", "d"]
 
 
-def test_report_goes_with_the_overlays(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
+def test_report_is_deleted_with_the_overlays(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
     pages = settings.reports_dir / "old"
     pages.mkdir(parents=True)
     (pages / "index.html").write_text("pages")
@@ -283,7 +287,7 @@ def write_pages(engine: Engine, store: ObjectStore, run: Run) -> ReportLease:
     return lease
 
 
-def test_report_in_the_store_goes_with_its_row(engine: Engine, store: ObjectStore, settings: Settings) -> None:
+def test_report_in_the_store_is_deleted_with_its_row(engine: Engine, store: ObjectStore, settings: Settings) -> None:
     add_model(engine)
     old = make_graded(engine, store, "old", "a", at=OLD)
     new = make_graded(engine, store, "old-2", "a", at=NEW)
@@ -297,7 +301,7 @@ def test_report_in_the_store_goes_with_its_row(engine: Engine, store: ObjectStor
     assert store.get("old-2/report/images-1.js") == b"pages"
 
 
-def test_run_whose_report_is_being_written_waits(
+def test_run_whose_report_is_being_written_is_skipped(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
 ) -> None:
     lease = write_pages(engine, folder_store, old)
@@ -309,7 +313,7 @@ def test_run_whose_report_is_being_written_waits(
     assert keys_of(folder_store) == []
 
 
-def test_store_that_keeps_a_report_keeps_its_row(
+def test_report_row_is_kept_if_the_store_fails_to_delete_the_report(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish_report(engine, write_pages(engine, folder_store, old), out="there")
@@ -340,18 +344,20 @@ def test_overlays_never_outlive_their_rows(make_settings: Callable[..., Settings
     assert ages(retain_overlays_days=90, retain_rows_days=60) == (60, 60)
 
 
-def test_without_an_age_nothing_is_due(engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings) -> None:
+def test_nothing_expires_without_a_maximum_age(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
     assert prune(engine, folder_store, settings, Cutoffs(None, None)) == PruneResult(0, 0, 0, ())
     assert count_expired(engine, Cutoffs(None, None)) == PruneResult(0, 0, 0, ())
     assert len(rows_of(engine, old)) == 2
 
 
-def test_image_that_is_enqueued_at_this_moment_is_kept(
+def test_image_enqueued_during_a_pass_is_kept(
     engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
 ) -> None:
-    """A producer adds the same images to another run, again and again, while their old rows are deleted."""
+    """A producer keeps adding the same images to other runs while their old rows are deleted."""
     stop = threading.Event()
-    broken: list[FundusError] = []
+    errors: list[FundusError] = []
 
     def enqueue() -> None:
         number = 0
@@ -359,7 +365,7 @@ def test_image_that_is_enqueued_at_this_moment_is_kept(
             try:
                 make_run(engine, f"again-{number}", references("a", "b"))
             except FundusError as error:
-                broken.append(error)
+                errors.append(error)
                 return
             number += 1
 
@@ -371,6 +377,6 @@ def test_image_that_is_enqueued_at_this_moment_is_kept(
         stop.set()
         thread.join()
     assert rows_of(engine, old) == {}
-    # What `enqueue` tries again.
-    assert [error for error in broken if not isinstance(error, DatabaseError)] == []
+    # `enqueue` retries a DatabaseError.
+    assert [error for error in errors if not isinstance(error, DatabaseError)] == []
     assert list(rows_of(engine, make_run(engine, "last", references("a", "b")))) == ["a", "b"]

@@ -27,7 +27,7 @@ def decided(engine: Engine) -> Engine:
 @pytest.mark.parametrize(
     "statement", ["UPDATE decisions SET grade = 0", "DELETE FROM decisions", "TRUNCATE decisions", "DELETE FROM users"]
 )
-def test_database_refuses_to_change_what_was_decided(decided: Engine, statement: str) -> None:
+def test_decisions_are_append_only(decided: Engine, statement: str) -> None:
     if statement.startswith("TRUNCATE") and decided.dialect.name == "sqlite":
         statement = "DELETE FROM decisions WHERE decision_id = 1"
     with (

@@ -39,7 +39,7 @@ def test_every_image_is_counted_once(engine: Engine) -> None:
     assert (progress.counts.total, progress.counts.settled, progress.is_over) == (7, 6, False)
 
 
-def test_errors_come_by_frequency(engine: Engine) -> None:
+def test_errors_are_ordered_by_frequency(engine: Engine) -> None:
     run = make_run(engine, "night", references(*"abcd"))
     fail(engine, run, "a", "image_format")
     fail(engine, run, "b", "field_dark", Status.UNGRADABLE)
@@ -51,7 +51,7 @@ def test_errors_come_by_frequency(engine: Engine) -> None:
     assert list(errors.items()) == [("field_dark", 2), ("image_damaged", 1), ("image_format", 1)]
 
 
-def test_pace_over_the_run_leaves_out_what_came_first(engine: Engine) -> None:
+def test_overall_throughput_excludes_the_first_chunk(engine: Engine) -> None:
     run = make_run(engine, "night", references(*"abcde"))
     for image_id, after in zip("abcde", (0, 0, 5, 10, 10), strict=True):
         fail(engine, run, image_id, "x", at=NOON + seconds(after))
@@ -62,7 +62,7 @@ def test_pace_over_the_run_leaves_out_what_came_first(engine: Engine) -> None:
     assert (throughput.overall, throughput.recent) == (3 / 10, None)
 
 
-def test_recent_pace_is_that_of_the_last_minute(engine: Engine) -> None:
+def test_recent_throughput_covers_the_last_minute(engine: Engine) -> None:
     run = make_run(engine, "night", references(*"abcd"))
     for image_id, after in zip("abcd", (0, 130, 150, 190), strict=True):
         fail(engine, run, image_id, "x", at=NOON + seconds(after))
@@ -73,7 +73,7 @@ def test_recent_pace_is_that_of_the_last_minute(engine: Engine) -> None:
     assert (throughput.overall, throughput.recent) == (3 / 190, 2 / 60)
 
 
-def test_nobody_can_tell_the_pace_of_one_chunk(engine: Engine) -> None:
+def test_throughput_of_one_chunk_is_unknown(engine: Engine) -> None:
     run = make_run(engine, "night", references(*"abc"))
     for image_id, after in zip("abc", (0, 0.000012, 0.000034), strict=True):
         fail(engine, run, image_id, "x", at=NOON + seconds(after))
@@ -85,7 +85,7 @@ def test_nobody_can_tell_the_pace_of_one_chunk(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("settled", [0, 1])
-def test_nobody_can_tell_the_pace_of_one_image(engine: Engine, settled: int) -> None:
+def test_throughput_of_one_image_is_unknown(engine: Engine, settled: int) -> None:
     run = make_run(engine, "night", references("a", "b"))
     for image_id in "ab"[:settled]:
         fail(engine, run, image_id, "x")
@@ -95,7 +95,7 @@ def test_nobody_can_tell_the_pace_of_one_image(engine: Engine, settled: int) -> 
     assert (progress.throughput.overall, progress.throughput.recent, progress.seconds_left) == (None, None, None)
 
 
-def test_time_left_is_what_is_queued_over_the_pace(engine: Engine) -> None:
+def test_time_left_is_queued_images_divided_by_throughput(engine: Engine) -> None:
     run = make_run(engine, "night", references(*"abcdefgh"))
     for image_id, after in zip("abc", (0, 10, 20), strict=True):
         fail(engine, run, image_id, "x", at=NOON + seconds(after))

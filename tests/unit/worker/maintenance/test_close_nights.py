@@ -1,4 +1,4 @@
-"""Nights are closed by what the ledger holds of them; alarms go to a real HTTP server."""
+"""Closing nights in a real ledger, with alerts sent to a real HTTP server."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from worker.maintenance.close_nights import ClosedNight, close_ended_nights
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 
 MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
-MOST_ARE_WELL, MOST_ARE_ILL = {0: 80, 2: 20}, {0: 20, 2: 80}
+MOSTLY_HEALTHY, MOSTLY_REFERABLE = {0: 80, 2: 20}, {0: 20, 2: 80}
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Clinic:
     webhook: Webhook
 
     def night(self, day: int, grades: dict[int, int], *, failed: int = 0, model_id: str = MANIFEST.model_id) -> None:
-        """A finished night with so many images of each grade."""
+        """Add a finished night; grades: number of images by grade."""
         names = [f"{day}-{found}-{number}" for found, count in grades.items() for number in range(count)]
         broken = [f"{day}-broken-{number}" for number in range(failed)]
         run = make_night(self.engine, day, references(*names, *broken))
@@ -51,7 +51,7 @@ class Clinic:
         return close_ended_nights(self.settings.model_copy(update=settings))
 
     def states(self) -> list[tuple[bool, str | None, bool]]:
-        """Closed, verdict, told: of each night."""
+        """Return for each night whether it is closed, its verdict, and whether its alert was sent."""
         with read_transaction(self.engine) as connection:
             rows = connection.execute(select(nights).order_by(nights.c.night)).all()
         return [(row.closed_at is not None, row.verdict, row.told_at is not None) for row in rows]
@@ -76,9 +76,9 @@ def clinic(sqlite_url: str, make_settings: Callable[..., Settings], tmp_path: Pa
         engine.dispose()
 
 
-def test_night_that_is_over_gets_its_report_and_verdict_once(clinic: Clinic) -> None:
-    clinic.night(1, MOST_ARE_WELL)
-    clinic.night(2, MOST_ARE_WELL)
+def test_ended_night_gets_its_report_and_verdict_once(clinic: Clinic) -> None:
+    clinic.night(1, MOSTLY_HEALTHY)
+    clinic.night(2, MOSTLY_HEALTHY)
     first, second = clinic.close()
     assert (first.run, first.verdict, first.by_status["graded"]) == ("nightly-2026-11-01", None, 100)
     assert (second.run, second.verdict, second.findings) == ("nightly-2026-11-02", "stable", ())
@@ -90,10 +90,10 @@ def test_night_that_is_over_gets_its_report_and_verdict_once(clinic: Clinic) -> 
     assert clinic.close() == clinic.webhook.calls == []
 
 
-def test_drift_raises_an_alarm_and_the_drifted_night_is_no_baseline(clinic: Clinic) -> None:
-    clinic.night(1, MOST_ARE_WELL)
-    clinic.night(2, MOST_ARE_ILL)
-    clinic.night(3, MOST_ARE_ILL)
+def test_drift_sends_an_alert_and_a_drifted_night_is_no_baseline(clinic: Clinic) -> None:
+    clinic.night(1, MOSTLY_HEALTHY)
+    clinic.night(2, MOSTLY_REFERABLE)
+    clinic.night(3, MOSTLY_REFERABLE)
     assert [night.verdict for night in clinic.close()] == [None, "drift", "drift"]
     assert clinic.webhook.titles == ["nightly-2026-11-02 needs attention", "nightly-2026-11-03 needs attention"]
     for _, call in clinic.webhook.calls:
@@ -101,24 +101,24 @@ def test_drift_raises_an_alarm_and_the_drifted_night_is_no_baseline(clinic: Clin
         assert found in call["message"]
 
 
-def test_baseline_may_be_set(clinic: Clinic) -> None:
-    for day, grades in enumerate((MOST_ARE_ILL, MOST_ARE_WELL, MOST_ARE_ILL), start=1):
+def test_baseline_can_be_set(clinic: Clinic) -> None:
+    for day, grades in enumerate((MOSTLY_REFERABLE, MOSTLY_HEALTHY, MOSTLY_REFERABLE), start=1):
         clinic.night(day, grades)
     closed = clinic.close(drift_baseline="nightly-2026-11-01")
     assert [night.verdict for night in closed] == ["stable", "drift", "stable"]
-    clinic.night(4, MOST_ARE_ILL)
+    clinic.night(4, MOSTLY_REFERABLE)
     (night,) = clinic.close(drift_baseline="none")
     assert night.verdict is None
     assert night.findings == ("drift was not measured: no run 'none'; `fundus status` lists them",)
 
 
-def test_another_model_is_no_baseline(clinic: Clinic) -> None:
-    clinic.night(1, MOST_ARE_WELL, model_id="f" * 64)
-    clinic.night(2, MOST_ARE_ILL)
+def test_night_of_another_model_is_no_baseline(clinic: Clinic) -> None:
+    clinic.night(1, MOSTLY_HEALTHY, model_id="f" * 64)
+    clinic.night(2, MOSTLY_REFERABLE)
     assert [night.verdict for night in clinic.close()] == [None, None]
 
 
-def test_failures_beyond_the_usual_raise_an_alarm(clinic: Clinic) -> None:
+def test_too_many_failures_send_an_alert(clinic: Clinic) -> None:
     clinic.night(1, {0: 98}, failed=2)
     clinic.night(2, {0: 97}, failed=3)
     assert [night.findings for night in clinic.close()] == [
@@ -128,21 +128,21 @@ def test_failures_beyond_the_usual_raise_an_alarm(clinic: Clinic) -> None:
     assert [call["message"] for _, call in clinic.webhook.calls] == ["3 of 100 images failed (limit 2%)"]
 
 
-def test_night_that_goes_on_is_left_alone(clinic: Clinic) -> None:
+def test_running_night_is_not_closed(clinic: Clinic) -> None:
     run = make_night(clinic.engine, 1, references("a"))
     lease(clinic.engine, run, "a", seconds=60)
     assert clinic.close() == []
     assert clinic.states() == [(False, None, False)]
 
 
-def test_night_without_an_image_is_closed_in_silence(clinic: Clinic) -> None:
+def test_night_without_images_is_closed_without_an_alert(clinic: Clinic) -> None:
     make_night(clinic.engine, 1, [])
     (night,) = clinic.close()
     assert (night.report, night.verdict, night.findings) == (None, None, ())
     assert not clinic.settings.reports_dir.exists()
 
 
-def test_alarm_that_was_not_taken_is_sent_again(clinic: Clinic) -> None:
+def test_alert_that_was_not_accepted_is_sent_again(clinic: Clinic) -> None:
     clinic.night(1, {0: 1}, failed=1)
     with pytest.raises(AlertError):
         clinic.close(alarm_urls=clinic.settings.alarm_urls.__class__(f"json://127.0.0.1:{reserve_port()}/"))
@@ -173,9 +173,9 @@ def test_report_that_cannot_be_written_is_a_finding(clinic: Clinic, tmp_path: Pa
         ({"written_at": None, "due_at": 1.0}, "nightly-2026-11-01/report/index.html"),
         ({"written_at": None, "due_at": None}, None),
     ],
-    ids=["none is owed", "written", "on its way", "given up"],
+    ids=["none scheduled", "written", "pending", "given up"],
 )
-def test_report_beside_the_overlays_is_told_and_not_written_again(
+def test_report_in_the_overlay_store_is_found_and_not_written_again(
     clinic: Clinic, values: dict[str, Any] | None, found: str | None
 ) -> None:
     clinic.night(1, {0: 1})
@@ -192,7 +192,7 @@ def test_report_beside_the_overlays_is_told_and_not_written_again(
     assert not Path(store.removeprefix("file://")).exists()
 
 
-def test_two_mornings_at_once_are_one_too_many(clinic: Clinic) -> None:
+def test_nights_cannot_be_closed_twice_at_once(clinic: Clinic) -> None:
     assert acquire_lock(clinic.engine, "morning", "other", 60) is LockResult.ACQUIRED
     with pytest.raises(OverlapError, match="lock 'morning' is held"):
         clinic.close()
@@ -205,12 +205,12 @@ def test_command_prints_each_night(clinic: Clinic, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(f"FUNDUS_{name.upper()}", str(getattr(value, "get_secret_value", lambda v=value: v)()))
     done = CliRunner().invoke(app, ["close-nights", "--json"])
     assert done.exit_code == 0
-    told = json.loads(done.stdout)
-    assert (told["run"], told["by_status"]["failed"], len(told["findings"])) == ("nightly-2026-11-01", 1, 1)
+    document = json.loads(done.stdout)
+    assert (document["run"], document["by_status"]["failed"], len(document["findings"])) == ("nightly-2026-11-01", 1, 1)
     assert CliRunner().invoke(app, ["close-nights"]).stdout == "no night to close\n"
 
 
-def test_ungradable_photographs_beyond_the_usual_raise_an_alarm(clinic: Clinic) -> None:
+def test_too_many_ungradable_images_send_an_alert(clinic: Clinic) -> None:
     run = make_night(clinic.engine, 1, references("a", "b"))
     for name in ("a", "b"):
         fail(clinic.engine, run, name, "blurred", Status.UNGRADABLE)
