@@ -1,4 +1,4 @@
-"""`fundus model audit`: can the maps be trusted?"""
+"""`fundus model audit`: test the saliency maps of a model."""
 
 import shlex
 from pathlib import Path
@@ -17,26 +17,26 @@ PAGE_FILE, PLOT_FILE, DOCUMENT_FILE = "AUDIT.md", "audit.png", "audit.json"
 
 
 def audit(
-    bundle: Annotated[str | None, typer.Argument(help="A shipped name or a folder; FUNDUS_MODEL unless given.")] = None,
+    bundle: Annotated[str | None, typer.Argument(help="Shipped bundle or folder. Default: FUNDUS_MODEL.")] = None,
     *,
     lesions: Annotated[
         Path, typer.Option(help="Folder with photographs NAME.jpg and masks NAME_lesions.png of the same size.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for AUDIT.md with plots, and audit.json.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder for AUDIT.md, plots and audit.json.")] = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Only where the maps point and where their energy is, in a fifth of the time."),
+        typer.Option("--quick", help="Run only the pointing game, in a fifth of the time."),
     ] = False,
-    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Of the bootstrap.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Number of bootstrap resamples.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Put the maps to the trial: do they point at lesions, and hang on the picture and on what the model has learnt?
+    """Test whether the saliency maps of a model can be trusted.
 
-    Pointing game and energy on lesions beside the field's centre, chance and models that learnt nothing; deletion and
-    insertion; layers redrawn from the last to the first; energy beyond the field; small turns of the photograph.
-    A mask has one byte a pixel, whose bits are 1 microaneurysms, 2 haemorrhages, 4 hard exudates, 8 soft exudates;
-    others do not count. A map without evidence points nowhere and misses.
+    Tests: pointing game and energy on lesions, compared with the field's centre, chance and models with random weights;
+    energy outside the field; deletion and insertion; weight randomisation from the last layer to the first; rotation
+    stability. A mask has one byte per pixel with the bits 1 microaneurysms, 2 haemorrhages, 4 hard exudates, 8 soft
+    exudates; other bits are ignored. An empty map counts as a miss.
 
     Examples:
 
@@ -44,7 +44,7 @@ def audit(
 
         fundus model audit ./mine --lesions idrid_lesions --quick --json
     """
-    # SciPy and Matplotlib are loaded only by the command that needs them.
+    # SciPy and Matplotlib are slow to import.
     from worker.evaluation.saliency.audit import audit_saliency
     from worker.evaluation.saliency.audit_document import summarise_audit
     from worker.evaluation.saliency.audit_page import render_audit
@@ -57,27 +57,27 @@ def audit(
     with progress_bar(messages, unit="pictures") as progress:
         tasks = {}
 
-        def on_progress(trial: str) -> None:
-            if trial not in tasks:
-                tasks[trial] = progress.add_task(trial, total=None)
-            progress.advance(tasks[trial])
+        def on_progress(test: str) -> None:
+            if test not in tasks:
+                tasks[test] = progress.add_task(test, total=None)
+            progress.advance(tasks[test])
 
-        findings = audit_saliency(
+        results = audit_saliency(
             settings.engine, model, lesions, quick=quick, on_warning=messages.print, on_progress=on_progress
         )
-    document = summarise_audit(findings, model=model.name, model_id=model.model_id, resamples=resamples, seed=seed)
+    document = summarise_audit(results, model=model.name, model_id=model.model_id, resamples=resamples, seed=seed)
     if out is not None:
         words = ["fundus", "model", "audit", bundle or settings.model, "--lesions", str(lesions), "--out", str(out)]
         command = shlex.join([*words, *(["--quick"] if quick else [])])
         try:
             out.mkdir(parents=True, exist_ok=True)
-            write_atomically(out / DOCUMENT_FILE, (document.model_dump_json(indent=2) + "\n").encode())
+            write_atomically(out / DOCUMENT_FILE, (document.to_json(indent=2) + "\n").encode())
             write_atomically(out / PLOT_FILE, draw_audit(document))
             write_atomically(out / PAGE_FILE, render_audit(document, PLOT_FILE, command).encode())
         except OSError as error:
             raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     if as_json:
-        typer.echo(document.model_dump_json())
+        typer.echo(document.to_json())
     else:
         Console(highlight=False).print(draw_audit_table(document))
         if out is not None:

@@ -10,10 +10,9 @@ from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS, reliability_bins, roc_points
 from worker.evaluation.document import Evaluation
 from worker.evaluation.labelled import NOT_GRADED, Labelled
+from worker.evaluation.palette import BLUE, VERMILION
 from worker.evaluation.view import format_estimate, format_name
 
-BLUE, ORANGE = "#0072B2", "#D55E00"
-"""Colours of the colour-blind safe palette of Okabe and Ito (2008)."""
 DPI = 150
 
 
@@ -44,7 +43,7 @@ def _confusion(axes: Axes, evaluation: Evaluation, _graded: Labelled) -> None:
 
 def _roc(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
-    for (name, cut), colour, style in zip(CUTS.items(), (BLUE, ORANGE), ("-", "--"), strict=True):
+    for (name, cut), colour, style in zip(CUTS.items(), (BLUE, VERMILION), ("-", "--"), strict=True):
         truth = graded.reference >= cut
         if truth.all() or not truth.any():
             continue
@@ -63,7 +62,7 @@ def _roc(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
 
 def _reliability(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
-    for (name, cut), colour, style in zip(CUTS.items(), (BLUE, ORANGE), ("-", "--"), strict=True):
+    for (name, cut), colour, style in zip(CUTS.items(), (BLUE, VERMILION), ("-", "--"), strict=True):
         truth = graded.reference >= cut
         bins = reliability_bins(truth, graded.probabilities[:, cut], np.ones(len(truth)))
         filled = bins[bins[:, 2] > 0]

@@ -1,1 +1,1 @@
-"""The model card: what a bundle learnt from, what it is worth on pictures it never learnt from, and where it fails."""
+"""Model card: training data, metrics on held-out photographs, and limits of a bundle."""

@@ -1,4 +1,4 @@
-"""Grade a manifest with a bundle, and tell which of its photographs the bundle has never learnt from."""
+"""Evaluate a bundle on the photographs of a manifest that it was not trained on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class HeldOutEvaluation:
-    """What a bundle made of one set of photographs.
+    """Evaluation of a bundle on the held-out photographs of a manifest.
 
-    `learnt_from`: how many of the manifest were left out since the bundle has learnt from their pixels; None where
-    nobody wrote down what it learnt from, and none could be left out.
+    excluded_as_trained: number of photographs of the manifest that are excluded because their pixels are in the
+    training set; None if the training set is unknown, and nothing is excluded.
     """
 
     name: str
@@ -47,77 +47,77 @@ def evaluate_held_out(
     on_warning: Callable[[str], None],
     on_progress: Callable[[], object],
 ) -> HeldOutEvaluation:
-    """Everything in the manifest that has a reference grade and that the bundle has never learnt from.
+    """Grade the photographs of a manifest that have a reference grade and are not in the training set; evaluate them.
 
-    Raises SourceError as `fundus enqueue` does for the same manifest, UsageError where nothing remains.
+    Raises SourceError for a manifest that `fundus enqueue` would reject, UsageError if no graded photograph remains.
     """
     examples = read_examples(manifest, settings, on_warning)
     model = engine.bundle
-    waiting: list[tuple[Example, ModelInput]] = []
+    batch: list[tuple[Example, ModelInput]] = []
     graded: list[tuple[Example, Prediction]] = []
-    refused: list[tuple[Example, ExcludedImage]] = []
-    known = 0
+    excluded: list[tuple[Example, ExcludedImage]] = []
+    trained = 0
     for example, prepared in prepare_examples(
         examples, model.recipe, extra_recipes=model.extra_recipes, settings=settings
     ):
         if isinstance(prepared, ExcludedImage):
-            refused.append((example, prepared))
-        elif _is_known(hash_pixels(prepared), lineage):
-            known += 1
+            excluded.append((example, prepared))
+        elif _is_in_training_set(hash_pixels(prepared), lineage):
+            trained += 1
         else:
-            waiting.append((example, prepared.model_input))
-        if len(waiting) == BATCH:
-            graded += _grade(engine, waiting)
-            waiting = []
+            batch.append((example, prepared.model_input))
+        if len(batch) == BATCH:
+            graded += _grade(engine, batch)
+            batch = []
         on_progress()
-    graded += _grade(engine, waiting)
+    graded += _grade(engine, batch)
     if not graded:
         raise UsageError(
-            f"{manifest}: the bundle has learnt from all of its {known:,} photographs"
-            if known
-            else f"{manifest}: none of its {len(refused):,} photographs can be graded; the first: {refused[0][1].code}"
+            f"{manifest}: all {trained:,} photographs are in the training set of the bundle"
+            if trained
+            else f"{manifest}: all {len(excluded):,} photographs are excluded; first: {excluded[0][1].code}"
         )
-    images = _label(graded, refused, model.thresholds)
+    images = _to_labelled(graded, excluded, model.thresholds)
     run = GradedRun(0, name, "finished", model.model_id, model.name, {})
     return HeldOutEvaluation(
         name=name,
         manifest_sha256=hash_file(manifest),
-        excluded_as_trained=None if lineage.trained_on is None else known,
+        excluded_as_trained=None if lineage.trained_on is None else trained,
         images=images,
         evaluation=evaluate(run, images, {}, resamples=1000, seed=0, on_progress=lambda: None),
     )
 
 
-def _grade(engine: Engine, some: Sequence[tuple[Example, ModelInput]]) -> list[tuple[Example, Prediction]]:
-    predictions = engine.predict([enhanced for _, enhanced in some])
-    return [(example, prediction) for (example, _), prediction in zip(some, predictions, strict=True)]
+def _grade(engine: Engine, batch: Sequence[tuple[Example, ModelInput]]) -> list[tuple[Example, Prediction]]:
+    predictions = engine.predict([enhanced for _, enhanced in batch])
+    return [(example, prediction) for (example, _), prediction in zip(batch, predictions, strict=True)]
 
 
-def _label(
+def _to_labelled(
     graded: Sequence[tuple[Example, Prediction]],
-    refused: Sequence[tuple[Example, ExcludedImage]],
+    excluded: Sequence[tuple[Example, ExcludedImage]],
     thresholds: Sequence[float],
 ) -> Labelled:
-    """The new pictures as graded, and those that no worker would have graded as what they would have become."""
-    everyone = [example for example, _ in (*graded, *refused)]
-    probabilities = np.full((len(everyone), 5), np.nan)
-    grades = np.full(len(everyone), NOT_GRADED, np.int64)
+    """Return the graded photographs, and the excluded ones with the status that a worker would give them."""
+    examples = [example for example, _ in (*graded, *excluded)]
+    probabilities = np.full((len(examples), 5), np.nan)
+    grades = np.full(len(examples), NOT_GRADED, np.int64)
     for row, (_, prediction) in enumerate(graded):
         probabilities[row] = prediction.probabilities
         grades[row] = decode_outputs(prediction.probabilities, thresholds).grade
     statuses = [Status.GRADED] * len(graded) + [
-        Status.UNGRADABLE if entry.ungradable else Status.FAILED for _, entry in refused
+        Status.UNGRADABLE if entry.ungradable else Status.FAILED for _, entry in excluded
     ]
     return Labelled(
-        ids=np.array([example.image_id for example in everyone]),
-        eyes=np.full(len(everyone), ""),
-        patients=np.array([example.patient_id or "" for example in everyone]),
+        ids=np.array([example.image_id for example in examples]),
+        eyes=np.full(len(examples), ""),
+        patients=np.array([example.patient_id or "" for example in examples]),
         statuses=np.array([str(status) for status in statuses]),
-        reference=np.array([int(example.grade) for example in everyone], np.int64),
+        reference=np.array([int(example.grade) for example in examples], np.int64),
         grades=grades,
         probabilities=probabilities,
     )
 
 
-def _is_known(pixels: str, lineage: Lineage) -> bool:
+def _is_in_training_set(pixels: str, lineage: Lineage) -> bool:
     return lineage.trained_on is not None and pixels[:HASH_DIGITS] in lineage.trained_on

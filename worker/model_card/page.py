@@ -1,208 +1,147 @@
-"""Write the model card as Markdown."""
+"""Render a model card as a Markdown page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
-from worker.evaluation.saliency.pointing_view import PointingGame, ScoreSummary
-from worker.evaluation.view import format_auc_loss, format_estimate, format_name
-from worker.model.bundle.bundle import Bundle
+from worker.evaluation.markdown import render_markdown
+from worker.evaluation.saliency.pointing_view import PointingGame
+from worker.evaluation.view import format_auc_loss, format_name
 from worker.model.bundle.ensemble import Ensemble, Model
 from worker.model.bundle.fit_record import FitRecord
 from worker.model.ordinal import describe_explained_outputs
 from worker.model_card.held_out_grading import HeldOutEvaluation
 
+OVERALL_METRICS = ("quadratic_weighted_kappa", "accuracy", "gradable_fraction")
+CUT_METRICS = ("auc", "sensitivity", "specificity", "sensitivity_at_specificity_90", "calibration_error")
+LOW_RECALL = 0.5
+"""A grade with a lower recall is listed under the limits."""
 LIMITS = (
-    "Not a medical device, and no decision about a patient may rest on it alone.",
-    "Referable means grade 2 or worse. Macular oedema has no label in the training data and is not looked for.",
-    "A grade says nothing of other diseases: glaucoma, macular degeneration, occlusions, tumours.",
-    "Reference grades are one grader's or one panel's; identical pictures with different grades are among them.",
-    "Age, sex, ethnicity and camera are not recorded in these data: no figure tells how groups of people differ.",
-    "A map shows coarsely which part of the picture spoke. It is no segmentation of lesions.",
+    "Not a medical device. No decision about a patient may be based on it alone.",
+    "Referable means grade 2 or worse. Macular oedema is not labelled in the training data and is not detected.",
+    "Other diseases, such as glaucoma, macular degeneration, occlusions and tumours, are not detected.",
+    "Reference grades are those of one grader or one panel; some identical photographs have different grades.",
+    "Age, sex, ethnicity and camera are not recorded in these data, so metrics of such groups are unknown.",
+    "A saliency map shows coarsely which part of the image contributed to the grade. It does not segment lesions.",
 )
 
 
 def render_card(
-    model: Model, judged: Sequence[HeldOutEvaluation], pointing: PointingGame | None, plots: Sequence[str], command: str
+    model: Model,
+    evaluations: Sequence[HeldOutEvaluation],
+    pointing: PointingGame | None,
+    plots: Sequence[str],
+    command: str,
 ) -> str:
-    """All of it. plots: paths of pictures, relative to the card. command: what made it."""
-    parts = [
-        f"# {model.name}\n",
-        _tell_network(model) if isinstance(model, Bundle) else _tell_ensemble(model),
-        "It grades diabetic retinopathy, 0 to 4, in colour photographs of the retina, and shows where it looked. "
-        "Five cumulative outputs, each the chance of that grade or worse; the colours of a map show "
-        f"{describe_explained_outputs(model.explained_outputs)}, by Grad-CAM.\n",
-        *(_tell_learning(model, "##") if isinstance(model, Bundle) else _tell_members(model)),
-        *(_tell_set(each) for each in judged),
-    ]
-    if pointing is not None:
-        parts.append(_tell_pointing(pointing))
-    parts += [_tell_limits(model.manifest.notes, judged), *(f"![{path}]({path})\n" for path in plots)]
-    parts.append(
-        f"## Made by\n\n    {command}\n\nIntervals are 95%: resampled patients, or images where no patient is known.\n"
+    """Return the page. plots: paths of plots relative to the page. command: command line that made the card."""
+    members = model.manifest.members if isinstance(model, Ensemble) else ()
+    total_weight = sum(member.weight for member in members)
+    return render_markdown(
+        "worker.model_card",
+        "model_card.md",
+        model=model,
+        explained=describe_explained_outputs(model.explained_outputs),
+        describe_fit=_describe_fit,
+        members=[
+            (
+                member.manifest.name,
+                member.manifest.model_id,
+                member.manifest.architecture,
+                member.manifest.recipe.input_size_px,
+                f"{member.weight / total_weight:.3g}",
+                ", ".join(member.views),
+            )
+            for member in members
+        ],
+        forward_passes=sum(len(member.views) for member in members),
+        evaluations=[_describe_evaluation(one) for one in evaluations],
+        pointing=pointing,
+        pointing_rows=[]
+        if pointing is None
+        else [
+            (name, score.images, score.map, score.centre, score.chance, score.energy)
+            for name, score in pointing.scores.items()
+        ],
+        limits=[*LIMITS, *_list_low_recalls(evaluations), *filter(None, [model.manifest.notes])],
+        plots=plots,
+        command=command,
     )
-    return "\n".join(parts)
 
 
-def _tell_network(bundle: Bundle) -> str:
-    manifest, side = bundle.manifest, bundle.recipe.input_size_px
-    return (
-        f"Model {bundle.model_id}, {manifest.architecture}, {side} x {side} pixels. "
-        f"Weights SHA-256 {manifest.weights_sha256}. Licence: {manifest.licence}\n"
-    )
-
-
-def _tell_ensemble(ensemble: Ensemble) -> str:
-    members = ensemble.manifest.members
-    total = sum(member.weight for member in members)
-    rows = [
-        (
-            member.manifest.name,
-            member.manifest.model_id,
-            member.manifest.architecture,
-            str(member.manifest.recipe.input_size_px),
-            f"{member.weight / total:.3g}",
-            ", ".join(member.views),
-        )
-        for member in members
-    ]
-    passes = sum(len(member.views) for member in members)
-    text = (
-        f"Model {ensemble.model_id}, an ensemble: the members' logits are averaged, and their maps in the same shares,"
-        f" which gives the exact map of the averaged logit. {passes} forward passes an image.\n"
-    )
-    return "\n".join([text, _table(("member", "model", "backbone", "pixels", "share", "looks"), rows)])
-
-
-def _tell_members(ensemble: Ensemble) -> list[str]:
-    told = []
-    for number, network in enumerate(ensemble.networks, start=1):
-        told += [f"## Member {number}: {network.name}\n", _tell_network(network), *_tell_learning(network, "###")]
-    return told
-
-
-def _tell_learning(bundle: Bundle, level: str) -> list[str]:
-    """What a network has learnt from and how its pictures are made, under headings of this level."""
-    manifest = bundle.manifest
-    recipe = [(name, str(value)) for name, value in bundle.recipe.model_dump().items()]
+def _describe_fit(record: FitRecord) -> list[tuple[str, str]]:
+    initial = f"bundle {record.initial_model_id}" if record.initial_model_id else "random"
+    scope = "the training sets of all fits" if record.ancestry == "known" else "only the training set of this fit"
+    thresholds = f"highest {record.thresholds} on the training set" if record.thresholds else "0.5"
     return [
-        f"{level} Learnt from\n\n{manifest.training_data}.\n",
-        _tell_fit(manifest.fit),
-        f"{level} Preprocessing\n",
-        _table(("of the recipe", "value"), recipe),
-    ]
-
-
-def _tell_fit(record: FitRecord | None) -> str:
-    if record is None:
-        return "Nobody wrote down which pictures these weights have learnt from, nor how.\n"
-    start = f"the weights {record.initial_model_id}" if record.initial_model_id else "random weights"
-    whole = "all that they ever learnt from" if record.ancestry == "known" else "not what came before this fit"
-    rows = [
-        ("begun with", start),
-        ("photographs learnt from, by grade", _by_grade(record.training)),
-        ("photographs that chose the epoch, by grade", _by_grade(record.validation)),
-        ("left out as unsound or ungradable", str(record.left_out)),
-        ("`split.csv` lists", f"{whole}; SHA-256 {record.split_sha256}"),
+        ("initial weights", initial),
+        ("training set, by grade", _by_grade(record.training)),
+        ("validation set, by grade", _by_grade(record.validation)),
+        ("excluded as invalid or ungradable", str(record.left_out)),
+        ("`split.csv` lists", f"{scope}; SHA-256 {record.split_sha256}"),
         ("manifest SHA-256", record.manifest_sha256),
-        ("epochs, best", f"{record.epochs}, {record.best_epoch}, by its {record.chosen_by or 'kappa'}"),
+        ("epochs, best epoch", f"{record.epochs}, {record.best_epoch} by {record.chosen_by or 'kappa'}"),
+        ("thresholds", thresholds),
+        ("share of the initial weights", f"{record.initial_share or 0:g}"),
         (
-            "thresholds",
-            "0.5" if record.thresholds is None else f"with the highest {record.thresholds} on what was learnt from",
+            "seed, batch size, learning rate, weight decay",
+            _join(record.seed, record.batch_size, record.learning_rate, record.weight_decay),
         ),
-        ("share of the weights that it began with", f"{record.initial_share or 0:g}"),
+        ("learning rate after the warm-up", record.schedule or "cosine decay to zero"),
         (
-            "seed, batch, learning rate, weight decay",
-            _list(record.seed, record.batch_size, record.learning_rate, record.weight_decay),
+            "decay of the weight average, balance of grades, precision",
+            _join(record.averaging, record.balance, record.precision),
         ),
-        ("learning rate after the warm-up", record.schedule or "falls to zero by a cosine"),
-        ("weight average, balance of grades, precision", _list(record.averaging, record.balance, record.precision)),
         ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
     ]
-    return _table(("of the fit", ""), rows)
 
 
-def _tell_set(judged: HeldOutEvaluation) -> str:
-    evaluation = judged.evaluation
-    figures = evaluation.figures
-    counts = ", ".join(f"{count:,} {status}" for status, count in sorted(evaluation.by_status.items()))
-    whole = ("quadratic_weighted_kappa", "accuracy", "gradable_fraction")
-    rows = [(format_name(name), format_estimate(figures[name])) for name in whole]
-    for cut in CUTS:
-        wanted = ("auc", "sensitivity", "specificity", "sensitivity_at_specificity_90", "calibration_error")
-        rows += [(format_name(f"{cut}_{name}"), format_estimate(figures[f"{cut}_{name}"])) for name in wanted]
-    grades = [
-        (
-            f"{grade:d}",
-            *map(str, counts_of),
-            format_estimate(figures[f"recall_grade_{grade:d}"]),
-            format_estimate(figures[f"precision_grade_{grade:d}"]),
-        )
-        for grade, counts_of in zip(Grade, evaluation.confusion, strict=True)
-    ]
-    header = ("reference", *(f"as {grade:d}" for grade in Grade), "recall", "precision")
-    return "\n".join(
-        [
-            f"## {judged.name}\n",
-            f"{evaluation.labelled:,} photographs: {counts}. Manifest SHA-256 {judged.manifest_sha256}. "
-            f"{_independence(judged)}\n",
-            _table(("figure", "value (95% interval)"), rows),
-            "".join(f"{line}\n" for line in format_auc_loss(evaluation)),
-            _table(header, grades),
-        ]
-    )
+def _describe_evaluation(held_out: HeldOutEvaluation) -> dict[str, Any]:
+    evaluation = held_out.evaluation
+    metrics = evaluation.figures
+    names = [*OVERALL_METRICS, *(f"{cut}_{name}" for cut in CUTS for name in CUT_METRICS)]
+    return {
+        "name": held_out.name,
+        "evaluation": evaluation,
+        "manifest_sha256": held_out.manifest_sha256,
+        "counts": ", ".join(f"{count:,} {status}" for status, count in sorted(evaluation.by_status.items())),
+        "independence": _describe_independence(held_out),
+        "metric_rows": [(format_name(name), metrics[name]) for name in names],
+        "auc_losses": list(format_auc_loss(evaluation)),
+        "grade_header": ("reference", *(f"as {grade:d}" for grade in Grade), "recall", "precision"),
+        "grade_rows": [
+            (f"{grade:d}", *counts, metrics[f"recall_grade_{grade:d}"], metrics[f"precision_grade_{grade:d}"])
+            for grade, counts in zip(Grade, evaluation.confusion, strict=True)
+        ],
+    }
 
 
-def _independence(judged: HeldOutEvaluation) -> str:
-    if judged.excluded_as_trained is None:
+def _describe_independence(held_out: HeldOutEvaluation) -> str:
+    if held_out.excluded_as_trained is None:
         return (
-            "**Whether the weights have learnt from these pictures is not on record; if they have, the figures are "
-            "worth nothing.** Hold this set against what they learnt from, above."
+            "**It is unknown whether the weights were trained on these photographs; if they were, the metrics are not"
+            " valid.** Compare this data set with the training set above."
         )
-    left = (
-        f" ({judged.excluded_as_trained:,} others of the manifest were learnt from and are left out)"
-        if judged.excluded_as_trained
-        else ""
-    )
-    return f"None of them was ever learnt from: no pixel hash of them is among the training part of `split.csv`{left}."
+    count = held_out.excluded_as_trained
+    excluded = f" ({count:,} other photographs of the manifest are in it and are excluded)" if count else ""
+    return f"No pixel hash of these photographs is in the training part of `split.csv`{excluded}."
 
 
-def _tell_pointing(game: PointingGame) -> str:
-    scores = {"all": game.whole} | {f"graded {grade}": score for grade, score in game.by_grade.items()}
-    text = (
-        "## Where it looks\n\nHow much of the brightest part of a map lies on a lesion, or within "
-        f"{game.tolerance:.3f} of the field's side of one, in photographs with lesion masks; and of its energy."
-        " `fundus model audit` puts the maps to more trials.\n"
-    )
-    header = ("maps", "photographs", "on a lesion", "the field's middle, no model", "a place at random", "energy")
-    return "\n".join([text, _table(header, [_tell_score(name, score) for name, score in scores.items()])])
-
-
-def _tell_score(name: str, score: ScoreSummary) -> tuple[str, ...]:
-    figures = (score.map, score.centre, score.chance, score.energy)
-    return (name, str(score.images), *(format_estimate(figure) for figure in figures))
-
-
-def _tell_limits(notes: str, judged: Sequence[HeldOutEvaluation]) -> str:
-    weak = []
-    for each in judged:
-        recalls = {grade: each.evaluation.figures[f"recall_grade_{grade:d}"].value for grade in Grade}
-        told = {grade: value for grade, value in recalls.items() if value is not None}
-        low = [f"{grade:d} ({value:.2f})" for grade, value in told.items() if value < 0.5]
+def _list_low_recalls(evaluations: Sequence[HeldOutEvaluation]) -> Iterator[str]:
+    for held_out in evaluations:
+        recalls = {grade: held_out.evaluation.figures[f"recall_grade_{grade:d}"].value for grade in Grade}
+        low = [
+            f"{grade:d} ({recall:.2f})"
+            for grade, recall in recalls.items()
+            if recall is not None and recall < LOW_RECALL
+        ]
         if low:
-            weak.append(f"{each.name}: fewer than half are found of grade {', '.join(low)}.")
-    lines = [*LIMITS, *weak, *([notes] if notes else [])]
-    return "\n".join(["## Limits\n", *(f"- {line}" for line in lines), ""])
+            yield f"{held_out.name}: recall is below {LOW_RECALL:g} for grade {', '.join(low)}."
 
 
 def _by_grade(counts: Sequence[int]) -> str:
     return f"{sum(counts):,}: {' / '.join(f'{count:,}' for count in counts)}"
 
 
-def _list(*values: object) -> str:
+def _join(*values: object) -> str:
     return ", ".join(map(str, values))
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"

@@ -8,10 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from worker.core.vocabulary import Grade
+from worker.evaluation.palette import BLUE, GRADE_COLOURS, VERMILION
 
-BLUE, ORANGE = "#0072B2", "#D55E00"
-GRADES = ("#000000", "#0072B2", "#009E73", "#E69F00", "#D55E00")
-"""Colours of the colour-blind safe palette of Okabe and Ito (2008)."""
 DPI = 130
 
 
@@ -20,12 +18,12 @@ def draw_curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     loss, agreement, recall = figure.subplots(1, 3)
     _curve(loss, history, "loss", BLUE, "training, augmented")
-    _curve(loss, history, "validation_loss", ORANGE, "validation")
+    _curve(loss, history, "validation_loss", VERMILION, "validation")
     loss.set(ylabel="cross-entropy of the five outputs", ylim=(0, None))
     _curve(agreement, history, "quadratic_weighted_kappa", BLUE, "quadratic weighted kappa")
-    _curve(agreement, history, "referable_auc", ORANGE, "ROC AUC, referable")
+    _curve(agreement, history, "referable_auc", VERMILION, "ROC AUC, referable")
     agreement.set(ylim=(0, 1))
-    for grade, colour in zip(Grade, GRADES, strict=True):
+    for grade, colour in zip(Grade, GRADE_COLOURS, strict=True):
         _curve(recall, history, f"recall_grade_{grade:d}", colour, f"recall of grade {grade:d}")
     recall.set(ylim=(-0.02, 1.02))
     for axes in (loss, agreement, recall):

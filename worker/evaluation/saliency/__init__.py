@@ -1,1 +1,1 @@
-"""Ask whether a model's maps can be trusted: where they point, what they say of the grade, what they hang on."""
+"""Test saliency maps: pointing game, deletion and insertion, weight randomisation, rotation stability."""

@@ -1,4 +1,4 @@
-"""Put a model's maps to all the trials, photograph by photograph."""
+"""Run all tests of the saliency maps of a model on photographs with lesion masks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,30 +21,32 @@ from worker.model.bundle.ensemble import Model
 from worker.model.engines.factory import EngineName
 
 CONTROL_SEEDS = (0, 1, 2)
-"""Of the models that have learnt nothing; one alone may be lucky."""
+"""Seeds of the control models with random weights; several, because one can score well by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditResults:
-    """pointed: the model's game. by_chance: for each of RANDOM_SEEDS the game of a model whose layers are all redrawn,
-    explaining the same outputs. redrawn: likeness of each map with that of the model redrawn to each stage. others:
-    likeness of each map with the next photograph's.
+    """Results of all tests, image by image.
+
+    pointing: scores of the model. controls: for each of CONTROL_SEEDS, scores of the model with random weights that
+    explains the same outputs. randomisation: by stage, rank correlation of each map with that of the randomised model.
+    other_images: rank correlation of each map with the next photograph's.
     """
 
-    pointed: list[PointingScore]
-    by_chance: list[list[PointingScore]]
-    erased: list[PerturbationCurves] = field(default_factory=list)
-    redrawn: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    turned: list[RotationResult] = field(default_factory=list)
-    others: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    pointing: list[PointingScore]
+    controls: list[list[PointingScore]]
+    perturbation: list[PerturbationCurves] = field(default_factory=list)
+    randomisation: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    rotations: list[RotationResult] = field(default_factory=list)
+    other_images: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
 class _PointingRun:
     names: list[str]
-    pictures: list[ModelInput]
+    images: list[ModelInput]
     explanations: list[Explanations]
-    games: list[list[PointingScore]]
+    scores: list[list[PointingScore]]
 
 
 def audit_saliency(
@@ -56,70 +58,72 @@ def audit_saliency(
     on_warning: Callable[[str], object],
     on_progress: Callable[[str], object],
 ) -> AuditResults:
-    """quick: the pointing game alone. `on_progress` is called with the trial's name after each photograph or pass.
+    """Test the saliency maps of a model on the photographs of a folder with lesion masks.
 
-    Raises and warns as `read_annotated`.
+    quick: run only the pointing game. on_progress: called with the name of the test after each photograph or pass.
+    Raises and warns like `read_annotated`.
     """
     explainer = Explainer(engine, model)
-    random = [Explainer(engine, randomise_weights(model, 1.0, seed), either_sign=True) for seed in CONTROL_SEEDS]
-    played = _run_pointing_games(explainer, random, folder, on_warning, lambda: on_progress("pointing"))
-    game, *by_chance = played.games
+    controls = [Explainer(engine, randomise_weights(model, 1.0, seed), either_sign=True) for seed in CONTROL_SEEDS]
+    run = _run_pointing_games(explainer, controls, folder, on_warning, lambda: on_progress("pointing game"))
+    pointing, *control_scores = run.scores
     if quick:
-        return AuditResults(game, by_chance)
-    explanations = _join(played.explanations)
-    maps = [to_grid(one) for one in explanations.saliency]
-    redrawn = {}
+        return AuditResults(pointing, control_scores)
+    explanations = _concatenate(run.explanations)
+    maps = [to_grid(saliency) for saliency in explanations.saliency]
+    randomisation = {}
     for name, share in list_stages(model).items():
-        changed = Explainer(engine, randomise_weights(model, share, CONTROL_SEEDS[0]), either_sign=True)
-        found = changed.explain(played.pictures, explanations.explained).saliency
-        redrawn[name] = _compare_all(maps, [to_grid(one) for one in found])
-        on_progress("redrawing")
-    turned = []
+        randomised = Explainer(engine, randomise_weights(model, share, CONTROL_SEEDS[0]), either_sign=True)
+        saliency = randomised.explain(run.images, explanations.explained).saliency
+        randomisation[name] = _correlate(maps, [to_grid(one) for one in saliency])
+        on_progress("weight randomisation")
+    rotations = []
     for degrees in ANGLES_DEG:
-        turned.append(measure_rotation(explainer, played.pictures, explanations, degrees))
-        on_progress("turning")
-    erased = measure_deletion_insertion(
+        rotations.append(measure_rotation(explainer, run.images, explanations, degrees))
+        on_progress("rotation")
+    perturbation = measure_deletion_insertion(
         explainer,
-        played.names,
-        played.pictures,
+        run.names,
+        run.images,
         explanations.saliency,
         explanations.explained,
-        on_progress=lambda: on_progress("erasing"),
+        on_progress=lambda: on_progress("deletion and insertion"),
     )
-    others = _compare_all(maps, maps[1:] + maps[:1])
-    return AuditResults(game, by_chance, erased, redrawn, turned, others)
+    other_images = _correlate(maps, maps[1:] + maps[:1])
+    return AuditResults(pointing, control_scores, perturbation, randomisation, rotations, other_images)
 
 
 def _run_pointing_games(
     explainer: Explainer,
-    random: Sequence[Explainer],
+    controls: Sequence[Explainer],
     folder: Path,
     on_warning: Callable[[str], object],
     on_progress: Callable[[], object],
 ) -> _PointingRun:
-    """Each photograph is read, and its lesions are measured, once for all models."""
-    played = _PointingRun([], [], [], [[] for _ in (explainer, *random)])
-    marked = read_annotated(folder, explainer.model, on_warning)
-    while some := list(islice(marked, BATCH)):
-        pictures = [enhance_for(explainer.model, one) for one in some]
-        explanations = explainer.explain(pictures)
-        maps = [explanations.saliency, *(other.explain(pictures, explanations.explained).saliency for other in random)]
-        for place, one in enumerate(some):
-            ground, grade = find_lesion_areas(one), Grade(int(explanations.passed[place]))
-            for game, saliency in zip(played.games, maps, strict=True):
-                game.append(score_map(one, ground, saliency[place], grade))
+    """Score the maps of all models; each photograph is read once."""
+    run = _PointingRun([], [], [], [[] for _ in (explainer, *controls)])
+    photographs = read_annotated(folder, explainer.model, on_warning)
+    while batch := list(islice(photographs, BATCH)):
+        images = [enhance_for(explainer.model, photograph) for photograph in batch]
+        explanations = explainer.explain(images)
+        outputs = explanations.explained
+        maps = [explanations.saliency, *(control.explain(images, outputs).saliency for control in controls)]
+        for index, photograph in enumerate(batch):
+            areas, grade = find_lesion_areas(photograph), Grade(int(explanations.passed[index]))
+            for scores, saliency in zip(run.scores, maps, strict=True):
+                scores.append(score_map(photograph, areas, saliency[index], grade))
             on_progress()
-        played.names.extend(one.name for one in some)
-        played.pictures.extend(pictures)
-        played.explanations.append(explanations)
-    return played
+        run.names.extend(photograph.name for photograph in batch)
+        run.images.extend(images)
+        run.explanations.append(explanations)
+    return run
 
 
-def _compare_all(maps: Sequence[NDArray[np.float32]], others: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+def _correlate(maps: Sequence[NDArray[np.float32]], others: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
     return np.array([rank_correlation(one, other) for one, other in zip(maps, others, strict=True)])
 
 
-def _join(explanations: Sequence[Explanations]) -> Explanations:
+def _concatenate(explanations: Sequence[Explanations]) -> Explanations:
     return Explanations(
         np.concatenate([one.probabilities for one in explanations]),
         np.concatenate([one.passed for one in explanations]),

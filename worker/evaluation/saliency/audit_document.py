@@ -1,39 +1,48 @@
-"""An audit as one document for programs and for people."""
+"""Summarise a saliency audit as one JSON document."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from worker.evaluation.bootstrap import Estimate, bootstrap_mean
+from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.saliency.audit import AuditResults
 from worker.evaluation.saliency.deletion_insertion import ORDERS, SHARES, Order, PerturbationCurves, area_under_curve
 from worker.evaluation.saliency.pointing_game import PointingScore
 from worker.evaluation.saliency.pointing_view import (
     PointingGame,
     ScoreSummary,
+    name_scores,
     summarise_by_grade,
     summarise_game,
     summarise_scores,
 )
 
+ORDER_NAMES: Mapping[Order, str] = {"map": "map", "centre": "from the centre outwards", "random": "random"}
+"""Names of the orders of pixels in plots and tables."""
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
 
+class Control(JsonDocument):
+    """Pointing game of models with random weights that explain the same outputs.
 
-class Control(_Frozen):
-    """Models that have learnt nothing, explaining the same outputs. over_control: how much more the audited hits."""
+    over_control: mean difference between the hits of the audited model and of these models.
+    """
 
     models: int
     whole: ScoreSummary
     by_grade: dict[int, ScoreSummary]
     over_control: Estimate
 
+    @property
+    def scores(self) -> dict[str, ScoreSummary]:
+        """The scores by name, see `name_scores`."""
+        return name_scores(self.whole, self.by_grade)
 
-class OrderCurves(_Frozen):
-    """The mean probability of the explained output at each share, and the area under it."""
+
+class OrderCurves(JsonDocument):
+    """Mean probability of the explained output at each share of pixels, and the area under the curve."""
 
     deletion: list[float]
     insertion: list[float]
@@ -41,94 +50,102 @@ class OrderCurves(_Frozen):
     insertion_area: Estimate
 
 
-class DeletionInsertion(_Frozen):
-    """In the order of the map, from the centre outwards, and at random. sooner: how much smaller the area of deletion
-    by the map is than at random; later: how much larger that of insertion."""
+class DeletionInsertion(JsonDocument):
+    """Deletion and insertion in the order of the map, from the centre outwards, and in random order.
+
+    deletion_gain: area of deletion in random order minus that in the order of the map. insertion_gain: area of
+    insertion in the order of the map minus that in random order.
+    """
 
     images: int
     shares: list[float]
     orders: dict[Order, OrderCurves]
-    sooner: Estimate
-    later: Estimate
+    deletion_gain: Estimate = Field(serialization_alias="sooner")
+    insertion_gain: Estimate = Field(serialization_alias="later")
 
 
-class RotationStability(_Frozen):
-    """See `worker.evaluation.saliency.rotation_stability.Turned`; means."""
+class RotationStability(JsonDocument):
+    """Means of a `RotationResult`."""
 
     degrees: float
-    likeness: Estimate
-    change: Estimate
+    rank_correlation: Estimate = Field(serialization_alias="likeness")
+    probability_change: Estimate = Field(serialization_alias="change")
     same_grade: Estimate
 
 
-class SaliencyAudit(_Frozen):
-    """All of it. redrawn, others: likeness, from -1 to 1; see `audit.Findings`. What a quick audit
-    leaves out is None or empty."""
+class SaliencyAudit(JsonDocument):
+    """Results of all tests; those that a quick audit skips are None or empty.
+
+    weight_randomisation: by stage, rank correlation with the maps of the randomised model. other_images: rank
+    correlation between maps of different photographs.
+    """
 
     game: PointingGame
     control: Control
-    erasing: DeletionInsertion | None
-    redrawn: dict[str, Estimate]
-    turned: list[RotationStability]
-    others: Estimate
+    deletion_insertion: DeletionInsertion | None = Field(serialization_alias="erasing")
+    weight_randomisation: dict[str, Estimate] = Field(serialization_alias="redrawn")
+    rotation: list[RotationStability] = Field(serialization_alias="turned")
+    other_images: Estimate = Field(serialization_alias="others")
 
 
-def summarise_audit(findings: AuditResults, *, model: str, model_id: str, resamples: int, seed: int) -> SaliencyAudit:
-    """Means with intervals, from resampled images."""
+def summarise_audit(results: AuditResults, *, model: str, model_id: str, resamples: int, seed: int) -> SaliencyAudit:
+    """Return the means of all results, with intervals from resampled photographs."""
 
     def mean(values: NDArray[np.float64]) -> Estimate:
         return bootstrap_mean(values, resamples=resamples, seed=seed)
 
     return SaliencyAudit(
-        game=summarise_game(findings.pointed, model=model, model_id=model_id, resamples=resamples, seed=seed),
-        control=_control(findings.pointed, findings.by_chance, resamples=resamples, seed=seed),
-        erasing=_erasing(findings.erased, resamples=resamples, seed=seed) if findings.erased else None,
-        redrawn={name: mean(values) for name, values in findings.redrawn.items()},
-        turned=[
+        game=summarise_game(results.pointing, model=model, model_id=model_id, resamples=resamples, seed=seed),
+        control=_summarise_control(results.pointing, results.controls, resamples=resamples, seed=seed),
+        deletion_insertion=_summarise_curves(results.perturbation, resamples=resamples, seed=seed)
+        if results.perturbation
+        else None,
+        weight_randomisation={name: mean(values) for name, values in results.randomisation.items()},
+        rotation=[
             RotationStability(
-                degrees=one.degrees,
-                likeness=mean(one.likeness),
-                change=mean(one.change),
-                same_grade=mean(one.same_grade.astype(float)),
+                degrees=result.degrees,
+                rank_correlation=mean(result.rank_correlations),
+                probability_change=mean(result.probability_changes),
+                same_grade=mean(result.same_grade.astype(float)),
             )
-            for one in findings.turned
+            for result in results.rotations
         ],
-        others=mean(findings.others),
+        other_images=mean(results.other_images),
     )
 
 
-def _control(
-    pointed: Sequence[PointingScore], by_chance: Sequence[Sequence[PointingScore]], *, resamples: int, seed: int
+def _summarise_control(
+    scores: Sequence[PointingScore], controls: Sequence[Sequence[PointingScore]], *, resamples: int, seed: int
 ) -> Control:
-    """Each image's figures are averaged over the models first: images are what is resampled."""
-    averaged = [_average(games) for games in zip(*by_chance, strict=True)]
-    better = np.array([one.hit - other.hit for one, other in zip(pointed, averaged, strict=True)])
+    """Average the scores of each image over the control models, because images are the resampling unit."""
+    averaged = [_average(of_image) for of_image in zip(*controls, strict=True)]
+    differences = np.array([score.hit - control.hit for score, control in zip(scores, averaged, strict=True)])
     return Control(
-        models=len(by_chance),
+        models=len(controls),
         whole=summarise_scores(averaged, resamples=resamples, seed=seed),
         by_grade=summarise_by_grade(averaged, resamples=resamples, seed=seed),
-        over_control=bootstrap_mean(better, resamples=resamples, seed=seed),
+        over_control=bootstrap_mean(differences, resamples=resamples, seed=seed),
     )
 
 
-def _average(games: Sequence[PointingScore]) -> PointingScore:
-    figures = ("hit", "centre", "chance", "energy", "centre_energy", "outside", "outside_area")
-    means = {name: float(np.mean([getattr(game, name) for game in games])) for name in figures}
-    return PointingScore(games[0].name, games[0].grade, **means)
+def _average(scores: Sequence[PointingScore]) -> PointingScore:
+    fields = ("hit", "centre", "chance", "energy", "centre_energy", "outside", "outside_area")
+    means = {name: float(np.mean([getattr(score, name) for score in scores])) for name in fields}
+    return PointingScore(scores[0].name, scores[0].grade, **means)
 
 
-def _erasing(erased: Sequence[PerturbationCurves], *, resamples: int, seed: int) -> DeletionInsertion:
-    deletion = {order: np.stack([one.deletion[order] for one in erased]) for order in ORDERS}
-    insertion = {order: np.stack([one.insertion[order] for one in erased]) for order in ORDERS}
+def _summarise_curves(curves: Sequence[PerturbationCurves], *, resamples: int, seed: int) -> DeletionInsertion:
+    deletion = {order: np.stack([one.deletion[order] for one in curves]) for order in ORDERS}
+    insertion = {order: np.stack([one.insertion[order] for one in curves]) for order in ORDERS}
 
-    def areas(curves: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.array([area_under_curve(curve) for curve in curves])
+    def areas(of_images: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array([area_under_curve(curve) for curve in of_images])
 
     def mean(values: NDArray[np.float64]) -> Estimate:
         return bootstrap_mean(values, resamples=resamples, seed=seed)
 
     return DeletionInsertion(
-        images=len(erased),
+        images=len(curves),
         shares=list(SHARES),
         orders={
             order: OrderCurves(
@@ -139,6 +156,6 @@ def _erasing(erased: Sequence[PerturbationCurves], *, resamples: int, seed: int)
             )
             for order in ORDERS
         },
-        sooner=mean(areas(deletion["random"]) - areas(deletion["map"])),
-        later=mean(areas(insertion["map"]) - areas(insertion["random"])),
+        deletion_gain=mean(areas(deletion["random"]) - areas(deletion["map"])),
+        insertion_gain=mean(areas(insertion["map"]) - areas(insertion["random"])),
     )

@@ -1,4 +1,4 @@
-"""Ask a model for the maps of outputs that are named, so that maps of one picture can be held against each other."""
+"""Compute saliency maps of chosen outputs, so that maps of one image can be compared between models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,16 @@ from worker.model.engines.factory import EngineName, is_closed_form, make_class_
 BATCH = 16
 
 Outputs = NDArray[np.int64]
-Answer = tuple[NDArray[np.float32], Outputs, NDArray[np.float32]]
+Explained = tuple[NDArray[np.float32], Outputs, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
 class Explanations:
-    """Of N pictures: probabilities (N, 5), the highest output that each passes (N,), the one that its map explains
-    (N,), saliency (N, h, w) in [0, 1]."""
+    """Predictions and saliency maps of N images.
+
+    probabilities: float32 (N, 5). passed: (N,), highest output passed. explained: (N,), output that the map explains.
+    saliency: float32 (N, h, w) in [0, 1].
+    """
 
     probabilities: NDArray[np.float32]
     passed: Outputs
@@ -30,31 +33,29 @@ class Explanations:
 
 
 class Explainer:
-    """A model on a device, as the worker has it."""
+    """A model on the device that the worker would use."""
 
     def __init__(self, engine: EngineName, model: Model, *, either_sign: bool = False) -> None:
-        """either_sign: what speaks against an output is its map where that is more, as it would be with a head of the
-        other sign; of a head that was drawn at random, one is as good as the other.
-        """
+        """either_sign: flip the sign of maps with a negative mean; for random heads, whose sign is arbitrary."""
         self.model = model
         by_class_maps = is_closed_form(model)
-        self._ask = (
+        self._explain_batch = (
             _explain_closed_form(engine, model, either_sign=either_sign)
             if by_class_maps
             else _explain_by_gradient(engine, model)
         )
 
-    def explain(self, pictures: Sequence[ModelInput], outputs: Outputs | None = None) -> Explanations:
-        """Each picture's map of its own output of `outputs`, or of the one that a worker explains where none are given.
+    def explain(self, images: Sequence[ModelInput], outputs: Outputs | None = None) -> Explanations:
+        """Explain N >= 1 images.
 
-        A model that is explained before its last feature map, by a backward pass, tells of that one alone.
-        N >= 1. Raises ModelError for values that are not finite.
+        outputs: (N,), output to explain for each image; None for those that a worker explains. A model without maps in
+        closed form ignores `outputs`. Raises ModelError for values that are not finite.
         """
-        answers = [
-            self._ask(pictures[at : at + BATCH], None if outputs is None else outputs[at : at + BATCH])
-            for at in range(0, len(pictures), BATCH)
+        batches = [
+            self._explain_batch(images[at : at + BATCH], None if outputs is None else outputs[at : at + BATCH])
+            for at in range(0, len(images), BATCH)
         ]
-        probabilities, explained, saliency = (np.concatenate(part) for part in zip(*answers, strict=True))
+        probabilities, explained, saliency = (np.concatenate(part) for part in zip(*batches, strict=True))
         return Explanations(
             probabilities, find_highest_passed(probabilities, self.model.thresholds), explained, saliency
         )
@@ -62,33 +63,35 @@ class Explainer:
 
 def _explain_closed_form(
     engine: EngineName, model: Model, *, either_sign: bool
-) -> Callable[[Sequence[ModelInput], Outputs | None], Answer]:
-    weigher = make_class_map_engine(engine, model)
+) -> Callable[[Sequence[ModelInput], Outputs | None], Explained]:
+    class_map_engine = make_class_map_engine(engine, model)
 
-    def ask(pictures: Sequence[ModelInput], outputs: Outputs | None) -> Answer:
-        evidence = weigher.class_maps(pictures)
-        if not (np.isfinite(evidence.logits).all() and np.isfinite(evidence.maps).all()):
+    def explain_batch(images: Sequence[ModelInput], outputs: Outputs | None) -> Explained:
+        found = class_map_engine.class_maps(images)
+        if not (np.isfinite(found.logits).all() and np.isfinite(found.maps).all()):
             raise ModelError(f"model {model.model_id} yields a value that is not finite")
-        probabilities = sigmoid(evidence.logits)
+        probabilities = sigmoid(found.logits)
         explained = _find_explained(probabilities, model) if outputs is None else outputs
-        maps = evidence.maps
+        maps = found.maps
         if either_sign:
             maps = maps * np.where(maps.mean(axis=(2, 3), keepdims=True) < 0, np.float32(-1), np.float32(1))
         return probabilities, explained, to_saliency(maps, explained)
 
-    return ask
+    return explain_batch
 
 
-def _explain_by_gradient(engine: EngineName, model: Model) -> Callable[[Sequence[ModelInput], Outputs | None], Answer]:
-    made = make_engine(engine, model)
+def _explain_by_gradient(
+    engine: EngineName, model: Model
+) -> Callable[[Sequence[ModelInput], Outputs | None], Explained]:
+    predictor = make_engine(engine, model)
 
-    def ask(pictures: Sequence[ModelInput], _outputs: Outputs | None) -> Answer:
-        found = made.predict(pictures)
+    def explain_batch(images: Sequence[ModelInput], _outputs: Outputs | None) -> Explained:
+        found = predictor.predict(images)
         probabilities = np.stack([one.probabilities for one in found])
         explained = _find_explained(probabilities, model)
         return probabilities, explained, np.stack([one.saliency for one in found])
 
-    return ask
+    return explain_batch
 
 
 def _find_explained(probabilities: NDArray[np.float32], model: Model) -> Outputs:

@@ -1,4 +1,4 @@
-"""Read photographs whose lesions somebody marked, and what a model sees of them."""
+"""Read photographs with lesion masks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from worker.imaging.upsample import upsample_saliency
 from worker.model.bundle.ensemble import Model
 
 LESION_BITS = 1 | 2 | 4 | 8
-"""Bits of a mask: microaneurysms, haemorrhages, hard exudates, soft exudates; 16 is the optic disc."""
+"""Bits of lesions in a mask: microaneurysms, haemorrhages, hard exudates, soft exudates. Bit 16 is the optic disc."""
 MASK_SUFFIX = "_lesions.png"
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedPhotograph:
-    """A photograph with its lesions.
+    """A photograph with its lesion mask.
 
-    window: top, bottom, left, right of what the model sees; it may reach past the picture. lesions: bool (H, W), of the
-    photograph's size.
+    window: top, bottom, left, right of the model's input in photograph pixels; it can exceed the photograph. lesions:
+    bool (H, W), the size of the photograph.
     """
 
     name: str
@@ -37,7 +37,7 @@ class AnnotatedPhotograph:
 
     @property
     def field_mask(self) -> NDArray[np.bool_]:
-        """Pixels of the photograph, (H, W), within both the field's border and its box."""
+        """Pixels within the field's border and its bounding box, bool (H, W)."""
         field, border = self.field, self.field.border
         y, x = np.ogrid[: self.lesions.shape[0], : self.lesions.shape[1]]
         across, down = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
@@ -46,20 +46,21 @@ class AnnotatedPhotograph:
         return inside
 
     def project_map(self, saliency: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A map (h, w) over the photograph, (H, W), enlarged over the window as in the overlay; 0 beyond it."""
+        """Return a map (h, w) in photograph pixels, (H, W): enlarged to the window as in the overlay, 0 outside it."""
         top, bottom, left, right = self.window
-        shown = upsample_saliency(saliency, bottom - top, right - left)[max(-top, 0) :, max(-left, 0) :]
-        laid = np.zeros(self.lesions.shape, np.float32)
-        place = laid[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-        place[:] = shown[: place.shape[0], : place.shape[1]]
-        return laid
+        enlarged = upsample_saliency(saliency, bottom - top, right - left)[max(-top, 0) :, max(-left, 0) :]
+        projected = np.zeros(self.lesions.shape, np.float32)
+        visible = projected[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        visible[:] = enlarged[: visible.shape[0], : visible.shape[1]]
+        return projected
 
 
 def read_annotated(folder: Path, model: Model, on_warning: Callable[[str], object]) -> Iterator[AnnotatedPhotograph]:
-    """All photographs of a folder that have a mask with a lesion beside them (`NAME.jpg`, `NAME_lesions.png`).
+    """Yield the photographs of a folder that have a lesion mask (`NAME.jpg`, `NAME_lesions.png`).
 
-    A photograph without a field or a lesion is left out, with a remark. The folder is one's own: its pictures are read
-    in this process. Raises UsageError where there is no mask, one does not fit its photograph, or none is left.
+    A photograph without a field or a lesion is skipped with a warning. The files are read in this process, so the
+    folder must be trusted. Raises UsageError if there is no mask, if a mask does not fit its photograph, or if all
+    photographs are skipped.
     """
     masks = sorted(folder.glob(f"*{MASK_SUFFIX}"))
     if not masks:
@@ -69,19 +70,19 @@ def read_annotated(folder: Path, model: Model, on_warning: Callable[[str], objec
         try:
             marked = _read(mask, model)
         except Ungradable as error:
-            on_warning(f"{mask.name} is left out: {error.detail}")
+            on_warning(f"{mask.name} is skipped: {error.detail}")
             continue
         if not marked.lesions.any():
-            on_warning(f"{mask.name} is left out: it marks no lesion")
+            on_warning(f"{mask.name} is skipped: it has no lesion pixel")
             continue
         count += 1
         yield marked
     if not count:
-        raise UsageError(f"no photograph of {folder} can be judged")
+        raise UsageError(f"no photograph in {folder} has both a field and a lesion")
 
 
 def enhance_for(model: Model, marked: AnnotatedPhotograph) -> ModelInput:
-    """What the model takes of a photograph."""
+    """Return the input of a model for a photograph."""
     pictures = tuple(
         enhance_field(marked.photograph, marked.field, one) for one in (model.recipe, *model.extra_recipes)
     )
@@ -92,7 +93,7 @@ def _read(mask: Path, model: Model) -> AnnotatedPhotograph:
     name = mask.name.removesuffix(MASK_SUFFIX)
     photographs = [path for path in mask.parent.glob(f"{name}.*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"}]
     if len(photographs) != 1:
-        raise UsageError(f"{mask} has {len(photographs)} photographs named {name} beside it, one is needed")
+        raise UsageError(f"{mask} has {len(photographs)} photographs named {name} next to it, one is needed")
     bits, rgb = _read_bytes(mask), _read_bytes(photographs[0])
     if bits.ndim != 2 or rgb.shape != (*bits.shape, 3):
         raise UsageError(f"{mask} is {bits.shape}, its photograph {rgb.shape}; (H, W) and (H, W, 3) are needed")
@@ -106,5 +107,5 @@ def _read_bytes(path: Path) -> NDArray[np.uint8]:
         pixels = matplotlib.image.imread(path)
     except (OSError, SyntaxError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    # Of a PNG the reader gives fractions of 255.
+    # imread returns PNG pixels as fractions of 255.
     return np.asarray(pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255), np.uint8)

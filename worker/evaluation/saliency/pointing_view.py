@@ -1,31 +1,29 @@
-"""A pointing game as one document for programs and for people."""
+"""Summarise a pointing game as one JSON document, and show it on the terminal."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
-from rich.console import Group as Stack
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from worker.evaluation.bootstrap import Estimate, bootstrap_mean
+from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.saliency.pointing_game import TOLERANCE, PointingScore
 from worker.evaluation.view import format_estimate
 
 MISS_BELOW = 0.5
-"""Most of the brightest pixels are on no lesion."""
+"""A map is a miss if less than this share of its brightest pixels is on a lesion."""
 
 
-class ScoreSummary(BaseModel):
-    """Of some images: how often the map, the field's centre and a random place of the field are on a lesion.
+class ScoreSummary(JsonDocument):
+    """Mean scores of some images, see `PointingScore`.
 
-    energy: the share of the map's energy on lesions; an even map's is `chance`. centre_energy: of a Gaussian about the
-    centre. outside: the share of the map's energy beyond the field; outside_area: of what the model sees.
-    over_centre: the mean difference of map and centre on the same images.
+    map, centre, chance: share of images in which the map's maximum, the field's centre and a random position are on a
+    lesion. over_centre: mean difference between map and centre on the same images. energy, centre_energy: share of the
+    energy of the map, and of a Gaussian at the centre, on lesions; that of a uniform map is `chance`. outside: share of
+    the map's energy outside the field. outside_area: share of the model's input outside the field.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     images: int
     map: Estimate
@@ -38,10 +36,8 @@ class ScoreSummary(BaseModel):
     outside_area: Estimate
 
 
-class PointingGame(BaseModel):
-    """All of it; grades are the model's."""
-
-    model_config = ConfigDict(frozen=True)
+class PointingGame(JsonDocument):
+    """Summary of a pointing game, in total and by the grade that the model gave; `misses` lists image names."""
 
     model: str
     model_id: str
@@ -52,60 +48,72 @@ class PointingGame(BaseModel):
     resamples: int
     seed: int
 
+    @property
+    def scores(self) -> dict[str, ScoreSummary]:
+        """The scores by name, see `name_scores`."""
+        return name_scores(self.whole, self.by_grade)
+
+
+def name_scores(whole: ScoreSummary, by_grade: dict[int, ScoreSummary]) -> dict[str, ScoreSummary]:
+    """Return the rows of a table: `all`, `grade 0`, `grade 1`, and so on."""
+    return {"all": whole} | {f"grade {grade}": score for grade, score in by_grade.items()}
+
 
 def summarise_game(
-    pointed: Sequence[PointingScore], *, model: str, model_id: str, resamples: int, seed: int
+    scores: Sequence[PointingScore], *, model: str, model_id: str, resamples: int, seed: int
 ) -> PointingGame:
-    """The scores with their intervals, from resampled images."""
+    """Return the mean scores, with intervals from resampled images."""
     return PointingGame(
         model=model,
         model_id=model_id,
         tolerance=TOLERANCE,
-        whole=summarise_scores(pointed, resamples=resamples, seed=seed),
-        by_grade=summarise_by_grade(pointed, resamples=resamples, seed=seed),
-        misses=[one.name for one in pointed if one.hit < MISS_BELOW],
+        whole=summarise_scores(scores, resamples=resamples, seed=seed),
+        by_grade=summarise_by_grade(scores, resamples=resamples, seed=seed),
+        misses=[score.name for score in scores if score.hit < MISS_BELOW],
         resamples=resamples,
         seed=seed,
     )
 
 
-def summarise_by_grade(pointed: Sequence[PointingScore], *, resamples: int, seed: int) -> dict[int, ScoreSummary]:
-    """A score for each grade that the model gave."""
-    grades = sorted({one.grade for one in pointed})
+def summarise_by_grade(scores: Sequence[PointingScore], *, resamples: int, seed: int) -> dict[int, ScoreSummary]:
+    """Return the mean scores for each grade that the model gave."""
+    grades = sorted({score.grade for score in scores})
     return {
-        int(grade): summarise_scores([one for one in pointed if one.grade == grade], resamples=resamples, seed=seed)
+        int(grade): summarise_scores(
+            [score for score in scores if score.grade == grade], resamples=resamples, seed=seed
+        )
         for grade in grades
     }
 
 
-def summarise_scores(pointed: Sequence[PointingScore], *, resamples: int, seed: int) -> ScoreSummary:
-    """One score of all these images."""
+def summarise_scores(scores: Sequence[PointingScore], *, resamples: int, seed: int) -> ScoreSummary:
+    """Return the mean scores of all given images."""
 
-    def mean(of: Callable[[PointingScore], float]) -> Estimate:
-        return bootstrap_mean(np.array([of(one) for one in pointed]), resamples=resamples, seed=seed)
+    def mean(value_of: Callable[[PointingScore], float]) -> Estimate:
+        return bootstrap_mean(np.array([value_of(score) for score in scores]), resamples=resamples, seed=seed)
 
     return ScoreSummary(
-        images=len(pointed),
-        map=mean(lambda one: one.hit),
-        centre=mean(lambda one: one.centre),
-        chance=mean(lambda one: one.chance),
-        over_centre=mean(lambda one: one.hit - one.centre),
-        energy=mean(lambda one: one.energy),
-        centre_energy=mean(lambda one: one.centre_energy),
-        outside=mean(lambda one: one.outside),
-        outside_area=mean(lambda one: one.outside_area),
+        images=len(scores),
+        map=mean(lambda score: score.hit),
+        centre=mean(lambda score: score.centre),
+        chance=mean(lambda score: score.chance),
+        over_centre=mean(lambda score: score.hit - score.centre),
+        energy=mean(lambda score: score.energy),
+        centre_energy=mean(lambda score: score.centre_energy),
+        outside=mean(lambda score: score.outside),
+        outside_area=mean(lambda score: score.outside_area),
     )
 
 
 def draw_game(game: PointingGame) -> RenderableType:
-    """The scores, in all and by the model's grade."""
-    table = Table("graded", "images", "map", "field's centre", "chance", "energy", "centre's energy")
-    rows = {"any": game.whole} | {str(grade): one for grade, one in game.by_grade.items()}
-    for name, one in rows.items():
-        figures = (one.map, one.centre, one.chance, one.energy, one.centre_energy)
-        table.add_row(name, str(one.images), *(format_estimate(figure) for figure in figures))
+    """Return a table of the scores, in total and by grade."""
+    table = Table("graded", "images", "map", "centre of the field", "random position", "energy", "energy of the centre")
+    for name, score in game.scores.items():
+        estimates = (score.map, score.centre, score.chance, score.energy, score.centre_energy)
+        table.add_row(name, str(score.images), *map(format_estimate, estimates))
     foot = (
-        f"On a lesion: within {game.tolerance:.3f} of the field. Energy: the share of the map's that is on lesions; of"
-        f" an even map it is chance. In brackets: 95% intervals from {game.resamples:,} resamples of images."
+        f"On a lesion: within {game.tolerance:.3f} of the field's side. Energy: share of the map's energy on lesions,"
+        f" equal to that of a random position for a uniform map. In brackets: 95% intervals from {game.resamples:,}"
+        " resamples of images."
     )
-    return Stack(Text(f"{game.model} ({game.model_id})"), table, Text(foot, style="dim"))
+    return Group(Text(f"{game.model} ({game.model_id})"), table, Text(foot, style="dim"))

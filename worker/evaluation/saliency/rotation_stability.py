@@ -1,4 +1,4 @@
-"""Turn the picture a little: a retina has no upright, so grade and map should turn with it and stay what they were."""
+"""Rotation stability: a small rotation of the image should rotate the map with it and leave the grade unchanged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,41 +13,40 @@ from worker.evaluation.saliency.rank_correlation import rank_correlation, to_gri
 from worker.imaging.recipe import Recipe
 
 ANGLES_DEG = (-15.0, -10.0, -5.0, 5.0, 10.0, 15.0)
-"""In degrees."""
 
 
 @dataclass(frozen=True, slots=True)
 class RotationResult:
-    """What each of N pictures became, turned by an angle.
+    """Results of N images rotated by an angle.
 
-    likeness: of the map, turned back, with the upright picture's. change: of the explained output's probability,
-    without its sign. same_grade: whether the highest output that is passed stayed.
+    rank_correlations: of the original map with the map of the rotated image, rotated back. probability_changes:
+    absolute change of the explained output's probability. same_grade: whether the highest output passed is the same.
     """
 
     degrees: float
-    likeness: NDArray[np.float64]
-    change: NDArray[np.float64]
+    rank_correlations: NDArray[np.float64]
+    probability_changes: NDArray[np.float64]
     same_grade: NDArray[np.bool_]
 
 
 def measure_rotation(
-    explainer: Explainer, pictures: Sequence[ModelInput], upright: Explanations, degrees: float
+    explainer: Explainer, images: Sequence[ModelInput], original: Explanations, degrees: float
 ) -> RotationResult:
-    """upright: what the model saw in the pictures as they are."""
+    """Rotate all images by an angle and compare with the explanations of the original images."""
     recipes = (explainer.model.recipe, *explainer.model.extra_recipes)
-    turned = [_rotate(picture, degrees, recipes) for picture in pictures]
-    found = explainer.explain(turned, upright.explained)
-    rows, outputs = np.arange(len(pictures)), upright.explained
-    change = np.abs(found.probabilities[rows, outputs] - upright.probabilities[rows, outputs])
+    rotated = [_rotate(image, degrees, recipes) for image in images]
+    found = explainer.explain(rotated, original.explained)
+    rows, outputs = np.arange(len(images)), original.explained
+    changes = np.abs(found.probabilities[rows, outputs] - original.probabilities[rows, outputs])
     back = [rotate(to_grid(one), -degrees, reshape=False, order=1, mode="nearest") for one in found.saliency]
-    likeness = [rank_correlation(to_grid(one), other) for one, other in zip(upright.saliency, back, strict=True)]
-    return RotationResult(degrees, np.array(likeness), change.astype(np.float64), found.passed == upright.passed)
+    correlations = [rank_correlation(to_grid(one), other) for one, other in zip(original.saliency, back, strict=True)]
+    return RotationResult(degrees, np.array(correlations), changes.astype(np.float64), found.passed == original.passed)
 
 
-def _rotate(picture: ModelInput, degrees: float, recipes: Sequence[Recipe]) -> ModelInput:
-    pictures = picture if isinstance(picture, tuple) else (picture,)
-    turned = tuple(
+def _rotate(image: ModelInput, degrees: float, recipes: Sequence[Recipe]) -> ModelInput:
+    inputs = image if isinstance(image, tuple) else (image,)
+    rotated = tuple(
         rotate(one, degrees, reshape=False, order=1, mode="constant", cval=recipe.outside)
-        for one, recipe in zip(pictures, recipes, strict=True)
+        for one, recipe in zip(inputs, recipes, strict=True)
     )
-    return turned if len(turned) > 1 else turned[0]
+    return rotated if len(rotated) > 1 else rotated[0]

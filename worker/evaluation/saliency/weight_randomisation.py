@@ -1,6 +1,6 @@
-"""The weight-randomisation sanity check (Adebayo et al. 2018, arXiv 1810.03292): a map has to hang on what was learnt.
+"""Weight randomisation (Adebayo et al. 2018, arXiv 1810.03292): a map must depend on the trained weights.
 
-Layers lose what they learnt, from the head backwards. A map that stays as it was shows the picture, not the model.
+Layers are randomised from the head backwards. A map that does not change shows the image, not the model.
 """
 
 from types import MappingProxyType
@@ -21,11 +21,11 @@ STAGES = {
     "last four fifths": 0.8,
     WHOLE_STAGE: 1.0,
 }
-"""Shares of the backbone's layers, from the last; the head is always redrawn."""
+"""Shares of the backbone's layers that are randomised, from the last; the head always is."""
 
 
 def list_stages(model: Model) -> dict[str, float]:
-    """Those of STAGES for which the order of the model's layers is known: of other backbones only the two ends."""
+    """Return the possible stages: all for DenseNet-121, else the first and the last, as the layer order is unknown."""
     networks = model.networks if isinstance(model, Ensemble) else (model,)
     if all(network.manifest.architecture == DENSENET121 for network in networks):
         return STAGES
@@ -33,10 +33,10 @@ def list_stages(model: Model) -> dict[str, float]:
 
 
 def randomise_weights(model: Model, share: float, seed: int) -> Model:
-    """The model with its head and the last `share` of its backbone's layers redrawn; of an ensemble, of each member.
+    """Randomise the head and the last `share` of the backbone's layers; for an ensemble, of each member.
 
-    Kernels are drawn from a normal distribution with their own mean and spread; the vectors of a layer change the
-    places of their channels, all in the same way, so that a normalisation stays one.
+    Kernels are drawn from a normal distribution with the mean and standard deviation of the trained ones. The vectors
+    of a layer are permuted consistently, so that a normalisation layer stays valid.
     """
     if isinstance(model, Ensemble):
         networks = tuple(_randomise(network, share, seed + place) for place, network in enumerate(model.networks))
@@ -50,7 +50,7 @@ def _randomise(bundle: Bundle, share: float, seed: int) -> Bundle:
     weights = {
         name: array
         if _layer_of(name) in kept
-        else _draw(array, np.random.default_rng([seed, *_layer_of(name).encode()]))
+        else _randomise_array(array, np.random.default_rng([seed, *_layer_of(name).encode()]))
         for name, array in bundle.weights.items()
     }
     return Bundle(bundle.manifest, MappingProxyType(weights))
@@ -60,7 +60,7 @@ def _layer_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _draw(array: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+def _randomise_array(array: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
     if array.ndim > 1:
         return random.normal(array.mean(), array.std(), array.shape).astype(np.float32)
     return random.permutation(array)

@@ -1,4 +1,4 @@
-"""`fundus model card` tells what is on record, and judges by nothing that was learnt from."""
+"""`fundus model card` describes a bundle and evaluates it on held-out photographs."""
 
 import re
 import shutil
@@ -42,19 +42,19 @@ def fitted(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_card_leaves_out_what_was_learnt_from(folder: Path, fitted: Path, tmp_path: Path) -> None:
+def test_card_excludes_the_training_set(folder: Path, fitted: Path, tmp_path: Path) -> None:
     split = (fitted / "split.csv").read_text()
-    learnt, judges = split.count(",training"), split.count(",validation")
-    assert learnt + judges == 24
+    trained, held_out = split.count(",training"), split.count(",validation")
+    assert trained + held_out == 24
     out = tmp_path / "card"
     manifests = ("--validation", str(folder / "eyes.csv"), "--external", str(folder / "others.csv"))
     assert run("card", str(fitted), *manifests, "--out", str(out)) == f"{out / 'MODEL_CARD.md'}\n"
     text = (out / "MODEL_CARD.md").read_text()
-    assert f"{judges} photographs: {judges} graded." in text
-    assert f"({learnt} others of the manifest were learnt from and are left out)" in text
+    assert f"{held_out} photographs: {held_out} graded." in text
+    assert f"({trained} other photographs of the manifest are in it and are excluded)" in text
     assert "12 photographs: 12 graded." in text
-    assert text.count("None of them was ever learnt from") == 2
-    assert "| begun with | random weights |" in text
+    assert text.count("No pixel hash of these photographs is in the training part") == 2
+    assert "| initial weights | random |" in text
     for name in ("confusion", "roc", "reliability"):
         assert cv2.imread(str(out / "external" / f"{name}.png")) is not None
         assert f"(external/{name}.png)" in text
@@ -63,13 +63,13 @@ def test_card_leaves_out_what_was_learnt_from(folder: Path, fitted: Path, tmp_pa
 def test_card_of_weights_without_a_record_says_what_is_not_known(folder: Path, tmp_path: Path) -> None:
     run("card", "densenet121-aptos", "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
-    assert "Nobody wrote down which pictures these weights have learnt from" in text
-    assert "is not on record" in text
-    assert "None of them was ever learnt from" not in text
+    assert "The training set and the fit of these weights are not recorded" in text
+    assert "It is unknown whether the weights were trained on these photographs" in text
+    assert "No pixel hash of these photographs is in the training part" not in text
 
 
 @pytest.mark.slow
-def test_card_of_an_ensemble_tells_of_each_member_and_leaves_out_what_any_has_learnt_from(
+def test_card_of_an_ensemble_describes_each_member_and_excludes_all_training_sets(
     folder: Path, fitted: Path, tmp_path: Path
 ) -> None:
     second = tmp_path / "second"
@@ -77,48 +77,48 @@ def test_card_of_an_ensemble_tells_of_each_member_and_leaves_out_what_any_has_le
     run("fit", *arguments)
     both = tmp_path / "both"
     run("ensemble", str(fitted), str(second / "bundle"), "--out", str(both), "--weight", "1", "--weight", "3")
-    learnt = [(bundle / "split.csv").read_text().count(",training") for bundle in (fitted, second / "bundle")]
+    trained = [(bundle / "split.csv").read_text().count(",training") for bundle in (fitted, second / "bundle")]
     out = tmp_path / "card"
     manifests = ("--validation", str(folder / "eyes.csv"), "--external", str(folder / "others.csv"))
     run("card", str(both), *manifests, "--out", str(out))
     text = (out / "MODEL_CARD.md").read_text()
-    for count in learnt:
-        assert f"({count} others of the manifest were learnt from and are left out)" in text
+    for count in trained:
+        assert f"({count} other photographs of the manifest are in it and are excluded)" in text
     assert "| 0.25 | as_is |" in text
     assert "| 0.75 | as_is |" in text
-    assert text.count("| begun with | random weights |") == 2
+    assert text.count("| initial weights | random |") == 2
     assert "## Member 2: second" in text
 
 
-def test_ensemble_with_a_member_without_a_record_says_so(folder: Path, tmp_path: Path) -> None:
+def test_ensemble_with_an_unknown_training_set_has_a_warning(folder: Path, tmp_path: Path) -> None:
     both = tmp_path / "twice"
     run("ensemble", "densenet121-aptos", "--looks", "mirrored", "--out", str(both))
     run("card", str(both), "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
-    assert "2 forward passes an image" in text
-    assert "is not on record" in text
+    assert "2 forward passes for each image" in text
+    assert "It is unknown whether the weights were trained on these photographs" in text
 
 
 @pytest.mark.slow
-def test_manifest_that_was_all_learnt_from_is_refused(folder: Path, fitted: Path, tmp_path: Path) -> None:
+def test_manifest_within_the_training_set_is_rejected(folder: Path, fitted: Path, tmp_path: Path) -> None:
     split = (fitted / "split.csv").read_text()
-    learnt = {line.partition(",")[0] for line in split.splitlines() if line.endswith(",training")}
+    trained = {line.partition(",")[0] for line in split.splitlines() if line.endswith(",training")}
     index = read_dataset(fitted.parent).index
-    names = [name for name, pixels in zip(index.image_ids, index.pixel_hashes, strict=True) if pixels[:16] in learnt]
+    names = [name for name, pixels in zip(index.image_ids, index.pixel_hashes, strict=True) if pixels[:16] in trained]
     for name in names:
         shutil.copy(folder / f"{name}.png", tmp_path / f"{name}.png")
     rows = [f"{name}.png,{number % 2}" for number, name in enumerate(names)]
     (tmp_path / "known.csv").write_text("\n".join(["uri,reference_grade", *rows, ""]))
-    with pytest.raises(UsageError, match=f"has learnt from all of its {len(names)} photographs"):
+    with pytest.raises(UsageError, match=f"all {len(names)} photographs are in the training set of the bundle"):
         run("card", str(fitted), "--external", str(tmp_path / "known.csv"), "--out", str(tmp_path))
 
 
-def test_card_without_anything_to_judge_by_is_refused() -> None:
+def test_card_without_data_is_rejected() -> None:
     with pytest.raises(UsageError, match="give --validation, --external or --lesions"):
         run("card")
 
 
-def test_card_tells_where_the_maps_point(tmp_path: Path) -> None:
+def test_card_has_the_pointing_game(tmp_path: Path) -> None:
     picture = np.zeros((256, 256, 3), np.uint8)
     cv2.circle(picture, (128, 128), 126, (60, 90, 170), -1)
     cv2.imwrite(str(tmp_path / "eye.jpg"), picture)
@@ -126,5 +126,5 @@ def test_card_tells_where_the_maps_point(tmp_path: Path) -> None:
     run("card", "--lesions", str(tmp_path), "--out", str(tmp_path / "card"))
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
     assert "or within 0.029 of the field's side of one" in text
-    # Everything is a lesion, and so are the middle and any place; a map without evidence misses.
+    # Every pixel is a lesion, so centre and random position score 1; an empty map is a miss.
     assert re.search(r"\| all \| 1 \| [01]\.000 .*\| 1\.000 .*\| 1\.000 .*\|", text), text

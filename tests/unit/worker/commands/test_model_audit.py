@@ -1,4 +1,4 @@
-"""`fundus model audit` with a real network on marked photographs."""
+"""`fundus model audit` with a real network on photographs with lesion masks."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def run(*arguments: str) -> str:
 
 
 def photograph(seed: int) -> np.ndarray[Any, Any]:
-    """A field with texture, which no two maps see alike."""
+    """Return a field with texture, on which the maps of different models differ."""
     rgb = np.zeros((128, 128, 3), np.uint8)
     cv2.circle(rgb, (64, 64), 62, (60, 90, 170), -1)
     noise = np.random.default_rng(seed).normal(0, 1, (16, 16, 3)).astype(np.float32)
@@ -46,7 +46,7 @@ def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that passes output 2 of all of these pictures, and no higher one."""
+    """A network whose highest output passed is 2 for all of these photographs."""
     weights = random_weights()
     seen = [cv2.resize(photograph(number), (96, 96)) for number in range(3)]
     logits = OpenVinoMember(make_bundle(weights), "f32").class_maps(seen).logits  # type: ignore[arg-type]
@@ -58,12 +58,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_quick_audit_plays_the_game_beside_models_that_learnt_nothing(lesions: Path, bundle: Path) -> None:
+def test_quick_audit_compares_with_randomised_models(lesions: Path, bundle: Path) -> None:
     found = json.loads(run(str(bundle), "--lesions", str(lesions), "--quick", "--json"))
     assert found["game"]["whole"]["images"] == found["control"]["whole"]["images"] == 3
     assert found["control"]["models"] == 3
     assert found["game"]["whole"]["chance"] == found["control"]["whole"]["chance"]
-    # Their maps are never empty, and other ones than the model's.
+    # The maps of the randomised models are not empty and differ from those of the model.
     assert found["control"]["whole"]["energy"]["value"] > 0
     assert found["game"]["whole"]["energy"] != found["control"]["whole"]["energy"]
     assert (found["erasing"], found["redrawn"], found["turned"]) == (None, {}, [])
@@ -91,6 +91,6 @@ def test_whole_audit_is_one_page_with_plots(lesions: Path, bundle: Path, tmp_pat
     assert whole["deletion"][0] == pytest.approx(whole["insertion"][-1], abs=0.02)
 
 
-def test_folder_without_masks_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_folder_without_masks_is_rejected(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no _lesions\.png in"):
         run(str(bundle), "--lesions", str(tmp_path), "--quick")

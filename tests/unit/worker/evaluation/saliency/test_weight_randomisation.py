@@ -1,4 +1,4 @@
-"""What is redrawn has lost what it learnt and keeps its size; the rest stays."""
+"""Randomised layers lose their trained weights; the others are unchanged."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ LAYERS = list(dict.fromkeys(name.rpartition("/")[0] for name in BUNDLE.weights))
 
 
 def changed(before: Bundle, after: Bundle) -> set[str]:
-    """Layers of which a weight is another one."""
+    """Return the layers with a changed weight."""
     return {
         name.rpartition("/")[0]
         for name, array in before.weights.items()
@@ -22,7 +22,7 @@ def changed(before: Bundle, after: Bundle) -> set[str]:
 
 
 @pytest.mark.parametrize("share", STAGES.values())
-def test_head_and_last_layers_are_redrawn_and_the_first_are_kept(share: float) -> None:
+def test_head_and_last_layers_are_randomised(share: float) -> None:
     after = randomise_weights(BUNDLE, share, 0)
     assert isinstance(after, Bundle)
     backbone = LAYERS[:-1]
@@ -30,7 +30,7 @@ def test_head_and_last_layers_are_redrawn_and_the_first_are_kept(share: float) -
     assert changed(BUNDLE, after) == {"head", *backbone[round(len(backbone) * (1 - share)) :]}
 
 
-def test_kernels_keep_mean_and_spread_and_a_normalisation_stays_one() -> None:
+def test_kernels_keep_their_spread_and_normalisation_stays_consistent() -> None:
     after = randomise_weights(BUNDLE, 1.0, 0).weights  # type: ignore[union-attr]
     before = BUNDLE.weights
     name = "conv5_block16_1_conv/kernel"
@@ -43,13 +43,13 @@ def test_kernels_keep_mean_and_spread_and_a_normalisation_stays_one() -> None:
     assert len(pairs) == 1
 
 
-def test_another_seed_is_another_model_and_the_same_the_same() -> None:
+def test_result_is_a_function_of_the_seed() -> None:
     first, again, other = (randomise_weights(BUNDLE, 1.0, seed) for seed in (0, 0, 1))
     assert changed(first, again) == set()  # type: ignore[arg-type]
     assert len(changed(first, other)) == len(LAYERS)  # type: ignore[arg-type]
 
 
-def test_every_member_of_an_ensemble_is_redrawn() -> None:
+def test_every_member_of_an_ensemble_is_randomised() -> None:
     members = (Member(manifest=BUNDLE.manifest), Member(manifest=BUNDLE.manifest))
     both = Ensemble(EnsembleManifest(name="both", members=members), (BUNDLE, BUNDLE))
     after = randomise_weights(both, 0.0, 0)
