@@ -93,9 +93,9 @@ def _serve(connection: Connection, spec: EngineSpec, pictures: NDArray[np.uint8]
         load: LoadEngine = getattr(import_module(module), function)
         run = load(load_bundle(MODEL), pictures)
         for _ in range(WARM_UP_BATCHES):
-            began = time.perf_counter()
+            started = time.perf_counter()
             output = run()
-            batch_s = time.perf_counter() - began
+            batch_s = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 - the table reports why a peer is missing
         connection.send((f"{type(error).__name__}: {error}".splitlines()[0][:200], None, 0.0))
         return

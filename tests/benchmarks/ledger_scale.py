@@ -79,10 +79,10 @@ def write_manifest(path: Path, references: int, bucket: str) -> Path:
 
 def enqueue(manifest: Path) -> EnqueueCost:
     """Run `fundus enqueue` and measure its cost."""
-    servers_s, began = cpu_time_s(server_pids()), time.perf_counter()
+    servers_s, started = cpu_time_s(server_pids()), time.perf_counter()
     process = subprocess.Popen([FUNDUS, "enqueue", str(manifest), "--run", RUN], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.perf_counter() - began
+    wall_s = time.perf_counter() - started
     assert status == 0, status
     return EnqueueCost(
         wall_s, usage.ru_utime + usage.ru_stime, cpu_time_s(server_pids()) - servers_s, usage.ru_maxrss / 1024
@@ -97,9 +97,9 @@ def vacuum_analyse(engine: Engine) -> None:
 
 def time_status(engine: Engine) -> float:
     """Time one query of `fundus status`, in seconds."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     read_progress(engine, RUN)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def lease_and_settle(engine: Engine, chunks: int) -> tuple[list[float], list[float], list[tuple[str, str]]]:
