@@ -134,9 +134,9 @@ def poison(graph: Callable[..., Any]) -> Callable[..., Any]:
         # Sums of bytes are exact and identify a photograph; warm-up images are black and sum to 0.
         sums = images.numpy().sum(axis=(1, 2, 3))
         poisoned.extend(sums[sums > 0][: 1 - len(poisoned)])
-        logits, probabilities, saliency = graph(images, white)
+        logits, maps = graph(images, white)
         hit = np.isin(sums, poisoned)[:, None]
-        return tf.where(hit, np.float32("nan"), logits), probabilities, saliency
+        return tf.where(hit, np.float32("nan"), logits), maps
 
     return poisonous
 
@@ -169,8 +169,8 @@ if __name__ == "__main__":
     if hooks.hangs_at_batch is not None:
         TensorFlowEngine.predict = hang(TensorFlowEngine.predict, hooks.hangs_at_batch)  # type: ignore[method-assign]
     if hooks.poisons_first_image:
-        build_graph = tensorflow_engine.build_graph
-        tensorflow_engine.build_graph = lambda *given: poison(build_graph(*given))
+        build_graph = tensorflow_engine.build_class_map_graph
+        tensorflow_engine.build_class_map_graph = lambda *given: poison(build_graph(*given))
     if hooks.rogue_decoder:
         runtime.DecoderPool = partial(DecoderPool, program=ROGUE_DECODER)  # type: ignore[misc,assignment]
     if hooks.stuck_after_s is not None:

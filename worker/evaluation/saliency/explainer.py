@@ -10,7 +10,7 @@ from worker.core.errors import ModelError
 from worker.core.predictions import ModelInput
 from worker.model.bundle.ensemble import Model
 from worker.model.class_activation_maps import find_explained_outputs, find_highest_passed, sigmoid, to_saliency
-from worker.model.engines.factory import EngineName, is_closed_form, make_class_map_engine, make_engine
+from worker.model.engines.factory import EngineName, is_closed_form, make_engine
 
 BATCH = 16
 
@@ -64,7 +64,7 @@ class Explainer:
 def _explain_closed_form(
     engine: EngineName, model: Model, *, either_sign: bool
 ) -> Callable[[Sequence[ModelInput], Outputs | None], Explained]:
-    class_map_engine = make_class_map_engine(engine, model)
+    class_map_engine = make_engine(engine, model)
 
     def explain_batch(images: Sequence[ModelInput], outputs: Outputs | None) -> Explained:
         found = class_map_engine.class_maps(images)

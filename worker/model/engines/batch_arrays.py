@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
 from worker.core.predictions import ModelInput, Prediction
+from worker.model.bundle.ensemble import Model
+from worker.model.class_activation_maps import ClassMaps, explain
 
 Images = Sequence[NDArray[np.uint8] | NDArray[np.float32]]
 
@@ -55,6 +57,12 @@ def to_predictions(
         if not (np.isfinite(of_logits).all() and np.isfinite(of_saliency).all()):
             raise ModelError(f"model {model_id}: image {index} of {len(logits)} yields a value that is not finite")
     return [Prediction(p.copy(), s.copy()) for p, s in zip(probabilities, saliency, strict=True)]
+
+
+def predictions_from_class_maps(class_maps: ClassMaps, model: Model) -> list[Prediction]:
+    """Return a prediction for each image of the class maps, explained as `Engine.predict` says. Raises ModelError."""
+    probabilities, saliency = explain(class_maps, model.thresholds, model.explained_outputs)
+    return to_predictions(class_maps.logits, probabilities, saliency, model.model_id)
 
 
 def _as_fractions(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.ensemble import Ensemble, View
-from worker.model.class_activation_maps import ClassMaps, explain, sigmoid, upsample_bilinear
-from worker.model.engines.batch_arrays import blank_images, to_predictions
-from worker.model.engines.protocol import MemberEngine
+from worker.model.class_activation_maps import ClassMaps, sigmoid, upsample_bilinear
+from worker.model.engines.batch_arrays import predictions_from_class_maps
+from worker.model.engines.protocol import Engine
 
 Picture = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -18,7 +18,7 @@ Picture = NDArray[np.uint8] | NDArray[np.float32]
 class EnsembleEngine:
     """An `Engine` of several members' engines, of one library or of both."""
 
-    def __init__(self, ensemble: Ensemble, members: Sequence[MemberEngine]) -> None:
+    def __init__(self, ensemble: Ensemble, members: Sequence[Engine]) -> None:
         self.bundle = ensemble
         self.device = members[0].device
         self._members = tuple(members)
@@ -31,9 +31,6 @@ class EnsembleEngine:
         """See `Engine.warm_up`."""
         for member in self._members:
             member.warm_up(batch_size)
-        # Members tell of values that are not finite only together.
-        recipes = self.bundle.manifest.recipes
-        self.predict([tuple(blank_images(recipe.input_size_px, 1)[0] for recipe in recipes)])
 
     def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
         """See `Engine.predict`. An image is a tuple, one picture for each recipe, or bare where there is one recipe."""
@@ -41,8 +38,7 @@ class EnsembleEngine:
             return []
         looks = self._look(enhanced)
         average = _average(looks, self._shares, self.bundle.manifest.temperature)
-        probabilities, saliency = explain(average, self.bundle.thresholds, self.bundle.explained_outputs)
-        predictions = to_predictions(average.logits, probabilities, saliency, self.bundle.model_id)
+        predictions = predictions_from_class_maps(average, self.bundle)
         doubts = measure_disagreement([look.logits for look in looks], self._shares)
         return [replace(one, disagreement=float(doubt)) for one, doubt in zip(predictions, doubts, strict=True)]
 

@@ -2,14 +2,14 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from worker.core.errors import SettingsError
 from worker.model.architecture import DENSENET121
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, Model
 from worker.model.engines.acceptance import is_accepted
-from worker.model.engines.protocol import ClassMapEngine, Engine, MemberEngine
+from worker.model.engines.protocol import Engine
 
 EngineName = Literal["auto", "tensorflow", "openvino", "openvino-int8"]
 NVIDIA_DEVICE = Path("/dev/nvidia0")
@@ -17,18 +17,17 @@ NVIDIA_DEVICE = Path("/dev/nvidia0")
 _Chosen = Literal["tensorflow", "openvino", "openvino-int8"]
 _PRECISIONS: dict[_Chosen, Literal["int8"] | None] = {"openvino": None, "openvino-int8": "int8"}
 
-if TYPE_CHECKING:
-    from worker.model.engines.ensemble_engine import EnsembleEngine
-
 
 def make_engine(name: EngineName, model: Model) -> Engine:
-    """The engine of that name. `auto`: OpenVINO where it can run the model, passed the gate and there is no GPU.
+    """Return the engine with this name. `auto`: OpenVINO if it supports the model, is accepted, and there is no GPU.
 
-    `openvino-int8` is never chosen unasked: it passed the gate, and yet gives about one image in a thousand another
-    grade. Raises SettingsError for an engine that is not installed or cannot run the model.
+    `openvino-int8` must be chosen by name: it is accepted, but changes the grade of about one image in a thousand.
+    Raises SettingsError for an engine that is not installed or does not support the model.
     """
     if isinstance(model, Ensemble):
-        return _make_ensemble(name, model)
+        from worker.model.engines.ensemble_engine import EnsembleEngine
+
+        return EnsembleEngine(model, [make_engine(name, network) for network in model.networks])
     chosen = _choose(name, model)
     if chosen == "tensorflow":
         from worker.model.engines.tensorflow_engine import TensorFlowEngine
@@ -39,23 +38,10 @@ def make_engine(name: EngineName, model: Model) -> Engine:
     return OpenVinoEngine(model, _PRECISIONS[chosen])
 
 
-def make_class_map_engine(name: EngineName, model: Model) -> ClassMapEngine:
-    """As `make_engine`, of a model for which `is_closed_form` holds."""
-    if isinstance(model, Ensemble):
-        return _make_ensemble(name, model)
-    return _make_member(_choose(name, model), model)
-
-
 def is_closed_form(model: Model) -> bool:
     """Whether its maps are those of the last feature map, and so known of all outputs in one forward pass."""
     # Every member of an ensemble is explained there.
     return isinstance(model, Ensemble) or model.manifest.is_closed_form
-
-
-def _make_ensemble(name: EngineName, model: Ensemble) -> "EnsembleEngine":
-    from worker.model.engines.ensemble_engine import EnsembleEngine
-
-    return EnsembleEngine(model, [_make_member(_choose(name, network), network) for network in model.networks])
 
 
 def _choose(name: EngineName, network: Bundle) -> _Chosen:
@@ -90,13 +76,3 @@ def _openvino_is_best() -> bool:
     from worker.model.engines.openvino_executor import best_precision
 
     return is_accepted("openvino", best_precision())
-
-
-def _make_member(chosen: _Chosen, network: Bundle) -> MemberEngine:
-    if chosen == "tensorflow":
-        from worker.model.engines.tensorflow_engine import TensorFlowMember
-
-        return TensorFlowMember(network)
-    from worker.model.engines.openvino_engine import OpenVinoMember
-
-    return OpenVinoMember(network, _PRECISIONS[chosen])

@@ -6,58 +6,33 @@ from worker.core.errors import ModelError
 from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.bundle import Bundle
 from worker.model.class_activation_maps import ClassMaps
-from worker.model.engines.batch_arrays import blank_images, to_predictions
+from worker.model.engines.batch_arrays import blank_images, predictions_from_class_maps
 from worker.model.engines.openvino_executor import OpenVinoExecutor, Precision
-from worker.model.engines.openvino_graph import (
-    Operands,
-    build_openvino_class_map_graph,
-    build_openvino_graph,
-    float_operands,
-)
+from worker.model.engines.openvino_graph import Operands, build_openvino_graph, float_operands
 
 
 class OpenVinoEngine:
-    """An `Engine` of the graph that TensorFlow runs."""
+    """An `Engine` for DenseNet-121 explained in closed form."""
 
     def __init__(self, bundle: Bundle, precision: Precision | None = None) -> None:
-        """precision: the quicker of the floats unless given. Raises ModelError for int8 without ranges."""
+        """precision: the faster floating type by default. Raises ModelError for int8 without activation ranges."""
         self.bundle = bundle
         graph = build_openvino_graph(bundle, _operands(bundle, precision))
-        self._program = OpenVinoExecutor(graph, bundle.recipe.input_size_px, precision)
-        self.device = self._program.device
+        self._executor = OpenVinoExecutor(graph, bundle.recipe.input_size_px, precision)
+        self.device = self._executor.device
 
     def warm_up(self, batch_size: int) -> None:
-        """See `Engine.warm_up`. `batch_size` is the full batch from now on."""
-        self._program.prepare(batch_size)
+        """See `Engine.warm_up`. `batch_size` is the size of a full batch from now on."""
+        self._executor.prepare(batch_size)
         self.predict(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
     def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
         """See `Engine.predict`."""
-        if not enhanced:
-            return []
-        logits, probabilities, saliency = self._program.run(enhanced)
-        return to_predictions(logits, probabilities, saliency, self.bundle.model_id)
-
-
-class OpenVinoMember:
-    """A `MemberEngine` of the graph that TensorFlow runs."""
-
-    def __init__(self, bundle: Bundle, precision: Precision | None = None) -> None:
-        """See `OpenVinoEngine`."""
-        self.bundle = bundle
-        graph = build_openvino_class_map_graph(bundle, _operands(bundle, precision))
-        self._program = OpenVinoExecutor(graph, bundle.recipe.input_size_px, precision)
-        self.device = self._program.device
-
-    def warm_up(self, batch_size: int) -> None:
-        """See `Engine.warm_up`. `batch_size` is the full batch from now on."""
-        self._program.prepare(batch_size)
-        self.class_maps(blank_images(self.bundle.recipe.input_size_px, batch_size))
+        return predictions_from_class_maps(self.class_maps(enhanced), self.bundle) if enhanced else []
 
     def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
-        """See `MemberEngine.class_maps`."""
-        logits, maps = self._program.run(enhanced)
-        return ClassMaps(logits, maps)
+        """See `Engine.class_maps`."""
+        return ClassMaps(*self._executor.run(enhanced))
 
 
 def _operands(bundle: Bundle, precision: Precision | None) -> Operands:

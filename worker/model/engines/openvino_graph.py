@@ -9,7 +9,6 @@ from openvino import opset13 as ops
 
 from worker.model.architecture import BLOCKS_PER_STAGE, HEAD
 from worker.model.bundle.bundle import Bundle
-from worker.model.ordinal import OUTPUTS
 
 IMAGES_INPUT = "images"
 WHITE_INPUT = "white"
@@ -30,16 +29,10 @@ def float_operands(
 
 
 def build_openvino_graph(bundle: Bundle, operands: Operands = float_operands) -> openvino.Model:
-    """Inputs and outputs are those of `network.graph.build_graph`, with the saliency of the last feature map."""
+    """Build the graph; inputs and outputs are those of `worker.model.network.graph.build_class_map_graph`."""
     inputs, features = build_features(bundle, operands)
-    return openvino.Model(_grade_and_explain(features, bundle), inputs, bundle.name)
-
-
-def build_openvino_class_map_graph(bundle: Bundle, operands: Operands = float_operands) -> openvino.Model:
-    """Inputs and outputs are those of `worker.model.network.graph.build_class_map_graph`."""
-    inputs, features = build_features(bundle, operands)
-    evidence, logits = _class_maps(features, bundle)
-    return openvino.Model([logits, evidence], inputs, bundle.name)
+    maps, logits = _class_maps(features, bundle)
+    return openvino.Model([logits, maps], inputs, bundle.name)
 
 
 def build_features(bundle: Bundle, operands: Operands) -> tuple[list[openvino.Node], openvino.Node]:
@@ -53,23 +46,6 @@ def build_features(bundle: Bundle, operands: Operands) -> tuple[list[openvino.No
     scaled = ops.add(ops.multiply(images, ops.divide(ops.constant(high - low), white)), ops.constant(low))
     channels_first = ops.transpose(scaled, ops.constant([0, 3, 1, 2]))
     return [images, white], _find_features(channels_first, bundle.scaled_weights, operands)
-
-
-def _grade_and_explain(features: openvino.Node, bundle: Bundle) -> list[openvino.Node]:
-    """Logits (N, 5), probabilities (N, 5) and saliency (N, h, w) from the last feature map (N, C, h, w)."""
-    evidence, logits = _class_maps(features, bundle)
-    probabilities = ops.sigmoid(logits)
-    passed = ops.greater(probabilities, ops.constant(np.array(bundle.thresholds, np.float32)))
-    outputs = ops.constant(np.arange(OUTPUTS, dtype=np.int32))
-    highest = ops.reduce_max(ops.select(passed, outputs, ops.constant(np.int32(0))), ops.constant([1]), keep_dims=True)
-    within = ops.clamp(highest, *bundle.explained_outputs)
-    explained = ops.squeeze(ops.gather(evidence, within, ops.constant(1), batch_dims=1), ops.constant([1]))
-    # The maximum is divided by, so the number of pixels need not be.
-    positive = ops.relu(explained)
-    most = ops.reduce_max(positive, ops.constant([1, 2]), keep_dims=True)
-    nothing = ops.equal(most, ops.constant(np.float32(0)))
-    saliency = ops.divide(positive, ops.select(nothing, ops.constant(np.float32(1)), most))
-    return [logits, probabilities, saliency]
 
 
 def _class_maps(features: openvino.Node, bundle: Bundle) -> tuple[openvino.Node, openvino.Node]:

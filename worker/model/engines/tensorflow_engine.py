@@ -1,30 +1,43 @@
 """Grade and explain batches with TensorFlow, on a GPU where there is one."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import structlog
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from worker.core.errors import AcceleratorMemoryError
+from worker.core.errors import AcceleratorMemoryError, ModelError
 from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.bundle import Bundle
 from worker.model.class_activation_maps import ClassMaps
-from worker.model.engines.batch_arrays import blank_images, stack_images, to_predictions, validate_images
+from worker.model.engines.batch_arrays import (
+    blank_images,
+    predictions_from_class_maps,
+    stack_images,
+    to_predictions,
+    validate_images,
+)
 from worker.model.network.build import load_network
-from worker.model.network.graph import build_class_map_graph, build_graph
+from worker.model.network.graph import build_class_map_graph, build_gradient_graph
 
 log = structlog.get_logger(__name__)
 
 
 class TensorFlowEngine:
-    """An `Engine` of one graph, traced once for any batch size."""
+    """An `Engine` with one graph, traced once for all batch sizes."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.device = _claim_device()
-        self._graph = build_graph(load_network(bundle), bundle.manifest)
+        network = load_network(bundle)
+        self._graph: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]] = (
+            build_class_map_graph(network, bundle.recipe)
+            if bundle.manifest.is_closed_form
+            else build_gradient_graph(network, bundle.manifest)
+        )
 
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`."""
@@ -34,31 +47,23 @@ class TensorFlowEngine:
         """See `Engine.predict`."""
         if not enhanced:
             return []
+        if self.bundle.manifest.is_closed_form:
+            return predictions_from_class_maps(self.class_maps(enhanced), self.bundle)
+        logits, probabilities, saliency = self._run(enhanced)
+        return to_predictions(logits, probabilities, saliency, self.bundle.model_id)
+
+    def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
+        """See `Engine.class_maps`."""
+        manifest = self.bundle.manifest
+        if not manifest.is_closed_form:
+            raise ModelError(f"{manifest.name} has no class maps: it is explained at {manifest.target_layer!r}")
+        return ClassMaps(*self._run(enhanced))
+
+    def _run(self, enhanced: Sequence[ModelInput]) -> list[NDArray[np.float32]]:
         images, white = stack_images(validate_images(enhanced, self.bundle.recipe.input_size_px))
         with translate_memory_errors(len(enhanced)):
             outputs = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
-            logits, probabilities, saliency = (output.numpy() for output in outputs)
-        return to_predictions(logits, probabilities, saliency, self.bundle.model_id)
-
-
-class TensorFlowMember:
-    """A `MemberEngine` of one graph, traced once for any batch size."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        self.device = _claim_device()
-        self._graph = build_class_map_graph(load_network(bundle), bundle.recipe)
-
-    def warm_up(self, batch_size: int) -> None:
-        """See `Engine.warm_up`."""
-        self.class_maps(blank_images(self.bundle.recipe.input_size_px, batch_size))
-
-    def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
-        """See `MemberEngine.class_maps`."""
-        images, white = stack_images(validate_images(enhanced, self.bundle.recipe.input_size_px))
-        with translate_memory_errors(len(enhanced)):
-            logits, maps = self._graph(tf.cast(images, tf.float32), tf.constant(white, tf.float32))
-            return ClassMaps(logits.numpy(), maps.numpy())
+            return [output.numpy() for output in outputs]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from worker.commands.model import app
 from worker.core.errors import UsageError
 from worker.evaluation.saliency.weight_randomisation import STAGES
 from worker.model.bundle.writer import write_bundle
-from worker.model.engines.openvino_engine import OpenVinoMember
+from worker.model.engines.openvino_engine import OpenVinoEngine
 
 
 def run(*arguments: str) -> str:
@@ -49,7 +49,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network whose highest output passed is 2 for all of these photographs."""
     weights = random_weights()
     seen = [cv2.resize(photograph(number), (96, 96)) for number in range(3)]
-    logits = OpenVinoMember(make_bundle(weights), "f32").class_maps(seen).logits  # type: ignore[arg-type]
+    logits = OpenVinoEngine(make_bundle(weights), "f32").class_maps(seen).logits  # type: ignore[arg-type]
     wanted = np.array([3, 2, 1, -6, -6], np.float32)
     bias = weights["head/bias"] - logits.mean(axis=0) + wanted
     made = make_bundle(weights | {"head/bias": bias})

@@ -14,9 +14,9 @@ from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member, View
 from worker.model.engines.ensemble_engine import EnsembleEngine, apply_view, invert_view, measure_disagreement
 from worker.model.engines.factory import make_engine
-from worker.model.engines.openvino_engine import OpenVinoEngine, OpenVinoMember
+from worker.model.engines.openvino_engine import OpenVinoEngine
 from worker.model.engines.protocol import Engine
-from worker.model.engines.tensorflow_engine import TensorFlowMember
+from worker.model.engines.tensorflow_engine import TensorFlowEngine
 from worker.model.network.build import load_network
 from worker.model.network.gradcam import compute_logits
 
@@ -29,7 +29,7 @@ def pictures(count: int, side: int = SIDE) -> list[NDArray[np.uint8]]:
 
 def centred(weights: dict[str, NDArray[np.float32]], side: int = SIDE) -> Bundle:
     """A network whose outputs are passed by about half of the pictures, and not the same by two networks."""
-    logits = OpenVinoMember(make_bundle(weights, side=side), "f32").class_maps(pictures(8, side)).logits
+    logits = OpenVinoEngine(make_bundle(weights, side=side), "f32").class_maps(pictures(8, side)).logits
     return make_bundle(weights | {"head/bias": weights["head/bias"] - np.median(logits, axis=0)}, side=side)
 
 
@@ -54,7 +54,7 @@ def join(
 
 
 def run(ensemble: Ensemble) -> EnsembleEngine:
-    return EnsembleEngine(ensemble, [OpenVinoMember(network, "f32") for network in ensemble.networks])
+    return EnsembleEngine(ensemble, [OpenVinoEngine(network, "f32") for network in ensemble.networks])
 
 
 def explain_average(
@@ -90,7 +90,7 @@ def explain_average(
 
 @pytest.mark.parametrize("library", ["openvino", "tensorflow"])
 def test_map_is_that_of_the_tape_on_the_averaged_logit(library: str, first: Bundle, second: Bundle) -> None:
-    kind = OpenVinoMember if library == "openvino" else TensorFlowMember
+    kind = OpenVinoEngine if library == "openvino" else TensorFlowEngine
     options = ("f32",) if library == "openvino" else ()
     engine = EnsembleEngine(join([first, second], [1, 3]), [kind(first, *options), kind(second, *options)])
     explained = set()
@@ -162,7 +162,7 @@ def test_temperature_and_thresholds_of_the_ensemble_hold(first: Bundle, second: 
     for one, other in zip(plain, strict, strict=True):
         logits = np.log(one.probabilities / (1 - one.probabilities))
         np.testing.assert_allclose(other.probabilities, 1 / (1 + np.exp(-logits / 2)), atol=1e-5)
-    weighed = [OpenVinoMember(network, "f32").class_maps(pictures(4)).maps[:, 0] for network in (first, second)]
+    weighed = [OpenVinoEngine(network, "f32").class_maps(pictures(4)).maps[:, 0] for network in (first, second)]
     none_passed = np.maximum(sum(weighed), 0)
     for prediction, expected in zip(strict, none_passed, strict=True):
         np.testing.assert_allclose(prediction.saliency, expected / max(expected.max(), 1e-9), atol=1e-4)

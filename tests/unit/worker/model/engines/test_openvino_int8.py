@@ -14,8 +14,8 @@ from worker.core.errors import ModelError, SettingsError
 from worker.model.bundle.activation_ranges import activation_range_shapes
 from worker.model.bundle.bundle import Bundle, load_bundle
 from worker.model.engines import factory as engines
-from worker.model.engines.factory import make_class_map_engine, make_engine
-from worker.model.engines.openvino_engine import OpenVinoEngine, OpenVinoMember
+from worker.model.engines.factory import make_engine
+from worker.model.engines.openvino_engine import OpenVinoEngine
 from worker.model.engines.openvino_graph import IMAGES_INPUT, build_openvino_graph
 from worker.model.engines.openvino_int8 import int8_operands, measure_activation_ranges
 
@@ -122,7 +122,7 @@ def test_bundle_without_ranges_is_refused_with_the_way_out() -> None:
 def test_setting_chooses_eight_bits_and_auto_never_does(ready: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "NVIDIA_DEVICE", engines.NVIDIA_DEVICE / "none")
     assert "int8" in make_engine("openvino-int8", ready).device
-    assert isinstance(make_class_map_engine("openvino-int8", ready), OpenVinoMember)
+    assert isinstance(make_engine("openvino-int8", ready), OpenVinoEngine)
     for name in ("auto", "openvino"):
         assert "int8" not in make_engine(name, ready).device  # type: ignore[arg-type]
 

@@ -105,6 +105,12 @@ def test_another_target_layer_gives_its_own_map_and_the_same_outputs(engine: Eng
         assert one.saliency.shape == (SIDE // 16, SIDE // 16)
 
 
+def test_layer_before_the_last_has_no_class_maps() -> None:
+    inner = TensorFlowEngine(make_bundle(random_weights(), target_layer="conv4_block24_concat"))
+    with pytest.raises(ModelError, match="random has no class maps: it is explained at 'conv4_block24_concat'"):
+        inner.class_maps(pictures(1))
+
+
 def test_saturated_output_still_has_a_map() -> None:
     weights = random_weights()
     weights["head/bias"] = np.array([0, 0, 0, 0, 200], np.float32)

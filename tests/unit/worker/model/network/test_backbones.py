@@ -19,7 +19,7 @@ from worker.model.bundle.bundle import Bundle, Manifest, load_bundle
 from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member
 from worker.model.bundle.writer import write_bundle
 from worker.model.class_activation_maps import sigmoid
-from worker.model.engines.factory import is_closed_form, make_class_map_engine, make_engine
+from worker.model.engines.factory import is_closed_form, make_engine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
 from worker.model.keras_import.backbone_weights import read_backbone_weights
 from worker.model.keras_import.importer import import_weights
@@ -142,7 +142,7 @@ def test_ensemble_of_two_backbones_averages_their_logits(mobile: Bundle) -> None
     dense = make_bundle(random_weights(), side=SIDE)
     members = (Member(manifest=dense.manifest), Member(manifest=mobile.manifest, weight=3.0))
     both = Ensemble(EnsembleManifest(name="both", members=members), (dense, mobile))
-    logits = [make_class_map_engine("tensorflow", one).class_maps(list(PICTURES)).logits for one in (dense, mobile)]
+    logits = [make_engine("tensorflow", one).class_maps(list(PICTURES)).logits for one in (dense, mobile)]
     found = make_engine("tensorflow", both).predict(list(PICTURES))
     expected = sigmoid((0.25 * logits[0] + 0.75 * logits[1]).astype(np.float32))
     assert np.stack([one.probabilities for one in found]) == pytest.approx(expected, abs=1e-5)

@@ -7,12 +7,21 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.core.errors import ModelError
 from worker.model.architecture import DENSENET121
+from worker.model.class_activation_maps import ClassMaps, explain, to_saliency
+from worker.model.network import graph
 from worker.model.network.build import load_network
-from worker.model.network.gradcam import compute_logits, explain_closed_form, find_explained_outputs, split_backbone
-from worker.model.network.graph import explain_last, explain_layer
+from worker.model.network.gradcam import compute_class_maps, compute_logits, find_explained_outputs, split_backbone
+from worker.model.network.graph import build_layer_explainer
 from worker.model.ordinal import ALL_OUTPUTS
 
 HALF = (0.5,) * 5
+Explained = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+def explain_last(network: keras.Sequential, images: NDArray[np.float32]) -> Explained:
+    """Logits, probabilities and saliency in closed form, as an engine explains."""
+    logits, maps = (part.numpy() for part in graph.build_class_map_function(network)(images))
+    return logits, *explain(ClassMaps(logits, maps), HALF, ALL_OUTPUTS)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +56,7 @@ def tape_of_one(network: keras.Sequential, image: NDArray[np.float32], output: i
 
 
 def test_closed_form_equals_each_images_own_tape(network: keras.Sequential, images: NDArray[np.float32]) -> None:
-    _, probabilities, saliency = (part.numpy() for part in explain_last(network, HALF, ALL_OUTPUTS)(images))
+    _, probabilities, saliency = explain_last(network, images)
     explained = [max(np.flatnonzero(row > 0.5), default=0) for row in probabilities]
     assert len(set(explained)) >= 3
     for image, output, got in zip(images, explained, saliency, strict=True):
@@ -56,28 +65,28 @@ def test_closed_form_equals_each_images_own_tape(network: keras.Sequential, imag
 
 
 def test_closed_form_equals_the_tape_at_the_last_layer(network: keras.Sequential, images: NDArray[np.float32]) -> None:
-    closed = explain_last(network, HALF, ALL_OUTPUTS)(images)
-    taped = explain_layer(network, "relu", HALF, ALL_OUTPUTS)(images)
+    closed = explain_last(network, images)
+    taped = build_layer_explainer(network, "relu", HALF, ALL_OUTPUTS)(images)
     for ours, oracle in zip(closed, taped, strict=True):
         assert np.abs(ours - oracle).max() < 1e-5
 
 
 @pytest.mark.parametrize("layer", ["relu", "conv4_block24_concat"])
 def test_map_in_a_batch_is_the_map_alone(network: keras.Sequential, images: NDArray[np.float32], layer: str) -> None:
-    explain = (
-        explain_last(network, HALF, ALL_OUTPUTS)
-        if layer == "relu"
-        else explain_layer(network, layer, HALF, ALL_OUTPUTS)
-    )
-    together = explain(images)[2].numpy()
+    taped = build_layer_explainer(network, layer, HALF, ALL_OUTPUTS)
+
+    def saliency(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return explain_last(network, images)[2] if layer == "relu" else taped(images)[2].numpy()
+
+    together = saliency(images)
     for index, image in enumerate(images):
-        assert np.abs(together[index] - explain(image[None])[2].numpy()[0]).max() < 1e-5
+        assert np.abs(together[index] - saliency(image[None])[0]).max() < 1e-5
 
 
 def test_closed_form_of_another_output_is_another_map(network: keras.Sequential, images: NDArray[np.float32]) -> None:
     features = network.get_layer(DENSENET121)(images[:5], training=False)
     kernel = network.get_layer("head").kernel.value
-    saliency = explain_closed_form(features, kernel, tf.range(5)).numpy()
+    saliency = to_saliency(compute_class_maps(features, kernel).numpy(), np.arange(5))
     for output, (image, got) in enumerate(zip(images, saliency, strict=False)):
         assert np.abs(got - tape_of_one(network, image, output)).max() < 1e-5
 
@@ -89,7 +98,7 @@ def test_map_of_an_inner_layer_is_that_of_the_network_cut_in_two_there(
     cut = backbone.get_layer("pool3_conv").output
     front, back = keras.Model(backbone.input, cut), keras.Model(cut, backbone.output)
     _, probabilities, saliency = (
-        part.numpy() for part in explain_layer(network, "pool3_conv", HALF, ALL_OUTPUTS)(images)
+        part.numpy() for part in build_layer_explainer(network, "pool3_conv", HALF, ALL_OUTPUTS)(images)
     )
     assert saliency.shape == (8, SIDE // 8, SIDE // 8)
     assert (saliency.max(axis=(1, 2)) == 1).sum() >= 4
@@ -109,7 +118,7 @@ def test_saliency_by_hand() -> None:
     # Two channels on 1 x 2 pixels; output 0 weighs them 2 and -1, output 1 weighs them -1 and -1.
     features = tf.constant([[[[1.0, 0.0], [3.0, 2.0]]], [[[1.0, 0.0], [3.0, 2.0]]]])
     kernel = tf.constant([[2.0, -1.0], [-1.0, -1.0]])
-    saliency = explain_closed_form(features, kernel, tf.constant([0, 1])).numpy()
+    saliency = to_saliency(compute_class_maps(features, kernel).numpy(), np.array([0, 1]))
     np.testing.assert_array_equal(saliency, [[[0.5, 1.0]], [[0.0, 0.0]]])
 
 
