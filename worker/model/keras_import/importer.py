@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from worker.core.errors import ModelError, UsageError
 from worker.imaging.recipe import Recipe
 from worker.model.architecture import DENSENET121, last_feature_layer
-from worker.model.bundle.bundle import Manifest, describe_validation_error
+from worker.model.bundle.bundle import Manifest, describe_validation_error, read_bounded
 from worker.model.bundle.weights import parse_weights
 from worker.model.bundle.writer import write_bundle
 from worker.model.keras_import.reader_program import REJECTED
@@ -49,7 +49,7 @@ def import_weights(
     network, naming the layer; UsageError for a name or text that no manifest takes, or if `out_dir` exists.
     """
     folder = file if file.is_dir() else None
-    data = _read_file(file if folder is None else folder / SAVED_MODEL_WEIGHTS)
+    data = read_bounded(file if folder is None else folder / SAVED_MODEL_WEIGHTS, MAX_FILE_BYTES)
     origin = f"Imported from weights with SHA-256 {hashlib.sha256(data).hexdigest()}."
     try:
         draft = Manifest(
@@ -110,14 +110,3 @@ def read_in_subprocess(
     if done.returncode != 0:
         raise ModelError(f"{source}: damaged: the process that read it ended with status {done.returncode}")
     return parse_weights(done.stdout, source=source, architecture=architecture)
-
-
-def _read_file(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ModelError(f"{file}: {error.strerror or error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ModelError(f"{file}: more than {MAX_FILE_BYTES} bytes")
-    return data

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 from worker.core.errors import ModelError
 from worker.model.architecture import weight_shapes
 from worker.model.bundle.weights import check_weights
-from worker.model.keras_import.layer_names import name_keras2
+from worker.model.keras_import.layer_names import densenet_layers, match_keras2
 
 CHECKPOINT = Path("variables", "variables")
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -32,7 +32,7 @@ def read_saved_model(folder: Path, *, source: str) -> dict[str, NDArray[np.float
         shapes = reader.get_variable_to_shape_map()
         keys = _keys_by_name(reader.get_tensor(_OBJECTS), source=source)
         arrays = {}
-        for name, path in name_keras2(keys, source=source).items():
+        for name, path in match_keras2(keys, densenet_layers(), source=source).items():
             shape, needed = tuple(shapes.get(keys[path], ())), weight_shapes().get(name)
             if shape != needed:
                 raise ModelError(f"{source}: {path} has the shape {shape}, {needed} is needed")

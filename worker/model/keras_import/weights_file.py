@@ -1,22 +1,22 @@
-"""Read the network's weights out of a file that Keras saved: 2 (`.h5`) or 3 (`.weights.h5`, `.keras`).
+"""Read the network's weights from a file that Keras 2 (`.h5`) or Keras 3 (`.weights.h5`, `.keras`) saved.
 
-Weights are read as numbers and the description beside them as text; no object of a file is ever built.
+Weights are read as numbers and the model's description as text; no object of a file is ever built.
 """
 
 import io
 import zipfile
 import zlib
+from collections.abc import Container, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
-from worker.model.architecture import weight_shapes
 from worker.model.bundle.weights import check_weights
 from worker.model.keras_import.config_check import check_config
 from worker.model.keras_import.hdf5 import list_datasets, open_hdf5, read_floats
-from worker.model.keras_import.layer_names import name_keras2, name_keras3
+from worker.model.keras_import.layer_names import Layer, densenet_layers, match_keras2, match_keras3
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 _ZIP_START = b"PK\x03\x04"
@@ -24,34 +24,50 @@ _HDF5_START = b"\x89HDF\r\n\x1a\n"
 
 
 class Check(Protocol):
-    """Refuses a description, which is JSON, with a ModelError."""
+    """Raises ModelError for a description, which is JSON, of another network."""
 
     def __call__(self, config: bytes, *, source: str) -> None:
         """source: names the file in errors."""
 
 
 def read_keras_weights(data: bytes, *, source: str) -> dict[str, NDArray[np.float32]]:
-    """The network's weights by name out of the content of a Keras file, its format told by its first bytes.
+    """Return DenseNet-121's weights by name from the content of a Keras file.
 
-    Raises ModelError for content that is damaged, too large, or not of this network, naming the layer.
+    Raises ModelError for content that is damaged, too large, or of another network, naming the layer.
     """
-    with open_hdf5(unpack_hdf5(data, source=source, check=check_config), source=source) as file:
-        if "model_config" in file.attrs:
-            check_config(_text(file.attrs["model_config"], source=source), source=source)
+    return check_weights(read_layers(data, densenet_layers(), source=source, check=check_config), source=source)
+
+
+def read_layers(
+    data: bytes,
+    layers: Sequence[Layer],
+    *,
+    source: str,
+    check: Check | None = None,
+    skipped: Container[str] = (),
+) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of some layers by name; the format of the file is recognised by its first bytes.
+
+    check: is called with the model's description, if the file has one. skipped: names of weights that are not read.
+    Raises ModelError as `read_keras_weights` does.
+    """
+    with open_hdf5(_unpack_hdf5(data, source=source, check=check), source=source) as file:
+        if check is not None and "model_config" in file.attrs:
+            check(_text(file.attrs["model_config"], source=source), source=source)
         datasets = list_datasets(file, source=source)
-        name_paths = name_keras3 if any(path.startswith("layers/") for path in datasets) else name_keras2
-        arrays = {
-            name: read_floats(datasets[path], _shape_of(name, source=f"{source}: {path}"), source=source)
-            for name, path in name_paths(datasets, source=source).items()
-        }
-    return check_weights(arrays, source=source)
+        match = match_keras3 if any(path.startswith("layers/") for path in datasets) else match_keras2
+        paths = match(datasets, layers, source=source)
+        shapes = {f"{layer.name}/{weight}": shape for layer in layers for weight, shape in layer.shapes.items()}
+        wanted = [name for name in shapes if name not in skipped]
+        if missing := [name for name in wanted if name not in paths]:
+            raise ModelError(
+                f"{source}: {len(missing)} of {len(wanted)} weights are missing, the first is {missing[0]}"
+            )
+        return {name: read_floats(datasets[paths[name]], shapes[name], source=source) for name in wanted}
 
 
-def unpack_hdf5(data: bytes, *, source: str, check: Check | None = None) -> bytes:
-    """The HDF5 file that the content is, or that a `.keras` archive holds. check: what its description is put to.
-
-    Raises ModelError for content that is neither.
-    """
+def _unpack_hdf5(data: bytes, *, source: str, check: Check | None) -> bytes:
+    """Return the HDF5 file that the content is, or that a `.keras` archive holds."""
     if data.startswith(_ZIP_START):
         data = _read_archive(data, source=source, check=check)
     if not data.startswith(_HDF5_START):
@@ -59,21 +75,14 @@ def unpack_hdf5(data: bytes, *, source: str, check: Check | None = None) -> byte
     return data
 
 
-def _shape_of(name: str, *, source: str) -> tuple[int, ...]:
-    shape = weight_shapes().get(name)
-    if shape is None:
-        raise ModelError(f"{source}: the network has no weight {name}")
-    return shape
-
-
 def _read_archive(data: bytes, *, source: str, check: Check | None) -> bytes:
-    """The weights of a `.keras` archive; no other member is read but the description, where it is checked."""
+    """Return the weights of a `.keras` archive. Of its other members, only a description to be checked is read."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if check is not None:
                 check(_read_member(archive, "config.json", source=source), source=source)
             return _read_member(archive, "model.weights.h5", source=source)
-    # RuntimeError is what an encrypted member raises.
+    # zipfile raises RuntimeError for an encrypted member.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ModelError(f"{source}: damaged archive: {error}") from error
 

@@ -22,7 +22,7 @@ from worker.model.architecture import weight_shapes
 from worker.model.bundle.bundle import load_bundle
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
 from worker.model.keras_import.importer import SAVED_MODEL_WEIGHTS, import_weights, read_in_subprocess
-from worker.model.keras_import.layer_names import name_keras2, name_keras3
+from worker.model.keras_import.layer_names import densenet_layers, match_keras2, match_keras3
 from worker.model.keras_import.weights_file import read_keras_weights
 from worker.model.network.build import assign_weights, build_network
 
@@ -160,7 +160,7 @@ def test_head_of_another_size_is_refused(damaged: Path) -> None:
 def test_second_head_is_refused(damaged: Path) -> None:
     with h5py.File(damaged, "a") as file:
         file["dense_1/dense_1/kernel:0"] = np.zeros((5, 5), "f4")
-    with pytest.raises(ModelError, match="has layers this network has not: dense/dense, dense_1/dense_1"):
+    with pytest.raises(ModelError, match="has layers that are not in this network: dense/dense, dense_1/dense_1"):
         read(damaged)
 
 
@@ -270,7 +270,7 @@ def test_archive_without_plain_weights_is_refused(data: bytes, sentence: str) ->
 
 def rename(change: Callable[[str], str]) -> dict[str, str]:
     """What the Keras 2 names become when each is changed."""
-    return name_keras2([change(name) for name in weight_shapes()], source="f.h5")
+    return match_keras2([change(name) for name in weight_shapes()], densenet_layers(), source="f.h5")
 
 
 @pytest.mark.parametrize(
@@ -288,14 +288,14 @@ def test_names_of_older_versions_and_later_sessions_are_understood(change: Calla
 
 def test_optimizer_is_passed_over() -> None:
     paths = ["model_weights/g/bn/gamma:0", "optimizer_weights/Adam/bn/gamma:0", "training/other"]
-    assert name_keras2(paths, source="f.h5") == {"bn/gamma": "model_weights/g/bn/gamma:0"}
+    assert match_keras2(paths, densenet_layers(), source="f.h5") == {"bn/gamma": "model_weights/g/bn/gamma:0"}
     paths = ["layers/dense/vars/0", "optimizer/vars/0", "layers/dropout/seed_generator/vars/0"]
-    assert name_keras3(paths, source="f.h5") == {"head/kernel": "layers/dense/vars/0"}
+    assert match_keras3(paths, densenet_layers(), source="f.h5") == {"head/kernel": "layers/dense/vars/0"}
 
 
 def test_two_datasets_of_one_name_are_refused() -> None:
-    with pytest.raises(ModelError, match=r"f\.h5: a/bn/gamma:0 and b/bn/gamma:0 both are bn/gamma"):
-        name_keras2(["a/bn/gamma:0", "b/bn/gamma:0"], source="f.h5")
+    with pytest.raises(ModelError, match=r"f\.h5: a/bn/gamma:0 and b/bn/gamma:0 are both bn/gamma"):
+        match_keras2(["a/bn/gamma:0", "b/bn/gamma:0"], densenet_layers(), source="f.h5")
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_two_datasets_of_one_name_are_refused() -> None:
 )
 def test_layer_that_keras_3_numbers_beyond_the_network_is_refused(path: str) -> None:
     with pytest.raises(ModelError, match="belongs to no layer of this network"):
-        name_keras3([path], source="f.h5")
+        match_keras3([path], densenet_layers(), source="f.h5")
 
 
 @pytest.fixture(scope="module")
