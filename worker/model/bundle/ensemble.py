@@ -1,15 +1,14 @@
-"""A bundle of several networks: `model.json` names the members, beside it lie the weights of each.
+"""An ensemble: a bundle of several networks. `model.json` has the members' manifests; each has a file of weights.
 
-A member may look at the picture turned or mirrored, which is test-time augmentation.
+A member may be given rotated and mirrored views of the picture, which is test-time augmentation.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,8 +20,10 @@ from worker.model.bundle.bundle import (
     MAX_MANIFEST_BYTES,
     NAME_PATTERN,
     Bundle,
+    FiveThresholds,
     Manifest,
-    Threshold,
+    Temperature,
+    compute_model_id,
     describe_validation_error,
     find_bundle,
     load_bundle,
@@ -33,12 +34,12 @@ from worker.model.bundle.bundle import (
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, ExplainedOutputs, Thresholds
 
 MAX_MEMBERS = 8
-_FIELD = ("crop", "lit_floor", "lit_fraction", "lit_share")
-"""What decides which part of the photograph a picture, and so a map, stands for."""
+_FIELD_SETTINGS = ("crop", "lit_floor", "lit_fraction", "lit_share")
+"""The settings that select the part of the photograph that a picture, and therefore a map, shows."""
 
 
 class View(StrEnum):
-    """How a member sees the picture: mirrored left to right or not, then turned counter-clockwise by an angle."""
+    """A transformation of the picture: mirrored left to right or not, then rotated counter-clockwise by an angle."""
 
     AS_IS = "as_is"
     TURNED_90 = "turned_90"
@@ -51,7 +52,7 @@ class View(StrEnum):
 
 
 class Member(BaseModel):
-    """A network, its share of the average, which its views divide evenly, and how it sees the picture."""
+    """A network, its weight in the average, which its views share equally, and its views of the picture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -62,17 +63,17 @@ class Member(BaseModel):
     @model_validator(mode="after")
     def _can_be_averaged(self) -> Self:
         if len(set(self.views)) < len(self.views):
-            raise ValueError(f"a view of {self.manifest.name} is named twice")
+            raise ValueError(f"a view of {self.manifest.name} is listed twice")
         if not self.manifest.is_closed_form:
             raise ValueError(
-                f"{self.manifest.name} is explained at {self.manifest.target_layer!r}; only maps of the last feature"
-                f" map, {last_feature_layer(self.manifest.architecture)!r}, add up to that of the averaged logit"
+                f"{self.manifest.name} is explained at {self.manifest.target_layer!r}; the maps of an ensemble can only"
+                f" be averaged at the last feature map, {last_feature_layer(self.manifest.architecture)!r}"
             )
         return self
 
 
 class EnsembleManifest(BaseModel):
-    """What `model.json` of an ensemble says; the members' own thresholds and explained outputs are not used."""
+    """The content of an ensemble's `model.json`; the members' own thresholds and explained outputs are not used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -80,66 +81,65 @@ class EnsembleManifest(BaseModel):
     name: str = Field(pattern=NAME_PATTERN)
     architecture: Literal["ensemble"] = "ensemble"
     members: tuple[Member, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
-    thresholds: tuple[Threshold, Threshold, Threshold, Threshold, Threshold] = DEFAULT_THRESHOLDS
-    """One per cumulative output; an output passes when it is above its own."""
-    temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
-    """What the averaged logits are divided by before the sigmoid."""
+    thresholds: FiveThresholds = DEFAULT_THRESHOLDS
+    """As those of a single network."""
+    temperature: Temperature = 1.0
+    """The divisor of the averaged logits before the sigmoid."""
     explained_outputs: ExplainedOutputs = ALL_OUTPUTS
-    """Of the averaged logits, as those of a single network."""
+    """As those of a single network."""
     notes: str = Field(default="", max_length=4000)
 
     @model_validator(mode="after")
     def _members_agree_on_the_field(self) -> Self:
         if len(self.members) == 1 and len(self.members[0].views) == 1:
-            raise ValueError("one network that looks once is no ensemble")
+            raise ValueError("one network with one view is not an ensemble")
         first = self.members[0].manifest
         for member in self.members[1:]:
-            for key in _FIELD:
+            for key in _FIELD_SETTINGS:
                 one, other = getattr(first.recipe, key), getattr(member.manifest.recipe, key)
                 if one != other:
                     raise ValueError(
-                        f"{first.name} has the {key} {one}, {member.manifest.name} {other}: their maps do not show the"
-                        " same part of the photograph"
+                        f"{first.name} has the {key} {one}, {member.manifest.name} {other}: their maps would not show"
+                        " the same part of the photograph"
                     )
         return self
 
     @property
     def model_id(self) -> str:
-        """As that of a single network; what the members are is part of the content."""
+        """As that of a single network; the members are part of the content."""
         content = self.model_dump(mode="json")
         for member in content["members"]:
             del member["manifest"]["ranges_sha256"]
         for explaining in (content, *(member["manifest"] for member in content["members"])):
             if explaining["explained_outputs"] == list(ALL_OUTPUTS):
-                # Ids outlive versions, as those of single networks do.
+                # Ids must not change between versions, as those of single networks.
                 del explaining["explained_outputs"]
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return compute_model_id(content)
 
     @property
     def recipe(self) -> Recipe:
-        """That of the first member, whose picture is shown to people."""
+        """The recipe of the first member, whose picture is displayed."""
         return self.members[0].manifest.recipe
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
-        """Each that differs, in the order of the members."""
+        """The members' distinct recipes, in the order of the members."""
         return tuple(dict.fromkeys(member.manifest.recipe for member in self.members))
 
     @property
     def weights_files(self) -> tuple[str, ...]:
-        """One for each member."""
+        """The name of each member's file of weights."""
         return tuple(f"weights-{number}.safetensors" for number in range(len(self.members)))
 
     @property
     def split_files(self) -> tuple[str, ...]:
-        """One for each member; there only for those that `fundus model fit` made."""
+        """The name of each member's split; only a member that `fundus model fit` made has this file."""
         return tuple(f"split-{number}.csv" for number in range(len(self.members)))
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A checked ensemble; `networks` are the members' bundles, in their order."""
+    """A validated ensemble; `networks` are the members' bundles, in order."""
 
     manifest: EnsembleManifest
     networks: tuple[Bundle, ...]
@@ -156,22 +156,22 @@ class Ensemble:
 
     @property
     def recipe(self) -> Recipe:
-        """That of the first member."""
+        """The recipe of the first member."""
         return self.manifest.recipe
 
     @property
     def extra_recipes(self) -> tuple[Recipe, ...]:
-        """Those of the other members that differ."""
+        """The members' other distinct recipes."""
         return self.manifest.recipes[1:]
 
     @property
     def thresholds(self) -> Thresholds:
-        """One per cumulative output."""
+        """One for each cumulative output."""
         return self.manifest.thresholds
 
     @property
     def explained_outputs(self) -> tuple[int, int]:
-        """The lowest and the highest output that a map explains."""
+        """The lowest and the highest output that a map may explain."""
         return self.manifest.explained_outputs
 
 
@@ -180,7 +180,7 @@ AnyManifest = Manifest | EnsembleManifest
 
 
 def load_model(ref: str | Path) -> Model:
-    """Read and check a bundle of one network or of several, as `load_bundle` does."""
+    """Read and validate a bundle of one network or of several. Raises ModelError as `load_bundle` does."""
     folder = find_bundle(ref)
     manifest = read_any_manifest(folder)
     if isinstance(manifest, Manifest):
@@ -190,12 +190,12 @@ def load_model(ref: str | Path) -> Model:
 
 
 def read_any_manifest(folder: Path) -> AnyManifest:
-    """Read and check `model.json` alone, of either kind. Raises ModelError naming the file and the field."""
+    """Read and validate `model.json` alone, of either kind. Raises ModelError, naming the file and the field."""
     path = folder / MANIFEST_FILE
     try:
         document = json.loads(read_bounded(path, MAX_MANIFEST_BYTES))
     except (ValueError, RecursionError):
-        return read_manifest(folder)  # It says what is wrong.
+        return read_manifest(folder)  # Raises the error that names the fault.
     if not _is_ensemble(document):
         return read_manifest(folder)
     try:
@@ -205,7 +205,7 @@ def read_any_manifest(folder: Path) -> AnyManifest:
 
 
 def parse_manifest(document: object) -> AnyManifest:
-    """A manifest of either kind, as the ledger keeps it. Raises pydantic's ValidationError."""
+    """Return a manifest of either kind from the ledger's JSON. Raises pydantic's ValidationError."""
     return (EnsembleManifest if _is_ensemble(document) else Manifest).model_validate(document)
 
 

@@ -1,4 +1,4 @@
-"""How the weights of a bundle came to be, for those who must judge their figures."""
+"""The record of a fit in a bundle's manifest: data, settings, versions and validation figures."""
 
 from typing import Literal
 
@@ -10,43 +10,46 @@ ByGrade = tuple[int, int, int, int, int]
 
 
 class FitRecord(BaseModel):
-    """What `fundus model fit` did; `split.csv` beside it lists the pixels that were learnt from and judged by."""
+    """A run of `fundus model fit`; the bundle's `split.csv` lists the training and the validation images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     manifest_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     split_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of `split.csv`."""
+    """SHA-256 of `split.csv`."""
     training: ByGrade
-    """Photographs by reference grade."""
+    """Number of training photographs by reference grade."""
     validation: ByGrade
+    """Number of validation photographs by reference grade."""
     left_out: int = Field(ge=0)
-    """Photographs that no worker would have graded."""
+    """Number of photographs that were left out because a worker would not grade them."""
     initial_model_id: str | None
-    """Whose weights were the first; None for random ones."""
+    """The model whose weights the fit started from; None for random weights."""
     ancestry: Literal["known", "unknown"]
-    """Whether `split.csv` lists all that these weights, and those that they began with, have ever learnt from."""
+    """Whether `split.csv` lists all training images of these weights, including those of their initial weights."""
     validation_seen: Literal["no", "yes", "unknown"]
-    """Whether the first weights had learnt from a validation picture; figures on it are worth nothing unless `no`."""
+    """Whether the initial weights were trained on a validation image; the figures are valid only if this is `no`."""
     seed: int
     epochs: int
     best_epoch: int
-    """The first epoch is 1; its averaged weights are the bundle's, or their rest beside `initial_share`."""
+    """The epoch, from 1, whose averaged weights are in the bundle, interpolated with `initial_share`."""
     chosen_by: Literal["loss"] | None = None
-    """What made it the best on the validation pictures; None: its kappa."""
+    """The validation figure that selected the best epoch; None: quadratic weighted kappa."""
     thresholds: Literal["kappa"] | None = None
-    """What the bundle's have the highest of on the training pictures; None: they are 0.5."""
+    """The figure on the training images that the thresholds maximise; None: they are all 0.5."""
     initial_share: float | None = None
-    """Of the first weights in the bundle's, the rest of them those of the best epoch; None: nothing of them."""
+    """The share of the initial weights in the bundle's weights; None: 0, only those of the best epoch."""
     batch_size: int
     learning_rate: float
     schedule: Literal["constant"] | None = None
-    """How it went on after the warm-up; None: it fell to zero by a cosine."""
+    """The learning rate's schedule after the warm-up; None: cosine decay to zero."""
     weight_decay: float
     averaging: float
+    """Decay of the exponential moving average of the weights."""
     balance: float
+    """Sampling of rare grades: 0 as in the data, 1 all grades equally."""
     precision: str
     versions: dict[str, str]
-    """Of the libraries that did the work."""
+    """Versions of the libraries."""
     figures: dict[str, float | None]
-    """Of the bundle's weights on the validation pictures; these chose the epoch, so they flatter a little."""
+    """Figures of the bundle's weights on the validation images; slightly optimistic, as these chose the epoch."""

@@ -1,4 +1,4 @@
-"""Write a model bundle, all or nothing."""
+"""Write a model bundle atomically: completely or not at all."""
 
 import hashlib
 import shutil
@@ -9,14 +9,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.errors import ModelError, UsageError
+from worker.core.errors import UsageError
 from worker.model.bundle.activation_ranges import (
+    MAX_RANGES_BYTES,
     RANGES_FILE,
     ActivationRanges,
     parse_activation_ranges,
     serialise_activation_ranges,
 )
-from worker.model.bundle.bundle import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_manifest
+from worker.model.bundle.bundle import (
+    MANIFEST_FILE,
+    MAX_WEIGHTS_BYTES,
+    WEIGHTS_FILE,
+    Manifest,
+    read_manifest,
+    read_verified,
+)
 from worker.model.bundle.ensemble import AnyManifest, EnsembleManifest
 from worker.model.bundle.fit_record import SPLIT_FILE
 from worker.model.bundle.weights import parse_weights, serialise_weights
@@ -30,11 +38,12 @@ def write_bundle(
     float16_kernels: bool = False,
     extra_files: Mapping[str, bytes] | None = None,
 ) -> Manifest:
-    """Write checked weights and their manifest into a new folder; the draft gets the SHA-256 of what is written.
+    """Write weights and their manifest into a new folder, and return the manifest with the SHA-256 of the weights.
 
-    float16_kernels: store the kernels as float16, at half the size. extra_files: other files of the bundle, by name.
-    Raises UsageError if the folder exists or its parent cannot be written to, ModelError if what would be written could
-    not be read back, such as a value past float16.
+    draft: a manifest with any SHA-256. float16_kernels: store kernels as float16, at half the size. extra_files: other
+    files of the bundle, by name.
+    Raises UsageError if the folder exists or its parent is not writable, ModelError if the bundle could not be read
+    back, for instance because a value exceeds the range of float16.
     """
     data = serialise_weights(weights, float16_kernels=float16_kernels)
     parse_weights(data, source=f"{folder / WEIGHTS_FILE}", architecture=draft.architecture)
@@ -44,21 +53,21 @@ def write_bundle(
 
 
 def copy_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
-    """Write the weights of the bundle `source`, byte for byte, into a new folder with another manifest.
+    """Copy the files of the bundle `source` into a new folder with another manifest.
 
-    Raises UsageError as `write_bundle`, ModelError if the weights are not those that the manifest promises.
+    Raises UsageError as `write_bundle` does, ModelError if a file has another SHA-256 than in the manifest.
     """
     if isinstance(manifest, EnsembleManifest):
         parts = zip(manifest.weights_files, manifest.split_files, strict=True)
         write_ensemble(folder, manifest, [(source / weights, source / split) for weights, split in parts])
     else:
-        promised = manifest.ranges_sha256
-        ranges = {} if promised is None else {RANGES_FILE: _copy_promised(source / RANGES_FILE, promised)}
+        sha256, path = manifest.ranges_sha256, source / RANGES_FILE
+        ranges = {} if sha256 is None else {RANGES_FILE: read_verified(path, MAX_RANGES_BYTES, sha256)}
         _write_network(source, folder, manifest, ranges)
 
 
 def add_activation_ranges(source: Path, folder: Path, ranges: ActivationRanges) -> Manifest:
-    """Write the bundle `source` of one network into a new folder, with these ranges. Raises as `copy_bundle`."""
+    """Copy the bundle `source` of one network into a new folder, with these ranges. Raises as `copy_bundle` does."""
     data = serialise_activation_ranges(ranges)
     parse_activation_ranges(data, source=f"{folder / RANGES_FILE}")
     manifest = read_manifest(source).model_copy(update={"ranges_sha256": hashlib.sha256(data).hexdigest()})
@@ -67,38 +76,26 @@ def add_activation_ranges(source: Path, folder: Path, ranges: ActivationRanges) 
 
 
 def write_ensemble(folder: Path, manifest: EnsembleManifest, parts: Sequence[tuple[Path, Path]]) -> None:
-    """Write an ensemble into a new folder, the members' weights byte for byte. Raises as `copy_bundle`.
+    """Write an ensemble into a new folder, with copies of the members' files. Raises as `copy_bundle` does.
 
-    parts: of each member the file of its weights, and where its split is if it has one.
+    parts: the paths of each member's weights and of its split; the split may be missing.
     """
     files: dict[str, bytes] = {}
     names = zip(manifest.weights_files, manifest.split_files, strict=True)
     for (weights_name, split_name), (weights, split), member in zip(names, parts, manifest.members, strict=True):
-        files[weights_name] = _copy_promised(weights, member.manifest.weights_sha256)
+        files[weights_name] = read_verified(weights, MAX_WEIGHTS_BYTES, member.manifest.weights_sha256)
         files |= _copy_split(split, split_name, member.manifest)
     _write_files(folder, {**files, MANIFEST_FILE: _encode(manifest)})
 
 
 def _write_network(source: Path, folder: Path, manifest: Manifest, extra_files: Mapping[str, bytes]) -> None:
-    weights = _copy_promised(source / WEIGHTS_FILE, manifest.weights_sha256)
+    weights = read_verified(source / WEIGHTS_FILE, MAX_WEIGHTS_BYTES, manifest.weights_sha256)
     split = _copy_split(source / SPLIT_FILE, SPLIT_FILE, manifest)
     _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **split, **extra_files})
 
 
-def _copy_promised(path: Path, promised: str) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or error}") from error
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != promised:
-        raise ModelError(f"{path}: SHA-256 is {sha256}, the manifest promises {promised}")
-    return data
-
-
 def _copy_split(path: Path, name: str, manifest: Manifest) -> dict[str, bytes]:
-    """Nothing where there is none. The record of a fit is read with it: a card needs it to leave out what was learnt
-    from."""
+    """Return the split of a fitted network, if it exists. A model card needs it to exclude the training images."""
     return {name: path.read_bytes()} if manifest.fit is not None and path.is_file() else {}
 
 

@@ -67,7 +67,7 @@ def assign_weights(network: keras.Sequential, weights: Mapping[str, NDArray[np.f
     """Put weights (`conv1_conv/kernel`, ..., `head/bias`) into the network. Raises ModelError unless all fit."""
     variables = name_variables(network)
     if unknown := weights.keys() - variables.keys():
-        raise ModelError(f"{len(unknown)} weights the network does not have, one is {min(unknown)}")
+        raise ModelError(f"{len(unknown)} weights are not in the network, one is {min(unknown)}")
     if missing := variables.keys() - weights.keys():
         raise ModelError(f"{len(missing)} of {len(variables)} weights are missing, one is {min(missing)}")
     for name, variable in variables.items():

@@ -54,7 +54,7 @@ def test_one_bundle_that_looks_again_keeps_its_thresholds(bundles: None) -> None
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["./a"], "ensemble: content: Value error, one network that looks once is no ensemble"),
+        (["./a"], "ensemble: content: Value error, one network with one view is not an ensemble"),
         (["./a", "./b", "--weight", "1"], "2 bundles have 1 weights"),
         (["./a", "./b", "--weight", "1", "--weight", "0"], "Input should be greater than 0"),
         (["./a", "densenet121-aptos"], "random has the crop none, densenet121-aptos lit_box"),

@@ -60,7 +60,7 @@ def test_another_operating_point_keeps_them(folder: Path) -> None:
 def test_changed_file_is_refused(folder: Path) -> None:
     path = folder / "ranges.safetensors"
     path.write_bytes(serialise_activation_ranges(ranges() | {LAYER: ranges()[LAYER] * 2}))
-    with pytest.raises(ModelError, match=r"ranges.safetensors: SHA-256 is [0-9a-f]{64}, model.json promises"):
+    with pytest.raises(ModelError, match=r"ranges.safetensors: its SHA-256 is [0-9a-f]{64}, but model.json has"):
         load_bundle(folder)
     path.unlink()
     with pytest.raises(ModelError, match=r"ranges.safetensors: No such file"):
@@ -74,8 +74,8 @@ def test_changed_file_is_refused(folder: Path) -> None:
         (lambda arrays: {**arrays, "conv9": arrays[LAYER]}, "1 layers are missing or unknown, the first is conv9"),
         (lambda arrays: {**arrays, LAYER: arrays[LAYER][:7]}, rf"{LAYER} is float32 \(7,\), float32 \(128,\)"),
         (lambda arrays: {**arrays, LAYER: arrays[LAYER].astype(np.float64)}, f"{LAYER} is float64"),
-        (lambda arrays: {**arrays, LAYER: -arrays[LAYER]}, f"{LAYER} holds a range that is negative or not finite"),
-        (lambda arrays: {**arrays, LAYER: arrays[LAYER] * np.inf}, f"{LAYER} holds a range that is negative or not"),
+        (lambda arrays: {**arrays, LAYER: -arrays[LAYER]}, f"{LAYER} has a range that is negative or not finite"),
+        (lambda arrays: {**arrays, LAYER: arrays[LAYER] * np.inf}, f"{LAYER} has a range that is negative or not"),
     ],
 )
 def test_unsound_ranges_name_file_and_layer(folder: Path, harm: Callable[[Arrays], Arrays], sentence: str) -> None:

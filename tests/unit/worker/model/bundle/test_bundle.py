@@ -150,7 +150,7 @@ def test_a_name_means_the_shipped_bundle_and_a_path_the_folder(folder: Path, mon
     [
         ({"architecture": "../resnet50"}, "architecture: String should match pattern"),
         ({"schema_version": 2}, "schema_version: Input should be 1"),
-        ({"target_layer": "conv6"}, "target_layer 'conv6' is no feature map"),
+        ({"target_layer": "conv6"}, "target_layer 'conv6' is not a feature map"),
         ({"thresholds": [0.5] * 4}, "thresholds"),
         ({"thresholds": [0.5, 0.5, 0.5, 0.5, 1.0]}, r"thresholds\.4: Input should be less than 1"),
         ({"name": "../etc"}, "name: String should match"),
@@ -191,7 +191,7 @@ def test_changed_weights_do_not_match_their_checksum(folder: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ModelError, match=r"SHA-256 is [0-9a-f]{64}, model\.json promises [0-9a-f]{64}"):
+    with pytest.raises(ModelError, match=r"its SHA-256 is [0-9a-f]{64}, but model\.json has [0-9a-f]{64}"):
         load_bundle(folder)
 
 
@@ -224,10 +224,10 @@ def with_a_wide_head(weights: Weights) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (with_nan, "conv3_block1_1_conv/kernel holds a value that is not finite"),
-        (with_negative_variance, "bn/moving_variance holds a negative variance, -1.49"),
+        (with_nan, "conv3_block1_1_conv/kernel has a value that is not finite"),
+        (with_negative_variance, "bn/moving_variance has a negative variance, -1.49"),
         (without_a_kernel, "1 of 606 weights are missing, the first is pool3_conv/kernel"),
-        (with_a_stranger, "1 weights the network does not have, the first is conv6/kernel"),
+        (with_a_stranger, "1 weights are not in the network, the first is conv6/kernel"),
         (with_a_wide_head, r"head/bias has the shape \(6,\), \(5,\) is needed"),
     ],
 )
@@ -242,7 +242,7 @@ def test_weights_that_are_not_the_networks_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("dtype", "shape", "sentence"), [("BF16", [10], "holds the type BF16"), ("I32", [5], "head/bias is int32")]
+    ("dtype", "shape", "sentence"), [("BF16", [10], "has the type BF16"), ("I32", [5], "head/bias is int32")]
 )
 def test_weights_of_another_type_are_refused(folder: Path, dtype: str, shape: list[int], sentence: str) -> None:
     data = (folder / "weights.safetensors").read_bytes()
@@ -265,7 +265,7 @@ def test_bundle_is_never_written_over_another(folder: Path, weights: Weights) ->
 
 def test_value_past_float16_is_not_written_as_infinite(tmp_path: Path, weights: Weights) -> None:
     changed = weights | {"head/kernel": np.full((1024, 5), 70_000, np.float32)}
-    with pytest.raises(ModelError, match="head/kernel holds a value that is not finite"):
+    with pytest.raises(ModelError, match="head/kernel has a value that is not finite"):
         write_bundle(tmp_path / "half", make_manifest(), changed, float16_kernels=True)
     assert list(tmp_path.iterdir()) == []
 

@@ -174,7 +174,7 @@ def test_weight_that_the_layer_has_not_is_refused(damaged: Path) -> None:
 def test_infinite_weight_is_refused(damaged: Path) -> None:
     with h5py.File(damaged, "a") as file:
         file["dense/dense/bias:0"][0] = np.inf
-    with pytest.raises(ModelError, match="head/bias holds a value that is not finite"):
+    with pytest.raises(ModelError, match="head/bias has a value that is not finite"):
         read(damaged)
 
 
