@@ -65,9 +65,7 @@ def capacity(
     seen = f", as in {measured.run} ({measured.images:,} images)" if measured.run else ""
     console.print(f"one worker grades {measured.rate:,.2f} images/s{seen}", soft_wrap=True)
     workers = "1 worker is" if estimate.workers == 1 else f"{estimate.workers:,} workers are"
-    console.print(
-        f"{workers} needed, with {spare} % spare capacity; at the full rate the night ends at {estimate.done:%H:%M}"
-    )
+    console.print(f"{workers} needed with {spare} % spare capacity; earliest end at {estimate.done:%H:%M}")
 
 
 def _parse_time(option: str, text: str) -> time:

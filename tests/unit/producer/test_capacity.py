@@ -78,7 +78,7 @@ def test_command_names_its_inputs(sqlite_url: str, monkeypatch: pytest.MonkeyPat
     assert CliRunner().invoke(app, asked).stdout.splitlines() == [
         "90,000 images from 01:00 to 06:00 UTC: 5.00 images/s are needed",
         "one worker grades 2.00 images/s, as in night (101 images)",
-        "4 workers are needed, with 20 % spare capacity; at the full rate the night ends at 04:07",
+        "4 workers are needed with 20 % spare capacity; earliest end at 04:07",
     ]
     document = json.loads(CliRunner().invoke(app, [*asked, "--rate", "12.5", "--from", "22:00", "--json"]).stdout)
     assert document == {

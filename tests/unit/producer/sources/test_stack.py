@@ -51,13 +51,13 @@ def test_another_number_of_labels_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "why"),
     [
-        (np.zeros((8, 8, 3), np.uint8), r"holds uint8 \(8, 8, 3\), needs"),
-        (np.zeros((2, 8, 8, 1), np.uint8), r"holds uint8 \(2, 8, 8, 1\), needs"),
-        (np.zeros((2, 8, 8, 3), np.float64), "holds float64"),
-        (np.zeros((2, 8, 8, 3), ">f4"), "holds >f4"),
-        (np.zeros((2, 0, 8, 3), np.float32), r"holds float32 \(2, 0, 8, 3\)"),
-        (np.full((3, 8, 8, 3), 255, np.float32), r"entry 0: values from 255 to 255, are outside \[0, 1\]"),
-        (np.full((3, 8, 8, 3), np.nan, np.float32), r"entry 0: values from nan to nan, are outside \[0, 1\]"),
+        (np.zeros((8, 8, 3), np.uint8), r"array is uint8 \(8, 8, 3\), must be"),
+        (np.zeros((2, 8, 8, 1), np.uint8), r"array is uint8 \(2, 8, 8, 1\), must be"),
+        (np.zeros((2, 8, 8, 3), np.float64), "array is float64"),
+        (np.zeros((2, 8, 8, 3), ">f4"), "array is >f4"),
+        (np.zeros((2, 0, 8, 3), np.float32), r"array is float32 \(2, 0, 8, 3\)"),
+        (np.full((3, 8, 8, 3), 255, np.float32), r"entry 0: values from 255 to 255 are outside \[0, 1\]"),
+        (np.full((3, 8, 8, 3), np.nan, np.float32), r"entry 0: values from nan to nan are outside \[0, 1\]"),
     ],
 )
 def test_other_content_is_refused(tmp_path: Path, array: np.ndarray, why: str) -> None:
