@@ -18,7 +18,7 @@ from tests.faults.supervisor import Supervisor
 from tests.integration.processes import FUNDUS, fundus
 
 RUN = "trial"
-LOOK_EVERY_S = 0.1
+POLL_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FaultRun:
         while not condition():
             self.supervisor.restart_dead()
             assert time.monotonic() < deadline, f"condition not met within {within_s} s:\n{self._state()}"
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_INTERVAL_S)
 
     def wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

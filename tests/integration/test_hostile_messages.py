@@ -94,7 +94,7 @@ def test_invalid_messages_are_logged_and_every_row_is_graded(
         status = wait_until_finished("night", env)
     assert status["graded"] == 2
     assert not stolen.exists()
-    said = log.read_text()
+    logged = log.read_text()
     for words in (
         "message version 2 is not supported; this worker needs 1",
         "message version 0 is not supported; this worker needs 1",
@@ -110,10 +110,10 @@ def test_invalid_messages_are_logged_and_every_row_is_graded(
         "not valid JSON",
         "body: Field required",
     ):
-        assert words in said, f"{words}\n{said}"
-    assert said.count("arguments do not match task") == 3
-    assert said.count("cannot be decoded") == 3
-    assert said.count("message_refused") == 18
+        assert words in logged, f"{words}\n{logged}"
+    assert logged.count("arguments do not match task") == 3
+    assert logged.count("cannot be decoded") == 3
+    assert logged.count("message_refused") == 18
 
 
 class Thief:

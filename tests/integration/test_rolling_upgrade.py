@@ -83,9 +83,9 @@ def test_old_and_new_workers_finish_a_run_upgraded_in_progress(
         first.close()
         status = wait_until_finished("night", env)
     assert (status["total"], status["graded"]) == (IMAGES, IMAGES)
-    had = images_by_device(tmp_path)
-    print(f"images by device: {had}; 0 and 2 are old, 1 is new")  # noqa: T201 - for `pytest -s`
-    assert sum(had.values()) == IMAGES, "an image was graded twice"
+    processed = images_by_device(tmp_path)
+    print(f"images by device: {processed}; 0 and 2 are old, 1 is new")  # noqa: T201 - for `pytest -s`
+    assert sum(processed.values()) == IMAGES, "an image was graded twice"
     assert json.loads(new("db", "current", "--json").stdout)["needed"] == EXPANDED
     assert ledger(postgres_url) == [(IMAGES, IMAGES, 0)]
 

@@ -36,29 +36,29 @@ def seconds_of(run: str, env: Mapping[str, str]) -> float:
 
 def test_two_devices_are_twice_as_fast_as_one(env: dict[str, str], tmp_path: Path) -> None:
     photographs = str(tmp_path / "photographs")
-    took = {}
+    duration_s = {}
     for count in (1, 2):
         before = images_by_device(tmp_path)
         with devices(count, env):
             fundus("enqueue", photographs, "--run", f"by-{count}", env=env)
             status = wait_until_finished(f"by-{count}", env)
         assert status["graded"] == IMAGES
-        took[count] = seconds_of(f"by-{count}", env)
+        duration_s[count] = seconds_of(f"by-{count}", env)
         share = {name: images - before.get(name, 0) for name, images in images_by_device(tmp_path).items()}
         assert sum(share.values()) == IMAGES
         assert len(share) == count
         assert min(share.values()) > IMAGES / count * 0.8
-        print(f"{count} worker(s): {IMAGES / took[count]:.1f} images/s, {share}")  # noqa: T201 - for `pytest -s`
-    assert 1.6 < took[1] / took[2] < 2.1
+        print(f"{count} worker(s): {IMAGES / duration_s[count]:.1f} images/s, {share}")  # noqa: T201 - for `pytest -s`
+    assert 1.6 < duration_s[1] / duration_s[2] < 2.1
 
 
 def test_stopped_workers_drain_and_the_rest_is_graded_later(env: dict[str, str], tmp_path: Path) -> None:
     with devices(2, env):
         fundus("enqueue", str(tmp_path / "photographs"), "--run", "night", env=env)
         wait_for_images(8, 2, tmp_path)
-    had = sum(images_by_device(tmp_path).values())
+    processed = sum(images_by_device(tmp_path).values())
     status = fundus_json("status", "night", env=env)
-    assert 16 <= status["graded"] == had < IMAGES, "an image was predicted and not settled"
+    assert 16 <= status["graded"] == processed < IMAGES, "an image was predicted and not settled"
     with psycopg.connect(env["FUNDUS_DATABASE_URL"]) as connection:
         assert connection.execute("SELECT count(*) FROM gradings WHERE lease_token IS NOT NULL").fetchone() == (0,)
     with devices(2, env):

@@ -98,8 +98,8 @@ def test_replaced_photograph_is_graded_again_and_the_old_outcome_expires(
     )
     env |= {"FUNDUS_RETAIN_ROWS_DAYS": "30"}
     assert fundus_json("retention", "--dry-run", env=env)["overlays"] == 2
-    gone = fundus_json("retention", env=env)
-    assert (gone["overlays"], gone["rows"], gone["images"]) == (2, 2, 1)
+    deleted = fundus_json("retention", env=env)
+    assert (deleted["overlays"], deleted["rows"], deleted["images"]) == (2, 2, 1)
     assert {key.partition("/")[0] for key in stored(bucket)} == {"nightly-2026-11-02"}
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["nightly-2026-11-02"]
     assert night(3).new == 0, "an image deleted by retention counts as new"
@@ -148,10 +148,10 @@ def test_retention_killed_five_times_completes(env: dict[str, str], bucket: Buck
             {key for (key,) in ask(env, f"SELECT {column} FROM gradings WHERE {column} IS NOT NULL")}
             for column in ("overlay_key", "retired_key")
         )
-        there = set(all_keys(bucket))
-        assert claimed <= there, "a row names a deleted overlay"
-        assert there <= claimed | known, "an object belongs to no row"
-        seen.append(len(there))
+        stored_keys = set(all_keys(bucket))
+        assert claimed <= stored_keys, "a row names a deleted overlay"
+        assert stored_keys <= claimed | known, "an object belongs to no row"
+        seen.append(len(stored_keys))
         time.sleep(1.2)  # until its lock expires
     last = fundus("retention", "--json", env=env)
     assert last.returncode == 0

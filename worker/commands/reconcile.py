@@ -1,4 +1,4 @@
-"""`fundus reconcile`: one pass of the reconciler, for deployments whose workers do not run all the time."""
+"""`fundus reconcile`: one pass of the reconciler, for deployments that start workers on demand."""
 
 import json as jsons
 import time
@@ -26,8 +26,8 @@ def reconcile_now(
     """Requeue lost images, quarantine images that crash workers, finish runs without queued images.
 
     Workers do this automatically while they run.
-    Schedule this command with cron if workers are started only
-    when messages are queued: it recovers messages that the broker lost.
+    If workers are started on demand, schedule this command with cron:
+    it also recovers messages that the broker lost while no worker ran.
 
     Examples:
     $ fundus reconcile

@@ -34,7 +34,7 @@ class FutureBridge:
 
     def _put(self, waiter: "asyncio.Future[Any]", done: "Future[Any]") -> None:
         self._done.append((waiter, done))
-        # Two wake-ups are harmless, none would hang: `_deliver` clears the flag before it takes the results.
+        # `_deliver` clears the flag before it reads the results: an extra wake-up is harmless, a missing one hangs.
         if not self._wake_scheduled and not self._loop.is_closed():
             self._wake_scheduled = True
             self._loop.call_soon_threadsafe(self._deliver)

@@ -21,8 +21,8 @@ It exceeds the timeout of every step. The slowest one is a store that does not a
 STALLED_AFTER_S = 60.0
 """Idle time of a worker with nothing in flight, while messages are queued, that ends it.
 
-A healthy worker takes a queued message within a second. Kombu 5.7 never does again if its Redis connection was replaced
-while all chunks were taken: it keeps listening to the old socket.
+A healthy worker takes a queued message within a second. With Kombu 5.7 a worker stalls forever if its Redis connection
+is replaced while all its slots are in use: Kombu keeps polling the old socket.
 """
 EXIT_STUCK = 70
 """Exit status EX_SOFTWARE of sysexits.h."""

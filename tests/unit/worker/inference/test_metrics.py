@@ -95,7 +95,7 @@ def test_counters_start_at_zero() -> None:
 def test_stage_is_timed_also_when_it_fails() -> None:
     metrics = Metrics(lambda: 0)
     with pytest.raises(StorageError), metrics.time_stage(Stage.FETCH):
-        raise StorageError("away")
+        raise StorageError("unreachable")
     metrics.record_stage(Stage.INFER, 10.0, 10.2)
     found = scrape(metrics)
     assert found["fundus_worker_stage_seconds_count", "fetch"] == 1
