@@ -1,1 +1,1 @@
-"""The commands of `fundus` that need the `worker` extra; `producer.cli` loads them when they are called."""
+"""Commands of `fundus` that need the `worker` extra; `producer.cli` imports them on demand."""

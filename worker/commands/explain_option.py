@@ -1,4 +1,4 @@
-"""The option that says which outputs a model's maps explain."""
+"""Option `--explain`: the outputs that saliency maps explain."""
 
 from typing import Annotated
 
@@ -11,18 +11,18 @@ Explained = Annotated[
     typer.Option(
         "--explain",
         metavar="LOWEST,HIGHEST",
-        help="The outputs that a map may explain: the highest passed, brought within these. 1,2: why an eye is"
-        " referred, or what speaks for any retinopathy; 0,4: why it has its grade.",
+        help="Range of outputs that a map explains: the highest output passed, limited to this range."
+        " 1,2: evidence for referral, or for any retinopathy; 0,4: evidence for the grade.",
     ),
 ]
 
 
 def parse_explained(value: str | None, *, otherwise: tuple[int, int]) -> tuple[int, int]:
-    """Two outputs, which the manifest checks. Raises UsageError where they are not two whole numbers."""
+    """Parse LOWEST,HIGHEST; the manifest checks the range. Raises UsageError unless these are two integers."""
     if value is None:
         return otherwise
     try:
         lowest, highest = (int(part) for part in value.split(","))
     except ValueError as error:
-        raise UsageError(f"--explain {value} is not LOWEST,HIGHEST, such as 1,2") from error
+        raise UsageError(f"--explain {value} is not of the form LOWEST,HIGHEST, such as 1,2") from error
     return lowest, highest

@@ -1,4 +1,4 @@
-"""`fundus report`: a run as a page for the browser."""
+"""`fundus report`: write the HTML report of a run."""
 
 import webbrowser
 from pathlib import Path
@@ -31,28 +31,32 @@ OPEN_S = 3600
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run to report.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write it to; beside the run's overlays unless given.")
+        Path | None, typer.Option(help="Output folder. Default: next to the run's overlays in the store.")
     ] = None,
-    baseline: Annotated[str | None, typer.Option(help="Another run, whose grades are shown beside.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Baseline run, whose grades are shown for comparison.")] = None,
     next_steps: Annotated[
-        Path | None, typer.Option(help="JSON object: a sentence for `0` to `4`, `attention`, `reading`.")
+        Path | None, typer.Option(help="JSON object with a sentence for each of `0` to `4`, `attention`, `reading`.")
     ] = None,
     *,
     pictures: Annotated[bool, typer.Option(help="Show photographs and overlays.")] = True,
     all_pictures: Annotated[
-        bool, typer.Option("--all-pictures", help="Also of images that are not referable, in a run of over 2,000.")
+        bool,
+        typer.Option("--all-pictures", help="Also show images that are not referable if the run has more than 2,000."),
     ] = False,
     link: Annotated[
         int | None,
-        typer.Option(min=1, max=168, help="Write nothing: give a link to the stored report, for so many hours."),
+        typer.Option(
+            min=1, max=168, help="Print a link to the stored report, valid for this number of hours, and write nothing."
+        ),
     ] = None,
-    open_it: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Write what a run found: patients, the most urgent first, galleries by grade, tables. Needs no network to be read.
+    """Write the report of a run: patients by urgency, galleries by grade, and tables. It can be read offline.
 
-    Workers write one beside the overlays when a run finishes; this writes it anew, or of a run that still goes on.
+    Workers write a report next to the overlays when a run finishes. This command writes it again, also for an
+    unfinished run.
 
     Examples:
     $ fundus report night-1 --open
@@ -85,13 +89,13 @@ def report(
 def _write(engine: Engine, settings: Settings, run: str, out: Path | None, options: ReportOptions) -> str:
     messages = Console(stderr=True, highlight=False)
     with progress_bar(messages) as progress:
-        task = progress.add_task("drawing", total=None)
-        remarks = 0
+        task = progress.add_task("writing", total=None)
+        warnings = 0
 
         def on_warning(sentence: str) -> None:
-            nonlocal remarks
-            remarks += 1
-            progress.update(task, errors=f"{remarks:,} remarks")
+            nonlocal warnings
+            warnings += 1
+            progress.update(task, errors=f"{warnings:,} warnings")
             messages.print(sentence, soft_wrap=True, markup=False)
 
         def on_progress(done: int, total: int) -> None:
@@ -101,7 +105,7 @@ def _write(engine: Engine, settings: Settings, run: str, out: Path | None, optio
             lease = request_report(engine, run, lease_s=settings.lease_s)
             return write_under_lease(engine, settings, lease, options, on_warning=on_warning, on_progress=on_progress)
         with write_transaction(engine) as connection:
-            # Before the first row leaves: a report that breaks off has shown some.
+            # Record the export first: an aborted report may already contain data.
             record_action(connection, AuditAction.EXPORT, run=run, format="report", out=str(out.absolute()))
         try:
             return write_report(
@@ -114,5 +118,5 @@ def _write(engine: Engine, settings: Settings, run: str, out: Path | None, optio
                 on_progress=on_progress,
             )
         except StorageError as error:
-            # The store of pictures' sources tells its faults by remarks; this is the folder.
+            # Errors of image sources are warnings, so this error is about the output folder.
             raise UsageError(error.detail) from error

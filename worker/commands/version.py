@@ -1,4 +1,4 @@
-"""What `fundus --version` says of the model; loaded only then."""
+"""Model description for `fundus --version`; imported only for that option."""
 
 from worker.core.errors import FundusError
 from worker.core.settings import read_settings
@@ -7,7 +7,7 @@ from worker.model.bundle.ensemble import read_any_manifest
 
 
 def describe_model() -> str:
-    """The bundle that a worker would load with the settings of this shell, or why none can be told."""
+    """Return name and model_id of the bundle that a worker would load with these settings, or why there is none."""
     try:
         settings = read_settings()
         manifest = read_any_manifest(find_bundle(settings.model))
