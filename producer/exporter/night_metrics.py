@@ -6,13 +6,13 @@ from datetime import datetime
 from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy import Connection, func, select
 
-from worker.core.vocabulary import RunKind, RunState
+from worker.core.vocabulary import RunKind
+from worker.ledger.runs import ENDED_STATES
 from worker.ledger.schema import nights, runs
 
 NOT_COMPARED = "none"
 VERDICTS = ("stable", "watch", "drift", NOT_COMPARED)
 """Drift levels of `worker.evaluation.drift.psi`, which cannot be imported without the extra `evaluate`."""
-OVER = (RunState.FINISHED, RunState.CANCELLED)
 
 
 def read_night_metrics(connection: Connection, since: datetime) -> Iterator[Metric]:
@@ -24,7 +24,7 @@ def read_night_metrics(connection: Connection, since: datetime) -> Iterator[Metr
         value=latest.timestamp() if latest is not None else 0.0,
     )
 
-    over = nights.join(runs, (runs.c.run_id == nights.c.run_id) & runs.c.state.in_(OVER))
+    over = nights.join(runs, (runs.c.run_id == nights.c.run_id) & runs.c.state.in_(ENDED_STATES))
     left = select(
         func.count().filter(nights.c.closed_at.is_(None)),
         func.count().filter(nights.c.closed_at.is_not(None), nights.c.told_at.is_(None)),

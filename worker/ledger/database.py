@@ -87,19 +87,19 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
 
 @contextmanager
 def read_transaction(engine: Engine) -> Iterator[Connection]:
-    """Open a read-only transaction. Raises DatabaseError when the ledger is unavailable."""
-    with _translated(), engine.begin() as connection:
+    """Open a transaction for queries. Raises DatabaseError when the ledger is unavailable."""
+    with _translate_errors(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
 def write_transaction(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that is committed at the end and rolled back on any error.
+    """Open a transaction for changes, committed at the end and rolled back on any error.
 
     Raises DatabaseError when the ledger is unavailable.
     """
     with (
-        _translated(),
+        _translate_errors(),
         engine.connect().execution_options(fundus_writes=True) as connection,
         connection.begin(),
     ):
@@ -107,7 +107,7 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     # InternalError: the database is temporarily read-only, as during a failover or when its disk is almost full.

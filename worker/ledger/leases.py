@@ -34,7 +34,7 @@ MODEL_MISMATCH_PAUSE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LeasedImage:
-    """An image that only this worker may grade now. attempts: including this one."""
+    """An image that only this worker may grade now. attempts: how often it was leased, including this time."""
 
     image_id: str
     uri: str
@@ -83,7 +83,7 @@ def lease_chunk(engine: Engine, chunk: GradeChunk, *, model_id: str, lease_s: fl
     with write_transaction(engine) as connection:
         run = _pin_model(connection, chunk, model_id)
         if run.model_id == model_id and run.state != RunState.CANCELLED:
-            leased = _lease_free(connection, chunk, token, lease_s, max_attempts)
+            leased = _lease_free_images(connection, chunk, token, lease_s, max_attempts)
             unknown = _count_unknown(connection, chunk) if len(leased) < len(chunk.image_ids) else 0
             return Lease(token, chunk.run_id, run.name, leased, unknown)
         if run.state == RunState.CANCELLED:
@@ -159,7 +159,7 @@ def _pin_model(connection: Connection, chunk: GradeChunk, model_id: str) -> Any:
     return connection.execute(query).one()
 
 
-def _lease_free(
+def _lease_free_images(
     connection: Connection, chunk: GradeChunk, token: str, lease_s: float, max_attempts: int
 ) -> tuple[LeasedImage, ...]:
     max_allowed = 1 if len(chunk.image_ids) > 1 else max_attempts

@@ -25,7 +25,7 @@ GRACE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ReportLease:
-    """A report that only this writer may write now. prefix: of its object keys."""
+    """A report that only this writer may write now. prefix: common prefix of its object keys."""
 
     token: str
     run_id: int

@@ -1,9 +1,9 @@
 """Delete expired overlays and outcomes, run by run, in page-sized transactions.
 
-Each page marks the overlay key as retired, deletes the object, clears the key, and then deletes the row. A row never
-points at a deleted overlay, and every object in the store is known to a row: the next pass completes one that was
-killed. A run's report is deleted before its overlays; a run whose report is being written is skipped until the next
-pass. Runs and the audit log are kept.
+The order for each run: delete its report, mark the keys of expired overlays as retired, delete their objects and clear
+the keys, delete expired rows. A row never points at a deleted overlay, and every object in the store is known to a row.
+A pass that was killed is completed by the next one. A run whose report is being written is skipped until the next pass.
+Runs and the audit log are kept.
 """
 
 import shutil

@@ -6,11 +6,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Engine, FromClause, exists, false, func, or_, select
 
 from worker.core.settings import Settings
-from worker.core.vocabulary import RunState
 from worker.ledger.database import read_transaction
+from worker.ledger.runs import ENDED_STATES
 from worker.ledger.schema import gradings, runs
-
-ENDED = (RunState.FINISHED, RunState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +66,27 @@ def find_expired_runs(engine: Engine, cutoffs: Cutoffs) -> tuple[list[ExpiredRun
     expired = or_(is_overlay_expired(cutoffs), is_row_expired(cutoffs), gradings.c.retired_key.is_not(None))
     query = (
         select(runs.c.run_id, runs.c.name, runs.c.held)
-        .where(runs.c.state.in_(ENDED), exists().where(gradings.c.run_id == runs.c.run_id, expired))
+        .where(runs.c.state.in_(ENDED_STATES), exists().where(gradings.c.run_id == runs.c.run_id, expired))
         .order_by(runs.c.run_id)
     )
     with read_transaction(engine) as connection:
         found = connection.execute(query).all()
-    due = [ExpiredRun(run.run_id, run.name) for run in found if not run.held]
-    return due, tuple(run.name for run in found if run.held)
+    to_prune = [ExpiredRun(run.run_id, run.name) for run in found if not run.held]
+    return to_prune, tuple(run.name for run in found if run.held)
 
 
 def count_expired(engine: Engine, cutoffs: Cutoffs) -> PruneResult:
     """Count what a retention pass would delete. Raises DatabaseError."""
-    due, held = find_expired_runs(engine, cutoffs)
-    run_ids = [run.run_id for run in due]
-    of_due = gradings.c.run_id.in_(run_ids)
+    expired, held = find_expired_runs(engine, cutoffs)
+    run_ids = [run.run_id for run in expired]
+    of_expired = gradings.c.run_id.in_(run_ids)
     other = gradings.alias("other")
     deleted, stays = is_row_expired(cutoffs), ~(other.c.run_id.in_(run_ids) & _settled_before(other, cutoffs.rows))
     kept = exists().where(other.c.image_id == gradings.c.image_id, stays)
     counts = (
-        select(func.count()).where(of_due, or_(is_overlay_expired(cutoffs), gradings.c.retired_key.is_not(None))),
-        select(func.count()).select_from(gradings).where(of_due, deleted),
-        select(func.count(gradings.c.image_id.distinct())).where(of_due, deleted, ~kept),
+        select(func.count()).where(of_expired, or_(is_overlay_expired(cutoffs), gradings.c.retired_key.is_not(None))),
+        select(func.count()).select_from(gradings).where(of_expired, deleted),
+        select(func.count(gradings.c.image_id.distinct())).where(of_expired, deleted, ~kept),
     )
     with read_transaction(engine) as connection:
         overlays, rows, orphans = (connection.scalar(query) or 0 for query in counts)

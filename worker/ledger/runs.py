@@ -12,6 +12,9 @@ from worker.core.vocabulary import Queue, RunKind, RunState
 from worker.ledger.database import read_transaction
 from worker.ledger.schema import runs
 
+ENDED_STATES = (RunState.FINISHED, RunState.CANCELLED)
+"""States of a run that has ended; new or requeued images reopen a finished run."""
+
 _MAX_LISTED = 10
 
 

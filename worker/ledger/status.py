@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
-from worker.core.vocabulary import Grade, RunState, Status
+from worker.core.vocabulary import Grade, Status
 from worker.ledger.database import read_transaction
-from worker.ledger.runs import Run, find_run, list_runs
+from worker.ledger.runs import ENDED_STATES, Run, find_run, list_runs
 from worker.ledger.schema import gradings
 from worker.ledger.throughput import Throughput, read_throughput
 
@@ -47,7 +47,7 @@ class RunProgress:
     @property
     def is_over(self) -> bool:
         """Whether the run is finished or cancelled."""
-        return self.run.state in (RunState.FINISHED, RunState.CANCELLED)
+        return self.run.state in ENDED_STATES
 
     @property
     def seconds_left(self) -> float | None:

@@ -15,10 +15,11 @@ from sqlalchemy import func, select, update
 
 from worker.core.errors import RunError
 from worker.core.telemetry.alerts import Alerts
-from worker.core.vocabulary import RunState, Status
+from worker.core.vocabulary import Status
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import locked
 from worker.ledger.migrate import require_compatible
+from worker.ledger.runs import ENDED_STATES
 from worker.ledger.schema import gradings, nights, runs
 from worker.maintenance.night_alerts import send_pending_alerts
 from worker.maintenance.night_report import NightReport, find_report, write_to_folder
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from worker.evaluation.drift.psi import Drift
 
 LOCK = "morning"
-ENDED = (RunState.FINISHED, RunState.CANCELLED)
+"""Name of the lock in existing ledgers."""
 MAX_FAILED_SHARE = 0.02
 MAX_UNGRADABLE_SHARE = 0.15
 """Same shares as in deploy/prometheus/alerts.yml."""
@@ -91,7 +92,7 @@ def _read_unclosed(engine: Engine) -> list[_EndedNight]:
     query = (
         select(nights.c.run_id, runs.c.name, nights.c.programme, nights.c.night, runs.c.model_id)
         .join(runs, runs.c.run_id == nights.c.run_id)
-        .where(nights.c.closed_at.is_(None), runs.c.state.in_(ENDED))
+        .where(nights.c.closed_at.is_(None), runs.c.state.in_(ENDED_STATES))
         .order_by(nights.c.night)
     )
     with read_transaction(engine) as connection:
@@ -108,7 +109,7 @@ def _close(engine: Engine, settings: Settings, night: _EndedNight, on_progress: 
     verdict = None if drift is None else str(drift.level)
     with write_transaction(engine) as connection:
         # A run that was resumed meanwhile stays open, and its night is closed when it ends again.
-        still_ended = select(runs.c.run_id).where(runs.c.state.in_(ENDED))
+        still_ended = select(runs.c.run_id).where(runs.c.state.in_(ENDED_STATES))
         connection.execute(
             update(nights)
             .where(nights.c.run_id == night.run_id, nights.c.run_id.in_(still_ended))
