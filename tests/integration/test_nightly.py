@@ -303,7 +303,7 @@ def test_night_that_fails_raises_an_alarm_and_tells_cron(
     ((path, call),) = webhook.calls
     assert path == f"/{TOKEN}"
     assert call["title"].endswith("was not enqueued")
-    assert call["message"] == f"{code}: see what `fundus nightly` says."
+    assert call["message"] == f"{code}: see the output of `fundus nightly`."
     assert TOKEN not in done.stdout + done.stderr
 
 
