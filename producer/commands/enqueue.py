@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from producer.runs.dry_run import DryRunResult, dry_run_enqueue
-from producer.runs.enqueue import EnqueueResult, OnProgress, enqueue
+from producer.runs.enqueue import EnqueueResult, OnEnqueueProgress, enqueue
 from producer.runs.lifecycle import RunRequest
 from producer.sources.open_source import open_source
 from producer.views.status import draw_progress
@@ -99,7 +99,7 @@ def enqueue_source(
 
 
 @contextmanager
-def _progress_bar() -> Iterator[OnProgress]:
+def _progress_bar() -> Iterator[OnEnqueueProgress]:
     """Show counts and images/s on stderr while the source is read, on a terminal only. The total is unknown."""
     console = stderr_console()
     columns = (SpinnerColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn())

@@ -34,7 +34,7 @@ POLL_INTERVAL_S = 0.25
 REPORT_TIMEOUT_S = 60
 LOG_TAIL_LINES = 15
 
-OnProgress = Callable[[int, int, int], None]
+OnDemoProgress = Callable[[int, int, int], None]
 """Called with the numbers of settled images, of all images, and of settled images without a grade."""
 
 
@@ -82,7 +82,7 @@ class DemoResult:
 
 
 def run_demo(
-    out: Path, source: DemoSource, on_progress: OnProgress, *, on_warning: Callable[[str], None] = lambda _: None
+    out: Path, source: DemoSource, on_progress: OnDemoProgress, *, on_warning: Callable[[str], None] = lambda _: None
 ) -> DemoResult:
     """Grade a source on servers that run for the duration of the call and keep their data under `out`.
 
@@ -151,7 +151,7 @@ def _run_worker(urls: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen
 
 
 def _wait_until_finished(
-    engine: Engine, run: str, worker: subprocess.Popen[bytes], log: Path, on_progress: OnProgress
+    engine: Engine, run: str, worker: subprocess.Popen[bytes], log: Path, on_progress: OnDemoProgress
 ) -> None:
     run_id = find_run(engine, run).run_id
     statuses = select(gradings.c.status).where(gradings.c.run_id == run_id)

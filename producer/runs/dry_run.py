@@ -6,7 +6,7 @@ from itertools import islice
 
 from sqlalchemy import Engine
 
-from producer.runs.enqueue import BATCH_IMAGES, OnProgress
+from producer.runs.enqueue import BATCH_IMAGES, OnEnqueueProgress
 from producer.runs.lifecycle import RunRequest, find_resumable_run
 from producer.runs.register import check_uri_conflicts, index_by_image_id, read_known_images
 from worker.core.errors import SourceError
@@ -32,11 +32,11 @@ class DryRunResult:
 
 
 def dry_run_enqueue(
-    engine: Engine, request: RunRequest, references: Iterator[ImageReference], on_progress: OnProgress
+    engine: Engine, request: RunRequest, references: Iterator[ImageReference], on_progress: OnEnqueueProgress
 ) -> DryRunResult:
     """Read the whole source and compare it with the ledger.
 
-    The image ids that the source gives are kept in memory, to detect one that stands for two images. Raises SourceError
+    Keeps the image ids that the source gives in memory, to detect one that is used for two images. Raises SourceError
     or RunError, as `enqueue` does.
     """
     with read_transaction(engine) as connection:
@@ -67,5 +67,5 @@ def _is_repeated(reference: ImageReference, uri_by_id: dict[str, str]) -> bool:
     is_repeated = reference.image_id in uri_by_id
     other = uri_by_id.setdefault(reference.image_id, reference.uri)
     if other != reference.uri:
-        raise SourceError(f"image_id {reference.image_id!r} stands for both {other} and {reference.uri}")
+        raise SourceError(f"image_id {reference.image_id!r} is used for both {other} and {reference.uri}")
     return is_repeated

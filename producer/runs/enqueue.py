@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BATCH_IMAGES = 4096
 
-OnProgress = Callable[[int, int], None]
+OnEnqueueProgress = Callable[[int, int], None]
 """Called with the number of references read so far and the number of them that were new."""
 
 
@@ -50,7 +50,7 @@ def enqueue(
     settings: Settings,
     request: RunRequest,
     references: Iterator[ImageReference],
-    on_progress: OnProgress,
+    on_progress: OnEnqueueProgress,
 ) -> EnqueueResult:
     """Add the images that the run lacks, then seal the run, so that it finishes once all images are settled.
 

@@ -32,7 +32,7 @@ def register_batch(
 
     New images are numbered from `position`. In a nightly run, an image is not new if an earlier night of the programme
     had it in the same version. Images already in the ledger get the newly given attributes. Idempotent. Raises
-    SourceError if an image_id already stands for another URI, RunError if the run has been cancelled, DatabaseError if
+    SourceError if an image_id is already used for another URI, RunError if the run has been cancelled, DatabaseError if
     the ledger does not answer or retention deletes an image concurrently; then nothing of the batch is committed.
     """
     batch = index_by_image_id(references)
@@ -71,7 +71,7 @@ def index_by_image_id(references: Iterable[ImageReference]) -> dict[str, ImageRe
         image_id = reference.identity
         other = batch.setdefault(image_id, reference)
         if other.uri != reference.uri:
-            raise SourceError(f"image_id {image_id!r} stands for both {other.uri} and {reference.uri}")
+            raise SourceError(f"image_id {image_id!r} is used for both {other.uri} and {reference.uri}")
         batch[image_id] = reference
     return batch
 

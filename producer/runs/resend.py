@@ -19,8 +19,6 @@ from worker.ledger.schema import OUTPUTS, gradings, runs
 if TYPE_CHECKING:
     from celery import Celery
 
-REQUEUEABLE = (Status.QUARANTINED, Status.FAILED, Status.UNGRADABLE)
-
 _OUTCOME = (
     "grade", *OUTPUTS, "referable", "flags", "saliency", "model_id", "overlay_key", "error_code", "error_detail",
     "settled_at",
@@ -45,7 +43,7 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, requeue
     """Resend queued images without a live lease, then requeue and send the images with a status in `requeue`.
 
     Each page is committed before its messages are sent. An image that was in flight when a worker died is sent in a
-    message of its own; an image without attempts left is not sent, as it awaits quarantine. Raises RunError for an
+    separate message. An image without attempts left is not sent: the reconciler quarantines it. Raises RunError for an
     unknown or cancelled run, DatabaseError or BrokerError.
     """
     run = find_run(engine, name)

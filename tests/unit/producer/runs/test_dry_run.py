@@ -42,7 +42,7 @@ def test_repeated_image_in_a_later_batch_is_detected(engine: Engine) -> None:
 def test_conflict_in_a_later_batch_is_detected(engine: Engine) -> None:
     given = [*references(*(f"i{number}" for number in range(2048))), ImageReference("file:///other.jpg", "i0")]
 
-    with pytest.raises(SourceError, match=r"'i0' stands for both file:///i0.jpg and file:///other.jpg"):
+    with pytest.raises(SourceError, match=r"'i0' is used for both file:///i0.jpg and file:///other.jpg"):
         dry_run_enqueue(engine, REQUEST, iter(given), ignore_progress)
 
 

@@ -90,7 +90,7 @@ def test_batch_with_a_uri_conflict_in_the_ledger_is_refused(engine: Engine, run:
 
 
 def test_image_id_with_another_uri_in_the_batch_is_refused() -> None:
-    with pytest.raises(SourceError, match=r"'a' stands for both file:///a.jpg and file:///b.jpg"):
+    with pytest.raises(SourceError, match=r"'a' is used for both file:///a.jpg and file:///b.jpg"):
         index_by_image_id([ImageReference("file:///a.jpg", "a"), ImageReference("file:///b.jpg", "a")])
 
 
