@@ -50,7 +50,7 @@ def test_tasks_page_names_run_and_size_of_every_chunk_and_no_image(
         wait_until_finished("july", env)
         chunk_tasks(url, "SUCCESS", 4)
         page.goto(f"{url}/tasks")
-        page.locator("#tasks-table tbody tr").nth(3).wait_for(timeout=20_000)
+        page.locator("#tasks-table tbody tr").nth(3).wait_for(timeout=60_000)
         rows = page.locator("#tasks-table tbody tr").all_inner_texts()
         _keep(page, "tasks")
         page.locator("#tasks-table tbody tr", has_text="fundus.grade_chunk").first.locator("a[href*='/task/']").click()
@@ -58,7 +58,7 @@ def test_tasks_page_names_run_and_size_of_every_chunk_and_no_image(
         one = page.inner_text("body")
         _keep(page, "task")
         page.goto(f"{url}/workers")
-        page.get_by_text("fundus-").first.wait_for(timeout=20_000)
+        page.get_by_text("fundus-").first.wait_for(timeout=60_000)
         _keep(page, "workers")
         workers = page.inner_text("body")
     chunks = [row for row in rows if "fundus.grade_chunk" in row]

@@ -77,7 +77,7 @@ def test_console_serves_until_it_is_stopped(env: dict[str, str]) -> None:
             elsewhere.connect(("127.0.0.2", port))
     finally:
         process.send_signal(signal.SIGTERM)
-        _, output = process.communicate(timeout=20)
+        _, output = process.communicate(timeout=60)
     assert process.returncode in (0, -signal.SIGTERM)
     assert f"note: console listening on {address}" in output
     assert "Traceback" not in output

@@ -13,7 +13,7 @@ from worker.console.app import make_app
 from worker.console.origin import make_origin
 from worker.core.settings import Settings
 
-START_TIMEOUT_S = 20
+START_TIMEOUT_S = 60
 
 
 @contextmanager

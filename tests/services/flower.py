@@ -20,7 +20,7 @@ USER, PASSWORD = "auditor", "correct horse battery"
 COLUMNS = "name,kwargs,state,received,runtime,worker,uuid"
 """As docker-compose.yml has them."""
 READY_WITHIN_S = 60
-SHOWN_WITHIN_S = 20
+SHOWN_WITHIN_S = 60
 
 
 def get(url: str) -> Any:

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from producer.demo.embedded_valkey import die_with_parent, stop_process
 
+HUNG_AFTER_S = 60
+"""Above any time limit of the code under test, also on a machine that is busy with other work."""
 READY_WITHIN_S = 60
 LAST_WORDS = 1500
 

@@ -19,7 +19,7 @@ def receive(broker_url: str, send: Any) -> Any:
     app = make_celery(parse_settings(broker_url=broker_url))
     send(app)
     with app.connection_for_read() as connection, connection.SimpleQueue(str(Queue.BULK)) as queue:
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=60)
         message.ack()
         return message
 

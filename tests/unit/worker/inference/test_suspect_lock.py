@@ -10,7 +10,7 @@ from worker.inference.suspect_lock import SuspectLock
 
 def test_shared_lock_has_many_holders() -> None:
     lock = SuspectLock()
-    barrier = threading.Barrier(3, timeout=5)
+    barrier = threading.Barrier(3, timeout=60)
 
     def enter() -> None:
         with lock.shared():

@@ -50,7 +50,7 @@ def drain(settings: Settings) -> list[str]:
     queues = [broker_queue(app, Queue.BULK)]
     with connection, Consumer(connection, queues, on_message=take, on_decode_error=drop):
         while "end" not in ids:
-            connection.drain_events(timeout=10)
+            connection.drain_events(timeout=60)
     return ids
 
 

@@ -89,7 +89,7 @@ def drain(settings: Settings) -> list[str]:
     connection = make_celery(settings).connection_for_read()
     with connection, Consumer(connection, [KombuQueue(Queue.BULK)], on_message=take):
         while "end" not in ids:
-            connection.drain_events(timeout=10)
+            connection.drain_events(timeout=60)
     return ids
 
 
@@ -162,6 +162,6 @@ def test_malformed_broadcast_is_dropped(settings: Settings, broker_url: str) -> 
             with app.events.default_dispatcher() as dispatcher:
                 dispatcher.send("worker-online")
             while not received:
-                connection.drain_events(timeout=10)
+                connection.drain_events(timeout=60)
     assert [event["type"] for event in received] == ["worker-online"]
     assert [line["queue"] for line in log] == ["celeryev", "celeryev"]
