@@ -24,7 +24,7 @@ from worker.evaluation.view import format_estimate, format_name
 from worker.model.ordinal import Thresholds
 
 SHOWN_METRICS = (
-    *(f"{cut}_{figure}" for cut in CUTS for figure in ("sensitivity", "specificity", "calibration_error")),
+    *(f"{cut}_{metric}" for cut in CUTS for metric in ("sensitivity", "specificity", "calibration_error")),
     *(f"recall_grade_{grade:d}" for grade in Grade),
     "quadratic_weighted_kappa",
     "accuracy",
@@ -63,9 +63,9 @@ def calibrate(
     seed: int,
     on_progress: Callable[[], object],
 ) -> Calibration:
-    """Choose the point and measure it; `on_progress` is called after each resample.
+    """Choose an operating point and estimate its metrics.
 
-    Raises UsageError where none is found.
+    thresholds: those in use. on_progress: called after each resample. Raises UsageError as `choose_operating_point`.
     """
     graded = images.select(images.grades != NOT_GRADED)
     point = choose_operating_point(graded, thresholds, target)
@@ -74,7 +74,7 @@ def calibrate(
         "after": apply_operating_point(graded, point),
         "held_out": cross_fit(graded, thresholds, target),
     }
-    figures = {
+    metrics = {
         name: bootstrap_metrics(variant, resamples=resamples, seed=seed, on_progress=on_progress)
         for name, variant in variants.items()
     }
@@ -90,7 +90,7 @@ def calibrate(
         },
         resamples=resamples,
         seed=seed,
-        **{name: {key: figures[name][key] for key in SHOWN_METRICS} for name in figures},
+        **{name: {key: metrics[name][key] for key in SHOWN_METRICS} for name in metrics},
     )
 
 

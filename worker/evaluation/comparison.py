@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import cohen_kappa_score, confusion_matrix
 from sqlalchemy import Engine, select
 
 from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, Status
+from worker.evaluation.agreement import confusion_matrix, quadratic_weighted_kappa
 from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.labelled import GradedRun
 from worker.ledger.database import read_transaction
@@ -60,41 +60,39 @@ class _Outcome:
 
 def compare(engine: Engine, first: GradedRun, second: GradedRun) -> Comparison:
     """Compare two runs. Raises RunError if no image is settled in both."""
-    one, other = _read(engine, first), _read(engine, second)
-    common = sorted(one.keys() & other.keys())
+    firsts, seconds = _read(engine, first), _read(engine, second)
+    common = sorted(firsts.keys() & seconds.keys())
     if not common:
         raise RunError(f"runs {first.name} and {second.name} have no settled image in common")
+    pairs = {image_id: (firsts[image_id], seconds[image_id]) for image_id in common}
     changes = [
         Change(
             image_id=image_id,
-            reference=one[image_id].reference,
-            first=one[image_id].status,
-            second=other[image_id].status,
-            first_grade=one[image_id].grade,
-            second_grade=other[image_id].grade,
+            reference=one.reference,
+            first=one.status,
+            second=other.status,
+            first_grade=one.grade,
+            second_grade=other.grade,
         )
-        for image_id in common
-        if (one[image_id].status, one[image_id].grade) != (other[image_id].status, other[image_id].grade)
+        for image_id, (one, other) in pairs.items()
+        if (one.status, one.grade) != (other.status, other.grade)
     ]
-    pairs = [(one[i].grade, other[i].grade) for i in common]
-    both = np.array([(a, b) for a, b in pairs if a is not None and b is not None], np.int64).reshape(-1, 2)
-    labelled = np.array(
-        [(row.reference, row.grade, other[i].grade) for i in common if _is_labelled(row := one[i], other[i])], np.int64
-    ).reshape(-1, 3)
-    truth, first_referable, second_referable = (labelled >= REFERABLE_FROM).T
+    graded = [(one, other) for one, other in pairs.values() if one.grade is not None and other.grade is not None]
+    matrix = confusion_matrix(*np.array([(one.grade, other.grade) for one, other in graded], np.int64).reshape(-1, 2).T)
+    kappa = quadratic_weighted_kappa(matrix)
+    labelled = [(one.reference, one.grade, other.grade) for one, other in graded if one.reference is not None]
+    truth, first_referable, second_referable = (np.array(labelled, np.int64).reshape(-1, 3) >= REFERABLE_FROM).T
     only_first = int(((first_referable == truth) & (second_referable != truth)).sum())
     only_second = int(((first_referable != truth) & (second_referable == truth)).sum())
     return Comparison(
         first=first.name,
         second=second.name,
         common=len(common),
-        only_in_first=len(one) - len(common),
-        only_in_second=len(other) - len(common),
+        only_in_first=len(firsts) - len(common),
+        only_in_second=len(seconds) - len(common),
         same=len(common) - len(changes),
-        matrix=confusion_matrix(*both.T, labels=list(Grade)).tolist() if len(both) else [[0] * len(Grade)] * len(Grade),
-        quadratic_weighted_kappa=float(cohen_kappa_score(*both.T, labels=list(Grade), weights="quadratic"))
-        if len(np.unique(both)) > 1
-        else None,
+        matrix=matrix.astype(int).tolist(),
+        quadratic_weighted_kappa=None if np.isnan(kappa) else kappa,
         labelled=len(labelled),
         only_first_right=only_first,
         only_second_right=only_second,
@@ -111,10 +109,6 @@ def _read(engine: Engine, run: GradedRun) -> dict[str, _Outcome]:
     )
     with read_transaction(engine) as connection:
         return {image_id: _Outcome(*rest) for image_id, *rest in connection.execute(query)}
-
-
-def _is_labelled(one: _Outcome, other: _Outcome) -> bool:
-    return one.reference is not None and one.grade is not None and other.grade is not None
 
 
 def _size_of_change(change: Change) -> tuple[int, bool]:

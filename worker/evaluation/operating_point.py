@@ -107,9 +107,8 @@ def choose_threshold(
     side = truth if for_sensitivity else ~truth
     count, already_called = int(side.sum()), int((side & called).sum())
     if not count:
-        raise UsageError(
-            f"no reference grade is {'' if for_sensitivity else 'below '}{cut:d}{' or worse' * for_sensitivity}"
-        )
+        missing = f"{cut:d} or worse" if for_sensitivity else f"below {cut:d}"
+        raise UsageError(f"no reference grade is {missing}")
     share = target.value if for_sensitivity else 1 - target.value
     # Images of that side that must be positive here (sensitivity), or may be (specificity).
     needed = int(np.ceil(share * count - 1e-9) if for_sensitivity else np.floor(share * count + 1e-9)) - already_called
@@ -146,15 +145,15 @@ def cross_fit(images: Labelled, thresholds: Thresholds, target: Target) -> Label
         raise UsageError(f"{len(np.unique(clusters))} patients are too few, {FOLDS} are needed")
     probabilities, grades = images.probabilities.copy(), np.full(len(images.ids), NOT_GRADED)
     for rest, fold in GroupKFold(FOLDS, shuffle=True, random_state=0).split(images.ids, groups=clusters):
-        point = choose_operating_point(_at(images, rest), thresholds, target)
-        applied = apply_operating_point(_at(images, fold), point)
+        point = choose_operating_point(_select(images, rest), thresholds, target)
+        applied = apply_operating_point(_select(images, fold), point)
         probabilities[fold], grades[fold] = applied.probabilities, applied.grades
     return replace(images, probabilities=probabilities, grades=grades)
 
 
-def _at(images: Labelled, places: Sequence[int] | NDArray[np.int64]) -> Labelled:
+def _select(images: Labelled, indices: Sequence[int] | NDArray[np.int64]) -> Labelled:
     chosen = np.zeros(len(images.ids), bool)
-    chosen[places] = True
+    chosen[indices] = True
     return images.select(chosen)
 
 

@@ -68,25 +68,25 @@ def read_annotated(folder: Path, model: Model, on_warning: Callable[[str], objec
     count = 0
     for mask in masks:
         try:
-            marked = _read(mask, model)
+            annotated = _read(mask, model)
         except Ungradable as error:
             on_warning(f"{mask.name} is skipped: {error.detail}")
             continue
-        if not marked.lesions.any():
+        if not annotated.lesions.any():
             on_warning(f"{mask.name} is skipped: it has no lesion pixel")
             continue
         count += 1
-        yield marked
+        yield annotated
     if not count:
         raise UsageError(f"no photograph in {folder} has both a field and a lesion")
 
 
-def enhance_for(model: Model, marked: AnnotatedPhotograph) -> ModelInput:
+def enhance_for(model: Model, annotated: AnnotatedPhotograph) -> ModelInput:
     """Return the input of a model for a photograph."""
-    pictures = tuple(
-        enhance_field(marked.photograph, marked.field, one) for one in (model.recipe, *model.extra_recipes)
+    inputs = tuple(
+        enhance_field(annotated.photograph, annotated.field, one) for one in (model.recipe, *model.extra_recipes)
     )
-    return pictures if len(pictures) > 1 else pictures[0]
+    return inputs if len(inputs) > 1 else inputs[0]
 
 
 def _read(mask: Path, model: Model) -> AnnotatedPhotograph:

@@ -25,7 +25,7 @@ def run(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`eyes.csv` of 24, `others.csv` of 12 photographs that are in no other manifest."""
+    """A folder with `eyes.csv`, 24 photographs, and `others.csv`, 12 other photographs."""
     folder = tmp_path_factory.mktemp("card")
     write_eyes(folder, 36)
     header, *rows = (folder / "eyes.csv").read_text().splitlines()
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted(folder: Path) -> Path:
-    """The bundle of a fit of `eyes.csv`."""
+    """A bundle fitted to `eyes.csv`."""
     run("fit", "--manifest", str(folder / "eyes.csv"), "--out", str(folder / "fit"), *QUICK)
     return folder / "fit" / "bundle"
 
@@ -60,7 +60,7 @@ def test_card_excludes_the_training_set(folder: Path, fitted: Path, tmp_path: Pa
         assert f"(external/{name}.png)" in text
 
 
-def test_card_of_weights_without_a_record_says_what_is_not_known(folder: Path, tmp_path: Path) -> None:
+def test_card_of_weights_without_a_record_has_a_warning(folder: Path, tmp_path: Path) -> None:
     run("card", "densenet121-aptos", "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
     assert "The training set and the fit of these weights are not recorded" in text

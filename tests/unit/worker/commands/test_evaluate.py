@@ -1,4 +1,4 @@
-"""`fundus evaluate` and `fundus compare` on a run of real photographs, graded by the real pipeline's tables."""
+"""`fundus evaluate` and `fundus compare` on runs of real photographs in a real ledger."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def add_run(engine: Engine, name: str, model_id: str, grades: dict[str, int], store: Path) -> None:
-    """Two eyes of reference grade 3, with a green square as overlay."""
+    """Add a run of two eyes of reference grade 3, with a green square as overlay."""
     photographs = [
         ImageReference((SAMPLES / f"{image_id}.jpg").as_uri(), image_id, "p", eye, Grade.SEVERE)
         for image_id, eye in zip(grades, (Eye.LEFT, Eye.RIGHT), strict=True)

@@ -19,12 +19,12 @@ X86 = "processor\t: 0\nmodel name\t: Some bf16 processor\nflags\t\t: fpu sse avx
         ("", "float32"),
     ],
 )
-def test_processor_that_multiplies_bfloat16_uses_it(tmp_path: Path, text: str, chosen: str) -> None:
+def test_processor_with_bfloat16_flags_uses_it(tmp_path: Path, text: str, chosen: str) -> None:
     (tmp_path / "cpuinfo").write_text(text)
     assert choose_precision(tmp_path / "cpuinfo", tmp_path / "no-gpu") == chosen
 
 
-def test_gpu_computes_in_bfloat16_and_a_silent_processor_in_float32(tmp_path: Path) -> None:
+def test_gpu_uses_bfloat16_and_a_processor_without_flags_float32(tmp_path: Path) -> None:
     (tmp_path / "gpu").touch()
     assert choose_precision(tmp_path / "nothing", tmp_path / "gpu") == "bfloat16"
     assert choose_precision(tmp_path / "nothing", tmp_path / "no-gpu") == "float32"
