@@ -27,15 +27,15 @@ def audit(
     $ fundus audit --run night-1
     $ fundus audit --last 10 --json | jq .action
     """
-    trail = read_audit_log(open_ledger(read_settings()), run=run, last=last)
+    entries = read_audit_log(open_ledger(read_settings()), run=run, last=last)
     if json:
-        for entry in trail:
+        for entry in entries:
             print_json(entry)
         return
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("when", "who", "what", "run", "version", "details"):
         table.add_column(column, overflow="fold")
-    for entry in trail:
+    for entry in entries:
         details = jsons.dumps(entry["details"], ensure_ascii=False)
         cells = (entry["at"][:19], entry["actor"], entry["action"], entry["run"] or "", entry["version"], details)
         table.add_row(*map(escape_control_characters, cells))

@@ -66,9 +66,9 @@ def test_every_change_ends_the_sessions_and_is_audited(engine: Engine) -> None:
     assert sign_in(engine, "anna", PASSWORD[::-1], "10.0.0.1") is None
     enable_user(engine, "anna")
     assert sign_in(engine, "anna", PASSWORD[::-1], "10.0.0.1") is not None
-    trail = [entry for entry in read_audit_log(engine, run=None, last=100) if entry["action"] == "change_user"]
-    assert [entry["details"]["change"] for entry in trail] == ["add", "role grader", "password", "disable", "enable"]
-    assert PASSWORD not in str(trail)
+    entries = [entry for entry in read_audit_log(engine, run=None, last=100) if entry["action"] == "change_user"]
+    assert [entry["details"]["change"] for entry in entries] == ["add", "role grader", "password", "disable", "enable"]
+    assert PASSWORD not in str(entries)
 
 
 def test_unknown_user_is_named(engine: Engine) -> None:

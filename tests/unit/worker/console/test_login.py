@@ -41,13 +41,13 @@ def test_right_password_begins_a_session_and_every_attempt_is_audited(engine: En
     found = find_session_user(engine, token)
     assert found is not None
     assert found.name == "anna"
-    trail = [entry for entry in read_audit_log(engine, run=None, last=9) if entry["action"] == "sign_in"]
-    assert [(entry["actor"].split(" in ")[0], entry["details"]) for entry in trail] == [
+    entries = [entry for entry in read_audit_log(engine, run=None, last=9) if entry["action"] == "sign_in"]
+    assert [(entry["actor"].split(" in ")[0], entry["details"]) for entry in entries] == [
         ("anna", {"accepted": False, "address": HERE}),
         ("unknown", {"accepted": False, "address": HERE}),
         ("anna", {"accepted": True, "address": HERE}),
     ]
-    assert "typed-my-password-here" not in str(trail)
+    assert "typed-my-password-here" not in str(entries)
 
 
 @pytest.mark.usefixtures("quick")
