@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import Engine, select, text
 
 from docs.terminal import draw_terminal, run_on_terminal
-from tests.browser.ledgers import read_by_people
+from tests.browser.ledgers import add_reviews
 from tests.services.console import serving
 from worker.console.accounts import set_password
 from worker.core.settings import Settings, parse_settings
@@ -90,7 +90,7 @@ def _make_up(engine: Engine) -> None:
             wrong.order_by(gradings.c.grade.desc(), gradings.c.image_id)
         )
     said = {worst.image_id: (4, 4), next_to_it.image_id: (next_to_it.grade,), mildest.image_id: (1, 1)}
-    read_by_people(engine, RUN, said)
+    add_reviews(engine, RUN, said)
     set_password(engine, "anna", PASSWORD)
 
 

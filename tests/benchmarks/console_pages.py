@@ -17,7 +17,7 @@ from sqlalchemy import Engine, update
 
 from tests.benchmarks.report_sizes import format_size
 from tests.browser.console_site import PHOTOGRAPHS, draw_overlay, open_site
-from tests.browser.ledgers import by_grade, fill_ledger, read_by_people
+from tests.browser.ledgers import add_reviews, fill_ledger, ids_by_grade
 from tests.services.console import serving
 from tests.unit.worker.console.accounts_and_runs import PASSWORD
 from worker.core.settings import Settings
@@ -58,7 +58,7 @@ def make_testbed(folder: Path, count: int) -> tuple[Settings, Engine]:
     for number in range(OTHER_RUNS):
         fill_ledger(engine, f"night-{number:02}", 20, photographs, seed=number)
     run_id = fill_ledger(engine, "big", count, photographs)
-    read_by_people(engine, "big", dict.fromkeys(by_grade(engine, run_id, 2)[:READ_BY_PEOPLE], (3, 2)))
+    add_reviews(engine, "big", dict.fromkeys(ids_by_grade(engine, run_id, 2)[:READ_BY_PEOPLE], (3, 2)))
     draw_overlay(Storage(settings), OVERLAY)
     with write_transaction(engine) as connection:
         connection.execute(update(gradings).where(gradings.c.overlay_key.is_not(None)).values(overlay_key=OVERLAY))

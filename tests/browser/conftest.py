@@ -1,4 +1,4 @@
-"""A real Chromium, and what every test of a page wants to know of a visit."""
+"""Fixtures: a real Chromium, and a visit that records errors and requests."""
 
 import os
 import shutil
@@ -8,36 +8,41 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.looks import Looks
+from tests.browser.page_checks import PageChecks
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REFUSED_PORTS = "1719,1720,1723,2049,3659,4045,4190,5060,5061,6000,6566,6665,6666,6667,6668,6669,6679,6697,10080"
-"""Chromium opens none of these, and a test's server may have got one."""
+"""Ports that Chromium blocks but a test server may be given."""
 
 
 @dataclass
-class Visit(Looks):
-    """One page in a window of its own; `complaints` are errors and warnings of its console and its scripts."""
+class Visit(PageChecks):
+    """One page in its own browser context. `complaints` are errors and warnings of the console and of scripts."""
 
     page: "Page"
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
+    def record_message(self, message: "ConsoleMessage") -> None:
+        """Record an error or a warning of the browser console."""
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
 
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """Debian's Chromium; the test is skipped where there is none.
+    """Launch the installed Chromium; skip the test if there is no Chromium.
 
-    Not for the session: while Playwright is open no test after it may start an event loop.
+    Its scope is the module, because no event loop can be started while Playwright is open.
     """
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make .venv/.dev")
     with sync_api.sync_playwright() as playwright:
-        # Chromium's own sandbox does not run as root.
+        # The sandbox of Chromium does not run as root.
         arguments = ["--no-sandbox"] if os.getuid() == 0 else []
         arguments += ["--disable-dev-shm-usage", f"--explicitly-allowed-ports={REFUSED_PORTS}"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
@@ -47,7 +52,7 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture
 def visit(browser: "Browser") -> Iterator[Callable[..., Visit]]:
-    """Opens an address: `visit(address, width=1280, dark=False, scripts=True)`."""
+    """Return a function that opens an address: `visit(address, width=1280, dark=False, scripts=True)`."""
     contexts = []
 
     def open_address(address: str, *, width: int = 1280, dark: bool = False, scripts: bool = True) -> Visit:
@@ -61,7 +66,8 @@ def visit(browser: "Browser") -> Iterator[Callable[..., Visit]]:
         context.set_default_timeout(10_000)
         visit = Visit(context.new_page())
         visit.page.on(
-            "console", lambda said: visit.complaints.append(said.text) if said.type in ("error", "warning") else None
+            "console",
+            lambda message: visit.complaints.append(message.text) if message.type in ("error", "warning") else None,
         )
         visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
         visit.page.on("request", lambda request: visit.requests.append(request.url))

@@ -1,4 +1,4 @@
-"""A console with something to look at: photographs, overlays, people, and words that strangers might write."""
+"""A running console with photographs, overlays and users, and hostile text for injection tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,19 +25,19 @@ SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 PHOTOGRAPHS = sorted(SAMPLES.glob("IDRiD_*.jpg"))
 PEOPLE = {"vera": Role.VIEWER, "anna": Role.GRADER, "ben": Role.GRADER, "cleo": Role.GRADER, "olga": Role.OPERATOR}
 THRESHOLDS = (0.5, 0.36, 0.16, 0.44, 0.46)
-"""Of the model that graded the run."""
+"""Thresholds of the model that graded the run."""
 HOSTILE = "<script>window.harmed=1</script><img src=x onerror=window.harmed=1>"
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where the console is, and its ledger."""
+    """Address, ledger and storage of a running console."""
 
     address: str
     engine: Engine
     storage: Storage
 
-    def ask(self, statement: str) -> list[Any]:
+    def query(self, statement: str) -> list[Any]:
         with read_transaction(self.engine) as connection:
             return [tuple(row) for row in connection.execute(text(statement))]
 
@@ -50,7 +50,7 @@ class Site:
 
 
 def open_site(folder: Path) -> tuple[Settings, Engine]:
-    """A ledger and a store of its own, which knows the samples and PEOPLE."""
+    """Create a ledger with PEOPLE and a store; the sample photographs are allowed as sources."""
     settings = parse_settings(
         database_url=f"sqlite:///{folder / 'ledger.db'}",
         storage_url=(folder / "store").as_uri(),
@@ -64,27 +64,27 @@ def open_site(folder: Path) -> tuple[Settings, Engine]:
 
 
 @contextmanager
-def running_site(folder: Path, grades: list[int | None]) -> Iterator[Site]:
-    """A run `night` of images with these grades; the photographs are the samples, again and again."""
+def serve_site(folder: Path, grades: list[int | None]) -> Iterator[Site]:
+    """Serve a console with a run `night` of images with these grades, which use the samples in turn."""
     settings, engine = open_site(folder)
     run = graded_run(engine, grades)
     storage = Storage(settings)
-    _dress(engine, storage, run, len(grades))
+    _add_photographs(engine, storage, run, len(grades))
     with serving(settings, engine) as address:
         yield Site(address, engine, storage)
     engine.dispose()
 
 
 def draw_overlay(storage: Storage, key: str) -> None:
-    """A plain colour with a lit disc, which is quick to draw."""
+    """Store a simple overlay: a disc with a bright spot."""
     picture = np.zeros((256, 256, 3), np.uint8)
     cv2.circle(picture, (128, 128), 126, (200, 60, 200), -1)
     cv2.circle(picture, (150, 110), 30, (220, 220, 60), -1)
     storage.overlays.put(key, cv2.imencode(".png", picture)[1].tobytes(), content_type="image/png", metadata={})
 
 
-def _dress(engine: Engine, storage: Storage, run: Run, count: int) -> None:
-    """Photographs, patients and eyes; every overlay is the same one."""
+def _add_photographs(engine: Engine, storage: Storage, run: Run, count: int) -> None:
+    """Set photographs, patients, eyes and one common overlay."""
     key = f"{run.name}/overlay.png"
     draw_overlay(storage, key)
     with write_transaction(engine) as connection:
@@ -103,8 +103,8 @@ def _dress(engine: Engine, storage: Storage, run: Run, count: int) -> None:
         connection.execute(update(models).values(document={"thresholds": THRESHOLDS}))
 
 
-def write_as_a_stranger(engine: Engine, image_id: str) -> None:
-    """Put markup wherever a file, a manifest or an error may put words."""
+def insert_hostile_text(engine: Engine, image_id: str) -> None:
+    """Store markup in every field that a file, a manifest or an error can fill."""
     with write_transaction(engine) as connection:
         uri = f"file:///x/{HOSTILE.replace('/', '')}"
         connection.execute(
@@ -114,19 +114,19 @@ def write_as_a_stranger(engine: Engine, image_id: str) -> None:
 
 
 def move_photograph(engine: Engine, image_id: str) -> None:
-    """It is no longer where the ledger says."""
+    """Point an image to a file that does not exist."""
     with write_transaction(engine) as connection:
         gone = (SAMPLES / "moved.jpg").as_uri()
         connection.execute(update(images).where(images.c.image_id == image_id).values(uri=gone))
 
 
-def draw_panels_as_overlays(site: Site) -> None:
-    """As FUNDUS_OVERLAY_PANELS has a worker draw them: three times as wide as high."""
+def store_panel_overlays(site: Site) -> None:
+    """Replace the overlay by one with three panels, as with FUNDUS_OVERLAY_PANELS: three times as wide as high."""
     panels = np.full((256, 768, 3), (200, 60, 200), np.uint8)
     encoded = cv2.imencode(".png", panels)[1].tobytes()
     site.storage.overlays.put("night/overlay.png", encoded, content_type="image/png", metadata={})
 
 
-def let_two_read(engine: Engine) -> None:
+def require_two_readers(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         connection.execute(insert(reading_rules).values(run_id=1, readers=2))

@@ -1,4 +1,4 @@
-"""Runs of any size, as a night leaves them, written straight into the ledger's tables."""
+"""Synthetic finished runs of any size, inserted directly into the ledger."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifes
 MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
 EVENING = datetime(2026, 11, 22, 20, tzinfo=UTC)
 SCREENING = (0.745, 0.155, 0.06, 0.012, 0.008)
-"""Shares of grades 0 to 4 in a screening programme; the rest has no grade."""
+"""Shares of grades 0 to 4 in a screening programme; the remaining images have no grade."""
 REASONS = ("blurred", "too_dark", "no_field", "over_exposed")
 FAILURES = ("image_missing", "image_damaged")
 
@@ -37,7 +37,7 @@ def fill_ledger(
     shares: Sequence[float] = SCREENING,
     seed: int = 7,
 ) -> int:
-    """A finished run of `count` images, two of each patient, that show the `photographs` in turn; its number."""
+    """Insert a finished run of `count` images, two per patient, that use `photographs` in turn. Return its id."""
     with write_transaction(engine) as connection:
         document = MANIFEST.model_dump(mode="json")
         model = {"model_id": MANIFEST.model_id, "name": MANIFEST.name, "document": document, "registered_at": EVENING}
@@ -56,27 +56,27 @@ def fill_ledger(
     return int(run_id)
 
 
-def read_by_people(engine: Engine, run: str, decided: Mapping[str, Sequence[int | None]]) -> None:
-    """Two people read each image of the run; `decided`: by image what anna, ben and, between them, cleo say."""
-    people = [SessionUser(name, Role.GRADER, "") for name in ("anna", "ben", "cleo")]
+def add_reviews(engine: Engine, run: str, decided: Mapping[str, Sequence[int | None]]) -> None:
+    """Record reviews. `decided` maps an image id to the grades of anna, ben and the arbitrator cleo."""
+    readers = [SessionUser(name, Role.GRADER, "") for name in ("anna", "ben", "cleo")]
     with write_transaction(engine) as connection:
         if connection.execute(select(users)).first() is None:
             rows = [
-                {"name": one.name, "role": one.role, "password_hash": "none", "created_at": EVENING} for one in people
+                {"name": one.name, "role": one.role, "password_hash": "none", "created_at": EVENING} for one in readers
             ]
             connection.execute(insert(users), rows)
     for image_id, grades in decided.items():
         last = 0
-        for person, grade in zip(people, grades, strict=False):
+        for reader, grade in zip(readers, grades, strict=False):
             image = read_image_detail(engine, run, image_id)
             assert image is not None
-            # A second reader knows nothing of the first one, a third one of both.
-            form = ReviewForm(grade, "haemorrhages", image.model_result, last if person.name == "cleo" else 0)
-            last = record_decision(engine, run, image_id, person, form, default_readers=2)
+            # The second reader does not see the first decision; the arbitrator sees both.
+            form = ReviewForm(grade, "haemorrhages", image.model_result, last if reader.name == "cleo" else 0)
+            last = record_decision(engine, run, image_id, reader, form, default_readers=2)
 
 
-def by_grade(engine: Engine, run_id: int, grade: int | None) -> list[str]:
-    """The graded images of a run that the model gave this grade, in the order of their ids; None: the ungradable."""
+def ids_by_grade(engine: Engine, run_id: int, grade: int | None) -> list[str]:
+    """Return the ids of the images with this model grade, in order; None selects ungradable ones."""
     which = gradings.c.status == Status.UNGRADABLE if grade is None else gradings.c.grade == grade
     query = select(gradings.c.image_id).where(gradings.c.run_id == run_id, which).order_by(gradings.c.image_id)
     with read_transaction(engine) as connection:

@@ -1,4 +1,4 @@
-"""The console in a real browser: what it shows, how it is worked, and what an attacker's page can do to it."""
+"""The console in a real browser: content, keyboard use, concurrency, and attacks from other sites."""
 
 import re
 import threading
@@ -15,13 +15,13 @@ import pytest
 from tests.browser.console_site import (
     THRESHOLDS,
     Site,
-    draw_panels_as_overlays,
-    let_two_read,
+    insert_hostile_text,
     move_photograph,
-    running_site,
-    write_as_a_stranger,
+    require_two_readers,
+    serve_site,
+    store_panel_overlays,
 )
-from tests.browser.looks import Looks
+from tests.browser.page_checks import PageChecks
 from tests.unit.worker.console.accounts_and_runs import PASSWORD
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ GRADES: list[int | None] = [(number * 7) % 5 if number % 11 else None for number
 
 
 @dataclass
-class Visit(Looks):
-    """One window; `complaints` are the errors of its console and its scripts, `foreign` requests that left the site."""
+class Visit(PageChecks):
+    """One window. `complaints` are errors of the console and of scripts, `foreign` are requests to other sites."""
 
     page: "Page"
     address: str
@@ -62,15 +62,15 @@ Open = Callable[..., Visit]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """For tests that change nothing."""
-    with running_site(tmp_path_factory.mktemp("site"), GRADES) as site:
+    """A shared site for tests that do not change it."""
+    with serve_site(tmp_path_factory.mktemp("site"), GRADES) as site:
         yield site
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Site]:
-    """For tests that decide: grades 4, 2, ungradable, 0."""
-    with running_site(tmp_path, [4, 2, None, 0]) as site:
+    """A new site for tests that record decisions: grades 4, 2, ungradable, 0."""
+    with serve_site(tmp_path, [4, 2, None, 0]) as site:
         yield site
 
 
@@ -105,13 +105,13 @@ def visit(browser: "Browser") -> Iterator[Open]:
 
 
 def ids(visit: Visit) -> list[str]:
-    """The images that the list shows."""
+    """Return the ids of the images in the list."""
     links = visit.page.locator("#images .row-link").evaluate_all("links => links.map(link => link.pathname)")
     return [link.rpartition("/")[2] for link in links]
 
 
 @pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["light", "dark"])
-def test_every_page_fits_every_width_and_offends_nobody(site: Site, visit: Open, *, dark: bool) -> None:
+def test_every_page_fits_every_width_and_is_accessible(site: Site, visit: Open, *, dark: bool) -> None:
     window = visit(site, "anna", dark=dark)
     for path in ("/runs", "/runs/night", "/runs/night?grade=2", "/runs/night/images/00002", "/runs/night/images/00000"):
         window.go(path)
@@ -129,7 +129,7 @@ def test_every_page_fits_every_width_and_offends_nobody(site: Site, visit: Open,
     assert window.foreign + with_form.foreign == []
 
 
-def test_list_shows_what_sql_gives_under_each_filter_and_on_each_page(site: Site, visit: Open) -> None:
+def test_list_matches_sql_for_each_filter_and_page(site: Site, visit: Open) -> None:
     window = visit(site, "vera")
     window.go("/runs/night")
     for choose, condition in (
@@ -144,7 +144,7 @@ def test_list_shows_what_sql_gives_under_each_filter_and_on_each_page(site: Site
         with window.page.expect_response(lambda answer: "/runs/night?" in answer.url):
             choose()
         window.page.wait_for_selector("body:not(:has(.htmx-request, .htmx-swapping, .htmx-settling))")
-        expected = site.ask(
+        expected = site.query(
             "SELECT g.image_id FROM gradings g JOIN images i ON i.image_id = g.image_id"
             f" WHERE {condition} ORDER BY g.image_id"
         )
@@ -162,20 +162,20 @@ def test_list_shows_what_sql_gives_under_each_filter_and_on_each_page(site: Site
     assert window.complaints == []
 
 
-def test_each_chance_stands_beside_what_the_grade_needs(site: Site, visit: Open) -> None:
+def test_each_model_score_is_shown_with_its_threshold(site: Site, visit: Open) -> None:
     window = visit(site, "vera")
     window.go("/runs/night/images/00001")
-    needed = [f"{100 * threshold:.0f} %" for threshold in THRESHOLDS[1:]]
+    thresholds = [f"{100 * threshold:.0f} %" for threshold in THRESHOLDS[1:]]
     rows = window.page.locator(".chances tbody tr")
-    assert [rows.nth(place).locator(".number").last.inner_text() for place in range(4)] == needed
+    assert [rows.nth(place).locator(".number").last.inner_text() for place in range(4)] == thresholds
     bar, tick = (rows.first.locator(name).bounding_box() for name in (".all", ".tick"))
     assert bar is not None
     assert tick is not None
     place = (tick["x"] + tick["width"] / 2 - bar["x"]) / bar["width"]
-    assert f"{100 * place:.0f} %" == needed[0]
+    assert f"{100 * place:.0f} %" == thresholds[0]
 
 
-def test_slider_and_magnifier_change_what_is_seen(site: Site, visit: Open) -> None:
+def test_slider_and_magnifier_change_the_view(site: Site, visit: Open) -> None:
     window = visit(site, "vera")
     window.go("/runs/night/images/00001")
     window.page.wait_for_function("document.querySelector('.over').complete")
@@ -195,7 +195,7 @@ def test_slider_and_magnifier_change_what_is_seen(site: Site, visit: Open) -> No
     assert window.complaints == []
 
 
-def test_photograph_that_is_gone_says_why_and_leaves_its_overlay(fresh: Site, visit: Open) -> None:
+def test_missing_photograph_gives_a_reason_and_shows_its_overlay(fresh: Site, visit: Open) -> None:
     move_photograph(fresh.engine, "00000")
     move_photograph(fresh.engine, "00002")
     window = visit(fresh, "vera")
@@ -209,8 +209,8 @@ def test_photograph_that_is_gone_says_why_and_leaves_its_overlay(fresh: Site, vi
     assert window.overflow_px() <= 0
 
 
-def test_overlay_of_three_panels_stands_alone(fresh: Site, visit: Open) -> None:
-    draw_panels_as_overlays(fresh)
+def test_overlay_of_three_panels_is_shown_separately(fresh: Site, visit: Open) -> None:
+    store_panel_overlays(fresh)
     window = visit(fresh, "vera")
     window.go("/runs/night/images/00000")
     window.page.wait_for_selector(".alone img")
@@ -232,7 +232,7 @@ def test_ungradable_photograph_is_shown(fresh: Site, visit: Open) -> None:
     assert window.page.locator("#opacity").count() == 0
 
 
-def test_reader_needs_no_mouse(fresh: Site, visit: Open) -> None:
+def test_grader_can_work_by_keyboard(fresh: Site, visit: Open) -> None:
     window = visit(fresh, "anna")
     keys = window.page.keyboard
     keys.press("j")
@@ -261,11 +261,11 @@ def test_reader_needs_no_mouse(fresh: Site, visit: Open) -> None:
     window.page.wait_for_selector("text=No images left for you to review")
     expected = [("00000", "anna", 4), ("00001", "anna", 3), ("00002", "anna", None), ("00003", "anna", 0)]
     assert fresh.decided() == expected
-    assert fresh.ask("SELECT reason FROM decisions WHERE decision_id = 2") == [("4 haemorrhages, not 2",)]
+    assert fresh.query("SELECT reason FROM decisions WHERE decision_id = 2") == [("4 haemorrhages, not 2",)]
     assert window.complaints == []
 
 
-def test_keys_can_be_switched_off(site: Site, visit: Open) -> None:
+def test_shortcuts_can_be_disabled(site: Site, visit: Open) -> None:
     window = visit(site, "anna")
     window.page.click("#show-keys")
     window.page.uncheck("#keys-on")
@@ -277,7 +277,7 @@ def test_keys_can_be_switched_off(site: Site, visit: Open) -> None:
     assert window.page.locator("#zoom").get_attribute("aria-pressed") == "false"
 
 
-def test_two_who_decide_at_once_lose_nothing(fresh: Site, visit: Open) -> None:
+def test_concurrent_decisions_are_both_kept(fresh: Site, visit: Open) -> None:
     anna, ben = visit(fresh, "anna"), visit(fresh, "ben")
     for window, grade in ((anna, "3"), (ben, "1")):
         window.go("/runs/night/images/00001")
@@ -295,8 +295,8 @@ def test_two_who_decide_at_once_lose_nothing(fresh: Site, visit: Open) -> None:
     assert "because 3" in ben.page.inner_text(".history")
 
 
-def test_second_reader_is_blind_until_both_have_read(fresh: Site, visit: Open) -> None:
-    let_two_read(fresh.engine)
+def test_second_reader_sees_no_decision_until_both_have_reviewed(fresh: Site, visit: Open) -> None:
+    require_two_readers(fresh.engine)
     for name, grade in (("anna", "3"), ("ben", "1")):
         window = visit(fresh, name)
         window.go("/runs/night/images/00001")
@@ -314,8 +314,8 @@ def test_second_reader_is_blind_until_both_have_read(fresh: Site, visit: Open) -
     assert third.page.url.endswith("/images/00001")
 
 
-def test_strangers_words_run_nowhere(fresh: Site, visit: Open) -> None:
-    write_as_a_stranger(fresh.engine, "00002")
+def test_untrusted_text_is_never_executed(fresh: Site, visit: Open) -> None:
+    insert_hostile_text(fresh.engine, "00002")
     window = visit(fresh, "anna")
     window.page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     window.go("/runs/night/images/00002")
@@ -331,13 +331,13 @@ def test_strangers_words_run_nowhere(fresh: Site, visit: Open) -> None:
     assert window.foreign == []
 
 
-def test_another_sites_form_decides_nothing(fresh: Site, visit: Open) -> None:
+def test_form_of_another_site_is_refused(fresh: Site, visit: Open) -> None:
     window = visit(fresh, "anna")
     window.go("/runs/night/images/00001")
     shown = window.page.input_value("input[name=shown]")
     target = f"{fresh.address}/runs/night/images/00001/decision"
     with _other_site(target, {"grade": "0", "reason": "x", "shown": shown, "last_seen": "0", "then": "stay"}) as evil:
-        # The same host and another port: to the browser the same site, so that it sends the cookies.
+        # Same host, other port: the same site to the browser, so it sends the cookies.
         with window.page.expect_response(target) as answered:
             window.page.goto(evil)
         assert answered.value.status == 403
@@ -345,7 +345,7 @@ def test_another_sites_form_decides_nothing(fresh: Site, visit: Open) -> None:
     assert fresh.decided() == []
 
 
-def test_cookie_is_hidden_from_scripts_and_gone_after_signing_out(site: Site, visit: Open) -> None:
+def test_cookie_is_hidden_from_scripts_and_deleted_on_sign_out(site: Site, visit: Open) -> None:
     window = visit(site, "vera")
     assert "fundus" not in window.page.evaluate("document.cookie")
     (cookie,) = [one for one in window.page.context.cookies() if one["name"] == "fundus"]
@@ -357,7 +357,7 @@ def test_cookie_is_hidden_from_scripts_and_gone_after_signing_out(site: Site, vi
 
 
 class _other_site:  # noqa: N801 - used as a context manager
-    """A page of somebody else's that sends a form as soon as it is open."""
+    """A page of another site that submits a form when it is opened."""
 
     def __init__(self, target: str, fields: dict[str, str]) -> None:
         inputs = "".join(f'<input name="{name}" value="{value}">' for name, value in fields.items())

@@ -1,6 +1,6 @@
-"""Flower's page as an operator sees it in a browser, while a real worker grades a real run.
+"""Flower's pages in a real browser while a worker grades a run.
 
-Needs Playwright, and Chromium as the system has it. TEST_SCREENSHOTS names a folder for pictures of the pages.
+Needs Playwright and the system's Chromium. TEST_SCREENSHOTS names a folder for screenshots of the pages.
 """
 
 import os
@@ -32,7 +32,7 @@ def page(browser: "Browser") -> "Iterator[Page]":
     context.close()
 
 
-def test_tasks_page_names_run_and_size_of_every_chunk_and_no_image(
+def test_tasks_page_shows_run_and_size_of_every_chunk_and_no_image(
     page: "Page", tmp_path: Path, broker_url: str
 ) -> None:
     env = {
@@ -52,14 +52,14 @@ def test_tasks_page_names_run_and_size_of_every_chunk_and_no_image(
         page.goto(f"{url}/tasks")
         page.locator("#tasks-table tbody tr").nth(3).wait_for(timeout=60_000)
         rows = page.locator("#tasks-table tbody tr").all_inner_texts()
-        _keep(page, "tasks")
+        _save_screenshot(page, "tasks")
         page.locator("#tasks-table tbody tr", has_text="fundus.grade_chunk").first.locator("a[href*='/task/']").click()
         page.wait_for_url("**/task/*")
         one = page.inner_text("body")
-        _keep(page, "task")
+        _save_screenshot(page, "task")
         page.goto(f"{url}/workers")
         page.get_by_text("fundus-").first.wait_for(timeout=60_000)
-        _keep(page, "workers")
+        _save_screenshot(page, "workers")
         workers = page.inner_text("body")
     chunks = [row for row in rows if "fundus.grade_chunk" in row]
     assert all("SUCCESS" in row for row in chunks)
@@ -72,6 +72,6 @@ def test_tasks_page_names_run_and_size_of_every_chunk_and_no_image(
     assert failures == []
 
 
-def _keep(page: "Page", name: str) -> None:
+def _save_screenshot(page: "Page", name: str) -> None:
     if SCREENSHOTS is not None:
         page.screenshot(path=Path(SCREENSHOTS) / f"flower-{name}.png")

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.browser.conftest import Visit
-from tests.browser.ledgers import MANIFEST, by_grade, fill_ledger, read_by_people
+from tests.browser.ledgers import MANIFEST, add_reviews, fill_ledger, ids_by_grade
 from tests.services.seaweedfs import Bucket
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.storage import Storage
@@ -50,9 +50,9 @@ class Reports:
     read: str
     empty: str
 
-    def ask(self, query: str, *values: object) -> list[Any]:
+    def query(self, statement: str, *values: object) -> list[Any]:
         with sqlite3.connect(self.ledger) as connection:
-            return connection.execute(query, values).fetchall()
+            return connection.execute(statement, values).fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory, _migrated_file: Path) -> I
     fill_ledger(engine, "hostile", 6, photographs, shares=(0, 0, 0, 1, 0), seed=1)
     fill_ledger(engine, "empty", 0, photographs)
     read = fill_ledger(engine, "read", 40, photographs, shares=(0.5, 0.15, 0.1, 0.1, 0.05), seed=3)
-    worst, moderate, healthy = (by_grade(engine, read, grade) for grade in (4, 2, 0))
+    worst, moderate, healthy = (ids_by_grade(engine, read, grade) for grade in (4, 2, 0))
     said = {worst[0]: (4, 4), moderate[0]: (1, 1), moderate[1]: (3,), healthy[0]: (2, 0), healthy[1]: (2, 0, 3)}
-    read_by_people(engine, "read", {**said, by_grade(engine, read, None)[0]: (None, None)})
+    add_reviews(engine, "read", {**said, ids_by_grade(engine, read, None)[0]: (None, None)})
     with write_transaction(engine) as connection:
         connection.execute(update(runs).where(runs.c.name == "hostile").values(source=HOSTILE))
         ours = images.c.image_id.like("hostile-%")
@@ -171,7 +171,9 @@ def test_requests_stay_in_the_folder_and_parts_load_on_demand(reports: Reports, 
 )  # fmt: skip
 def test_filters_and_pages_show_what_sql_finds(reports: Reports, visit: Open, query: str, where: str) -> None:
     order = ORDER.replace("status DESC", "CASE status WHEN 'graded' THEN 0 WHEN 'ungradable' THEN 1 ELSE 2 END")
-    expected = [image_id for (image_id,) in reports.ask(f"SELECT image_id FROM {NIGHT} AND ({where}) ORDER BY {order}")]
+    expected = [
+        image_id for (image_id,) in reports.query(f"SELECT image_id FROM {NIGHT} AND ({where}) ORDER BY {order}")
+    ]
     assert expected
     seen = visit(reports.parts)
     open_images(seen, query)
@@ -190,7 +192,7 @@ def test_form_sets_the_filter_and_a_shared_address_sets_the_form(reports: Report
     settle(seen)
     assert seen.page.locator("[name=outcome]").input_value() == "2"
     seen.page.locator("[name=eye]").select_option("right")
-    ((count,),) = reports.ask(f"SELECT count(*) FROM {NIGHT} AND grade = 2 AND eye = 'right'")
+    ((count,),) = reports.query(f"SELECT count(*) FROM {NIGHT} AND grade = 2 AND eye = 'right'")
     seen.page.locator("#view-images .found", has_text=re.compile(f"^{count} images\\.$")).wait_for()
     assert seen.page.url.endswith("#images?outcome=2&eye=right")
 
@@ -199,26 +201,26 @@ def test_each_model_score_is_shown_with_its_threshold(reports: Reports, visit: O
     seen = visit(f"{reports.parts}#images?outcome=2")
     settle(seen)
     article = seen.page.locator("article").first
-    ((*chances,),) = reports.ask(
+    ((*scores,),) = reports.query(
         f"SELECT p_ge1, p_ge2, p_ge3, p_ge4 FROM {NIGHT} AND image_id = ?", article.locator("> p").last.inner_text()
     )
     rows = article.locator(".chances tbody tr")
-    for place, (chance, needed) in enumerate(zip(chances, MANIFEST.thresholds[1:], strict=True)):
+    for place, (score, threshold) in enumerate(zip(scores, MANIFEST.thresholds[1:], strict=True)):
         row = rows.nth(place)
-        assert row.locator(".number").all_inner_texts() == [f"{100 * chance:.0f} %", f"{100 * needed:.0f} %"]
+        assert row.locator(".number").all_inner_texts() == [f"{100 * score:.0f} %", f"{100 * threshold:.0f} %"]
         bar, filled, tick = (row.locator(name).bounding_box() for name in (".meter", ".filled", ".tick"))
         assert bar is not None
         assert filled is not None
         assert tick is not None
-        assert filled["width"] / bar["width"] == pytest.approx(chance, abs=0.01)
-        assert (tick["x"] + tick["width"] / 2 - bar["x"]) / bar["width"] == pytest.approx(needed, abs=0.01)
+        assert filled["width"] / bar["width"] == pytest.approx(score, abs=0.01)
+        assert (tick["x"] + tick["width"] / 2 - bar["x"]) / bar["width"] == pytest.approx(threshold, abs=0.01)
 
 
 def test_cell_of_the_confusion_matrix_opens_its_gallery(reports: Reports, visit: Open) -> None:
     seen = visit(reports.parts)
     cell = seen.page.get_by_role("link", name=re.compile("images with reference grade 2, grade 3"))
     count = int(cell.inner_text())
-    assert [(count,)] == reports.ask(f"SELECT count(*) FROM {NIGHT} AND reference_grade = 2 AND grade = 3")
+    assert [(count,)] == reports.query(f"SELECT count(*) FROM {NIGHT} AND reference_grade = 2 AND grade = 3")
     cell.click()
     seen.page.wait_for_selector("article:not([aria-busy])")
     settle(seen)
@@ -230,12 +232,14 @@ def test_patients_are_those_that_sql_finds_and_lead_to_their_worst_image(reports
     seen = visit(f"{reports.parts}#patients?show=attention")
     seen.page.wait_for_selector("#view-patients tbody tr")
     eyes = f"SELECT patient_id, eye, max(grade) AS grade FROM {NIGHT} GROUP BY 1, 2"
-    expected = {patient for (patient,) in reports.ask(f"SELECT DISTINCT patient_id FROM ({eyes}) WHERE grade IS NULL")}
+    expected = {
+        patient for (patient,) in reports.query(f"SELECT DISTINCT patient_id FROM ({eyes}) WHERE grade IS NULL")
+    }
     assert set(seen.page.locator("#view-patients tbody th").all_inner_texts()) == expected
     seen.page.evaluate("location.hash = '#patients'")
     seen.page.wait_for_selector("#view-patients .pager a[rel=next]")
     seen.page.wait_for_selector("#view-patients tbody tr:nth-child(100)")
-    worst, eye = reports.ask(f"SELECT image_id, eye FROM {NIGHT} AND status = 'graded' ORDER BY {ORDER} LIMIT 1")[0]
+    worst, eye = reports.query(f"SELECT image_id, eye FROM {NIGHT} AND status = 'graded' ORDER BY {ORDER} LIMIT 1")[0]
     seen.page.locator("#view-patients tbody tr").first.locator(f"[data-label^='{eye.title()} eye'] a").click()
     seen.page.wait_for_selector("article.target")
     assert seen.page.locator("article.target > p:last-child").inner_text() == worst
@@ -362,8 +366,8 @@ def test_final_grades_override_the_model_grades(reports: Reports, visit: Open, *
     settle(seen)
     cards = seen.page.locator("article")
     assert [card.partition("\n")[0] for card in cards.locator(".read").all_inner_texts()] == [
-        "Model grade changed; model result: 0 No DR.",
-        "Model grade changed; model result: 2 Moderate NPDR.",
+        "Changed from model result: 0 No DR.",
+        "Changed from model result: 2 Moderate NPDR.",
     ]
     assert cards.first.locator(".badge").inner_text() == "3 Severe NPDR"
     assert [line.partition(",")[0] for line in cards.first.locator(".read .quiet").all_inner_texts()] == [

@@ -1,44 +1,47 @@
-"""The pages look as they were last judged. A change that is wanted: python -m tests.browser.screenshots, and look."""
+"""The pages look like their reference screenshots.
+
+After an intended change, inspect the pages and run python -m tests.browser.screenshots.
+"""
 
 from typing import TYPE_CHECKING
 
 import cv2
 import pytest
 
-from tests.browser.screenshots import SCENES, Picture, read_reference, share_that_differs, take_all
+from tests.browser.screenshots import SCENES, Picture, differing_share, read_reference, take_screenshots
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 TOLERATED = 0.01
-"""Of the area: a badge of another colour in each row of a table is more."""
+"""Share of the area that may differ. One badge of another colour in each row of a table exceeds it."""
 
 
 @pytest.fixture(scope="module")
 def taken(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> dict[str, Picture]:
-    return take_all(browser, tmp_path_factory.mktemp("scenes"))
+    return take_screenshots(browser, tmp_path_factory.mktemp("scenes"))
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_page_looks_as_it_was_judged(
+def test_page_equals_its_reference(
     taken: dict[str, Picture], name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    differs = share_that_differs(taken[name], read_reference(name))
+    differs = differing_share(taken[name], read_reference(name))
     if differs > TOLERATED:
         seen = tmp_path_factory.getbasetemp() / f"{name}.png"
         cv2.imwrite(str(seen), taken[name])
-        pytest.fail(f"{differs:.1%} of {name} looks otherwise: see {seen}; python -m tests.browser.screenshots renews")
+        pytest.fail(f"{differs:.1%} of {name} differs: inspect {seen}; update with python -m tests.browser.screenshots")
 
 
-def test_comparison_sees_what_a_person_would(taken: dict[str, Picture]) -> None:
+def test_comparison_detects_visible_changes(taken: dict[str, Picture]) -> None:
     light = taken["report"]
-    assert share_that_differs(light, taken["report-dark"]) > 0.9
-    assert share_that_differs(light, light[:-1]) == 1.0
+    assert differing_share(light, taken["report-dark"]) > 0.9
+    assert differing_share(light, light[:-1]) == 1.0
     moved = light.copy()
-    moved[40:-3] = light[43:]  # twelve pixels of the window, from the tables down
-    assert share_that_differs(light, moved) > 3 * TOLERATED
+    moved[40:-3] = light[43:]  # shifted by twelve pixels of the window, from the tables down
+    assert differing_share(light, moved) > 3 * TOLERATED
     other = taken["console"].copy()
-    other[60:90, 60:90] = 0  # the photograph has a hole
-    assert share_that_differs(taken["console"], other) > TOLERATED
-    noisy = cv2.GaussianBlur(light, (3, 3), 0.8)  # edges are drawn otherwise
-    assert share_that_differs(light, noisy) < TOLERATED / 3
+    other[60:90, 60:90] = 0  # a hole in the photograph
+    assert differing_share(taken["console"], other) > TOLERATED
+    noisy = cv2.GaussianBlur(light, (3, 3), 0.8)  # edges rendered differently
+    assert differing_share(light, noisy) < TOLERATED / 3

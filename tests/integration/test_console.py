@@ -415,7 +415,7 @@ def test_unknown_address_gets_an_error_page(path: str, status: int, visit: Calla
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({"explained_outputs": [1, 2]}, "retinopathy, from grade 2 on for referral"),
+        ({"explained_outputs": [1, 2]}, "referable DR, or for any DR below grade 2"),
         ({"explained_outputs": [2, 9]}, "the model&#39;s grade"),
         ({}, "the model&#39;s grade"),
     ],
@@ -425,7 +425,7 @@ def test_page_explains_the_colours_of_the_overlay(
 ) -> None:
     with write_transaction(engine) as connection:
         connection.execute(update(models).values(document=document))
-    assert f"Overlay colours: what speaks for {words}." in visit("anna").get(IMAGE).text
+    assert f"Overlay colours: evidence for {words}." in visit("anna").get(IMAGE).text
 
 
 def test_photograph_and_overlay_are_served_by_the_console(
@@ -453,7 +453,7 @@ def test_photograph_and_overlay_are_served_by_the_console(
 def test_run_without_images_offers_no_review(visit: Callable[[str], Visitor], engine: Engine) -> None:
     make_run(engine, "quiet", [])
     shown = visit("anna").get("/runs/quiet").text
-    assert "This run is finished without an image." in shown
+    assert "This run has no images." in shown
     for needless in ("Review next image", 'class="filters"', "0 images in this run"):
         assert needless not in shown
     assert "Review next image" in visit("anna").get("/runs/night").text

@@ -63,9 +63,9 @@ def describe_explained_outputs(outputs: tuple[int, int]) -> str:
     """What the maps of a model show, for people. outputs: the lowest and the highest that it explains."""
     lowest, highest = outputs
     if outputs == ALL_OUTPUTS:
-        return "what speaks for the model's grade"
+        return "evidence for the model's grade"
     if outputs == (Grade.MILD, REFERABLE_FROM):
-        return f"what speaks for retinopathy, from grade {REFERABLE_FROM} on for referral"
+        return f"evidence for referable DR, or for any DR below grade {REFERABLE_FROM}"
     if lowest == highest:
-        return f"what speaks for grade {lowest} or worse"
-    return f"what speaks for the model's grade, taken as {lowest} at least and {highest} at most"
+        return f"evidence for grade {lowest} or worse"
+    return f"evidence for the model's grade, limited to grades {lowest} to {highest}"

@@ -25,7 +25,7 @@ NEXT_STEPS = {
     "2": "Refer to an ophthalmologist.",
     "3": "Refer to an ophthalmologist promptly.",
     "4": "Refer to an ophthalmologist urgently.",
-    ATTENTION: "Repeat fundus photography of the eye, or examine it clinically.",
+    ATTENTION: "Rephotograph the ungraded eye, or examine it clinically.",
     AWAITING_REVIEW: "Await the final grade from the readers.",
 }
 """Next steps by outcome. They name no interval, because each programme sets its own."""

@@ -231,10 +231,10 @@ const gradeText = (value) => value === null ? "ungradable" : about.gradeLabels[v
 
 function reviewSummary(image) {
   const { state, model, decisions } = image.reading;
-  const result = `; model result: ${gradeText(model)}`;
-  const text = state === "half_read" ? `One of two reviews${result}`
-    : state === "disputed" ? `Readers disagree${result}`
-      : model === (image.grade ?? "ungradable") ? "Model grade confirmed" : `Model grade changed${result}`;
+  const result = gradeText(model);
+  const text = state === "half_read" ? `One of two reviews; model result: ${result}`
+    : state === "disputed" ? `Readers disagree; model result: ${result}`
+      : model === (image.grade ?? "ungradable") ? "Model result confirmed" : `Changed from model result: ${result}`;
   return make("div", { class: "read" }, make("p", {}, `${text}.`),
     ...decisions.map((one) => make("p", { class: "quiet" },
       `${one.reader}${one.kind === "arbitration" ? " (arbitration)" : ""}: ${gradeText(one.grade)}, ${one.at}`)));

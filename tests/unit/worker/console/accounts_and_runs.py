@@ -1,4 +1,4 @@
-"""People and graded runs for the tests of the console."""
+"""Accounts and graded runs for the tests of the console."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -18,14 +18,14 @@ PASSWORD = "a long enough one"
 
 
 def add_session_user(engine: Engine, name: str, role: Role = Role.GRADER) -> SessionUser:
-    """Somebody with an account and no password, which hashing would take its time for."""
+    """Insert a user without a usable password, to avoid the cost of hashing, and return the session user."""
     with write_transaction(engine) as connection:
         connection.execute(insert(users).values(name=name, role=role, password_hash="none", created_at=NOON))
     return SessionUser(name, role, "token")
 
 
 def add_people(engine: Engine, **roles: Role) -> None:
-    """Accounts whose password is PASSWORD, hashed so that it is quickly compared."""
+    """Insert users with the password PASSWORD, hashed with low cost."""
     with write_transaction(engine) as connection:
         for name, role in roles.items():
             connection.execute(insert(users).values(name=name, role=role, password_hash=_hashed(), created_at=NOON))
@@ -37,7 +37,7 @@ def _hashed() -> str:
 
 
 def graded_run(engine: Engine, grades: Sequence[int | None], name: str = "night") -> Run:
-    """Images `00000`, `00001`, ... with these grades; None is ungradable."""
+    """Insert a run of images `00000`, `00001`, ... with these grades; None is ungradable."""
     with_model = name == "night"
     if with_model:
         add_model(engine)
@@ -52,7 +52,7 @@ def graded_run(engine: Engine, grades: Sequence[int | None], name: str = "night"
 
 
 def grade_all(engine: Engine, run: Run, given: int) -> None:
-    """Every image of the run, in one statement."""
+    """Grade every image of the run in one statement."""
     outputs = {f"p_ge{k}": 0.9 if k <= given else 0.1 for k in range(5)}
     with write_transaction(engine) as connection:
         connection.execute(

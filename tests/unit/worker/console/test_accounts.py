@@ -13,7 +13,7 @@ from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import users
 
 
-def test_password_is_kept_as_argon2id_alone(engine: Engine) -> None:
+def test_only_an_argon2id_hash_of_the_password_is_stored(engine: Engine) -> None:
     add_user(engine, "anna", Role.GRADER, PASSWORD)
     with read_transaction(engine) as connection:
         kept = connection.execute(select(users.c.password_hash)).scalar_one()
@@ -25,7 +25,7 @@ def test_password_is_kept_as_argon2id_alone(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "password", "complaint"),
+    ("name", "password", "message"),
     [
         ("", PASSWORD, "is invalid: use"),
         ("Anna", PASSWORD, "is invalid: use"),
@@ -37,20 +37,20 @@ def test_password_is_kept_as_argon2id_alone(engine: Engine) -> None:
         ("anna", "anna-anna-12", "contains the user name"),
     ],
 )
-def test_name_and_password_are_checked(engine: Engine, name: str, password: str, complaint: str) -> None:
-    with pytest.raises(UsageError, match=complaint):
+def test_invalid_name_or_password_is_refused(engine: Engine, name: str, password: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         add_user(engine, name, Role.VIEWER, password)
     assert list_users(engine) == []
 
 
-def test_a_name_is_given_once(engine: Engine) -> None:
+def test_name_must_be_unique(engine: Engine) -> None:
     add_user(engine, "anna", Role.VIEWER, PASSWORD)
     with pytest.raises(UsageError, match="user 'anna' already exists"):
         add_user(engine, "anna", Role.OPERATOR, PASSWORD)
     assert [user.role for user in list_users(engine)] == [Role.VIEWER]
 
 
-def test_every_change_ends_the_sessions_and_is_audited(engine: Engine) -> None:
+def test_every_change_ends_the_sessions_and_is_recorded_in_the_audit_log(engine: Engine) -> None:
     add_user(engine, "anna", Role.VIEWER, PASSWORD)
     changes = (
         lambda: set_role(engine, "anna", Role.GRADER),
@@ -71,6 +71,6 @@ def test_every_change_ends_the_sessions_and_is_audited(engine: Engine) -> None:
     assert PASSWORD not in str(entries)
 
 
-def test_unknown_user_is_named(engine: Engine) -> None:
+def test_unknown_user_is_refused(engine: Engine) -> None:
     with pytest.raises(UsageError, match="no user 'ben'; list users with `fundus console user list`"):
         disable_user(engine, "ben")

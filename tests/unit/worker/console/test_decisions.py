@@ -66,7 +66,7 @@ def test_confirmation_needs_no_reason_and_is_the_final_grade(
     assert entry["details"] == {"decision": 1, "kind": "reading"}
 
 
-def test_decision_puts_the_report_out_of_date(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_decision_schedules_a_new_report(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     with write_transaction(engine) as connection:
         written = {"prefix": "night/report/", "written_at": NOON}
         connection.execute(insert(reports).values(run_id=run.run_id, **written))
@@ -85,7 +85,7 @@ def test_change_needs_a_reason(engine: Engine, run: Run, people: dict[str, Sessi
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.READ, given)
 
 
-def test_reason_has_an_end(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_length_of_the_reason_is_limited(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     with pytest.raises(ValueError, match="2,001 characters; the limit is 2,000"):
         say(engine, people["anna"], 2, "x" * 2001)
 
@@ -98,7 +98,7 @@ def test_ungradable_image_can_be_confirmed_or_graded(engine: Engine, run: Run, p
     assert image(engine, "00002").final_grade == 1
 
 
-def test_queued_image_has_nothing_to_decide(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_queued_image_cannot_be_reviewed(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     with write_transaction(engine) as connection:
         connection.execute(
             update(gradings)
@@ -109,7 +109,7 @@ def test_queued_image_has_nothing_to_decide(engine: Engine, run: Run, people: di
         say(engine, people["anna"], 1, shown="queued::", image_id="00002")
 
 
-def test_image_that_was_graded_anew_is_looked_at_again(
+def test_decision_on_an_outdated_model_result_is_refused(
     engine: Engine, run: Run, people: dict[str, SessionUser]
 ) -> None:
     grade(engine, run, IMAGE, 4)
@@ -117,7 +117,7 @@ def test_image_that_was_graded_anew_is_looked_at_again(
         say(engine, people["anna"], 2)
 
 
-def test_who_did_not_see_the_last_decision_looks_again(
+def test_decision_without_seeing_the_last_one_is_refused(
     engine: Engine, run: Run, people: dict[str, SessionUser]
 ) -> None:
     first = say(engine, people["anna"], 3)
@@ -129,7 +129,7 @@ def test_who_did_not_see_the_last_decision_looks_again(
         assert [one.reader for one in read_image_decisions(connection, image(engine))] == ["anna", "ben"]
 
 
-def test_image_in_another_readers_hands_is_left_alone(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_image_leased_by_another_reader_is_refused(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     say(engine, people["anna"], 2, "")
     with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_by="ben", leased_until=epoch_now() + 60))
@@ -146,7 +146,7 @@ def test_only_graders_decide(engine: Engine, run: Run, role: Role) -> None:
         say(engine, add_session_user(engine, "vera", role), 2)
 
 
-def test_two_readers_who_agree_need_no_third(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_two_readers_who_agree_need_no_arbitration(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     say(engine, people["anna"], 3, readers=2)
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.HALF_READ, None)
     say(engine, people["ben"], 3, readers=2)
@@ -154,7 +154,7 @@ def test_two_readers_who_agree_need_no_third(engine: Engine, run: Run, people: d
     assert image(engine).decided_by == "anna, ben"
 
 
-def test_where_two_readers_differ_a_third_arbitrates(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_third_reader_arbitrates_a_disagreement(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
     say(engine, people["anna"], 3, readers=2)
     last = say(engine, people["ben"], 1, readers=2)
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.DISPUTED, None)
@@ -168,7 +168,7 @@ def test_where_two_readers_differ_a_third_arbitrates(engine: Engine, run: Run, p
     assert image(engine).decided_by == "cleo"
 
 
-def test_second_reader_does_not_learn_what_the_first_said(
+def test_second_reader_does_not_see_the_first_decision(
     engine: Engine, run: Run, people: dict[str, SessionUser]
 ) -> None:
     say(engine, people["anna"], 3, readers=2)
@@ -181,7 +181,7 @@ def test_second_reader_does_not_learn_what_the_first_said(
     assert allowed_decision(decided, found.review, 2, people["ben"]) is DecisionKind.READING
 
 
-def test_later_setting_does_not_change_what_a_run_was_read_by(
+def test_changed_setting_does_not_affect_a_started_run(
     engine: Engine, run: Run, people: dict[str, SessionUser]
 ) -> None:
     say(engine, people["anna"], 3, readers=2)
@@ -191,7 +191,7 @@ def test_later_setting_does_not_change_what_a_run_was_read_by(
     assert last == 2
 
 
-def test_operator_may_change_the_rule_and_all_is_judged_by_it(
+def test_changed_reader_count_resolves_existing_reviews_again(
     engine: Engine, run: Run, people: dict[str, SessionUser]
 ) -> None:
     say(engine, people["anna"], 3)
@@ -206,7 +206,7 @@ def test_operator_may_change_the_rule_and_all_is_judged_by_it(
 
 
 @pytest.mark.parametrize("readers", [1, 2])
-def test_two_who_decide_at_once_lose_nothing(
+def test_concurrent_decisions_are_not_lost(
     engine: Engine, run: Run, people: dict[str, SessionUser], readers: int
 ) -> None:
     gate = Barrier(2)
@@ -233,7 +233,7 @@ def test_two_who_decide_at_once_lose_nothing(
         assert image(engine).final_grade == decided[0].grade
 
 
-def test_standing_always_follows_from_the_decisions(engine: Engine, people: dict[str, SessionUser]) -> None:
+def test_stored_review_always_follows_from_the_decisions(engine: Engine, people: dict[str, SessionUser]) -> None:
     run = graded_run(engine, [2] * 6)
     chance = random.Random(5)
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""What the pages show is what SQL gives."""
+"""Lists and filters of the console compared with plain SQL."""
 
 import random
 import time
@@ -39,7 +39,7 @@ SQL = {
 
 
 def mixed_run(engine: Engine) -> Run:
-    """Of 230 images every kind that a filter asks for; the seed makes it the same each time."""
+    """Return a run of 230 images with every kind that a filter selects; the seed makes it reproducible."""
     chance = random.Random(7)
     run = graded_run(engine, [chance.choice([0, 0, 1, 2, 3, 4, None]) for _ in range(230)])
     with write_transaction(engine) as connection:
@@ -67,7 +67,7 @@ def mixed_run(engine: Engine) -> Run:
 
 
 def walk(engine: Engine, run: Run, wanted: ImageFilter) -> list[str]:
-    """The ids of every page, forwards; then the same pages backwards have to be the same."""
+    """Return the ids of all pages forwards, and check that paging backwards gives the same pages."""
     found: list[str] = []
     place: dict[str, str] = {}
     pages = []
@@ -87,7 +87,7 @@ def walk(engine: Engine, run: Run, wanted: ImageFilter) -> list[str]:
     return found
 
 
-def test_every_filter_gives_what_sql_gives(engine: Engine) -> None:
+def test_every_filter_matches_sql(engine: Engine) -> None:
     run = mixed_run(engine)
     for query, condition in SQL.items():
         statement = (
@@ -105,7 +105,7 @@ def test_every_filter_gives_what_sql_gives(engine: Engine) -> None:
             assert 0 < len(expected) < 230, query
 
 
-def test_neighbours_are_those_of_the_filter(engine: Engine) -> None:
+def test_neighbours_match_the_filter(engine: Engine) -> None:
     run = graded_run(engine, [2, 0, 2, 0, 2])
     assert find_neighbours(engine, run.run_id, ImageFilter(), "00002") == ("00001", "00003")
     assert find_neighbours(engine, run.run_id, ImageFilter(grade=2), "00002") == ("00000", "00004")
@@ -119,7 +119,7 @@ def test_full_last_page_has_no_next(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "complaint"),
+    ("query", "message"),
     [
         ({"grade": "5"}, "grade must be one of 0, 1, 2, 3, 4"),
         ({"grade": "1 OR 1=1"}, "grade must be one of"),
@@ -129,8 +129,8 @@ def test_full_last_page_has_no_next(engine: Engine) -> None:
         ({"review": "x"}, "review must be one of unread"),
     ],
 )
-def test_unknown_word_in_a_filter_is_named(query: dict[str, str], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_unknown_filter_value_is_refused(query: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_filter(query)
 
 
@@ -144,7 +144,7 @@ def test_image_of_another_run_is_not_found(engine: Engine) -> None:
 
 
 def fill(engine: Engine, count: int) -> Run:
-    """So many images, one in twenty referable, one in fifty ungradable, one in a hundred decided otherwise."""
+    """Insert a run: one image in 20 referable, one in 50 ungradable, one in 100 with a changed grade."""
     add_model(engine)
     make_run(engine, "big", [])
     run = find_run(engine, "big")
@@ -181,7 +181,7 @@ def fill(engine: Engine, count: int) -> Run:
 
 
 @pytest.mark.slow
-def test_next_of_100_000_images_comes_quickly(engine: Engine) -> None:
+def test_next_of_100_000_images_is_fast(engine: Engine) -> None:
     run = fill(engine, 100_000)
     anna = add_session_user(engine, "anna")
     times = {}
@@ -206,11 +206,11 @@ def test_next_of_100_000_images_comes_quickly(engine: Engine) -> None:
         times[left] = time.perf_counter() - began
         assert served is not None
     assert served == "0099999"
-    print({left: f"{1000 * seconds:.0f} ms" for left, seconds in times.items()})  # noqa: T201 - what the test is for
+    print({left: f"{1000 * seconds:.0f} ms" for left, seconds in times.items()})  # noqa: T201 - the measurement
     assert max(times.values()) < 2.0
 
 
-def test_low_confidence_is_told_by_the_thresholds_of_the_runs_model(engine: Engine) -> None:
+def test_low_confidence_uses_the_thresholds_of_the_runs_model(engine: Engine) -> None:
     run = graded_run(engine, [1, 1, 1])
     with write_transaction(engine) as connection:
         connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(model_id=MODEL))
@@ -233,7 +233,7 @@ def test_low_confidence_is_told_by_the_thresholds_of_the_runs_model(engine: Engi
 
 
 @pytest.mark.parametrize("document", [{}, {"thresholds": [0.5, 0.3]}, {"thresholds": ["half"] * 5}])
-def test_thresholds_are_a_half_where_the_model_does_not_say(engine: Engine, document: dict[str, Any]) -> None:
+def test_thresholds_default_to_one_half(engine: Engine, document: dict[str, Any]) -> None:
     run = graded_run(engine, [1])
     with write_transaction(engine) as connection:
         connection.execute(update(models).where(models.c.model_id == MODEL).values(document=document))
@@ -243,7 +243,7 @@ def test_thresholds_are_a_half_where_the_model_does_not_say(engine: Engine, docu
 
 
 @pytest.mark.slow
-def test_pages_of_100_000_images_come_quickly(engine: Engine, record_property: Callable[[str, object], None]) -> None:
+def test_pages_of_100_000_images_are_fast(engine: Engine, record_property: Callable[[str, object], None]) -> None:
     run = fill(engine, 100_000)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE")
@@ -254,6 +254,6 @@ def test_pages_of_100_000_images_come_quickly(engine: Engine, record_property: C
             began = time.perf_counter()
             read_page(engine, run.run_id, wanted, place)
             slowest[query] = max(slowest.get(query, 0), time.perf_counter() - began)
-    print({query: f"{1000 * seconds:.0f} ms" for query, seconds in slowest.items()})  # noqa: T201 - what the test is for
+    print({query: f"{1000 * seconds:.0f} ms" for query, seconds in slowest.items()})  # noqa: T201 - the measurement
     record_property("slowest", slowest)
     assert max(slowest.values()) < 1.0

@@ -17,12 +17,12 @@ HERE, THERE = "10.0.0.1", "10.0.0.2"
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No hashing, where its time would only be waited for: the right password is `right`."""
+    """Replace hashing, which is slow: the only valid password is `right`."""
     monkeypatch.setattr(login, "verify_password", lambda given, kept: given == "right" and kept is not None)
 
 
 def attempts(engine: Engine, count: int, name: str = "anna", address: str = HERE) -> list[str]:
-    """What became of so many wrong passwords."""
+    """Return the results of `count` attempts with a wrong password."""
     found = []
     for _ in range(count):
         try:
@@ -32,7 +32,7 @@ def attempts(engine: Engine, count: int, name: str = "anna", address: str = HERE
     return found
 
 
-def test_right_password_begins_a_session_and_every_attempt_is_audited(engine: Engine) -> None:
+def test_right_password_starts_a_session_and_every_attempt_is_recorded(engine: Engine) -> None:
     add_people(engine, anna=Role.GRADER)
     assert sign_in(engine, "anna", "not this one", HERE) is None
     assert sign_in(engine, "typed-my-password-here", "x", HERE) is None
@@ -51,7 +51,7 @@ def test_right_password_begins_a_session_and_every_attempt_is_audited(engine: En
 
 
 @pytest.mark.usefixtures("quick")
-def test_sixth_attempt_is_refused_before_its_password_is_looked_at(engine: Engine) -> None:
+def test_sixth_attempt_is_refused_before_its_password_is_verified(engine: Engine) -> None:
     add_session_user(engine, "anna")
     assert attempts(engine, 7) == ["wrong"] * PER_NAME_AND_ADDRESS + ["too many"] * 2
     with pytest.raises(TooManyAttemptsError, match="try again in 15 minutes"):
@@ -60,7 +60,7 @@ def test_sixth_attempt_is_refused_before_its_password_is_looked_at(engine: Engin
 
 
 @pytest.mark.usefixtures("quick")
-def test_refused_attempts_do_not_lock_a_name_out_for_longer(engine: Engine) -> None:
+def test_refused_attempts_do_not_extend_the_lockout(engine: Engine) -> None:
     add_session_user(engine, "anna")
     attempts(engine, 5)
     with write_transaction(engine) as connection:
@@ -72,7 +72,7 @@ def test_refused_attempts_do_not_lock_a_name_out_for_longer(engine: Engine) -> N
 
 
 @pytest.mark.usefixtures("quick")
-def test_success_forgives_what_was_mistyped_before(engine: Engine) -> None:
+def test_success_clears_earlier_attempts(engine: Engine) -> None:
     add_session_user(engine, "anna")
     for _ in range(3):
         attempts(engine, 4)
@@ -80,21 +80,21 @@ def test_success_forgives_what_was_mistyped_before(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_one_address_may_not_try_many_names(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempts_per_address_are_limited(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login, "PER_ADDRESS", 6)
     tried = [outcome for number in range(8) for outcome in attempts(engine, 1, name=f"user{number}")]
     assert tried == ["wrong"] * 6 + ["too many"] * 2
 
 
 @pytest.mark.usefixtures("quick")
-def test_many_addresses_may_not_try_one_name(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempts_per_name_are_limited(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login, "PER_NAME", 6)
     tried = [outcome for number in range(8) for outcome in attempts(engine, 1, address=f"10.0.1.{number}")]
     assert tried == ["wrong"] * 6 + ["too many"] * 2
 
 
 @pytest.mark.usefixtures("quick")
-def test_attempts_at_the_same_moment_count_each_other(engine: Engine) -> None:
+def test_concurrent_attempts_count_each_other(engine: Engine) -> None:
     add_session_user(engine, "anna")
     with ThreadPoolExecutor(8) as threads:
         tried = [outcome for one in threads.map(lambda _: attempts(engine, 1), range(16)) for outcome in one]

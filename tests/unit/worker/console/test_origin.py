@@ -8,7 +8,7 @@ from worker.core.errors import SettingsError
 from worker.core.settings import Settings
 
 
-def test_loopback_needs_no_setting_and_no_tls(make_settings: Callable[..., Settings]) -> None:
+def test_loopback_requires_no_setting_and_no_tls(make_settings: Callable[..., Settings]) -> None:
     origin = make_origin(make_settings(), "127.0.0.1", 8080)
     assert not origin.secure
     for host in ("127.0.0.1:8080", "localhost:8080", "[::1]:8080", "LOCALHOST:8080"):
@@ -17,7 +17,7 @@ def test_loopback_needs_no_setting_and_no_tls(make_settings: Callable[..., Setti
         assert not origin.matches_host(Headers({"host": host}))
 
 
-def test_beyond_loopback_needs_the_address_people_use(make_settings: Callable[..., Settings]) -> None:
+def test_other_hosts_require_the_console_url(make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(SettingsError, match=r"cannot serve on 0\.0\.0\.0 without FUNDUS_CONSOLE_URL"):
         make_origin(make_settings(), "0.0.0.0", 8080)
     origin = make_origin(make_settings(console_url="https://grading.example.org"), "0.0.0.0", 8080)
@@ -61,7 +61,7 @@ def test_address_without_tls_is_refused(url: str, make_settings: Callable[..., S
         ({"sec-fetch-site": "none"}, False),
     ],
 )
-def test_form_of_another_site_is_told_apart(
+def test_form_of_another_site_is_detected(
     headers: dict[str, str], *, own: bool, make_settings: Callable[..., Settings]
 ) -> None:
     origin = make_origin(make_settings(), "127.0.0.1", 8080)

@@ -34,7 +34,7 @@ def decoded(data: bytes) -> np.ndarray:
     return picture
 
 
-def test_photograph_is_drawn_anew_without_its_exif(photographs: PhotographRenderer, tmp_path: Path) -> None:
+def test_photograph_is_encoded_again_without_its_exif(photographs: PhotographRenderer, tmp_path: Path) -> None:
     marked = tmp_path / "inbox" / "eye.jpg"
     marked.write_bytes(with_exif((SAMPLES / "IDRiD_138.jpg").read_bytes()))
     drawn = photographs.render(source(marked))
@@ -52,7 +52,7 @@ def test_photograph_without_a_field_is_shown_whole(photographs: PhotographRender
     assert picture.shape == (SIDE_PX, SIDE_PX, 3)
 
 
-def test_the_roots_hold_here_too(photographs: PhotographRenderer, tmp_path: Path) -> None:
+def test_files_outside_the_source_roots_are_refused(photographs: PhotographRenderer, tmp_path: Path) -> None:
     outside = tmp_path / "outside.jpg"
     outside.write_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes())
     (tmp_path / "inbox" / "link.jpg").symlink_to(outside)
@@ -63,24 +63,24 @@ def test_the_roots_hold_here_too(photographs: PhotographRenderer, tmp_path: Path
         photographs.render(ImageSource("http://127.0.0.1/eye.jpg", None, None))
 
 
-def test_file_that_is_not_the_promised_one_is_not_shown(photographs: PhotographRenderer) -> None:
+def test_file_with_another_checksum_is_refused(photographs: PhotographRenderer) -> None:
     with pytest.raises(ImageChecksumError):
         photographs.render(source(SAMPLES / "IDRiD_138.jpg", "0" * 64))
 
 
-def test_file_that_is_no_picture_is_not_shown(photographs: PhotographRenderer) -> None:
+def test_file_that_is_not_an_image_is_refused(photographs: PhotographRenderer) -> None:
     with pytest.raises(ImageError):
         photographs.render(source(SAMPLES / "not-an-image.jpg"))
 
 
-def test_stack_entry_is_shown_as_it_is(photographs: PhotographRenderer, tmp_path: Path) -> None:
+def test_stack_entry_is_shown_unchanged(photographs: PhotographRenderer, tmp_path: Path) -> None:
     side = DEFAULT_RECIPE.input_size_px
     np.save(tmp_path / "inbox" / "x.npy", np.full((2, side, side, 3), 100, np.uint8))
     picture = decoded(photographs.render(ImageSource(f"{(tmp_path / 'inbox' / 'x.npy').as_uri()}#1", None, None)))
     assert abs(int(picture[SIDE_PX // 2, SIDE_PX // 2, 1]) - 100) <= 2
 
 
-def test_overlay_is_served_only_if_it_is_a_picture(
+def test_overlay_is_served_only_if_it_is_an_image(
     photographs: PhotographRenderer, tmp_path: Path, make_settings: Callable[..., Settings]
 ) -> None:
     store = Storage(make_settings()).overlays

@@ -30,7 +30,7 @@ def say(
     return record_decision(engine, "night", image_id, who, form, default_readers=readers)
 
 
-def test_the_most_urgent_comes_first(engine: Engine) -> None:
+def test_most_urgent_image_is_first(engine: Engine) -> None:
     run = graded_run(engine, [0, 1, None, 0, 2, 3, 4, 2])
     with write_transaction(engine) as connection:
         connection.execute(update(gradings).where(gradings.c.image_id == "00003").values(p_ge1=0.45))
@@ -44,7 +44,7 @@ def test_the_most_urgent_comes_first(engine: Engine) -> None:
     assert count_reviews(engine, run.run_id) == {ReviewState.READ: 8}
 
 
-def test_reader_gets_back_what_was_not_finished(engine: Engine) -> None:
+def test_reader_gets_an_unfinished_image_again(engine: Engine) -> None:
     run = graded_run(engine, [2, 2])
     anna, ben = add_session_user(engine, "anna"), add_session_user(engine, "ben")
     assert take(engine, run, anna) == "00000"
@@ -53,7 +53,7 @@ def test_reader_gets_back_what_was_not_finished(engine: Engine) -> None:
     assert (lease_holder(engine, run.run_id, "00000"), lease_holder(engine, run.run_id, "00001")) == ("anna", "ben")
 
 
-def test_skipped_image_goes_to_somebody_else(engine: Engine) -> None:
+def test_skipped_image_goes_to_another_reader(engine: Engine) -> None:
     run = graded_run(engine, [4, 2])
     anna, ben = add_session_user(engine, "anna"), add_session_user(engine, "ben")
     assert take(engine, run, anna) == "00000"
@@ -62,7 +62,7 @@ def test_skipped_image_goes_to_somebody_else(engine: Engine) -> None:
     assert take(engine, run, anna, skip="00001") is None
 
 
-def test_image_of_a_reader_who_went_away_is_free_again(engine: Engine) -> None:
+def test_expired_lease_makes_the_image_available(engine: Engine) -> None:
     run = graded_run(engine, [2])
     anna, ben = add_session_user(engine, "anna"), add_session_user(engine, "ben")
     take(engine, run, anna)
@@ -77,7 +77,7 @@ def test_image_of_a_reader_who_went_away_is_free_again(engine: Engine) -> None:
     assert not renew_lease(engine, run.run_id, "00000", anna)
 
 
-def test_second_reading_is_anothers_and_a_dispute_a_thirds(engine: Engine) -> None:
+def test_second_review_and_arbitration_go_to_other_readers(engine: Engine) -> None:
     run = graded_run(engine, [2, 4])
     anna, ben, cleo = (add_session_user(engine, name) for name in ("anna", "ben", "cleo"))
     for _ in range(2):
@@ -92,7 +92,7 @@ def test_second_reading_is_anothers_and_a_dispute_a_thirds(engine: Engine) -> No
     assert count_reviews(engine, run.run_id) == {ReviewState.HALF_READ: 1, ReviewState.DISPUTED: 1}
 
 
-def test_what_failed_or_waits_is_nobodys_to_read(engine: Engine) -> None:
+def test_failed_and_queued_images_are_not_assigned(engine: Engine) -> None:
     run = graded_run(engine, [2])
     with write_transaction(engine) as connection:
         connection.execute(
@@ -104,7 +104,7 @@ def test_what_failed_or_waits_is_nobodys_to_read(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("readers", [1, 2])
-def test_many_readers_at_once_never_hold_the_same_image(engine: Engine, readers: int) -> None:
+def test_concurrent_readers_never_lease_the_same_image(engine: Engine, readers: int) -> None:
     run = graded_run(engine, [2, None, 4, 0] * 3)
     people = [add_session_user(engine, f"reader{number}", Role.GRADER) for number in range(4)]
 

@@ -32,7 +32,7 @@ def seen_at(engine: Engine) -> float:
         return float(connection.execute(select(sessions.c.seen_at)).scalar_one())
 
 
-def test_session_is_its_persons_and_the_ledger_holds_no_secret(engine: Engine) -> None:
+def test_session_belongs_to_its_user_and_the_ledger_stores_no_token(engine: Engine) -> None:
     add_session_user(engine, "anna", Role.GRADER)
     token = begin(engine, "anna")
     found = find_session_user(engine, token)
@@ -43,14 +43,14 @@ def test_session_is_its_persons_and_the_ledger_holds_no_secret(engine: Engine) -
         assert token not in str(connection.execute(select(sessions)).all())
 
 
-def test_secret_that_the_ledger_did_not_give_is_nobodys(engine: Engine) -> None:
+def test_unknown_token_has_no_user(engine: Engine) -> None:
     add_session_user(engine, "anna")
     begin(engine, "anna")
     assert find_session_user(engine, new_token()) is None
     assert find_session_user(engine, "") is None
 
 
-def test_session_ends_when_nobody_asks_for_a_page(engine: Engine) -> None:
+def test_idle_session_expires(engine: Engine) -> None:
     add_session_user(engine, "anna")
     token = begin(engine, "anna")
     age(engine, idle_s=MAX_IDLE_S - 60)
@@ -59,7 +59,7 @@ def test_session_ends_when_nobody_asks_for_a_page(engine: Engine) -> None:
     assert find_session_user(engine, token) is None
 
 
-def test_page_that_asks_by_itself_makes_no_session_longer(engine: Engine) -> None:
+def test_background_requests_do_not_extend_a_session(engine: Engine) -> None:
     add_session_user(engine, "anna")
     token = begin(engine, "anna")
     age(engine, idle_s=600)
@@ -70,7 +70,7 @@ def test_page_that_asks_by_itself_makes_no_session_longer(engine: Engine) -> Non
     assert seen_at(engine) > before + 590
 
 
-def test_session_ends_after_a_working_day(engine: Engine) -> None:
+def test_session_expires_at_its_maximum_age(engine: Engine) -> None:
     add_session_user(engine, "anna")
     token = begin(engine, "anna")
     age(engine, old_s=MAX_AGE_S + 1)
@@ -80,7 +80,7 @@ def test_session_ends_after_a_working_day(engine: Engine) -> None:
         assert len(connection.execute(select(sessions)).all()) == 1
 
 
-def test_signing_out_makes_the_secret_worthless(engine: Engine) -> None:
+def test_sign_out_invalidates_the_token(engine: Engine) -> None:
     add_session_user(engine, "anna")
     token = begin(engine, "anna")
     with write_transaction(engine) as connection:

@@ -76,10 +76,10 @@ def test_class_probabilities_sum_to_one(values: list[float]) -> None:
 @pytest.mark.parametrize(
     ("outputs", "words"),
     [
-        ((0, 4), "what speaks for the model's grade"),
-        ((1, 2), "what speaks for retinopathy, from grade 2 on for referral"),
-        ((2, 2), "what speaks for grade 2 or worse"),
-        ((1, 3), "what speaks for the model's grade, taken as 1 at least and 3 at most"),
+        ((0, 4), "evidence for the model's grade"),
+        ((1, 2), "evidence for referable DR, or for any DR below grade 2"),
+        ((2, 2), "evidence for grade 2 or worse"),
+        ((1, 3), "evidence for the model's grade, limited to grades 1 to 3"),
     ],
 )
 def test_maps_are_told_by_the_outputs_that_they_explain(outputs: tuple[int, int], words: str) -> None:

@@ -151,13 +151,13 @@ def test_page_describes_what_the_saliency_explains(ledger: Ledger, out: Path) ->
         with write_transaction(ledger.engine) as connection:
             connection.execute(runs.update().where(runs.c.name == run).values(model_id=model_id))
     report(ledger, "july", out)
-    assert "Colours: what speaks for retinopathy, from grade 2 on for referral." in (out / "index.html").read_text()
+    assert "Colours: evidence for referable DR, or for any DR below grade 2." in (out / "index.html").read_text()
     assert "; layer <code>relu</code></dd>" in (out / "index.html").read_text()
     report(ledger, "june", out)
     page = (out / "index.html").read_text()
-    assert "Colours: what speaks for grade 2 or worse." in page
+    assert "Colours: evidence for grade 2 or worse." in page
     # The members of an ensemble may have different target layers.
-    assert "<dd>Grad-CAM, what speaks for grade 2 or worse</dd>" in page
+    assert "<dd>Grad-CAM, evidence for grade 2 or worse</dd>" in page
 
 
 def test_final_grades_name_their_readers_and_unfinished_reviews_do_not(ledger: Ledger, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every test of a page wants to know of it."""
+"""Checks that apply to every page: horizontal overflow and accessibility."""
 
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-class Looks:
-    """Of the page that is shown now."""
+class PageChecks:
+    """Checks of the page as it is currently displayed."""
 
     page: "Page"
 
     def overflow_px(self) -> int:
-        """How far the page can be scrolled sideways."""
+        """Return by how many pixels the page overflows horizontally."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
     def violations(self) -> list[str]:
-        """What axe-core finds wrong with what is shown now."""
+        """Return the accessibility violations that axe-core finds."""
         axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
         self.page.evaluate(f"() => {{ {axe} }}")
         found: dict[str, Any] = self.page.evaluate(

@@ -1,4 +1,4 @@
-"""A font whose every letter is the same box: a page set in it has the same layout on every machine."""
+"""A font in which every character is the same box, so that pages have the same layout on every machine."""
 
 from base64 import b64encode
 from functools import cache
@@ -14,7 +14,7 @@ LETTERS = [*range(0x21, 0x250), *range(0x2010, 0x2060)]
 
 @cache
 def style() -> str:
-    """CSS that sets all text of a page in it."""
+    """Return CSS that sets all text of a page in this font."""
     source = f"url(data:font/ttf;base64,{b64encode(_draw()).decode()})"
     return (
         f"@font-face {{ font-family: {NAME}; src: {source}; }}"
