@@ -1,1 +1,1 @@
-"""Finds photographs, registers them in the ledger and enqueues them; home of the `fundus` command line."""
+"""Find images, register them in the ledger and enqueue them; with the command line `fundus`."""

@@ -53,7 +53,7 @@ COMMANDS_WITH_TENSORFLOW_LOG = ("worker", "demo")
 
 
 class FundusGroup(ErrorReportingGroup, LazyGroup):
-    """All commands."""
+    """The outermost group, `fundus`."""
 
     lazy_commands = COMMANDS
 

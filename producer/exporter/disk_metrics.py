@@ -14,7 +14,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 class DiskCollector(Collector):
-    """Measures disks at each scrape. The label is the operator's name for a disk, never a path."""
+    """Collector of disk metrics. The label is the operator's name for a disk, never a path."""
 
     def __init__(self, disks: Mapping[str, Path], on_error: Callable[[FundusError], object]) -> None:
         """disks: a folder on each disk, by name. on_error: called for each disk that cannot be measured."""

@@ -25,7 +25,7 @@ RECENT = timedelta(days=1)
 
 
 class LedgerCollector(Collector):
-    """Reads ledger and broker at each scrape. Labels hold fixed words and error codes, never a run, image or person."""
+    """Collector of ledger and broker metrics. No label holds the name of a run, an image or a person."""
 
     def __init__(
         self, engine: Engine, queue_depth: Callable[[Queue], int], on_error: Callable[[FundusError], object]

@@ -11,7 +11,7 @@ from worker.ledger.runs import ENDED_STATES
 from worker.ledger.schema import nights, runs
 
 NOT_COMPARED = "none"
-VERDICTS = ("stable", "watch", "drift", NOT_COMPARED)
+DRIFT_LEVELS = ("stable", "watch", "drift", NOT_COMPARED)
 """Drift levels of `worker.evaluation.drift.psi`, which cannot be imported without the extra `evaluate`."""
 
 
@@ -42,6 +42,6 @@ def read_night_metrics(connection: Connection, since: datetime) -> Iterator[Metr
     closed = GaugeMetricFamily(
         "fundus_closed_nights", "Nights closed in the last 24 hours, by drift verdict.", labels=["verdict"]
     )
-    for level in VERDICTS:
+    for level in DRIFT_LEVELS:
         closed.add_metric([level], found.get(level, 0))
     yield closed

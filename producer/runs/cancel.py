@@ -16,7 +16,7 @@ from worker.ledger.schema import gradings, runs
 
 @dataclass(frozen=True, slots=True)
 class CancelResult:
-    """`cancelled`: number of images that this call settled as cancelled."""
+    """Result of a cancellation. `cancelled`: number of images that this call settled as cancelled."""
 
     run: str
     cancelled: int

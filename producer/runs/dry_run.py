@@ -18,7 +18,7 @@ SHOWN_REFERENCES = 5
 
 @dataclass(frozen=True, slots=True)
 class DryRunResult:
-    """What an enqueue would do.
+    """Result of a dry run.
 
     resumes: whether the run exists. found: references read. new: images that would be added. first: the first
     references, at most 5.

@@ -31,7 +31,7 @@ OnEnqueueProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class EnqueueResult:
-    """What one enqueue did.
+    """Result of an enqueue.
 
     found: references read. new: images added. messages: messages sent. seconds: duration.
     """
@@ -80,7 +80,7 @@ def enqueue(
             found += len(batch)
             new += len(added)
             messages += sending.result() if sending else 0
-            # Three batches are in work: one is read, one is registered and one is sent.
+            # Pipeline of three batches: one is read, one is registered and one is sent.
             sending = sender.submit(send_images, app, run, added, run.chunk_size)
             on_progress(found, new)
             batch = next_batch.result()

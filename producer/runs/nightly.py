@@ -47,7 +47,7 @@ class NightRequest:
 
 @dataclass(frozen=True, slots=True)
 class NightResult:
-    """What a nightly enqueue did.
+    """Result of a nightly enqueue.
 
     found: references read. new: images added. messages: messages sent. seconds: duration. older: references skipped
     because they are older than `since`. missed: days without a night since the programme's last one. sealed: runs of

@@ -27,7 +27,7 @@ _OUTCOME = (
 
 @dataclass(frozen=True, slots=True)
 class ResendResult:
-    """What a resend did.
+    """Result of a resend.
 
     waiting: queued images that were sent again. requeued: images whose outcome was deleted and that were queued again.
     messages: messages sent.

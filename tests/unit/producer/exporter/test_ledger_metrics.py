@@ -21,7 +21,7 @@ from sqlalchemy import Engine, insert, update
 
 from producer.exporter.disk_metrics import DiskCollector
 from producer.exporter.ledger_metrics import LedgerCollector
-from producer.exporter.night_metrics import NOT_COMPARED, VERDICTS
+from producer.exporter.night_metrics import DRIFT_LEVELS, NOT_COMPARED
 from tests.integration.processes import FUNDUS
 from tests.services.ports import reserve_port
 from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_night, make_run, references
@@ -156,8 +156,8 @@ def test_nights_are_counted_by_pending_step_and_by_drift(engine: Engine) -> None
     }  # fmt: skip
 
 
-def test_verdicts_are_those_of_the_drift() -> None:
-    assert (*DriftLevel, NOT_COMPARED) == VERDICTS
+def test_drift_levels_are_complete() -> None:
+    assert (*DriftLevel, NOT_COMPARED) == DRIFT_LEVELS
 
 
 def test_metrics_of_other_services_survive_one_that_is_down(engine: Engine, tmp_path: Path) -> None:
