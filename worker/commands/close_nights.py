@@ -1,4 +1,4 @@
-"""`fundus close-nights`: close the nights whose runs are over."""
+"""`fundus close-nights`: close finished nights."""
 
 import json as jsons
 from dataclasses import asdict
@@ -16,15 +16,14 @@ app = typer.Typer()
 @app.command(name="close-nights")
 def close_nights(
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a night.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per night.")] = False,
 ) -> None:
-    """Close each night whose run is over: measure drift, tell where its report is, raise alarms.
+    """Close finished nights: test for drift, show where the report is and send alerts.
 
-    Workers write a night's report beside its overlays; with FUNDUS_REPORTS_DIR, this writes one there, too.
-    A night is closed once; one that got more images is closed again.
-    Alarms go out when too many images failed or could not be graded,
-    on drift, and when there is no report.
-    An alarm that was not taken ends it with status 1; the next call sends it again.
+    Workers write the report to the overlay store. With FUNDUS_REPORTS_DIR, this command writes another one there.
+    A closed night that gets more images is closed again.
+    Alerts report failed and ungradable images above the limits, drift, and a missing report.
+    The exit status is 1 if an alert is not delivered; the next call sends it again.
 
     Examples:
     $ fundus nightly /photos/inbox --watch && fundus close-nights
