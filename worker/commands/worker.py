@@ -1,28 +1,19 @@
 """`fundus worker`: run a Celery worker with a thread pool and the settings of the project."""
 
 import os
-from enum import StrEnum
 from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-from worker.core.settings import PREFIX, parse_settings, read_settings
+from worker.core.settings import PREFIX, EngineName, parse_settings, read_settings
 
 app = typer.Typer()
 
 
-class EngineChoice(StrEnum):
-    """Inference engine."""
-
-    AUTO = "auto"
-    TENSORFLOW = "tensorflow"
-    OPENVINO = "openvino"
-
-
 @app.command()
 def worker(
-    engine: Annotated[EngineChoice | None, typer.Option(help="Inference engine.")] = None,
+    engine: Annotated[EngineName | None, typer.Option(help="Inference engine.")] = None,
     queues: Annotated[str | None, typer.Option(help="Queues to consume, comma-separated.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Bulk chunks in flight.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in Flower; unique on this machine.")] = None,

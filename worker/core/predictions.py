@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class GradeDecision:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Final result of one image, as the ledger stores it. `timings_ms`: milliseconds by stage."""
+    """Final result of one image, as the ledger stores it."""
 
     image_id: str
     status: Status
@@ -54,4 +54,3 @@ class Outcome:
     overlay_key: str | None = None
     error_code: str | None = None
     error_detail: str | None = None
-    timings_ms: dict[str, float] = field(default_factory=dict)

@@ -25,6 +25,8 @@ PROGRAMME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
+EngineName = Literal["auto", "tensorflow", "openvino", "openvino-int8"]
+
 
 class Settings(BaseSettings):
     """All settings. URLs that may contain passwords are secrets and are never printed. Use `read_settings()`."""
@@ -56,7 +58,7 @@ class Settings(BaseSettings):
 
     model: str = "densenet121-aptos-320"
     """Model bundle: the name of a shipped one or a directory."""
-    engine: Literal["auto", "tensorflow", "openvino", "openvino-int8"] = "auto"
+    engine: EngineName = "auto"
     """Engine that runs the network; `auto` uses OpenVINO on CPUs if it is installed, and TensorFlow otherwise.
     `openvino-int8` is faster, but changes about one grade in a thousand."""
     queues: str = "live,bulk"
