@@ -21,7 +21,7 @@ from sqlalchemy import Engine, select, text
 
 from docs.terminal import draw_terminal, run_on_terminal
 from tests.browser.ledgers import add_reviews
-from tests.services.console import serving
+from tests.services.console import serve_console
 from worker.console.accounts import set_password
 from worker.core.settings import Settings, parse_settings
 from worker.ledger.database import connect, read_transaction, write_transaction
@@ -112,7 +112,7 @@ def _photograph_console(browser: Browser, settings: Settings, engine: Engine) ->
         image_id = connection.scalar(
             select(gradings.c.image_id).where(gradings.c.grade == 2).order_by(gradings.c.p_ge2.desc()).limit(1)
         )
-    with serving(settings, engine) as address:
+    with serve_console(settings, engine) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 820})
         page.goto(f"{address}/sign-in?next=/runs/{RUN}/images/{image_id}")
         page.fill("input[name=name]", "anna")

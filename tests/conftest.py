@@ -1,6 +1,6 @@
-"""Fixtures that every test may use: real servers, fresh ledgers and stores, an environment without the user's settings.
+"""Fixtures of all tests: real servers, empty ledgers and stores, an environment without the user's settings.
 
-A server starts when a selected test needs it, all of them at the same time, once for each process of pytest.
+The servers that the selected tests need start together, once per pytest process.
 """
 
 import os
@@ -14,9 +14,9 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from tests.services.postgres import Postgres
-from tests.services.rabbitmq import RabbitMQ, missing
+from tests.services.rabbitmq import RabbitMQ, why_unavailable
 from tests.services.seaweedfs import Bucket, SeaweedFS
-from tests.services.stack import SERVER_FOLDER, Stack, running
+from tests.services.stack import SERVER_FOLDER, Stack, running_servers
 from worker.core.settings import Settings, parse_settings, read_settings
 from worker.core.storage.object_store import ObjectStore
 from worker.core.storage.storage import Storage
@@ -36,7 +36,7 @@ SERVER_OF = {
     "rabbitmq": "rabbitmq",
     "rabbitmq_url": "rabbitmq",
 }
-"""Which server a fixture stands on."""
+"""Server that a fixture needs."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,14 +46,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _servers_of(item: pytest.Item) -> set[str]:
-    """The servers that a test needs: by its fixtures, or by a parameter that is the name of one."""
+    """Return the servers that a test needs, by its fixtures and by parameters that name fixtures."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     names = {*getattr(item, "fixturenames", ()), *(value for value in parameters if isinstance(value, str))}
     return {SERVER_OF[name] for name in names if name in SERVER_OF}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _environment_without_the_users_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("FUNDUS_", "AWS_", "PG")):
@@ -66,28 +66,28 @@ def _environment_without_the_users_settings(tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(autouse=True)
-def _settings_read_anew() -> None:
+def _uncached_settings() -> None:
     read_settings.cache_clear()
 
 
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """The servers that the selected tests need, starting."""
-    with running(server for item in request.session.items for server in _servers_of(item)) as stack:
+    """The servers that the selected tests need; they may still be starting."""
+    with running_servers(server for item in request.session.items for server in _servers_of(item)) as stack:
         request.config.stash[SERVER_FOLDER] = stack.folder
         yield stack
 
 
 @pytest.fixture(scope="session")
 def valkey(servers: Stack) -> str:
-    """The address of the session's broker, for tests that need its state to last."""
+    """URL of the session's Valkey, which is not emptied."""
     assert servers.broker_url is not None
     return servers.broker_url
 
 
 @pytest.fixture(scope="session")
 def postgres(servers: Stack) -> Postgres:
-    """The session's PostgreSQL, with a migrated template."""
+    """The session's PostgreSQL server, with a migrated template."""
     assert servers.postgres is not None
     servers.postgres.wait()
     servers.postgres.make_template(_migrate)
@@ -104,7 +104,7 @@ def seaweedfs(servers: Stack) -> SeaweedFS:
 
 @pytest.fixture
 def broker_url(valkey: str) -> str:
-    """An empty broker."""
+    """URL of an empty Valkey."""
     with Redis.from_url(valkey) as client:
         client.flushall()
     return valkey
@@ -112,18 +112,18 @@ def broker_url(valkey: str) -> str:
 
 @pytest.fixture(scope="session")
 def rabbitmq(servers: Stack) -> RabbitMQ:
-    """The session's other broker, where the system has it."""
+    """The session's RabbitMQ; skips the test if the system has none."""
     if servers.rabbitmq is None:
-        pytest.skip(str(missing()))
+        pytest.skip(str(why_unavailable()))
     servers.rabbitmq.wait()
     return servers.rabbitmq
 
 
 @pytest.fixture
 def rabbitmq_url(rabbitmq: RabbitMQ) -> str:
-    """An empty RabbitMQ."""
-    rabbitmq.forget()
-    pools.reset()  # a connection remembers the queues that it has declared
+    """URL of a RabbitMQ without queues."""
+    rabbitmq.delete_queues()
+    pools.reset()  # connections remember the queues that they have declared
     return rabbitmq.url
 
 
@@ -136,14 +136,14 @@ def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path, _migrated_file: Path) -> str:
-    """A migrated ledger in a file, without a row."""
+    """URL of a migrated, empty ledger in SQLite."""
     path = shutil.copy(_migrated_file, tmp_path / "ledger.db")
     return f"sqlite:///{path}"
 
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """A migrated ledger on PostgreSQL, without a row."""
+    """URL of a migrated, empty ledger in PostgreSQL."""
     name = postgres.create()
     yield postgres.url(name)
     postgres.drop(name)
@@ -151,13 +151,13 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def blank_sqlite_url(tmp_path: Path) -> str:
-    """A SQLite file that is not there yet."""
+    """URL of a SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'blank.db'}"
 
 
 @pytest.fixture
 def blank_postgres_url(postgres: Postgres) -> Iterator[str]:
-    """A database on PostgreSQL without a table."""
+    """URL of a PostgreSQL database without tables."""
     name = postgres.create(template="template0")
     yield postgres.url(name)
     postgres.drop(name)
@@ -165,19 +165,19 @@ def blank_postgres_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite_url", "postgres_url"], ids=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """A connection to a migrated ledger without a row, on both databases."""
-    yield from _connected(request.getfixturevalue(request.param))
+    """Engine of a migrated, empty ledger, on SQLite and on PostgreSQL."""
+    yield from _connect(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(params=["blank_sqlite_url", "blank_postgres_url"], ids=["sqlite", "postgresql"])
 def blank_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """A connection to a database without a table, on both."""
-    yield from _connected(request.getfixturevalue(request.param))
+    """Engine of a database without tables, on SQLite and on PostgreSQL."""
+    yield from _connect(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
 def bucket(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """An empty bucket that the environment's settings and credentials point at."""
+    """An empty bucket, selected by environment variables with its credentials."""
     bucket = seaweedfs.create()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", bucket.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", bucket.secret_key)
@@ -188,7 +188,7 @@ def bucket(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that the environment's settings name as the store; it is not there yet."""
+    """A folder that does not exist yet, selected by environment variables as the store."""
     folder = tmp_path / "store"
     monkeypatch.setenv("FUNDUS_STORAGE_URL", folder.as_uri())
     return folder
@@ -196,18 +196,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(params=["folder", "bucket"])
 def store(request: pytest.FixtureRequest) -> ObjectStore:
-    """An empty store of overlays, in a folder and in a bucket."""
+    """An empty object store, in a folder and in a bucket."""
     request.getfixturevalue(request.param)
     return Storage(parse_settings()).overlays
 
 
 @pytest.fixture
 def make_settings(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of the values given, then of the environment; ledger and store lie in the test's folder otherwise."""
+    """Function that makes settings from its arguments, the environment, and a ledger and store in the test's folder."""
 
     def make(**values: object) -> Settings:
-        own = {"database_url": f"sqlite:///{tmp_path / 'ledger.db'}", "storage_url": (tmp_path / "store").as_uri()}
-        absent = {name: value for name, value in own.items() if f"FUNDUS_{name.upper()}" not in os.environ}
+        defaults = {"database_url": f"sqlite:///{tmp_path / 'ledger.db'}", "storage_url": (tmp_path / "store").as_uri()}
+        absent = {name: value for name, value in defaults.items() if f"FUNDUS_{name.upper()}" not in os.environ}
         return parse_settings(**{**absent, **values})
 
     return make
@@ -219,7 +219,7 @@ def _migrate(url: str) -> None:
     engine.dispose()
 
 
-def _connected(url: str) -> Iterator[Engine]:
+def _connect(url: str) -> Iterator[Engine]:
     engine = connect(parse_settings(database_url=url))
     yield engine
     engine.dispose()

@@ -22,7 +22,7 @@ import psutil
 
 from tests.benchmarks.results import as_table, describe_machine, format_range, write_section
 from tests.integration.processes import FUNDUS, fundus
-from tests.services.stack import running
+from tests.services.stack import running_servers
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples" / "manifest.csv"
 GRADED_TIMEOUT_S = 300
@@ -73,7 +73,7 @@ Longest import times of an OpenVINO worker by package (`python -X importtime`, t
 
 def start_once(engine: str) -> Start:
     """Start a worker on a new ledger with a filled queue; stop it after its first grade."""
-    with running(["valkey"]) as stack, tempfile.TemporaryDirectory() as scratch:
+    with running_servers(["valkey"]) as stack, tempfile.TemporaryDirectory() as scratch:
         ledger, log = Path(scratch) / "ledger.db", Path(scratch) / "worker.log"
         env = {
             "FUNDUS_DATABASE_URL": f"sqlite:///{ledger}",

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, update
 from tests.benchmarks.report_sizes import format_size
 from tests.browser.console_site import PHOTOGRAPHS, draw_overlay, open_site
 from tests.browser.ledgers import add_reviews, fill_ledger, ids_by_grade
-from tests.services.console import serving
+from tests.services.console import serve_console
 from tests.unit.worker.console.accounts_and_runs import PASSWORD
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
@@ -40,7 +40,7 @@ def main() -> None:
     for number, count in enumerate(parser.parse_args().counts):
         with TemporaryDirectory() as folder:
             settings, engine = make_testbed(Path(folder), count)
-            with serving(settings, engine) as address:
+            with serve_console(settings, engine) as address:
                 measured = open_pages(address, count)
             engine.dispose()
         if number == 0:

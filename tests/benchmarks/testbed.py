@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.benchmarks.model import MODEL
 from tests.benchmarks.photographs import full_size_jpegs
-from tests.services.seaweedfs import AMPLE
-from tests.services.stack import Stack, running
+from tests.services.seaweedfs import NORMAL_MEMORY
+from tests.services.stack import Stack, running_servers
 from worker.core.settings import parse_settings
 from worker.core.storage.storage import Storage
 from worker.core.uris import s3_uri
@@ -38,7 +38,7 @@ class Testbed:
 @contextmanager
 def open_testbed() -> Iterator[Testbed]:
     """Run Valkey, PostgreSQL and SeaweedFS until the block ends."""
-    servers = running(["valkey", "postgres", "seaweedfs"], store_memory=AMPLE)
+    servers = running_servers(["valkey", "postgres", "seaweedfs"], store_memory=NORMAL_MEMORY)
     with servers as stack, tempfile.TemporaryDirectory() as scratch:
         yield Testbed(_configure(stack), Path(scratch))
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from sqlalchemy import Engine, insert, select, text, update
 
-from tests.services.console import serving
+from tests.services.console import serve_console
 from tests.unit.worker.console.accounts_and_runs import add_people, graded_run
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.storage import Storage
@@ -70,7 +70,7 @@ def serve_site(folder: Path, grades: list[int | None]) -> Iterator[Site]:
     run = graded_run(engine, grades)
     storage = Storage(settings)
     _add_photographs(engine, storage, run, len(grades))
-    with serving(settings, engine) as address:
+    with serve_console(settings, engine) as address:
         yield Site(address, engine, storage)
     engine.dispose()
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.deploy.compose import ROOT
 from tests.deploy.images import BINARIES, ENVIRONMENT, Image
-from tests.services.process import Server, start
+from tests.services.process import Server, start_server
 
 TOOLS = ("unshare", "nsenter", "setpriv", "chroot", "mount", "wget")
 HEALTHY_WITHIN_S = 240
@@ -119,7 +119,7 @@ class Machine:
                 (own / "bin" / program).chmod(0o755)
         script = "\n".join([*self._make_root(service, own), _enter(service, image, command)])
         outer = ["nsenter", f"--target={self._network}", "--net", "unshare", "--mount", "/bin/sh", "-c", script]
-        server = start(outer, own / f"{name}.log", environment=environment, inherits=False)
+        server = start_server(outer, own / f"{name}.log", environment=environment, inherit_environment=False)
         while server.process.poll() is None and not _has_own_root(server.process.pid):
             time.sleep(0.01)
         check = service.get("healthcheck") or {}

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from tests.faults.servers import Daemon, make_valkey
-from tests.services.rabbitmq import RabbitMQ, missing
+from tests.services.rabbitmq import RabbitMQ, why_unavailable
 
 QUEUE = "bulk"
 
@@ -83,7 +83,7 @@ class Rabbit:
     name = "RabbitMQ"
 
     def __init__(self, folder: Path, cleanup: ExitStack) -> None:
-        if (reason := missing()) is not None:
+        if (reason := why_unavailable()) is not None:
             pytest.skip(reason)
         self._server = RabbitMQ(folder)
         cleanup.callback(self._server.stop)

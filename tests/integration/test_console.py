@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, select, update
 
-from tests.services.console import serving
-from tests.services.visitor import Visitor, token_in
+from tests.services.console import serve_console
+from tests.services.console_client import ConsoleClient, form_token_of
 from tests.unit.producer.ledger_rows import make_run
 from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_people, graded_run
 from worker.console.security_headers import CONTENT_SECURITY_POLICY
@@ -61,17 +61,17 @@ def run(engine: Engine) -> Run:
 
 @pytest.fixture
 def address(settings: Settings, engine: Engine, run: Run) -> Iterator[str]:
-    with serving(settings, engine) as address:
+    with serve_console(settings, engine) as address:
         yield address
 
 
 @pytest.fixture
-def visit(address: str) -> Iterator[Callable[[str], Visitor]]:
+def visit(address: str) -> Iterator[Callable[[str], ConsoleClient]]:
     """Return a function that signs a user in."""
-    visitors: list[Visitor] = []
+    visitors: list[ConsoleClient] = []
 
-    def visit(name: str) -> Visitor:
-        visitors.append(Visitor(address))
+    def visit(name: str) -> ConsoleClient:
+        visitors.append(ConsoleClient(address))
         assert visitors[-1].sign_in(name, PASSWORD).status_code == 200
         return visitors[-1]
 
@@ -81,7 +81,7 @@ def visit(address: str) -> Iterator[Callable[[str], Visitor]]:
 
 
 def test_nothing_is_shown_without_sign_in(address: str) -> None:
-    with Visitor(address) as stranger:
+    with ConsoleClient(address) as stranger:
         for path in (
             "/",
             "/runs",
@@ -104,7 +104,7 @@ def test_nothing_is_shown_without_sign_in(address: str) -> None:
         assert stranger.get("/static/%2e%2e/app.py").status_code == 404
 
 
-def test_every_response_has_strict_security_headers(address: str, visit: Callable[[str], Visitor]) -> None:
+def test_every_response_has_strict_security_headers(address: str, visit: Callable[[str], ConsoleClient]) -> None:
     anna = visit("anna")
     for path in ("/runs", "/runs/night", IMAGE, "/runs/none", "/sign-in", "/static/console.js", f"{IMAGE}/photograph"):
         headers = anna.get(path).headers
@@ -120,11 +120,11 @@ def test_every_response_has_strict_security_headers(address: str, visit: Callabl
 
 
 def test_cookie_is_hidden_from_scripts_and_other_sites(address: str) -> None:
-    with Visitor(address) as visitor:
+    with ConsoleClient(address) as visitor:
         page = visitor.get("/sign-in")
         response = visitor.client.post(
             "/sign-in",
-            data={"form_token": token_in(page), "name": "anna", "password": PASSWORD},
+            data={"form_token": form_token_of(page), "name": "anna", "password": PASSWORD},
             follow_redirects=False,
         )
         given = [cookie for cookie in response.headers.get_list("set-cookie") if cookie.startswith("fundus=")]
@@ -134,14 +134,14 @@ def test_cookie_is_hidden_from_scripts_and_other_sites(address: str) -> None:
 
 def test_cookies_are_secure_behind_tls(engine: Engine, run: Run, make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(console_url="https://grading.example.org", decode_processes=1)
-    with serving(settings, engine) as address, httpx.Client(base_url=address) as client:
+    with serve_console(settings, engine) as address, httpx.Client(base_url=address) as client:
         headers = {"host": "grading.example.org"}
         page = client.get("/sign-in", headers=headers)
         assert "max-age" in page.headers["strict-transport-security"]
         form_cookie = page.headers["set-cookie"].partition(";")[0]
         response = client.post(
             "/sign-in",
-            data={"form_token": token_in(page), "name": "anna", "password": PASSWORD},
+            data={"form_token": form_token_of(page), "name": "anna", "password": PASSWORD},
             headers=headers | {"cookie": form_cookie, "origin": "https://grading.example.org"},
         )
         (cookie,) = [one for one in response.headers.get_list("set-cookie") if one.startswith("__Host-fundus=")]
@@ -152,7 +152,7 @@ def test_cookies_are_secure_behind_tls(engine: Engine, run: Run, make_settings: 
 
 
 def test_five_wrong_passwords_block_the_account(address: str, engine: Engine) -> None:
-    with Visitor(address) as stranger:
+    with ConsoleClient(address) as stranger:
         for _ in range(5):
             response = stranger.sign_in("anna", "wrong")
             assert (response.status_code, "Incorrect name or password." in response.text) == (401, True)
@@ -182,11 +182,11 @@ def test_five_wrong_passwords_block_the_account(address: str, engine: Engine) ->
     ],
 )
 def test_sign_in_redirects_to_no_other_site(address: str, wanted: str, led_to: str) -> None:
-    with Visitor(address) as visitor:
+    with ConsoleClient(address) as visitor:
         page = visitor.client.get("/sign-in", params={"next": wanted})
         response = visitor.client.post(
             "/sign-in",
-            data={"form_token": token_in(page), "name": "anna", "password": PASSWORD, "next": wanted},
+            data={"form_token": form_token_of(page), "name": "anna", "password": PASSWORD, "next": wanted},
             follow_redirects=False,
         )
         assert response.headers["location"] == led_to
@@ -194,17 +194,17 @@ def test_sign_in_redirects_to_no_other_site(address: str, wanted: str, led_to: s
 
 @pytest.mark.parametrize("planted", ["an attacker's own session", "a made-up secret"])
 def test_session_chosen_by_an_attacker_is_never_signed_in(
-    planted: str, address: str, visit: Callable[[str], Visitor]
+    planted: str, address: str, visit: Callable[[str], ConsoleClient]
 ) -> None:
     attacker = visit("vera")
     fixed = attacker.client.cookies["fundus"] if planted.startswith("an attacker") else "a" * 43
-    with Visitor(address) as victim:
+    with ConsoleClient(address) as victim:
         page = victim.get("/sign-in")
         cookies = f"fundus={fixed}; fundus-form={victim.client.cookies['fundus-form']}"
         victim.client.cookies.clear()
         response = victim.client.post(
             "/sign-in",
-            data={"form_token": token_in(page), "name": "anna", "password": PASSWORD},
+            data={"form_token": form_token_of(page), "name": "anna", "password": PASSWORD},
             headers={"cookie": cookies},
             follow_redirects=False,
         )
@@ -216,12 +216,12 @@ def test_session_chosen_by_an_attacker_is_never_signed_in(
         assert "anna" in thief.get("/runs", headers={"cookie": f"fundus={given}"}).text
 
 
-def test_cookie_is_invalid_after_sign_out(visit: Callable[[str], Visitor], address: str) -> None:
+def test_cookie_is_invalid_after_sign_out(visit: Callable[[str], ConsoleClient], address: str) -> None:
     anna = visit("anna")
     cookie = anna.client.cookies["fundus"]
     response = anna.post("/sign-out", anna.get("/runs"))
     assert "<h1>Sign in</h1>" in response.text
-    with Visitor(address) as thief:
+    with ConsoleClient(address) as thief:
         thief.client.cookies.set("fundus", cookie)
         assert "<h1>Sign in</h1>" in thief.get("/runs").text
 
@@ -239,20 +239,20 @@ def test_cookie_is_invalid_after_sign_out(visit: Callable[[str], Visitor], addre
         "too large",
     ],
 )
-def test_forged_form_changes_nothing(attack: str, visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_forged_form_changes_nothing(attack: str, visit: Callable[[str], ConsoleClient], engine: Engine) -> None:
     anna, ben = visit("anna"), visit("ben")
     page = anna.get(IMAGE)
     shown, last_seen = re.findall(r'name="(?:shown|last_seen)" value="([^"]*)"', page.text)
-    fields = {"grade": "0", "reason": "x", "shown": shown, "last_seen": last_seen, "form_token": token_in(page)}
+    fields = {"grade": "0", "reason": "x", "shown": shown, "last_seen": last_seen, "form_token": form_token_of(page)}
     headers: dict[str, str] = {}
     body: dict[str, Any] = {"data": fields}
     status = 403
     if attack == "no token":
         del fields["form_token"]
     elif attack == "another session's token":
-        fields["form_token"] = token_in(ben.get("/runs"))
+        fields["form_token"] = form_token_of(ben.get("/runs"))
     elif attack == "sign-in form's token":
-        fields["form_token"] = token_in(anna.get("/sign-in"))
+        fields["form_token"] = form_token_of(anna.get("/sign-in"))
     elif attack == "other origin":
         headers["origin"] = "http://evil.example"
     elif attack == "null origin":
@@ -271,16 +271,16 @@ def test_forged_form_changes_nothing(attack: str, visit: Callable[[str], Visitor
 
 def test_forged_sign_in_is_rejected(address: str) -> None:
     fields = {"name": "anna", "password": PASSWORD}
-    with Visitor(address) as visitor:
+    with ConsoleClient(address) as visitor:
         assert visitor.client.post("/sign-in", data=fields).status_code == 403
         page = visitor.get("/sign-in")
-        good = fields | {"form_token": token_in(page)}
+        good = fields | {"form_token": form_token_of(page)}
         assert visitor.client.post("/sign-in", data=good, headers={"origin": "http://evil.example"}).status_code == 403
-        with Visitor(address) as other:
+        with ConsoleClient(address) as other:
             assert other.client.post("/sign-in", data=good).status_code == 403
 
 
-def test_roles_permit_only_their_actions(visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_roles_permit_only_their_actions(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:
     for name in ("vera", "olga"):
         visitor = visit(name)
         page = visitor.get(IMAGE)
@@ -295,7 +295,7 @@ def test_roles_permit_only_their_actions(visit: Callable[[str], Visitor], engine
 
 
 def test_grader_reviews_the_whole_queue(
-    visit: Callable[[str], Visitor], engine: Engine, run: Run, tmp_path: Path
+    visit: Callable[[str], ConsoleClient], engine: Engine, run: Run, tmp_path: Path
 ) -> None:
     anna = visit("anna")
     page = anna.post("/runs/night/next", anna.get("/runs/night"))
@@ -317,7 +317,7 @@ def test_grader_reviews_the_whole_queue(
     assert len(logged) == 5
 
 
-def test_rejected_decision_keeps_the_input(visit: Callable[[str], Visitor]) -> None:
+def test_rejected_decision_keeps_the_input(visit: Callable[[str], ConsoleClient]) -> None:
     anna, ben = visit("anna"), visit("ben")
     seen = ben.get(IMAGE)
     assert anna.decide(IMAGE, "3", "microaneurysms").status_code == 200
@@ -331,7 +331,7 @@ def test_rejected_decision_keeps_the_input(visit: Callable[[str], Visitor]) -> N
     assert "a reason is required" in ben.decide(IMAGE, "1").text
 
 
-def test_two_simultaneous_readers_lose_nothing(visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_two_simultaneous_readers_lose_nothing(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:
     olga = visit("olga")
     olga.post("/runs/night/readers", olga.get("/runs/night"), readers="2")
     readers = {"anna": "3", "ben": "1"}
@@ -350,7 +350,7 @@ def test_two_simultaneous_readers_lose_nothing(visit: Callable[[str], Visitor], 
     assert "(arbitration)" in visit("vera").get(IMAGE).text
 
 
-def test_queue_never_serves_an_image_to_two_readers(visit: Callable[[str], Visitor]) -> None:
+def test_queue_never_serves_an_image_to_two_readers(visit: Callable[[str], ConsoleClient]) -> None:
     visitors = [visit(name) for name in ("anna", "ben", "cleo")]
     pages = [visitor.get("/runs/night") for visitor in visitors]
     with ThreadPoolExecutor(3) as threads:
@@ -368,7 +368,7 @@ def test_queue_never_serves_an_image_to_two_readers(visit: Callable[[str], Visit
     assert visitors[0].post(f"{served[1]}/lease", visitors[0].get("/runs/night")).status_code == 409
 
 
-def test_untrusted_text_is_escaped(visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_untrusted_text_is_escaped(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:
     with write_transaction(engine) as connection:
         connection.execute(
             update(images).where(images.c.image_id == "00000").values(uri=f"file:///x/{HOSTILE}", patient_id=HOSTILE)
@@ -405,7 +405,7 @@ def test_untrusted_text_is_escaped(visit: Callable[[str], Visitor], engine: Engi
         (f"{IMAGE}/decision", 405),
     ],
 )
-def test_unknown_address_gets_an_error_page(path: str, status: int, visit: Callable[[str], Visitor]) -> None:
+def test_unknown_address_gets_an_error_page(path: str, status: int, visit: Callable[[str], ConsoleClient]) -> None:
     response = visit("anna").get(path)
     assert response.status_code == status
     assert "<h1>" in response.text
@@ -421,7 +421,7 @@ def test_unknown_address_gets_an_error_page(path: str, status: int, visit: Calla
     ],
 )
 def test_page_explains_the_colours_of_the_overlay(
-    document: dict[str, Any], words: str, visit: Callable[[str], Visitor], engine: Engine
+    document: dict[str, Any], words: str, visit: Callable[[str], ConsoleClient], engine: Engine
 ) -> None:
     with write_transaction(engine) as connection:
         connection.execute(update(models).values(document=document))
@@ -429,7 +429,7 @@ def test_page_explains_the_colours_of_the_overlay(
 
 
 def test_photograph_and_overlay_are_served_by_the_console(
-    visit: Callable[[str], Visitor], engine: Engine, settings: Settings
+    visit: Callable[[str], ConsoleClient], engine: Engine, settings: Settings
 ) -> None:
     anna = visit("anna")
     png = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
@@ -450,7 +450,7 @@ def test_photograph_and_overlay_are_served_by_the_console(
     assert anna.get("/runs/night/images/00002/overlay").status_code == 404
 
 
-def test_run_without_images_offers_no_review(visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_run_without_images_offers_no_review(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:
     make_run(engine, "quiet", [])
     shown = visit("anna").get("/runs/quiet").text
     assert "This run has no images." in shown
@@ -459,7 +459,7 @@ def test_run_without_images_offers_no_review(visit: Callable[[str], Visitor], en
     assert "Review next image" in visit("anna").get("/runs/night").text
 
 
-def test_page_polls_only_a_run_in_progress(visit: Callable[[str], Visitor], engine: Engine) -> None:
+def test_page_polls_only_a_run_in_progress(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:
     anna = visit("anna")
     response = anna.get("/runs/night/progress")
     assert (response.status_code, "every 2s" in response.text) == (200, True)
@@ -470,7 +470,7 @@ def test_page_polls_only_a_run_in_progress(visit: Callable[[str], Visitor], engi
 
 
 def test_database_error_leaks_no_detail(
-    visit: Callable[[str], Visitor], engine: Engine, monkeypatch: pytest.MonkeyPatch
+    visit: Callable[[str], ConsoleClient], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anna = visit("anna")
     with write_transaction(engine) as connection:
@@ -506,7 +506,7 @@ def test_console_role_suffices_for_the_console(
     settings = make_settings(database_url=console_login, decode_processes=1)
     engine = connect(settings, pool_size=20)
     require_compatible(engine)
-    with serving(settings, engine) as address, Visitor(address) as anna, Visitor(address) as olga:
+    with serve_console(settings, engine) as address, ConsoleClient(address) as anna, ConsoleClient(address) as olga:
         assert anna.sign_in("anna", "wrong").status_code == 401
         assert anna.sign_in("anna", PASSWORD).status_code == 200
         assert olga.sign_in("olga", PASSWORD).status_code == 200
@@ -526,7 +526,7 @@ def test_console_role_suffices_for_the_console(
 
 
 def test_paging_reaches_every_run_in_both_directions(
-    address: str, visit: Callable[[str], Visitor], engine: Engine
+    address: str, visit: Callable[[str], ConsoleClient], engine: Engine
 ) -> None:
     for number in range(44):
         make_run(engine, f"more-{number:02d}", [])

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.integration.processes import FUNDUS, fundus
-from tests.services.visitor import Visitor
+from tests.services.console_client import ConsoleClient
 
 PASSWORD = "a long enough one"
 
@@ -70,7 +70,7 @@ def test_console_serves_until_it_is_stopped(env: dict[str, str]) -> None:
     try:
         address = f"http://127.0.0.1:{port}"
         _wait(f"{address}/healthz", process)
-        with Visitor(address) as anna:
+        with ConsoleClient(address) as anna:
             assert "No runs yet" in anna.sign_in("anna", PASSWORD).text
         with socket.socket() as elsewhere, pytest.raises(OSError, match="refused"):
             # The console listens on 127.0.0.1 only.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.processes import fundus, fundus_json, wait_until_finished, worker
-from tests.services.flower import PASSWORD, chunk_tasks, flower, get, status_of
+from tests.services.flower import PASSWORD, chunk_tasks, flower, get, http_status
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 PERSONAL = re.compile(r"IDRiD|\.jpg|file://|sqlite|" + re.escape(str(SAMPLES)))
@@ -58,7 +58,7 @@ def test_chunks_are_shown_with_the_password_and_cannot_be_stopped(env: dict[str,
             (refused,) = chunk_tasks(url, "FAILURE", 1)
             shown = json.dumps(get(f"{url}/api/tasks")) + json.dumps(get(f"{url}/api/workers?refresh=true"))
             (name,) = get(f"{url}/api/workers?refresh=true")
-            assert status_of(f"{url}/api/worker/shutdown/{name}", password=PASSWORD, method="POST") == 403
+            assert http_status(f"{url}/api/worker/shutdown/{name}", password=PASSWORD, method="POST") == 403
 
     assert {task["uuid"] for task in started} <= {task["uuid"] for task in (*done, refused)}
     for task in done:
@@ -74,5 +74,5 @@ def test_chunks_are_shown_with_the_password_and_cannot_be_stopped(env: dict[str,
 def test_nothing_is_shown_without_the_password(env: dict[str, str], tmp_path: Path) -> None:
     with flower(env, tmp_path / "flower.log") as url:
         for page in ("/", "/tasks", "/workers", "/broker", "/api/tasks", "/api/workers"):
-            assert status_of(f"{url}{page}") == 401, page
-            assert status_of(f"{url}{page}", password="wrong") == 401, page
+            assert http_status(f"{url}{page}") == 401, page
+            assert http_status(f"{url}{page}", password="wrong") == 401, page

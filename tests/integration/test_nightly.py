@@ -24,7 +24,7 @@ from producer.runs.lifecycle import Night, RunRequest, open_run
 from producer.runs.nightly import NightRequest, NightResult, enqueue_night
 from tests.integration.processes import FUNDUS, fundus, fundus_json
 from tests.services.seaweedfs import Bucket
-from tests.services.webhook import Webhook, listening
+from tests.services.webhook import Webhook, run_webhook
 from tests.unit.producer.ledger_rows import add_model
 from worker.core.errors import OverlapError, RunError, SourceError, UsageError
 from worker.core.messaging.broker import make_celery
@@ -78,7 +78,7 @@ def env(tmp_path: Path, sqlite_url: str, broker_url: str, inbox: Path) -> dict[s
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    with listening() as webhook:
+    with run_webhook() as webhook:
         yield webhook
 
 

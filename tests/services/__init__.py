@@ -1,1 +1,1 @@
-"""Real servers from wheels for the tests, as root and as an ordinary user."""
+"""Real servers for tests, installed from wheels; they run as root or as an ordinary user."""

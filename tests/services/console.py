@@ -1,4 +1,4 @@
-"""The console on a port of its own, in this process, as `fundus console serve` runs it."""
+"""Run the review console in this process, as `fundus console serve` does."""
 
 import threading
 import time
@@ -17,8 +17,8 @@ START_TIMEOUT_S = 60
 
 
 @contextmanager
-def serving(settings: Settings, engine: Engine) -> Iterator[str]:
-    """The address; everything ends on leaving."""
+def serve_console(settings: Settings, engine: Engine) -> Iterator[str]:
+    """Serve the console on a free port until the block ends; yields its URL."""
     listening = socket()
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -27,8 +27,8 @@ def serving(settings: Settings, engine: Engine) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    until = time.monotonic() + START_TIMEOUT_S
-    while not server.started and time.monotonic() < until:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not server.started and time.monotonic() < deadline:
         time.sleep(0.01)
     assert server.started
     try:

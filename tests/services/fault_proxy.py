@@ -1,4 +1,4 @@
-"""A TCP proxy that does to a connection what a bad network or a failing server would."""
+"""TCP proxy that injects faults of a network or a server into connections."""
 
 import asyncio
 import socket
@@ -19,12 +19,11 @@ HTTP_503 = (
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls a connection.
+    """Fault of one connection.
 
-    reset: refused as soon as it is open. stall: accepted, and nothing comes back. unavailable: HTTP 503, then closed.
-    cut: reset once the server has sent `after_bytes`. end: closed in good order then, as if that had been all.
-    slow: each piece of an answer comes `delay_s` late. flip: of every `after_bytes` bytes of the server, the last one
-    arrives changed.
+    reset: reset on accept. stall: accept, but send nothing. unavailable: HTTP 503, then close.
+    cut: reset after `after_bytes` bytes of the server. end: close in an orderly way after `after_bytes` bytes.
+    slow: delay each piece of the response by `delay_s`. flip: invert every `after_bytes`-th byte of the server.
     """
 
     kind: Literal["reset", "stall", "unavailable", "cut", "end", "slow", "flip"]
@@ -33,7 +32,7 @@ class Fault:
 
 
 class FaultProxy:
-    """Passes connections on to one port of loopback, but for those that a fault befalls."""
+    """Forwards connections to a port of loopback and injects the current fault."""
 
     def __init__(self, upstream_port: int, loop: asyncio.AbstractEventLoop) -> None:
         self._upstream_port = upstream_port
@@ -43,10 +42,10 @@ class FaultProxy:
         self._times: int | None = None
         self.port = 0
         self.faults = 0
-        """Connections that a fault has befallen since it was set."""
+        """Connections that were faulty since the last `inject`."""
 
     def inject(self, fault: Fault | None, *, times: int | None = None) -> None:
-        """Drop every connection; `fault` befalls the next `times` of them, or all until the next call."""
+        """Reset every connection, and apply `fault` to the next `times` ones, or to all until the next call."""
 
         async def change() -> None:
             self._fault, self._times, self.faults = fault, times, 0
@@ -75,7 +74,7 @@ class FaultProxy:
                     writer.write(HTTP_503)
                     await writer.drain()
                 case _:
-                    await self._pass_on(reader, writer, fault)
+                    await self._forward(reader, writer, fault)
         except OSError:
             _reset(writer)
         finally:
@@ -88,11 +87,11 @@ class FaultProxy:
         self.faults += 1
         return self._fault
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream_port)
         self._open.add(up_writer)
         sending = asyncio.create_task(_pump(reader, up_writer))
-        # A client that was killed is gone for the server, too.
+        # If the client is killed, reset the connection to the server, too.
         sending.add_done_callback(lambda done: done.cancelled() or done.exception() is None or _reset(up_writer))
         try:
             await _pump(up_reader, writer, fault)
@@ -122,15 +121,15 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faul
 
 def _flip(piece: bytes, passed: int, every: int) -> bytes:
     flipped = bytearray(piece)
-    for place in range((every - 1 - passed) % every, len(piece), every):
-        flipped[place] ^= 0xFF
+    for index in range((every - 1 - passed) % every, len(piece), every):
+        flipped[index] ^= 0xFF
     return bytes(flipped)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     if writer.is_closing():
         return
-    # Closing with nothing to linger for sends RST instead of FIN.
+    # With a linger time of 0, closing sends RST instead of FIN.
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
@@ -138,7 +137,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 @contextmanager
 def fault_proxy(upstream_port: int) -> Iterator[FaultProxy]:
-    """A proxy in front of a port of loopback, on a port of its own, without a fault at first."""
+    """Run a proxy for a port of loopback until the block ends, without a fault at first."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="fault-proxy")
     thread.start()

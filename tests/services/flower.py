@@ -1,4 +1,4 @@
-"""A real Flower, started as the deployment starts it, and what it answers."""
+"""Run Flower as the deployment does, and query its API."""
 
 import base64
 import json
@@ -18,9 +18,9 @@ from tests.services.ports import reserve_port
 CELERY = Path(sys.executable).with_name("celery")
 USER, PASSWORD = "auditor", "correct horse battery"
 COLUMNS = "name,kwargs,state,received,runtime,worker,uuid"
-"""As docker-compose.yml has them."""
-READY_WITHIN_S = 60
-SHOWN_WITHIN_S = 60
+"""The columns that docker-compose.yml configures."""
+START_TIMEOUT_S = 60
+EVENT_TIMEOUT_S = 60
 
 
 def get(url: str) -> Any:
@@ -28,7 +28,7 @@ def get(url: str) -> Any:
         return json.load(answer)
 
 
-def status_of(url: str, *, password: str | None = None, method: str = "GET") -> int:
+def http_status(url: str, *, password: str | None = None, method: str = "GET") -> int:
     headers = {} if password is None else _credentials(password)
     try:
         with urlopen(Request(url, headers=headers, method=method), timeout=10) as answer:
@@ -39,8 +39,8 @@ def status_of(url: str, *, password: str | None = None, method: str = "GET") -> 
 
 
 def chunk_tasks(url: str, state: str, count: int) -> list[dict[str, Any]]:
-    """The chunk tasks that Flower shows in a state, once there are `count`: events reach it a moment later."""
-    deadline = time.monotonic() + SHOWN_WITHIN_S
+    """Wait until Flower shows `count` chunk tasks in a state, and return them; events arrive with a delay."""
+    deadline = time.monotonic() + EVENT_TIMEOUT_S
     while True:
         tasks = get(f"{url}/api/tasks?taskname=fundus.grade_chunk&state={state}")
         if len(tasks) == count:
@@ -51,7 +51,7 @@ def chunk_tasks(url: str, state: str, count: int) -> list[dict[str, Any]]:
 
 @contextmanager
 def flower(env: Mapping[str, str], log: Path) -> Iterator[str]:
-    """The address of a Flower that answers."""
+    """Run Flower until the block ends; yields its URL once it responds."""
     port = reserve_port()
     own = {
         "FLOWER_BASIC_AUTH": f"{USER}:{PASSWORD}",
@@ -66,8 +66,8 @@ def flower(env: Mapping[str, str], log: Path) -> Iterator[str]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not _answers(f"{url}/healthcheck"):
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _responds(f"{url}/healthcheck"):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
@@ -76,9 +76,9 @@ def flower(env: Mapping[str, str], log: Path) -> Iterator[str]:
         stop_process(process)
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
-        return status_of(url) == 200
+        return http_status(url) == 200
     except URLError:
         return False
 

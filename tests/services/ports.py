@@ -1,7 +1,7 @@
-"""TCP ports of loopback that no other test process takes.
+"""Reserve TCP ports of loopback that no other test process uses.
 
-A port that is only found free may be taken by another process before its server listens. Test processes therefore
-reserve ports by binding an abstract Unix socket of the port's name, which the kernel releases when the process ends.
+A free port may be taken by another process before the server listens on it. Test processes therefore reserve a port by
+binding an abstract Unix socket with the port in its name, which the kernel releases when the process ends.
 """
 
 import random
@@ -16,7 +16,7 @@ _reservations: dict[int, socket.socket] = {}
 
 
 def reserve_port() -> int:
-    """A free port that this process keeps until it ends."""
+    """Return a free port that is reserved until this process ends."""
     while True:
         port = random.choice(PORTS)
         if reserve_all([port]):

@@ -1,4 +1,4 @@
-"""A real PostgreSQL and databases on it, each a copy of one template."""
+"""PostgreSQL server for tests, with databases that are copies of one template."""
 
 import itertools
 import signal
@@ -10,10 +10,10 @@ import psycopg
 
 from tests.services.identity import unprivileged_postgres
 from tests.services.ports import reserve_port
-from tests.services.process import Server, start
+from tests.services.process import Server, start_server
 
 TEMPLATE = "migrated"
-# initdb, then the server in its place: nothing is kept that a test could miss, so nothing waits for the disk.
+# initdb, then the server. Data are discarded after the tests, so no write waits for the disk.
 SCRIPT = """
 "$0/initdb" -D data -U postgres -A trust -N -E UTF8 --locale=C.UTF-8 &&
 exec "$0/postgres" -D data -p "$1" -h 127.0.0.1 -k "" \
@@ -22,7 +22,7 @@ exec "$0/postgres" -D data -p "$1" -h 127.0.0.1 -k "" \
 
 
 class Postgres:
-    """One server; every database on it is made for one test."""
+    """A server with one database for each test."""
 
     def __init__(self, server: Server, port: int) -> None:
         self._server = server
@@ -36,12 +36,12 @@ class Postgres:
         self._server.wait_for(lambda: self._execute("SELECT 1"), (psycopg.OperationalError,))
 
     def make_template(self, migrate: Callable[[str], None]) -> None:
-        """Create the database that `create` copies; `migrate` fills it, given its address."""
+        """Create the template of `create`; `migrate` receives its URL and fills it."""
         self._execute(f"CREATE DATABASE {TEMPLATE}")
         migrate(self.url(TEMPLATE))
 
     def create(self, template: str = TEMPLATE) -> str:
-        """The name of a new database; `template0` makes it empty."""
+        """Create a database and return its name; the template `template0` makes it empty."""
         name = f"test_{next(self._numbers)}"
         self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
@@ -58,15 +58,15 @@ class Postgres:
 
 
 def start_postgres(directory: Path, *, user_namespace: bool = True) -> Postgres:
-    """Start one in `directory`, which must exist and be empty; returns before it answers."""
+    """Start a server in `directory`, which must exist and be empty; returns before it is ready."""
     programs, identity = unprivileged_postgres(directory, user_namespace=user_namespace)
     port = reserve_port()
-    server = start(
+    server = start_server(
         ["/bin/sh", "-c", SCRIPT, programs, str(port)],
         directory / "postgres.log",
         environment={"LC_ALL": "C.UTF-8"},
         identity=identity,
-        # Fast shutdown: ends its connections, does not wait for them.
-        parting=signal.SIGINT,
+        # Fast shutdown: PostgreSQL ends its connections instead of waiting for them.
+        stop_signal=signal.SIGINT,
     )
     return Postgres(server, port)

@@ -1,4 +1,4 @@
-"""Start a server's process, wait until it answers, and end it."""
+"""Start server processes, wait until they are ready, and stop them."""
 
 import os
 import signal
@@ -12,64 +12,65 @@ from typing import TypeVar
 from producer.demo.embedded_valkey import die_with_parent, stop_process
 
 HUNG_AFTER_S = 60
-"""Above any time limit of the code under test, also on a machine that is busy with other work."""
-READY_WITHIN_S = 60
-LAST_WORDS = 1500
+"""Longer than every timeout of the code under test, also on a busy machine."""
+START_TIMEOUT_S = 60
+LOG_TAIL_CHARS = 1500
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Whom a server runs as: `become` runs in the child before exec, `ids` are Popen's user and group."""
+    """User of a server process: `preexec` runs in the child before exec, `ids` are user and group of Popen."""
 
-    become: Callable[[], None] = lambda: None
+    preexec: Callable[[], None] = lambda: None
     ids: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Server:
-    """A process that was started and may not answer yet."""
+    """A started server process, which may not be ready yet."""
 
     process: subprocess.Popen[bytes]
     log: Path
-    parting: signal.Signals
+    stop_signal: signal.Signals
 
     def wait_for(self, probe: Callable[[], T], not_yet: tuple[type[Exception], ...]) -> T:
-        """What `probe` returns once it raises none of `not_yet`. Raises RuntimeError with the end of the log."""
-        deadline = time.monotonic() + READY_WITHIN_S
+        """Retry `probe` while it raises one of `not_yet`. Raises RuntimeError with the end of the log."""
+        deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
                 return probe()
             except not_yet as error:
                 if self.process.poll() is not None or time.monotonic() > deadline:
-                    words = self.log.read_text(errors="replace")[-LAST_WORDS:]
-                    raise RuntimeError(f"{self.log.stem} does not answer: {error!r}\n{words}") from error
+                    tail = self.log.read_text(errors="replace")[-LOG_TAIL_CHARS:]
+                    raise RuntimeError(f"{self.log.stem} is not ready: {error!r}\n{tail}") from error
             time.sleep(0.02)
 
     def stop(self) -> None:
-        stop_process(self.process, self.parting)
+        stop_process(self.process, self.stop_signal)
 
 
-def start(
+def start_server(
     command: Sequence[str | Path],
     log: Path,
     *,
     environment: Mapping[str, str],
     identity: Identity | None = None,
-    parting: signal.Signals = signal.SIGTERM,
-    inherits: bool = True,
+    stop_signal: signal.Signals = signal.SIGTERM,
+    inherit_environment: bool = True,
 ) -> Server:
-    """Start `command` in the log's folder, in a process group of its own that ends with this thread.
+    """Start `command` in the log's folder, in a new process group that ends with this thread.
 
-    `inherits`: this process's own variables beside those of `environment`.
+    stop_signal: signal that stops the server.
+    inherit_environment: whether the server gets the variables of this process in addition to `environment`.
     """
     identity = identity or Identity()
-    die = die_with_parent(parting)
+    die = die_with_parent(stop_signal)
 
-    def arrange() -> None:
-        # A change of identity forgets the parent, so it comes first.
-        identity.become()
+    def prepare() -> None:
+        # Changing the user clears the parent-death signal, so it must be first.
+        identity.preexec()
         die()
 
     with log.open("ab") as out:
@@ -79,9 +80,9 @@ def start(
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
-            env={**(os.environ if inherits else {}), **environment},
+            env={**(os.environ if inherit_environment else {}), **environment},
             start_new_session=True,
-            preexec_fn=arrange,
+            preexec_fn=prepare,
             **identity.ids,
         )
-    return Server(process, log, parting)
+    return Server(process, log, stop_signal)

@@ -1,4 +1,4 @@
-"""A real RabbitMQ of the system's package, on loopback, with a folder and a port mapper of its own."""
+"""RabbitMQ server for tests, from the system's package, on loopback with its own data folder and port mapper."""
 
 import shutil
 from contextlib import closing
@@ -7,10 +7,10 @@ from pathlib import Path
 import amqp
 
 from tests.services.ports import reserve_port
-from tests.services.process import Identity, Server, start
+from tests.services.process import Identity, Server, start_server
 
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-"""Debian's own in /usr/sbin changes user and folders."""
+"""The script in /usr/sbin would change user and folders."""
 QUEUES = ("live", "bulk")
 CONFIGURATION = """
 listeners.tcp.1 = 127.0.0.1:{port}
@@ -22,15 +22,15 @@ raft.wal_max_size_bytes = 33554432
 """
 
 
-def missing() -> str | None:
-    """Why there is none on this machine."""
+def why_unavailable() -> str | None:
+    """Return the reason why RabbitMQ cannot run on this machine, or None."""
     if PROGRAM.exists() and shutil.which("epmd"):
         return None
     return "needs RabbitMQ: apt-get install rabbitmq-server"
 
 
 class RabbitMQ:
-    """One node. `launch` again after its end brings it back on the same port, with the same data."""
+    """One node. After a stop, `launch` starts it again on the same port with the same data."""
 
     def __init__(self, directory: Path, identity: Identity | None = None) -> None:
         """`directory` must exist."""
@@ -40,8 +40,8 @@ class RabbitMQ:
         self._mapper_port = reserve_port()
         (directory / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port))
         (directory / "enabled_plugins").write_text("[].\n")
-        # Erlang would start one that stays behind.
-        self._mapper = start(
+        # Otherwise Erlang starts a port mapper that outlives the test.
+        self._mapper = start_server(
             ["epmd", "-address", "127.0.0.1", "-port", str(self._mapper_port)],
             directory / "epmd.log",
             environment={},
@@ -51,9 +51,9 @@ class RabbitMQ:
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def launch(self) -> Server:
-        """Returns before it answers."""
+        """Start the node; returns before it is ready."""
         here = str(self._directory)
-        self._server = start(
+        self._server = start_server(
             [PROGRAM],
             self._directory / "rabbitmq.log",
             environment={
@@ -70,7 +70,7 @@ class RabbitMQ:
                 "RABBITMQ_MNESIA_BASE": f"{here}/data",
                 "RABBITMQ_NODENAME": f"fundus-{self.port}@localhost",
                 "RABBITMQ_SCHEMA_DIR": here,
-                # The server's process itself, with no shell before it.
+                # Run the server without a wrapping shell.
                 "RUNNING_UNDER_SYSTEMD": "true",
             },
             identity=self._identity,
@@ -78,24 +78,24 @@ class RabbitMQ:
         return self._server
 
     def wait(self) -> None:
-        """Until it takes clients."""
+        """Wait until the node accepts clients."""
         assert self._server is not None
         self._server.wait_for(self.connect, (OSError, amqp.AMQPError)).close()
 
     def connect(self) -> amqp.Connection:
-        """A plain client."""
+        """Open a connection."""
         connection = amqp.Connection(f"127.0.0.1:{self.port}", connect_timeout=2, read_timeout=10)
         connection.connect()
         return connection
 
-    def forget(self) -> None:
-        """Delete the queues and all that is on them."""
+    def delete_queues(self) -> None:
+        """Delete the queues with their messages."""
         with closing(self.connect()) as connection, closing(connection.channel()) as channel:
             for queue in QUEUES:
                 channel.queue_delete(queue)
 
     def stop(self) -> None:
-        """End the node and its port mapper."""
+        """Stop the node and its port mapper."""
         if self._server is not None:
             self._server.stop()
         self._mapper.stop()

@@ -1,4 +1,4 @@
-"""A real S3 server, SeaweedFS, and buckets on it."""
+"""S3 server for tests: SeaweedFS with one bucket for each test."""
 
 import itertools
 import random
@@ -12,13 +12,13 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.services.ports import reserve_all
-from tests.services.process import Server, start
+from tests.services.process import Server, start_server
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"
 PARTS = ("s3", "master", "volume", "filer", "admin")
 GRPC_OFFSET = 10_000
-"""Each part listens there, too, counted from its own port."""
+"""Offset of the gRPC port of each part from its HTTP port."""
 OPTIONS = {
     "ip": "127.0.0.1",
     "ip.bind": "127.0.0.1",
@@ -27,28 +27,28 @@ OPTIONS = {
     "master.telemetry": "false",
     "s3.port.iceberg": "0",
     "s3.port.lance": "0",
-    # A missing bucket must be an error, as it is on other stores.
+    # A missing bucket must be an error, as on other stores.
     "s3.autoCreateBucket": "false",
-    # Half a gigabyte by default.
+    # The default is half a gigabyte.
     "s3.cacheCapacityMB": "16",
     "s3.readerCacheSizeMB": "32",
-    # Every test has a bucket, and every bucket some volumes: else they run out before the tests do on a small disk.
+    # Each bucket of a test takes some volumes; with the default, a small disk has too few for all tests.
     "volume.max": "10000",
 }
 
-FRUGAL = "200MiB"
-"""Half of what it takes else, for tests; it then spends five times the processor time on a request."""
-AMPLE = "2GiB"
+LOW_MEMORY = "200MiB"
+"""Memory limit for tests: half the usual memory, at five times the processor time of a request."""
+NORMAL_MEMORY = "2GiB"
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """An empty bucket of a running server."""
+    """A bucket of a running server."""
 
     name: str
     endpoint_url: str
     client: Any = field(repr=False)
-    """A plain client that looks behind the project's back."""
+    """A client that is independent of the project's code."""
     access_key: str = ACCESS_KEY
     secret_key: str = SECRET_KEY
 
@@ -58,12 +58,12 @@ class Bucket:
 
 
 class SeaweedFS:
-    """One server; every bucket on it is made for one test."""
+    """A server with one bucket for each test."""
 
     def __init__(self, server: Server, ports: range, secret_key: str = SECRET_KEY) -> None:
         self.server = server
         self.ports = ports
-        """The first is that of S3."""
+        """Ports of the PARTS; the first one is S3's."""
         self.endpoint_url = f"http://127.0.0.1:{ports[0]}"
         self._numbers = itertools.count(1)
         self._client = boto3.client(
@@ -76,7 +76,7 @@ class SeaweedFS:
         )
 
     def wait(self) -> None:
-        """Until it stores an object: it lists buckets before it has a volume to write to."""
+        """Wait until the server stores an object, which it does only some time after it lists buckets."""
         self.server.wait_for(self._store_one, (BotoCoreError, ClientError))
 
     def create(self) -> Bucket:
@@ -87,7 +87,7 @@ class SeaweedFS:
     def stop(self) -> None:
         self._client.close()
         self.server.stop()
-        # It makes sockets under names of its own choice and leaves some of them.
+        # The server leaves some of its sockets behind.
         for port in (*self.ports, *(port + GRPC_OFFSET for port in self.ports)):
             for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                 left.unlink(missing_ok=True)
@@ -99,16 +99,17 @@ class SeaweedFS:
 
 
 def start_seaweedfs(
-    directory: Path, ports: range | None = None, secret_key: str = SECRET_KEY, *, memory: str = FRUGAL
+    directory: Path, ports: range | None = None, secret_key: str = SECRET_KEY, *, memory: str = LOW_MEMORY
 ) -> SeaweedFS:
-    """Start one in `directory`, which must exist; returns before it answers. `ports` are those of an earlier start.
+    """Start a server in `directory`, which must exist; returns before it is ready.
 
-    memory: what its collector of garbage tries to stay below.
+    ports: ports of an earlier start; new ones by default.
+    memory: soft memory limit of its garbage collector.
     """
     ports = ports or _free_ports()
     listening = dict(zip((f"{part}.port" for part in PARTS), map(str, ports), strict=True))
     options = {"dir": str(directory), "s3.localSocket": str(directory / "s3.sock"), **OPTIONS, **listening}
-    server = start(
+    server = start_server(
         [
             Path(sysconfig.get_path("scripts")) / "weed",
             "-logtostderr=true",

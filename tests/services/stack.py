@@ -1,4 +1,4 @@
-"""The servers of one test session: those that its tests ask for, started together."""
+"""Servers of one test session: those that its tests need, started together."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -10,16 +10,16 @@ import pytest
 
 from producer.demo.embedded_valkey import embedded_valkey
 from tests.services.postgres import Postgres, start_postgres
-from tests.services.rabbitmq import RabbitMQ, missing
-from tests.services.seaweedfs import FRUGAL, SeaweedFS, start_seaweedfs
+from tests.services.rabbitmq import RabbitMQ, why_unavailable
+from tests.services.seaweedfs import LOW_MEMORY, SeaweedFS, start_seaweedfs
 
 SERVER_FOLDER = pytest.StashKey[Path]()
-"""Where the configuration of a test session keeps the folder of its servers."""
+"""Key of the servers' folder in the stash of the pytest configuration."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs; a part that nobody asked for, or that cannot be had here, is none."""
+    """The running servers; None for a server that no test needs or that this machine does not have."""
 
     broker_url: str | None
     postgres: Postgres | None
@@ -29,10 +29,10 @@ class Stack:
 
 
 @contextmanager
-def running(wanted: Iterable[str], *, store_memory: str = FRUGAL) -> Iterator[Stack]:
-    """Start the servers of these names: `valkey`, `postgres`, `seaweedfs`, `rabbitmq`. Only Valkey is waited for.
+def running_servers(wanted: Iterable[str], *, store_memory: str = LOW_MEMORY) -> Iterator[Stack]:
+    """Run the servers of these names until the block ends: `valkey`, `postgres`, `seaweedfs`, `rabbitmq`.
 
-    Nothing of them is left at the end, neither process nor file.
+    Only Valkey is ready at once. At the end, processes and files are removed.
     """
     names = set(wanted)
     with ExitStack() as cleanup:
@@ -46,7 +46,7 @@ def running(wanted: Iterable[str], *, store_memory: str = FRUGAL) -> Iterator[St
         if seaweedfs is not None:
             cleanup.callback(seaweedfs.stop)
         rabbitmq = None
-        if "rabbitmq" in names and missing() is None:
+        if "rabbitmq" in names and why_unavailable() is None:
             rabbitmq = RabbitMQ(root / "rabbitmq")
             cleanup.callback(rabbitmq.stop)
             rabbitmq.launch()

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that keeps what it is sent."""
+"""HTTP server for tests that records the JSON documents posted to it."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Webhook:
-    """`status`: what it answers. `calls`: path and JSON document of each POST."""
+    """The server. `status` is its response status, `calls` are path and JSON document of each POST."""
 
     port: int = 0
     status: int = 200
@@ -19,13 +19,13 @@ class Webhook:
 
     @property
     def titles(self) -> list[str]:
-        """Of the alarms that came."""
+        """Titles of the received alerts."""
         return [document["title"] for _, document in self.calls]
 
 
 @contextmanager
-def listening() -> Iterator[Webhook]:
-    """A server on a free port until the block ends."""
+def run_webhook() -> Iterator[Webhook]:
+    """Run a server on a free port until the block ends."""
     webhook = Webhook()
 
     class Handler(BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from producer.cli import app
 from producer.runs.lifecycle import seal_run
 from tests.services.ports import reserve_port
-from tests.services.webhook import Webhook, listening
+from tests.services.webhook import Webhook, run_webhook
 from tests.unit.producer.ledger_rows import NOON, fail, grade, lease, make_night, references
 from worker.core.errors import AlertError, OverlapError
 from worker.core.settings import Settings
@@ -59,7 +59,7 @@ class Clinic:
 
 @pytest.fixture
 def clinic(sqlite_url: str, make_settings: Callable[..., Settings], tmp_path: Path) -> Iterator[Clinic]:
-    with listening() as webhook:
+    with run_webhook() as webhook:
         settings = make_settings(
             database_url=sqlite_url,
             decode_processes=1,

@@ -95,7 +95,7 @@ def test_message_that_the_broker_rejects_is_a_broker_error(settings: Settings, r
 def test_message_to_a_deleted_queue_is_a_broker_error(settings: Settings, rabbitmq: RabbitMQ) -> None:
     app = make_celery(settings)
     send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")
-    rabbitmq.forget()
+    rabbitmq.delete_queues()
     with pytest.raises(BrokerError, match="NO_ROUTE"):
         send_chunk(app, CHUNK, queue=Queue.BULK, run_name="july")
     assert queue_depth(app, Queue.BULK) == 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.services.ports import reserve_port
-from tests.services.webhook import Webhook, listening
+from tests.services.webhook import Webhook, run_webhook
 from worker.core.errors import AlertError
 from worker.core.settings import parse_settings
 from worker.core.telemetry.alerts import Alerts
@@ -18,7 +18,7 @@ TOKEN = "marked-token-of-a-webhook"
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    with listening() as webhook:
+    with run_webhook() as webhook:
         yield webhook
 
 
