@@ -1,1 +1,1 @@
-"""The network, its decoding and its explanation. TensorFlow is imported by `densenet`, `gradcam` and `engine` alone."""
+"""The model: bundles, the network, its decoding and its explanation. TensorFlow is imported by few modules only."""

@@ -18,10 +18,12 @@ LAST_OF_BACKBONE = "last"
 """Stands for the last feature map of any other backbone, which is found when the network is built."""
 
 BLOCKS_PER_STAGE = (6, 12, 24, 16)
-_GROWTH = 32
-_BOTTLENECK = 4 * _GROWTH
+_GROWTH_RATE = 32
+_BOTTLENECK_FILTERS = 4 * _GROWTH_RATE
 _STEM_FILTERS = 64
-_NORMALISATION = ("gamma", "beta", "moving_mean", "moving_variance")
+BATCH_NORM_EPSILON = 1.001e-5
+"""As in keras.applications."""
+BATCH_NORM_WEIGHTS = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 def last_feature_layer(architecture: str) -> str:
@@ -31,11 +33,11 @@ def last_feature_layer(architecture: str) -> str:
 
 @cache
 def weight_shapes() -> MappingProxyType[str, tuple[int, ...]]:
-    """Shape of each of the 606 weights by name (`conv1_conv/kernel`), in the order of the layers."""
+    """Return the shape of each of the 606 weights by name (`conv1_conv/kernel`), in the order of the layers."""
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, kernel in _weighted_layers():
         if len(kernel) == 1:
-            shapes.update({f"{layer}/{weight}": kernel for weight in _NORMALISATION})
+            shapes.update({f"{layer}/{weight}": kernel for weight in BATCH_NORM_WEIGHTS})
         else:
             shapes[f"{layer}/kernel"] = kernel
     shapes[f"{HEAD}/bias"] = (OUTPUTS,)
@@ -44,7 +46,7 @@ def weight_shapes() -> MappingProxyType[str, tuple[int, ...]]:
 
 @cache
 def feature_layers() -> frozenset[str]:
-    """The layers whose output is a feature map that Grad-CAM can look at."""
+    """Return the names of the layers whose output is a feature map, and can be a target of Grad-CAM."""
     layers = {"pool1", LAST_FEATURE_LAYER}
     for layer, _ in _weighted_layers():
         if layer == HEAD:
@@ -60,7 +62,7 @@ def feature_layers() -> frozenset[str]:
 
 
 def _weighted_layers() -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Each layer that has weights, with the shape of its kernel; one number for a batch normalisation."""
+    """Yield each layer with weights and its kernel's shape; a batch normalisation has the shape (channels,)."""
     yield "conv1_conv", (7, 7, 3, _STEM_FILTERS)
     yield "conv1_bn", (_STEM_FILTERS,)
     filters = _STEM_FILTERS
@@ -68,10 +70,10 @@ def _weighted_layers() -> Iterator[tuple[str, tuple[int, ...]]]:
         for block in range(1, blocks + 1):
             name = f"conv{stage}_block{block}"
             yield f"{name}_0_bn", (filters,)
-            yield f"{name}_1_conv", (1, 1, filters, _BOTTLENECK)
-            yield f"{name}_1_bn", (_BOTTLENECK,)
-            yield f"{name}_2_conv", (3, 3, _BOTTLENECK, _GROWTH)
-            filters += _GROWTH
+            yield f"{name}_1_conv", (1, 1, filters, _BOTTLENECK_FILTERS)
+            yield f"{name}_1_bn", (_BOTTLENECK_FILTERS,)
+            yield f"{name}_2_conv", (3, 3, _BOTTLENECK_FILTERS, _GROWTH_RATE)
+            filters += _GROWTH_RATE
         if stage < len(BLOCKS_PER_STAGE) + 1:
             yield f"pool{stage}_bn", (filters,)
             yield f"pool{stage}_conv", (1, 1, filters, filters // 2)

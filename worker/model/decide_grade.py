@@ -1,4 +1,4 @@
-"""Decide the grade that a prediction stands for."""
+"""Decode a prediction into a grade."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from worker.model.ordinal import decode_outputs
 
 
 def decide_grade(prediction: Prediction, model: Model) -> GradeDecision:
-    """The decoded outputs, flagged where the saliency is zero everywhere though what it explains is passed."""
+    """Return the grade, flagged if the saliency is zero everywhere although the explained output is passed."""
     decision = decode_outputs(prediction.probabilities, model.thresholds)
     lowest, _ = model.explained_outputs
     if prediction.saliency.any() or decision.grade < lowest:

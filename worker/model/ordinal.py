@@ -1,4 +1,4 @@
-"""What the five cumulative outputs mean: a grade, and what a map of one of them shows; known without a network."""
+"""Decode the five cumulative outputs of an ordinal classifier into grades and class probabilities."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -21,23 +21,23 @@ DEFAULT_THRESHOLDS: Thresholds = (0.5, 0.5, 0.5, 0.5, 0.5)
 Output = Annotated[int, Field(ge=0, lt=OUTPUTS)]
 
 
-def _must_rise(outputs: tuple[int, int]) -> tuple[int, int]:
+def _check_order(outputs: tuple[int, int]) -> tuple[int, int]:
     lowest, highest = outputs
     if lowest > highest:
         raise ValueError(f"output {lowest} is above {highest}")
     return outputs
 
 
-ExplainedOutputs = Annotated[tuple[Output, Output], AfterValidator(_must_rise)]
-"""The lowest and the highest output that a map may explain: the highest passed, brought within them."""
+ExplainedOutputs = Annotated[tuple[Output, Output], AfterValidator(_check_order)]
+"""The lowest and the highest output that a map may explain: the highest output passed is clipped to this range."""
 
 
 def decode_outputs(probabilities: NDArray[np.float32], thresholds: Sequence[float]) -> GradeDecision:
-    """The grade that five cumulative outputs stand for, with flags where they disagree among themselves.
+    """Return the grade of five cumulative outputs, flagged if they are inconsistent.
 
-    probabilities: (5,), output k is P(grade >= k). thresholds: one per output, which passes when it is above its own.
-    From the top down a passed output passes all below it, so the grade is the highest output passed. When none passes,
-    the grade is 0 and flagged; outputs that rise from one to the next are flagged, too.
+    probabilities: (5,), output k is P(grade >= k). thresholds: one for each output, which is passed above it.
+    The grade is the highest output passed, because a passed output implies all below it. If no output is passed, the
+    grade is 0 and flagged; outputs that increase from one to the next are flagged as well.
     """
     passed = np.flatnonzero(probabilities > np.asarray(thresholds, np.float32))
     grade = Grade(int(passed[-1]) if passed.size else 0)
@@ -50,9 +50,9 @@ def decode_outputs(probabilities: NDArray[np.float32], thresholds: Sequence[floa
 
 
 def class_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities of the grades 0 to 4, float32 (5,), sum 1: the falls from each cumulative output to the next.
+    """Return the probabilities of the grades 0 to 4, float32 (5,), sum 1: differences of adjacent cumulative outputs.
 
-    As in the decoding, an output raises all below it to itself, and output 0 counts as 1: every eye has some grade.
+    As in decoding, an output raises all lower outputs to its value. Output 0 counts as 1: every eye has a grade.
     """
     monotone = np.maximum.accumulate(probabilities[::-1].astype(np.float64))[::-1]
     monotone[0] = 1.0
@@ -60,7 +60,7 @@ def class_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def describe_explained_outputs(outputs: tuple[int, int]) -> str:
-    """What the maps of a model show, for people. outputs: the lowest and the highest that it explains."""
+    """Return, for people, what a model's maps show. outputs: the lowest and the highest output that it explains."""
     lowest, highest = outputs
     if outputs == ALL_OUTPUTS:
         return "evidence for the model's grade"

@@ -1,1 +1,1 @@
-"""Run the network: one engine per library and precision, and their acceptance test."""
+"""Run the network: an engine for each library, their selection and their acceptance."""

@@ -1,4 +1,4 @@
-"""A batch on its way into an engine and out of it, the same for every engine."""
+"""Validate and stack an engine's inputs, and make predictions of its outputs."""
 
 from collections.abc import Sequence
 
@@ -14,36 +14,36 @@ Images = Sequence[NDArray[np.uint8] | NDArray[np.float32]]
 
 
 def blank_images(side: int, count: int) -> list[NDArray[np.uint8]]:
-    """Black pictures uint8 (side, side, 3), to warm up on."""
+    """Return black images uint8 (side, side, 3) for a warm-up."""
     return [np.zeros((side, side, 3), np.uint8)] * count
 
 
 def validate_images(enhanced: Sequence[ModelInput], side: int) -> Images:
-    """The images, one picture each, of a shape, type and range that an engine takes.
+    """Return the images if an engine supports their shapes, types and ranges.
 
-    Raises ValueError, naming the image, for others.
+    Raises ValueError, naming the image, for other inputs.
     """
     images = [one for one in enhanced if not isinstance(one, tuple)]
     if len(images) < len(enhanced):
-        raise ValueError("an image is several pictures, and this model takes one")
+        raise ValueError("an image has several pictures, this model needs one")
     for index, image in enumerate(images):
         if image.shape != (side, side, 3) or image.dtype not in (np.uint8, np.float32):
             raise ValueError(
                 f"image {index} is {image.dtype} {image.shape}, uint8 or float32 {(side, side, 3)} is needed"
             )
-        # Written so that NaN fails.
+        # NaN fails this comparison.
         if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):
-            raise ValueError(f"image {index} spans {image.min()} to {image.max()}, fractions in [0, 1] are needed")
+            raise ValueError(f"image {index} has values from {image.min()} to {image.max()}, [0, 1] is needed")
     return images
 
 
 def all_uint8(images: Images) -> bool:
-    """Whether all of them are uint8, and so can travel as bytes."""
+    """Return whether all images are uint8."""
     return all(image.dtype == np.uint8 for image in images)
 
 
 def stack_images(images: Images) -> tuple[NDArray[np.uint8 | np.float32], float]:
-    """Checked images as one array, uint8 where all are bytes, and the value that stands for white in it."""
+    """Return validated images as one array, uint8 if all are uint8, else float32, and its value of white: 255 or 1."""
     if all_uint8(images):
         return np.stack(images), 255.0
     return np.stack([_as_fractions(image) for image in images]), 1.0
@@ -52,15 +52,18 @@ def stack_images(images: Images) -> tuple[NDArray[np.uint8 | np.float32], float]
 def to_predictions(
     logits: NDArray[np.float32], probabilities: NDArray[np.float32], saliency: NDArray[np.float32], model_id: str
 ) -> list[Prediction]:
-    """A prediction for each row of (N, 5), (N, 5) and (N, h, w). Raises ModelError naming a row that is not finite."""
-    for index, (of_logits, of_saliency) in enumerate(zip(logits, saliency, strict=True)):
-        if not (np.isfinite(of_logits).all() and np.isfinite(of_saliency).all()):
+    """Return a prediction for each row of (N, 5), (N, 5) and (N, h, w).
+
+    Raises ModelError, naming the image, for a value that is not finite.
+    """
+    for index, (image_logits, image_saliency) in enumerate(zip(logits, saliency, strict=True)):
+        if not (np.isfinite(image_logits).all() and np.isfinite(image_saliency).all()):
             raise ModelError(f"model {model_id}: image {index} of {len(logits)} yields a value that is not finite")
     return [Prediction(p.copy(), s.copy()) for p, s in zip(probabilities, saliency, strict=True)]
 
 
 def predictions_from_class_maps(class_maps: ClassMaps, model: Model) -> list[Prediction]:
-    """Return a prediction for each image of the class maps, explained as `Engine.predict` says. Raises ModelError."""
+    """Return a prediction for each image of the class maps. Raises ModelError as `to_predictions` does."""
     probabilities, saliency = explain(class_maps, model.thresholds, model.explained_outputs)
     return to_predictions(class_maps.logits, probabilities, saliency, model.model_id)
 

@@ -1,4 +1,4 @@
-"""Choose the engine that a setting names; each is imported only when it is chosen."""
+"""Make the engine that FUNDUS_ENGINE names. An inference library is imported only if its engine is chosen."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,40 +39,40 @@ def make_engine(name: EngineName, model: Model) -> Engine:
 
 
 def is_closed_form(model: Model) -> bool:
-    """Whether its maps are those of the last feature map, and so known of all outputs in one forward pass."""
-    # Every member of an ensemble is explained there.
+    """Return whether the model is explained at its last feature map, which needs no backward pass."""
+    # The manifest of an ensemble requires it of every member.
     return isinstance(model, Ensemble) or model.manifest.is_closed_form
 
 
 def _choose(name: EngineName, network: Bundle) -> _Chosen:
-    obstacle = openvino_unsupported_reason(network)
+    unsupported = openvino_unsupported_reason(network)
     if name == "auto":
-        return "openvino" if obstacle is None and _openvino_is_best() else "tensorflow"
+        return "openvino" if unsupported is None and _openvino_is_best() else "tensorflow"
     if name != "tensorflow":
         if find_spec("openvino") is None:
             raise SettingsError(f"FUNDUS_ENGINE: {name} needs the extra `cpu`: pip install 'fundus-grading[cpu]'")
-        if obstacle is not None:
-            raise SettingsError(f"FUNDUS_ENGINE: {obstacle}")
+        if unsupported is not None:
+            raise SettingsError(f"FUNDUS_ENGINE: {unsupported}")
     if name == "openvino-int8" and network.activation_ranges is None:
         raise SettingsError(
-            f"FUNDUS_ENGINE: {name} needs the ranges of {network.name}; `fundus model quantise` measures them"
+            f"FUNDUS_ENGINE: {name} needs activation ranges of {network.name}; `fundus model quantise` measures them"
         )
     return name
 
 
 def openvino_unsupported_reason(network: Bundle) -> str | None:
-    """The obstacle in the way of OpenVINO, in words; None where there is none."""
+    """Return why OpenVINO does not support a network, in words; None if it does."""
     manifest = network.manifest
     if manifest.architecture != DENSENET121:
-        return f"openvino runs {DENSENET121} alone, and {manifest.name} is {manifest.architecture}"
+        return f"openvino supports {DENSENET121} only, and {manifest.name} is {manifest.architecture}"
     if not manifest.is_closed_form:
-        return f"openvino has no gradients, which {manifest.target_layer!r} of {manifest.name} needs"
+        return f"openvino has no gradients, which the target layer {manifest.target_layer!r} of {manifest.name} needs"
     return None
 
 
 def _openvino_is_best() -> bool:
     if find_spec("openvino") is None or NVIDIA_DEVICE.exists():
         return False
-    from worker.model.engines.openvino_executor import best_precision
+    from worker.model.engines.openvino_executor import fastest_float_precision
 
-    return is_accepted("openvino", best_precision())
+    return is_accepted("openvino", fastest_float_precision())

@@ -1,4 +1,4 @@
-"""Grade and explain batches on a CPU with OpenVINO."""
+"""Grade and explain batches with OpenVINO on a CPU."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ def _operands(bundle: Bundle, precision: Precision | None) -> Operands:
     if precision != "int8":
         return float_operands
     if bundle.activation_ranges is None:
-        raise ModelError(f"{bundle.name} has no ranges for 8 bits; `fundus model quantise` measures them")
+        raise ModelError(f"{bundle.name} has no activation ranges for INT8; `fundus model quantise` measures them")
     from worker.model.engines.openvino_int8 import int8_operands
 
     return int8_operands(bundle.activation_ranges)

@@ -1,4 +1,4 @@
-"""A graph compiled for this processor by OpenVINO, in bfloat16 where the processor has it."""
+"""Compile an OpenVINO graph for this CPU, in bfloat16 if the CPU supports it, and run batches."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,31 +15,31 @@ from worker.model.engines.openvino_graph import IMAGES_INPUT, WHITE_INPUT
 Precision = Literal["bf16", "f32", "int8"]
 
 
-def best_precision() -> Literal["bf16", "f32"]:
-    """The quicker of the floats that this processor calculates in."""
+def fastest_float_precision() -> Literal["bf16", "f32"]:
+    """Return the fastest floating type of this CPU."""
     return "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
 class OpenVinoExecutor:
-    """A batch is divided among streams that share the cores.
+    """Runs batches on all cores: each batch is divided among streams that run in parallel.
 
-    None of their threads waits for another at every layer, nor for a decoder that has the other's core (9% quicker on
-    two cores than one stream with both). The graph is compiled twice: for a stream's part of a full batch of bytes, the
-    usual one, whose fixed shape lets OpenVINO plan its memory (6% quicker), and for any other.
+    A stream's threads do not wait for those of other streams at every layer, nor for a decoder that uses another core
+    (9% faster on two cores than one stream with both). The graph is compiled twice: for a stream's part of a full batch
+    of uint8, the usual case, whose fixed shape lets OpenVINO plan its memory (6% faster), and for any other batch.
     """
 
     def __init__(self, graph: openvino.Model, side: int, precision: Precision | None) -> None:
         core = openvino.Core()
-        # A mapped file that is cut short under a running worker would kill it.
+        # If a memory-mapped file were truncated, the worker would be killed.
         core.set_property({"ENABLE_MMAP": False})
-        # Of a graph in 8 bits, this is what lies between the convolutions.
-        floats = best_precision() if precision in (None, "int8") else precision
+        # In an INT8 graph, this is the type between the convolutions.
+        floats = fastest_float_precision() if precision in (None, "int8") else precision
         self.device = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} (OpenVINO, {precision or floats})"
         self._core = core
         self._options = {
             "INFERENCE_PRECISION_HINT": floats,
             "PERFORMANCE_HINT": "THROUGHPUT",
-            # A pinned thread waits for whoever else has its core, such as a decoder.
+            # A pinned thread has to wait for another process on its core, such as a decoder.
             "ENABLE_CPU_PINNING": False,
         }
         self._graph = graph
@@ -49,14 +49,14 @@ class OpenVinoExecutor:
         self._full_size = 0
 
     def prepare(self, batch_size: int) -> None:
-        """Compile for this full batch."""
+        """Compile for full batches of this size."""
         side = self._side
         self._full_size = -(-batch_size // len(self._any_part))
         fixed = self._compile(_fix_batch(self._graph, self._full_size, side))
         self._full_part = [_FullPart(request, (self._full_size, side, side, 3)) for request in fixed]
 
     def run(self, enhanced: Sequence[ModelInput]) -> list[NDArray[np.float32]]:
-        """The graph's outputs for N >= 1 images. Raises ValueError as `validate_images` does."""
+        """Return the graph's outputs for N >= 1 images. Raises ValueError as `validate_images` does."""
         images = validate_images(enhanced, self._side)
         share = -(-len(images) // len(self._any_part))
         starts = range(0, len(images), share)
@@ -75,14 +75,14 @@ class OpenVinoExecutor:
         return request
 
     def _compile(self, graph: openvino.Model) -> list[openvino.InferRequest]:
-        """A request for each stream."""
+        """Return an inference request for each stream."""
         compiled = self._core.compile_model(graph, "CPU", self._options)
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         return [compiled.create_infer_request() for _ in range(streams)]
 
 
 class _FullPart:
-    """A request that reads the bytes where they were stacked, with nothing allocated or wrapped for a batch."""
+    """An inference request for uint8 images that reuses its input memory, so that no batch allocates any."""
 
     def __init__(self, request: openvino.InferRequest, shape: tuple[int, int, int, int]) -> None:
         self._request = request
@@ -91,14 +91,14 @@ class _FullPart:
         request.set_tensor(WHITE_INPUT, openvino.Tensor(np.array(255, np.float32)))
 
     def start(self, part: Images) -> openvino.InferRequest:
-        """The request, running."""
+        """Start the request and return it."""
         np.stack(part, out=self._images)
         self._request.start_async(share_inputs=True)
         return self._request
 
 
 def _fix_batch(graph: openvino.Model, batch_size: int, side: int) -> openvino.Model:
-    """A copy of the graph for uint8 (batch_size, side, side, 3) alone; the bytes become floats inside it."""
+    """Return a copy of the graph with the input uint8 (batch_size, side, side, 3), which it converts to float."""
     fixed = graph.clone()
     fixed.reshape({IMAGES_INPUT: [batch_size, side, side, 3]})
     layout = PrePostProcessor(fixed)

@@ -1,4 +1,4 @@
-"""Grade and explain batches with TensorFlow, on a GPU where there is one."""
+"""Grade and explain batches with TensorFlow, on a GPU if there is one."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +68,7 @@ class TensorFlowEngine:
 
 @contextmanager
 def translate_memory_errors(batch_size: int) -> Iterator[None]:
-    """Turn TensorFlow's exhausted device memory into AcceleratorMemoryError, naming the batch size."""
+    """Translate TensorFlow's ResourceExhaustedError into AcceleratorMemoryError, naming the batch size."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
@@ -76,7 +76,7 @@ def translate_memory_errors(batch_size: int) -> Iterator[None]:
 
 
 def _claim_device() -> str:
-    """Name the device; a GPU's memory is taken as it is needed, so that its other users find some."""
+    """Return the device's name. A GPU's memory is allocated as needed, because other processes may use the GPU."""
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         if not tf.config.experimental.get_memory_growth(gpu):
@@ -84,6 +84,6 @@ def _claim_device() -> str:
     if gpus:
         return f"GPU {tf.config.experimental.get_device_details(gpus[0]).get('device_name', gpus[0].name)}"
     if tf.test.is_built_with_cuda():
-        log.warning("no_gpu", detail="TensorFlow is built for GPUs and sees none: the processor does their work")
+        log.warning("no_gpu", detail="TensorFlow supports GPUs but finds none; it runs on the CPU")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return f"CPU ({cores} cores)"

@@ -1,1 +1,1 @@
-"""Import Keras weight files, read in a process of their own."""
+"""Import Keras weight files, which are read in a separate process."""

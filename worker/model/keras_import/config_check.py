@@ -1,6 +1,7 @@
-"""Look at the description that Keras saves beside weights, as plain JSON, and refuse what is not this network.
+"""Check the model description that Keras saves with weights, and reject models other than this network.
 
-Nothing is built from it: a Lambda layer or a custom object is found by its name and never comes to life.
+The description is read as plain JSON. Nothing is built from it: a Lambda layer or a custom object is rejected by its
+class name, and never created.
 """
 
 import json
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from worker.core.errors import ModelError
+from worker.model.architecture import BATCH_NORM_EPSILON
 
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024
 _MAX_DEPTH = 4
@@ -15,7 +17,7 @@ _MODELS = frozenset({"Sequential", "Functional", "Model"})
 _LAYERS: dict[str, dict[str, object]] = {
     "Activation": {"activation": "relu"},
     "AveragePooling2D": {},
-    "BatchNormalization": {"epsilon": 1.001e-5},
+    "BatchNormalization": {"epsilon": BATCH_NORM_EPSILON},
     "Concatenate": {},
     "Conv2D": {"activation": "linear"},
     "Dense": {"activation": "sigmoid"},
@@ -25,11 +27,11 @@ _LAYERS: dict[str, dict[str, object]] = {
     "MaxPooling2D": {},
     "ZeroPadding2D": {},
 }
-"""The kinds of layers that this network has, and those of their settings that change its outputs but not its shapes."""
+"""The network's layer classes, and the settings that they must have and that the shapes of weights do not show."""
 
 
 def check_config(config: bytes, *, source: str) -> None:
-    """Raise ModelError unless the layers are of the kinds this network has and compute what its layers compute."""
+    """Raise ModelError unless the layers have the classes and settings of this network's layers."""
     if len(config) > _MAX_CONFIG_BYTES:
         raise ModelError(f"{source}: its description has {len(config)} bytes, {_MAX_CONFIG_BYTES} are allowed")
     try:
@@ -38,7 +40,7 @@ def check_config(config: bytes, *, source: str) -> None:
         raise ModelError(f"{source}: its description is not JSON: {error}") from error
     for kind, settings in _layers_of(model, source=source, depth=0):
         if kind not in _LAYERS:
-            raise ModelError(f"{source}: has a layer of the kind {kind!r}, which this network has not")
+            raise ModelError(f"{source}: has a layer of the class {kind!r}, which is not in this network")
         for key, needed in _LAYERS[kind].items():
             if settings.get(key) != needed:
                 name = settings.get("name")
@@ -46,12 +48,12 @@ def check_config(config: bytes, *, source: str) -> None:
 
 
 def _layers_of(model: Any, *, source: str, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Kind and settings of each layer, those of nested models in their place."""
+    """Yield the class and the settings of each layer, including those of nested models."""
     kind, settings = _kind_and_settings(model, source=source)
-    # A Sequential of Keras before 2.3 has the list itself in place of the settings.
+    # Before Keras 2.3, the settings of a Sequential are the list of layers.
     layers = settings if isinstance(settings, list) else settings.get("layers")
     if kind not in _MODELS or not isinstance(layers, list) or depth >= _MAX_DEPTH:
-        raise ModelError(f"{source}: its description is not that of a Keras model, at {kind!r}")
+        raise ModelError(f"{source}: its description is not that of a Keras model, at the class {kind!r}")
     for layer in layers:
         kind, settings = _kind_and_settings(layer, source=source)
         if kind in _MODELS:
@@ -64,5 +66,5 @@ def _kind_and_settings(item: Any, *, source: str) -> tuple[str, dict[str, Any] |
     kind = item.get("class_name") if isinstance(item, dict) else None
     settings = item.get("config") if isinstance(item, dict) else None
     if not isinstance(kind, str) or not isinstance(settings, dict | list):
-        raise ModelError(f"{source}: its description holds a layer without class_name and config")
+        raise ModelError(f"{source}: its description has a layer without class_name and config")
     return kind, settings

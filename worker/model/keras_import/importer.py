@@ -1,4 +1,4 @@
-"""Make a model bundle from weights that Keras saved, with the recipe of their preprocessing."""
+"""Make a model bundle from weights that Keras saved and the recipe of their preprocessing."""
 
 import hashlib
 import os
@@ -21,11 +21,11 @@ from worker.model.keras_import.weights_file import MAX_FILE_BYTES
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, Thresholds
 
 READ_TIMEOUT_S = 120.0
-"""A file of 28 MB takes half a second."""
+"""Reading a file of 28 MB takes half a second."""
 SAVED_MODEL_WEIGHTS = Path("variables", "variables.data-00000-of-00001")
-_MAX_DETAIL = 1000
-_PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
-"""The rest of the environment may hold passwords, which a process that reads hostile bytes has no use for."""
+_MAX_DETAIL_BYTES = 1000
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""The environment of the reading process. Other variables may contain passwords, and the file is untrusted."""
 
 
 def import_weights(
@@ -43,10 +43,11 @@ def import_weights(
     notes: str = "",
     float16_kernels: bool = False,
 ) -> Manifest:
-    """Write the bundle of a weights file or SavedModel into the new folder `out_dir`, with the recipe of its training.
+    """Write a bundle with the weights of a Keras file or SavedModel into the new folder `out_dir`.
 
-    float16_kernels: store kernels as float16. Raises ModelError for a file that is damaged, too large, or not of this
-    network, naming the layer; UsageError for a name or text that no manifest takes, or if `out_dir` exists.
+    recipe: the preprocessing of the training images. float16_kernels: store kernels as float16.
+    Raises ModelError for a file that is damaged, too large, or of another network, naming the layer; UsageError if the
+    manifest would be invalid, or if `out_dir` exists.
     """
     folder = file if file.is_dir() else None
     data = read_bounded(file if folder is None else folder / SAVED_MODEL_WEIGHTS, MAX_FILE_BYTES)
@@ -85,10 +86,10 @@ def read_in_subprocess(
     input_size_px: int = 224,
     timeout_s: float = READ_TIMEOUT_S,
 ) -> dict[str, NDArray[np.float32]]:
-    """The network's weights by name out of the content of a Keras file, or of a SavedModel's folder.
+    """Return the network's weights by name from the content of a Keras file, or from a SavedModel's folder.
 
-    A process of its own reads them: the libraries die of some damaged files, and then only that process does. Raises
-    ModelError as `import_weights`.
+    A separate process reads them, because the libraries crash on some damaged files. Raises ModelError as
+    `import_weights` does.
     """
     arguments = [source, architecture, str(input_size_px), *([] if folder is None else [str(folder)])]
     try:
@@ -97,16 +98,16 @@ def read_in_subprocess(
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"OPENBLAS_NUM_THREADS": "1"},
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"OPENBLAS_NUM_THREADS": "1"},
             timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"{source}: not read within {timeout_s:g} s") from error
     if done.returncode == REJECTED:
-        detail = done.stdout[:_MAX_DETAIL].decode(errors="replace")
-        # Names from the file must not steer the terminal.
+        detail = done.stdout[:_MAX_DETAIL_BYTES].decode(errors="replace")
+        # Names in the file must not contain control characters of the terminal.
         raise ModelError("".join(letter if letter.isprintable() else "?" for letter in detail))
     if done.returncode != 0:
-        raise ModelError(f"{source}: damaged: the process that read it ended with status {done.returncode}")
+        raise ModelError(f"{source}: damaged: its reading process exited with status {done.returncode}")
     return parse_weights(done.stdout, source=source, architecture=architecture)

@@ -1,7 +1,7 @@
-"""The program that reads one Keras file: it comes in on standard input, its weights go out as safetensors.
+"""Program that reads one Keras file from standard input and writes its weights to standard output as safetensors.
 
-A SavedModel is a folder, which the second argument names. A process of its own, since damaged files can kill the
-libraries that read them.
+A SavedModel is a folder, which is the last argument. The importer runs this program as a separate process, because
+damaged files can crash the libraries that read them.
 """
 
 import resource
@@ -17,12 +17,12 @@ from worker.model.bundle.weights import serialise_weights
 from worker.model.keras_import.weights_file import read_keras_weights
 
 REJECTED = 3
-"""Exit status; the sentence is on standard output."""
+"""Exit status of a file that is rejected; the reason is on standard output."""
 _MAX_MEMORY_BYTES = 4 * 1024 * 1024 * 1024
 
 
 def main() -> int:
-    """Arguments: the file's name, for errors alone, architecture, input size and, of a SavedModel, its folder."""
+    """Arguments: the file's name for errors, the architecture, the input size and, for a SavedModel, its folder."""
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
@@ -39,14 +39,14 @@ def _read(
 ) -> dict[str, NDArray[np.float32]]:
     if architecture != DENSENET121:
         if folder is not None:
-            raise ModelError(f"{source}: of a SavedModel only {DENSENET121} is read; save its weights as .h5")
+            raise ModelError(f"{source}: a SavedModel is supported for {DENSENET121} only; save the weights as .h5")
         from worker.model.keras_import.backbone_weights import read_backbone_weights
 
         data = sys.stdin.buffer.read()
         return read_backbone_weights(data, architecture=architecture, input_size_px=int(input_size_px), source=source)
     if folder is None:
         return read_keras_weights(sys.stdin.buffer.read(), source=source)
-    # TensorFlow takes seconds to load, and no other format needs it.
+    # TensorFlow takes seconds to load, and only this format needs it.
     from worker.model.keras_import.saved_model import read_saved_model
 
     return read_saved_model(Path(folder), source=source)

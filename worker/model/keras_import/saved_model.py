@@ -1,6 +1,6 @@
-"""Read the network's weights out of a SavedModel, as numbers: its graph is never loaded and nothing in it runs.
+"""Read the network's weights from a SavedModel as numbers: its graph is never loaded or run.
 
-Beside the graph such a folder keeps a checkpoint of tensors; the checkpoint's object graph knows the variables' names.
+The folder has a checkpoint of tensors next to the graph; the checkpoint's object graph has the names of the variables.
 """
 
 from pathlib import Path
@@ -19,13 +19,13 @@ from worker.model.keras_import.layer_names import densenet_layers, match_keras2
 CHECKPOINT = Path("variables", "variables")
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VARIABLE = "VARIABLE_VALUE"
-_NOT_OF_THE_NETWORK = ("optimizer/", "keras_api/", "save_counter/")
+_SKIPPED = ("optimizer/", "keras_api/", "save_counter/")
 
 
 def read_saved_model(folder: Path, *, source: str) -> dict[str, NDArray[np.float32]]:
-    """The network's weights by name.
+    """Return the network's weights by name.
 
-    Raises ModelError for a folder that is damaged or whose variables are not those of this network, naming one.
+    Raises ModelError for a damaged folder, and for variables of another network, naming one.
     """
     try:
         reader = tf.train.load_checkpoint(str(folder / CHECKPOINT))
@@ -43,13 +43,13 @@ def read_saved_model(folder: Path, *, source: str) -> dict[str, NDArray[np.float
 
 
 def _keys_by_name(objects: bytes, *, source: str) -> dict[str, str]:
-    """The checkpoint's key of each of the network's variables, by the name that Keras gave it."""
+    """Return the checkpoint's key of each of the network's variables, by the variable's Keras name."""
     graph = TrackableObjectGraph.FromString(objects)
     keys: dict[str, str] = {}
     for node in graph.nodes:
         for attribute in node.attributes:
             key = attribute.checkpoint_key
-            if attribute.name != _VARIABLE or key.startswith(_NOT_OF_THE_NETWORK):
+            if attribute.name != _VARIABLE or key.startswith(_SKIPPED):
                 continue
             if attribute.full_name in keys:
                 raise ModelError(f"{source}: two variables are named {attribute.full_name}")

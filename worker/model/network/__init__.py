@@ -1,1 +1,1 @@
-"""Build the network, its graph and its Grad-CAM in Keras."""
+"""Build the network in Keras, and its TensorFlow graphs with Grad-CAM."""

@@ -1,4 +1,4 @@
-"""Build a network: a backbone of keras.applications, global average pooling, dropout, a dense head of five sigmoids."""
+"""Build the network in Keras: a backbone of keras.applications, global average pooling, dropout, and a dense head."""
 
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -15,15 +15,15 @@ from worker.model.ordinal import OUTPUTS
 
 DROPOUT_RATE = 0.5
 UINT8_RANGE = (0.0, 255.0)
-"""What a backbone takes that brings its own scaling."""
+"""Input range of a backbone that includes its own scaling."""
 _SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
 def load_network(bundle: Bundle) -> keras.Sequential:
-    """The bundle's network with its weights. Input float32 (N, S, S, 3) in the recipe's range; output (N, 5) in [0, 1].
+    """Return the bundle's network, from float32 (N, S, S, 3) in the recipe's range to outputs (N, 5) in [0, 1].
 
-    Raises SettingsError where Keras is set to another backend or channel order, ModelError for an architecture that
-    Keras has not or weights that are not its own.
+    Raises SettingsError if Keras is set to another backend or channel order, ModelError for an architecture that Keras
+    does not have, or for weights of another network.
     """
     architecture = bundle.manifest.architecture
     network = build_network(bundle.recipe.input_size_px, architecture)
@@ -35,9 +35,9 @@ def load_network(bundle: Bundle) -> keras.Sequential:
 
 
 def build_network(input_size_px: int, architecture: str = DENSENET121) -> keras.Sequential:
-    """The network with random weights; nothing is downloaded. Raises as `load_network` does.
+    """Return the network with random weights; nothing is downloaded. Raises as `load_network` does.
 
-    architecture: a name of keras.applications in small letters.
+    architecture: a name of keras.applications in lower case.
     """
     if keras.config.backend() != "tensorflow":
         raise SettingsError(f"KERAS_BACKEND is {keras.config.backend()!r}, 'tensorflow' is needed")
@@ -54,17 +54,17 @@ def build_network(input_size_px: int, architecture: str = DENSENET121) -> keras.
 
 
 def get_backbone(network: keras.Sequential) -> keras.Model:
-    """What gives the last feature map (N, h, w, C), which the head averages."""
+    """Return the part of the network whose output is the last feature map (N, h, w, C)."""
     return network.layers[0]
 
 
 def includes_rescaling(network: keras.Sequential) -> bool:
-    """Whether the backbone brings its own scaling and takes UINT8_RANGE."""
+    """Return whether the backbone includes its own scaling, and needs inputs in UINT8_RANGE."""
     return any(isinstance(layer, _SCALING) for layer in get_backbone(network).layers)
 
 
 def assign_weights(network: keras.Sequential, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Put weights (`conv1_conv/kernel`, ..., `head/bias`) into the network. Raises ModelError unless all fit."""
+    """Set the network's weights (`conv1_conv/kernel`, ...). Raises ModelError unless all names and shapes match."""
     variables = name_variables(network)
     if unknown := weights.keys() - variables.keys():
         raise ModelError(f"{len(unknown)} weights are not in the network, one is {min(unknown)}")
@@ -80,39 +80,39 @@ def assign_weights(network: keras.Sequential, weights: Mapping[str, NDArray[np.f
 
 
 def get_weights(network: keras.Sequential) -> dict[str, NDArray[np.float32]]:
-    """The network's weights by name, as `assign_weights` takes them."""
+    """Return the network's weights by name, as for `assign_weights`."""
     return {name: np.asarray(variable, np.float32) for name, variable in name_variables(network).items()}
 
 
 def name_variables(network: keras.Sequential) -> dict[str, keras.Variable]:
-    """All that the network has learnt, in the order of its layers."""
+    """Return the variables of the backbone and the head by name, in the order of the layers."""
     layers = name_layers([*get_backbone(network).layers, network.get_layer(HEAD)])
     return {f"{name}/{variable.name}": variable for name, layer in layers.items() for variable in layer.weights}
 
 
 def name_layers(layers: Sequence[keras.Layer]) -> dict[str, keras.Layer]:
-    """Layers by their names; Keras numbers those without one anew in every network that a process builds."""
+    """Return layers by name. Layers with automatic names are numbered as in the first network of a process."""
     named: dict[str, keras.Layer] = {}
     for layer in layers:
         kind = to_snake_case(layer)
-        nameless = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
-        named[make_unique(kind, named) if nameless else layer.name] = layer
+        unnamed = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
+        named[make_unique(kind, named) if unnamed else layer.name] = layer
     return named
 
 
 def to_snake_case(layer: keras.Layer) -> str:
-    """`batch_normalization` of a BatchNormalization, as Keras derives names of layers and of what it saves."""
+    """Return a layer's class name as Keras writes it in files: `batch_normalization` for BatchNormalization."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
 
 
 def make_unique(name: str, taken: Container[str]) -> str:
-    """The name itself, or the first of `name_1`, `name_2`, ... that is not taken."""
+    """Return the name, or the first of `name_1`, `name_2`, ... that is not in use."""
     numbered = (f"{name}_{number}" for number in count(1))
     return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
 def list_backbones() -> dict[str, Callable[..., keras.Model]]:
-    """What keras.applications has, by its name in small letters."""
+    """Return the networks of keras.applications by name in lower case."""
     offered = {name: getattr(keras.applications, name) for name in dir(keras.applications) if name[0].isupper()}
     return {name.lower(): build for name, build in offered.items() if callable(build)}
 
@@ -124,4 +124,6 @@ def _build_backbone(architecture: str, shape: tuple[int, int, int]) -> keras.Mod
     try:
         return backbones[architecture](include_top=False, weights=None, input_shape=shape, name=architecture)
     except ValueError as error:
-        raise ModelError(f"{architecture} takes no pictures of {shape[0]} x {shape[1]} pixels: {error}") from error
+        raise ModelError(
+            f"{architecture} does not support an input of {shape[0]} x {shape[1]} pixels: {error}"
+        ) from error

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.unit.worker.model.networks import make_bundle, random_weights
-from worker.model.engines import acceptance as gate
+from worker.model.engines import acceptance
 from worker.model.engines import factory as engines
-from worker.model.engines.acceptance import EngineAgreement, is_accepted, read_agreements
+from worker.model.engines.acceptance import EngineAgreement, is_accepted, load_agreements
 from worker.model.engines.openvino_engine import OpenVinoEngine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
 
@@ -17,8 +17,8 @@ def verdict(**figures: float) -> EngineAgreement:
 
 
 def test_shipped_figures_are_those_of_thousands_of_images() -> None:
-    assert {(one.engine, one.precision) for one in read_agreements()} == {("openvino", "bf16"), ("openvino", "f32")}
-    assert all(one.images > 3000 and one.passed for one in read_agreements())
+    assert {(one.engine, one.precision) for one in load_agreements()} == {("openvino", "bf16"), ("openvino", "f32")}
+    assert all(one.images > 3000 and one.passed for one in load_agreements())
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_auto_leaves_an_engine_that_failed(monkeypatch: pytest.MonkeyPatch) -> N
     bundle = make_bundle(random_weights())
     monkeypatch.setattr(engines, "NVIDIA_DEVICE", engines.NVIDIA_DEVICE / "none")
     assert isinstance(engines.make_engine("auto", bundle), OpenVinoEngine)
-    failed = tuple(one.model_copy(update={"same_grades": 0.9}) for one in read_agreements())
-    monkeypatch.setattr(gate, "read_agreements", lambda: failed)
+    failed = tuple(one.model_copy(update={"same_grades": 0.9}) for one in load_agreements())
+    monkeypatch.setattr(acceptance, "load_agreements", lambda: failed)
     assert isinstance(engines.make_engine("auto", bundle), TensorFlowEngine)
 
 

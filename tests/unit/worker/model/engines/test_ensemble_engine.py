@@ -198,9 +198,9 @@ def test_setting_chooses_the_members_engines(first: Bundle) -> None:
 
 def test_wrong_number_of_pictures_is_named(first: Bundle) -> None:
     engine = run(join([centred(random_weights(1), SMALL), first], [1, 1]))
-    with pytest.raises(ValueError, match="image 1 is 1 pictures, one for each of 2 recipes is needed"):
+    with pytest.raises(ValueError, match="image 1 has 1 pictures, one for each of 2 recipes is needed"):
         engine.predict([(pictures(1, SMALL)[0], pictures(1)[0]), pictures(1)[0]])
-    with pytest.raises(ValueError, match="an image is several pictures, and this model takes one"):
+    with pytest.raises(ValueError, match="an image has several pictures, this model needs one"):
         OpenVinoEngine(first, "f32").predict([(pictures(1)[0], pictures(1)[0])])
 
 

@@ -116,5 +116,7 @@ def test_setting_chooses_the_engine(engine: OpenVinoEngine) -> None:
 def test_layer_that_needs_gradients_is_left_to_tensorflow() -> None:
     bundle = make_bundle(random_weights(), target_layer="conv4_block24_concat")
     assert isinstance(make_engine("auto", bundle), TensorFlowEngine)
-    with pytest.raises(SettingsError, match="openvino has no gradients, which 'conv4_block24_concat' of random needs"):
+    with pytest.raises(
+        SettingsError, match="openvino has no gradients, which the target layer 'conv4_block24_concat' of random"
+    ):
         make_engine("openvino", bundle)

@@ -113,9 +113,11 @@ def test_layer_that_was_shown_nothing_yields_numbers() -> None:
 
 def test_bundle_without_ranges_is_refused_with_the_way_out() -> None:
     bundle = make_bundle(random_weights())
-    with pytest.raises(ModelError, match="random has no ranges for 8 bits; `fundus model quantise` measures them"):
+    with pytest.raises(
+        ModelError, match="random has no activation ranges for INT8; `fundus model quantise` measures them"
+    ):
         OpenVinoEngine(bundle, "int8")
-    with pytest.raises(SettingsError, match="openvino-int8 needs the ranges of random; `fundus model quantise`"):
+    with pytest.raises(SettingsError, match="openvino-int8 needs activation ranges of random; `fundus model quantise`"):
         make_engine("openvino-int8", bundle)
 
 

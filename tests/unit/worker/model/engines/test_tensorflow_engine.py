@@ -133,8 +133,8 @@ def test_map_without_positive_evidence_is_zero_everywhere() -> None:
     [
         (np.zeros((64, 64, 3), np.uint8), r"image 1 is uint8 \(64, 64, 3\), uint8 or float32 \(96, 96, 3\) is needed"),
         (np.zeros((96, 96, 3), np.float64), r"image 1 is float64 \(96, 96, 3\), uint8 or float32 \(96, 96, 3\)"),
-        (np.full((96, 96, 3), 2, np.float32), r"image 1 spans 2\.0 to 2\.0, fractions in \[0, 1\] are needed"),
-        (np.full((96, 96, 3), np.nan, np.float32), "image 1 spans nan to nan"),
+        (np.full((96, 96, 3), 2, np.float32), r"image 1 has values from 2\.0 to 2\.0, \[0, 1\] is needed"),
+        (np.full((96, 96, 3), np.nan, np.float32), "image 1 has values from nan to nan"),
     ],
 )
 def test_wrong_image_is_named(engine: Engine, image: NDArray[np.float32], sentence: str) -> None:

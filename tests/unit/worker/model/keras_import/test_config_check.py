@@ -26,16 +26,16 @@ def test_layers_of_the_network_are_accepted() -> None:
 
 def test_sequential_of_the_first_keras_2_is_understood() -> None:
     model = {"class_name": "Sequential", "config": [layer("Lambda")]}
-    with pytest.raises(ModelError, match="kind 'Lambda'"):
+    with pytest.raises(ModelError, match="class 'Lambda'"):
         check_config(json.dumps(model).encode(), source="f.h5")
 
 
 @pytest.mark.parametrize(
     ("foreign", "sentence"),
     [
-        (layer("Lambda"), "f.h5: has a layer of the kind 'Lambda', which this network has not"),
-        (layer("my_package>Attention"), "kind 'my_package>Attention'"),
-        (layer("RandomFlip"), "kind 'RandomFlip'"),
+        (layer("Lambda"), "f.h5: has a layer of the class 'Lambda', which is not in this network"),
+        (layer("my_package>Attention"), "class 'my_package>Attention'"),
+        (layer("RandomFlip"), "class 'RandomFlip'"),
         (layer("Dense", activation="softmax"), "layer 'x' has the activation 'softmax', not 'sigmoid'"),
         (layer("Dense", activation={"class_name": "function"}), "not 'sigmoid'"),
         (layer("Dense"), "layer 'x' has the activation None, not 'sigmoid'"),

@@ -69,8 +69,8 @@ def hold_too_many(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("fill", "sentence"),
     [
-        (link_softly, "f.h5: a is a link to another place"),
-        (link_to_another_file, "f.h5: a is a link to another place"),
+        (link_softly, "f.h5: a is a soft or external link"),
+        (link_to_another_file, "f.h5: a is a soft or external link"),
         (name_a_type, "f.h5: a is neither a group nor a dataset"),
         (nest_too_deep, "f.h5: more than 20000 objects or 16 levels"),
         (link_a_group_to_itself, "f.h5: more than 20000 objects or 16 levels"),
@@ -119,14 +119,14 @@ def pack_by_another_filter(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("fill", "sentence"),
     [
-        (keep_values_in_another_file, "f.h5: /a keeps its values in another file"),
-        (map_values_from_another_file, "f.h5: /a keeps its values in another file"),
+        (keep_values_in_another_file, "f.h5: /a stores its values in another file"),
+        (map_values_from_another_file, "f.h5: /a stores its values in another file"),
         (keep_text, "f.h5: /a is object, a floating type is needed"),
         (keep_references, "f.h5: /a is object, a floating type is needed"),
         (keep_whole_numbers, "f.h5: /a is int64, a floating type is needed"),
         (keep_another_shape, r"f.h5: /a has the shape \(1099511627776,\), \(2,\) is needed"),
         (keep_a_huge_chunk, "f.h5: /a has chunks of 67108864 values, 16777216 are allowed"),
-        (pack_by_another_filter, "f.h5: /a is packed by filter 32000"),
+        (pack_by_another_filter, "f.h5: /a is compressed by filter 32000"),
     ],
 )
 def test_dataset_that_is_not_plain_floats_is_not_read(fill: Callable[[h5py.File], None], sentence: str) -> None:
@@ -149,5 +149,5 @@ def test_no_file_is_opened_by_a_refused_link(tmp_path: Path) -> None:
     def fill(file: h5py.File) -> None:
         file["a"] = h5py.ExternalLink(str(elsewhere), "/a")
 
-    with pytest.raises(ModelError, match="a is a link to another place, which is not followed"):
+    with pytest.raises(ModelError, match="a is a soft or external link, which is not followed"):
         read(make_file(fill))

@@ -149,7 +149,7 @@ def test_ensemble_of_two_backbones_averages_their_logits(mobile: Bundle) -> None
 
 
 def test_openvino_is_for_densenet_alone(mobile: Bundle) -> None:
-    with pytest.raises(SettingsError, match="openvino runs densenet121 alone, and other is mobilenetv2"):
+    with pytest.raises(SettingsError, match="openvino supports densenet121 only, and other is mobilenetv2"):
         make_engine("openvino", mobile)
 
 
@@ -157,7 +157,7 @@ def test_what_keras_has_not_is_refused_by_name() -> None:
     assert {"densenet121", "mobilenetv2", "efficientnetb0", "resnet50", "convnexttiny"} <= list_backbones().keys()
     with pytest.raises(ModelError, match=r"keras\.applications has no 'resnet51'; it has .*resnet50"):
         build_network(SIDE, "resnet51")
-    with pytest.raises(ModelError, match="inceptionv3 takes no pictures of 32 x 32 pixels"):
+    with pytest.raises(ModelError, match="inceptionv3 does not support an input of 32 x 32 pixels"):
         build_network(32, "inceptionv3")
 
 
