@@ -1,4 +1,4 @@
-"""`fundus model`: list, show, import, fit, calibrate, quantise, combine and judge model bundles."""
+"""`fundus model`: list, show, import, fit, calibrate, quantise, combine and audit model bundles."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ from worker.model.bundle.ensemble import AnyManifest, EnsembleManifest, load_mod
 from worker.model.ordinal import ALL_OUTPUTS
 
 app = typer.Typer(
-    help="Bring, fit, combine, calibrate and judge bundles: weights with the recipe of their preprocessing."
+    help="Import, fit, combine, calibrate and evaluate bundles: weights with the recipe of their preprocessing."
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -36,7 +36,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_bundles(*, as_json: AsJson = False) -> None:
-    """List the bundles that come with this version.
+    """List the pretrained bundles of this version.
 
     Examples:
 
@@ -60,11 +60,11 @@ def list_bundles(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    bundle: Annotated[str, typer.Argument(help="A shipped bundle's name, or a folder.")] = DEFAULT_BUNDLE,
+    bundle: Annotated[str, typer.Argument(help="A pretrained bundle's name, or a folder.")] = DEFAULT_BUNDLE,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show a bundle, its weights checked.
+    """Show a bundle's manifest, after validating its weights.
 
     Examples:
 
@@ -77,40 +77,43 @@ def show(
 
 @app.command("import")
 def import_bundle(
-    file: Annotated[Path, typer.Argument(help="Keras weights: .h5, .weights.h5, .keras or a SavedModel's folder.")],
+    file: Annotated[
+        Path, typer.Argument(help="Keras weights: .h5, .weights.h5, .keras, or the folder of a SavedModel.")
+    ],
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
     *,
-    name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's unless given.")] = None,
-    backbone: Annotated[
-        str, typer.Option(help="A network of keras.applications, below average pooling and five sigmoids.")
-    ] = "DenseNet121",
+    name: Annotated[str | None, typer.Option(help="The bundle's name; default: the folder's.")] = None,
+    backbone: Annotated[str, typer.Option(help="The backbone, a network of keras.applications.")] = "DenseNet121",
     size: Annotated[int | None, typer.Option(help="Side of the square input in pixels.")] = None,
     input_range: Annotated[
-        str | None, typer.Option(metavar="LOW,HIGH", help="What black and white become at the network's input.")
+        str | None, typer.Option(metavar="LOW,HIGH", help="The network's input values of black and white.")
     ] = None,
     preprocess: Annotated[
         Literal["none", "graham"] | None,
         typer.Option(
-            help="graham: crop to the lit field, subtract the background, cut to the circle. none: resize only."
+            help="graham: crop to the field, subtract the background, mask outside the circle. none: resize only."
         ),
     ] = None,
     crop: Annotated[
         Literal["lit_box", "field", "none"] | None,
-        typer.Option(help="To the lit rows and columns, to the round border, or not at all; set by --preprocess."),
+        typer.Option(
+            help="lit_box: to the lit rows and columns; field: to the round border. Default: that of --preprocess."
+        ),
     ] = None,
     sigma: Annotated[
-        float | None, typer.Option(help="Standard deviation of graham's blur in pixels of the input; size / 30.")
+        float | None, typer.Option(help="Standard deviation of graham's blur in input pixels; default: size / 30.")
     ] = None,
     explain: Explained = None,
-    training_data: Annotated[str, typer.Option(help="What the weights were trained on.")] = "not stated",
-    licence: Annotated[str, typer.Option(help="On what terms they may be used.")] = "not stated",
-    notes: Annotated[str, typer.Option(help="What else a user should know.")] = "",
+    training_data: Annotated[str, typer.Option(help="The images that the weights were trained on.")] = "not stated",
+    licence: Annotated[str, typer.Option(help="The licence of the weights.")] = "not stated",
+    notes: Annotated[str, typer.Option(help="Other information for users.")] = "",
     half: Annotated[bool, typer.Option("--float16", help="Store kernels as float16, at half the size.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a bundle from weights that Keras 2 or 3 saved. Only numbers are read; no code of a file is ever run.
+    """Make a bundle from weights that Keras 2 or 3 saved. Only numbers are read; code in the file is never run.
 
-    Preprocessing belongs to the model: say what its training pictures went through.
+    The network must be the backbone, global average pooling, dropout, and a dense head of five sigmoids. Preprocessing
+    is part of the model: give the options that its training images were prepared with.
 
     Examples:
 
@@ -119,7 +122,7 @@ def import_bundle(
         fundus model import a.weights.h5 --out a --size 224 --input-range=-2,1.984375 --preprocess graham --float16
     """
     recipe = _make_recipe(size=size, input_range=input_range, preprocess=preprocess, crop=crop, sigma=sigma)
-    # HDF5 is loaded only by the one command that reads it.
+    # HDF5 is loaded only by the command that reads it.
     from worker.model.keras_import.importer import import_weights
 
     manifest = import_weights(
@@ -151,9 +154,9 @@ def _make_recipe(
     given = {"--size": size, "--input-range": input_range, "--preprocess": preprocess}
     missing = [option for option, value in given.items() if value is None]
     if size is None or input_range is None or preprocess is None:
-        raise UsageError(f"weights do not say how their pictures were made: give {', '.join(missing)}")
+        raise UsageError(f"the preprocessing of the weights is missing: give {', '.join(missing)}")
     if sigma is not None and preprocess != "graham":
-        raise UsageError(f"--sigma {sigma:g} belongs to --preprocess graham, not {preprocess}")
+        raise UsageError(f"--sigma {sigma:g} needs --preprocess graham, not {preprocess}")
     graham = preprocess == "graham"
     fields: dict[str, Any] = {
         "input_size_px": size,
@@ -183,9 +186,9 @@ def _print_manifest(manifest: AnyManifest, *, as_json: bool) -> None:
     for key, value in _summarise(manifest).items():
         if isinstance(manifest, EnsembleManifest) and key == "members":
             for member in manifest.members:
-                seen = ", ".join(member.views)
+                views = ", ".join(member.views)
                 table.add_row(
-                    "member", f"{member.manifest.name} ({member.manifest.model_id}) x {member.weight:g}: {seen}"
+                    "member", f"{member.manifest.name} ({member.manifest.model_id}) x {member.weight:g}: {views}"
                 )
             continue
         inner = value.items() if isinstance(value, dict) else [("", value)]

@@ -1,4 +1,4 @@
-"""`fundus model ensemble`: one bundle of several networks, or of one that looks several times."""
+"""`fundus model ensemble`: combine several networks, or several views by one network, in a bundle."""
 
 import json
 from enum import StrEnum
@@ -18,8 +18,8 @@ from worker.model.bundle.writer import write_ensemble
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS
 
 
-class Looks(StrEnum):
-    """How often each network looks at a picture."""
+class ViewSet(StrEnum):
+    """The sets of views of a picture that each network may be given."""
 
     ONCE = "once"
     MIRRORED = "mirrored"
@@ -28,33 +28,33 @@ class Looks(StrEnum):
 
 
 _VIEWS = {
-    Looks.ONCE: (View.AS_IS,),
-    Looks.MIRRORED: (View.AS_IS, View.MIRRORED),
-    Looks.TURNED: (View.AS_IS, View.TURNED_90, View.TURNED_180, View.TURNED_270),
-    Looks.ALL: tuple(View),
+    ViewSet.ONCE: (View.AS_IS,),
+    ViewSet.MIRRORED: (View.AS_IS, View.MIRRORED),
+    ViewSet.TURNED: (View.AS_IS, View.TURNED_90, View.TURNED_180, View.TURNED_270),
+    ViewSet.ALL: tuple(View),
 }
 
 
 def ensemble(
-    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="Shipped names or folders.")],
+    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="Names of pretrained bundles, or folders.")],
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
     *,
     weight: Annotated[
-        list[float] | None, typer.Option(help="Share of the average, once for each bundle in turn; equal unless given.")
+        list[float] | None, typer.Option(help="Weight in the average, once for each bundle, in order; default: equal.")
     ] = None,
     looks: Annotated[
-        Looks,
-        typer.Option(help="once; mirrored: twice; turned: at four quarter turns; all: eight times. Each costs a pass."),
-    ] = Looks.ONCE,
+        ViewSet,
+        typer.Option(help="Views of each picture. mirrored: 2; turned: 4 rotations; all: 8. Each is a forward pass."),
+    ] = ViewSet.ONCE,
     explain: Explained = None,
-    name: Annotated[str | None, typer.Option(help="The new bundle's name; the folder's unless given.")] = None,
+    name: Annotated[str | None, typer.Option(help="The new bundle's name; default: the folder's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Average the logits of several networks, and their maps with the same weights: the grade is still explained.
+    """Average the logits of several networks, and their class maps with the same weights.
 
-    Members may differ in size and enhancement, and have to crop the photograph alike. Every look costs as much as a
-    network by itself. Thresholds are the members' where they all have the same, and 0.5 otherwise; likewise what is
-    explained, and all outputs otherwise.
+    Members may differ in input size and enhancement, but must crop the photograph in the same way. Each view takes as
+    long as a single network. Thresholds are those of the members if they are equal, else 0.5; explained outputs are
+    those of the members if they are equal, else all.
 
     Examples:
 
@@ -72,7 +72,7 @@ def ensemble(
         manifest = EnsembleManifest(
             name=name or out.resolve().name,
             members=tuple(
-                # An ensemble has no ranges for 8 bits.
+                # INT8 does not support ensembles.
                 Member(
                     manifest=network.manifest.model_copy(update={"ranges_sha256": None}),
                     weight=share,
@@ -99,5 +99,5 @@ def ensemble(
 def _load_network(ref: str) -> Bundle:
     model = load_model(ref)
     if not isinstance(model, Bundle):
-        raise UsageError(f"{ref} is an ensemble itself; name its members")
+        raise UsageError(f"{ref} is itself an ensemble; give its members")
     return model

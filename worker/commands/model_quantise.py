@@ -1,4 +1,4 @@
-"""`fundus model quantise`: what an engine in 8 bits needs of a network."""
+"""`fundus model quantise`: measure the activation ranges of a network for INT8."""
 
 import json
 from pathlib import Path
@@ -19,20 +19,20 @@ from worker.training.examples import read_examples
 
 
 def quantise(
-    bundle: Annotated[str, typer.Argument(help="A shipped bundle's name, or a folder.")] = DEFAULT_BUNDLE,
+    bundle: Annotated[str, typer.Argument(help="A pretrained bundle's name, or a folder.")] = DEFAULT_BUNDLE,
     *,
     manifest: Annotated[Path, typer.Option(help="CSV or JSON lines with uri and reference_grade.")],
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
     images: Annotated[
-        int, typer.Option(min=32, max=100_000, help="Photographs that are measured; the others judge.")
+        int, typer.Option(min=32, max=100_000, help="Photographs for the ranges; the others test INT8.")
     ] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random division of the photographs.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure what a network's layers are shown, and write the bundle with it, for FUNDUS_ENGINE=openvino-int8.
+    """Measure a network's activation ranges, and write the bundle with them, for FUNDUS_ENGINE=openvino-int8.
 
-    The model stays the same, and so does its id. Grades, probabilities and maps in 8 bits are compared with those in
-    float32 on photographs that were not measured; nothing is written where they differ more than the gate allows.
+    The model and its id stay the same. Grades, probabilities and saliency in INT8 are compared with those in float32 on
+    the other photographs; the bundle is written only if the differences are within the acceptance limits.
 
     Examples:
 
@@ -43,14 +43,14 @@ def quantise(
     settings = read_settings()
     model = load_model(bundle)
     if not isinstance(model, Bundle):
-        raise UsageError(f"{bundle} is an ensemble; 8 bits are for a single network")
-    obstacle = openvino_unsupported_reason(model)
-    if obstacle is not None:
-        raise UsageError(obstacle)
+        raise UsageError(f"{bundle} is an ensemble; INT8 supports single networks only")
+    unsupported = openvino_unsupported_reason(model)
+    if unsupported is not None:
+        raise UsageError(unsupported)
     if out.exists():
         raise UsageError(f"{out} exists; name a new folder")
     # OpenVINO is loaded only by the command that needs it.
-    from worker.training.quantise import quantise as measure_and_judge
+    from worker.training.quantise import quantise as measure_and_test
 
     messages = Console(stderr=True)
 
@@ -59,14 +59,16 @@ def quantise(
 
     with progress_bar(messages) as progress:
         examples = read_examples(manifest, settings, on_warning)
-        task = progress.add_task("measuring and judging", total=len(examples))
-        ranges, verdict = measure_and_judge(
+        task = progress.add_task("measuring and testing", total=len(examples))
+        ranges, agreement = measure_and_test(
             model, examples, images=images, seed=seed, settings=settings, on_progress=lambda: progress.advance(task)
         )
     written = add_activation_ranges(find_bundle(bundle), out, ranges)
     if as_json:
-        typer.echo(json.dumps({"model_id": written.model_id, "name": written.name, **verdict.model_dump(mode="json")}))
+        typer.echo(
+            json.dumps({"model_id": written.model_id, "name": written.name, **agreement.model_dump(mode="json")})
+        )
         return
     console = Console(highlight=False)
-    console.print(f"8 bits against float32, {verdict.images:,} photographs", *verdict.lines, sep="\n")
+    console.print(f"INT8 compared with float32, {agreement.images:,} photographs", *agreement.lines, sep="\n")
     console.print(f"{out}: {written.name} ({written.model_id})")

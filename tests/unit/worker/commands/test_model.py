@@ -33,13 +33,13 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_list_names_each_shipped_bundle_with_its_id_and_the_default_one() -> None:
-    shipped = [load_bundle(name).manifest for name in ("densenet121-aptos", "densenet121-aptos-224", DEFAULT_BUNDLE)]
+def test_list_has_each_pretrained_bundle_with_its_id_and_marks_the_default() -> None:
+    pretrained = [load_bundle(name).manifest for name in ("densenet121-aptos", "densenet121-aptos-224", DEFAULT_BUNDLE)]
     text = run("list")
     assert text.count("(default)") == 1
     assert f"{DEFAULT_BUNDLE} (default)" in text
-    assert all(manifest.model_id in text for manifest in shipped)
-    assert [entry["model_id"] for entry in run_json("list")] == [manifest.model_id for manifest in shipped]
+    assert all(manifest.model_id in text for manifest in pretrained)
+    assert [entry["model_id"] for entry in run_json("list")] == [manifest.model_id for manifest in pretrained]
 
 
 def test_show_prints_the_whole_manifest_with_its_id() -> None:
@@ -50,12 +50,12 @@ def test_show_prints_the_whole_manifest_with_its_id() -> None:
     assert manifest.weights_sha256 in text
 
 
-def test_show_of_an_unknown_bundle_is_refused() -> None:
+def test_unknown_bundle_is_rejected() -> None:
     with pytest.raises(ModelError, match="no model bundle 'nothing'"):
         run("show", "nothing")
 
 
-def test_show_checks_the_weights(tmp_path: Path, weights_file: Path) -> None:
+def test_show_validates_the_weights(tmp_path: Path, weights_file: Path) -> None:
     out = tmp_path / "b"
     run("import", str(weights_file), "--out", str(out), "--size", "32", "--input-range", "0,1", "--preprocess", "none")
     with (out / "weights.safetensors").open("r+b") as file:
@@ -64,7 +64,7 @@ def test_show_checks_the_weights(tmp_path: Path, weights_file: Path) -> None:
         run("show", str(out))
 
 
-def test_import_records_the_recipe_that_the_options_say(tmp_path: Path, weights_file: Path) -> None:
+def test_import_records_the_recipe_of_the_options(tmp_path: Path, weights_file: Path) -> None:
     out = tmp_path / "mine"
     shown = run_json(
         "import",
@@ -86,7 +86,7 @@ def test_import_records_the_recipe_that_the_options_say(tmp_path: Path, weights_
     assert recipe.sigma_fraction * 512 == 10
 
 
-def test_import_without_preprocessing_leaves_the_picture_whole(tmp_path: Path, weights_file: Path) -> None:
+def test_import_without_preprocessing_does_not_crop(tmp_path: Path, weights_file: Path) -> None:
     base = ["import", str(weights_file), "--size=32", "--input-range=0,1", "--preprocess=none", "--out"]
     run(*base, str(tmp_path / "whole"))
     run(*base, str(tmp_path / "cropped"), "--crop=lit_box", "--name=c")
@@ -98,17 +98,17 @@ def test_import_without_preprocessing_leaves_the_picture_whole(tmp_path: Path, w
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ([], "weights do not say how their pictures were made: give --size, --input-range, --preprocess"),
-        (["--size=224", "--preprocess=none"], "how their pictures were made: give --input-range$"),
+        ([], "the preprocessing of the weights is missing: give --size, --input-range, --preprocess"),
+        (["--size=224", "--preprocess=none"], "weights is missing: give --input-range$"),
         (["--size=16", "--input-range=0,1", "--preprocess=none"], "recipe: input_size_px: Input should be greater"),
         (["--size=224", "--input-range=1,0", "--preprocess=none"], r"input_range must increase, got 1\.0 to 0\.0"),
         (["--size=224", "--input-range=0", "--preprocess=none"], r"recipe: input_range\.1: Field required"),
         (["--size=224", "--input-range=a,b", "--preprocess=none"], r"recipe: input_range\.0: Input should be a valid"),
-        (["--size=224", "--input-range=0,1", "--preprocess=none", "--sigma=10"], "--sigma 10 belongs to --preprocess"),
+        (["--size=224", "--input-range=0,1", "--preprocess=none", "--sigma=10"], "--sigma 10 needs --preprocess"),
         (["--size=0", "--input-range=0,1", "--preprocess=graham", "--sigma=10"], "recipe: input_size_px: "),
     ],
 )
-def test_import_without_a_whole_recipe_says_which_options_to_give(
+def test_import_with_an_incomplete_recipe_lists_the_options_to_give(
     tmp_path: Path, weights_file: Path, options: list[str], sentence: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence):

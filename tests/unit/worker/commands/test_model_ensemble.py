@@ -28,7 +28,7 @@ def fundus(*arguments: str, status: int = 0) -> str:
     return outcome.output
 
 
-def test_two_bundles_become_one_that_is_shown(bundles: None) -> None:
+def test_two_bundles_are_combined_and_shown(bundles: None) -> None:
     made = json.loads(fundus("ensemble", "./a", "./b", "--out", "both", "--weight", "1", "--weight", "3", "--json"))
     read = load_model("./both")
     assert isinstance(read, Ensemble)
@@ -41,14 +41,14 @@ def test_two_bundles_become_one_that_is_shown(bundles: None) -> None:
     assert json.loads(fundus("show", "./both", "--json"))["model_id"] == read.model_id
 
 
-def test_one_bundle_that_looks_again_keeps_its_thresholds(bundles: None) -> None:
+def test_one_bundle_with_two_views_keeps_its_thresholds(bundles: None) -> None:
     assert "2 passes an image" in fundus("ensemble", "./a", "--looks", "mirrored", "--out", "twice")
     read = load_model("./twice")
     assert isinstance(read, Ensemble)
     assert read.manifest.members[0].views == (View.AS_IS, View.MIRRORED)
     assert read.thresholds[2] == 0.4
     assert read.explained_outputs == (1, 2)
-    assert "./twice is an ensemble itself" in fundus("ensemble", "./twice", "./b", "--out", "more", status=2)
+    assert "./twice is itself an ensemble" in fundus("ensemble", "./twice", "./b", "--out", "more", status=2)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,8 @@ def test_one_bundle_that_looks_again_keeps_its_thresholds(bundles: None) -> None
         (["./a", "./b", "--name", "No"], "ensemble: name: String should match pattern"),
     ],
 )
-def test_what_cannot_be_averaged_is_said(bundles: None, arguments: list[str], sentence: str) -> None:
+def test_bundles_that_cannot_be_averaged_are_rejected_with_the_reason(
+    bundles: None, arguments: list[str], sentence: str
+) -> None:
     assert sentence in " ".join(fundus("ensemble", *arguments, "--out", "new", status=2).split())
     assert not Path("new").exists()

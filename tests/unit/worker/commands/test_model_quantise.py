@@ -1,4 +1,4 @@
-"""`fundus model quantise` on real photographs, judged by others."""
+"""`fundus model quantise` on real photographs, tested on others."""
 
 import json
 from pathlib import Path
@@ -34,13 +34,13 @@ def run(folder: Path, *arguments: str, count: int = 64, bundle: str = BUNDLE) ->
     return CliRunner().invoke(app, ["quantise", bundle, *options], env=environment)
 
 
-def refused(outcome: Any, kind: type[FundusError], sentence: str, folder: Path) -> None:
+def assert_rejected(outcome: Any, kind: type[FundusError], sentence: str, folder: Path) -> None:
     assert isinstance(outcome.exception, kind)
     assert sentence in str(outcome.exception)
     assert not (folder / "quick").exists()
 
 
-def test_bundle_is_the_same_model_with_ranges(tmp_path: Path) -> None:
+def test_bundle_is_the_same_model_with_activation_ranges(tmp_path: Path) -> None:
     outcome = run(tmp_path, "--json")
     assert outcome.exit_code == 0, outcome.output
     found = json.loads(outcome.stdout)
@@ -53,14 +53,14 @@ def test_bundle_is_the_same_model_with_ranges(tmp_path: Path) -> None:
     assert (tmp_path / "quick" / "split.csv").exists()
 
 
-def test_network_that_eight_bits_would_change_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundle_is_not_written_if_int8_misses_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measure = module.measure_activation_ranges
 
     def a_tenth(*arguments: Any) -> dict[str, Any]:
         return {layer: np.float32(0.1) * array for layer, array in measure(*arguments).items()}
 
     monkeypatch.setattr(module, "measure_activation_ranges", a_tenth)
-    refused(
+    assert_rejected(
         run(tmp_path),
         ModelError,
         f"{BUNDLE}: INT8 misses the acceptance limits on 32 photographs: same grade",
@@ -68,26 +68,30 @@ def test_network_that_eight_bits_would_change_is_not_written(tmp_path: Path, mon
     )
 
 
-def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path) -> None:
-    refused(run(tmp_path, count=63), SourceError, "the test set has 31 of the 63 photographs, 32 are needed", tmp_path)
-    refused(
+def test_invalid_call_is_rejected_in_one_line(tmp_path: Path) -> None:
+    assert_rejected(
+        run(tmp_path, count=63), SourceError, "the test set has 31 of the 63 photographs, 32 are needed", tmp_path
+    )
+    assert_rejected(
         run(tmp_path, count=20),
         SourceError,
         "the calibration set has 20 of the 20 photographs, 32 are needed",
         tmp_path,
     )
-    refused(run(tmp_path, bundle="none-such"), ModelError, "no model bundle 'none-such'", tmp_path)
+    assert_rejected(run(tmp_path, bundle="none-such"), ModelError, "no model bundle 'none-such'", tmp_path)
 
 
-def test_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+def test_existing_folder_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "quick").mkdir()
     outcome = run(tmp_path)
     assert isinstance(outcome.exception, UsageError)
     assert not list((tmp_path / "quick").iterdir())
 
 
-def test_ensemble_is_refused(tmp_path: Path) -> None:
+def test_ensemble_is_rejected(tmp_path: Path) -> None:
     twice = tmp_path / "twice"
     made = CliRunner().invoke(app, ["ensemble", BUNDLE, "--looks", "mirrored", "--out", str(twice)])
     assert made.exit_code == 0, made.output
-    refused(run(tmp_path, bundle=str(twice)), UsageError, "is an ensemble; 8 bits are for a single network", tmp_path)
+    assert_rejected(
+        run(tmp_path, bundle=str(twice)), UsageError, "is an ensemble; INT8 supports single networks only", tmp_path
+    )
