@@ -9,18 +9,18 @@ from collections.abc import Collection
 
 from worker.core.errors import SourceError
 
-_WHO = r"(?:patients?|pt|pat|subjects?|persons?|clients?|participants?)"
-_NAME = rf"{_WHO}?(?:full|first|last|given|family|sur|fore|middle|maiden|christian)?names?|{_WHO}?initials"
-_NAME_ELSEWHERE = (
+_PERSON = r"(?:patients?|pt|pat|subjects?|persons?|clients?|participants?)"
+_NAME = rf"{_PERSON}?(?:full|first|last|given|family|sur|fore|middle|maiden|christian)?names?|{_PERSON}?initials"
+_NAME_OTHER_LANGUAGES = (
     "vorname|nachname|familienname|geburtsname|nom|prenom|nomdefamille|nombres?|apellidos?|sobrenome|cognome"
 )
-_BIRTH = rf".*(?:birth|geburts|geboren|naissance|nacimiento|nascita|nascimento).*|{_WHO}?(?:dob|yob|bday)"
-_RECORD = (
+_BIRTH_DATE = rf".*(?:birth|geburts|geboren|naissance|nacimiento|nascita|nascimento).*|{_PERSON}?(?:dob|yob|bday)"
+_RECORD_NUMBER = (
     r"(?:(?:medical|hospital|health|clinic|clinical|chart|case|patients?|pt)*(?:record|chart|file|history))"
     r"(?:number|no|num|nr|id)|medicalrecord|hospital(?:number|no|id)|.*mrn|.*nhs(?:number|no|id)?|ssn"
     r"|socialsecurity(?:number|no)?|(?:national|insurance|passport|aadhaar|abha|curp|cpf|nir|bsn)(?:number|no|id)?"
 )
-_PERSONAL = re.compile("|".join((_NAME, _NAME_ELSEWHERE, _BIRTH, _RECORD)))
+_PERSONAL = re.compile("|".join((_NAME, _NAME_OTHER_LANGUAGES, _BIRTH_DATE, _RECORD_NUMBER)))
 
 
 def is_personal_column(column: str) -> bool:

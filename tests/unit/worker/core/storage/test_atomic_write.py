@@ -1,4 +1,4 @@
-"""A file is there whole or not at all, and a killed writer leaves nothing."""
+"""Files are written atomically, and a killed writer leaves no file behind."""
 
 import signal
 import subprocess
@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_file_has_its_bytes_and_may_be_read_by_others(write: Writer, tmp_path: Path) -> None:
+def test_file_has_its_content_and_is_world_readable(write: Writer, tmp_path: Path) -> None:
     write(tmp_path / "a.png", b"bytes")
     assert (tmp_path / "a.png").read_bytes() == b"bytes"
     assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o644
@@ -27,7 +27,7 @@ def test_file_has_its_bytes_and_may_be_read_by_others(write: Writer, tmp_path: P
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_file_is_replaced_and_no_part_stays(write: Writer, tmp_path: Path) -> None:
+def test_file_is_replaced_without_leftovers(write: Writer, tmp_path: Path) -> None:
     write(tmp_path / "a.png", b"long and old")
     write(tmp_path / "a.png", b"new")
     assert (tmp_path / "a.png").read_bytes() == b"new"
@@ -35,14 +35,14 @@ def test_file_is_replaced_and_no_part_stays(write: Writer, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_target_that_is_a_folder_is_refused_and_no_part_stays(write: Writer, tmp_path: Path) -> None:
+def test_folder_as_target_is_refused_without_leftovers(write: Writer, tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(OSError, match=r"a\.png"):
         write(tmp_path / "a.png", b"bytes")
     assert names(tmp_path) == ["a.png"]
 
 
-def test_killed_writer_leaves_nothing(tmp_path: Path) -> None:
+def test_killed_writer_leaves_no_file(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
