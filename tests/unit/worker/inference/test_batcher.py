@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
+from tests.services.process import HUNG_AFTER_S
 from worker.core.errors import AcceleratorMemoryError, ModelError
 from worker.core.predictions import Prediction
 from worker.inference.batcher import Batcher
@@ -28,7 +29,7 @@ class RecordingEngine:
         self.gate.set()
 
     def __call__(self, batch: Sequence[np.ndarray]) -> list[Prediction]:
-        self.gate.wait(10)
+        self.gate.wait(HUNG_AFTER_S)
         values = [int(image[0, 0, 0]) for image in batch]
         self.batches.append(values)
         if len(values) > self.capacity:
@@ -53,7 +54,7 @@ def test_full_batch_is_dispatched_at_once() -> None:
     engine = RecordingEngine()
     batcher = make_batcher(engine, size=4, wait_ms=60_000)
     futures = [batcher.submit(image(v)) for v in range(4)]
-    assert [value_of(f.result(5)) for f in futures] == [0, 1, 2, 3]
+    assert [value_of(f.result(HUNG_AFTER_S)) for f in futures] == [0, 1, 2, 3]
     assert engine.batches == [[0, 1, 2, 3]]
     batcher.close()
 
@@ -62,7 +63,7 @@ def test_single_image_is_dispatched_after_max_wait() -> None:
     engine = RecordingEngine()
     batcher = make_batcher(engine, size=4, wait_ms=50)
     start = time.monotonic()
-    assert value_of(batcher.submit(image(7)).result(5)) == 7
+    assert value_of(batcher.submit(image(7)).result(HUNG_AFTER_S)) == 7
     assert time.monotonic() - start >= 0.05
     batcher.close()
 
@@ -75,7 +76,7 @@ def test_batch_is_dispatched_when_no_announced_image_is_outstanding() -> None:
     with pytest.raises(TimeoutError):
         futures[0].result(0.1)
     batcher.withdraw()
-    assert [value_of(f.result(5)) for f in futures] == [1, 2]
+    assert [value_of(f.result(HUNG_AFTER_S)) for f in futures] == [1, 2]
     assert engine.batches == [[1, 2]]
     batcher.close()
 
@@ -83,7 +84,7 @@ def test_batch_is_dispatched_when_no_announced_image_is_outstanding() -> None:
 def test_single_urgent_image_waits_for_20_ms() -> None:
     batcher = make_batcher(RecordingEngine(), size=8, wait_ms=60_000)
     start = time.monotonic()
-    assert value_of(batcher.submit(image(7), urgent=True).result(5)) == 7
+    assert value_of(batcher.submit(image(7), urgent=True).result(HUNG_AFTER_S)) == 7
     assert time.monotonic() - start >= 0.02
     batcher.close()
 
@@ -93,10 +94,11 @@ def test_queued_images_are_batched_in_order_of_arrival() -> None:
     engine.gate.clear()
     batcher = make_batcher(engine, size=3, wait_ms=0)
     first = batcher.submit(image(0))
-    time.sleep(0.05)
+    while not_all_dispatched([first]):
+        time.sleep(0.001)
     rest = [batcher.submit(image(v)) for v in range(1, 8)]
     engine.gate.set()
-    assert [value_of(f.result(5)) for f in [first, *rest]] == list(range(8))
+    assert [value_of(f.result(HUNG_AFTER_S)) for f in [first, *rest]] == list(range(8))
     assert engine.batches == [[0], [1, 2, 3], [4, 5, 6], [7]]
     batcher.close()
 
@@ -105,11 +107,11 @@ def test_batch_that_does_not_fit_is_halved_and_stays_halved() -> None:
     engine = RecordingEngine(capacity=2)
     batcher = make_batcher(engine, size=8, wait_ms=60_000)
     futures = [batcher.submit(image(v)) for v in range(8)]
-    assert [value_of(f.result(5)) for f in futures] == list(range(8))
+    assert [value_of(f.result(HUNG_AFTER_S)) for f in futures] == list(range(8))
     assert [len(b) for b in engine.batches] == [8, 4, 2, 2, 4, 2, 2]
     engine.batches.clear()
     again = [batcher.submit(image(v)) for v in range(4)]
-    assert [value_of(f.result(5)) for f in again] == [0, 1, 2, 3]
+    assert [value_of(f.result(HUNG_AFTER_S)) for f in again] == [0, 1, 2, 3]
     assert [len(b) for b in engine.batches] == [2, 2]
     batcher.close()
 
@@ -117,7 +119,7 @@ def test_batch_that_does_not_fit_is_halved_and_stays_halved() -> None:
 def test_single_image_that_exceeds_memory_fails() -> None:
     batcher = make_batcher(RecordingEngine(capacity=0), size=2, wait_ms=0)
     with pytest.raises(AcceleratorMemoryError):
-        batcher.submit(image(0)).result(5)
+        batcher.submit(image(0)).result(HUNG_AFTER_S)
     batcher.close()
 
 
@@ -157,7 +159,7 @@ def test_cancelled_image_is_not_predicted() -> None:
     futures = [batcher.submit(image(v)) for v in range(2)]
     assert futures[0].cancel()
     futures.append(batcher.submit(image(2)))
-    assert value_of(futures[2].result(5)) == 2
+    assert value_of(futures[2].result(HUNG_AFTER_S)) == 2
     assert engine.batches == [[1, 2]]
     batcher.close()
 
@@ -172,9 +174,9 @@ def test_urgent_image_is_in_the_next_batch_which_is_smaller() -> None:
     rest = [batcher.submit(image(v)) for v in range(8, 17)]
     live = batcher.submit(image(99), urgent=True)
     engine.gate.set()
-    assert value_of(live.result(5)) == 99
+    assert value_of(live.result(HUNG_AFTER_S)) == 99
     for future in (*first, *rest):
-        future.result(5)
+        future.result(HUNG_AFTER_S)
     assert engine.batches == [[0, 1, 2, 3, 4, 5, 6, 7], [99, 8], [9, 10, 11, 12, 13, 14, 15, 16]]
     batcher.close()
 
@@ -188,7 +190,7 @@ def test_several_urgent_images_share_one_batch() -> None:
         time.sleep(0.001)
     live = [batcher.submit(image(v), urgent=True) for v in (20, 21, 22)]
     engine.gate.set()
-    assert [value_of(future.result(5)) for future in live] == [20, 21, 22]
+    assert [value_of(future.result(HUNG_AFTER_S)) for future in live] == [20, 21, 22]
     assert engine.batches[1:] == [[20, 21, 22]]
     batcher.close()
 

@@ -20,7 +20,7 @@ def test_shared_lock_has_many_holders() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert not barrier.broken
 
 
@@ -33,7 +33,7 @@ def test_exclusive_lock_waits_for_holders_and_blocks_new_ones() -> None:
     def chunk() -> None:
         with lock.shared():
             inside.set()
-            leave.wait(5)
+            leave.wait(60)
             order.append("chunk left")
 
     def suspect() -> None:
@@ -48,15 +48,15 @@ def test_exclusive_lock_waits_for_holders_and_blocks_new_ones() -> None:
 
     threads = [threading.Thread(target=target) for target in (chunk, suspect, late)]
     threads[0].start()
-    inside.wait(5)
+    inside.wait(60)
     threads[1].start()
-    time.sleep(0.05)
+    while not lock._exclusive_waiting:
+        time.sleep(0.001)
     threads[2].start()
-    time.sleep(0.05)
     assert order == []
     leave.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert order == ["chunk left", "suspect entered", "suspect left", "late entered"]
 
 

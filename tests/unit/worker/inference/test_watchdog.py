@@ -1,6 +1,5 @@
 """The watchdog ends a stuck or stalled worker, and no worker that is busy, idle or without a broker."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,25 @@ from worker.core.telemetry.heartbeat import read_heartbeats, remove_heartbeat
 from worker.inference.activity_tracker import ActivityTracker
 from worker.inference.watchdog import Watchdog
 
-STUCK_AFTER_S = 0.1
+STUCK_AFTER_S = 300.0
+
+
+class Clock:
+    """A monotonic clock that only moves when a test calls `sleep`."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in ("watchdog", "activity_tracker"):
+        monkeypatch.setattr(f"worker.inference.{module}.monotonic", lambda: clock.now)
+    return clock
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +47,7 @@ def make_watchdog(activity: ActivityTracker, queued: int = 0) -> Watchdog:
     return Watchdog(activity, lambda: queued, end=end, stuck_after_s=STUCK_AFTER_S, stalled_after_s=STUCK_AFTER_S)
 
 
-def test_idle_worker_with_empty_queues_keeps_its_heartbeat() -> None:
+def test_idle_worker_with_empty_queues_keeps_its_heartbeat(time: Clock) -> None:
     watchdog = make_watchdog(ActivityTracker())
     time.sleep(STUCK_AFTER_S)
     watchdog.check()
@@ -39,19 +56,19 @@ def test_idle_worker_with_empty_queues_keeps_its_heartbeat() -> None:
     assert read_heartbeats() == []
 
 
-def test_stuck_chunk_ends_the_worker_without_a_heartbeat() -> None:
+def test_stuck_chunk_ends_the_worker_without_a_heartbeat(time: Clock) -> None:
     activity = ActivityTracker()
     watchdog = make_watchdog(activity)
     with activity.track_chunk(), activity.track_chunk():
         watchdog.check()
         remove_heartbeat()
         time.sleep(STUCK_AFTER_S)
-        with pytest.raises(Ended, match="2 chunks in flight made no progress for 0 s"):
+        with pytest.raises(Ended, match="2 chunks in flight made no progress for 300 s"):
             watchdog.check()
     assert read_heartbeats() == []
 
 
-def test_slow_chunk_with_progress_does_not_end_the_worker() -> None:
+def test_slow_chunk_with_progress_does_not_end_the_worker(time: Clock) -> None:
     activity = ActivityTracker()
     watchdog = make_watchdog(activity)
     with activity.track_chunk():
@@ -61,7 +78,7 @@ def test_slow_chunk_with_progress_does_not_end_the_worker() -> None:
             watchdog.check()
 
 
-def test_stalled_consumer_ends_the_worker() -> None:
+def test_stalled_consumer_ends_the_worker(time: Clock) -> None:
     watchdog = make_watchdog(ActivityTracker(), queued=3)
     time.sleep(STUCK_AFTER_S)
     watchdog.check()  # the messages may be new
@@ -70,7 +87,7 @@ def test_stalled_consumer_ends_the_worker() -> None:
         watchdog.check()
 
 
-def test_queued_messages_do_not_end_a_busy_worker() -> None:
+def test_queued_messages_do_not_end_a_busy_worker(time: Clock) -> None:
     activity = ActivityTracker()
     watchdog = make_watchdog(activity, queued=3)
     for _ in range(4):
@@ -80,7 +97,7 @@ def test_queued_messages_do_not_end_a_busy_worker() -> None:
             pass
 
 
-def test_unreachable_broker_does_not_end_the_worker() -> None:
+def test_unreachable_broker_does_not_end_the_worker(time: Clock) -> None:
     def refuse() -> int:
         raise BrokerError("unreachable")
 

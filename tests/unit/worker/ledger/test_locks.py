@@ -1,11 +1,13 @@
-"""Locks in both databases; times are short and on the database clock."""
+"""Locks in both databases, on the database clock."""
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, select, update
 
+from tests.services.process import HUNG_AFTER_S
 from worker.core.errors import OverlapError
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.locks import LockResult, acquire_lock, locked, wait_for_fence
@@ -17,6 +19,18 @@ def steal(engine: Engine) -> None:
         connection.execute(update(locks).values(holder="thief", until=epoch_now() + 60))
 
 
+def expiry(engine: Engine) -> float:
+    with read_transaction(engine) as connection:
+        return float(connection.scalar(select(locks.c.until)))
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + HUNG_AFTER_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_lock_has_one_holder_at_a_time(engine: Engine) -> None:
     assert acquire_lock(engine, "night", "one", 60) is LockResult.ACQUIRED
     assert acquire_lock(engine, "night", "two", 60) is LockResult.HELD_ELSEWHERE
@@ -25,13 +39,14 @@ def test_lock_has_one_holder_at_a_time(engine: Engine) -> None:
 
 
 def test_lock_of_a_dead_holder_expires(engine: Engine) -> None:
-    acquire_lock(engine, "night", "dead", 0.3)
+    acquire_lock(engine, "night", "dead", 60)
     with (
         pytest.raises(OverlapError, match="lock 'night' is held by another process"),
         locked(engine, "night", lock_s=60),
     ):
         pass
-    time.sleep(0.4)
+    with write_transaction(engine) as connection:
+        connection.execute(update(locks).values(until=epoch_now() - 1))
     with locked(engine, "night", lock_s=60):
         pass
 
@@ -43,8 +58,9 @@ def test_lock_is_released_when_the_context_raises(engine: Engine) -> None:
 
 
 def test_lock_is_renewed_while_it_is_held(engine: Engine) -> None:
-    with locked(engine, "night", lock_s=0.6) as lock:
-        time.sleep(1.2)
+    with locked(engine, "night", lock_s=6) as lock:
+        first = expiry(engine)
+        wait_for(lambda: expiry(engine) > first)
         lock.ensure_held()
         assert acquire_lock(engine, "night", "other", 60) is LockResult.HELD_ELSEWHERE
 
@@ -54,9 +70,8 @@ def test_lost_lock_raises_overlap_error(engine: Engine) -> None:
         steal(engine)
         with pytest.raises(OverlapError, match="was lost"), write_transaction(engine) as connection:
             lock.fence(connection)
-        time.sleep(0.3)
         with pytest.raises(OverlapError, match="was lost"):
-            lock.ensure_held()
+            wait_for(lambda: lock.ensure_held())  # type: ignore[func-returns-value]
     with read_transaction(engine) as connection:
         assert connection.scalar(select(locks.c.holder)) == "thief"
 

@@ -1,7 +1,6 @@
 """The reconciler resends, quarantines and finishes, on real servers."""
 
 import json
-import time
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from redis import Redis
-from sqlalchemy import Engine, delete, insert, update
+from sqlalchemy import Engine, delete, insert, select, update
 
 from tests.unit.worker.ledger.ledger_rows import MODEL, add_model, add_run, change, graded, lease, overdue, row, run_row
 from worker.core.errors import StorageError
@@ -189,10 +188,13 @@ def test_first_pass_in_a_new_ledger_does_nothing(engine: Engine, run: int, app: 
 def test_lock_of_a_dead_worker_is_free_after_three_passes(
     engine: Engine, run: int, app: Celery, broker_url: str
 ) -> None:
-    settings = parse_settings(broker_url=broker_url, reconcile_every_s=0.1)
+    settings = parse_settings(broker_url=broker_url, reconcile_every_s=1_000)
     assert run_pass(engine, app, settings, "me") is not None
     assert run_pass(engine, app, settings, "alive") is None
-    time.sleep(0.31)
+    with write_transaction(engine) as connection:
+        remaining_s = connection.scalar(select(locks.c.until - epoch_now()).where(locks.c.holder == "me"))
+        assert 2_000 < remaining_s <= 3_000
+        connection.execute(update(locks).values(until=epoch_now() - 1))
     assert run_pass(engine, app, settings, "alive") is not None
 
 
