@@ -47,7 +47,7 @@ class FitRecord(BaseModel):
     averaging: float
     """Decay of the exponential moving average of the weights."""
     balance: float
-    """Sampling of rare grades: 0 as in the data, 1 all grades equally."""
+    """Exponent of the grades' counts in sampling: 1 keeps the proportions, 0 draws all grades equally."""
     precision: str
     versions: dict[str, str]
     """Versions of the libraries."""

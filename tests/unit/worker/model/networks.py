@@ -1,4 +1,4 @@
-"""Weights drawn at random, mild enough that activations neither vanish nor overflow through 121 layers."""
+"""Random weights by which activations neither vanish nor overflow through 121 layers."""
 
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ SIDE = 96
 
 
 def draw_weight(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """One weight by its kind: no bias, shift or statistic keeps the value that a fresh network has."""
+    """A random weight by its kind; no bias, shift or statistic has the value of a new network."""
     kind = name.rpartition("/")[2]
     if kind == "kernel":
         values = rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)

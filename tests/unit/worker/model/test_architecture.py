@@ -7,7 +7,7 @@ from worker.model.network.build import build_network
 from worker.model.ordinal import OUTPUTS
 
 
-def test_names_and_shapes_are_those_of_the_network_that_keras_builds() -> None:
+def test_weight_names_and_shapes_match_the_keras_network() -> None:
     keras.utils.clear_session()
     network = build_network(64)
     built = {
@@ -19,7 +19,7 @@ def test_names_and_shapes_are_those_of_the_network_that_keras_builds() -> None:
     assert list(weight_shapes()) == list(built)
 
 
-def test_feature_layers_are_the_layers_of_the_backbone_that_compute_a_map() -> None:
+def test_feature_layers_match_those_of_the_keras_backbone() -> None:
     layers = build_network(64).get_layer(DENSENET121).layers
     computing = {
         layer.name for layer in layers if not isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D)
@@ -28,7 +28,7 @@ def test_feature_layers_are_the_layers_of_the_backbone_that_compute_a_map() -> N
     assert layers[-1].name == LAST_FEATURE_LAYER
 
 
-def test_network_is_pooled_dropped_and_squashed_as_the_notebook_had_it() -> None:
+def test_network_has_the_pooling_dropout_and_head_of_the_notebook() -> None:
     network = build_network(224)
     assert [type(layer).__name__ for layer in network.layers] == [
         "Functional",
@@ -40,11 +40,11 @@ def test_network_is_pooled_dropped_and_squashed_as_the_notebook_had_it() -> None
     assert network.layers[2].rate == 0.5
     assert network.layers[3].activation is keras.activations.sigmoid
     assert network.output_shape == (None, OUTPUTS)
-    # Of the published network without its top, and of 1024 x 5 + 5 in the head.
+    # The published network without its top, and 1024 x 5 + 5 in the head.
     assert network.count_params() == 7_037_504 + 5_125
 
 
-def test_other_channel_order_is_refused() -> None:
+def test_channels_first_is_rejected() -> None:
     keras.config.set_image_data_format("channels_first")
     try:
         with pytest.raises(SettingsError, match="'channels_last' is needed"):

@@ -22,7 +22,7 @@ def predict(outputs: list[float], *, evidence: float) -> Prediction:
     return Prediction(np.array(outputs, np.float32), saliency)
 
 
-def test_grade_referable_and_class_probabilities_are_decided_together() -> None:
+def test_decision_has_grade_referable_and_class_probabilities() -> None:
     decision = decide_grade(predict([1, 0.75, 0.625, 0.25, 0], evidence=1), model())
     assert decision.grade is Grade.MODERATE
     assert decision.referable is True
@@ -48,11 +48,11 @@ def test_thresholds_decide_the_grade() -> None:
         ([0.25, 0.125, 0.25, 0, 0], (Flag.NO_OUTPUT_PASSED, Flag.NOT_MONOTONE, Flag.NO_EVIDENCE)),
     ],
 )
-def test_map_of_zeros_is_flagged_after_what_the_outputs_say(outputs: list[float], flags: tuple[Flag, ...]) -> None:
+def test_map_of_zeros_is_flagged_after_the_flags_of_the_outputs(outputs: list[float], flags: tuple[Flag, ...]) -> None:
     assert decide_grade(predict(outputs, evidence=0), model()).flags == flags
 
 
-def test_map_of_zeros_is_as_it_should_be_where_the_explained_output_is_not_passed() -> None:
+def test_map_of_zeros_is_not_flagged_if_the_explained_output_is_not_passed() -> None:
     healthy, mild = predict([1, 0.25, 0, 0, 0], evidence=0), predict([1, 0.75, 0, 0, 0], evidence=0)
     assert decide_grade(healthy, model(explained_outputs=(1, 2))).flags == ()
     assert decide_grade(mild, model(explained_outputs=(1, 2))).flags == (Flag.NO_EVIDENCE,)

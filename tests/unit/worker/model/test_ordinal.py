@@ -11,8 +11,8 @@ from worker.model.ordinal import class_probabilities, decode_outputs, describe_e
 HALF = (0.5,) * 5
 
 
-def grade_as_the_notebook_does(row: list[int]) -> int:
-    """From the last column down to the first: once one is 1, all below are 1; then the sum less 1."""
+def notebook_grade(row: list[int]) -> int:
+    """Set all columns before the last 1 to 1; the grade is their sum minus 1."""
     raised = list(row)
     for column in range(len(row) - 1, 0, -1):
         if raised[column] == 1:
@@ -21,11 +21,11 @@ def grade_as_the_notebook_does(row: list[int]) -> int:
 
 
 @pytest.mark.parametrize("pattern", list(product([0, 1], repeat=5)))
-def test_every_pass_pattern_decodes_as_the_notebook_does(pattern: tuple[int, ...]) -> None:
+def test_every_pattern_of_passed_outputs_decodes_as_in_the_notebook(pattern: tuple[int, ...]) -> None:
     outputs = np.where(pattern, np.float32(0.9), np.float32(0.1)).astype(np.float32)
     decision = decode_outputs(outputs, HALF)
-    # The notebook calls a row in which nothing passes -1; here it is grade 0 with a flag.
-    expected = grade_as_the_notebook_does(list(pattern))
+    # The notebook has grade -1 if no output is passed; here it is grade 0 with a flag.
+    expected = notebook_grade(list(pattern))
     assert decision.grade == max(expected, 0)
     assert decision.referable == (expected >= 2)
     assert (Flag.NO_OUTPUT_PASSED in decision.flags) == (expected == -1)
@@ -38,7 +38,7 @@ def test_output_at_its_threshold_does_not_pass() -> None:
     assert decode_outputs(outputs, (0.5, 0.4999, 0.5, 0.5, 0.5)).grade is Grade.MILD
 
 
-def test_threshold_that_float32_cannot_hold_is_compared_in_float32() -> None:
+def test_threshold_is_compared_in_float32() -> None:
     outputs = np.array([0.9, 0.3, 0.0, 0.0, 0.0], np.float32)
     assert float(outputs[1]) > 0.3
     assert decode_outputs(outputs, (0.5, 0.3, 0.5, 0.5, 0.5)).grade is Grade.NO_DR
@@ -48,19 +48,19 @@ def test_equal_outputs_are_monotone() -> None:
     assert decode_outputs(np.full(5, 0.75, np.float32), HALF).flags == ()
 
 
-def test_smallest_rise_is_flagged_and_changes_no_grade() -> None:
+def test_smallest_increase_is_flagged_and_does_not_change_the_grade() -> None:
     outputs = np.array([0.99, 0.001, 0.0005, 0.002, 0.002], np.float32)
     decision = decode_outputs(outputs, HALF)
     assert decision.flags == (Flag.NOT_MONOTONE,)
     assert decision.grade is Grade.NO_DR
 
 
-def test_class_probabilities_are_the_falls_between_outputs() -> None:
+def test_class_probabilities_are_differences_of_outputs() -> None:
     outputs = np.array([0.96875, 0.75, 0.5, 0.25, 0.125], np.float32)
     np.testing.assert_array_equal(class_probabilities(outputs), np.array([0.25, 0.25, 0.25, 0.125, 0.125], np.float32))
 
 
-def test_higher_output_raises_those_below_before_the_falls_are_taken() -> None:
+def test_output_raises_lower_outputs_before_differences_are_taken() -> None:
     outputs = np.array([0.25, 0.5, 0.125, 0.75, 0.25], np.float32)
     np.testing.assert_array_equal(class_probabilities(outputs), np.array([0.25, 0, 0, 0.5, 0.25], np.float32))
 
@@ -82,5 +82,5 @@ def test_class_probabilities_sum_to_one(values: list[float]) -> None:
         ((1, 3), "evidence for the model's grade, limited to grades 1 to 3"),
     ],
 )
-def test_maps_are_told_by_the_outputs_that_they_explain(outputs: tuple[int, int], words: str) -> None:
+def test_explained_outputs_are_described(outputs: tuple[int, int], words: str) -> None:
     assert describe_explained_outputs(outputs) == words

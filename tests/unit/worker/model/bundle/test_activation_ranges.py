@@ -1,4 +1,4 @@
-"""ActivationRanges are checked before an engine trusts them."""
+"""Activation ranges are validated before use, and are not part of the model's id."""
 
 import hashlib
 import json
@@ -36,12 +36,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "quick"
 
 
-def test_first_layers_and_the_head_stay_in_floats() -> None:
+def test_first_layers_and_head_have_no_ranges() -> None:
     assert len(activation_range_shapes()) == 106
     assert next(iter(activation_range_shapes().items())) == ("conv3_block1_1_conv", (128,))
 
 
-def test_ranges_come_back_the_same_and_change_no_id(folder: Path) -> None:
+def test_ranges_are_read_back_unchanged_and_keep_the_id(folder: Path) -> None:
     plain, quick = load_bundle(folder.parent / "plain"), load_bundle(folder)
     assert (plain.activation_ranges, plain.model_id) == (None, quick.model_id)
     assert quick.activation_ranges is not None
@@ -51,13 +51,13 @@ def test_ranges_come_back_the_same_and_change_no_id(folder: Path) -> None:
         assert not quick.activation_ranges[layer].flags.writeable
 
 
-def test_another_operating_point_keeps_them(folder: Path) -> None:
+def test_copied_bundle_keeps_its_ranges(folder: Path) -> None:
     moved = read_manifest(folder).model_copy(update={"temperature": 2.0})
     copy_bundle(folder, folder.parent / "moved", moved)
     assert load_bundle(folder.parent / "moved").activation_ranges is not None
 
 
-def test_changed_file_is_refused(folder: Path) -> None:
+def test_changed_or_missing_file_is_rejected(folder: Path) -> None:
     path = folder / "ranges.safetensors"
     path.write_bytes(serialise_activation_ranges(ranges() | {LAYER: ranges()[LAYER] * 2}))
     with pytest.raises(ModelError, match=r"ranges.safetensors: its SHA-256 is [0-9a-f]{64}, but model.json has"):
@@ -78,7 +78,9 @@ def test_changed_file_is_refused(folder: Path) -> None:
         (lambda arrays: {**arrays, LAYER: arrays[LAYER] * np.inf}, f"{LAYER} has a range that is negative or not"),
     ],
 )
-def test_unsound_ranges_name_file_and_layer(folder: Path, harm: Callable[[Arrays], Arrays], sentence: str) -> None:
+def test_invalid_ranges_are_rejected_by_file_and_layer(
+    folder: Path, harm: Callable[[Arrays], Arrays], sentence: str
+) -> None:
     data = save(harm(ranges()))
     (folder / "ranges.safetensors").write_bytes(data)
     manifest = json.loads((folder / "model.json").read_text())

@@ -36,7 +36,7 @@ def rewrite_manifest(folder: Path, **changes: Any) -> None:
 
 
 def rewrite_weights(folder: Path, data: bytes) -> None:
-    """Put other weights in, with the SHA-256 that belongs to them."""
+    """Replace the weights, and their SHA-256 in the manifest."""
     (folder / "weights.safetensors").write_bytes(data)
     rewrite_manifest(folder, weights_sha256=hashlib.sha256(data).hexdigest())
 
@@ -48,7 +48,7 @@ def test_written_bundle_is_read_back_the_same(folder: Path, weights: Weights) ->
     assert bundle.recipe == make_manifest().recipe
 
 
-def test_halved_kernels_come_back_as_float32_and_vectors_untouched(tmp_path: Path, weights: Weights) -> None:
+def test_float16_kernels_are_read_as_float32_and_vectors_are_unchanged(tmp_path: Path, weights: Weights) -> None:
     write_bundle(tmp_path / "half", make_manifest(), weights, float16_kernels=True)
     read = load_bundle(tmp_path / "half").weights
     for name, array in weights.items():
@@ -57,12 +57,12 @@ def test_halved_kernels_come_back_as_float32_and_vectors_untouched(tmp_path: Pat
         np.testing.assert_array_equal(read[name], expected)
 
 
-def test_id_of_the_shipped_bundle_outlives_new_optional_fields() -> None:
-    # Runs in ledgers are bound to it.
+def test_id_of_a_pretrained_bundle_does_not_change_with_new_optional_fields() -> None:
+    # Runs in ledgers refer to it.
     assert load_bundle("densenet121-aptos").model_id == "1078896a1a581428"
 
 
-def test_weights_of_a_bundle_cannot_be_changed(folder: Path) -> None:
+def test_weights_of_a_bundle_are_read_only(folder: Path) -> None:
     bundle = load_bundle(folder)
     with pytest.raises(ValueError, match="read-only"):
         bundle.weights["head/bias"][0] = 1
@@ -94,7 +94,7 @@ def test_model_id_does_not_depend_on_how_the_file_is_written(folder: Path) -> No
     assert load_bundle(folder).model_id != before
 
 
-def test_temperature_counts_for_the_id_only_where_it_changes_something(folder: Path) -> None:
+def test_temperature_of_1_does_not_change_the_id(folder: Path) -> None:
     before = load_bundle(folder).model_id
     rewrite_manifest(folder, temperature=1.0)
     assert load_bundle(folder).model_id == before
@@ -102,7 +102,7 @@ def test_temperature_counts_for_the_id_only_where_it_changes_something(folder: P
     assert load_bundle(folder).model_id != before
 
 
-def test_explained_outputs_count_for_the_id_only_where_they_are_not_all(folder: Path) -> None:
+def test_explaining_all_outputs_does_not_change_the_id(folder: Path) -> None:
     before = load_bundle(folder).model_id
     rewrite_manifest(folder, explained_outputs=[0, 4])
     assert load_bundle(folder).model_id == before
@@ -111,7 +111,7 @@ def test_explained_outputs_count_for_the_id_only_where_they_are_not_all(folder: 
     assert load_bundle(folder).explained_outputs == (1, 2)
 
 
-def test_temperature_is_in_the_head_that_engines_run(folder: Path, weights: Weights) -> None:
+def test_scaled_weights_have_the_head_divided_by_the_temperature(folder: Path, weights: Weights) -> None:
     rewrite_manifest(folder, temperature=2)
     scaled = load_bundle(folder).scaled_weights
     np.testing.assert_array_equal(scaled["head/kernel"], weights["head/kernel"] / 2)
@@ -128,17 +128,19 @@ def test_missing_files_are_named(folder: Path) -> None:
         load_bundle(folder)
 
 
-def test_unknown_name_lists_the_shipped_bundles() -> None:
+def test_unknown_name_lists_the_pretrained_bundles() -> None:
     with pytest.raises(ModelError, match=r"no model bundle 'resnet'.*densenet121-aptos"):
         load_bundle("resnet")
 
 
-def test_default_bundle_is_shipped() -> None:
+def test_default_bundle_is_pretrained() -> None:
     assert DEFAULT_BUNDLE in list_pretrained()
     assert load_bundle(DEFAULT_BUNDLE).name == DEFAULT_BUNDLE
 
 
-def test_a_name_means_the_shipped_bundle_and_a_path_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_refers_to_the_pretrained_bundle_and_path_to_the_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder.parent)
     folder.rename(folder.parent / DEFAULT_BUNDLE)
     assert find_bundle(DEFAULT_BUNDLE).is_absolute()
@@ -166,7 +168,7 @@ def test_wrong_field_is_named(folder: Path, changes: dict[str, Any], sentence: s
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])
-def test_recipe_takes_no_number_that_is_not_finite(folder: Path, number: str) -> None:
+def test_recipe_rejects_a_number_that_is_not_finite(folder: Path, number: str) -> None:
     path = folder / "model.json"
     path.write_text(path.read_text().replace('"gain": 4.0', f'"gain": {number}'))
     with pytest.raises(ModelError, match=r"recipe\.gain: Input should be"):
@@ -174,13 +176,13 @@ def test_recipe_takes_no_number_that_is_not_finite(folder: Path, number: str) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b"[" * 5000])
-def test_manifest_that_is_no_document_is_refused(folder: Path, content: bytes) -> None:
+def test_manifest_that_is_not_a_json_object_is_rejected(folder: Path, content: bytes) -> None:
     (folder / "model.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.json: content: "):
         load_bundle(folder)
 
 
-def test_manifest_past_its_limit_is_not_parsed(folder: Path) -> None:
+def test_manifest_above_the_size_limit_is_not_parsed(folder: Path) -> None:
     (folder / "model.json").write_bytes(b" " * 65_537)
     with pytest.raises(ModelError, match="more than 65536 bytes"):
         load_bundle(folder)
@@ -195,7 +197,7 @@ def test_changed_weights_do_not_match_their_checksum(folder: Path) -> None:
         load_bundle(folder)
 
 
-def test_truncated_weights_with_a_matching_checksum_are_refused(folder: Path) -> None:
+def test_truncated_weights_with_a_matching_checksum_are_rejected(folder: Path) -> None:
     rewrite_weights(folder, (folder / "weights.safetensors").read_bytes()[:-4])
     with pytest.raises(ModelError, match=r"weights\.safetensors: Error while deserializing: incomplete"):
         load_bundle(folder)
@@ -231,7 +233,7 @@ def with_a_wide_head(weights: Weights) -> None:
         (with_a_wide_head, r"head/bias has the shape \(6,\), \(5,\) is needed"),
     ],
 )
-def test_weights_that_are_not_the_networks_are_refused(
+def test_weights_of_another_network_are_rejected(
     folder: Path, weights: Weights, change: Callable[[Weights], None], sentence: str
 ) -> None:
     changed = dict(weights)
@@ -244,7 +246,7 @@ def test_weights_that_are_not_the_networks_are_refused(
 @pytest.mark.parametrize(
     ("dtype", "shape", "sentence"), [("BF16", [10], "has the type BF16"), ("I32", [5], "head/bias is int32")]
 )
-def test_weights_of_another_type_are_refused(folder: Path, dtype: str, shape: list[int], sentence: str) -> None:
+def test_weights_of_another_type_are_rejected(folder: Path, dtype: str, shape: list[int], sentence: str) -> None:
     data = (folder / "weights.safetensors").read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
@@ -255,7 +257,7 @@ def test_weights_of_another_type_are_refused(folder: Path, dtype: str, shape: li
         load_bundle(folder)
 
 
-def test_bundle_is_never_written_over_another(folder: Path, weights: Weights) -> None:
+def test_existing_bundle_is_never_overwritten(folder: Path, weights: Weights) -> None:
     before = (folder / "model.json").read_bytes()
     with pytest.raises(UsageError, match="bundle exists; name a new folder"):
         write_bundle(folder, make_manifest(), weights)
@@ -263,7 +265,7 @@ def test_bundle_is_never_written_over_another(folder: Path, weights: Weights) ->
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
 
 
-def test_value_past_float16_is_not_written_as_infinite(tmp_path: Path, weights: Weights) -> None:
+def test_value_above_the_range_of_float16_is_rejected(tmp_path: Path, weights: Weights) -> None:
     changed = weights | {"head/kernel": np.full((1024, 5), 70_000, np.float32)}
     with pytest.raises(ModelError, match="head/kernel has a value that is not finite"):
         write_bundle(tmp_path / "half", make_manifest(), changed, float16_kernels=True)
@@ -276,7 +278,7 @@ def test_manifest_is_frozen() -> None:
     assert isinstance(make_manifest(), Manifest)
 
 
-def test_rewritten_bundle_keeps_what_it_learnt_from(tmp_path: Path, weights: Weights) -> None:
+def test_copied_bundle_keeps_split_and_fit_record(tmp_path: Path, weights: Weights) -> None:
     split = b"pixels,part\n"
     record = FitRecord(
         manifest_sha256="0" * 64, split_sha256=hashlib.sha256(split).hexdigest(), training=(1, 0, 0, 0, 0),

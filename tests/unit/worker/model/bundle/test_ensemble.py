@@ -14,7 +14,7 @@ from worker.model.bundle.writer import copy_bundle, write_bundle, write_ensemble
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two members of different sizes, written as an ensemble."""
+    """An ensemble of two members with different input sizes."""
     base = tmp_path_factory.mktemp("bundles")
     small = write_bundle(base / "a", make_manifest(side=64), random_weights(0))
     large = write_bundle(base / "b", make_manifest(side=96), random_weights(1), float16_kernels=True)
@@ -36,11 +36,11 @@ def test_written_ensemble_is_read_back_with_its_networks(folder: Path) -> None:
     assert (read.recipe.input_size_px, [recipe.input_size_px for recipe in read.extra_recipes]) == (64, [96])
     np.testing.assert_array_equal(read.networks[0].weights["head/kernel"], random_weights(0)["head/kernel"])
     assert parse_manifest(read.manifest.model_dump(mode="json")) == read.manifest
-    # A folder with one network is what it was.
+    # A folder with a single network is still read.
     assert load_model(folder.parent / "a").model_id == load_bundle(folder.parent / "a").model_id
 
 
-def test_every_part_of_the_content_counts_for_the_id(folder: Path) -> None:
+def test_every_field_changes_the_id(folder: Path) -> None:
     manifest = load_model(folder).manifest
     assert isinstance(manifest, EnsembleManifest)
     first, second = manifest.members
@@ -56,7 +56,7 @@ def test_every_part_of_the_content_counts_for_the_id(folder: Path) -> None:
     assert len({manifest.model_id, *ids}) == 7
 
 
-def test_new_operating_point_takes_the_weights_along(folder: Path, tmp_path: Path) -> None:
+def test_ensemble_is_copied_with_its_weights(folder: Path, tmp_path: Path) -> None:
     manifest = load_model(folder).manifest.model_copy(update={"temperature": 2.0})
     copy_bundle(folder, tmp_path / "cool", manifest)
     assert load_model(tmp_path / "cool").manifest.temperature == 2.0
@@ -64,7 +64,7 @@ def test_new_operating_point_takes_the_weights_along(folder: Path, tmp_path: Pat
         assert (tmp_path / "cool" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_weights_of_another_member_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_weights_of_another_member_are_rejected(folder: Path, tmp_path: Path) -> None:
     manifest = load_model(folder).manifest
     copy_bundle(folder, tmp_path / "mixed", manifest)
     (tmp_path / "mixed" / "weights-1.safetensors").write_bytes((folder / "weights-0.safetensors").read_bytes())
@@ -87,12 +87,12 @@ def test_weights_of_another_member_are_refused(folder: Path, tmp_path: Path) -> 
         ([Member(manifest=other())] * 9, "at most 8 items"),
     ],
 )
-def test_members_that_do_not_go_together_are_refused(members: list[Member], sentence: str) -> None:
+def test_incompatible_members_are_rejected(members: list[Member], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         EnsembleManifest(name="joined", members=tuple(members))
 
 
-def test_member_has_to_be_explained_at_its_last_feature_map() -> None:
+def test_member_must_be_explained_at_its_last_feature_map() -> None:
     with pytest.raises(ValidationError, match="random is explained at 'conv4_block24_concat'"):
         Member(manifest=make_manifest(target_layer="conv4_block24_concat"))
     with pytest.raises(ValidationError, match="a view of random is listed twice"):

@@ -1,4 +1,4 @@
-"""`auto` takes an engine that was measured and passed, and no other."""
+"""`auto` selects only engines whose measured agreement meets the limits."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def verdict(**figures: float) -> EngineAgreement:
     return EngineAgreement(engine="openvino", precision="bf16", model_id="m", images=3115, **{**PASSING, **figures})
 
 
-def test_shipped_figures_are_those_of_thousands_of_images() -> None:
+def test_shipped_agreements_pass_on_thousands_of_images() -> None:
     assert {(one.engine, one.precision) for one in load_agreements()} == {("openvino", "bf16"), ("openvino", "f32")}
     assert all(one.images > 3000 and one.passed for one in load_agreements())
 
@@ -24,12 +24,12 @@ def test_shipped_figures_are_those_of_thousands_of_images() -> None:
 @pytest.mark.parametrize(
     "figures", [{"same_grades": 0.9969}, {"probability_p99": 0.01}, {"saliency_p1": 0.995}, {"saliency_p1": -1}]
 )
-def test_each_limit_alone_fails_an_engine(figures: dict[str, float]) -> None:
+def test_engine_fails_by_each_limit_alone(figures: dict[str, float]) -> None:
     assert verdict().passed
     assert not verdict(**figures).passed
 
 
-def test_auto_leaves_an_engine_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_does_not_select_an_engine_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = make_bundle(random_weights())
     monkeypatch.setattr(engines, "NVIDIA_DEVICE", engines.NVIDIA_DEVICE / "none")
     assert isinstance(engines.make_engine("auto", bundle), OpenVinoEngine)
@@ -38,5 +38,5 @@ def test_auto_leaves_an_engine_that_failed(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(engines.make_engine("auto", bundle), TensorFlowEngine)
 
 
-def test_engine_that_was_never_measured_has_not_passed() -> None:
+def test_engine_without_a_measurement_is_not_accepted() -> None:
     assert not is_accepted("openvino", "int8")

@@ -1,4 +1,4 @@
-"""An ensemble's map is the Grad-CAM of its averaged logit, whatever runs the members and however they look."""
+"""An ensemble's saliency is the Grad-CAM of its averaged logit, with any engines and views of its members."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ def pictures(count: int, side: int = SIDE) -> list[NDArray[np.uint8]]:
 
 
 def centred(weights: dict[str, NDArray[np.float32]], side: int = SIDE) -> Bundle:
-    """A network whose outputs are passed by about half of the pictures, and not the same by two networks."""
+    """A network whose outputs are each passed by about half of the pictures; which ones differs between networks."""
     logits = OpenVinoEngine(make_bundle(weights, side=side), "f32").class_maps(pictures(8, side)).logits
     return make_bundle(weights | {"head/bias": weights["head/bias"] - np.median(logits, axis=0)}, side=side)
 
@@ -60,9 +60,9 @@ def run(ensemble: Ensemble) -> EnsembleEngine:
 def explain_average(
     networks: Sequence[Bundle], shares: Sequence[float], images: Sequence[NDArray[np.uint8]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Averaged logit and Grad-CAM of one picture by gradient tape, as the paper words it.
+    """Averaged logit and Grad-CAM of one picture by gradient tape, by the paper's definition.
 
-    images: for each network its own. The channels of all networks are one feature map: alpha is the mean of the
+    images: one for each network. The channels of all networks are one feature map: alpha is the mean of the
     averaged logit's gradient over its pixels, in units of the whole map where the members' sizes differ.
     """
     keras_networks = [load_network(network) for network in networks]
@@ -89,7 +89,7 @@ def explain_average(
 
 
 @pytest.mark.parametrize("library", ["openvino", "tensorflow"])
-def test_map_is_that_of_the_tape_on_the_averaged_logit(library: str, first: Bundle, second: Bundle) -> None:
+def test_map_equals_grad_cam_of_the_averaged_logit_by_tape(library: str, first: Bundle, second: Bundle) -> None:
     kind = OpenVinoEngine if library == "openvino" else TensorFlowEngine
     options = ("f32",) if library == "openvino" else ()
     engine = EnsembleEngine(join([first, second], [1, 3]), [kind(first, *options), kind(second, *options)])
@@ -102,7 +102,7 @@ def test_map_is_that_of_the_tape_on_the_averaged_logit(library: str, first: Bund
     assert len(explained) >= 2
 
 
-def test_members_of_other_sizes_see_their_own_picture_and_meet_on_the_finer_map(first: Bundle) -> None:
+def test_members_with_different_sizes_get_their_own_picture_and_share_the_finer_map(first: Bundle) -> None:
     small = centred(random_weights(1), SMALL)
     ensemble = join([small, first], [1, 1])
     assert [recipe.input_size_px for recipe in ensemble.manifest.recipes] == [SMALL, SIDE]
@@ -114,7 +114,7 @@ def test_members_of_other_sizes_see_their_own_picture_and_meet_on_the_finer_map(
         np.testing.assert_allclose(prediction.saliency, saliency, atol=1e-4)
 
 
-def test_one_network_in_all_views_answers_a_turned_picture_with_a_turned_map(first: Bundle) -> None:
+def test_with_all_views_a_rotated_picture_gives_the_rotated_map(first: Bundle) -> None:
     engine = run(join([first], [1], list(View)))
     image = pictures(1)[0]
     upright = engine.predict([image])[0]
@@ -125,10 +125,10 @@ def test_one_network_in_all_views_answers_a_turned_picture_with_a_turned_map(fir
         np.testing.assert_allclose(back, upright.saliency, atol=1e-4)
 
 
-def test_views_turn_as_they_say_and_turn_back() -> None:
+def test_views_are_applied_and_inverted_exactly() -> None:
     picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     corner = {view: apply_view(picture, view)[0, 0, 0] for view in View}
-    # Rows 0 3 / 6 9: a quarter counter-clockwise brings the right column up.
+    # Rows 0 3 / 6 9: a rotation by 90 degrees counter-clockwise makes the right column the top row.
     assert [corner[view] for view in (View.AS_IS, View.TURNED_90, View.TURNED_180, View.TURNED_270)] == [0, 3, 9, 6]
     assert [corner[view] for view in (View.MIRRORED, View.MIRRORED_90)] == [3, 0]
     assert len({apply_view(picture, view).tobytes() for view in View}) == 8
@@ -138,7 +138,7 @@ def test_views_turn_as_they_say_and_turn_back() -> None:
         assert np.array_equal(invert_view(np.broadcast_to(as_seen, (1, 5, 4, 4)), view)[0, 0], maps[0, 0])
 
 
-def test_alike_members_answer_as_one_and_do_not_disagree(first: Bundle) -> None:
+def test_equal_members_predict_as_one_with_no_disagreement(first: Bundle) -> None:
     alone = OpenVinoEngine(first, "f32").predict(pictures(3))
     together = run(join([first, first], [1, 2])).predict(pictures(3))
     for one, both in zip(alone, together, strict=True):
@@ -148,15 +148,15 @@ def test_alike_members_answer_as_one_and_do_not_disagree(first: Bundle) -> None:
         assert one.disagreement is None
 
 
-def test_disagreement_is_the_deviation_of_the_expected_grades() -> None:
-    # Expected grades 1 and 3 with shares of three quarters and one: mean 1.5, variance 0.75 x 0.25 + 0.25 x 2.25.
+def test_disagreement_is_the_standard_deviation_of_expected_grades() -> None:
+    # Expected grades 1 and 3 with weights 0.75 and 0.25: mean 1.5, variance 0.75 x 0.25 + 0.25 x 2.25.
     sure = 50.0
     one, three = ([[sure, *(sure if k <= grade else -sure for k in range(1, 5))]] for grade in (1, 3))
     logits = [np.array(each, np.float32) for each in (one, three)]
     assert measure_disagreement(logits, np.array([0.75, 0.25], np.float32)) == pytest.approx([0.75**0.5])
 
 
-def test_temperature_and_thresholds_of_the_ensemble_hold(first: Bundle, second: Bundle) -> None:
+def test_temperature_and_thresholds_of_the_ensemble_are_used(first: Bundle, second: Bundle) -> None:
     plain = run(join([first, second], [1, 1])).predict(pictures(4))
     strict = run(join([first, second], [1, 1], temperature=2.0, thresholds=(0.99,) * 5)).predict(pictures(4))
     for one, other in zip(plain, strict, strict=True):
@@ -168,7 +168,7 @@ def test_temperature_and_thresholds_of_the_ensemble_hold(first: Bundle, second: 
         np.testing.assert_allclose(prediction.saliency, expected / max(expected.max(), 1e-9), atol=1e-4)
 
 
-def test_temperature_of_a_member_divides_its_share(first: Bundle) -> None:
+def test_temperature_of_a_member_divides_its_logits(first: Bundle) -> None:
     weights = dict(first.weights)
     halved = make_bundle(
         {**weights, HEAD + "/kernel": weights[HEAD + "/kernel"] / 2, HEAD + "/bias": weights[HEAD + "/bias"] / 2}
@@ -179,7 +179,7 @@ def test_temperature_of_a_member_divides_its_share(first: Bundle) -> None:
         np.testing.assert_allclose(left.probabilities, right.probabilities, atol=1e-6)
 
 
-def test_full_batches_are_answered_as_any_other(first: Bundle, second: Bundle) -> None:
+def test_full_batches_give_the_same_predictions_as_others(first: Bundle, second: Bundle) -> None:
     engine = run(join([first, second], [1, 1]))
     expected = engine.predict(pictures(4))
     engine.warm_up(3)
@@ -188,7 +188,7 @@ def test_full_batches_are_answered_as_any_other(first: Bundle, second: Bundle) -
     assert engine.predict([]) == []
 
 
-def test_setting_chooses_the_members_engines(first: Bundle) -> None:
+def test_setting_selects_the_members_engines(first: Bundle) -> None:
     ensemble = join([first], [1], [View.AS_IS, View.MIRRORED])
     engine: Engine = make_engine("auto", ensemble)
     assert isinstance(engine, EnsembleEngine)
@@ -214,7 +214,7 @@ def test_value_that_is_not_finite_names_its_image(first: Bundle) -> None:
         engine.warm_up(2)
 
 
-def test_explained_output_is_brought_within_two(first: Bundle, second: Bundle) -> None:
+def test_explained_output_is_clipped_to_the_range(first: Bundle, second: Bundle) -> None:
     everything, capped = (run(join([first, second], [1, 1], explained_outputs=pair)) for pair in ((0, 4), (1, 2)))
     evidence = everything.class_maps(pictures(5))
     for row, one in enumerate(capped.predict(pictures(5))):

@@ -1,4 +1,4 @@
-"""OpenVINO answers as TensorFlow does."""
+"""The OpenVINO engine predicts as the TensorFlow engine does."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def pictures(count: int) -> list[NDArray[np.uint8]]:
     return list(np.random.default_rng(1).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8))
 
 
-def test_outputs_and_maps_are_those_of_tensorflow(engine: OpenVinoEngine) -> None:
+def test_probabilities_and_saliency_equal_those_of_tensorflow(engine: OpenVinoEngine) -> None:
     images = pictures(3)
     images[1] = images[1].astype(np.float32) / 255
     for one, other in zip(engine.predict(images), TensorFlowEngine(engine.bundle).predict(images), strict=True):
@@ -39,7 +39,7 @@ def test_outputs_and_maps_are_those_of_tensorflow(engine: OpenVinoEngine) -> Non
         assert one.probabilities.dtype == one.saliency.dtype == np.float32
 
 
-def test_temperature_and_thresholds_are_those_of_tensorflow() -> None:
+def test_temperature_and_thresholds_act_as_in_tensorflow() -> None:
     images = pictures(3)
     scaled = TensorFlowEngine(make_bundle(random_weights(), temperature=3.0)).predict(images)
     thresholds = tuple(float(np.mean([one.probabilities[k] for one in scaled])) for k in range(5))
@@ -50,7 +50,7 @@ def test_temperature_and_thresholds_are_those_of_tensorflow() -> None:
         np.testing.assert_allclose(one.saliency, other.saliency, atol=1e-4)
 
 
-def test_full_batch_of_bytes_and_any_other_are_answered_alike(engine: OpenVinoEngine) -> None:
+def test_full_batch_of_uint8_and_any_other_give_equal_predictions(engine: OpenVinoEngine) -> None:
     images = pictures(4)
     fractions = [image.astype(np.float32) / 255 for image in images]
     expected = engine.predict(fractions)
@@ -63,7 +63,9 @@ def test_full_batch_of_bytes_and_any_other_are_answered_alike(engine: OpenVinoEn
 
 @pytest.mark.parametrize("full_batch", [True, False])
 @pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-3), (None, 0.02)])
-def test_shipped_bundle_is_reproduced(precision: str | None, tolerance: float, *, full_batch: bool) -> None:
+def test_reference_predictions_of_a_pretrained_bundle_are_reproduced(
+    precision: str | None, tolerance: float, *, full_batch: bool
+) -> None:
     bundle = load_bundle("densenet121-aptos")
     reference = json.loads((DATA / "reference.json").read_text())
     enhanced = [cv2.imread(str(DATA / f"{name}_enhanced.png"), cv2.IMREAD_COLOR_RGB) for name in reference]
@@ -95,7 +97,7 @@ def test_value_that_is_not_finite_names_its_image() -> None:
         engine.warm_up(3)
 
 
-def test_start_needs_no_tensorflow() -> None:
+def test_tensorflow_is_not_imported() -> None:
     code = (
         "import sys\n"
         "from worker.model.bundle.bundle import load_bundle\n"
@@ -107,13 +109,13 @@ def test_start_needs_no_tensorflow() -> None:
     assert done.stdout.split() == ["False"]
 
 
-def test_setting_chooses_the_engine(engine: OpenVinoEngine) -> None:
+def test_setting_selects_the_engine(engine: OpenVinoEngine) -> None:
     assert isinstance(make_engine("openvino", engine.bundle), OpenVinoEngine)
     assert isinstance(make_engine("tensorflow", engine.bundle), TensorFlowEngine)
     assert "OpenVINO" in engine.device
 
 
-def test_layer_that_needs_gradients_is_left_to_tensorflow() -> None:
+def test_layer_that_needs_gradients_is_explained_by_tensorflow() -> None:
     bundle = make_bundle(random_weights(), target_layer="conv4_block24_concat")
     assert isinstance(make_engine("auto", bundle), TensorFlowEngine)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""What the graph says where logits are extreme or nothing speaks for the grade."""
+"""Saliency of the OpenVINO engine for extreme logits, and without positive evidence."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ PICTURE = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.ui
 
 
 def predict(bias: list[float], sign: int) -> Prediction:
-    """With a head whose weights all have one sign: features are never negative, so they all push the logits one way."""
+    """A network whose head has weights of one sign: features are never negative, so all change the logits one way."""
     weights = random_weights()
     weights["head/kernel"] = sign * np.abs(weights["head/kernel"])
     weights["head/bias"] = np.array(bias, np.float32)
@@ -30,9 +30,9 @@ def test_map_without_positive_evidence_is_zero_everywhere() -> None:
 
 @pytest.mark.parametrize("within", [(0, 4), (1, 2), (3, 3)])
 @pytest.mark.parametrize("grade", range(5))
-def test_highest_output_passed_is_explained_brought_within_two(grade: int, within: tuple[int, int]) -> None:
+def test_highest_output_passed_is_explained_within_the_range(grade: int, within: tuple[int, int]) -> None:
     weights = random_weights()
-    # Output k looks at every fifth channel from k on, so the outputs' maps differ.
+    # Output k uses every fifth channel from k on, so the outputs' maps differ.
     weights["head/kernel"] = np.resize(np.eye(5, dtype=np.float32), (1024, 5)) * np.float32(1e-3)
     weights["head/bias"] = np.where(np.arange(5) <= grade, 9, -9).astype(np.float32)
     explained = OpenVinoEngine(make_bundle(weights, explained_outputs=within), "f32").predict([PICTURE])[0].saliency

@@ -1,4 +1,4 @@
-"""Eight bits answer nearly as floats do, and are eight bits."""
+"""INT8 predictions are close to float32, and convolutions do run in INT8."""
 
 from dataclasses import replace
 from types import MappingProxyType
@@ -34,7 +34,7 @@ def ready() -> Bundle:
     return with_ranges(make_bundle(random_weights()))
 
 
-def test_ranges_are_the_most_of_all_pictures(ready: Bundle) -> None:
+def test_ranges_are_the_maxima_over_all_images(ready: Bundle) -> None:
     assert ready.activation_ranges is not None
     assert {layer: array.shape for layer, array in ready.activation_ranges.items()} == activation_range_shapes()
     alone = [measure_activation_ranges(ready, [batch]) for batch in (pictures(8), pictures(3, seed=2))]
@@ -44,7 +44,7 @@ def test_ranges_are_the_most_of_all_pictures(ready: Bundle) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 4])
-def test_answers_are_nearly_those_of_floats(ready: Bundle, count: int) -> None:
+def test_int8_predictions_are_close_to_float32(ready: Bundle, count: int) -> None:
     exact, rounded = OpenVinoEngine(ready, "f32"), OpenVinoEngine(ready, "int8")
     rounded.warm_up(4)
     seen = pictures(count, seed=3)
@@ -56,7 +56,7 @@ def test_answers_are_nearly_those_of_floats(ready: Bundle, count: int) -> None:
     assert "int8" in rounded.device
 
 
-def test_convolutions_are_calculated_in_bytes(ready: Bundle) -> None:
+def test_convolutions_run_in_int8(ready: Bundle) -> None:
     assert ready.activation_ranges is not None
     kinds = {operands: precisions_of(operands, ready) for operands in (None, int8_operands(ready.activation_ranges))}
     floats, rounded = kinds.values()
@@ -65,7 +65,7 @@ def test_convolutions_are_calculated_in_bytes(ready: Bundle) -> None:
 
 
 def precisions_of(operands: Any, bundle: Bundle) -> set[str]:
-    """Of the convolutions that OpenVINO runs on this processor."""
+    """The precisions of the convolutions that OpenVINO runs on this CPU."""
     graph = build_openvino_graph(bundle) if operands is None else build_openvino_graph(bundle, operands)
     graph.reshape({IMAGES_INPUT: [1, SIDE, SIDE, 3]})
     compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -75,8 +75,8 @@ def precisions_of(operands: Any, bundle: Bundle) -> set[str]:
     }
 
 
-def test_channels_of_unlike_ranges_lose_no_more_than_others() -> None:
-    # One channel a thousand times as bright and as lightly weighed: the network is the same, its ranges are not.
+def test_channels_with_very_different_ranges_lose_no_accuracy() -> None:
+    # One channel has 1000 times the activation and 1/1000 of the kernel: same network, different ranges.
     weights = random_weights()
     layer = "conv3_block1_1_conv"
     bright = weights | {
@@ -102,7 +102,7 @@ def test_channels_of_unlike_ranges_lose_no_more_than_others() -> None:
     assert losses[1] < 2 * losses[0] + 1e-4
 
 
-def test_layer_that_was_shown_nothing_yields_numbers() -> None:
+def test_layer_with_ranges_of_zero_yields_finite_values() -> None:
     bundle = make_bundle(random_weights())
     dark = with_ranges(
         bundle, conv4_block3_1_conv=np.zeros(activation_range_shapes()["conv4_block3_1_conv"], np.float32)
@@ -111,7 +111,7 @@ def test_layer_that_was_shown_nothing_yields_numbers() -> None:
     assert np.isfinite(prediction.probabilities).all()
 
 
-def test_bundle_without_ranges_is_refused_with_the_way_out() -> None:
+def test_bundle_without_ranges_is_rejected_with_the_fix() -> None:
     bundle = make_bundle(random_weights())
     with pytest.raises(
         ModelError, match="random has no activation ranges for INT8; `fundus model quantise` measures them"
@@ -121,7 +121,7 @@ def test_bundle_without_ranges_is_refused_with_the_way_out() -> None:
         make_engine("openvino-int8", bundle)
 
 
-def test_setting_chooses_eight_bits_and_auto_never_does(ready: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_is_selected_by_name_and_never_by_auto(ready: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "NVIDIA_DEVICE", engines.NVIDIA_DEVICE / "none")
     assert "int8" in make_engine("openvino-int8", ready).device
     assert isinstance(make_engine("openvino-int8", ready), OpenVinoEngine)
@@ -130,5 +130,5 @@ def test_setting_chooses_eight_bits_and_auto_never_does(ready: Bundle, monkeypat
 
 
 @pytest.mark.parametrize("name", ["densenet121-aptos-320", "densenet121-aptos-224"])
-def test_shipped_bundle_is_ready(name: str) -> None:
+def test_pretrained_bundle_has_activation_ranges(name: str) -> None:
     assert "int8" in make_engine("openvino-int8", load_bundle(name)).device

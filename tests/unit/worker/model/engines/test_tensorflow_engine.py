@@ -36,19 +36,19 @@ def assert_close(got: list[Prediction], expected: list[Prediction]) -> None:
         np.testing.assert_allclose(one.saliency, other.saliency, atol=1e-4)
 
 
-def test_shipped_bundle_reproduces_what_was_taken_down_when_it_was_trained() -> None:
+def test_pretrained_bundle_reproduces_the_predictions_recorded_at_training() -> None:
     bundle = load_bundle("densenet121-aptos")
     reference = json.loads((DATA / "reference.json").read_text())
     enhanced = [cv2.imread(str(DATA / f"{name}_enhanced.png"), cv2.IMREAD_COLOR_RGB) for name in reference]
     predictions = TensorFlowEngine(bundle).predict(enhanced)
     for prediction, expected in zip(predictions, reference.values(), strict=True):
-        # Float16 kernels move the outputs by up to 2.6e-4.
+        # Float16 kernels change the outputs by up to 2.6e-4.
         np.testing.assert_allclose(prediction.probabilities, expected["outputs"], rtol=0, atol=1e-3)
         np.testing.assert_allclose(prediction.saliency, expected["saliency"], rtol=0, atol=2e-3)
         assert decode_outputs(prediction.probabilities, bundle.thresholds).grade == expected["grade"]
 
 
-def test_probabilities_are_those_of_the_network_in_the_recipes_range(engine: Engine) -> None:
+def test_probabilities_equal_those_of_the_keras_network_in_the_recipes_range(engine: Engine) -> None:
     images = pictures(3)
     # The recipe's range is [-1, 1].
     expected = load_network(engine.bundle).predict(np.stack(images).astype(np.float32) / 127.5 - 1, verbose=0)
@@ -58,7 +58,7 @@ def test_probabilities_are_those_of_the_network_in_the_recipes_range(engine: Eng
         assert prediction.saliency.shape == (3, 3)
 
 
-def test_bytes_fractions_and_a_mixture_are_predicted_alike(engine: Engine) -> None:
+def test_uint8_float32_and_mixed_batches_give_equal_predictions(engine: Engine) -> None:
     images = pictures(4)
     fractions = [image.astype(np.float32) / 255 for image in images]
     expected = engine.predict(images)
@@ -66,7 +66,7 @@ def test_bytes_fractions_and_a_mixture_are_predicted_alike(engine: Engine) -> No
     assert_close(engine.predict([images[0], fractions[1], fractions[2], images[3]]), expected)
 
 
-def test_image_is_predicted_alike_alone_and_in_any_batch(engine: Engine) -> None:
+def test_prediction_does_not_depend_on_the_batch(engine: Engine) -> None:
     images = pictures(5)
     together = engine.predict(images)
     assert_close([engine.predict([image])[0] for image in images], together)
@@ -74,7 +74,7 @@ def test_image_is_predicted_alike_alone_and_in_any_batch(engine: Engine) -> None
 
 
 @pytest.mark.parametrize("layer", ["relu", "conv4_block24_concat"])
-def test_temperature_divides_the_logits_and_leaves_the_map(layer: str) -> None:
+def test_temperature_divides_the_logits_and_keeps_the_map(layer: str) -> None:
     weights = random_weights()
     plain = TensorFlowEngine(make_bundle(weights, target_layer=layer)).predict(pictures(2))
     scaled = TensorFlowEngine(make_bundle(weights, target_layer=layer, temperature=2.0)).predict(pictures(2))
@@ -97,7 +97,7 @@ def test_graph_is_traced_once_for_all_batch_sizes_and_types() -> None:
     assert engine._graph.experimental_get_tracing_count() == 1
 
 
-def test_another_target_layer_gives_its_own_map_and_the_same_outputs(engine: Engine) -> None:
+def test_another_target_layer_changes_the_map_and_not_the_outputs(engine: Engine) -> None:
     images = pictures(2)
     inner = TensorFlowEngine(make_bundle(random_weights(), target_layer="conv4_block24_concat"))
     for one, other in zip(inner.predict(images), engine.predict(images), strict=True):
@@ -114,7 +114,7 @@ def test_layer_before_the_last_has_no_class_maps() -> None:
 def test_saturated_output_still_has_a_map() -> None:
     weights = random_weights()
     weights["head/bias"] = np.array([0, 0, 0, 0, 200], np.float32)
-    # Weights of one sign, for a logit that the features can only raise.
+    # With weights of one sign, features can only increase the logit.
     weights["head/kernel"] = np.abs(weights["head/kernel"])
     prediction = TensorFlowEngine(make_bundle(weights)).predict(pictures(1))[0]
     assert prediction.probabilities[4] == 1
@@ -144,7 +144,7 @@ def test_wrong_image_is_named(engine: Engine, image: NDArray[np.float32], senten
 
 def test_value_that_is_not_finite_names_its_image() -> None:
     weights = random_weights()
-    # A dark picture gives zero after the first normalisation, a bright one overflows what follows.
+    # A black picture is zero after the first normalisation, a white one overflows in later layers.
     weights["conv1_conv/kernel"] = np.ones_like(weights["conv1_conv/kernel"])
     weights["conv1_bn/beta"] = np.zeros_like(weights["conv1_bn/beta"])
     weights["conv1_bn/gamma"] = np.full_like(weights["conv1_bn/gamma"], 1e38)
@@ -156,7 +156,7 @@ def test_value_that_is_not_finite_names_its_image() -> None:
 
 
 def test_exhausted_memory_names_the_batch_size() -> None:
-    # A real allocation of that size ends in the same class, after TensorFlow has waited ten seconds for memory.
+    # A real allocation of that size raises the same class, after TensorFlow has waited ten seconds for memory.
     exhausted = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
     with (
         pytest.raises(AcceleratorMemoryError, match="a batch of 16 images does not fit"),
@@ -170,7 +170,7 @@ def test_device_is_named(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("built_for_gpus", [True, False])
-def test_gpu_that_is_not_seen_is_warned_of(monkeypatch: pytest.MonkeyPatch, *, built_for_gpus: bool) -> None:
+def test_gpu_build_without_a_gpu_logs_a_warning(monkeypatch: pytest.MonkeyPatch, *, built_for_gpus: bool) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
     monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: built_for_gpus)
     with capture_logs() as log:

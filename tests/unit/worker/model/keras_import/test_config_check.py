@@ -24,7 +24,7 @@ def test_layers_of_the_network_are_accepted() -> None:
     check(backbone, layer("GlobalAveragePooling2D"), layer("Dropout"), layer("Dense", activation="sigmoid"))
 
 
-def test_sequential_of_the_first_keras_2_is_understood() -> None:
+def test_sequential_of_keras_before_2_3_is_accepted() -> None:
     model = {"class_name": "Sequential", "config": [layer("Lambda")]}
     with pytest.raises(ModelError, match="class 'Lambda'"):
         check_config(json.dumps(model).encode(), source="f.h5")
@@ -46,14 +46,14 @@ def test_sequential_of_the_first_keras_2_is_understood() -> None:
         (7, "a layer without class_name and config"),
     ],
 )
-def test_foreign_layer_is_refused_also_inside_a_nested_model(foreign: Any, sentence: str) -> None:
+def test_foreign_layer_is_rejected_also_in_a_nested_model(foreign: Any, sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
         check(foreign)
     with pytest.raises(ModelError, match=sentence):
         check({"class_name": "Functional", "config": {"layers": [foreign]}})
 
 
-def test_models_within_models_end() -> None:
+def test_depth_of_nested_models_is_limited() -> None:
     nested: dict[str, Any] = layer("Dropout")
     for _ in range(5):
         nested = {"class_name": "Sequential", "config": {"layers": [nested]}}
@@ -62,12 +62,12 @@ def test_models_within_models_end() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
-def test_description_that_is_not_json_is_refused(content: bytes) -> None:
+def test_description_that_is_not_json_is_rejected(content: bytes) -> None:
     with pytest.raises(ModelError, match=r"f\.h5: its description is not JSON"):
         check_config(content, source="f.h5")
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[]", b'{"class_name": "Dense", "config": {}}'])
-def test_description_of_something_else_is_refused(content: bytes) -> None:
+def test_description_of_something_else_is_rejected(content: bytes) -> None:
     with pytest.raises(ModelError, match="its description"):
         check_config(content, source="f.h5")

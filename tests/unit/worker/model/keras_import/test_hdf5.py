@@ -29,7 +29,7 @@ def test_floats_of_any_width_and_order_are_read(dtype: str) -> None:
     assert read(data, "g/a") == [1.5, -2]
 
 
-def test_values_packed_by_hdf5s_own_filters_are_read() -> None:
+def test_values_compressed_by_hdf5_filters_are_read() -> None:
     data = make_file(
         lambda file: file.create_dataset(
             "a", data=np.array([1.5, -2], "f4"), compression="gzip", shuffle=True, fletcher32=True
@@ -77,7 +77,7 @@ def hold_too_many(file: h5py.File) -> None:
         (hold_too_many, "f.h5: more than 20000 objects or 16 levels"),
     ],
 )
-def test_what_is_not_a_plain_dataset_is_refused(fill: Callable[[h5py.File], None], sentence: str) -> None:
+def test_only_plain_datasets_are_accepted(fill: Callable[[h5py.File], None], sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
         read(make_file(fill))
 
@@ -129,7 +129,7 @@ def pack_by_another_filter(file: h5py.File) -> None:
         (pack_by_another_filter, "f.h5: /a is compressed by filter 32000"),
     ],
 )
-def test_dataset_that_is_not_plain_floats_is_not_read(fill: Callable[[h5py.File], None], sentence: str) -> None:
+def test_dataset_of_other_than_plain_floats_is_not_read(fill: Callable[[h5py.File], None], sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
         read(make_file(fill))
 
@@ -141,7 +141,7 @@ def test_truncated_file_is_damaged(keep: int) -> None:
         read(data[:keep])
 
 
-def test_no_file_is_opened_by_a_refused_link(tmp_path: Path) -> None:
+def test_external_link_does_not_open_a_file(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere.h5"
     with h5py.File(elsewhere, "w") as file:
         file["a"] = np.array([1.5, -2], "f4")

@@ -1,4 +1,4 @@
-"""Weights that the real Keras 2 and 3 saved give the same numbers here; what is not this network is refused."""
+"""Weights saved by the real Keras 2 and 3 are imported unchanged; files of other networks are rejected."""
 
 import io
 import json
@@ -33,8 +33,8 @@ RECIPE = make_manifest(side=SIDE).recipe
 
 @pytest.fixture(scope="module")
 def old_network() -> Any:
-    """The notebook's model in the old library, no variable left at the value of a fresh network."""
-    # Its layers are named by a counter, which another module's networks have moved on.
+    """The notebook's model in Keras 2; no variable has the value of a new network."""
+    # Keras numbers its layers, also those that other test modules built before.
     tf_keras.backend.clear_session()
     network = tf_keras.Sequential(
         [
@@ -60,7 +60,7 @@ def old_weights_file(old_network: Any, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def damaged(old_weights_file: Path, tmp_path: Path) -> Path:
-    """A copy to do harm to."""
+    """A copy to be damaged."""
     file = tmp_path / "damaged.h5"
     file.write_bytes(old_weights_file.read_bytes())
     return file
@@ -71,7 +71,7 @@ def read(file: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def explain_old_network(network: Any, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probabilities and Grad-CAM of the old library's model, by a plain tape, one image at a time."""
+    """Probabilities and Grad-CAM of the Keras 2 model by gradient tape, one image at a time."""
     backbone, pooling, _, head = network.layers
     probabilities, maps = [], []
     for image in images:
@@ -89,7 +89,7 @@ def explain_old_network(network: Any, images: NDArray[np.float32]) -> tuple[NDAr
 
 
 @pytest.mark.parametrize("whole_model", [False, True])
-def test_notebooks_h5_predicts_and_explains_as_in_the_old_library(
+def test_notebooks_h5_predicts_and_explains_as_in_keras_2(
     old_network: Any, old_weights_file: Path, tmp_path: Path, *, whole_model: bool
 ) -> None:
     file = old_weights_file
@@ -109,7 +109,7 @@ def test_notebooks_h5_predicts_and_explains_as_in_the_old_library(
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_files_of_keras_3_give_every_weight_back(tmp_path: Path, suffix: str) -> None:
+def test_keras_3_files_give_all_weights(tmp_path: Path, suffix: str) -> None:
     weights = random_weights(5)
     network = build_network(SIDE)
     assign_weights(network, weights)
@@ -121,7 +121,7 @@ def test_files_of_keras_3_give_every_weight_back(tmp_path: Path, suffix: str) ->
     assert all(np.array_equal(imported[name], weights[name]) for name in weights)
 
 
-def test_manifest_says_where_the_weights_came_from(old_weights_file: Path, tmp_path: Path) -> None:
+def test_manifest_has_the_sha256_of_the_imported_file(old_weights_file: Path, tmp_path: Path) -> None:
     manifest = import_weights(
         old_weights_file, tmp_path / "b", recipe=RECIPE, name="mine", notes="Mine.", float16_kernels=True
     )
@@ -129,7 +129,7 @@ def test_manifest_says_where_the_weights_came_from(old_weights_file: Path, tmp_p
     assert load_bundle(tmp_path / "b").manifest == manifest
 
 
-def test_name_that_no_manifest_takes_is_refused(old_weights_file: Path, tmp_path: Path) -> None:
+def test_invalid_bundle_name_is_rejected(old_weights_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="model bundle: name: String should match pattern"):
         import_weights(old_weights_file, tmp_path / "b", recipe=RECIPE, name="My Model")
     assert list(tmp_path.iterdir()) == []
@@ -149,7 +149,7 @@ def test_missing_head_is_named(damaged: Path) -> None:
         read(damaged)
 
 
-def test_head_of_another_size_is_refused(damaged: Path) -> None:
+def test_head_of_another_size_is_rejected(damaged: Path) -> None:
     with h5py.File(damaged, "a") as file:
         del file["dense/dense/kernel:0"]
         file["dense/dense/kernel:0"] = np.zeros((1024, 1), "f4")
@@ -157,28 +157,28 @@ def test_head_of_another_size_is_refused(damaged: Path) -> None:
         read(damaged)
 
 
-def test_second_head_is_refused(damaged: Path) -> None:
+def test_second_head_is_rejected(damaged: Path) -> None:
     with h5py.File(damaged, "a") as file:
         file["dense_1/dense_1/kernel:0"] = np.zeros((5, 5), "f4")
     with pytest.raises(ModelError, match="has layers that are not in this network: dense/dense, dense_1/dense_1"):
         read(damaged)
 
 
-def test_weight_that_the_layer_has_not_is_refused(damaged: Path) -> None:
+def test_unknown_weight_of_a_layer_is_rejected(damaged: Path) -> None:
     with h5py.File(damaged, "a") as file:
         file["densenet121/pool2_conv/bias:0"] = np.zeros(128, "f4")
     with pytest.raises(ModelError, match=r"pool2_conv/bias:0: the network has no weight pool2_conv/bias"):
         read(damaged)
 
 
-def test_infinite_weight_is_refused(damaged: Path) -> None:
+def test_infinite_weight_is_rejected(damaged: Path) -> None:
     with h5py.File(damaged, "a") as file:
         file["dense/dense/bias:0"][0] = np.inf
     with pytest.raises(ModelError, match="head/bias has a value that is not finite"):
         read(damaged)
 
 
-def test_truncated_file_is_refused_and_leaves_nothing(damaged: Path, tmp_path: Path) -> None:
+def test_truncated_file_is_rejected_and_no_file_is_left(damaged: Path, tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:1_000_000])
     with pytest.raises(ModelError, match=r"damaged\.h5: damaged HDF5"):
         import_weights(damaged, tmp_path / "b", recipe=RECIPE, name="b")
@@ -186,7 +186,7 @@ def test_truncated_file_is_refused_and_leaves_nothing(damaged: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04\x95", b"<html>"])
-def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_of_other_formats_are_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "f").write_bytes(content)
     with pytest.raises(ModelError, match=r"neither HDF5 nor a \.keras archive"):
         read(tmp_path / "f")
@@ -198,7 +198,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_lambda_of_keras_2_is_refused_and_never_run(tmp_path: Path) -> None:
+def test_lambda_of_keras_2_is_rejected_and_never_run(tmp_path: Path) -> None:
     trace = str(tmp_path / "run")
     network = tf_keras.Sequential(
         [tf_keras.layers.Lambda(lambda x: (Path(trace).touch(), x)[1], input_shape=(2,)), tf_keras.layers.Dense(5)]
@@ -210,24 +210,24 @@ def test_lambda_of_keras_2_is_refused_and_never_run(tmp_path: Path) -> None:
     assert not Path(trace).exists()
 
 
-def test_lambda_of_keras_3_is_refused(tmp_path: Path) -> None:
+def test_lambda_of_keras_3_is_rejected(tmp_path: Path) -> None:
     network = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Dense(5)])
     network.save(tmp_path / "lambda.keras")
     with pytest.raises(ModelError, match="has a layer of the class 'Lambda', which is not in this network"):
         read(tmp_path / "lambda.keras")
 
 
-def test_file_that_kills_the_library_is_a_damaged_file() -> None:
+def test_file_that_crashes_the_library_is_reported_as_damaged() -> None:
     with pytest.raises(ModelError, match=r"^kills\.h5: damaged"):
         read_in_subprocess((DATA / "kills_hdf5.h5").read_bytes(), source="kills.h5")
 
 
-def test_file_that_is_not_read_in_time_is_given_up(old_weights_file: Path) -> None:
+def test_reading_a_file_has_a_timeout(old_weights_file: Path) -> None:
     with pytest.raises(ModelError, match=r"^slow\.h5: not read within 0\.01 s"):
         read_in_subprocess(old_weights_file.read_bytes(), source="slow.h5", timeout_s=0.01)
 
 
-def test_name_from_a_file_does_not_steer_the_terminal(tmp_path: Path) -> None:
+def test_names_in_a_file_cannot_control_the_terminal(tmp_path: Path) -> None:
     file = tmp_path / "f.h5"
     with h5py.File(file, "w") as hostile:
         hostile["red\x1b[31m/kernel:0"] = h5py.SoftLink("/x")
@@ -247,7 +247,7 @@ EMPTY = json.dumps({"class_name": "Sequential", "config": {"layers": []}}).encod
 
 
 def encrypted(data: bytes) -> bytes:
-    """The same archive with the bit set that says its first member is encrypted."""
+    """The same archive with its first member marked as encrypted."""
     central = data.index(b"PK\x01\x02")
     return data[: central + 8] + b"\x01" + data[central + 9 :]
 
@@ -263,13 +263,13 @@ def encrypted(data: bytes) -> bytes:
         (encrypted(archive({"config.json": EMPTY})), "damaged archive: .*encrypted"),
     ],
 )
-def test_archive_without_plain_weights_is_refused(data: bytes, sentence: str) -> None:
+def test_archive_without_plain_weights_is_rejected(data: bytes, sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
         read_keras_weights(data, source="f.keras")
 
 
 def rename(change: Callable[[str], str]) -> dict[str, str]:
-    """What the Keras 2 names become when each is changed."""
+    """The matched paths of a Keras 2 file, with each path changed by a function."""
     return match_keras2([change(name) for name in weight_shapes()], densenet_layers(), source="f.h5")
 
 
@@ -282,18 +282,18 @@ def rename(change: Callable[[str], str]) -> dict[str, str]:
         lambda name: f"model_weights/g/{name.replace('/', '_3/')}:0",
     ],
 )
-def test_names_of_older_versions_and_later_sessions_are_understood(change: Callable[[str], str]) -> None:
+def test_layer_names_of_older_keras_versions_and_sessions_are_matched(change: Callable[[str], str]) -> None:
     assert rename(change) == {name: change(name) for name in weight_shapes()}
 
 
-def test_optimizer_is_passed_over() -> None:
+def test_optimizer_is_ignored() -> None:
     paths = ["model_weights/g/bn/gamma:0", "optimizer_weights/Adam/bn/gamma:0", "training/other"]
     assert match_keras2(paths, densenet_layers(), source="f.h5") == {"bn/gamma": "model_weights/g/bn/gamma:0"}
     paths = ["layers/dense/vars/0", "optimizer/vars/0", "layers/dropout/seed_generator/vars/0"]
     assert match_keras3(paths, densenet_layers(), source="f.h5") == {"head/kernel": "layers/dense/vars/0"}
 
 
-def test_two_datasets_of_one_name_are_refused() -> None:
+def test_two_datasets_of_one_name_are_rejected() -> None:
     with pytest.raises(ModelError, match=r"f\.h5: a/bn/gamma:0 and b/bn/gamma:0 are both bn/gamma"):
         match_keras2(["a/bn/gamma:0", "b/bn/gamma:0"], densenet_layers(), source="f.h5")
 
@@ -308,21 +308,21 @@ def test_two_datasets_of_one_name_are_refused() -> None:
         "layers/functional/layers/conv2d/other",
     ],
 )
-def test_layer_that_keras_3_numbers_beyond_the_network_is_refused(path: str) -> None:
+def test_layer_number_beyond_the_network_is_rejected(path: str) -> None:
     with pytest.raises(ModelError, match="belongs to no layer of this network"):
         match_keras3([path], densenet_layers(), source="f.h5")
 
 
 @pytest.fixture(scope="module")
 def saved_model(old_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Saved as TensorFlow did before there were `.keras` files, with the state of its optimizer."""
+    """A SavedModel, the format before `.keras` files, with the optimizer's state."""
     folder = tmp_path_factory.mktemp("saved") / "model"
     old_network.save(folder, save_format="tf")
     return folder
 
 
 @pytest.mark.slow
-def test_saved_model_gives_every_weight_back(saved_model: Path, old_weights_file: Path, tmp_path: Path) -> None:
+def test_saved_model_gives_all_weights(saved_model: Path, old_weights_file: Path, tmp_path: Path) -> None:
     manifest = import_weights(saved_model, tmp_path / "b", recipe=RECIPE, name="b")
     expected = read(old_weights_file)
     found = load_bundle(tmp_path / "b").weights
@@ -332,7 +332,7 @@ def test_saved_model_gives_every_weight_back(saved_model: Path, old_weights_file
 
 
 @pytest.mark.slow
-def test_damaged_saved_model_is_refused(saved_model: Path, tmp_path: Path) -> None:
+def test_damaged_saved_model_is_rejected(saved_model: Path, tmp_path: Path) -> None:
     shutil.copytree(saved_model, tmp_path / "cut")
     weights = tmp_path / "cut" / SAVED_MODEL_WEIGHTS
     weights.write_bytes(weights.read_bytes()[:1_000_000])
@@ -347,7 +347,7 @@ def test_damaged_saved_model_is_refused(saved_model: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_saved_model_of_another_network_is_refused(tmp_path: Path) -> None:
+def test_saved_model_of_another_network_is_rejected(tmp_path: Path) -> None:
     network = tf_keras.Sequential([tf_keras.layers.Dense(5, input_shape=(3,), activation="sigmoid")])
     network.save(tmp_path / "other", save_format="tf")
     with pytest.raises(ModelError, match=r"other: dense(_\d+)?/kernel has the shape \(3, 5\), \(1024, 5\) is needed"):

@@ -1,4 +1,4 @@
-"""Other backbones of keras.applications: the layer to explain is found, and the closed form holds there."""
+"""Other backbones of keras.applications: their last feature map is found and explained in closed form."""
 
 from pathlib import Path
 from types import MappingProxyType
@@ -38,7 +38,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint
 
 
 def make(architecture: str, input_range: tuple[float, float] = (-1.0, 1.0), **others: object) -> Bundle:
-    """With random weights that neither vanish nor overflow, and a head of one sign, for maps that are not empty."""
+    """Random weights by which activations neither vanish nor overflow, and a head of one sign for non-zero maps."""
     rng = np.random.default_rng(0)
     weights = {
         name: array if name.startswith("normalization") else draw(name, array.shape, rng)
@@ -59,7 +59,7 @@ def make(architecture: str, input_range: tuple[float, float] = (-1.0, 1.0), **ot
 
 
 def draw(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """A filter of a depthwise convolution sees its own channel alone."""
+    """As `draw_weight`, but a filter of a depthwise convolution has one input channel."""
     if len(shape) == 4 and shape[3] == 1:
         return rng.normal(0, np.sqrt(2 / (shape[0] * shape[1])), shape).astype(np.float32)
     return draw_weight(name, shape, rng)
@@ -71,7 +71,7 @@ def mobile() -> Bundle:
 
 
 def explain_by_tape(bundle: Bundle, layer: str, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Grad-CAM of the highest output passed, by the paper, on the Keras network as a user would write it."""
+    """Grad-CAM of the highest output passed, by the paper's definition, on the Keras network."""
     network = load_network(bundle)
     backbone = get_backbone(network)
     split = keras.Model(backbone.input, [backbone.get_layer(layer).output, backbone.output])
@@ -103,7 +103,7 @@ def test_last_layer_is_found_and_explained_in_closed_form(mobile: Bundle) -> Non
         assert prediction.saliency == pytest.approx(explain_by_tape(mobile, "out_relu", picture), abs=1e-4)
 
 
-def test_layer_before_the_last_is_explained_by_tape() -> None:
+def test_layer_before_the_last_is_explained_from_gradients() -> None:
     bundle = make("mobilenetv2", target_layer="block_12_add")
     assert not is_closed_form(bundle)
     (prediction,) = make_engine("tensorflow", bundle).predict([PICTURES[0]])
@@ -111,7 +111,7 @@ def test_layer_before_the_last_is_explained_by_tape() -> None:
     assert prediction.saliency == pytest.approx(explain_by_tape(bundle, "block_12_add", PICTURES[0]), abs=1e-4)
 
 
-def test_backbone_that_scales_by_itself_takes_bytes() -> None:
+def test_backbone_with_its_own_scaling_needs_uint8_range() -> None:
     assert includes_rescaling(build_network(SIDE, "efficientnetb0"))
     assert not includes_rescaling(build_network(SIDE, "mobilenetv2"))
     bundle = make("efficientnetb0", (0.0, 255.0))
@@ -130,7 +130,7 @@ def test_bundle_of_another_backbone_is_written_and_read(mobile: Bundle, tmp_path
     assert np.array_equal(first.probabilities, again.probabilities)
 
 
-def test_count_that_scales_a_backbone_stays_one_number(tmp_path: Path) -> None:
+def test_scalar_count_of_a_normalisation_stays_a_scalar(tmp_path: Path) -> None:
     bundle = make("efficientnetb0", (0.0, 255.0))
     write_bundle(tmp_path / "efficient", bundle.manifest, bundle.weights)
     read = load_bundle(tmp_path / "efficient").weights
@@ -148,12 +148,12 @@ def test_ensemble_of_two_backbones_averages_their_logits(mobile: Bundle) -> None
     assert np.stack([one.probabilities for one in found]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_openvino_is_for_densenet_alone(mobile: Bundle) -> None:
+def test_openvino_supports_densenet121_only(mobile: Bundle) -> None:
     with pytest.raises(SettingsError, match="openvino supports densenet121 only, and other is mobilenetv2"):
         make_engine("openvino", mobile)
 
 
-def test_what_keras_has_not_is_refused_by_name() -> None:
+def test_backbone_that_keras_does_not_have_is_rejected() -> None:
     assert {"densenet121", "mobilenetv2", "efficientnetb0", "resnet50", "convnexttiny"} <= list_backbones().keys()
     with pytest.raises(ModelError, match=r"keras\.applications has no 'resnet51'; it has .*resnet50"):
         build_network(SIDE, "resnet51")
@@ -161,7 +161,7 @@ def test_what_keras_has_not_is_refused_by_name() -> None:
         build_network(32, "inceptionv3")
 
 
-def test_weights_of_another_backbone_are_refused(mobile: Bundle) -> None:
+def test_weights_of_another_backbone_are_rejected(mobile: Bundle) -> None:
     network = build_network(SIDE, "mobilenetv2")
     with pytest.raises(ModelError, match="weights are not in the network"):
         assign_weights(network, {**mobile.weights, "more/kernel": np.zeros(1, np.float32)})
@@ -172,7 +172,7 @@ def test_weights_of_another_backbone_are_refused(mobile: Bundle) -> None:
 
 
 def old_network() -> Any:
-    """MobileNetV2 in the old library, no variable left at the value of a fresh network."""
+    """MobileNetV2 in Keras 2; no variable has the value of a new network."""
     network = tf_keras.Sequential(
         [
             tf_keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)),
@@ -186,7 +186,7 @@ def old_network() -> Any:
     return network
 
 
-def test_h5_of_the_old_library_predicts_the_same(tmp_path: Path) -> None:
+def test_keras_2_h5_gives_the_same_predictions(tmp_path: Path) -> None:
     network = old_network()
     network.save_weights(tmp_path / "mobile.h5")
     recipe = Recipe(input_size_px=SIDE, input_range=(-1.0, 1.0), crop="none", enhancement="none")
@@ -199,7 +199,7 @@ def test_h5_of_the_old_library_predicts_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
 @pytest.mark.parametrize("flat", [False, True])
-def test_files_of_keras_3_give_every_weight_of_a_backbone_back(
+def test_keras_3_files_give_all_weights_of_a_backbone(
     mobile: Bundle, tmp_path: Path, suffix: str, *, flat: bool
 ) -> None:
     network = build_network(SIDE, "mobilenetv2")
@@ -216,7 +216,7 @@ def test_files_of_keras_3_give_every_weight_of_a_backbone_back(
     assert all(np.array_equal(read[name], array) for name, array in mobile.weights.items())
 
 
-def test_file_of_another_backbone_is_refused(tmp_path: Path) -> None:
+def test_file_of_another_backbone_is_rejected(tmp_path: Path) -> None:
     build_network(SIDE, "mobilenet").save_weights(tmp_path / "other.weights.h5")
     data = (tmp_path / "other.weights.h5").read_bytes()
     with pytest.raises(ModelError, match=r"f: .*(belongs to no layer|missing|has the shape)"):

@@ -19,14 +19,14 @@ Explained = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 def explain_last(network: keras.Sequential, images: NDArray[np.float32]) -> Explained:
-    """Logits, probabilities and saliency in closed form, as an engine explains."""
+    """Logits, probabilities and saliency in closed form, as engines compute them."""
     logits, maps = (part.numpy() for part in graph.build_class_map_function(network)(images))
     return logits, *explain(ClassMaps(logits, maps), HALF, ALL_OUTPUTS)
 
 
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.float32]:
-    """Eight pictures that differ in level and in texture."""
+    """Eight pictures with different brightness and texture."""
     rng = np.random.default_rng(1)
     levels = np.linspace(-1, 1, 8).reshape(8, 1, 1, 1)
     return (levels + rng.normal(0, 0.5, (8, SIDE, SIDE, 3))).astype(np.float32)
@@ -34,7 +34,7 @@ def images() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def network(images: NDArray[np.float32]) -> keras.Sequential:
-    """Random weights; the head's bias such that about half of the pictures pass each output."""
+    """Random weights, with a head's bias by which about half of the pictures pass each output."""
     network = load_network(make_bundle(random_weights()))
     head = network.get_layer("head")
     features = network.get_layer(DENSENET121)(images, training=False)
@@ -43,7 +43,7 @@ def network(images: NDArray[np.float32]) -> keras.Sequential:
 
 
 def tape_of_one(network: keras.Sequential, image: NDArray[np.float32], output: int) -> NDArray[np.float32]:
-    """Grad-CAM of one picture as the paper words it: alpha is the mean of a logit's gradient over the map's pixels."""
+    """Grad-CAM of one picture by the paper's definition: alpha is the mean of a logit's gradient over the pixels."""
     head = network.get_layer("head")
     with tf.GradientTape() as tape:
         features = network.get_layer(DENSENET121)(image[None], training=False)
@@ -72,7 +72,7 @@ def test_closed_form_equals_the_tape_at_the_last_layer(network: keras.Sequential
 
 
 @pytest.mark.parametrize("layer", ["relu", "conv4_block24_concat"])
-def test_map_in_a_batch_is_the_map_alone(network: keras.Sequential, images: NDArray[np.float32], layer: str) -> None:
+def test_map_does_not_depend_on_the_batch(network: keras.Sequential, images: NDArray[np.float32], layer: str) -> None:
     taped = build_layer_explainer(network, layer, HALF, ALL_OUTPUTS)
 
     def saliency(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,7 +83,7 @@ def test_map_in_a_batch_is_the_map_alone(network: keras.Sequential, images: NDAr
         assert np.abs(together[index] - saliency(image[None])[0]).max() < 1e-5
 
 
-def test_closed_form_of_another_output_is_another_map(network: keras.Sequential, images: NDArray[np.float32]) -> None:
+def test_closed_form_equals_the_tape_for_each_output(network: keras.Sequential, images: NDArray[np.float32]) -> None:
     features = network.get_layer(DENSENET121)(images[:5], training=False)
     kernel = network.get_layer("head").kernel.value
     saliency = to_saliency(compute_class_maps(features, kernel).numpy(), np.arange(5))
@@ -91,7 +91,7 @@ def test_closed_form_of_another_output_is_another_map(network: keras.Sequential,
         assert np.abs(got - tape_of_one(network, image, output)).max() < 1e-5
 
 
-def test_map_of_an_inner_layer_is_that_of_the_network_cut_in_two_there(
+def test_map_of_an_inner_layer_equals_that_of_a_network_split_there(
     network: keras.Sequential, images: NDArray[np.float32]
 ) -> None:
     backbone = network.get_layer(DENSENET121)
@@ -115,7 +115,7 @@ def test_map_of_an_inner_layer_is_that_of_the_network_cut_in_two_there(
 
 
 def test_saliency_by_hand() -> None:
-    # Two channels on 1 x 2 pixels; output 0 weighs them 2 and -1, output 1 weighs them -1 and -1.
+    # Two channels of 1 x 2 pixels; output 0 has the weights 2 and -1, output 1 has -1 and -1.
     features = tf.constant([[[[1.0, 0.0], [3.0, 2.0]]], [[[1.0, 0.0], [3.0, 2.0]]]])
     kernel = tf.constant([[2.0, -1.0], [-1.0, -1.0]])
     saliency = to_saliency(compute_class_maps(features, kernel).numpy(), np.array([0, 1]))
