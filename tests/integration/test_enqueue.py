@@ -163,7 +163,7 @@ def test_resend_sends_suspects_alone_and_keeps_leased_and_settled_images(
 
     done = resend(engine, app, settings, "night", ())
 
-    assert (done.waiting, done.lifted, done.messages) == (4, 0, 3)
+    assert (done.waiting, done.requeued, done.messages) == (4, 0, 3)
     assert consume(app) == [("free-1", "free-2"), ("lost-1",), ("lost-2",)]
     rows = rows_of(engine, run)
     assert [rows[name].lease_token for name in ("held", "lost-1", "spent")] == ["held", None, "held"]
@@ -180,7 +180,7 @@ def test_requeued_images_lose_their_outcome(engine: Engine, app: Celery, setting
 
     done = resend(engine, app, settings, "night", [Status.FAILED, Status.QUARANTINED])
 
-    assert (done.waiting, done.lifted, consume(app)) == (0, 2, [("failed", "killer")])
+    assert (done.waiting, done.requeued, consume(app)) == (0, 2, [("failed", "killer")])
     rows = rows_of(engine, run)
     assert [rows[name].status for name in ("good", "failed", "dark", "killer")] == [
         "graded", "queued", "ungradable", "queued",
