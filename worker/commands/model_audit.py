@@ -54,7 +54,7 @@ def audit(
     settings = read_settings()
     model = load_model(bundle or settings.model)
     messages = Console(stderr=True, highlight=False)
-    with progress_bar(messages, unit="pictures") as progress:
+    with progress_bar(messages, unit="photographs") as progress:
         tasks = {}
 
         def on_progress(test: str) -> None:

@@ -7,7 +7,7 @@ from worker.model.bundle.ensemble import read_any_manifest
 
 
 def describe_model() -> str:
-    """Return name and model_id of the bundle that a worker would load with these settings, or why there is none."""
+    """Return name and model_id of the bundle that a worker would load with these settings, or the error."""
     try:
         settings = read_settings()
         manifest = read_any_manifest(find_bundle(settings.model))

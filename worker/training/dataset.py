@@ -59,7 +59,7 @@ class Dataset:
 
     @property
     def grades(self) -> NDArray[np.int64]:
-        """ImageReference grades, int (N,)."""
+        """Reference grades, int64 (N,)."""
         return np.array(self.index.grades, np.int64)
 
 
