@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Engine, insert, select, text, update
 
 from tests.services.console import serve_console
-from tests.unit.worker.console.accounts_and_runs import add_people, graded_run
+from tests.unit.worker.console.accounts_and_runs import add_users, graded_run
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Eye, Role
@@ -23,7 +23,7 @@ from worker.ledger.schema import gradings, images, models
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 PHOTOGRAPHS = sorted(SAMPLES.glob("IDRiD_*.jpg"))
-PEOPLE = {"vera": Role.VIEWER, "anna": Role.GRADER, "ben": Role.GRADER, "cleo": Role.GRADER, "olga": Role.OPERATOR}
+USERS = {"vera": Role.VIEWER, "anna": Role.GRADER, "ben": Role.GRADER, "cleo": Role.GRADER, "olga": Role.OPERATOR}
 THRESHOLDS = (0.5, 0.36, 0.16, 0.44, 0.46)
 """Thresholds of the model that graded the run."""
 HOSTILE = "<script>window.harmed=1</script><img src=x onerror=window.harmed=1>"
@@ -50,7 +50,7 @@ class Site:
 
 
 def open_site(folder: Path) -> tuple[Settings, Engine]:
-    """Create a ledger with PEOPLE and a store; the sample photographs are allowed as sources."""
+    """Create a ledger with USERS and a store; the sample photographs are allowed as sources."""
     settings = parse_settings(
         database_url=f"sqlite:///{folder / 'ledger.db'}",
         storage_url=(folder / "store").as_uri(),
@@ -59,7 +59,7 @@ def open_site(folder: Path) -> tuple[Settings, Engine]:
     )
     engine = connect(settings, pool_size=20)
     upgrade(engine)
-    add_people(engine, **PEOPLE)
+    add_users(engine, **USERS)
     return settings, engine
 
 

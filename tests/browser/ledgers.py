@@ -84,13 +84,13 @@ def ids_by_grade(engine: Engine, run_id: int, grade: int | None) -> list[str]:
 
 
 def _make_rows(
-    name: str, run_id: int, count: int, photographs: Sequence[str], shares: Sequence[float], chance: random.Random
+    name: str, run_id: int, count: int, photographs: Sequence[str], shares: Sequence[float], rng: random.Random
 ) -> Iterator[Rows]:
     for number in range(count):
         image_id = f"{name}-{number:06}"
-        place = chance.random()
+        place = rng.random()
         grade = next((grade for grade in range(5) if place < sum(shares[: grade + 1])), None)
-        known = None if number % 3 == 0 else max(0, min(4, (grade or 0) + chance.choice((-1, 0, 0, 0, 0, 1))))
+        known = None if number % 3 == 0 else max(0, min(4, (grade or 0) + rng.choice((-1, 0, 0, 0, 0, 1))))
         image = {
             "image_id": image_id,
             "uri": photographs[number % len(photographs)],
@@ -99,23 +99,23 @@ def _make_rows(
             "reference_grade": known,
             "registered_at": EVENING,
         }
-        settled = EVENING + timedelta(seconds=60 + 4 * number / max(1, count) * 3600 * (0.8 + 0.2 * chance.random()))
+        settled = EVENING + timedelta(seconds=60 + 4 * number / max(1, count) * 3600 * (0.8 + 0.2 * rng.random()))
         common = {"run_id": run_id, "image_id": image_id, "position": number, "due_at": 0.0, "settled_at": settled}
-        yield image, common | (_ungraded(chance) if grade is None else _graded(name, image_id, grade, chance))
+        yield image, common | (_ungraded(rng) if grade is None else _graded(name, image_id, grade, rng))
 
 
-def _graded(name: str, image_id: str, grade: int, chance: random.Random) -> dict[str, Any]:
+def _graded(name: str, image_id: str, grade: int, rng: random.Random) -> dict[str, Any]:
     lowest, highest = min(MANIFEST.thresholds[1:]), max(MANIFEST.thresholds[1:])
-    above = sorted((1 - (1 - highest) * chance.random() for _ in range(grade)), reverse=True)
-    below = sorted((lowest * chance.random() ** 2 for _ in range(4 - grade)), reverse=True)
+    above = sorted((1 - (1 - highest) * rng.random() for _ in range(grade)), reverse=True)
+    below = sorted((lowest * rng.random() ** 2 for _ in range(4 - grade)), reverse=True)
     outputs = [1.0, *above, *below]
-    saliency = np.array([chance.random() for _ in range(49)], np.float16)
+    saliency = np.array([rng.random() for _ in range(49)], np.float16)
     return {
         "status": Status.GRADED,
         "grade": grade,
         **{f"p_ge{k}": output for k, output in enumerate(outputs)},
         "referable": grade >= 2,
-        "flags": "no_evidence" if chance.random() < 0.01 else "",
+        "flags": "no_evidence" if rng.random() < 0.01 else "",
         "saliency": (saliency / saliency.max()).tobytes(),
         "model_id": MANIFEST.model_id,
         "overlay_key": f"{name}/{MANIFEST.model_id}/{image_id}.png",
@@ -124,13 +124,13 @@ def _graded(name: str, image_id: str, grade: int, chance: random.Random) -> dict
     }
 
 
-def _ungraded(chance: random.Random) -> dict[str, Any]:
-    failed = chance.random() < 0.3
+def _ungraded(rng: random.Random) -> dict[str, Any]:
+    failed = rng.random() < 0.3
     empty = dict.fromkeys(
         ("grade", *(f"p_ge{k}" for k in range(5)), "referable", "flags", "saliency", "model_id", "overlay_key")
     )
     return empty | {
         "status": Status.FAILED if failed else Status.UNGRADABLE,
-        "error_code": chance.choice(FAILURES if failed else REASONS),
+        "error_code": rng.choice(FAILURES if failed else REASONS),
         "error_detail": "why",
     }

@@ -25,7 +25,7 @@ from tests.browser.page_checks import PageChecks
 from tests.unit.worker.console.accounts_and_runs import PASSWORD
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 WIDTHS = (320, 768, 1920)
 IMAGES = 120
@@ -40,6 +40,10 @@ class Visit(PageChecks):
     address: str
     complaints: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+
+    def record_message(self, message: "ConsoleMessage") -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
 
     def go(self, path: str) -> None:
         self.page.goto(self.address + path)
@@ -87,13 +91,11 @@ def visit(browser: "Browser") -> Iterator[Open]:
         contexts.append(context)
         context.set_default_timeout(10_000)
         visit = Visit(context.new_page(), site.address)
-        visit.page.on(
-            "console", lambda said: visit.complaints.append(said.text) if said.type in ("error", "warning") else None
-        )
+        visit.page.on("console", visit.record_message)
         visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
         visit.page.on(
             "request",
-            lambda asked: None if asked.url.startswith(site.address) else visit.foreign.append(asked.url),
+            lambda request: None if request.url.startswith(site.address) else visit.foreign.append(request.url),
         )
         if name is not None:
             visit.sign_in(name)

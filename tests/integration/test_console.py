@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select, update
 from tests.services.console import serve_console
 from tests.services.console_client import ConsoleClient, form_token_of
 from tests.unit.producer.ledger_rows import make_run
-from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_people, graded_run
+from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_users, graded_run
 from worker.console.security_headers import CONTENT_SECURITY_POLICY
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.storage import Storage
@@ -55,7 +55,7 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
 
 @pytest.fixture
 def run(engine: Engine) -> Run:
-    add_people(engine, **PEOPLE)
+    add_users(engine, **PEOPLE)
     return graded_run(engine, [2, 0, None, 4, 1])
 
 
@@ -501,7 +501,7 @@ def test_console_role_suffices_for_the_console(
     postgres_url: str, console_login: str, make_settings: Callable[..., Settings]
 ) -> None:
     owner = connect(parse_settings(database_url=postgres_url))
-    add_people(owner, **PEOPLE)
+    add_users(owner, **PEOPLE)
     graded_run(owner, [2, 0, None, 4, 1])
     settings = make_settings(database_url=console_login, decode_processes=1)
     engine = connect(settings, pool_size=20)

@@ -15,7 +15,7 @@ MAX_IDLE_S = 30 * 60
 """A session ends after this time without a request. Background requests do not count."""
 MAX_AGE_S = 12 * 3600
 _SEEN_EVERY_S = 60
-"""The last use of a session is stored at most this often."""
+"""Minimum time between updates of the last use of a session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
     environment.filters["rate"] = _format_rate
     text = environment.get_template("index.html").render(
         **{field: getattr(content, field) for field in content.__dataclass_fields__},
-        about=Markup(encode_for_script(_page_data(content))),  # noqa: S704 - escaped by encode_for_script
+        report_data=Markup(encode_for_script(_page_data(content))),  # noqa: S704 - escaped by encode_for_script
         parts=[(name, Markup(text)) for name, text in parts],  # noqa: S704 - escaped by encode_for_script
         style=Markup(style),  # noqa: S704 - shipped with the package
         script=Markup(script),  # noqa: S704 - shipped with the package

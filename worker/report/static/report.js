@@ -1,8 +1,8 @@
 "use strict";
 (() => {
-const about = JSON.parse(document.getElementById("about").textContent);
+const reportData = JSON.parse(document.getElementById("report-data").textContent);
 const addresses = JSON.parse(document.getElementById("addresses").textContent);
-const columns = about.columns;
+const columns = reportData.columns;
 const IMAGES_PER_PAGE = 24, PATIENTS_PER_PAGE = 100;
 const MOST_PARTS = 32;  // least recently used parts beyond this, about 40 MB, are dropped
 
@@ -13,7 +13,7 @@ const parts = new Map(), pending = new Map();
 window.fundusPart = (name, generation, rows) => {
   const part = pending.get(name);
   pending.delete(name);
-  if (part && generation === about.generation) part.resolve(rows);
+  if (part && generation === reportData.generation) part.resolve(rows);
   else if (part) part.reject(new Error("The report has been updated: reload this page."));
 };
 
@@ -55,9 +55,9 @@ function make(tag, attributes, ...children) {
 const number = (value) => value.toLocaleString("en");
 const picture = (data, name) => make("img", { src: `data:image/webp;base64,${data}`, alt: "", class: name });
 const badge = (grade) =>
-  make("span", { class: `badge grade-${grade}` }, `${grade} `, make("span", { class: "word" }, about.gradeLabels[grade]));
+  make("span", { class: `badge grade-${grade}` }, `${grade} `, make("span", { class: "word" }, reportData.gradeLabels[grade]));
 const attention = (label) => make("span", { class: "badge attention" }, label);
-const statusLabel = (status) => about.statusLabels[status] ?? status;
+const statusLabel = (status) => reportData.statusLabels[status] ?? status;
 
 function address(view, query, changes) {
   const changed = new URLSearchParams(query);
@@ -99,8 +99,8 @@ const pageOf = (query, pages) => Math.min(pages, Math.max(1, parseInt(query.get(
 // --- patients ---
 
 const patientTests = {
-  urgent: (grade, ungraded, underReview) => grade >= about.referableFrom || ungraded || underReview,
-  referable: (grade) => grade >= about.referableFrom,
+  urgent: (grade, ungraded, underReview) => grade >= reportData.referableFrom || ungraded || underReview,
+  referable: (grade) => grade >= reportData.referableFrom,
   attention: (grade, ungraded) => ungraded,
   reading: (grade, ungraded, underReview) => underReview,
 };
@@ -108,10 +108,10 @@ const patientTests = {
 function findPatients(query) {
   const test = patientTests[query.get("show")] ?? (() => true);
   const found = [];
-  for (let place = 0; place < about.patients.grade.length; place++) {
-    const { grade, attention, waits } = about.patients;
-    if (test(grade[place] === "-" ? -1 : Number(grade[place]), attention[place] === "1", waits[place] === "1"))
-      found.push(place);
+  for (let index = 0; index < reportData.patients.grade.length; index++) {
+    const { grade, attention, waits } = reportData.patients;
+    if (test(grade[index] === "-" ? -1 : Number(grade[index]), attention[index] === "1", waits[index] === "1"))
+      found.push(index);
   }
   return found;
 }
@@ -126,9 +126,9 @@ async function showPatients(view, query, isCurrent) {
   const body = view.querySelector("tbody");
   body.replaceChildren();
   view.querySelector(".scroll").hidden = found.length === 0;
-  const wanted = shown.map((place) => [Math.floor(place / about.patientsPerPart), place % about.patientsPerPart]);
+  const positions = shown.map((index) => [Math.floor(index / reportData.patientsPerPart), index % reportData.patientsPerPart]);
   try {
-    const rows = await Promise.all(wanted.map(async ([part, row]) => (await loadPart("patients", part + 1))[row]));
+    const rows = await Promise.all(positions.map(async ([part, row]) => (await loadPart("patients", part + 1))[row]));
     if (isCurrent()) body.replaceChildren(...rows.map(patientRow));
   } catch (error) {
     if (isCurrent()) view.querySelector(".found").textContent = error.message;
@@ -141,41 +141,41 @@ function patientRow(patient) {
     : make("th", { scope: "row" }, patient.id);
   const outcome = make("td", {}, patient.grade === null ? null : badge(patient.grade), " ",
     patient.attention ? attention("ungraded eye") : null, " ", patient.waits ? attention(statusLabel("being read")) : null);
-  const eyes = Object.entries(about.eyeLabels).map(([eye, label]) => make("td", { "data-label": label }, ...patient.eyes.filter((one) => one.eye === eye)
+  const eyes = Object.entries(reportData.eyeLabels).map(([eye, label]) => make("td", { "data-label": label }, ...patient.eyes.filter((one) => one.eye === eye)
     .flatMap((one) => [
-      make("a", { href: `#images?at=${one.rank}` }, one.grade === null ? statusLabel(one.status) : `${one.grade} ${about.gradeLabels[one.grade]}`),
+      make("a", { href: `#images?at=${one.rank}` }, one.grade === null ? statusLabel(one.status) : `${one.grade} ${reportData.gradeLabels[one.grade]}`),
       one.waits && one.grade !== null ? make("span", { class: "quiet" }, " another image under review") : null,
       one.photographs > 1 ? make("span", { class: "quiet" }, ` worst of ${one.photographs} images`) : null,
     ])));
-  return make("tr", {}, name, outcome, ...eyes, make("td", {}, patient.steps.map((key) => about.nextSteps[key]).join(" ")));
+  return make("tr", {}, name, outcome, ...eyes, make("td", {}, patient.steps.map((key) => reportData.nextSteps[key]).join(" ")));
 }
 
 // --- images ---
 
 function imageTests(query) {
   const tests = [], outcome = query.get("outcome"), code = query.get("code");
-  if (outcome === "referable") tests.push((place) => columns.outcome[place] >= "2" && columns.outcome[place] <= "4");
-  else if (outcome === "none") tests.push((place) => columns.outcome[place] > "9");
-  else if (outcome) tests.push((place) => columns.outcome[place] === outcome);
+  if (outcome === "referable") tests.push((index) => columns.outcome[index] >= "2" && columns.outcome[index] <= "4");
+  else if (outcome === "none") tests.push((index) => columns.outcome[index] > "9");
+  else if (outcome) tests.push((index) => columns.outcome[index] === outcome);
   if (code) {
     const position = columns.codes.indexOf(code);
-    tests.push((place) => position >= 0 && columns.code[place] === String.fromCharCode(48 + position));
+    tests.push((index) => position >= 0 && columns.code[index] === String.fromCharCode(48 + position));
   }
-  if (query.get("eye")) tests.push((place) => columns.eye[place] === query.get("eye")[0]);
-  if (query.get("reference")) tests.push((place) => columns.reference[place] === query.get("reference"));
-  if (query.has("differs")) tests.push((place) => columns.reference[place] !== "-" && columns.outcome[place] <= "4"
-    && columns.outcome[place] !== columns.reference[place]);
+  if (query.get("eye")) tests.push((index) => columns.eye[index] === query.get("eye")[0]);
+  if (query.get("reference")) tests.push((index) => columns.reference[index] === query.get("reference"));
+  if (query.has("differs")) tests.push((index) => columns.reference[index] !== "-" && columns.outcome[index] <= "4"
+    && columns.outcome[index] !== columns.reference[index]);
   const reading = query.get("reading");
-  if (reading === "done") tests.push((place) => columns.reading[place] === "s" || columns.reading[place] === "c");
-  else if (reading) tests.push((place) => columns.reading[place] === reading);
-  if (query.has("unsure")) tests.push((place) => columns.unsure[place] === "1");
+  if (reading === "done") tests.push((index) => columns.reading[index] === "s" || columns.reading[index] === "c");
+  else if (reading) tests.push((index) => columns.reading[index] === reading);
+  if (query.has("unsure")) tests.push((index) => columns.unsure[index] === "1");
   return tests;
 }
 
 function findImages(query) {
   const tests = imageTests(query), found = [];
-  for (let place = 0; place < columns.outcome.length; place++)
-    if (tests.every((test) => test(place))) found.push(place);
+  for (let index = 0; index < columns.outcome.length; index++)
+    if (tests.every((test) => test(index))) found.push(index);
   return found;
 }
 
@@ -190,18 +190,18 @@ async function showImages(view, query, isCurrent) {
   showCount(view, "images", found.length, (page - 1) * IMAGES_PER_PAGE + 1, shown.length);
   for (const pager of view.querySelectorAll(".pager")) fillPager(pager, "images", query, page, pages);
   cards = [];
-  const places = shown.map((place) => make("article", { id: `image-${place + 1}`, "aria-busy": "true", tabindex: "-1" }));
-  view.querySelector(".cards").replaceChildren(...places);
-  await Promise.all(shown.map(async (place, order) => {
+  const articles = shown.map((index) => make("article", { id: `image-${index + 1}`, "aria-busy": "true", tabindex: "-1" }));
+  view.querySelector(".cards").replaceChildren(...articles);
+  await Promise.all(shown.map(async (index, order) => {
     try {
-      const part = await loadPart("images", Math.floor(place / about.imagesPerPart) + 1);
-      if (isCurrent()) fillCard(places[order], part[place % about.imagesPerPart], order);
+      const part = await loadPart("images", Math.floor(index / reportData.imagesPerPart) + 1);
+      if (isCurrent()) fillCard(articles[order], part[index % reportData.imagesPerPart], order);
     } catch (error) {
-      if (isCurrent()) places[order].replaceChildren(make("p", {}, error.message));
+      if (isCurrent()) articles[order].replaceChildren(make("p", {}, error.message));
     }
-    places[order].removeAttribute("aria-busy");
+    articles[order].removeAttribute("aria-busy");
   }));
-  const target = at >= 0 && isCurrent() && places[at % IMAGES_PER_PAGE];
+  const target = at >= 0 && isCurrent() && articles[at % IMAGES_PER_PAGE];
   if (target) {
     target.classList.add("target");
     target.scrollIntoView({ block: "center" });
@@ -214,7 +214,7 @@ function fillCard(card, image, order) {
   const facts = make("p", { class: "line" },
     image.grade === null ? attention(statusLabel(image.status)) : badge(image.grade),
     image.patient === null ? null : make("span", {}, `patient ${image.patient}`),
-    image.eye === "unknown" ? null : make("span", {}, about.eyeLabels[image.eye]),
+    image.eye === "unknown" ? null : make("span", {}, reportData.eyeLabels[image.eye]),
     image.reference === null ? null : make("span", differs ? { class: "wrong" } : {}, `reference grade ${image.reference}${differs ? ", differs" : ""}`));
   card.setAttribute("aria-labelledby", `name-${image.rank}`);
   card.replaceChildren(make("h2", { id: `name-${image.rank}` }, image.file), facts);
@@ -223,11 +223,11 @@ function fillCard(card, image, order) {
   else if (image.missing) card.append(make("p", { class: "missing" }, `No thumbnail: ${image.missing}`));
   if (image.chances) card.append(scoreTable(image));
   if (image.code) card.append(make("p", {}, make("code", {}, image.code), ` ${image.detail ?? ""}`));
-  for (const flag of image.flags) card.append(make("p", { class: "quiet" }, about.flagNotes[flag] ?? flag));
+  for (const flag of image.flags) card.append(make("p", { class: "quiet" }, reportData.flagNotes[flag] ?? flag));
   card.append(make("p", { class: "quiet" }, image.id));
 }
 
-const gradeText = (value) => value === null ? "ungradable" : about.gradeLabels[value] ? `${value} ${about.gradeLabels[value]}` : value;
+const gradeText = (value) => value === null ? "ungradable" : reportData.gradeLabels[value] ? `${value} ${reportData.gradeLabels[value]}` : value;
 
 function reviewSummary(image) {
   const { state, model, decisions } = image.reading;
@@ -255,12 +255,12 @@ function panels(image, order) {
 }
 
 function scoreTable(image) {
-  const rows = image.chances.map((score, place) => {
+  const rows = image.chances.map((score, index) => {
     const filled = make("span", { class: "filled" }), tick = make("span", { class: "tick" });
-    const threshold = about.thresholds[place];
+    const threshold = reportData.thresholds[index];
     filled.style.width = `${score}%`;
     tick.style.left = `${threshold}%`;
-    return make("tr", {}, make("th", { scope: "row" }, place < 3 ? `grade ${place + 1} or worse` : "grade 4"),
+    return make("tr", {}, make("th", { scope: "row" }, index < 3 ? `grade ${index + 1} or worse` : "grade 4"),
       make("td", { class: "number" }, `${score.toFixed(0)} %`),
       make("td", { class: "meter", "aria-hidden": "true" }, filled, tick),
       make("td", { class: "number quiet" }, `${threshold.toFixed(0)} %`));

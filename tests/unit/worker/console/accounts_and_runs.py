@@ -24,7 +24,7 @@ def add_session_user(engine: Engine, name: str, role: Role = Role.GRADER) -> Ses
     return SessionUser(name, role, "token")
 
 
-def add_people(engine: Engine, **roles: Role) -> None:
+def add_users(engine: Engine, **roles: Role) -> None:
     """Insert users with the password PASSWORD, hashed with low cost."""
     with write_transaction(engine) as connection:
         for name, role in roles.items():

@@ -36,16 +36,16 @@ def run(engine: Engine) -> Run:
 
 
 @pytest.fixture
-def people(engine: Engine) -> dict[str, SessionUser]:
+def graders(engine: Engine) -> dict[str, SessionUser]:
     return {name: add_session_user(engine, name) for name in ("anna", "ben", "cleo")}
 
 
-def say(
-    engine: Engine, who: SessionUser, given: int | None, reason: str = "why", *, readers: int = 1, last_seen: int = 0,
+def submit_review(
+    engine: Engine, user: SessionUser, given: int | None, reason: str = "why", *, readers: int = 1, last_seen: int = 0,
     shown: str = SHOWN, image_id: str = IMAGE,
 ) -> int:  # fmt: skip
     return record_decision(
-        engine, "night", image_id, who, ReviewForm(given, reason, shown, last_seen), default_readers=readers
+        engine, "night", image_id, user, ReviewForm(given, reason, shown, last_seen), default_readers=readers
     )
 
 
@@ -56,9 +56,9 @@ def image(engine: Engine, image_id: str = IMAGE) -> ImageDetail:
 
 
 def test_confirmation_needs_no_reason_and_is_the_final_grade(
-    engine: Engine, run: Run, people: dict[str, SessionUser]
+    engine: Engine, run: Run, graders: dict[str, SessionUser]
 ) -> None:
-    say(engine, people["anna"], 2, "")
+    submit_review(engine, graders["anna"], 2, "")
     found = image(engine)
     assert (found.review, found.final_grade, found.decided_by, found.grade) == (ReviewState.READ, 2, "anna", 2)
     (entry,) = [entry for entry in read_audit_log(engine, run="night", last=9) if entry["action"] == "decide"]
@@ -66,39 +66,39 @@ def test_confirmation_needs_no_reason_and_is_the_final_grade(
     assert entry["details"] == {"decision": 1, "kind": "reading"}
 
 
-def test_decision_schedules_a_new_report(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_decision_schedules_a_new_report(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:
     with write_transaction(engine) as connection:
         written = {"prefix": "night/report/", "written_at": NOON}
         connection.execute(insert(reports).values(run_id=run.run_id, **written))
-    say(engine, people["anna"], 2, "")
+    submit_review(engine, graders["anna"], 2, "")
     with read_transaction(engine) as connection:
         (left,) = connection.execute(select(reports.c.due_at - epoch_now())).one()
     assert REPORT_AFTER_S - 30 < left <= REPORT_AFTER_S
 
 
 @pytest.mark.parametrize("given", [0, 4, None])
-def test_change_needs_a_reason(engine: Engine, run: Run, people: dict[str, SessionUser], given: int | None) -> None:
+def test_change_needs_a_reason(engine: Engine, run: Run, graders: dict[str, SessionUser], given: int | None) -> None:
     with pytest.raises(ValueError, match="a reason is required"):
-        say(engine, people["anna"], given, "")
+        submit_review(engine, graders["anna"], given, "")
     assert image(engine).review is ReviewState.UNREAD
-    say(engine, people["anna"], given, "soft exudates")
+    submit_review(engine, graders["anna"], given, "soft exudates")
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.READ, given)
 
 
-def test_length_of_the_reason_is_limited(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_length_of_the_reason_is_limited(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:
     with pytest.raises(ValueError, match="2,001 characters; the limit is 2,000"):
-        say(engine, people["anna"], 2, "x" * 2001)
+        submit_review(engine, graders["anna"], 2, "x" * 2001)
 
 
-def test_ungradable_image_can_be_confirmed_or_graded(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_ungradable_image_can_be_confirmed_or_graded(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:
     shown = "ungradable::"
-    say(engine, people["anna"], None, "", shown=shown, image_id="00002")
+    submit_review(engine, graders["anna"], None, "", shown=shown, image_id="00002")
     assert (image(engine, "00002").review, image(engine, "00002").final_grade) == (ReviewState.READ, None)
-    say(engine, people["ben"], 1, "good enough", shown=shown, last_seen=1, image_id="00002")
+    submit_review(engine, graders["ben"], 1, "good enough", shown=shown, last_seen=1, image_id="00002")
     assert image(engine, "00002").final_grade == 1
 
 
-def test_queued_image_cannot_be_reviewed(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
+def test_queued_image_cannot_be_reviewed(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:
     with write_transaction(engine) as connection:
         connection.execute(
             update(gradings)
@@ -106,98 +106,98 @@ def test_queued_image_cannot_be_reviewed(engine: Engine, run: Run, people: dict[
             .values(status=Status.QUEUED, settled_at=None, error_code=None)
         )
     with pytest.raises(ConflictError, match="an image with status queued"):
-        say(engine, people["anna"], 1, shown="queued::", image_id="00002")
+        submit_review(engine, graders["anna"], 1, shown="queued::", image_id="00002")
 
 
 def test_decision_on_an_outdated_model_result_is_refused(
-    engine: Engine, run: Run, people: dict[str, SessionUser]
+    engine: Engine, run: Run, graders: dict[str, SessionUser]
 ) -> None:
     grade(engine, run, IMAGE, 4)
     with pytest.raises(ConflictError, match="graded this image again"):
-        say(engine, people["anna"], 2)
+        submit_review(engine, graders["anna"], 2)
 
 
 def test_decision_without_seeing_the_last_one_is_refused(
-    engine: Engine, run: Run, people: dict[str, SessionUser]
+    engine: Engine, run: Run, graders: dict[str, SessionUser]
 ) -> None:
-    first = say(engine, people["anna"], 3)
+    first = submit_review(engine, graders["anna"], 3)
     with pytest.raises(ConflictError, match="anna has reviewed this image since you opened it"):
-        say(engine, people["ben"], 2)
-    say(engine, people["ben"], 2, last_seen=first)
+        submit_review(engine, graders["ben"], 2)
+    submit_review(engine, graders["ben"], 2, last_seen=first)
     assert (image(engine).final_grade, image(engine).decided_by) == (2, "ben")
     with read_transaction(engine) as connection:
         assert [one.reader for one in read_image_decisions(connection, image(engine))] == ["anna", "ben"]
 
 
-def test_image_leased_by_another_reader_is_refused(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
-    say(engine, people["anna"], 2, "")
+def test_image_leased_by_another_reader_is_refused(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:
+    submit_review(engine, graders["anna"], 2, "")
     with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_by="ben", leased_until=epoch_now() + 60))
     with pytest.raises(ConflictError, match="ben is reviewing this image"):
-        say(engine, people["anna"], 3, last_seen=1)
+        submit_review(engine, graders["anna"], 3, last_seen=1)
     with write_transaction(engine) as connection:
         connection.execute(update(reviews).values(leased_until=epoch_now() - 1))
-    say(engine, people["anna"], 3, last_seen=1)
+    submit_review(engine, graders["anna"], 3, last_seen=1)
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
 def test_only_graders_decide(engine: Engine, run: Run, role: Role) -> None:
     with pytest.raises(ConflictError):
-        say(engine, add_session_user(engine, "vera", role), 2)
+        submit_review(engine, add_session_user(engine, "vera", role), 2)
 
 
-def test_two_readers_who_agree_need_no_arbitration(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
-    say(engine, people["anna"], 3, readers=2)
+def test_two_readers_who_agree_need_no_arbitration(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:
+    submit_review(engine, graders["anna"], 3, readers=2)
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.HALF_READ, None)
-    say(engine, people["ben"], 3, readers=2)
+    submit_review(engine, graders["ben"], 3, readers=2)
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.READ, 3)
     assert image(engine).decided_by == "anna, ben"
 
 
-def test_third_reader_arbitrates_a_disagreement(engine: Engine, run: Run, people: dict[str, SessionUser]) -> None:
-    say(engine, people["anna"], 3, readers=2)
-    last = say(engine, people["ben"], 1, readers=2)
+def test_third_reader_arbitrates_a_disagreement(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:
+    submit_review(engine, graders["anna"], 3, readers=2)
+    last = submit_review(engine, graders["ben"], 1, readers=2)
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.DISPUTED, None)
     for reader in ("anna", "ben"):
         with pytest.raises(ConflictError, match="a third reader arbitrates"):
-            say(engine, people[reader], 3, readers=2, last_seen=last)
+            submit_review(engine, graders[reader], 3, readers=2, last_seen=last)
     with pytest.raises(ValueError, match="a reason is required"):
-        say(engine, people["cleo"], 2, "", readers=2, last_seen=last)
-    say(engine, people["cleo"], 2, readers=2, last_seen=last)
+        submit_review(engine, graders["cleo"], 2, "", readers=2, last_seen=last)
+    submit_review(engine, graders["cleo"], 2, readers=2, last_seen=last)
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.ARBITRATED, 2)
     assert image(engine).decided_by == "cleo"
 
 
 def test_second_reader_does_not_see_the_first_decision(
-    engine: Engine, run: Run, people: dict[str, SessionUser]
+    engine: Engine, run: Run, graders: dict[str, SessionUser]
 ) -> None:
-    say(engine, people["anna"], 3, readers=2)
+    submit_review(engine, graders["anna"], 3, readers=2)
     found = image(engine)
     with read_transaction(engine) as connection:
         decided = read_image_decisions(connection, found)
-    assert visible_decisions(decided, found.review, 2, people["ben"]) == []
-    assert [one.reader for one in visible_decisions(decided, found.review, 2, people["anna"])] == ["anna"]
+    assert visible_decisions(decided, found.review, 2, graders["ben"]) == []
+    assert [one.reader for one in visible_decisions(decided, found.review, 2, graders["anna"])] == ["anna"]
     assert len(visible_decisions(decided, found.review, 2, add_session_user(engine, "olga", Role.OPERATOR))) == 1
-    assert allowed_decision(decided, found.review, 2, people["ben"]) is DecisionKind.READING
+    assert allowed_decision(decided, found.review, 2, graders["ben"]) is DecisionKind.READING
 
 
 def test_changed_setting_does_not_affect_a_started_run(
-    engine: Engine, run: Run, people: dict[str, SessionUser]
+    engine: Engine, run: Run, graders: dict[str, SessionUser]
 ) -> None:
-    say(engine, people["anna"], 3, readers=2)
-    last = say(engine, people["ben"], 3, readers=1)
+    submit_review(engine, graders["anna"], 3, readers=2)
+    last = submit_review(engine, graders["ben"], 3, readers=1)
     assert image(engine).review is ReviewState.READ
     assert image(engine).decided_by == "anna, ben"
     assert last == 2
 
 
 def test_changed_reader_count_resolves_existing_reviews_again(
-    engine: Engine, run: Run, people: dict[str, SessionUser]
+    engine: Engine, run: Run, graders: dict[str, SessionUser]
 ) -> None:
-    say(engine, people["anna"], 3)
+    submit_review(engine, graders["anna"], 3)
     set_reader_count(engine, run, 2, "olga")
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.HALF_READ, None)
-    say(engine, people["ben"], 1)
+    submit_review(engine, graders["ben"], 1)
     assert image(engine).review is ReviewState.DISPUTED
     set_reader_count(engine, run, 1, "olga")
     assert (image(engine).review, image(engine).final_grade) == (ReviewState.READ, 1)
@@ -207,14 +207,14 @@ def test_changed_reader_count_resolves_existing_reviews_again(
 
 @pytest.mark.parametrize("readers", [1, 2])
 def test_concurrent_decisions_are_not_lost(
-    engine: Engine, run: Run, people: dict[str, SessionUser], readers: int
+    engine: Engine, run: Run, graders: dict[str, SessionUser], readers: int
 ) -> None:
     gate = Barrier(2)
 
     def at_once(name: str, given: int) -> str:
         gate.wait()
         try:
-            return str(say(engine, people[name], given, readers=readers))
+            return str(submit_review(engine, graders[name], given, readers=readers))
         except ConflictError as error:
             return error.detail
 
@@ -233,18 +233,18 @@ def test_concurrent_decisions_are_not_lost(
         assert image(engine).final_grade == decided[0].grade
 
 
-def test_stored_review_always_follows_from_the_decisions(engine: Engine, people: dict[str, SessionUser]) -> None:
+def test_stored_review_always_follows_from_the_decisions(engine: Engine, graders: dict[str, SessionUser]) -> None:
     run = graded_run(engine, [2] * 6)
-    chance = random.Random(5)
+    rng = random.Random(5)
     for _ in range(60):
-        image_id = f"{chance.randrange(6):05d}"
-        who = chance.choice(list(people.values()))
+        image_id = f"{rng.randrange(6):05d}"
+        user = rng.choice(list(graders.values()))
         with read_transaction(engine) as connection:
             seen = read_image_decisions(connection, image(engine, image_id))
         try:
-            say(
-                engine, who, chance.choice([1, 2, None]), readers=2, image_id=image_id,
-                last_seen=seen[-1].decision_id if seen and chance.random() < 0.9 else 0,
+            submit_review(
+                engine, user, rng.choice([1, 2, None]), readers=2, image_id=image_id,
+                last_seen=seen[-1].decision_id if seen and rng.random() < 0.9 else 0,
             )  # fmt: skip
         except ConflictError:
             continue

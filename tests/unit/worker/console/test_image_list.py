@@ -40,47 +40,47 @@ SQL = {
 
 def mixed_run(engine: Engine) -> Run:
     """Return a run of 230 images with every kind that a filter selects; the seed makes it reproducible."""
-    chance = random.Random(7)
-    run = graded_run(engine, [chance.choice([0, 0, 1, 2, 3, 4, None]) for _ in range(230)])
+    rng = random.Random(7)
+    run = graded_run(engine, [rng.choice([0, 0, 1, 2, 3, 4, None]) for _ in range(230)])
     with write_transaction(engine) as connection:
         for number in range(230):
             image_id = f"{number:05d}"
             connection.execute(
                 update(images)
                 .where(images.c.image_id == image_id)
-                .values(eye=chance.choice(list(Eye)), reference_grade=chance.choice([None, 0, 2, 4]))
+                .values(eye=rng.choice(list(Eye)), reference_grade=rng.choice([None, 0, 2, 4]))
             )
             if number % 3 == 0:
-                state = chance.choice([ReviewState.UNREAD, ReviewState.READ, ReviewState.DISPUTED])
+                state = rng.choice([ReviewState.UNREAD, ReviewState.READ, ReviewState.DISPUTED])
                 connection.execute(
                     insert(reviews).values(
-                        run_id=run.run_id, image_id=image_id, state=state, differs=chance.random() < 0.3
+                        run_id=run.run_id, image_id=image_id, state=state, differs=rng.random() < 0.3
                     )
                 )
             if number % 5 == 0:
                 connection.execute(
                     update(gradings)
                     .where(gradings.c.image_id == image_id, gradings.c.status == Status.GRADED)
-                    .values(p_ge2=0.5, flags=chance.choice(["", "not_monotone"]))
+                    .values(p_ge2=0.5, flags=rng.choice(["", "not_monotone"]))
                 )
     return run
 
 
-def walk(engine: Engine, run: Run, wanted: ImageFilter) -> list[str]:
+def walk(engine: Engine, run: Run, image_filter: ImageFilter) -> list[str]:
     """Return the ids of all pages forwards, and check that paging backwards gives the same pages."""
     found: list[str] = []
-    place: dict[str, str] = {}
+    cursor: dict[str, str] = {}
     pages = []
     while True:
-        page = read_page(engine, run.run_id, wanted, place)
+        page = read_page(engine, run.run_id, image_filter, cursor)
         pages.append([row.image_id for row in page.rows])
         found += pages[-1]
         if page.after is None:
             break
-        place = {"after": page.after}
+        cursor = {"after": page.after}
     back, before = [pages[-1]], page.before
     while before is not None:
-        page = read_page(engine, run.run_id, wanted, {"before": before})
+        page = read_page(engine, run.run_id, image_filter, {"before": before})
         back.append([row.image_id for row in page.rows])
         before = page.before
     assert [image_id for some in reversed(back) for image_id in some] == found
@@ -97,10 +97,10 @@ def test_every_filter_matches_sql(engine: Engine) -> None:
         )
         with read_transaction(engine) as connection:
             expected = list(connection.scalars(text(statement)))
-        wanted = parse_filter(dict(pair.split("=") for pair in query.split("&") if pair))
-        assert walk(engine, run, wanted) == expected, query
-        assert read_page(engine, run.run_id, wanted, {}).count == len(expected)
-        assert wanted.query == query
+        image_filter = parse_filter(dict(pair.split("=") for pair in query.split("&") if pair))
+        assert walk(engine, run, image_filter) == expected, query
+        assert read_page(engine, run.run_id, image_filter, {}).count == len(expected)
+        assert image_filter.query == query
         if query and query != "status=queued":
             assert 0 < len(expected) < 230, query
 
@@ -148,7 +148,7 @@ def fill(engine: Engine, count: int) -> Run:
     add_model(engine)
     make_run(engine, "big", [])
     run = find_run(engine, "big")
-    chance = random.Random(3)
+    rng = random.Random(3)
     with write_transaction(engine) as connection:
         for start in range(0, count, 10_000):
             names = [f"{number:07d}" for number in range(start, min(start + 10_000, count))]
@@ -158,7 +158,7 @@ def fill(engine: Engine, count: int) -> Run:
             )
             rows = []
             for position, name in enumerate(names, start=start):
-                grade = chance.choice([2, 3, 4]) if position % 20 == 0 else chance.choice([0, 1])
+                grade = rng.choice([2, 3, 4]) if position % 20 == 0 else rng.choice([0, 1])
                 row = {
                     "run_id": run.run_id, "image_id": name, "position": position, "due_at": 0.0, "settled_at": NOON,
                     "status": "graded", "grade": grade, "referable": grade >= 2, "flags": "", "saliency": bytes(98),
@@ -219,11 +219,11 @@ def test_low_confidence_uses_the_thresholds_of_the_runs_model(engine: Engine) ->
             .where(models.c.model_id == MODEL)
             .values(document={"thresholds": [0.5, 0.36, 0.16, 0.5, 0.5]})
         )
-        for number, chance in enumerate((0.22, 0.3, 0.5)):
+        for number, score in enumerate((0.22, 0.3, 0.5)):
             connection.execute(
                 update(gradings)
                 .where(gradings.c.image_id == f"{number:05d}")
-                .values(p_ge1=0.9, p_ge2=chance, p_ge3=0.01, p_ge4=0.0, flags="")
+                .values(p_ge1=0.9, p_ge2=score, p_ge3=0.01, p_ge4=0.0, flags="")
             )
     page = read_page(engine, run.run_id, parse_filter({"unsure": "yes"}), {})
     assert [row.image_id for row in page.rows] == ["00000"]
@@ -249,10 +249,10 @@ def test_pages_of_100_000_images_are_fast(engine: Engine, record_property: Calla
         connection.exec_driver_sql("ANALYZE")
     slowest: dict[str, float] = {}
     for query in ("", "grade=3", "status=ungradable", "disagreement=yes", "unsure=yes", "review=read", "eye=right"):
-        wanted = parse_filter(dict(pair.split("=") for pair in query.split("&") if pair))
-        for place in ({}, {"after": "0050000"}, {"before": "0099999"}):
+        image_filter = parse_filter(dict(pair.split("=") for pair in query.split("&") if pair))
+        for cursor in ({}, {"after": "0050000"}, {"before": "0099999"}):
             began = time.perf_counter()
-            read_page(engine, run.run_id, wanted, place)
+            read_page(engine, run.run_id, image_filter, cursor)
             slowest[query] = max(slowest.get(query, 0), time.perf_counter() - began)
     print({query: f"{1000 * seconds:.0f} ms" for query, seconds in slowest.items()})  # noqa: T201 - the measurement
     record_property("slowest", slowest)

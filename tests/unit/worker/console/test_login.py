@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, update
 
-from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_people, add_session_user
+from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_session_user, add_users
 from worker.console import login as login
 from worker.console.login import PER_NAME_AND_ADDRESS, WINDOW_S, TooManyAttemptsError, sign_in
 from worker.console.sessions import find_session_user
@@ -33,7 +33,7 @@ def attempts(engine: Engine, count: int, name: str = "anna", address: str = HERE
 
 
 def test_right_password_starts_a_session_and_every_attempt_is_recorded(engine: Engine) -> None:
-    add_people(engine, anna=Role.GRADER)
+    add_users(engine, anna=Role.GRADER)
     assert sign_in(engine, "anna", "not this one", HERE) is None
     assert sign_in(engine, "typed-my-password-here", "x", HERE) is None
     token = sign_in(engine, "anna", PASSWORD, HERE)

@@ -17,17 +17,17 @@ from worker.ledger.runs import Run
 from worker.ledger.schema import gradings
 
 
-def take(engine: Engine, run: Run, who: SessionUser, *, readers: int = 1, skip: str = "") -> str | None:
-    return lease_next_image(engine, run, who, default_readers=readers, skip=skip)
+def take(engine: Engine, run: Run, user: SessionUser, *, readers: int = 1, skip: str = "") -> str | None:
+    return lease_next_image(engine, run, user, default_readers=readers, skip=skip)
 
 
-def say(
-    engine: Engine, who: SessionUser, image_id: str, given: int | None, readers: int = 1, last_seen: int = 0
+def submit_review(
+    engine: Engine, user: SessionUser, image_id: str, given: int | None, readers: int = 1, last_seen: int = 0
 ) -> int:
     found = read_image_detail(engine, "night", image_id)
     assert found is not None
     form = ReviewForm(given, "why", found.model_result, last_seen)
-    return record_decision(engine, "night", image_id, who, form, default_readers=readers)
+    return record_decision(engine, "night", image_id, user, form, default_readers=readers)
 
 
 def test_most_urgent_image_is_first(engine: Engine) -> None:
@@ -38,7 +38,7 @@ def test_most_urgent_image_is_first(engine: Engine) -> None:
     served = []
     while (image_id := take(engine, run, anna)) is not None:
         served.append(image_id)
-        say(engine, anna, image_id, 2)
+        submit_review(engine, anna, image_id, 2)
     #                 4        3        2, 2              ungradable  unsure   1        0
     assert served == ["00006", "00005", "00004", "00007", "00002", "00003", "00001", "00000"]
     assert count_reviews(engine, run.run_id) == {ReviewState.READ: 8}
@@ -83,10 +83,10 @@ def test_second_review_and_arbitration_go_to_other_readers(engine: Engine) -> No
     for _ in range(2):
         image_id = take(engine, run, anna, readers=2)
         assert image_id is not None
-        say(engine, anna, image_id, 3, readers=2)
+        submit_review(engine, anna, image_id, 3, readers=2)
     assert take(engine, run, anna, readers=2) is None
     assert take(engine, run, ben, readers=2) == "00001"
-    say(engine, ben, "00001", 1, readers=2)
+    submit_review(engine, ben, "00001", 1, readers=2)
     assert take(engine, run, ben, readers=2) == "00000"
     assert take(engine, run, cleo, readers=2) == "00001"
     assert count_reviews(engine, run.run_id) == {ReviewState.HALF_READ: 1, ReviewState.DISPUTED: 1}
@@ -106,22 +106,22 @@ def test_failed_and_queued_images_are_not_assigned(engine: Engine) -> None:
 @pytest.mark.parametrize("readers", [1, 2])
 def test_concurrent_readers_never_lease_the_same_image(engine: Engine, readers: int) -> None:
     run = graded_run(engine, [2, None, 4, 0] * 3)
-    people = [add_session_user(engine, f"reader{number}", Role.GRADER) for number in range(4)]
+    graders = [add_session_user(engine, f"reader{number}", Role.GRADER) for number in range(4)]
 
-    def read(who: SessionUser) -> list[str]:
+    def read(user: SessionUser) -> list[str]:
         served = []
         until = time.monotonic() + 60
         while count_reviews(engine, run.run_id).get(ReviewState.READ) != 12 and time.monotonic() < until:
             # None for now: what is left is in others' hands, and one of them may want a second reading of it.
-            if (image_id := take(engine, run, who, readers=readers)) is None:
+            if (image_id := take(engine, run, user, readers=readers)) is None:
                 continue
-            assert lease_holder(engine, run.run_id, image_id) == who.name
+            assert lease_holder(engine, run.run_id, image_id) == user.name
             served.append(image_id)
-            say(engine, who, image_id, 2, readers=readers)
+            submit_review(engine, user, image_id, 2, readers=readers)
         return served
 
-    with ThreadPoolExecutor(len(people)) as threads:
-        served = Counter(image_id for some in threads.map(read, people) for image_id in some)
+    with ThreadPoolExecutor(len(graders)) as threads:
+        served = Counter(image_id for some in threads.map(read, graders) for image_id in some)
     assert set(served.values()) == {readers}
     assert len(served) == 12
     assert count_reviews(engine, run.run_id) == {ReviewState.READ: 12}

@@ -166,9 +166,9 @@ def test_final_grades_name_their_readers_and_unfinished_reviews_do_not(ledger: L
     ledger.fill("july", eyes, {"over": 4, "missed": 0, "begun": 3, "unread": 1})
     anna, ben = (add_session_user(ledger.engine, name) for name in ("anna", "ben"))
 
-    def review(who: SessionUser, image_id: str, given: int, shown: int, readers: int) -> None:
+    def review(user: SessionUser, image_id: str, given: int, shown: int, readers: int) -> None:
         form = ReviewForm(given, "<b>why</b>", f"graded:{shown}:{MANIFEST.model_id}", 0)
-        record_decision(ledger.engine, "july", image_id, who, form, default_readers=readers)
+        record_decision(ledger.engine, "july", image_id, user, form, default_readers=readers)
 
     for image_id, given, shown in (("over", 0, 4), ("missed", 2, 0)):
         review(anna, image_id, given, shown, readers=2)
