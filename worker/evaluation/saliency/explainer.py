@@ -10,7 +10,7 @@ from worker.core.errors import ModelError
 from worker.core.predictions import ModelInput
 from worker.model.bundle.ensemble import Model
 from worker.model.class_activation_maps import find_explained_outputs, find_highest_passed, sigmoid, to_saliency
-from worker.model.engines.factory import EngineName, is_closed_form, make_engine
+from worker.model.engines.factory import EngineName, make_engine
 
 BATCH = 16
 
@@ -38,7 +38,7 @@ class Explainer:
     def __init__(self, engine: EngineName, model: Model, *, either_sign: bool = False) -> None:
         """either_sign: flip the sign of maps with a negative mean; for random heads, whose sign is arbitrary."""
         self.model = model
-        by_class_maps = is_closed_form(model)
+        by_class_maps = model.manifest.is_closed_form
         self._explain_batch = (
             _explain_closed_form(engine, model, either_sign=either_sign)
             if by_class_maps

@@ -105,6 +105,11 @@ class EnsembleManifest(BaseModel):
         return self
 
     @property
+    def is_closed_form(self) -> bool:
+        """True: every member must be explained at its last feature map."""
+        return True
+
+    @property
     def model_id(self) -> str:
         """As that of a single network; the members are part of the content."""
         content = self.model_dump(mode="json")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.ensemble import Ensemble, View
 from worker.model.class_activation_maps import ClassMaps, sigmoid, upsample_bilinear
-from worker.model.engines.batch_arrays import predictions_from_class_maps
+from worker.model.engines.batch_io import predictions_from_class_maps
 from worker.model.engines.protocol import Engine
 
 Picture = NDArray[np.uint8] | NDArray[np.float32]

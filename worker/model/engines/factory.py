@@ -38,12 +38,6 @@ def make_engine(name: EngineName, model: Model) -> Engine:
     return OpenVinoEngine(model, _PRECISIONS[chosen])
 
 
-def is_closed_form(model: Model) -> bool:
-    """Return whether the model is explained at its last feature map, which needs no backward pass."""
-    # The manifest of an ensemble requires it of every member.
-    return isinstance(model, Ensemble) or model.manifest.is_closed_form
-
-
 def _choose(name: EngineName, network: Bundle) -> _Chosen:
     unsupported = openvino_unsupported_reason(network)
     if name == "auto":

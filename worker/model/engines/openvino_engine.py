@@ -6,7 +6,7 @@ from worker.core.errors import ModelError
 from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.bundle import Bundle
 from worker.model.class_activation_maps import ClassMaps
-from worker.model.engines.batch_arrays import blank_images, predictions_from_class_maps
+from worker.model.engines.batch_io import blank_images, predictions_from_class_maps
 from worker.model.engines.openvino_executor import OpenVinoExecutor, Precision
 from worker.model.engines.openvino_graph import Operands, build_openvino_graph, float_operands
 

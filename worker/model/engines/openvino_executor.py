@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
 from worker.core.predictions import ModelInput
-from worker.model.engines.batch_arrays import Images, all_uint8, stack_images, validate_images
+from worker.model.engines.batch_io import Images, all_uint8, stack_images, validate_images
 from worker.model.engines.openvino_graph import IMAGES_INPUT, WHITE_INPUT
 
 Precision = Literal["bf16", "f32", "int8"]

@@ -13,7 +13,7 @@ from worker.core.errors import AcceleratorMemoryError, ModelError
 from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.bundle import Bundle
 from worker.model.class_activation_maps import ClassMaps
-from worker.model.engines.batch_arrays import (
+from worker.model.engines.batch_io import (
     blank_images,
     predictions_from_class_maps,
     stack_images,

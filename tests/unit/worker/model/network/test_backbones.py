@@ -19,7 +19,7 @@ from worker.model.bundle.bundle import Bundle, Manifest, load_bundle
 from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member
 from worker.model.bundle.writer import write_bundle
 from worker.model.class_activation_maps import sigmoid
-from worker.model.engines.factory import is_closed_form, make_engine
+from worker.model.engines.factory import make_engine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
 from worker.model.keras_import.backbone_weights import read_backbone_weights
 from worker.model.keras_import.importer import import_weights
@@ -90,7 +90,7 @@ def explain_by_tape(bundle: Bundle, layer: str, picture: NDArray[np.uint8]) -> N
 
 def test_last_layer_is_found_and_explained_in_closed_form(mobile: Bundle) -> None:
     assert mobile.manifest.target_layer == "last"
-    assert is_closed_form(mobile)
+    assert mobile.manifest.is_closed_form
     engine = make_engine("auto", mobile)
     assert isinstance(engine, TensorFlowEngine)
     network = load_network(mobile)
@@ -105,7 +105,7 @@ def test_last_layer_is_found_and_explained_in_closed_form(mobile: Bundle) -> Non
 
 def test_layer_before_the_last_is_explained_from_gradients() -> None:
     bundle = make("mobilenetv2", target_layer="block_12_add")
-    assert not is_closed_form(bundle)
+    assert not bundle.manifest.is_closed_form
     (prediction,) = make_engine("tensorflow", bundle).predict([PICTURES[0]])
     assert prediction.saliency.shape == (6, 6)
     assert prediction.saliency == pytest.approx(explain_by_tape(bundle, "block_12_add", PICTURES[0]), abs=1e-4)
