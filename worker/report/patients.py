@@ -78,7 +78,8 @@ def read_patients(snapshot: Snapshot, first: int, last: int) -> Iterator[Patient
     """
     found = snapshot.query(
         "SELECT number, patients.grade, attention, patients.under_review, patient_id, eyes.eye, images.grade, status,"
-        " rank, uri, photographs, eyes.under_review FROM patients JOIN eyes USING (who) JOIN images ON rank = worst"
+        " rank, uri, photographs, eyes.under_review"
+        " FROM patients JOIN eyes USING (patient_key) JOIN images ON rank = worst"
         " WHERE number BETWEEN ? AND ? ORDER BY number",
         first,
         last,

@@ -26,7 +26,7 @@ _IMAGE_COLUMNS = (*COLUMNS, "model_status", "model_grade", "urgency")
 
 # The worst image of an eye is the graded one with the lowest rank. An image under review is ranked by the worst grade
 # given so far, so that an unfinished review does not move it down the list.
-_ARRANGE = f"""
+_BUILD_TABLES = f"""
 ALTER TABLE loaded ADD COLUMN model_status;
 ALTER TABLE loaded ADD COLUMN model_grade;
 ALTER TABLE loaded ADD COLUMN urgency;
@@ -44,17 +44,17 @@ INSERT INTO images ({", ".join(_IMAGE_COLUMNS)}) SELECT {", ".join(_IMAGE_COLUMN
     urgency DESC, p_ge4 DESC, p_ge3 DESC, p_ge2 DESC, p_ge1 DESC, image_id;
 DROP TABLE loaded;
 CREATE TABLE eyes AS
-    SELECT coalesce('patient ' || nullif(patient_id, ''), 'image ' || image_id) AS who, eye,
+    SELECT coalesce('patient ' || nullif(patient_id, ''), 'image ' || image_id) AS patient_key, eye,
         coalesce(min(iif(grade IS NULL, NULL, rank)), min(rank)) AS worst, min(rank) AS first,
         max(urgency) AS urgency, max(status = '{UNDER_REVIEW}') AS under_review, count(*) AS photographs
-    FROM images WHERE status NOT IN ('queued', 'cancelled') GROUP BY who, eye;
-CREATE TABLE patients (number INTEGER PRIMARY KEY, who, grade, attention, under_review);
-INSERT INTO patients (who, grade, attention, under_review)
-    SELECT who, max(grade), max(grade IS NULL AND NOT under_review), max(under_review)
-    FROM eyes JOIN images ON rank = worst GROUP BY who
+    FROM images WHERE status NOT IN ('queued', 'cancelled') GROUP BY patient_key, eye;
+CREATE TABLE patients (number INTEGER PRIMARY KEY, patient_key, grade, attention, under_review);
+INSERT INTO patients (patient_key, grade, attention, under_review)
+    SELECT patient_key, max(grade), max(grade IS NULL AND NOT under_review), max(under_review)
+    FROM eyes JOIN images ON rank = worst GROUP BY patient_key
     ORDER BY CASE WHEN max(eyes.urgency) >= 2 THEN 0 WHEN max(grade IS NULL OR under_review) THEN 1 ELSE 2 END,
     min(first);
-CREATE INDEX eyes_who ON eyes (who);
+CREATE INDEX eyes_patient_key ON eyes (patient_key);
 """  # noqa: S608 - constants of this module
 
 
@@ -72,7 +72,7 @@ class Snapshot:
                 self._connection.execute("BEGIN")
                 self._connection.executemany(f"INSERT INTO loaded VALUES ({marks})", page)  # noqa: S608 - constants of this module
                 self._connection.execute("COMMIT")
-            self._connection.executescript(_ARRANGE)
+            self._connection.executescript(_BUILD_TABLES)
         except BaseException:
             self.close()
             raise

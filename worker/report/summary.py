@@ -100,7 +100,7 @@ def summarise(snapshot: Snapshot) -> Summary:
     """Compute the summary of a snapshot."""
     grades = _by_grade(snapshot, "grade")
     ((began, ended),) = snapshot.query("SELECT min(settled_at), max(settled_at) FROM images")
-    has_patient_id = "who LIKE 'patient %'"
+    has_patient_id = "patient_key LIKE 'patient %'"
     return Summary(
         images=snapshot.count("SELECT count(*) FROM images"),
         by_status=dict(snapshot.query("SELECT status, count(*) FROM images GROUP BY status ORDER BY min(rank)")),

@@ -59,7 +59,7 @@ def _redirect_to_next(context: RequestContext, skip: str) -> Response:
     settings = context.console.settings
     chosen = lease_next_image(context.console.engine, run, context.user, default_readers=settings.readers, skip=skip)
     if chosen is None:
-        return context.render("nothing_left.html", run=run)
+        return context.render("no_images_left.html", run=run)
     return RedirectResponse(f"/runs/{run.name}/images/{chosen}", 303)
 
 
