@@ -13,7 +13,7 @@ GRADE_LABELS = {
 EYE_LABELS = {
     Eye.RIGHT: "Right eye (OD)",
     Eye.LEFT: "Left eye (OS)",
-    Eye.UNKNOWN: "Laterality unknown",
+    Eye.UNKNOWN: "Eye unknown",
 }
 FLAG_NOTES = {
     Flag.NO_OUTPUT_PASSED: "No model score reached its threshold.",

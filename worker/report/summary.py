@@ -82,7 +82,7 @@ def find_reported_run(engine: Engine, name: str) -> ReportedRun:
     with read_transaction(engine) as connection:
         row = connection.execute(query).first()
     if row is None:
-        raise RunError(f"no run {name!r}; list runs with `fundus status`")
+        raise RunError(f"no run {name!r}; `fundus status` lists them")
     manifest = None if row.manifest is None else parse_manifest(row.manifest)
     return ReportedRun(**row._asdict() | {"manifest": manifest})
 
