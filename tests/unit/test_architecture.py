@@ -15,8 +15,8 @@ import worker.core
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"tensorflow", "keras", "cv2", "h5py", "safetensors", "pyarrow"}
-BESIDES = {"fundus-grading", "attrs", "certifi", "cffi", "greenlet", "psutil", "pyyaml", "setuptools", "tornado"}
-"""The project itself, and what its libraries take where it is there and do without where it is not."""
+UNLOCKED = {"fundus-grading", "attrs", "certifi", "cffi", "greenlet", "psutil", "pyyaml", "setuptools", "tornado"}
+"""The project itself, and optional dependencies of its libraries."""
 LOADED = (
     "import importlib, json, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print(json.dumps([*sys.modules]))"
 )
@@ -65,7 +65,7 @@ def test_producers_lock_holds_all_that_a_producer_loads() -> None:
         for name in re.findall(r"^([\w.-]+)==", (ROOT / "deploy/locks/producer.txt").read_text(), re.MULTILINE)
     }
     needed = distributions_of(loaded)
-    assert needed - locked <= BESIDES
+    assert needed - locked <= UNLOCKED
     assert len(needed) > 20
 
 
@@ -83,7 +83,7 @@ def test_consoles_lock_holds_all_that_the_console_loads() -> None:
         for name in re.findall(r"^([\w.-]+)==", (ROOT / "deploy/locks/console.txt").read_text(), re.MULTILINE)
     }
     needed = distributions_of(loaded)
-    assert needed - locked <= BESIDES
+    assert needed - locked <= UNLOCKED
     assert {"starlette", "uvicorn", "argon2-cffi"} <= needed
 
 

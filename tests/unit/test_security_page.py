@@ -1,4 +1,4 @@
-"""SECURITY.md names what is there."""
+"""SECURITY.md names files, settings and limits that exist."""
 
 import re
 from pathlib import Path
@@ -13,10 +13,10 @@ TEXT = (ROOT / "SECURITY.md").read_text()
 def test_every_file_it_names_is_there() -> None:
     named = re.findall(r"`((?:worker|producer|console|deploy|tests)/[^` ]*)`((?:, `\w+\.py`)*)", TEXT)
     assert len(named) > 10
-    for path, beside in named:
+    for path, siblings in named:
         assert (ROOT / path).exists(), path
-        for name in re.findall(r"\w+\.py", beside):
-            assert ((ROOT / path).parent / name).exists(), f"{name} beside {path}"
+        for name in re.findall(r"\w+\.py", siblings):
+            assert ((ROOT / path).parent / name).exists(), f"{name} next to {path}"
 
 
 def test_every_setting_it_names_is_there() -> None:
