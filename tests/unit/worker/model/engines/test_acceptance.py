@@ -12,7 +12,7 @@ from worker.model.engines.tensorflow_engine import TensorFlowEngine
 PASSING = {"same_grades": 0.997, "probability_p99": 0.0099, "saliency_p1": 0.9951}
 
 
-def verdict(**figures: float) -> EngineAgreement:
+def agreement(**figures: float) -> EngineAgreement:
     return EngineAgreement(engine="openvino", precision="bf16", model_id="m", images=3115, **{**PASSING, **figures})
 
 
@@ -25,8 +25,8 @@ def test_shipped_agreements_pass_on_thousands_of_images() -> None:
     "figures", [{"same_grades": 0.9969}, {"probability_p99": 0.01}, {"saliency_p1": 0.995}, {"saliency_p1": -1}]
 )
 def test_engine_fails_by_each_limit_alone(figures: dict[str, float]) -> None:
-    assert verdict().passed
-    assert not verdict(**figures).passed
+    assert agreement().passed
+    assert not agreement(**figures).passed
 
 
 def test_auto_does_not_select_an_engine_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
