@@ -32,12 +32,13 @@ def sign_in(engine: Engine, name: str, password: str, address: str) -> str | Non
 
     Raises TooManyAttemptsError before the password is verified, and DatabaseError.
     """
+    name = name[: MAX_USER_CHARS + 1]  # a longer name belongs to no user, and must not match one by its beginning
     attempt = _Attempt(engine, name, address[:MAX_ADDRESS_CHARS])
     with read_transaction(engine) as connection:
         password_hash = connection.execute(
-            select(users.c.password_hash).where(users.c.name == name[:MAX_USER_CHARS], users.c.disabled_at.is_(None))
+            select(users.c.password_hash).where(users.c.name == name, users.c.disabled_at.is_(None))
         ).scalar()
-        known = connection.execute(select(users.c.name).where(users.c.name == name[:MAX_USER_CHARS])).scalar()
+        known = connection.execute(select(users.c.name).where(users.c.name == name)).scalar()
     accepted = verify_password(password, password_hash)
     with write_transaction(engine) as connection:
         # An unknown name may be a password typed into the wrong field: do not log it.

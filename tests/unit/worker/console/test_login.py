@@ -4,13 +4,13 @@ import pytest
 from sqlalchemy import Engine, update
 
 from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_session_user, add_users
-from worker.console import login as login
+from worker.console import login
 from worker.console.login import PER_NAME_AND_ADDRESS, WINDOW_S, TooManyAttemptsError, sign_in
 from worker.console.sessions import find_session_user
 from worker.core.vocabulary import Role
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import write_transaction
-from worker.ledger.review_schema import sign_in_attempts
+from worker.ledger.review_schema import MAX_USER_CHARS, sign_in_attempts
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 
@@ -48,6 +48,15 @@ def test_right_password_starts_a_session_and_every_attempt_is_recorded(engine: E
         ("anna", {"accepted": True, "address": HERE}),
     ]
     assert "typed-my-password-here" not in str(entries)
+
+
+@pytest.mark.usefixtures("quick")
+def test_name_longer_than_any_users_does_not_match_by_its_beginning(engine: Engine) -> None:
+    longest = "a" * MAX_USER_CHARS
+    add_users(engine, **{longest: Role.GRADER})
+    assert sign_in(engine, f"{longest}b", "right", HERE) is None
+    assert attempts(engine, PER_NAME_AND_ADDRESS, name=longest) == ["wrong"] * PER_NAME_AND_ADDRESS
+    assert sign_in(engine, f"{longest}c", "right", HERE) is None
 
 
 @pytest.mark.usefixtures("quick")
