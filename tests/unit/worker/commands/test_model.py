@@ -34,7 +34,8 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_list_has_each_pretrained_bundle_with_its_id_and_marks_the_default() -> None:
-    pretrained = [load_bundle(name).manifest for name in ("densenet121-aptos", "densenet121-aptos-224", DEFAULT_BUNDLE)]
+    names = ("densenet121-aptos", "densenet121-aptos-224", "densenet121-aptos-320", DEFAULT_BUNDLE)
+    pretrained = [load_bundle(name).manifest for name in names]
     text = run("list")
     assert text.count("(default)") == 1
     assert f"{DEFAULT_BUNDLE} (default)" in text
