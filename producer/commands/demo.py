@@ -24,7 +24,9 @@ app = typer.Typer()
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the ledger, the overlays and the logs.")] = Path("demo-out"),
-    images: Annotated[str, typer.Option(help="Folder, manifest or .npy stack instead of the samples.")] = str(SAMPLES),
+    images: Annotated[
+        str, typer.Option(help="Folder, manifest or .npy stack to grade.", show_default="the shipped samples")
+    ] = str(SAMPLES),
     labels: Annotated[Path | None, typer.Option(help="CSV with reference grades, by file name or in order.")] = None,
     run: Annotated[str | None, typer.Option(help="Name of the run.", show_default="demo and the current time")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002 - Typer needs it

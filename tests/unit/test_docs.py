@@ -57,6 +57,12 @@ def test_links_of_a_page_lead_to_files(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+def test_generated_pages_do_not_depend_on_this_machine() -> None:
+    for text in generated_pages().values():
+        assert str(ROOT) not in text
+        assert str(Path.home()) + "/" not in text
+
+
 def test_readme_is_short_and_light() -> None:
     text = README.read_text()
     assert len(text.splitlines()) <= 160
