@@ -23,12 +23,14 @@ def names(path: Path) -> str:
 
 @pytest.mark.parametrize("path", generated_pages(), ids=names)
 def test_reference_page_is_current(path: Path) -> None:
-    assert path.read_text() == generated_pages()[path], "run: python -m docs.make_docs"
+    current = path.read_text() == generated_pages()[path]
+    assert current, "run: python -m docs.make_docs"
 
 
 @pytest.mark.parametrize("path", generated_diagrams(), ids=names)
 def test_diagram_is_current(path: Path) -> None:
-    assert path.read_text() == generated_diagrams()[path], "run: python -m docs.make_diagrams"
+    current = path.read_text() == generated_diagrams()[path]
+    assert current, "run: python -m docs.make_diagrams"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
