@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.storage.atomic_write import write_atomically
+from worker.core.terminal.output import stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import DEFAULT_BUNDLE
 from worker.model.bundle.ensemble import load_model
@@ -51,7 +51,7 @@ def card(
     from worker.model_card.page import render_card
     from worker.training.lineage import trace_lineage
 
-    settings, messages = read_settings(), Console(stderr=True, highlight=False)
+    settings, messages = read_settings(), stderr_console()
     loaded = load_model(bundle)
     lineage = trace_lineage(bundle, loaded)
     engine = make_engine(settings.engine, loaded)

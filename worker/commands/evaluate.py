@@ -8,6 +8,7 @@ from rich.console import Console
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
+from worker.core.terminal.output import stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.evaluation.bootstrap import RESAMPLES, SEED
 from worker.evaluation.document import evaluate as evaluate_run
@@ -48,7 +49,7 @@ def evaluate(
     graded_run = find_graded_run(engine, run)
     images = read_labelled(engine, graded_run)
     columns = read_subgroup_columns(images, groups)
-    messages = Console(stderr=True, highlight=False)
+    messages = stderr_console()
     with progress_bar(messages, unit="resamples") as progress:
         task = progress.add_task("resampling", total=None)
         evaluation = evaluate_run(

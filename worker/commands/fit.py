@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.text import Text
 
 from worker.commands.explain_option import Explained, parse_explained
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
+from worker.core.terminal.output import stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import Manifest, describe_validation_error, load_bundle
 from worker.training.examples import hash_file, read_examples
@@ -143,7 +143,7 @@ def fit(
     from worker.training.trainer import limit_threads
 
     settings = read_settings()
-    messages = Console(stderr=True, highlight=False)
+    messages = stderr_console()
     initial = None if init is None else load_bundle(init)
     if initial is None and initial_share > 0:
         raise UsageError(f"--initial-share {initial_share:g} needs --init")

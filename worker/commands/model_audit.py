@@ -10,6 +10,7 @@ from rich.console import Console
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.storage.atomic_write import write_atomically
+from worker.core.terminal.output import stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.ensemble import load_model
 
@@ -53,7 +54,7 @@ def audit(
 
     settings = read_settings()
     model = load_model(bundle or settings.model)
-    messages = Console(stderr=True, highlight=False)
+    messages = stderr_console()
     with progress_bar(messages, unit="photographs") as progress:
         tasks = {}
 

@@ -10,6 +10,7 @@ from worker.core.errors import UsageError
 from worker.core.manifests.admission import make_admission_policy
 from worker.core.manifests.labels import read_labels_by_name
 from worker.core.settings import read_settings
+from worker.core.terminal.output import stderr_console
 from worker.inference.panels import MAX_IMAGES, render_panels
 
 app = typer.Typer()
@@ -35,7 +36,7 @@ def panel(
     if len(images) > MAX_IMAGES:
         raise UsageError(f"{len(images)} images given; one figure has at most {MAX_IMAGES} rows")
     references = {} if labels is None else read_labels_by_name(labels, make_admission_policy(settings).allowed_columns)
-    messages = Console(stderr=True, highlight=False)
+    messages = stderr_console()
     data = render_panels(
         settings,
         images,

@@ -12,6 +12,7 @@ from worker.core.errors import StorageError, UsageError
 from worker.core.settings import Settings, read_settings
 from worker.core.storage.keys import report_prefix
 from worker.core.storage.storage import Storage
+from worker.core.terminal.output import stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import record_action
@@ -87,7 +88,7 @@ def report(
 
 
 def _write(engine: Engine, settings: Settings, run: str, out: Path | None, options: ReportOptions) -> str:
-    messages = Console(stderr=True, highlight=False)
+    messages = stderr_console()
     with progress_bar(messages) as progress:
         task = progress.add_task("writing", total=None)
         warnings = 0
