@@ -2,7 +2,7 @@
 
 import os
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,10 +52,25 @@ COMMANDS_WITH_TENSORFLOW_LOG = ("worker", "demo")
 """Commands that log what TensorFlow prints. For the others, it is silenced."""
 
 
+HELP_OPTIONS = ("-h", "--help")
+COMMANDS_THAT_CHECK_SETTINGS = ("doctor",)
+"""Commands that report an unknown setting themselves."""
+
+
 class FundusGroup(ErrorReportingGroup, LazyGroup):
     """The outermost group, `fundus`."""
 
     lazy_commands = COMMANDS
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command. Raises SettingsError if a setting is misspelt, except where only help is wanted."""
+        is_checked = args[0] not in COMMANDS_THAT_CHECK_SETTINGS and not {*HELP_OPTIONS}.intersection(args)
+        if is_checked and not ctx.resilient_parsing:
+            # Imported here so that `fundus --help` stays fast.
+            from worker.core.settings import check_setting_names
+
+            check_setting_names()
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
@@ -64,7 +79,7 @@ app = typer.Typer(
     epilog="Settings are environment variables named FUNDUS_*. Try it: fundus demo",
     rich_markup_mode="rich",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": list(HELP_OPTIONS)},
 )
 
 

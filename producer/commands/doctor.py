@@ -9,7 +9,9 @@ from rich.text import Text
 
 from producer.doctor.check import Check, CheckStatus
 from producer.doctor.checkup import run_checks
+from producer.doctor.settings import NAME as SETTINGS
 from producer.doctor.workers import check_workers
+from worker.core.errors import SettingsError
 from worker.core.terminal.output import escape_control_characters, print_json, stderr_console, stdout_console
 
 app = typer.Typer()
@@ -30,7 +32,7 @@ def doctor(
 ) -> None:
     """Check settings, database, broker, storage, model and device by using them.
 
-    The exit status is 1 if a check fails.
+    The exit status is 1 if a check fails, and 2 if a setting is invalid or unknown.
 
     Examples:
     $ fundus doctor
@@ -47,7 +49,8 @@ def doctor(
     if json:
         print_json({"ok": all_ok, "checks": [_describe(check) for check in checks]})
     if not all_ok:
-        raise typer.Exit(1)
+        is_usable = all(check.ok for check in checks if check.name == SETTINGS)
+        raise typer.Exit(1 if is_usable else SettingsError.exit_status)
 
 
 def _next(results: Iterator[Check]) -> Check | None:

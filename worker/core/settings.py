@@ -1,5 +1,6 @@
 """Settings of producers and workers, read once from `FUNDUS_` environment variables."""
 
+import os
 from datetime import datetime
 from functools import cache
 from os import cpu_count
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.core.allowed_roots import AllowedRoots, parse_allowed_roots
 from worker.core.errors import SettingsError
+from worker.core.setting_names import describe_unknown_settings
 from worker.core.vocabulary import Queue
 
 PREFIX = "FUNDUS_"
@@ -271,22 +273,39 @@ class Settings(BaseSettings):
 
 
 def parse_settings(**overrides: object) -> Settings:
-    """Read the environment; `overrides` take precedence. Raises SettingsError that names every invalid variable."""
+    """Read the environment; `overrides` take precedence.
+
+    Raises SettingsError that names every invalid variable and every `FUNDUS_` variable that is no setting.
+    """
+    wrong = _describe_unknown()
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         # The rejected value is not repeated: a URL may contain a password.
-        wrong = "; ".join(
+        wrong += [
             f"{PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
-        )
-        raise SettingsError(wrong) from None
+        ]
+        raise SettingsError("; ".join(wrong)) from None
+    if wrong:
+        raise SettingsError("; ".join(wrong))
+    return settings
+
+
+def check_setting_names() -> None:
+    """Check the names of the environment's `FUNDUS_` variables. Raises SettingsError that names every unknown one."""
+    if unknown := _describe_unknown():
+        raise SettingsError("; ".join(unknown))
 
 
 @cache
 def read_settings() -> Settings:
     """Return the settings of this process, read once."""
     return parse_settings()
+
+
+def _describe_unknown() -> list[str]:
+    return describe_unknown_settings(os.environ, PREFIX, [PREFIX + name.upper() for name in Settings.model_fields])
 
 
 def _check_scheme(value: SecretStr, schemes: tuple[str, ...]) -> SecretStr:

@@ -108,6 +108,39 @@ def test_shell_completes_commands_options_and_choices(words: str, place: int, of
     assert offered in done.stdout.split()
 
 
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_unknown_setting_stops_every_command(
+    fundus: Fundus, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FUNDUS_DATABASE_URL")
+    monkeypatch.setenv("FUNDUS_DATABSE_URL", "postgresql://fundus@db/fundus")
+    (folder := tmp_path / "empty").mkdir()
+    monkeypatch.chdir(folder)
+
+    done = fundus(command)
+
+    assert done.exit_code == 2
+    assert "FUNDUS_DATABSE_URL: not a setting; fix: rename it to FUNDUS_DATABASE_URL" in " ".join(done.output.split())
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("enqueue", "--help"), ("console", "user", "-h")])
+def test_unknown_setting_stops_neither_help_nor_version(arguments: tuple[str, ...]) -> None:
+    assert run_main(*arguments, FUNDUS_DATABSE_URL="x").returncode == 0
+
+
+def test_unknown_setting_stops_celery() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker.app", "worker"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "FUNDUS_DATABSE_URL": "x"},
+    )
+    assert done.returncode == 2
+    assert "rename it to FUNDUS_DATABASE_URL" in done.stderr
+
+
 def test_completion_script_is_shown() -> None:
     # The parent process determines the shell.
     script = '"$0" -m producer --show-completion; exit $?'

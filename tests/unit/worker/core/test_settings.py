@@ -75,6 +75,30 @@ def test_error_names_all_invalid_variables(monkeypatch: pytest.MonkeyPatch) -> N
         parse_settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("FUNDUS_DATABSE_URL", "rename it to FUNDUS_DATABASE_URL or remove it"),
+        ("fundus_storage_ur", "rename it to FUNDUS_STORAGE_URL or remove it"),
+        ("FUNDUS_ZZZ", "remove it"),
+    ],
+)
+def test_unknown_variable_is_refused_with_the_nearest_name(
+    name: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "hunter2")
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(database_url="sqlite:///x.db")
+    assert caught.value.detail == f"{name}: not a setting; fix: {remedy}"
+
+
+def test_error_names_unknown_and_invalid_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "0")
+    monkeypatch.setenv("FUNDUS_DATABSE_URL", "x")
+    with pytest.raises(SettingsError, match=r"FUNDUS_DATABSE_URL: not a setting.+; FUNDUS_CHUNK_SIZE: "):
+        parse_settings()
+
+
 @pytest.mark.parametrize("name", ["DATABASE_URL", "BROKER_URL", "PATIENT_KEY"])
 def test_errors_contain_no_password(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, WRONG[name])
