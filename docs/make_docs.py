@@ -18,7 +18,7 @@ from worker.core.settings import PREFIX, Settings
 DOCS = Path(__file__).parent
 COMPUTED = {
     "storage_url": "`fundus-store` in the working folder",
-    "decode_processes": "one for each core, at most 8",
+    "decode_processes": "one for each usable core, at most 8, and within the container's memory limit",
 }
 """Defaults that depend on the machine."""
 

@@ -102,7 +102,7 @@ def fit(
         Literal["auto", "bfloat16", "float32"],
         typer.Option(help="auto: bfloat16 if the hardware supports it, else float32."),
     ] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one for each core.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one for each usable core.")] = None,
     explain: Explained = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle. Default: the name of the folder.")] = None,
     training_data: Annotated[str, typer.Option(help="Origin of the photographs, recorded in the bundle.")] = "",

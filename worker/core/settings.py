@@ -3,7 +3,6 @@
 import os
 from datetime import datetime
 from functools import cache
-from os import cpu_count
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.core.allowed_roots import AllowedRoots, parse_allowed_roots
 from worker.core.errors import SettingsError
+from worker.core.machine import default_decoders
 from worker.core.setting_names import describe_unknown_settings
 from worker.core.vocabulary import Queue
 
@@ -72,12 +72,12 @@ class Settings(BaseSettings):
     max_wait_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1000.0
     """Maximum time, in milliseconds, that a batch waits for images that are being prepared; live images wait at most
     20 ms."""
-    decode_processes: Count = Field(default_factory=lambda: min(8, cpu_count() or 1))
+    decode_memory_mb: Annotated[int, Field(ge=256)] = 2048
+    """Address space of a decoding process in addition to the program, in MiB."""
+    decode_processes: Count = Field(default_factory=lambda values: default_decoders(values["decode_memory_mb"]))
     """Number of child processes that decode images."""
     decode_timeout_s: Seconds = 30.0
     """Timeout of decoding and preparing one image, in seconds."""
-    decode_memory_mb: Annotated[int, Field(ge=256)] = 2048
-    """Address space of a decoding process in addition to the program, in MiB."""
     max_image_bytes: Count = 64 * 2**20
     """Maximum size of an image file, in bytes."""
     max_image_pixels: Count = 150_000_000
@@ -285,6 +285,7 @@ def parse_settings(**overrides: object) -> Settings:
         wrong += [
             f"{PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
+            if e["type"] != "default_factory_not_called"  # a default that depends on an invalid value
         ]
         raise SettingsError("; ".join(wrong)) from None
     if wrong:

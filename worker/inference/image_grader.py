@@ -7,7 +7,6 @@ keeps the queue behind it short, so that an urgent image is next.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -18,6 +17,7 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from worker.core.errors import ImageError, ImageFormatError, ModelError, ServiceError, Ungradable
+from worker.core.machine import usable_cores
 from worker.core.predictions import Outcome
 from worker.core.retry import retry_service_errors
 from worker.core.vocabulary import Status
@@ -75,7 +75,7 @@ class ImageGrader:
         # Bounds the memory of encoded photographs that are being fetched or wait for a decoder.
         self._prefetch_slots = PrioritySemaphore(settings.transfer_threads + settings.decode_processes)
         self._decode_slots = PrioritySemaphore(settings.decode_processes)
-        self._render_slots = PrioritySemaphore(cores := len(os.sched_getaffinity(0)))
+        self._render_slots = PrioritySemaphore(cores := usable_cores())
         self._transfer_slots = PrioritySemaphore(settings.transfer_threads)
         self._threads = ThreadPoolExecutor(settings.transfer_threads + cores, thread_name_prefix="transfer")
         self._bridge = FutureBridge(loop)

@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import structlog
 
+from worker.core.cgroup import read_cpu_quota, read_memory_limit
+from worker.core.machine import DECODER_REMEDY, find_memory_excess, usable_cores
 from worker.core.messaging.broker import queue_depth, send_report
 from worker.core.periodic import PeriodicThread
 from worker.core.storage.storage import Storage
@@ -70,6 +72,7 @@ class Runtime:
         self._resources.close()
 
     def _open(self, settings: Settings, app: Celery, resources: ExitStack) -> None:
+        _log_machine(settings)
         load_colour_map(settings.overlay_colours)  # Fails here rather than at the first image.
         use_one_opencv_thread()
         activity = self.activity
@@ -133,3 +136,16 @@ class Runtime:
             queues=settings.queues,
             chunks_in_flight=settings.concurrency,
         )
+
+
+def _log_machine(settings: Settings) -> None:
+    log.info(
+        "machine",
+        cores=usable_cores(),
+        cpu_quota=read_cpu_quota(),
+        memory_limit_bytes=read_memory_limit(),
+        decode_processes=settings.decode_processes,
+    )
+    excess = find_memory_excess(settings.decode_processes, settings.decode_memory_mb)
+    if excess is not None:
+        log.warning("decoders_exceed_memory", detail=f"{excess}; fix: {DECODER_REMEDY}")

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from worker.core.machine import quota_cores
 from worker.model.architecture import HEAD
 from worker.model.network.build import DROPOUT_RATE, assign_weights, build_network, get_backbone, get_weights
 from worker.model.ordinal import OUTPUTS
@@ -113,10 +114,11 @@ class Trainer:
 
 
 def limit_threads(threads: int | None) -> None:
-    """Limit the threads within an operation; None keeps TensorFlow's default.
+    """Limit the threads within an operation; None keeps TensorFlow's default, or fewer under a CPU quota.
 
     Call it before the first operation: later calls fail.
     """
+    threads = threads or quota_cores()
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -1,8 +1,7 @@
 """Grade and explain batches with TensorFlow, on a GPU if there is one."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import structlog
@@ -10,6 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.core.errors import AcceleratorMemoryError, ModelError
+from worker.core.machine import quota_cores, usable_cores
 from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.bundle import Bundle
 from worker.model.class_activation_maps import ClassMaps
@@ -77,6 +77,7 @@ def translate_memory_errors(batch_size: int) -> Iterator[None]:
 
 def _claim_device() -> str:
     """Return the device's name. A GPU's memory is allocated as needed, because other processes may use the GPU."""
+    _limit_threads()
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         if not tf.config.experimental.get_memory_growth(gpu):
@@ -85,5 +86,12 @@ def _claim_device() -> str:
         return f"GPU {tf.config.experimental.get_device_details(gpus[0]).get('device_name', gpus[0].name)}"
     if tf.test.is_built_with_cuda():
         log.warning("no_gpu", detail="TensorFlow supports GPUs but finds none; it runs on the CPU")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"CPU ({cores} cores)"
+    return f"CPU ({usable_cores()} cores)"
+
+
+def _limit_threads() -> None:
+    if (cores := quota_cores()) is None or tf.config.threading.get_intra_op_parallelism_threads():
+        return
+    with suppress(RuntimeError):  # this process has run an operation before, and keeps its threads
+        tf.config.threading.set_intra_op_parallelism_threads(cores)
+        tf.config.threading.set_inter_op_parallelism_threads(cores)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from tests.services.ports import reserve_port
+from worker.core import machine
 from worker.core.errors import ModelError
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import Settings
@@ -64,6 +66,23 @@ def test_close_ends_processes_threads_and_server(settings: Settings, monkeypatch
     assert len(read_heartbeats()) == 1
     running.close()
     assert open_resources(settings) == before
+
+
+def test_start_logs_cores_and_warns_of_decoders_beyond_the_memory_limit(
+    make_settings: Callable[..., Settings], sqlite_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "make_engine", lambda _name, _model: IdleEngine())
+    monkeypatch.setattr(machine, "read_memory_limit", lambda: 2**30)
+    settings = make_settings(
+        database_url=sqlite_url, broker_url=broker_url, decode_processes=1, decode_memory_mb=2048, reports=False
+    )
+    with capture_logs() as lines:
+        Runtime(settings, make_celery(settings)).close()
+    found = {line["event"]: line for line in lines}
+    assert found["machine"]["cores"] == machine.usable_cores()
+    assert found["decoders_exceed_memory"]["detail"].startswith(
+        "1 decoding processes of 2048 MiB may use 2048 MiB, and this container's limit is 1024 MiB; fix: "
+    )
 
 
 def test_failed_start_closes_what_was_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
