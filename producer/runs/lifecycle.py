@@ -43,11 +43,11 @@ class RunRequest:
     night: Night | None = None
 
 
-def find_resumable_run(connection: Connection, request: RunRequest) -> Run | None:
+def find_resumable_run(connection: Connection, request: RunRequest, *, lock: bool = False) -> Run | None:
     """Return the existing run that the request would resume, or None if it would create one.
 
-    Raises RunError for a malformed name, an unknown model, a cancelled run, or a kind, queue or model other than the
-    existing run's.
+    lock: keep the run unchanged until the transaction ends. Raises RunError for a malformed name, an unknown model, a
+    cancelled run, or a kind, queue or model other than the existing run's.
     """
     if not re.fullmatch(IMAGE_ID_PATTERN, request.name):
         raise RunError(
@@ -59,7 +59,7 @@ def find_resumable_run(connection: Connection, request: RunRequest) -> Run | Non
         if request.model_id not in known:
             none = "no worker has registered a model yet"
             raise RunError(f"no model {request.model_id!r}; {join_or('known models are', known, none)}")
-    run = select_run(connection, request.name)
+    run = select_run(connection, request.name, lock=lock)
     if run is not None:
         _check_contradictions(run, request)
     return run
@@ -78,25 +78,20 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
         "created_at": datetime.now(UTC),
     }
     with write_transaction(engine) as connection:
-        run = find_resumable_run(connection, request)
+        run = find_resumable_run(connection, request, lock=True)
         if run is None:
             connection.execute(insert_or_ignore(connection, runs).values(row))
-            run = find_resumable_run(connection, request)  # another producer may have created it first
+            run = find_resumable_run(connection, request, lock=True)  # another producer may have created it first
         assert run is not None, "the run was just created"  # noqa: S101
         if request.night is not None:
             row = {"run_id": run.run_id, "programme": request.night.programme, "night": request.night.date}
             connection.execute(insert_or_ignore(connection, nights).values(row))
         action = AuditAction.NIGHTLY if request.kind == RunKind.NIGHTLY else AuditAction.ENQUEUE
         record_action(connection, action, run=run.name, source=request.source, model_id=request.model_id)
+        requested = {"chunk_size": request.chunk_size, "model_id": request.model_id}
+        changed = {name: value for name, value in requested.items() if value is not None}
         connection.execute(
-            update(runs)
-            .where(runs.c.run_id == run.run_id)
-            .values(
-                state=RunState.OPEN,
-                finished_at=None,
-                chunk_size=request.chunk_size or run.chunk_size,
-                model_id=request.model_id or run.model_id,
-            )
+            update(runs).where(runs.c.run_id == run.run_id).values(state=RunState.OPEN, finished_at=None, **changed)
         )
         last = connection.scalar(select(func.max(gradings.c.position)).where(gradings.c.run_id == run.run_id))
         run = select_run(connection, request.name)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from producer.runs.seen_images import find_programme, find_seen_images, record_seen_images
@@ -15,6 +15,8 @@ from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images, runs
 from worker.ledger.upserts import bulk_insert_or_ignore
+
+_ATTRIBUTES = ("patient_id", "eye", "reference_grade", "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +133,24 @@ def _update_images(
 ) -> None:
     rows = []
     for image_id, image in sorted(known.items()):
-        given, has = batch[image_id], image.reference
-        merged = {
-            "patient_id": has.patient_id if given.patient_id is None else given.patient_id,
-            "eye": has.eye if given.eye == Eye.UNKNOWN else given.eye,
-            "reference_grade": has.reference_grade if given.reference_grade is None else given.reference_grade,
-            "sha256": has.sha256 if given.sha256 is None else given.sha256,
-        }
-        if any(getattr(has, name) != value for name, value in merged.items()):
-            rows.append({"known_id": image_id, **merged})
+        given = {name: getattr(batch[image_id], name) for name in _ATTRIBUTES}
+        if given["eye"] == Eye.UNKNOWN:
+            given["eye"] = None
+        if any(value is not None and value != getattr(image.reference, name) for name, value in given.items()):
+            rows.append({"known_id": image_id} | {f"given_{name}": value for name, value in given.items()})
     if rows:
-        # SQLAlchemy sets the columns that the rows name.
-        connection.execute(update(images).where(images.c.image_id == bindparam("known_id")), rows)
+        connection.execute(
+            update(images)
+            .where(images.c.image_id == bindparam("known_id"))
+            .values(dict(map(_given_or_kept, _ATTRIBUTES))),
+            rows,
+        )
+
+
+def _given_or_kept(name: str) -> tuple[str, ColumnElement[object]]:
+    """Build the assignment of an attribute: one that is not given is not written, even if it was read as absent."""
+    column = images.c[name]
+    return name, func.coalesce(bindparam(f"given_{name}", type_=column.type), column)
 
 
 def _insert_gradings(

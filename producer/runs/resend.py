@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, null, update
+from sqlalchemy import ColumnElement, Connection, Engine, null, update
 
 from producer.runs.enqueue import send_images
 from worker.core.errors import RunError
@@ -47,8 +47,7 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, requeue
     unknown or cancelled run, DatabaseError or BrokerError.
     """
     run = find_run(engine, name)
-    if run.state == RunState.CANCELLED:
-        raise RunError(f"run {name} is cancelled: enqueue its source into another run")
+    _require_not_cancelled(name, run.state)
     with write_transaction(engine) as connection:
         record_action(connection, AuditAction.RESEND, run=run.name, lift=sorted(requeue))
     unleased = (gradings.c.status == Status.QUEUED) & (
@@ -58,15 +57,12 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, requeue
     suspect = (gradings.c.attempts > 0) & (gradings.c.attempts < settings.max_attempts)
     reset = {**resent, **dict.fromkeys(_OUTCOME, null()), "status": Status.QUEUED, "attempts": 0}
 
-    fresh = update_in_pages(engine, run, unleased & (gradings.c.attempts == 0), resent)
-    waiting, messages = _send(app, run, fresh, run.chunk_size)
-    suspects, suspect_messages = _send(app, run, update_in_pages(engine, run, unleased & suspect, resent), 1)
-    requeued, requeued_messages = _send(
-        app,
-        run,
-        update_in_pages(engine, run, gradings.c.status.in_(requeue), reset, on_page=lambda c: _reopen_finished(c, run)),
-        run.chunk_size,
-    )
+    def pages(condition: ColumnElement[bool], values: dict[str, Any]) -> Iterable[tuple[str, ...]]:
+        return update_in_pages(engine, run, condition, values, lambda c, state: _reopen(c, run, state))
+
+    waiting, messages = _send(app, run, pages(unleased & (gradings.c.attempts == 0), resent), run.chunk_size)
+    suspects, suspect_messages = _send(app, run, pages(unleased & suspect, resent), 1)
+    requeued, requeued_messages = _send(app, run, pages(gradings.c.status.in_(requeue), reset), run.chunk_size)
     return ResendResult(run.name, waiting + suspects, requeued, messages + suspect_messages + requeued_messages)
 
 
@@ -78,9 +74,15 @@ def _send(app: "Celery", run: Run, pages: Iterable[tuple[str, ...]], chunk_size:
     return images, messages
 
 
-def _reopen_finished(connection: Connection, run: Run) -> None:
+def _reopen(connection: Connection, run: Run, state: RunState) -> None:
+    _require_not_cancelled(run.name, state)
     connection.execute(
         update(runs)
         .where(runs.c.run_id == run.run_id, runs.c.state == RunState.FINISHED)
         .values(state=RunState.RUNNING, finished_at=None)
     )
+
+
+def _require_not_cancelled(name: str, state: RunState) -> None:
+    if state == RunState.CANCELLED:
+        raise RunError(f"run {name} is cancelled: enqueue its source into another run")

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
 from worker.core.vocabulary import Queue, RunState, Status
 from worker.ledger.report_leases import schedule_report
+from worker.ledger.runs import lock_run
 from worker.ledger.schema import gradings, runs
 
 
@@ -18,6 +19,8 @@ def finish_if_settled(connection: Connection, run_id: int, *, report: bool) -> b
     Call it in a new transaction after the settling one has committed. Otherwise two workers that settle the last two
     chunks at the same time would each still see the other's images as queued.
     """
+    if lock_run(connection, run_id) != RunState.RUNNING:
+        return False
     finished = connection.execute(
         update(runs)
         .where(runs.c.run_id == run_id, _is_settled())

@@ -5,8 +5,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, select, update
 
+from worker.core.vocabulary import RunState
 from worker.ledger.database import write_transaction
-from worker.ledger.runs import Run
+from worker.ledger.runs import Run, lock_run
 from worker.ledger.schema import gradings
 
 PAGE_ROWS = 4096
@@ -17,15 +18,17 @@ def update_in_pages(
     run: Run,
     condition: ColumnElement[bool],
     values: dict[str, Any],
-    on_page: Callable[[Connection], object] = lambda _: None,
+    on_page: Callable[[Connection, RunState], object] = lambda *_: None,
 ) -> Iterator[tuple[str, ...]]:
     """Set `values` on the run's rows that meet `condition`, ordered by image id; yield the updated ids of each page.
 
-    A page is committed before it is yielded. on_page: called in the transaction of each page. Raises DatabaseError.
+    A page is committed before it is yielded. on_page: called at the end of each page's transaction with the run's
+    state, which no other transaction can change before; it rolls the page back by an exception. Raises DatabaseError.
     """
     after = ""
     while True:
         with write_transaction(engine) as connection:
+            state = lock_run(connection, run.run_id)
             of_run = (gradings.c.run_id == run.run_id, condition)
             page = connection.scalars(
                 select(gradings.c.image_id)
@@ -42,6 +45,6 @@ def update_in_pages(
                 .values(values)
                 .returning(gradings.c.image_id)
             ).all()
-            on_page(connection)
+            on_page(connection, state)
         after = page[-1]
         yield tuple(sorted(changed))

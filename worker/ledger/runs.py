@@ -60,10 +60,21 @@ def list_runs(engine: Engine, count: int, *, before: int | None = None, after: i
     return found if after is None else found[::-1]
 
 
-def select_run(connection: Connection, name: str) -> Run | None:
-    """Find a run by name within a transaction."""
-    row = connection.execute(select(runs).where(runs.c.name == name)).first()
+def select_run(connection: Connection, name: str, *, lock: bool = False) -> Run | None:
+    """Find a run by name within a transaction. lock: also lock its row, as `lock_run` does."""
+    query = select(runs).where(runs.c.name == name)
+    row = connection.execute(query.with_for_update(key_share=True) if lock else query).first()
     return None if row is None else run_from_row(row)
+
+
+def lock_run(connection: Connection, run_id: int) -> RunState:
+    """Lock the row of a run until the transaction ends, and return its state.
+
+    Lock the row before you change the state of a run or queue images in it, and read other rows in a later statement:
+    on PostgreSQL, a statement that waits for a lock sees other rows as they were before it waited.
+    """
+    query = select(runs.c.state).where(runs.c.run_id == run_id).with_for_update(key_share=True)
+    return RunState(connection.execute(query).scalar_one())
 
 
 def join_or(intro: str, names: Sequence[str], empty: str) -> str:

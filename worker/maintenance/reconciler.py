@@ -1,5 +1,7 @@
 """Resend lost images, quarantine images that kill workers, finish settled runs and request pending reports.
 
+A finished run that has queued images is reopened. Programs of this version leave none; an earlier version could.
+
 Every worker runs the reconciler, and a lock in the ledger admits one at a time. Rows are updated before their messages
 are sent: after a crash in between, the rows become due again.
 """
@@ -38,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """Result of one pass: numbers of images, and of runs for `finished` and `reports`."""
+    """Result of one pass: numbers of images, and of runs for `reopened`, `finished` and `reports`."""
 
     quarantined: int = 0
     cancelled: int = 0
@@ -46,6 +48,7 @@ class ReconcileResult:
     sent_again: int = 0
     finished: int = 0
     reports: int = 0
+    reopened: int = 0
 
 
 def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -> ReconcileResult | None:
@@ -61,6 +64,7 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
         return ReconcileResult()
     empty = [queue for queue in Queue if queue_depth(app, queue) == 0]
     with write_transaction(engine) as connection:
+        reopened = _reopen_finished(connection)
         quarantined = _quarantine(connection, settings.max_attempts)
         cancelled = _cancel_leftovers(connection)
         alone = _claim(connection, gradings.c.attempts > 0, settings.resend_after_s)
@@ -70,7 +74,7 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
     finished = _finish_settled_runs(engine, report=settings.reports)
     # While the bulk queue has messages, one of them may be for the same report.
     reports = _request_reports(engine, app, settings) if settings.reports and Queue.BULK in empty else 0
-    done = ReconcileResult(quarantined, cancelled, len(alone), len(resent), finished, reports)
+    done = ReconcileResult(quarantined, cancelled, len(alone), len(resent), finished, reports, reopened)
     if done != ReconcileResult():
         log.info("reconciled", **{name: getattr(done, name) for name in ReconcileResult.__slots__})
     return done
@@ -78,6 +82,16 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
 
 def _due() -> ColumnElement[bool]:
     return (gradings.c.status == Status.QUEUED) & (gradings.c.due_at < epoch_now())
+
+
+def _reopen_finished(connection: Connection) -> int:
+    """Reopen finished runs with due images, so that they finish again, with a new report, after the images."""
+    of_due = select(gradings.c.run_id).where(_due())
+    return connection.execute(
+        update(runs)
+        .where(runs.c.state == RunState.FINISHED, runs.c.run_id.in_(of_due))
+        .values(state=RunState.RUNNING, finished_at=None)
+    ).rowcount
 
 
 def _quarantine(connection: Connection, max_attempts: int) -> int:

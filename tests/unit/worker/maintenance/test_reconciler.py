@@ -3,6 +3,7 @@
 import json
 from base64 import b64decode
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -151,6 +152,20 @@ def test_run_whose_last_worker_died_before_finishing_it_is_finished(
     settle_chunk(engine, held, [graded(i) for i in "abc"], {}, model_id=MODEL, retry_after_s=60)
     assert run_pass(engine, app, settings) == ReconcileResult(finished=1)
     assert run_row(engine, run).finished_at is not None
+
+
+def test_finished_run_with_queued_images_is_reopened_and_finishes_after_them(
+    engine: Engine, app: Celery, settings: Settings, sent: Any
+) -> None:
+    add_model(engine)
+    run_id = add_run(engine, ["a"], state="finished", finished_at=datetime.now(UTC))
+    assert run_pass(engine, app, settings) == ReconcileResult()
+    overdue(engine, "a")
+    assert run_pass(engine, app, settings) == ReconcileResult(reopened=1, sent_again=1)
+    assert sent() == [["a"]]
+    assert (run_row(engine, run_id).state, run_row(engine, run_id).finished_at) == ("running", None)
+    settle_chunk(engine, lease(engine, run_id, "a"), [graded("a")], {}, model_id=MODEL, retry_after_s=60)
+    assert run_pass(engine, app, settings) == ReconcileResult(finished=1)
 
 
 def test_one_worker_at_a_time_reconciles(engine: Engine, run: int, app: Celery, settings: Settings) -> None:
