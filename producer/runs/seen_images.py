@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import RunKind, Status
-from worker.ledger.runs import Run
+from worker.ledger.runs import Run, lock_night
 from worker.ledger.schema import gradings, nights, seen_images
 
 
@@ -61,6 +61,7 @@ def record_seen_images(connection: Connection, programme: str, run: Run, images:
             for image in sorted(images, key=lambda image: image.identity)
         ],
     )
+    lock_night(connection, run.run_id)  # `close-nights` may be closing it
     connection.execute(
         update(nights)
         .where(nights.c.run_id == run.run_id, nights.c.closed_at.is_not(None))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, select
 from worker.core.errors import RunError
 from worker.core.vocabulary import Queue, RunKind, RunState
 from worker.ledger.database import read_transaction
-from worker.ledger.schema import runs
+from worker.ledger.schema import nights, runs
 
 ENDED_STATES = (RunState.FINISHED, RunState.CANCELLED)
 """States of a run that has ended; new or requeued images reopen a finished run."""
@@ -75,6 +75,11 @@ def lock_run(connection: Connection, run_id: int) -> RunState:
     """
     query = select(runs.c.state).where(runs.c.run_id == run_id).with_for_update(key_share=True)
     return RunState(connection.execute(query).scalar_one())
+
+
+def lock_night(connection: Connection, run_id: int) -> None:
+    """Lock the night of a run, if it is one, until the transaction ends; after the run's row if both are locked."""
+    connection.execute(select(nights.c.run_id).where(nights.c.run_id == run_id).with_for_update(key_share=True))
 
 
 def join_or(intro: str, names: Sequence[str], empty: str) -> str:

@@ -19,7 +19,7 @@ from worker.core.vocabulary import Status
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import locked
 from worker.ledger.migrate import require_compatible
-from worker.ledger.runs import ENDED_STATES
+from worker.ledger.runs import ENDED_STATES, lock_night
 from worker.ledger.schema import gradings, nights, runs
 from worker.maintenance.night_alerts import send_pending_alerts
 from worker.maintenance.night_report import NightReport, find_report, write_to_folder
@@ -108,6 +108,7 @@ def _close(engine: Engine, settings: Settings, night: _EndedNight, on_progress: 
         findings.append(report.finding)
     verdict = None if drift is None else str(drift.level)
     with write_transaction(engine) as connection:
+        lock_night(connection, night.run_id)
         # A run that was resumed meanwhile stays open, and its night is closed when it ends again.
         still_ended = select(runs.c.run_id).where(runs.c.state.in_(ENDED_STATES))
         connection.execute(

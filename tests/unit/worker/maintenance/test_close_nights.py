@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from producer.cli import app
 from producer.runs.lifecycle import seal_run
+from producer.runs.register import register_batch
 from tests.services.ports import reserve_port
 from tests.services.webhook import Webhook, run_webhook
+from tests.unit.interleaving import interleave
 from tests.unit.producer.ledger_rows import NOON, fail, grade, lease, make_night, references
 from worker.core.errors import AlertError, OverlapError
 from worker.core.settings import Settings
@@ -217,3 +219,22 @@ def test_too_many_ungradable_images_send_an_alert(clinic: Clinic) -> None:
     seal_run(clinic.engine, run)
     (night,) = clinic.close()
     assert night.findings == ("2 of 2 images are ungradable (limit 15%)",)
+
+
+def test_night_that_grows_while_it_is_closed_stays_open(
+    postgres_url: str, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(database_url=postgres_url, reports=False)
+    engine = connect(settings)
+    run = make_night(engine, 1, references("a"))
+    fail(engine, run, "a", "image_missing")
+    seal_run(engine, run)
+    interleave(
+        postgres_url,
+        lambda e: register_batch(e, run, references("b"), position=1, resend_after_s=60),
+        lambda _: close_ended_nights(settings),
+        stop_after="UPDATE nights",
+    )
+    with read_transaction(engine) as connection:
+        assert connection.execute(select(nights.c.closed_at)).scalar_one() is None
+    engine.dispose()
