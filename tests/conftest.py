@@ -151,8 +151,9 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def blank_sqlite_url(tmp_path: Path) -> str:
-    """URL of a SQLite file that does not exist yet."""
-    return f"sqlite:///{tmp_path / 'blank.db'}"
+    """URL of an empty SQLite file."""
+    (file := tmp_path / "blank.db").touch()
+    return f"sqlite:///{file}"
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
 """Check that the database answers and that its schema suits this version."""
 
+from pathlib import Path
+
 from producer.doctor.check import Check, CheckStatus, mask_credentials
 from worker.core.errors import FundusError
 from worker.core.settings import Settings
 from worker.ledger.database import connect
 from worker.ledger.migrate import read_schema_state
+from worker.ledger.sqlite_file import OTHERS, find_file, find_public_mode
 
 
 def check_database(settings: Settings) -> list[Check]:
@@ -13,6 +16,7 @@ def check_database(settings: Settings) -> list[Check]:
     try:
         engine = connect(settings)
         schema = read_schema_state(engine)
+        public_mode = find_public_mode(engine)
         engine.dispose()
     except FundusError as error:
         remedy = "start the database or correct FUNDUS_DATABASE_URL"
@@ -20,4 +24,11 @@ def check_database(settings: Settings) -> list[Check]:
     if not schema.is_compatible:
         return [Check("database", CheckStatus.FAILED, f"{address}: {schema.problem}", schema.remedy)]
     newer = f", newer than this version's {schema.required} but compatible" if schema.is_newer else ""
-    return [Check("database", CheckStatus.OK, f"{address} at schema revision {schema.revision}{newer}")]
+    reached = Check("database", CheckStatus.OK, f"{address} at schema revision {schema.revision}{newer}")
+    return [reached] if public_mode is None else [reached, _check_mode(find_file(engine), public_mode)]
+
+
+def _check_mode(file: Path | None, mode: int) -> Check:
+    detail = f"every user of this machine can read {file} (mode {mode:o})"
+    remedy = f"run `fundus db upgrade`, which sets its mode to {mode & ~OTHERS:o}"
+    return Check("database", CheckStatus.WARNING, detail, remedy)

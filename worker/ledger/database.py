@@ -14,6 +14,7 @@ from sqlalchemy.types import Float
 
 from worker.core.errors import DatabaseError, SettingsError
 from worker.core.settings import Settings
+from worker.ledger.sqlite_file import open_existing
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
@@ -43,7 +44,7 @@ def _epoch_postgresql(*_: Any, **__: Any) -> str:
 
 
 def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
-    """Create an engine for the ledger without opening a connection.
+    """Create an engine for the ledger without opening a connection. A missing SQLite file is not created.
 
     Raises SettingsError when FUNDUS_DATABASE_URL is malformed or names an in-memory database.
     """
@@ -63,6 +64,7 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
             pool_size=pool_size,
             max_overflow=pool_size,
         )
+        event.listen(engine, "do_connect", open_existing)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

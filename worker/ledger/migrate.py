@@ -18,6 +18,7 @@ from worker.core.errors import UsageError
 from worker.core.settings import Settings
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.schema import compatibility
+from worker.ledger.sqlite_file import create_file, find_missing_file
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -28,13 +29,14 @@ class SchemaState:
 
     revision: of the ledger; None when it is empty. required: the revision that this version migrates to. known: the
     revisions that this version has migrations for. minimum: the oldest program revision that a newer ledger supports;
-    None when the ledger is not newer or names no minimum.
+    None when the ledger is not newer or names no minimum. missing_file: the SQLite file, if it does not exist.
     """
 
     revision: str | None
     required: str
     known: frozenset[str]
     minimum: str | None
+    missing_file: Path | None = None
 
     @property
     def is_newer(self) -> bool:
@@ -49,6 +51,8 @@ class SchemaState:
     @property
     def problem(self) -> str:
         """Why this version may not use the ledger."""
+        if self.missing_file is not None:
+            return f"there is no ledger at {self.missing_file}"
         if self.revision is None:
             return f"the database has no ledger schema, this version needs schema revision {self.required}"
         found = f"the database is at schema revision {self.revision}"
@@ -60,15 +64,19 @@ class SchemaState:
     @property
     def remedy(self) -> str:
         """How to fix the problem."""
+        if self.missing_file is not None:
+            return "run `fundus db upgrade` or correct FUNDUS_DATABASE_URL"
         return "install a newer version" if self.is_newer else "run `fundus db upgrade`"
 
 
 def upgrade(engine: Engine) -> None:
     """Apply all pending migrations in one transaction; concurrent migrators run one after the other.
 
+    A missing SQLite file is created for its owner alone, and other users lose their rights to an existing one.
     Do nothing to a ledger that a newer version has migrated. Raises UsageError when that ledger no longer supports this
     version, DatabaseError.
     """
+    create_file(engine)
     if read_schema_state(engine).is_newer:
         require_compatible(engine)
         return
@@ -79,10 +87,12 @@ def upgrade(engine: Engine) -> None:
 
 
 def read_schema_state(engine: Engine) -> SchemaState:
-    """Read the ledger's schema revision. Raises DatabaseError."""
+    """Read the ledger's schema revision; create nothing. Raises DatabaseError."""
     scripts = ScriptDirectory.from_config(_config())
     required = _head(scripts)
     known = frozenset(script.revision for script in scripts.walk_revisions())
+    if file := find_missing_file(engine):
+        return SchemaState(None, required, known, None, file)
     with read_transaction(engine) as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
         has_minimum = revision not in known and inspect(connection).has_table(compatibility.name)

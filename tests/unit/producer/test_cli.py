@@ -124,6 +124,36 @@ def test_unknown_setting_stops_every_command(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["status", "status x", "export x --out x.csv", "report x", "evaluate x", "compare x y", "drift x --against y",
+     "resend x", "cancel x", "audit", "hold x", "enqueue PHOTOS --run x", "nightly PHOTOS", "close-nights", "retention",
+     "capacity --images 9 --by 06:00", "exporter", "reconcile", "worker", "console serve", "console user list",
+     "console user add x"],
+)  # fmt: skip
+def test_only_an_upgrade_creates_a_ledger(
+    fundus: Fundus, photos: Path, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := tmp_path / "empty").mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("FUNDUS_DATABASE_URL")  # the default is a file in the current folder
+
+    done = fundus(*command.replace("PHOTOS", str(photos)).split())
+
+    assert "no ledger at" in done.output
+    assert done.exit_code == (1 if command == "worker" else 2)  # a supervisor starts a worker again
+    assert list(folder.iterdir()) == []
+
+
+def test_current_revision_of_a_missing_ledger_is_empty(
+    fundus: Fundus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUNDUS_DATABASE_URL", f"sqlite:///{tmp_path / 'x.db'}")
+    done = fundus("db", "current")
+    assert (done.exit_code, "schema revision empty" in done.output) == (1, True)
+    assert not (tmp_path / "x.db").exists()
+
+
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("enqueue", "--help"), ("console", "user", "-h")])
 def test_unknown_setting_stops_neither_help_nor_version(arguments: tuple[str, ...]) -> None:
     assert run_main(*arguments, FUNDUS_DATABSE_URL="x").returncode == 0

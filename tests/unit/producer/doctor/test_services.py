@@ -45,6 +45,26 @@ def test_blank_database_needs_an_upgrade(blank_engine: Engine, make_settings: Ma
     assert "fundus db upgrade" in str(check.remedy)
 
 
+def test_missing_database_file_needs_an_upgrade_and_is_not_created(make_settings: Make, tmp_path: Path) -> None:
+    (check,) = check_database(make_settings(database_url=f"sqlite:///{tmp_path / 'x.db'}"))
+
+    assert check.status == CheckStatus.FAILED
+    assert f"no ledger at {tmp_path / 'x.db'}" in check.detail
+    assert "fundus db upgrade" in str(check.remedy)
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_ledger_that_every_user_can_read_is_a_warning(sqlite_url: str, make_settings: Make, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").chmod(0o644)
+
+    (reached, warning) = check_database(make_settings(database_url=sqlite_url))
+
+    assert reached.status == CheckStatus.OK
+    assert warning.status == CheckStatus.WARNING
+    assert warning.detail == f"every user of this machine can read {tmp_path / 'ledger.db'} (mode 644)"
+    assert warning.remedy == "run `fundus db upgrade`, which sets its mode to 640"
+
+
 def test_password_of_an_unreachable_database_is_hidden(make_settings: Make) -> None:
     (check,) = check_database(make_settings(database_url="postgresql://u:secret@127.0.0.1:1/x"))
 
@@ -112,13 +132,22 @@ def test_unwritable_store_is_named(make_settings: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", [[], ["--json"]])
-def test_doctor_exits_1_when_a_check_fails(option: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FUNDUS_CHUNK_SIZE", "0")
+@pytest.mark.parametrize("name", ["FUNDUS_CHUNK_SIZE", "FUNDUS_CHUNK_SISE"])
+def test_doctor_exits_2_when_a_setting_is_invalid_or_unknown(
+    name: str, option: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "0")
 
     done = CliRunner().invoke(app, ["doctor", *option])
 
-    assert done.exit_code == 1
-    assert "FUNDUS_CHUNK_SIZE" in done.stdout
+    assert done.exit_code == 2
+    assert f"{name}: " in done.stdout
+
+
+def test_doctor_exits_1_when_a_check_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert CliRunner().invoke(app, ["doctor", "--worker"]).exit_code == 1
 
 
 def test_rabbitmq_is_ok_and_its_messages_are_counted(rabbitmq_url: str, make_settings: Make) -> None:

@@ -151,10 +151,13 @@ def test_unreachable_server_is_a_database_error_without_password() -> None:
     assert "hunter2" not in caught.value.detail
 
 
-def test_file_that_cannot_be_created_is_a_database_error(tmp_path: Path) -> None:
-    engine = connect(parse_settings(database_url=f"sqlite:///{tmp_path / 'no-folder' / 'ledger.db'}"))
-    with pytest.raises(DatabaseError, match="unable to open database file"):
-        count_locks(engine)
+@pytest.mark.parametrize("url", ["sqlite:///{}/ledger.db", "sqlite:///file:{}/ledger.db?uri=true"])
+def test_missing_file_is_a_database_error_and_is_not_created(url: str, tmp_path: Path) -> None:
+    engine = connect(parse_settings(database_url=url.format(tmp_path)))
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match="unable to open database file"):
+            count_locks(engine)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_connection_lost_during_a_transaction_is_a_database_error(behind_proxy: Engine, proxy: FaultProxy) -> None:

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect
 
-from worker.core.errors import UsageError
+from worker.core.errors import DatabaseError, UsageError
+from worker.core.settings import parse_settings
 from worker.ledger import migrate, review_schema
-from worker.ledger.database import read_transaction, write_transaction
+from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.migrate import read_schema_state, require_compatible, upgrade
 from worker.ledger.schema import metadata
 
@@ -68,6 +70,47 @@ def test_empty_database_has_no_schema_revision(blank_engine: Engine) -> None:
     ) as caught:
         require_compatible(blank_engine)
     assert caught.value.code == "schema_level"
+
+
+def test_reading_creates_no_sqlite_file(tmp_path: Path) -> None:
+    (folder := tmp_path / "100% #").mkdir()
+    engine = connect(parse_settings(database_url=f"sqlite:///{folder / 'ledger.db'}"))
+
+    assert read_schema_state(engine).revision is None
+    with pytest.raises(UsageError, match=r"no ledger at .*/ledger\.db: run `fundus db upgrade`") as caught:
+        require_compatible(engine)
+
+    assert caught.value.code == "schema_level"
+    assert list(folder.iterdir()) == []
+
+
+def test_upgrade_creates_a_sqlite_file_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "100% #" / "ledger.db"
+    file.parent.mkdir()
+    engine = connect(parse_settings(database_url=f"sqlite:///{file}"))
+
+    upgrade(engine)
+
+    require_compatible(engine)
+    assert {path.name: path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {
+        "ledger.db": 0o600, "ledger.db-shm": 0o600, "ledger.db-wal": 0o600,
+    }  # fmt: skip
+
+
+def test_upgrade_takes_a_sqlite_file_from_other_users(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    file.touch(mode=0o666)
+    file.chmod(0o664)
+
+    upgrade(connect(parse_settings(database_url=f"sqlite:///{file}")))
+
+    assert file.stat().st_mode & 0o777 == 0o660
+
+
+def test_upgrade_in_a_missing_folder_is_a_database_error(tmp_path: Path) -> None:
+    engine = connect(parse_settings(database_url=f"sqlite:///{tmp_path / 'no-folder' / 'ledger.db'}"))
+    with pytest.raises(DatabaseError, match=r"cannot create .*/ledger\.db: No such file or directory"):
+        upgrade(engine)
 
 
 def test_upgrade_reaches_the_required_revision_and_is_idempotent(blank_engine: Engine) -> None:
