@@ -21,6 +21,7 @@ COMMANDS = (
     LazyCommand("drift", "worker.commands.drift", "Test a run for distribution drift.", "Runs"),
     LazyCommand("resend", "producer.commands.resend", "Send images of a run again.", "Runs"),
     LazyCommand("cancel", "producer.commands.cancel", "Cancel a run.", "Runs"),
+    LazyCommand("erase", "producer.commands.erase", "Erase a patient from all runs.", "Runs"),
     LazyCommand("audit", "producer.commands.audit", "Show the audit log.", "Runs"),
     LazyCommand("nightly", "producer.commands.nightly", "Enqueue new and changed images.", "Nights"),
     LazyCommand(

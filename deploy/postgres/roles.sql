@@ -63,12 +63,16 @@ GRANT INSERT ON decisions TO fundus_console;
 GRANT SELECT (run_id, written_at, due_at), UPDATE (due_at, lease_token, attempts) ON reports TO fundus_console;
 GRANT USAGE ON SEQUENCE decisions_decision_id_seq, sign_in_attempts_attempt_id_seq TO fundus_console;
 
--- Keeper: close-nights, retention. The only role that deletes images and outcomes; it cannot set or release a hold.
+-- Keeper: close-nights, retention, erase. The only role that deletes images and outcomes; it cannot set or release a hold.
 GRANT SELECT ON runs, images, gradings, models, nights TO fundus_keeper;
 -- The report of a night contains the final grades.
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_keeper;
 GRANT UPDATE (closed_at, verdict, findings, told_at) ON nights TO fundus_keeper;
-GRANT UPDATE (overlay_key, retired_key, overlay_retired_at) ON gradings TO fundus_keeper;
-GRANT DELETE ON gradings, images TO fundus_keeper;
-GRANT SELECT, DELETE ON reports TO fundus_keeper;
+GRANT UPDATE (overlay_key, retired_key, overlay_retired_at, status, settled_at, lease_token) ON gradings TO fundus_keeper;
+GRANT DELETE ON gradings, images, reviews TO fundus_keeper;
+-- A trigger refuses every change but an emptied reason.
+GRANT UPDATE (reason) ON decisions TO fundus_keeper;
+GRANT SELECT, DELETE, UPDATE (due_at, lease_token, attempts, written_at) ON reports TO fundus_keeper;
+-- Erasure lists the exports that may still contain the patient.
+GRANT SELECT (audit_id, action, run, details) ON audit TO fundus_keeper;
 GRANT SELECT, INSERT, UPDATE ON locks TO fundus_keeper;

@@ -19,10 +19,18 @@ READY_WITHIN_S = 120
 DRAINED_WITHIN_S = 60
 
 
-def fundus(*arguments: str, env: Mapping[str, str], check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run one `fundus` command; assert exit status 0 unless `check` is false."""
+def fundus(
+    *arguments: str, env: Mapping[str, str], check: bool = True, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one `fundus` command with `given` as its standard input; assert exit status 0 unless `check` is false."""
     done = subprocess.run(
-        [FUNDUS, *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=180, check=False
+        [FUNDUS, *arguments],
+        env={**os.environ, **env},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
     if check:
         assert done.returncode == 0, f"fundus {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -4,6 +4,7 @@ One run with marked secrets, in which each program uses its role; then everythin
 """
 
 import base64
+import json
 import os
 import re
 import subprocess
@@ -47,6 +48,7 @@ class RecordedRun:
     broker: bytes = b""
     ledger: str = ""
     overlays: list[bytes] = field(default_factory=list)
+    exported: str = ""
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,9 @@ def night(
     night.ledger = _dump_ledger(urls["owner"])
     listed = bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]
     night.overlays = [bucket.client.get_object(Bucket=bucket.name, Key=item["Key"])["Body"].read() for item in listed]
+    as_keeper = env | {"FUNDUS_DATABASE_URL": urls["keeper"]}
+    erased = fundus("erase", "--patient", "-", "--json", env=as_keeper, given=f"{SECRETS['patient']}\n")
+    night.output["erase"] = erased.stdout + erased.stderr
     yield night
     for role in ROLE_NAMES:
         with closing(psycopg.connect(urls["owner"], autocommit=True)) as connection:
@@ -125,6 +130,7 @@ def _run_programs(night: RecordedRun, env: dict[str, str], folder: Path) -> None
     night.output["worker"] = log.read_text()
     run("reader", "status", "night", "--json")
     run("reader", "export", "night", "--out", str(folder / "night.csv"))
+    night.exported = str(folder / "night.csv")
     night.output["export"] = (folder / "night.csv").read_text()
     run("producer", "resend", "night", "--failed")
     run("producer", "cancel", "night")
@@ -263,6 +269,12 @@ def test_roles_suffice_for_all_programs(night: RecordedRun) -> None:
     assert "error[alarm_undelivered]" in next(text for name, text in night.output.items() if " close-nights" in name)
 
 
+def test_keeper_erases_a_patient_by_the_keyed_id(night: RecordedRun) -> None:
+    erased = json.loads(night.output["erase"].splitlines()[0])
+    assert (erased["images"], erased["overlays"], erased["exports"]) == (2, 1, [night.exported])
+    assert _execute(night, "SELECT image_id FROM images UNION ALL SELECT image_id FROM gradings") == []
+
+
 @pytest.mark.parametrize(
     ("role", "statement"),
     [
@@ -297,6 +309,8 @@ def test_roles_suffice_for_all_programs(night: RecordedRun) -> None:
         ("keeper", "DELETE FROM audit"),
         ("keeper", "SELECT * FROM audit"),
         ("keeper", "UPDATE gradings SET grade = 0"),
+        ("keeper", "UPDATE decisions SET grade = 0"),
+        ("keeper", "DELETE FROM decisions"),
         ("keeper", "INSERT INTO nights (run_id, programme, night) VALUES (1, 'x', now())"),
         ("producer", "INSERT INTO models VALUES ('x', 'x', '{}', now())"),
         ("producer", "SELECT * FROM audit"),

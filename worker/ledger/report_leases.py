@@ -5,6 +5,7 @@ workers never write a report at once, and when a writer dies, another one takes 
 report is given up.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, Select, insert, or_, select, update
 
-from worker.core.errors import RunError
+from worker.core.errors import OverlapError, RunError
 from worker.core.storage.keys import report_prefix
 from worker.core.vocabulary import AuditAction, RunState
 from worker.ledger.audit_log import record_action
@@ -57,6 +58,26 @@ def reschedule_report(connection: Connection, run_id: int, *, after_s: float) ->
     has_report = or_(reports.c.written_at.is_not(None), reports.c.due_at.is_not(None))
     pending = {"due_at": epoch_now() + after_s, "lease_token": None, "attempts": 0}
     connection.execute(update(reports).where(reports.c.run_id == run_id, has_report).values(pending))
+
+
+def withdraw_reports(connection: Connection, run_ids: Collection[int]) -> None:
+    """Mark the reports of these runs as neither written nor pending, so that no writer leases them.
+
+    Raises OverlapError when one is being written.
+    """
+    of_runs = reports.c.run_id.in_(run_ids)
+    connection.execute(select(reports.c.run_id).where(of_runs).with_for_update())
+    is_leased = reports.c.lease_token.is_not(None) & (reports.c.due_at > epoch_now())
+    names = select(runs.c.name).join(reports, reports.c.run_id == runs.c.run_id).where(of_runs, is_leased)
+    if (busy := connection.scalar(names.limit(1))) is not None:
+        raise OverlapError(f"the report of run {busy} is being written; fix: call it again when the report is written")
+    connection.execute(update(reports).where(of_runs).values(due_at=None, lease_token=None, written_at=None))
+
+
+def reschedule_withdrawn_reports(connection: Connection, run_ids: Collection[int]) -> None:
+    """Schedule the reports of those of the runs that had one."""
+    pending = {"due_at": epoch_now(), "lease_token": None, "attempts": 0}
+    connection.execute(update(reports).where(reports.c.run_id.in_(run_ids)).values(pending))
 
 
 def lease_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease | None:

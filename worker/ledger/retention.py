@@ -6,7 +6,6 @@ A pass that was killed is completed by the next one. A run whose report is being
 Runs and the audit log are kept.
 """
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ import structlog
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, null, select, update
 from sqlalchemy.exc import IntegrityError
 
-from worker.core.errors import DatabaseError, StorageError
+from worker.core.errors import DatabaseError
 from worker.core.retry import retry_service_errors
 from worker.core.settings import Settings
 from worker.core.storage.object_store import ObjectStore
@@ -26,6 +25,7 @@ from worker.ledger.database import write_transaction
 from worker.ledger.legal_hold import RETENTION_LOCK
 from worker.ledger.locks import HeldLock, locked
 from worker.ledger.migrate import open_ledger
+from worker.ledger.report_copies import delete_report_copy
 from worker.ledger.report_leases import is_being_written
 from worker.ledger.retention_policy import (
     Cutoffs,
@@ -132,14 +132,7 @@ class RetentionPass:
         prefix = connection.scalar(delete(reports).where(reports.c.run_id == run.run_id).returning(reports.c.prefix))
         if prefix is not None:
             self._store.delete_prefix(prefix)
-        if self._settings.reports_dir is None:
-            return _NOTHING
-        try:
-            shutil.rmtree(self._settings.reports_dir / run.name)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise StorageError(f"cannot delete the report of run {run.name}: {error.strerror or error}") from error
+        delete_report_copy(self._settings, run.name)
         return _NOTHING
 
     def _retire_overlays(self, connection: Connection, run: ExpiredRun) -> _Page:

@@ -75,5 +75,9 @@ def admit_references(references: Iterator[ImageReference], policy: AdmissionPoli
 def _pseudonymise(reference: ImageReference, key: SecretStr) -> ImageReference:
     if reference.patient_id is None:
         return reference
-    digest = hmac.digest(key.get_secret_value().encode(), reference.patient_id.encode(), "sha256").hex()
-    return replace(reference, patient_id=digest)
+    return replace(reference, patient_id=hash_patient_id(reference.patient_id, key))
+
+
+def hash_patient_id(patient_id: str, key: SecretStr) -> str:
+    """Return the HMAC-SHA-256 of a patient id, hexadecimal: the pseudonym that the ledger stores."""
+    return hmac.digest(key.get_secret_value().encode(), patient_id.encode(), "sha256").hex()

@@ -2,10 +2,12 @@
 
 from typing import Literal
 
+OverlayFormat = Literal["png", "jpeg"]
+OVERLAY_FORMATS: tuple[OverlayFormat, ...] = ("png", "jpeg")
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg"}
 
 
-def overlay_key(run_name: str, model_id: str, image_id: str, fmt: Literal["png", "jpeg"]) -> str:
+def overlay_key(run_name: str, model_id: str, image_id: str, fmt: OverlayFormat) -> str:
     """Return `RUN/MODEL/IMAGE.jpg` or `.png`. Ids contain no slash, so a key cannot point outside its run."""
     return f"{run_name}/{model_id}/{image_id}.{'png' if fmt == 'png' else 'jpg'}"
 
