@@ -374,15 +374,21 @@ def test_final_grades_override_the_model_grades(reports: Reports, visit: Open, *
         "anna: 2 Moderate NPDR", "ben: 0 No DR", "cleo (arbitration): 3 Severe NPDR",
     ]  # fmt: skip
     assert seen.violations() == []
-    for review, summary, names in (("h", "One of two reviews", 0), ("d", "Readers disagree", 2)):
+    for review, summary, names, model in (
+        ("h", "One of two reviews", 0, "2 Moderate NPDR"), ("d", "Readers disagree", 2, "0 No DR"),
+    ):  # fmt: skip
         open_images(seen, f"?reading={review}")
         assert seen.page.locator("#view-images .found").inner_text() == "1 image."
         assert summary in cards.locator(".read").inner_text()
-        assert cards.locator(".badge").first.inner_text() == "under review"
+        assert cards.locator(".badge").all_inner_texts() == [f"Awaiting reading (model: {model})"]
         assert cards.locator(".read .quiet").count() == names
     seen.page.evaluate("location.hash = '#patients?show=reading'")
     seen.page.wait_for_selector("#view-patients tbody tr")
     assert seen.page.locator("#view-patients tbody tr").count() == 2
+    seen.page.set_viewport_size({"width": 320, "height": 800})
+    cells = seen.page.locator("#view-patients tbody td, #view-patients tbody th")
+    assert cells.evaluate_all("cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth).length") == 0
+    assert seen.overflow_px() == 0
     assert seen.complaints == []
 
 

@@ -17,9 +17,10 @@ from sqlalchemy import Engine, select, update
 
 from tests.services.console import serve_console
 from tests.services.console_client import ConsoleClient, form_token_of
-from tests.unit.producer.ledger_rows import make_run
+from tests.unit.producer.ledger_rows import grade, make_run
 from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_users, graded_run
 from worker.console.security_headers import CONTENT_SECURITY_POLICY
+from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings, parse_settings
 from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Role
@@ -348,6 +349,46 @@ def test_two_simultaneous_readers_lose_nothing(visit: Callable[[str], ConsoleCli
     assert "Your arbitration" in page.text
     assert cleo.decide(IMAGE, "2", "between", page=page).status_code == 200
     assert "(arbitration)" in visit("vera").get(IMAGE).text
+
+
+@pytest.mark.parametrize(("grades", "state"), [((0,), "1 of 2 reviews"), ((0, 2), "readers disagree")])
+def test_image_that_is_not_decided_awaits_reading_on_every_page(
+    grades: tuple[int, ...], state: str, visit: Callable[[str], ConsoleClient], engine: Engine
+) -> None:
+    olga, vera = visit("olga"), visit("vera")
+    olga.post("/runs/night/readers", olga.get("/runs/night"), readers="2")
+    later = make_run(engine, "later", [ImageReference("file:///00001.jpg", "00001")])
+    grade(engine, later, "00001", 0)
+    awaiting = '<span class="badge attention">Awaiting reading (model: 0 No DR)</span>'
+    image = "/runs/night/images/00001"
+    assert awaiting not in vera.get("/runs/night").text
+    for name, given in zip(("anna", "ben"), grades, strict=False):
+        assert visit(name).decide(image, str(given), "why").status_code == 200
+    row = re.search(
+        r"<tr>\s*<th[^>]*><a href=\"/runs/night/images/00001\".*?</tr>", vera.get("/runs/night").text, re.DOTALL
+    )
+    assert row is not None
+    assert awaiting in row[0]
+    assert state in row[0]
+    assert "badge grade-" not in row[0]
+    result = re.search(r'aria-labelledby="model">.*?</section>', vera.get(image).text, re.DOTALL)
+    assert result is not None
+    assert awaiting in result[0]
+    assert "badge grade-" not in result[0]
+    others = re.search(r"<h3>Other runs</h3>.*?</ul>", vera.get("/runs/later/images/00001").text, re.DOTALL)
+    assert others is not None
+    assert awaiting in others[0]
+
+
+def test_other_run_is_shown_with_its_final_grade(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:
+    later = make_run(engine, "later", [ImageReference("file:///00001.jpg", "00001")])
+    grade(engine, later, "00001", 0)
+    anna = visit("anna")
+    assert anna.decide("/runs/night/images/00001", "3", "why").status_code == 200
+    others = re.search(r"<h3>Other runs</h3>.*?</ul>", anna.get("/runs/later/images/00001").text, re.DOTALL)
+    assert others is not None
+    assert '<span class="badge grade-3">' in others[0]
+    assert '<span class="badge grade-0">' not in others[0]
 
 
 def test_queue_never_serves_an_image_to_two_readers(visit: Callable[[str], ConsoleClient]) -> None:

@@ -87,12 +87,14 @@ class ImageDetail:
 
 @dataclass(frozen=True, slots=True)
 class OtherRun:
-    """The result of the same image in another run."""
+    """The result of the same image in another run. grade: the model's."""
 
     run: str
     status: Status
     grade: int | None
     settled_at: datetime | None
+    review: ReviewState
+    final_grade: int | None
 
 
 def read_image_detail(engine: Engine, run: str, image_id: str) -> ImageDetail | None:
@@ -125,15 +127,18 @@ def select_image_detail(connection: Connection, run: str, image_id: str) -> Imag
 
 def read_other_runs(engine: Engine, image: ImageDetail) -> list[OtherRun]:
     """Return the results of the image in other runs, latest first, at most OTHER_RUNS_SHOWN."""
-    query = (
-        select(runs.c.name, gradings.c.status, gradings.c.grade, gradings.c.settled_at)
+    query = with_final_grades(
+        select(runs.c.name.label("run"), gradings.c.status, gradings.c.grade, gradings.c.settled_at)
         .join(runs, runs.c.run_id == gradings.c.run_id)
         .where(gradings.c.image_id == image.image_id, gradings.c.run_id != image.run_id)
         .order_by(gradings.c.run_id.desc())
         .limit(OTHER_RUNS_SHOWN)
     )
     with read_transaction(engine) as connection:
-        return [OtherRun(name, Status(status), *rest) for name, status, *rest in connection.execute(query)]
+        return [
+            OtherRun(row.run, Status(row.status), row.grade, row.settled_at, ReviewState(row.review), row.final_grade)
+            for row in connection.execute(query)
+        ]
 
 
 def _query() -> Select[Any]:

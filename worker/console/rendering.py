@@ -8,8 +8,9 @@ from starlette.responses import HTMLResponse, Response
 
 from worker import __version__
 from worker.console.labels import REVIEW_LABELS
+from worker.core.clinical_labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS, format_awaiting_reading
 from worker.core.terminal.output import format_duration
-from worker.report.labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS
+from worker.ledger.final_grades import DECIDED_STATES, PENDING_STATES
 
 
 class TemplateRenderer:
@@ -34,6 +35,9 @@ class TemplateRenderer:
             "version": __version__,
             "grade_labels": {int(grade): label for grade, label in GRADE_LABELS.items()},
             "review_labels": REVIEW_LABELS,
+            "decided_states": DECIDED_STATES,
+            "pending_states": PENDING_STATES,
+            "awaiting_reading": format_awaiting_reading,
             "eye_labels": EYE_LABELS,
             "flag_notes": FLAG_NOTES,
         }

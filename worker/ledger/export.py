@@ -10,11 +10,18 @@ from sqlalchemy import Engine, select
 
 from worker.core.errors import UsageError
 from worker.core.storage.object_store import ObjectStore
-from worker.core.vocabulary import AuditAction, Status
+from worker.core.vocabulary import AuditAction, ReviewState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.export_formats import ExportFormat, open_writer
-from worker.ledger.final_grades import ReviewDecision, format_decisions, read_decisions, with_final_grades
+from worker.ledger.final_grades import (
+    ReviewDecision,
+    describe_outcome,
+    format_decisions,
+    is_final_referable,
+    read_decisions,
+    with_final_grades,
+)
 from worker.ledger.review_schema import decisions
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images
@@ -98,7 +105,10 @@ def _to_cells(row: Any, overlays: ObjectStore, decided: Sequence[ReviewDecision]
     key, settled_at = cells.pop("overlay_key"), cells.pop("settled_at")
     cells |= {name: _shortest_decimal(cells[name]) for name in (*_OUTPUTS, "disagreement")}
     cells["overlay_uri"] = None if key is None else overlays.uri(key)
+    review, grades = ReviewState(row.review), (row.grade, row.final_grade)
     cells["decisions"] = format_decisions(decided) or None
+    cells["outcome"] = describe_outcome(Status(row.status), review, *grades)
+    cells["final_referable"] = is_final_referable(review, *grades, decided)
     cells["graded_at"] = settled_at if row.status == Status.GRADED else None
     return cells
 

@@ -14,7 +14,7 @@ from worker.core.errors import UsageError
 COLUMNS = (
     "image_id", "uri", "patient_id", "eye", "status", "grade", "p_ge1", "p_ge2", "p_ge3", "p_ge4", "referable", "flags",
     "disagreement", "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
-    "review", "final_grade", "decided_by", "decided_at", "decisions",
+    "review", "final_grade", "decided_by", "decided_at", "decisions", "outcome", "final_referable",
 )  # fmt: skip
 """Columns of every format, in order."""
 
@@ -75,6 +75,7 @@ def _parquet(path: Path) -> Iterator[WritePage]:
         "reference_grade": pa.int8(),
         "graded_at": pa.timestamp("us", tz="UTC"),
         "final_grade": pa.int8(),
+        "final_referable": pa.bool_(),
         "decided_at": pa.timestamp("us", tz="UTC"),
     }
     schema = pa.schema([(column, kinds.get(column, pa.string())) for column in COLUMNS])

@@ -10,12 +10,19 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, null, select
 
-from worker.core.vocabulary import DecisionKind, ReviewState
+from worker.core.clinical_labels import format_awaiting_reading, format_grade
+from worker.core.vocabulary import REFERABLE_FROM, DecisionKind, ReviewState, Status
 from worker.ledger.review_schema import decisions, reviews
 from worker.ledger.schema import gradings
 
 FINAL_COLUMNS = ("review", "final_grade", "decided_by", "decided_at")
 """Columns that `with_final_grades` adds, in order."""
+PENDING_STATES = (ReviewState.HALF_READ, ReviewState.DISPUTED)
+"""Review states of an image that is being read: it has no final grade."""
+DECIDED_STATES = (ReviewState.READ, ReviewState.ARBITRATED)
+"""Review states of an image whose final grade is the readers'."""
+DISCLOSED_STATES = (ReviewState.DISPUTED, *DECIDED_STATES)
+"""Review states whose decisions are shown. Earlier, they would reveal the first reader's decision to the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,29 @@ def resolve_review(decided: Iterable[ReviewDecision], readers: int) -> ReviewRes
     if len({decision.grade for decision in counted}) > 1:
         return ReviewResult(ReviewState.DISPUTED)
     return ReviewResult(ReviewState.READ, last.grade, tuple(decision.reader for decision in counted), last.at)
+
+
+def describe_outcome(status: Status, review: ReviewState, model_grade: int | None, final_grade: int | None) -> str:
+    """Describe the outcome of an image: its final grade, that it awaits reading, or its status."""
+    if review in PENDING_STATES:
+        return format_awaiting_reading(model_grade)
+    if review is ReviewState.UNREAD and final_grade is None:
+        return status
+    return format_grade(final_grade)
+
+
+def is_final_referable(
+    review: ReviewState, model_grade: int | None, final_grade: int | None, decided: Iterable[ReviewDecision]
+) -> bool | None:
+    """Whether an image counts as referable; None if it has no grade.
+
+    While it awaits reading, it counts as referable if the model or a disclosed decision says so, otherwise it has no
+    grade.
+    """
+    if review not in PENDING_STATES:
+        return None if final_grade is None else final_grade >= REFERABLE_FROM
+    given = [model_grade, *(one.grade for one in decided if review in DISCLOSED_STATES)]
+    return True if any(grade is not None and grade >= REFERABLE_FROM for grade in given) else None
 
 
 def format_decisions(decided: Iterable[ReviewDecision]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from worker.core.vocabulary import THRESHOLD_MARGIN, Grade, ReviewState, Status
+from worker.core.vocabulary import REFERABLE_FROM, THRESHOLD_MARGIN, Grade, ReviewState, Status
 from worker.report.rows import UNDER_REVIEW, ReportRow
 from worker.report.snapshot import Snapshot
 
@@ -34,6 +34,7 @@ Thresholds = Sequence[float]
 class FilterColumns:
     """One character per image, ordered by rank.
 
+    outcome: the final grade, `r` under review, `R` under review and referable until decided, or the letter of a status.
     code: character `0` + i for the i-th of `codes`, `-` if the image has no error code. reading: `h` reviewed by one of
     two readers, `d` disputed, `s` final grade equal to the model's, `c` changed, `-` not reviewed; empty if no
     image has been reviewed.
@@ -61,14 +62,14 @@ def read_filter_columns(snapshot: Snapshot, thresholds: Thresholds) -> FilterCol
     )
     places = {code: chr(FIRST_CODE + number) for number, code in enumerate(codes)}
     found = [StringIO() for _ in range(6)]
-    for status, grade, model_grade, review, eye, reference, flags, code, *outputs in snapshot.query(
-        "SELECT status, grade, model_grade, review, eye, reference_grade, flags, error_code,"
+    for status, grade, model_grade, urgency, review, eye, reference, flags, code, *outputs in snapshot.query(
+        "SELECT status, grade, model_grade, urgency, review, eye, reference_grade, flags, error_code,"
         " p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 FROM images ORDER BY rank"
     ):
         decided = REVIEW_CODES[review] == REVIEW_CODES[ReviewState.READ]
         unsure = model_grade is not None and not decided and (bool(flags) or is_near_threshold(outputs, thresholds))
         characters = (
-            OUTCOMES[status] if grade is None else str(grade),
+            _encode_outcome(status, grade, urgency),
             eye[0],
             NONE if reference is None else str(reference),
             "1" if unsure else "0",
@@ -79,6 +80,13 @@ def read_filter_columns(snapshot: Snapshot, thresholds: Thresholds) -> FilterCol
             column.write(character)
     outcomes, eyes, references, unsures, reasons, reviews = (column.getvalue() for column in found)
     return FilterColumns(outcomes, eyes, references, unsures, reasons, reviews if reviews.strip(NONE) else "", codes)
+
+
+def _encode_outcome(status: str, grade: int | None, urgency: int | None) -> str:
+    if grade is not None:
+        return str(grade)
+    letter = OUTCOMES[status]
+    return letter.upper() if status == UNDER_REVIEW and (urgency or 0) >= REFERABLE_FROM else letter
 
 
 def is_low_confidence(row: ReportRow, thresholds: Thresholds) -> bool:

@@ -12,19 +12,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from worker import __version__
+from worker.core.clinical_labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS
 from worker.core.settings import Settings
-from worker.core.vocabulary import REFERABLE_FROM, THRESHOLD_MARGIN, Grade, ReviewState, Status
+from worker.core.vocabulary import THRESHOLD_MARGIN, Grade, ReviewState, Status
 from worker.imaging.steps.overlay import load_colour_map
 from worker.model.ordinal import ALL_OUTPUTS, describe_explained_outputs
 from worker.report.columns import FilterColumns
-from worker.report.labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS
 from worker.report.parts import encode_for_script
 from worker.report.patients import Patient
 from worker.report.remedies import find_remedy
 from worker.report.rows import UNDER_REVIEW
 from worker.report.summary import ReportedRun, Summary
 
-STATUS_LABELS = {UNDER_REVIEW: "under review"}
+STATUS_LABELS = {UNDER_REVIEW: "awaiting reading"}
 """Labels of the statuses that are not displayed as stored."""
 SCALE_STEPS = 15
 
@@ -34,8 +34,8 @@ class PageContent:
     """Everything that the page shows.
 
     baseline: name of another run and its shares of the grades. patient_columns: one character per patient, most urgent
-    first: grade, whether an eye has no grade, whether a review is in progress. pictures: images with thumbnails;
-    few_pictures: only referable images have them.
+    first: whether referable, whether an eye has no grade, whether an eye is not decided. pictures: images with
+    thumbnails; few_pictures: only referable images have them.
     """
 
     run: ReportedRun
@@ -85,7 +85,6 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         time_range=format_time_range,
         grade_labels={int(grade): label for grade, label in GRADE_LABELS.items()},
         eye_labels=_present_eyes(content.columns),
-        referable_from=int(REFERABLE_FROM),
         find_remedy=find_remedy,
         explained=describe_explained_outputs(
             ALL_OUTPUTS if content.run.manifest is None else content.run.manifest.explained_outputs
@@ -118,19 +117,17 @@ def _format_rate(per_second: float) -> str:
 
 
 def _page_data(content: PageContent) -> dict[str, Any]:
-    grades, attention, waits = content.patient_columns
+    referable, attention, waits = content.patient_columns
     return {
         "generation": content.generation,
         "columns": asdict(content.columns),
-        "patients": {"grade": grades, "attention": attention, "waits": waits},
+        "patients": {"referable": referable, "attention": attention, "waits": waits},
         "imagesPerPart": content.images_per_part,
         "patientsPerPart": content.patients_per_part,
         "gradeLabels": {str(int(grade)): label for grade, label in GRADE_LABELS.items()},
         "eyeLabels": _present_eyes(content.columns),
-        "statusLabels": STATUS_LABELS,
         "flagNotes": FLAG_NOTES,
         "nextSteps": dict(content.next_steps),
-        "referableFrom": int(REFERABLE_FROM),
         "thresholds": [round(100 * threshold, 1) for threshold in content.run.thresholds[1:]],
     }
 

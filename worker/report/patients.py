@@ -2,7 +2,8 @@
 
 The grade of an eye is that of its worst gradable image; the grade of a patient is that of the worse eye. An eye without
 a gradable image needs attention, whatever the other eye shows. Grades are final grades: an image under review has none
-until its readers have finished.
+until its readers have finished. An eye with an unfinished image and a patient with an unfinished or ungraded eye have a
+grade only if it is referable: a good image never stands for one that is not decided.
 """
 
 import json
@@ -13,12 +14,14 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from worker.core.clinical_labels import format_awaiting_reading
 from worker.core.errors import UsageError
 from worker.core.vocabulary import Eye
 from worker.report.snapshot import Snapshot
 
 ATTENTION = "attention"
 AWAITING_REVIEW = "reading"
+AWAITING_GRADING = "Awaiting grading"
 NEXT_STEPS = {
     "0": "Rescreen at the routine interval.",
     "1": "Rescreen at the routine interval.",
@@ -26,7 +29,7 @@ NEXT_STEPS = {
     "3": "Refer to an ophthalmologist promptly.",
     "4": "Refer to an ophthalmologist urgently.",
     ATTENTION: "Rephotograph the ungraded eye, or examine it clinically.",
-    AWAITING_REVIEW: "Await the final grade from the readers.",
+    AWAITING_REVIEW: "Do not discharge: reading not finished.",
 }
 """Next steps by outcome. They name no interval, because each programme sets its own."""
 
@@ -37,8 +40,8 @@ _STEPS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 class EyeOutcome:
     """Outcome of one eye. `rank`, `file` and `status` refer to its worst image.
 
-    grade: None if no image has one. photographs: number of images of the eye. under_review: an image of the eye has a
-    review in progress.
+    grade: None if no image has one, or if only images that are not referable have one while another is not decided.
+    photographs: number of settled images of the eye. pending: what the eye is waiting for, None if it is decided.
     """
 
     eye: Eye
@@ -47,18 +50,22 @@ class EyeOutcome:
     rank: int
     file: str
     photographs: int
-    under_review: bool
+    pending: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """Outcome of one patient. `patient_id` is None for an image without one, which counts as a patient."""
+    """Outcome of one patient. `patient_id` is None for an image without one, which counts as a patient.
+
+    grade: None while an eye is not decided or has no gradable image, unless the grade is referable. pending: what the
+    patient is waiting for, None if every eye is decided.
+    """
 
     patient_id: str | None
     eyes: tuple[EyeOutcome, ...]
     grade: int | None
     needs_attention: bool
-    under_review: bool
+    pending: str | None
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -67,31 +74,38 @@ class Patient:
         return (
             *grade,
             *((ATTENTION,) if self.needs_attention else ()),
-            *((AWAITING_REVIEW,) if self.under_review else ()),
+            *((AWAITING_REVIEW,) if self.pending else ()),
         )
 
 
 def read_patients(snapshot: Snapshot, first: int, last: int) -> Iterator[Patient]:
     """Yield the patients with these numbers, both included: referable first, then needing attention, then the rest.
 
-    A patient with referable images under review counts as referable. Queued and cancelled images are ignored.
+    A patient with referable images under review counts as referable. A patient without a settled image is left out.
     """
     found = snapshot.query(
-        "SELECT number, patients.grade, attention, patients.under_review, patient_id, eyes.eye, images.grade, status,"
-        " rank, uri, photographs, eyes.under_review"
-        " FROM patients JOIN eyes USING (patient_key) JOIN images ON rank = worst"
+        "SELECT number, patients.grade, attention, patients.under_review, patients.queued, patients.awaited,"
+        " patient_id, eyes.eye, images.grade, status, rank, uri, photographs, eyes.under_review, eyes.queued,"
+        " eyes.awaited FROM patients JOIN eyes USING (patient_key) JOIN images ON rank = worst"
         " WHERE number BETWEEN ? AND ? ORDER BY number",
         first,
         last,
     )
-    for (_, grade, attention, under_review), rows in groupby(found, key=lambda row: row[:4]):
+    for (_, grade, attention, *waits), rows in groupby(found, key=lambda row: row[:6]):
         eyes = []
-        for patient_id, eye, eye_grade, status, rank, uri, photographs, eye_under_review in (row[4:] for row in rows):
+        for patient_id, eye, eye_grade, status, rank, uri, photographs, *eye_waits in (row[6:] for row in rows):
             known_id = patient_id or None
             file = uri.rpartition("/")[2]
-            eyes.append(EyeOutcome(Eye(eye), eye_grade, status, rank, file, photographs, bool(eye_under_review)))
+            eyes.append(EyeOutcome(Eye(eye), eye_grade, status, rank, file, photographs, _describe_wait(*eye_waits)))
         eyes.sort(key=lambda outcome: list(Eye).index(outcome.eye))
-        yield Patient(known_id, tuple(eyes), grade, bool(attention), bool(under_review))
+        yield Patient(known_id, tuple(eyes), grade, bool(attention), _describe_wait(*waits))
+
+
+def _describe_wait(under_review: int, queued: int, awaited: int | None) -> str | None:
+    """Describe what an eye or a patient is waiting for. awaited: worst model grade of the images under review."""
+    if under_review:
+        return format_awaiting_reading(awaited)
+    return AWAITING_GRADING if queued else None
 
 
 def read_next_steps(file: Path | None) -> Mapping[str, str]:

@@ -32,6 +32,7 @@ def build_image_record(row: ReportRow, thumbnails: ThumbnailResult, thresholds: 
         "reference": row.reference,
         "status": row.status,
         "grade": row.grade,
+        "waits": row.pending,
         "chances": None if row.outputs is None else [round(100 * output, 1) for output in row.outputs[1:]],
         "unsure": is_low_confidence(row, thresholds),
         "flags": row.flags.split(",") if row.flags else [],
@@ -57,7 +58,7 @@ def build_patient_record(patient: Patient) -> dict[str, Any]:
         "id": patient.patient_id,
         "grade": patient.grade,
         "attention": patient.needs_attention,
-        "waits": patient.under_review,
+        "waits": patient.pending,
         "steps": patient.outcomes,
         "eyes": [
             {
@@ -67,7 +68,7 @@ def build_patient_record(patient: Patient) -> dict[str, Any]:
                 "rank": outcome.rank,
                 "file": outcome.file,
                 "photographs": outcome.photographs,
-                "waits": outcome.under_review,
+                "waits": outcome.pending,
             }
             for outcome in patient.eyes
         ],

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Engine, RowMapping, select
 
+from worker.core.clinical_labels import format_awaiting_reading
 from worker.core.vocabulary import Eye, ReviewState
 from worker.ledger.database import read_transaction
-from worker.ledger.final_grades import ReviewDecision, read_decisions, with_final_grades
+from worker.ledger.final_grades import DISCLOSED_STATES, ReviewDecision, read_decisions, with_final_grades
 from worker.ledger.review_schema import decisions
 from worker.ledger.schema import OUTPUTS, gradings, images
 
@@ -20,8 +21,6 @@ COLUMNS = (
 )  # fmt: skip
 UNDER_REVIEW = "being read"
 """Status of an image whose review is in progress. The value is part of `summary.json`."""
-DISCLOSED_STATES = (ReviewState.DISPUTED, ReviewState.READ, ReviewState.ARBITRATED)
-"""Review states whose decisions are shown. Earlier, they would reveal the first reader's decision to the second."""
 _STORED = tuple(name for name in COLUMNS if name not in ("review", "final_grade", "decisions", "worst_decision"))
 
 
@@ -40,7 +39,9 @@ class ReportRow:
     """One image of a run. `rank` is its position in the report, from 1, most urgent first.
 
     status, grade: final ones. Those of the readers if they have decided, UNDER_REVIEW and None while the review is in
-    progress, else those of the model. outputs: the model's P(grade >= 0) to P(grade >= 4), None if it gave no grade.
+    progress, else those of the model. urgency: the final grade, or while the review is in progress the worst grade that
+    the model or a reader has given so far; it decides whether the image counts as referable. outputs: the model's
+    P(grade >= 0) to P(grade >= 4), None if it gave no grade.
     """
 
     rank: int
@@ -56,11 +57,17 @@ class ReportRow:
     model_grade: int | None
     review: ReviewState
     decided: tuple[ReaderDecision, ...]
+    urgency: int | None
     flags: str
     error_code: str | None
     error_detail: str | None
     saliency: bytes | None
     outputs: tuple[float, ...] | None
+
+    @property
+    def pending(self) -> str | None:
+        """Description of the outcome while the review is in progress, otherwise None."""
+        return format_awaiting_reading(self.model_grade) if self.status == UNDER_REVIEW else None
 
     @property
     def file(self) -> str:

@@ -9,14 +9,15 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-from worker.core.vocabulary import Eye, ReviewState, Status
+from worker.core.vocabulary import REFERABLE_FROM, Eye, ReviewState, Status
+from worker.ledger.final_grades import DECIDED_STATES, PENDING_STATES
 from worker.report.rows import COLUMNS, UNDER_REVIEW, ReportRow, parse_decisions
 
 BY_READER = "ungradable_by_reader"
 """Stored as the error code of an image that readers marked ungradable."""
 _ROW = (
     "rank, image_id, uri, sha256, patient_id, eye, reference_grade, status, grade, model_status, model_grade, review,"
-    " decisions, flags, error_code, error_detail, saliency, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4"
+    " decisions, urgency, flags, error_code, error_detail, saliency, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4"
 )
 _STATUSES = (
     Status.GRADED, UNDER_REVIEW, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED, Status.QUEUED, Status.CANCELLED,
@@ -24,8 +25,9 @@ _STATUSES = (
 """In the order of the report."""
 _IMAGE_COLUMNS = (*COLUMNS, "model_status", "model_grade", "urgency")
 
-# The worst image of an eye is the graded one with the lowest rank. An image under review is ranked by the worst grade
-# given so far, so that an unfinished review does not move it down the list.
+# An image under review is ranked by the worst grade given so far, so that an unfinished review does not move it down
+# the list. The worst image of an eye is the first that exists of: a referable one, one that waits for a reader, one
+# that waits for the model, a graded one. A grade that is not referable is the patient's only if every eye has one.
 _BUILD_TABLES = f"""
 ALTER TABLE loaded ADD COLUMN model_status;
 ALTER TABLE loaded ADD COLUMN model_grade;
@@ -33,10 +35,10 @@ ALTER TABLE loaded ADD COLUMN urgency;
 UPDATE loaded SET model_status = status, model_grade = grade, urgency = grade;
 UPDATE loaded SET status = '{UNDER_REVIEW}', grade = NULL, error_code = NULL, error_detail = NULL,
     urgency = nullif(max(coalesce(grade, -1), coalesce(worst_decision, -1)), -1)
-    WHERE review IN ('half_read', 'disputed');
+    WHERE review IN {tuple(map(str, PENDING_STATES))};
 UPDATE loaded SET grade = final_grade, urgency = final_grade, status = iif(final_grade IS NULL, 'ungradable', 'graded'),
     error_code = iif(final_grade IS NULL, '{BY_READER}', NULL), error_detail = NULL
-    WHERE review IN ('read', 'arbitrated');
+    WHERE review IN {tuple(map(str, DECIDED_STATES))};
 CREATE TABLE images (rank INTEGER PRIMARY KEY, {", ".join(_IMAGE_COLUMNS)});
 INSERT INTO images ({", ".join(_IMAGE_COLUMNS)}) SELECT {", ".join(_IMAGE_COLUMNS)} FROM loaded
     ORDER BY iif(urgency IS NOT NULL, 0,
@@ -45,14 +47,25 @@ INSERT INTO images ({", ".join(_IMAGE_COLUMNS)}) SELECT {", ".join(_IMAGE_COLUMN
 DROP TABLE loaded;
 CREATE TABLE eyes AS
     SELECT coalesce('patient ' || nullif(patient_id, ''), 'image ' || image_id) AS patient_key, eye,
-        coalesce(min(iif(grade IS NULL, NULL, rank)), min(rank)) AS worst, min(rank) AS first,
-        max(urgency) AS urgency, max(status = '{UNDER_REVIEW}') AS under_review, count(*) AS photographs
-    FROM images WHERE status NOT IN ('queued', 'cancelled') GROUP BY patient_key, eye;
-CREATE TABLE patients (number INTEGER PRIMARY KEY, patient_key, grade, attention, under_review);
-INSERT INTO patients (patient_key, grade, attention, under_review)
-    SELECT patient_key, max(grade), max(grade IS NULL AND NOT under_review), max(under_review)
-    FROM eyes JOIN images ON rank = worst GROUP BY patient_key
-    ORDER BY CASE WHEN max(eyes.urgency) >= 2 THEN 0 WHEN max(grade IS NULL OR under_review) THEN 1 ELSE 2 END,
+        coalesce(
+            min(iif(grade >= {REFERABLE_FROM:d}, rank, NULL)), min(iif(status = '{UNDER_REVIEW}', rank, NULL)),
+            min(iif(status = 'queued', rank, NULL)), min(iif(grade IS NULL, NULL, rank)), min(rank)
+        ) AS worst,
+        min(rank) AS first, max(urgency) AS urgency, max(status = '{UNDER_REVIEW}') AS under_review,
+        max(status = 'queued') AS queued, max(iif(status = '{UNDER_REVIEW}', model_grade, NULL)) AS awaited,
+        sum(status NOT IN ('queued', 'cancelled')) AS photographs
+    FROM images GROUP BY patient_key, eye;
+CREATE TABLE patients (
+    number INTEGER PRIMARY KEY, patient_key, grade, referable, attention, under_review, queued, awaited
+);
+INSERT INTO patients (patient_key, grade, referable, attention, under_review, queued, awaited)
+    SELECT patient_key,
+        iif(max(grade) >= {REFERABLE_FROM:d} OR NOT max(grade IS NULL OR under_review OR queued), max(grade), NULL),
+        coalesce(max(eyes.urgency), 0) >= {REFERABLE_FROM:d}, max(grade IS NULL AND NOT under_review AND NOT queued),
+        max(under_review), max(queued), max(awaited)
+    FROM eyes JOIN images ON rank = worst GROUP BY patient_key HAVING sum(photographs) > 0
+    ORDER BY CASE WHEN max(eyes.urgency) >= {REFERABLE_FROM:d} THEN 0
+        WHEN max(grade IS NULL OR under_review OR queued) THEN 1 ELSE 2 END,
     min(first);
 CREATE INDEX eyes_patient_key ON eyes (patient_key);
 """  # noqa: S608 - constants of this module
@@ -111,7 +124,7 @@ class Snapshot:
 def _row(*values: Any) -> ReportRow:
     *plain, saliency, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 = values
     rank, image_id, uri, sha256, patient_id, eye, reference, *outcome, flags, code, detail = plain
-    status, grade, model_status, model_grade, review, decisions = outcome
+    status, grade, model_status, model_grade, review, decisions, urgency = outcome
     return ReportRow(
         rank=rank,
         image_id=image_id,
@@ -126,6 +139,7 @@ def _row(*values: Any) -> ReportRow:
         model_grade=model_grade,
         review=ReviewState(review),
         decided=parse_decisions(decisions),
+        urgency=urgency,
         flags=flags or "",
         error_code=code,
         error_detail=detail,

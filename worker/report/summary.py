@@ -44,10 +44,11 @@ class ReportedRun:
 class Summary:
     """Counts of a run. Statuses and grades are final ones, except in `by_model_grade`.
 
-    shares: fractions of the graded images. errors: images by status and code. confusion: images by reference grade and
-    grade, None if the image has no grade. reviews: images by review state, without unreviewed ones; `changed`: reviewed
-    images whose final grade differs from the model's. throughput: images settled in each of equal intervals from
-    `began` to `ended`.
+    shares: fractions of the graded images. referable, patients_referable: by the final grade, or while the review is in
+    progress by the worst grade that the model or a reader has given so far. errors: images by status and code.
+    confusion: images by reference grade and grade, None if the image has no grade. reviews: images by review state,
+    without unreviewed ones; `changed`: reviewed images whose final grade differs from the model's. throughput: images
+    settled in each of equal intervals from `began` to `ended`.
     """
 
     images: int
@@ -107,7 +108,7 @@ def summarise(snapshot: Snapshot) -> Summary:
         by_grade=grades,
         by_model_grade=_by_grade(snapshot, "model_grade"),
         shares=_shares(grades),
-        referable=sum(count for grade, count in grades.items() if grade >= REFERABLE_FROM),
+        referable=snapshot.count("SELECT count(*) FROM images WHERE urgency >= ?", int(REFERABLE_FROM)),
         reviews={
             ReviewState(state): count
             for state, count in snapshot.query(
@@ -135,10 +136,7 @@ def summarise(snapshot: Snapshot) -> Summary:
             )
         },
         patients=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id}"),  # noqa: S608 - constant
-        patients_referable=snapshot.count(
-            f"SELECT count(*) FROM patients WHERE {has_patient_id} AND grade >= ?",  # noqa: S608
-            int(REFERABLE_FROM),
-        ),
+        patients_referable=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id} AND referable"),  # noqa: S608
         patients_attention=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id} AND attention"),  # noqa: S608
         patients_under_review=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id} AND under_review"),  # noqa: S608
         began=_to_datetime(began),

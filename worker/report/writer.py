@@ -13,7 +13,7 @@ from worker.core.errors import ServiceError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
 from worker.core.vocabulary import REFERABLE_FROM, Status
-from worker.report.columns import NONE, read_filter_columns
+from worker.report.columns import read_filter_columns
 from worker.report.destination import SUMMARY, Destination
 from worker.report.page import PageContent, render_page
 from worker.report.parts import ReportParts
@@ -164,7 +164,7 @@ def _has_thumbnails(row: ReportRow, *, every: bool) -> bool:
     """Whether an image gets thumbnails: every decodable one, or only those referable by the model or the readers."""
     if every:
         return row.model_status in (Status.GRADED, Status.UNGRADABLE)
-    return any(grade is not None and grade >= REFERABLE_FROM for grade in (row.grade, row.model_grade))
+    return any(grade is not None and grade >= REFERABLE_FROM for grade in (row.urgency, row.model_grade))
 
 
 def _write_patients(snapshot: Snapshot, parts: ReportParts) -> None:
@@ -175,18 +175,16 @@ def _write_patients(snapshot: Snapshot, parts: ReportParts) -> None:
 
 
 def _count_urgent(snapshot: Snapshot) -> int:
-    return snapshot.count(
-        "SELECT count(*) FROM patients WHERE grade >= ? OR attention OR under_review", int(REFERABLE_FROM)
-    )
+    return snapshot.count("SELECT count(*) FROM patients WHERE referable OR attention OR under_review OR queued")
 
 
 def _patient_columns(snapshot: Snapshot) -> tuple[str, str, str]:
     columns: tuple[list[str], list[str], list[str]] = ([], [], [])
-    for grade, *signs in snapshot.query("SELECT grade, attention, under_review FROM patients ORDER BY number"):
-        for column, sign in zip(columns, (NONE if grade is None else grade, *signs), strict=True):
+    for signs in snapshot.query("SELECT referable, attention, under_review OR queued FROM patients ORDER BY number"):
+        for column, sign in zip(columns, signs, strict=True):
             column.append(str(sign))
-    grades, attention, waits = columns
-    return "".join(grades), "".join(attention), "".join(waits)
+    referable, attention, waits = columns
+    return "".join(referable), "".join(attention), "".join(waits)
 
 
 def _summary_document(run: ReportedRun, summary: Summary, files: list[str]) -> dict[str, Any]:

@@ -57,7 +57,6 @@ const picture = (data, name) => make("img", { src: `data:image/webp;base64,${dat
 const badge = (grade) =>
   make("span", { class: `badge grade-${grade}` }, `${grade} `, make("span", { class: "word" }, reportData.gradeLabels[grade]));
 const attention = (label) => make("span", { class: "badge attention" }, label);
-const statusLabel = (status) => reportData.statusLabels[status] ?? status;
 
 function address(view, query, changes) {
   const changed = new URLSearchParams(query);
@@ -99,20 +98,18 @@ const pageOf = (query, pages) => Math.min(pages, Math.max(1, parseInt(query.get(
 // --- patients ---
 
 const patientTests = {
-  urgent: (grade, ungraded, underReview) => grade >= reportData.referableFrom || ungraded || underReview,
-  referable: (grade) => grade >= reportData.referableFrom,
-  attention: (grade, ungraded) => ungraded,
-  reading: (grade, ungraded, underReview) => underReview,
+  urgent: (referable, ungraded, undecided) => referable || ungraded || undecided,
+  referable: (referable) => referable,
+  attention: (referable, ungraded) => ungraded,
+  reading: (referable, ungraded, undecided) => undecided,
 };
 
 function findPatients(query) {
   const test = patientTests[query.get("show")] ?? (() => true);
   const found = [];
-  for (let index = 0; index < reportData.patients.grade.length; index++) {
-    const { grade, attention, waits } = reportData.patients;
-    if (test(grade[index] === "-" ? -1 : Number(grade[index]), attention[index] === "1", waits[index] === "1"))
-      found.push(index);
-  }
+  const { referable, attention, waits } = reportData.patients;
+  for (let index = 0; index < referable.length; index++)
+    if (test(referable[index] === "1", attention[index] === "1", waits[index] === "1")) found.push(index);
   return found;
 }
 
@@ -140,11 +137,11 @@ function patientRow(patient) {
     ? make("th", { scope: "row" }, make("span", { class: "quiet" }, "no patient ID: "), patient.eyes[0].file)
     : make("th", { scope: "row" }, patient.id);
   const outcome = make("td", {}, patient.grade === null ? null : badge(patient.grade), " ",
-    patient.attention ? attention("ungraded eye") : null, " ", patient.waits ? attention(statusLabel("being read")) : null);
+    patient.attention ? attention("ungraded eye") : null, " ", patient.waits ? attention(patient.waits) : null);
   const eyes = Object.entries(reportData.eyeLabels).map(([eye, label]) => make("td", { "data-label": label }, ...patient.eyes.filter((one) => one.eye === eye)
     .flatMap((one) => [
-      make("a", { href: `#images?at=${one.rank}` }, one.grade === null ? statusLabel(one.status) : `${one.grade} ${reportData.gradeLabels[one.grade]}`),
-      one.waits && one.grade !== null ? make("span", { class: "quiet" }, " another image under review") : null,
+      make("a", { href: `#images?at=${one.rank}`, ...(one.waits && { class: "pending" }) }, one.grade === null ? one.waits ?? one.status : `${one.grade} ${reportData.gradeLabels[one.grade]}`),
+      one.waits && one.grade !== null ? make("span", { class: "quiet" }, ` another image: ${one.waits}`) : null,
       one.photographs > 1 ? make("span", { class: "quiet" }, ` worst of ${one.photographs} images`) : null,
     ])));
   return make("tr", {}, name, outcome, ...eyes, make("td", {}, patient.steps.map((key) => reportData.nextSteps[key]).join(" ")));
@@ -154,8 +151,9 @@ function patientRow(patient) {
 
 function imageTests(query) {
   const tests = [], outcome = query.get("outcome"), code = query.get("code");
-  if (outcome === "referable") tests.push((index) => columns.outcome[index] >= "2" && columns.outcome[index] <= "4");
+  if (outcome === "referable") tests.push((index) => "234R".includes(columns.outcome[index]));
   else if (outcome === "none") tests.push((index) => columns.outcome[index] > "9");
+  else if (outcome === "r") tests.push((index) => "rR".includes(columns.outcome[index]));
   else if (outcome) tests.push((index) => columns.outcome[index] === outcome);
   if (code) {
     const position = columns.codes.indexOf(code);
@@ -212,7 +210,7 @@ async function showImages(view, query, isCurrent) {
 function fillCard(card, image, order) {
   const differs = image.grade !== null && image.reference !== null && image.grade !== image.reference;
   const facts = make("p", { class: "line" },
-    image.grade === null ? attention(statusLabel(image.status)) : badge(image.grade),
+    image.grade === null ? attention(image.waits ?? image.status) : badge(image.grade),
     image.patient === null ? null : make("span", {}, `patient ${image.patient}`),
     image.eye === "unknown" ? null : make("span", {}, reportData.eyeLabels[image.eye]),
     image.reference === null ? null : make("span", differs ? { class: "wrong" } : {}, `reference grade ${image.reference}${differs ? ", differs" : ""}`));
@@ -280,7 +278,7 @@ let enlarged = 0;
 function enlarge(order) {
   const image = cards[order], [photograph, , colours] = image.pictures;
   enlarged = order;
-  dialog.querySelector("h2").textContent = `${image.file}: ${image.grade === null ? statusLabel(image.status) : `grade ${gradeText(image.grade)}`}`
+  dialog.querySelector("h2").textContent = `${image.file}: ${image.grade === null ? image.waits ?? image.status : `grade ${gradeText(image.grade)}`}`
     + (image.reference === null ? "" : `, reference grade ${image.reference}`);
   large.src = `data:image/webp;base64,${photograph}`;
   over.hidden = slider.disabled = colours === null;

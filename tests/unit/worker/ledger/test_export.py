@@ -8,6 +8,9 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, fail, grade, make_run, references
+from tests.unit.worker.console.accounts_and_runs import add_session_user, graded_run
+from worker.console.decisions import ReviewForm, record_decision
+from worker.console.image_detail import read_image_detail
 from worker.core.errors import UsageError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.storage.folder_store import FolderStore
@@ -20,7 +23,7 @@ STORE = FolderStore(Path("/store"))
 HEADER = (
     "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,flags,disagreement,model_id,"
     "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
-    "review,final_grade,decided_by,decided_at,decisions"
+    "review,final_grade,decided_by,decided_at,decisions,outcome,final_referable"
 )
 
 
@@ -39,10 +42,42 @@ def test_csv_has_exact_content(engine: Engine, run: Run, tmp_path: Path) -> None
 
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         HEADER,
-        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,",
+        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,",
         'b,s3://clinic/a%2C1.jpg,"Doe, ""J""",left,graded,2,0.9,0.9,0.1234567,0.1,true,"not_monotone,no_evidence",0.3,'
-        f"{MODEL},file:///store/night/{MODEL}/b.png,,,1,3,2026-11-22T12:00:00+00:00,unread,2,,,",
-        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,",
+        f"{MODEL},file:///store/night/{MODEL}/b.png,,,1,3,2026-11-22T12:00:00+00:00,unread,2,,,,2 Moderate NPDR,true",
+        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,",
+    ]
+
+
+def test_unfinished_review_is_awaiting_reading_and_referable_until_decided(engine: Engine, tmp_path: Path) -> None:
+    run = graded_run(engine, [2, 0, 0, 1, None, 3])
+    anna, ben, cleo = (add_session_user(engine, name) for name in ("anna", "ben", "cleo"))
+
+    def review(image_id: str, *given: int | None) -> None:
+        last = 0
+        for user, read in zip((anna, ben, cleo), given, strict=False):
+            image = read_image_detail(engine, "night", image_id)
+            assert image is not None
+            form = ReviewForm(read, "why", image.model_result, last if user is cleo else 0)
+            last = record_decision(engine, "night", image_id, user, form, default_readers=2)
+
+    review("00000", 0, 2)
+    review("00001", 0, 2)
+    review("00002", 0)
+    review("00003", 0, 0)
+    review("00004", 1)
+    review("00005", 0, 3, 0)
+    export_run(engine, STORE, run, ExportFormat.JSONL, tmp_path / "out.jsonl")
+
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [(line["outcome"], line["final_referable"], line["final_grade"]) for line in lines] == [
+        ("Awaiting reading (model: 2 Moderate NPDR)", True, None),
+        ("Awaiting reading (model: 0 No DR)", True, None),
+        # The first of two decisions stays hidden, so that it does not influence the second reader.
+        ("Awaiting reading (model: 0 No DR)", None, None),
+        ("0 No DR", False, 0),
+        ("Awaiting reading (model: ungradable)", None, None),
+        ("0 No DR", False, 0),
     ]
 
 
@@ -54,7 +89,7 @@ def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Pat
     assert list(lines[1].values()) == [
         "b", "s3://clinic/a%2C1.jpg", 'Doe, "J"', "left", "graded", 2, 0.9, 0.9, 0.1234567, 0.1, True,
         "not_monotone,no_evidence", 0.3, MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
-        "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None,
+        "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None, "2 Moderate NPDR", True,
     ]  # fmt: skip
     assert ",".join(lines[1]) == HEADER
 

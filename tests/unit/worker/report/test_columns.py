@@ -31,7 +31,7 @@ def test_review_state_is_encoded_and_reviewed_images_are_not_low_confidence() ->
         read(row("g", 2), None),
     ) as rows:
         found = read_filter_columns(rows, THRESHOLDS)
-    assert found.outcome == "4r2r0uu"
+    assert found.outcome == "4R2r0uu"
     assert found.reading == "sdch-cs"
     assert found.unsure == "0101100"
     assert found.codes == ("ungradable_by_reader",)

@@ -40,7 +40,13 @@ def test_eye_without_a_gradable_photograph_needs_attention_whatever_the_other_ey
     (patient,) = find_patients(
         row("a", None, patient="p", eye=RIGHT, status=status), row("b", 0, patient="p", eye=LEFT)
     )
-    assert (patient.grade, patient.needs_attention, patient.outcomes) == (0, True, ("0", ATTENTION))
+    assert (patient.grade, patient.needs_attention, patient.outcomes) == (None, True, (ATTENTION,))
+    assert [eye.grade for eye in patient.eyes] == [None, 0]
+
+
+def test_referable_eye_decides_although_the_other_one_is_ungraded() -> None:
+    (patient,) = find_patients(row("a", None, patient="p", eye=RIGHT), row("b", 3, patient="p", eye=LEFT))
+    assert (patient.grade, patient.needs_attention, patient.outcomes) == (3, True, ("3", ATTENTION))
 
 
 def test_most_urgent_patient_is_first() -> None:
@@ -74,6 +80,52 @@ def test_decision_of_a_reader_overrides_the_model() -> None:
 
 
 @pytest.mark.parametrize("review", ["half_read", "disputed"])
+@pytest.mark.parametrize("same_eye", [False, True])
+def test_good_image_does_not_decide_while_another_one_is_under_review(review: str, *, same_eye: bool) -> None:
+    (patient,) = find_patients(
+        read(row("a", 2, patient="p", eye=RIGHT, worst_decision=2), None, review),
+        row("b", 0, patient="p", eye=RIGHT if same_eye else LEFT),
+    )
+    assert (patient.grade, patient.outcomes) == (None, (AWAITING_REVIEW,))
+    assert patient.pending == "Awaiting reading (model: 2 Moderate NPDR)"
+    assert (patient.eyes[0].grade, patient.eyes[0].file) == (None, "a.jpg")
+    assert patient.eyes[0].pending == patient.pending
+    assert NEXT_STEPS[AWAITING_REVIEW] == "Do not discharge: reading not finished."
+
+
+def test_patient_under_review_shows_the_worst_model_grade_of_both_eyes() -> None:
+    (patient,) = find_patients(
+        read(row("a", 0, patient="p", eye=RIGHT), None, "half_read"),
+        read(row("b", 3, patient="p", eye=LEFT), None, "disputed"),
+    )
+    assert patient.pending == "Awaiting reading (model: 3 Severe NPDR)"
+
+
+def test_image_that_the_model_could_not_grade_is_awaiting_reading() -> None:
+    (patient,) = find_patients(
+        read(row("a", None, patient="p", eye=RIGHT), None, "half_read"), row("b", 0, patient="p", eye=LEFT)
+    )
+    assert (patient.grade, patient.needs_attention) == (None, False)
+    assert patient.pending == "Awaiting reading (model: ungradable)"
+
+
+@pytest.mark.parametrize("same_eye", [False, True])
+def test_good_image_does_not_decide_while_another_one_is_queued(*, same_eye: bool) -> None:
+    (patient,) = find_patients(
+        row("a", None, patient="p", eye=RIGHT, status=Status.QUEUED),
+        row("b", 0, patient="p", eye=RIGHT if same_eye else LEFT),
+    )
+    assert (patient.grade, patient.outcomes, patient.pending) == (None, (AWAITING_REVIEW,), "Awaiting grading")
+
+
+def test_cancelled_eye_is_ungraded() -> None:
+    (patient,) = find_patients(
+        row("a", None, patient="p", eye=RIGHT, status=Status.CANCELLED), row("b", 0, patient="p", eye=LEFT)
+    )
+    assert (patient.grade, patient.outcomes, patient.pending) == (None, (ATTENTION,), None)
+
+
+@pytest.mark.parametrize("review", ["half_read", "disputed"])
 def test_image_under_review_has_no_grade_and_keeps_the_rank_of_the_model_grade(review: str) -> None:
     patients = find_patients(
         row("unseen", None, patient="1"),
@@ -101,16 +153,15 @@ def test_disputed_image_ranks_by_the_worse_decision() -> None:
     assert [patient.patient_id for patient in patients] == ["3", "2", "1"]
 
 
-def test_image_under_review_does_not_hide_another_grade_of_the_eye() -> None:
+def test_image_under_review_does_not_hide_a_referable_grade_of_the_eye() -> None:
     (patient,) = find_patients(
         read(row("a", 4, patient="p", eye=RIGHT), None, "disputed"),
         row("b", 2, patient="p", eye=RIGHT),
         row("c", 0, patient="p", eye=LEFT),
     )
-    assert [(eye.grade, eye.file, eye.under_review) for eye in patient.eyes] == [
-        (2, "b.jpg", True),
-        (0, "c.jpg", False),
-    ]
+    awaiting = "Awaiting reading (model: 4 PDR)"
+    assert [(eye.grade, eye.file, eye.pending) for eye in patient.eyes] == [(2, "b.jpg", awaiting), (0, "c.jpg", None)]
+    assert patient.pending == awaiting
     assert (patient.grade, patient.outcomes) == (2, ("2", AWAITING_REVIEW))
 
 
@@ -120,7 +171,7 @@ def test_image_without_patient_id_counts_as_a_patient() -> None:
     assert found == [(None, 1), (None, 1), ("a", 1), (None, 1)]
 
 
-def test_unsettled_images_are_ignored() -> None:
+def test_patient_without_a_settled_image_is_left_out() -> None:
     assert find_patients(row("a", None, status=Status.QUEUED), row("b", None, status=Status.CANCELLED)) == []
 
 

@@ -1,5 +1,5 @@
 from tests.unit.worker.report.report_rows import NOON, make_snapshot, read, row
-from worker.core.vocabulary import Grade, ReviewState, Status
+from worker.core.vocabulary import Eye, Grade, ReviewState, Status
 from worker.report.summary import summarise
 
 
@@ -46,8 +46,26 @@ def test_final_grades_and_model_grades_are_counted() -> None:
         ReviewState.HALF_READ: 1,
     }
     assert found.changed == 3
-    assert (found.referable, found.patients_referable) == (2, 2)
+    # The disputed image, grade 3 by the model, counts as referable until it is decided.
+    assert (found.referable, found.patients_referable) == (3, 3)
     assert (found.patients_attention, found.patients_under_review) == (1, 2)
+
+
+def test_patient_stays_referable_while_two_readers_disagree() -> None:
+    eyes = row("a", 2, patient="p", eye=Eye.RIGHT), row("b", 0, patient="p", eye=Eye.LEFT)
+    with make_snapshot(*eyes) as rows:
+        before = summarise(rows)
+    with make_snapshot(read(eyes[0] | {"worst_decision": 2}, None, "disputed"), eyes[1]) as rows:
+        disputed = summarise(rows)
+    with make_snapshot(read(eyes[0], 0, "arbitrated"), eyes[1]) as rows:
+        decided = summarise(rows)
+    assert [(one.referable, one.patients_referable) for one in (before, disputed, decided)] == [(1, 1), (1, 1), (0, 0)]
+
+
+def test_reader_makes_an_image_referable_before_it_is_decided() -> None:
+    with make_snapshot(read(row("a", 0, patient="p", worst_decision=2), None, "disputed")) as rows:
+        found = summarise(rows)
+    assert (found.referable, found.patients_referable) == (1, 1)
 
 
 def test_throughput_counts_images_in_equal_intervals() -> None:

@@ -181,7 +181,7 @@ def test_final_grades_name_their_readers_and_unfinished_reviews_do_not(ledger: L
     assert summary["by_grade"] == {"0": 1, "1": 1, "2": 1, "3": 0, "4": 0}
     assert summary["by_model_grade"] == {"0": 1, "1": 1, "2": 0, "3": 1, "4": 1}
     assert (summary["readings"], summary["changed_by_readers"]) == ({"half_read": 1, "read": 2}, 2)
-    assert (summary["referable"], summary["patients_referable"], summary["patients_being_read"]) == (1, 1, 1)
+    assert (summary["referable"], summary["patients_referable"], summary["patients_being_read"]) == (2, 2, 1)
     images = {image["id"]: image for image in held(out, "images-1")}
     assert [(name, image["grade"], image["status"]) for name, image in images.items()] == [
         ("begun", None, "being read"), ("missed", 2, "graded"), ("unread", 1, "graded"), ("over", 0, "graded"),
@@ -263,7 +263,7 @@ def test_report_of_an_unfinished_run_shows_its_current_state(ledger: Ledger, out
     report(ledger, "july", out)
     index = (out / "index.html").read_text()
     assert "<b>2</b> queued" in index
-    assert "No referable DR" in index
+    assert "No referable DR and no ungraded eye among the images graded so far." in index
 
 
 def test_same_content_gives_the_same_files_and_old_parts_are_deleted(

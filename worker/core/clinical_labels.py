@@ -1,4 +1,4 @@
-"""Clinical labels shared by the report and the console: ICDR grades, eyes, and notes on flagged results."""
+"""Clinical labels shared by export, report and console: ICDR grades, eyes, outcomes, notes on flagged results."""
 
 from worker.core.vocabulary import Eye, Flag, Grade
 
@@ -20,3 +20,13 @@ FLAG_NOTES = {
     Flag.NOT_MONOTONE: "The model scores do not decrease with severity: review this image.",
     Flag.NO_EVIDENCE: "The saliency map is empty, nothing in the image supports the grade: review this image.",
 }
+
+
+def format_grade(grade: int | None) -> str:
+    """Return number and label of a grade, such as `2 Moderate NPDR`; `ungradable` for None."""
+    return "ungradable" if grade is None else f"{grade} {GRADE_LABELS[Grade(grade)]}"
+
+
+def format_awaiting_reading(model_grade: int | None) -> str:
+    """Describe the outcome of an image whose review is unfinished. model_grade: None if the model gave no grade."""
+    return f"Awaiting reading (model: {format_grade(model_grade)})"
