@@ -22,6 +22,16 @@ LOADED = (
 )
 
 
+DIRECT_WRITE = re.compile(r"\.write_(text|bytes)\(|\.savefig\((?!buffer,)|\bopen\(.*[\"'][wxa]b?[\"']")
+WRITERS = {
+    "worker/model/bundle/writer.py": "a bundle is read by workers of other users",
+    "worker/core/storage/private_file.py": "sets the mode",
+    "worker/evaluation/figure_file.py": "renders into memory",
+    "producer/demo/embedded_valkey.py": "a log",
+    "producer/demo/run_demo.py": "a log",
+}
+
+
 def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -50,6 +60,18 @@ def test_every_module_of_the_worker_has_its_layer() -> None:
     placed = {name for layer in layers for name in re.split(r"[ |:]+", layer)}
     present = {f"worker.{module.name}" for module in iter_modules(worker.__path__)}
     assert placed == present | {"producer"}
+
+
+def test_files_are_written_by_functions_that_set_their_mode() -> None:
+    paths = [path for package in ("producer", "worker") for path in (ROOT / package).rglob("*.py")]
+    found = {
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in paths
+        if str(path.relative_to(ROOT)) not in WRITERS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if DIRECT_WRITE.search(line)
+    }
+    assert found == set()
 
 
 @pytest.mark.parametrize("module", ["producer.cli", "producer.demo.run_demo", "producer.doctor.checkup"])

@@ -1,6 +1,7 @@
 """`fundus compare`: compare two runs image by image."""
 
 import csv
+from io import StringIO
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
+from worker.core.storage.atomic_write import write_atomically
 from worker.evaluation.comparison import Change, Comparison
 from worker.evaluation.comparison import compare as compare_runs
 from worker.evaluation.comparison_view import draw_comparison
@@ -45,10 +47,11 @@ def compare(
 
 
 def _write(comparison: Comparison, out: Path) -> None:
+    table = StringIO(newline="")
+    writer = csv.DictWriter(table, list(Change.model_fields))
+    writer.writeheader()
+    writer.writerows(change.model_dump() for change in comparison.changes)
     try:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(Change.model_fields))
-            writer.writeheader()
-            writer.writerows(change.model_dump() for change in comparison.changes)
+        write_atomically(out.resolve(), table.getvalue().encode())  # not over a link such as /dev/stdout
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from error

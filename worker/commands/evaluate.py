@@ -8,6 +8,7 @@ from rich.console import Console
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
+from worker.core.storage.atomic_write import write_atomically
 from worker.core.terminal.output import stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.evaluation.bootstrap import RESAMPLES, SEED
@@ -58,7 +59,7 @@ def evaluate(
     if out is not None:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            (out / "evaluation.json").write_text(evaluation.to_json(indent=2) + "\n")
+            write_atomically(out / "evaluation.json", (evaluation.to_json(indent=2) + "\n").encode())
             draw_plots(evaluation, images, out)
             if rows:
                 draw_galleries(

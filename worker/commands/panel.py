@@ -10,6 +10,7 @@ from worker.core.errors import UsageError
 from worker.core.manifests.admission import make_admission_policy
 from worker.core.manifests.labels import read_labels_by_name
 from worker.core.settings import read_settings
+from worker.core.storage.atomic_write import write_atomically
 from worker.core.terminal.output import stderr_console
 from worker.inference.panels import MAX_IMAGES, render_panels
 
@@ -44,7 +45,7 @@ def panel(
         on_warning=lambda warning: messages.print(warning, soft_wrap=True, markup=False),
     )
     try:
-        out.write_bytes(data)
+        write_atomically(out.resolve(), data)  # not over a link such as /dev/stdout
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     Console(highlight=False).print(str(out), soft_wrap=True, markup=False)

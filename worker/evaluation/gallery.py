@@ -17,6 +17,7 @@ from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Grade
 from worker.evaluation.auc_loss import CostlyImage
+from worker.evaluation.figure_file import write_figure
 from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
 from worker.evaluation.view import format_name
 from worker.imaging.sandbox.pool import DecoderPool
@@ -156,4 +157,4 @@ def _draw(entries: list[GalleryRow], title: str, file: Path) -> None:
             wrong = caption.startswith("graded") and entry.grade != entry.reference
             axis.set_title(caption, fontsize=7, color="#B00020" if wrong else "black")
     figure.suptitle(title, fontsize=10)
-    figure.savefig(file, dpi=DPI)
+    write_figure(figure, file, dpi=DPI)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS, reliability_bins, roc_points
 from worker.evaluation.document import Evaluation
+from worker.evaluation.figure_file import write_figure
 from worker.evaluation.labelled import NOT_GRADED, Labelled
 from worker.evaluation.palette import BLUE, VERMILION
 from worker.evaluation.view import format_estimate, format_name
@@ -23,7 +24,7 @@ def draw_plots(evaluation: Evaluation, images: Labelled, out: Path) -> list[Path
     for name, draw in drawings.items():
         figure = Figure(figsize=(5.2, 5), layout="constrained")
         draw(figure.subplots(), evaluation, graded)
-        figure.savefig(out / name, dpi=DPI)
+        write_figure(figure, out / name, dpi=DPI)
     return [out / name for name in drawings]
 
 

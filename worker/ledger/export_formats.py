@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.core.errors import UsageError
+from worker.core.storage.private_file import create_file
 
 COLUMNS = (
     "image_id", "uri", "patient_id", "eye", "status", "grade", "p_ge1", "p_ge2", "p_ge3", "p_ge4", "referable", "flags",
@@ -41,7 +42,7 @@ def open_writer(fmt: ExportFormat, path: Path) -> AbstractContextManager[WritePa
 @contextmanager
 def _csv(path: Path) -> Iterator[WritePage]:
     """Write None as an empty cell, booleans as `true` or `false`, and times as ISO 8601 in UTC."""
-    with path.open("x", encoding="utf-8", newline="") as file:
+    with create_file(path, "x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         yield lambda page: writer.writerows([_csv_cell(row[column]) for column in COLUMNS] for row in page)
@@ -49,7 +50,7 @@ def _csv(path: Path) -> Iterator[WritePage]:
 
 @contextmanager
 def _json_lines(path: Path) -> Iterator[WritePage]:
-    with path.open("x", encoding="utf-8") as file:
+    with create_file(path, "x", encoding="utf-8") as file:
         yield lambda page: file.writelines(
             json.dumps({column: row[column] for column in COLUMNS}, default=datetime.isoformat, ensure_ascii=False)
             + "\n"
@@ -79,7 +80,7 @@ def _parquet(path: Path) -> Iterator[WritePage]:
         "decided_at": pa.timestamp("us", tz="UTC"),
     }
     schema = pa.schema([(column, kinds.get(column, pa.string())) for column in COLUMNS])
-    with path.open("xb") as file, ParquetWriter(file, schema) as writer:
+    with create_file(path, "xb") as file, ParquetWriter(file, schema) as writer:
         yield lambda page: writer.write_table(pa.Table.from_pylist(list(page), schema=schema))
 
 

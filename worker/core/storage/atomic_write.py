@@ -1,14 +1,17 @@
-"""Write files atomically. A killed process leaves no partial file where the file system supports O_TMPFILE."""
+"""Write files atomically, readable by owner and group at most.
+
+A killed process leaves no partial file where the file system supports O_TMPFILE.
+"""
 
 import errno
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from secrets import token_hex
 
+from worker.core.storage.private_file import MODE, create_file
+
 PART_PREFIX = ".part-"
-MODE = 0o644
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 """Errors of file systems without O_TMPFILE, such as network file systems."""
 
@@ -30,7 +33,7 @@ def write_atomically(target: Path, data: bytes) -> None:
             _link(source, target)
         except FileExistsError:
             # A link cannot replace an existing name; a rename can.
-            part = target.with_name(f"{PART_PREFIX}{token_hex(8)}")
+            part = _part(target)
             _link(source, part)
             try:
                 part.replace(target)
@@ -40,13 +43,10 @@ def write_atomically(target: Path, data: bytes) -> None:
 
 def write_by_rename(target: Path, data: bytes) -> None:
     """Write `data` to `target` through a `.part-` file, which a killed process leaves behind. Raises OSError."""
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
-    part = Path(name)
+    part = _part(target)
     try:
-        try:
-            _write_all(descriptor, data)
-        finally:
-            os.close(descriptor)
+        with create_file(part, "xb") as file:
+            _write_all(file.fileno(), data)
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -55,13 +55,11 @@ def write_by_rename(target: Path, data: bytes) -> None:
 
 def copy_atomically(target: Path, source: Path) -> None:
     """Copy `source`, which need not fit into memory, to `target` through a `.part-` file. Raises OSError."""
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
-    part = Path(name)
+    part = _part(target)
     try:
-        with os.fdopen(descriptor, "wb") as copy, source.open("rb") as original:
+        with create_file(part, "xb") as copy, source.open("rb") as original:
             shutil.copyfileobj(original, copy)
             copy.flush()
-            os.fchmod(copy.fileno(), MODE)
             os.fsync(copy.fileno())
         part.replace(target)
     except BaseException:
@@ -69,11 +67,14 @@ def copy_atomically(target: Path, source: Path) -> None:
         raise
 
 
+def _part(target: Path) -> Path:
+    return target.with_name(f"{PART_PREFIX}{token_hex(8)}")
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
-    os.fchmod(descriptor, MODE)
     os.fsync(descriptor)
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import sys
 from datetime import UTC
 from pathlib import Path
@@ -35,6 +36,16 @@ def run(engine: Engine) -> Run:
     grade(engine, run, "b", 2, attempts=1, p_ge3=0.1234567, flags="not_monotone,no_evidence", disagreement=0.3)
     fail(engine, run, "a", "field_dark", Status.UNGRADABLE)
     return run
+
+
+@pytest.mark.parametrize("fmt", ExportFormat)
+def test_export_is_not_readable_by_other_users(engine: Engine, run: Run, fmt: ExportFormat, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        export_run(engine, STORE, run, fmt, tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o640
 
 
 def test_csv_has_exact_content(engine: Engine, run: Run, tmp_path: Path) -> None:

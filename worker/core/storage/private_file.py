@@ -1,0 +1,20 @@
+"""Create files that hold data of patients: readable by their owner and group at most."""
+
+import os
+from pathlib import Path
+from typing import IO, Any
+
+MODE = 0o640
+"""Rights of a new file. The process's umask may withdraw more of them."""
+
+
+def create_file(path: Path, mode: str, **options: Any) -> IO[Any]:
+    """Create a file for writing; `mode` is `x` or `xb`, the options are those of `open`.
+
+    Raises OSError, also if the file exists.
+    """
+    return open(path, mode, opener=_open, **options)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags, MODE)
