@@ -42,7 +42,7 @@ GRANT SELECT (run_id, name, state, queue, chunk_size, model_id) ON runs TO fundu
 GRANT UPDATE (state, finished_at, model_id) ON runs TO fundus_worker;
 GRANT SELECT ON gradings TO fundus_worker;
 GRANT UPDATE (
-    status, attempts, lease_token, due_at, grade, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4, referable, flags,
+    status, attempts, refusals, lease_token, due_at, grade, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4, referable, flags,
     disagreement, saliency, model_id, overlay_key, error_code, error_detail, settled_at
 ) ON gradings TO fundus_worker;
 GRANT SELECT (model_id), INSERT ON models TO fundus_worker;

@@ -55,7 +55,7 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, requeue
     )
     resent: dict[str, Any] = {"lease_token": null(), "due_at": epoch_now() + settings.resend_after_s}
     suspect = (gradings.c.attempts > 0) & (gradings.c.attempts < settings.max_attempts)
-    reset = {**resent, **dict.fromkeys(_OUTCOME, null()), "status": Status.QUEUED, "attempts": 0}
+    reset = {**resent, **dict.fromkeys(_OUTCOME, null()), "status": Status.QUEUED, "attempts": 0, "refusals": 0}
 
     def pages(condition: ColumnElement[bool], values: dict[str, Any]) -> Iterable[tuple[str, ...]]:
         return update_in_pages(engine, run, condition, values, lambda c, state: _reopen(c, run, state))

@@ -122,6 +122,8 @@ gradings = Table(
     Column("position", BigInteger, nullable=False),
     Column("status", String(16), nullable=False, server_default=Status.QUEUED),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    # How often the store refused this image; see `worker.inference.image_source`.
+    Column("refusals", SmallInteger, nullable=False, server_default=text("0")),
     Column("lease_token", String(36), nullable=True),
     # Seconds since 1970 on the database clock: end of the lease, or when the reconciler may send the image again.
     Column("due_at", Float(53), nullable=False),
