@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from tests.faults.invariant import RunCheck, check_run
 from tests.faults.numbered_photographs import write_photographs
 from tests.faults.supervisor import Supervisor
 from tests.integration.processes import FUNDUS, fundus
+from tests.services.seaweedfs import Bucket, refuse_objects
 
 RUN = "trial"
 POLL_INTERVAL_S = 0.1
@@ -115,11 +116,13 @@ def fault_run(
     suffix: str = ".png",
     replaced: Mapping[str, bytes] | None = None,
     in_bucket: bool = False,
+    refused: Sequence[str] = (),
 ) -> Iterator[FaultRun]:
     """Start `workers` workers and enqueue a run of `images` photographs.
 
     replaced: file contents that replace photographs, by image id.
     in_bucket: read the photographs from the object store, with SHA-256 in the manifest.
+    refused: image ids whose objects the store refuses to serve.
     """
     write_photographs(deployment.folder / "photographs", images, suffix)
     for image_id, content in (replaced or {}).items():
@@ -128,7 +131,10 @@ def fault_run(
     manifest = deployment.folder / "manifest.csv"
     full = {**deployment.env, "FUNDUS_MODEL": str(bundle), **(env or {})}
     if in_bucket:
-        full["FUNDUS_SOURCE_ROOTS"], rows = _put_in_bucket(deployment, ids, suffix)
+        bucket, rows = _put_in_bucket(deployment, ids, suffix)
+        full["FUNDUS_SOURCE_ROOTS"] = f"s3://{bucket.name}/"
+        if refused:
+            refuse_objects(bucket, *(f"{image_id}{suffix}" for image_id in refused))
         manifest.write_text("uri,sha256,image_id\n" + rows)
     else:
         manifest.write_text("uri,image_id\n" + "".join(f"photographs/{i}{suffix},{i}\n" for i in ids))
@@ -151,12 +157,12 @@ def fault_run(
                 worker.wait()
 
 
-def _put_in_bucket(deployment: Deployment, ids: list[str], suffix: str) -> tuple[str, str]:
-    """Upload the photographs to a new bucket; return its URI and the rows of the manifest."""
+def _put_in_bucket(deployment: Deployment, ids: list[str], suffix: str) -> tuple[Bucket, str]:
+    """Upload the photographs to a new bucket; return it and the rows of the manifest."""
     assert deployment.s3 is not None
     bucket, rows = deployment.s3.create(), []
     for image_id in ids:
         data = (deployment.folder / "photographs" / f"{image_id}{suffix}").read_bytes()
         bucket.client.put_object(Bucket=bucket.name, Key=f"{image_id}{suffix}", Body=data)
         rows.append(f"s3://{bucket.name}/{image_id}{suffix},{hashlib.sha256(data).hexdigest()},{image_id}\n")
-    return f"s3://{bucket.name}/", "".join(rows)
+    return bucket, "".join(rows)

@@ -121,3 +121,15 @@ def test_wrong_clock_loses_no_image(full: Deployment, small_bundle: Path, verify
         run.record_fault()
         verify("storage: 60 requests signed an hour late", run)
         assert "RequestTimeTooSkewed (HTTP 403)" in run.supervisor.logs
+
+
+@pytest.mark.slow
+def test_refused_objects_fail_without_delaying_others(full: Deployment, small_bundle: Path, verify: Verify) -> None:
+    """A tenth of the objects is refused. The retry timeout is longer than the test, so nothing may wait for it."""
+    refused = [f"p{number:04}" for number in range(5, 120, 10)]
+    env = {"FUNDUS_SERVICE_RETRY_TIMEOUT_S": "600"}
+    with fault_run(full, small_bundle, images=120, in_bucket=True, refused=refused, env=env) as run:
+        verify("storage: a tenth of the objects refused", run, expected={"graded": 108, "failed": 12})
+        failed = full.rows("SELECT image_id, error_code, refusals, attempts FROM gradings WHERE status = 'failed'")
+        assert sorted(failed) == [(image_id, "image_refused", 2, 1) for image_id in refused]
+        assert run.supervisor.logs.count("] released") == 2 * len(refused)

@@ -1,6 +1,7 @@
 """S3 server for tests: SeaweedFS with one bucket for each test."""
 
 import itertools
+import json
 import random
 import sysconfig
 from dataclasses import dataclass, field
@@ -97,6 +98,19 @@ class SeaweedFS:
         if "ready" not in {bucket["Name"] for bucket in self._client.list_buckets()["Buckets"]}:
             self._client.create_bucket(Bucket="ready")
         self._client.put_object(Bucket="ready", Key="ready", Body=b"ready")
+
+
+def refuse_objects(bucket: Bucket, *patterns: str) -> None:
+    """Make the store refuse to serve the objects whose key matches a pattern with `*`."""
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": [f"arn:aws:s3:::{bucket.name}/{pattern}" for pattern in patterns],
+    }
+    bucket.client.put_bucket_policy(
+        Bucket=bucket.name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    )
 
 
 def start_seaweedfs(

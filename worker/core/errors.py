@@ -74,6 +74,12 @@ class ImageReferenceError(ImageError):
     code = "reference_invalid"
 
 
+class ImageRefusedError(ImageError):
+    """The store refuses this object again and again, while it serves others."""
+
+    code = "image_refused"
+
+
 class Ungradable(FundusError):  # noqa: N818 - an outcome, not a fault
     """The photograph is valid, but its quality does not allow grading; it needs a retake or a human reader."""
 
@@ -90,6 +96,16 @@ class StorageError(ServiceError):
     """The object store failed or refused a request."""
 
     code = "storage_unavailable"
+
+
+class ObjectRefusedError(StorageError):
+    """The store refuses one object: permission, archive tier or encryption key. Retrying soon changes nothing."""
+
+    code = "storage_refused"
+
+
+class StoreDownError(StorageError):
+    """The store has failed for longer than a request is retried."""
 
 
 class DatabaseError(ServiceError):

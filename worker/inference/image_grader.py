@@ -2,11 +2,13 @@
 
 All images in flight share one event loop, one pool of decoders, one batcher and one pool of threads, so that the
 accelerator works on some images while others are fetched or uploaded. A priority semaphore in front of each resource
-keeps the queue behind it short, so that an urgent image is next.
+keeps the queue behind it short, so that an urgent image is next. An image that waits until a transfer is tried again
+holds no thread, no slot and no place in a batch.
 """
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -19,13 +21,15 @@ from structlog.contextvars import bind_contextvars
 from worker.core.errors import ImageError, ImageFormatError, ModelError, ServiceError, Ungradable
 from worker.core.machine import usable_cores
 from worker.core.predictions import Outcome
-from worker.core.retry import retry_service_errors
+from worker.core.retry import retry_transfer
 from worker.core.vocabulary import Status
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.imaging.steps.overlay import encode_overlay, render_overlay
 from worker.imaging.steps.panel import render_panel
 from worker.imaging.steps.prepare import prepare_stack_entry
+from worker.inference.circuit_breaker import CircuitBreaker
 from worker.inference.future_bridge import FutureBridge
+from worker.inference.image_source import ImageSource
 from worker.inference.metrics import Stage
 from worker.inference.priority_semaphore import PrioritySemaphore
 from worker.inference.upload_overlay import upload_overlay
@@ -33,7 +37,7 @@ from worker.model.decide_grade import decide_grade
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from worker.core.predictions import GradeDecision, Prediction
     from worker.core.settings import Settings
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
     from worker.inference.activity_tracker import ActivityTracker
     from worker.inference.batcher import Batcher
     from worker.inference.metrics import Metrics
-    from worker.ledger.leases import LeasedImage
+    from worker.ledger.leases import Lease, LeasedImage
     from worker.model.bundle.ensemble import Model
 
 T = TypeVar("T")
@@ -64,7 +68,9 @@ class ImageGrader:
         batcher: Batcher,
         activity: ActivityTracker,
         metrics: Metrics,
+        find_graded_uri: Callable[[int, str], str | None],
     ) -> None:
+        """find_graded_uri: see ImageSource."""
         self._settings = settings
         self._storage = storage
         self._model = model
@@ -79,8 +85,11 @@ class ImageGrader:
         self._transfer_slots = PrioritySemaphore(settings.transfer_threads)
         self._threads = ThreadPoolExecutor(settings.transfer_threads + cores, thread_name_prefix="transfer")
         self._bridge = FutureBridge(loop)
+        self._source = ImageSource(storage.sources, find_graded_uri, patience_s=settings.service_retry_timeout_s)
+        # Never down: images that wait for their upload keep the worker from grading others in vain.
+        self._overlay_breaker = CircuitBreaker(settings.storage_url, patience_s=math.inf)
 
-    async def grade(self, image: LeasedImage, *, run_name: str, urgent: bool) -> Outcome | ServiceError:
+    async def grade(self, image: LeasedImage, lease: Lease, *, urgent: bool) -> Outcome | ServiceError:
         """Return the outcome of one image, or the error of the service that failed it.
 
         The image must have been announced to the batcher. Never raises an Exception: an unexpected one becomes a failed
@@ -88,11 +97,11 @@ class ImageGrader:
         """
         bind_contextvars(image=image.image_id)
         try:
-            prepared = await self._prepare(image, urgent=urgent)
+            prepared = await self._prepare(image, lease.run_id, urgent=urgent)
             self._activity.touch()
             prediction = await self._predict(prepared, urgent=urgent)
             self._activity.touch()
-            return await self._publish(image, prepared, prediction, run_name=run_name, urgent=urgent)
+            return await self._publish(image, prepared, prediction, run_name=lease.run_name, urgent=urgent)
         except ServiceError as error:
             log.warning("released", code=error.code, detail=error.detail)
             return error
@@ -111,32 +120,44 @@ class ImageGrader:
         """Wait for running transfers and stop the threads."""
         self._threads.shutdown()
 
-    async def _prepare(self, image: LeasedImage, *, urgent: bool) -> PreparedImage:
-        try:
-            return await self._fetch_and_decode(image, urgent=urgent)
-        except BaseException:
-            self._batcher.withdraw()
-            raise
+    async def _prepare(self, image: LeasedImage, run_id: int, *, urgent: bool) -> PreparedImage:
+        is_announced = True
 
-    async def _fetch_and_decode(self, image: LeasedImage, *, urgent: bool) -> PreparedImage:
+        async def attempt() -> PreparedImage:
+            nonlocal is_announced
+            if not is_announced:
+                self._batcher.announce(1)
+            is_announced = True
+            try:
+                return await self._fetch_and_decode(image, run_id, urgent=urgent)
+            except BaseException:
+                self._batcher.withdraw()
+                is_announced = False
+                raise
+
+        return await self._retry(attempt)
+
+    async def _fetch_and_decode(self, image: LeasedImage, run_id: int, *, urgent: bool) -> PreparedImage:
         async with self._prefetch_slots.acquire(urgent=urgent):
             if is_stack_entry(image.uri):
-                return await self._transfer(partial(self._prepare_stack_entry, image), urgent=urgent)
-            data = await self._transfer(partial(self._fetch, image), urgent=urgent)
+                return await self._transfer(partial(self._prepare_stack_entry, image, run_id), urgent=urgent)
+            data = await self._transfer(partial(self._fetch, image, run_id), urgent=urgent)
             async with self._decode_slots.acquire(urgent=urgent):
                 with self._metrics.time_stage(Stage.PREPARE):
                     return await self._bridge.wait(self._decoders.submit(data))
 
-    def _fetch(self, image: LeasedImage) -> bytes:
+    def _fetch(self, image: LeasedImage, run_id: int) -> bytes:
         limit = self._settings.max_image_bytes
         with self._metrics.time_stage(Stage.FETCH):
-            data = self._retry(
-                lambda: fetch_photograph(self._storage.sources, image.uri, max_bytes=limit, sha256=image.sha256)
+            data = self._source.read(
+                image,
+                run_id,
+                lambda: fetch_photograph(self._storage.sources, image.uri, max_bytes=limit, sha256=image.sha256),
             )
         self._metrics.fetched_bytes.inc(len(data))
         return data
 
-    def _prepare_stack_entry(self, image: LeasedImage) -> PreparedImage:
+    def _prepare_stack_entry(self, image: LeasedImage, run_id: int) -> PreparedImage:
         if self._model.extra_recipes:
             raise ImageFormatError(
                 f"stack entry has one preprocessing; ensemble {self._model.name} needs"
@@ -144,7 +165,9 @@ class ImageGrader:
             )
         limit = self._settings.max_image_bytes
         with self._metrics.time_stage(Stage.FETCH):
-            entry = self._retry(lambda: fetch_stack_entry(self._storage.sources, image.uri, max_bytes=limit))
+            entry = self._source.read(
+                image, run_id, lambda: fetch_stack_entry(self._storage.sources, image.uri, max_bytes=limit)
+            )
         self._metrics.fetched_bytes.inc(entry.nbytes)
         with self._metrics.time_stage(Stage.PREPARE):
             return prepare_stack_entry(entry, recipe=self._model.recipe, overlay_size_px=self._settings.overlay_size_px)
@@ -162,7 +185,8 @@ class ImageGrader:
         decision = decide_grade(prediction, self._model)
         async with self._render_slots.acquire(urgent=urgent):
             encoded = await self._in_thread(partial(self._render, image, prepared, prediction, decision))
-        key = await self._transfer(partial(self._upload, image, encoded, decision, run_name), urgent=urgent)
+        upload = partial(self._upload, image, encoded, decision, run_name)
+        key = await self._retry(partial(self._transfer, upload, urgent=urgent))
         return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
 
     def _render(
@@ -177,17 +201,15 @@ class ImageGrader:
             return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
 
     def _upload(self, image: LeasedImage, encoded: bytes, decision: GradeDecision, run_name: str) -> str:
-        with self._metrics.time_stage(Stage.UPLOAD):
-            key = self._retry(
-                lambda: upload_overlay(
-                    self._storage.overlays,
-                    encoded,
-                    run_name=run_name,
-                    model_id=self._model.model_id,
-                    image_id=image.image_id,
-                    decision=decision,
-                    fmt=self._settings.overlay_format,
-                )
+        with self._metrics.time_stage(Stage.UPLOAD), self._overlay_breaker.request():
+            key = upload_overlay(
+                self._storage.overlays,
+                encoded,
+                run_name=run_name,
+                model_id=self._model.model_id,
+                image_id=image.image_id,
+                decision=decision,
+                fmt=self._settings.overlay_format,
             )
         self._metrics.uploaded_bytes.inc(len(encoded))
         return key
@@ -199,5 +221,5 @@ class ImageGrader:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await self._bridge.wait(self._threads.submit(copy_context().run, work))
 
-    def _retry(self, work: Callable[[], T]) -> T:
-        return retry_service_errors(work, timeout_s=self._settings.service_retry_timeout_s)
+    async def _retry(self, work: Callable[[], Awaitable[T]]) -> T:
+        return await retry_transfer(work, timeout_s=self._settings.service_retry_timeout_s)

@@ -19,7 +19,15 @@ from worker.core.vocabulary import Status
 from worker.inference.image_grader import ImageGrader
 from worker.inference.metrics import Stage
 from worker.inference.suspect_lock import SuspectLock
-from worker.ledger.leases import Lease, finish_run, is_suspect, lease_chunk, renew_lease, settle_chunk
+from worker.ledger.leases import (
+    Lease,
+    find_graded_uri,
+    finish_run,
+    is_suspect,
+    lease_chunk,
+    renew_lease,
+    settle_chunk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +89,7 @@ class Pipeline:
             batcher=batcher,
             activity=activity,
             metrics=metrics,
+            find_graded_uri=partial(find_graded_uri, database),
         )
         self._thread = threading.Thread(target=self._loop.run_forever, name="pipeline", daemon=True)
         self._thread.start()
@@ -150,9 +159,7 @@ class Pipeline:
     async def _grade_images(self, lease: Lease, *, urgent: bool) -> tuple[list[Outcome], dict[str, ServiceError]]:
         """Return the outcomes, and the errors of released images by image id."""
         self._batcher.announce(len(lease.images))
-        results = await asyncio.gather(
-            *(self._grader.grade(image, run_name=lease.run_name, urgent=urgent) for image in lease.images)
-        )
+        results = await asyncio.gather(*(self._grader.grade(image, lease, urgent=urgent) for image in lease.images))
         outcomes = [result for result in results if isinstance(result, Outcome)]
         released = {
             image.image_id: result

@@ -96,7 +96,8 @@ class Runtime:
         self._pipeline = Pipeline(
             settings=settings,
             database=database,
-            storage=Storage(settings, connections=settings.transfer_threads),
+            # The pipeline waits between requests outside the transfer threads, which boto3 does inside them.
+            storage=Storage(settings, connections=settings.transfer_threads, request_attempts=1),
             model=model,
             decoders=decoders,
             batcher=batcher,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
-from sqlalchemy import and_, bindparam, insert, or_, select, update
+from sqlalchemy import Float, and_, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from worker.core.errors import MessageError, ModelError
+from worker.core.errors import MessageError, ModelError, ObjectRefusedError, ServiceError
 from worker.core.vocabulary import AuditAction, RunState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.completion import find_settled_runs, finish_if_settled
@@ -25,21 +25,27 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Engine
 
-    from worker.core.errors import ServiceError
     from worker.core.messages import GradeChunk
     from worker.core.predictions import Outcome
 
 MODEL_MISMATCH_PAUSE_S = 60.0
+MAX_GRADED_SEARCHED = 1000
+MAX_PAUSE_DOUBLINGS = 5
+"""The pause after a refusal doubles with each one, up to 32 times the pause after a failure of the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedImage:
-    """An image that only this worker may grade now. attempts: how often it was leased, including this time."""
+    """An image that only this worker may grade now.
+
+    attempts: how often it was leased, including this time. refusals: how often its store refused it.
+    """
 
     image_id: str
     uri: str
     sha256: str | None
     attempts: int
+    refusals: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,8 @@ def settle_chunk(
     """Write all outcomes and release the other images in one transaction; return the number of rows written.
 
     released: images that a service failed, with its error. Their attempt is not counted, since the failure is not
-    theirs. Rows whose lease was lost are skipped: the current holder settles them. Raises DatabaseError.
+    theirs, but an ObjectRefusedError counts as a refusal. retry_after_s: pause until they are sent again.
+    Rows whose lease was lost are skipped: the current holder settles them. Raises DatabaseError.
     """
     written = 0
     with write_transaction(engine) as connection:
@@ -125,13 +132,28 @@ def settle_chunk(
             ).rowcount
         if released:
             written += connection.execute(
-                _release_statement(lease, retry_after_s),
-                [
-                    {"held_image": image_id, "error_code": error.code, "error_detail": error.detail}
-                    for image_id, error in released.items()
-                ],
+                _release_statement(lease), _released_rows(lease, released, retry_after_s)
             ).rowcount
     return written
+
+
+def find_graded_uri(engine: Engine, run_id: int, store_uri: str) -> str | None:
+    """Return the URI of a graded image of the run in this store, or None if the first ones are elsewhere.
+
+    Raises DatabaseError.
+    """
+    graded = (
+        select(gradings.c.image_id)
+        .where(gradings.c.run_id == run_id, gradings.c.status == Status.GRADED)
+        .limit(MAX_GRADED_SEARCHED)
+    )
+    query = (
+        select(images.c.uri)
+        .where(images.c.image_id.in_(graded), images.c.uri.startswith(store_uri, autoescape=True))
+        .limit(1)
+    )
+    with read_transaction(engine) as connection:
+        return connection.execute(query).scalar()
 
 
 def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
@@ -172,13 +194,13 @@ def _lease_free_images(
             gradings.c.attempts < max_allowed,
         )
         .values(attempts=gradings.c.attempts + 1, lease_token=token, due_at=epoch_now() + lease_s)
-        .returning(gradings.c.image_id, gradings.c.attempts)
+        .returning(gradings.c.image_id, gradings.c.attempts, gradings.c.refusals)
     ).all()
-    attempts: dict[str, int] = {row.image_id: row.attempts for row in leased}
+    counts: dict[str, tuple[int, int]] = {row.image_id: (row.attempts, row.refusals) for row in leased}
     image_rows = connection.execute(
-        select(images.c.image_id, images.c.uri, images.c.sha256).where(images.c.image_id.in_(attempts))
+        select(images.c.image_id, images.c.uri, images.c.sha256).where(images.c.image_id.in_(counts))
     ).all()
-    found = {row.image_id: LeasedImage(row.image_id, row.uri, row.sha256, attempts[row.image_id]) for row in image_rows}
+    found = {row.image_id: LeasedImage(row.image_id, row.uri, row.sha256, *counts[row.image_id]) for row in image_rows}
     return tuple(found[image_id] for image_id in chunk.image_ids if image_id in found)
 
 
@@ -211,18 +233,37 @@ def _settle_statement(lease: Lease) -> Any:
     )
 
 
-def _release_statement(lease: Lease, retry_after_s: float) -> Any:
+def _release_statement(lease: Lease) -> Any:
     return (
         update(gradings)
         .where(gradings.c.run_id == lease.run_id, gradings.c.image_id == bindparam("held_image"), _held(lease))
         .values(
             lease_token=None,
             attempts=gradings.c.attempts - 1,
-            due_at=epoch_now() + retry_after_s,
+            refusals=gradings.c.refusals + bindparam("refused"),
+            due_at=epoch_now() + bindparam("pause_s", type_=Float),
             error_code=bindparam("error_code"),
             error_detail=bindparam("error_detail"),
         )
     )
+
+
+def _released_rows(lease: Lease, released: Mapping[str, ServiceError], retry_after_s: float) -> list[dict[str, Any]]:
+    refusals = {image.image_id: image.refusals for image in lease.images}
+    rows = []
+    for image_id, error in released.items():
+        refused = isinstance(error, ObjectRefusedError)
+        doublings = min(refusals[image_id], MAX_PAUSE_DOUBLINGS) if refused else 0
+        rows.append(
+            {
+                "held_image": image_id,
+                "refused": int(refused),
+                "pause_s": retry_after_s * 2**doublings,
+                "error_code": error.code,
+                "error_detail": error.detail,
+            }
+        )
+    return rows
 
 
 _SETTLED_COLUMNS = (

@@ -19,6 +19,8 @@ REMEDIES = {
     "image_damaged": "Damaged file: copy it from the camera again.",
     "image_too_large": "Exceeds FUNDUS_MAX_IMAGE_BYTES or FUNDUS_MAX_IMAGE_PIXELS: reduce it or raise the limit.",
     "image_decoder_crash": "The decoder crashed or timed out: export the image again as JPEG or PNG.",
+    "image_refused": "The store refuses this object: grant the permission, restore it from the archive or correct its "
+    f"encryption key, {THEN_RESEND}.",
     "image_checksum": f"The checksum differs from the manifest: copy the file again, {THEN_RESEND}.",
     "reference_invalid": "The location is invalid or outside FUNDUS_SOURCE_ROOTS: correct the manifest.",
     "model_invalid": "The network returned no valid output: check the model with `fundus doctor`.",

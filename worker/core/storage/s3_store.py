@@ -11,7 +11,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-from worker.core.errors import ImageMissingError, ImageTooLargeError, StorageError
+from worker.core.errors import ImageMissingError, ImageTooLargeError, ObjectRefusedError, StorageError
 from worker.core.settings import Settings
 from worker.core.storage.object_store import CACHE_IMMUTABLE, CACHE_REVALIDATE
 from worker.core.uris import s3_uri
@@ -24,6 +24,14 @@ READ_ATTEMPTS = 3
 REQUEST_ATTEMPTS = 4
 CONNECT_TIMEOUT_S = 5
 MISSING_CODES = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
+CREDENTIAL_CODES = {
+    "AccountProblem", "AuthorizationHeaderMalformed", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
+    "InvalidSecurity", "InvalidToken", "NotSignedUp", "OptInRequired", "RequestExpired", "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch", "TokenRefreshRequired", "UnrecognizedClientException",
+}  # fmt: skip
+"""Error codes with status 4xx that concern keys, clock or account, and so every request."""
+TEMPORARY_CODES = {"OperationAborted", "RequestTimeout", "SlowDown"}
+TEMPORARY_STATUSES = {408, 425, 429}
 
 
 class S3Store:
@@ -105,8 +113,11 @@ class S3Store:
         return f"{self._prefix}/{key}" if self._prefix else key
 
 
-def make_s3_client(settings: Settings, *, connections: int) -> "S3Client":
-    """Make a thread-safe client with signature v4, timeouts and boto3's standard retries."""
+def make_s3_client(settings: Settings, *, connections: int, request_attempts: int = REQUEST_ATTEMPTS) -> "S3Client":
+    """Make a thread-safe client with signature v4, timeouts and boto3's standard retries.
+
+    request_attempts: how often a request is sent; boto3 waits between them in the calling thread.
+    """
     client: S3Client = boto3.session.Session().client(
         "s3",
         endpoint_url=settings.s3_endpoint_url,
@@ -115,7 +126,7 @@ def make_s3_client(settings: Settings, *, connections: int) -> "S3Client":
             signature_version="s3v4",
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=settings.s3_timeout_s,
-            retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": request_attempts},
             max_pool_connections=connections,
             request_checksum_calculation=settings.s3_checksums,
             response_checksum_validation=settings.s3_checksums,
@@ -129,7 +140,8 @@ def make_s3_client(settings: Settings, *, connections: int) -> "S3Client":
 def read_object(client: "S3Client", bucket: str, key: str, max_bytes: int | None = None) -> bytes:
     """Read one object; an interrupted body is read again, up to READ_ATTEMPTS times.
 
-    Raises ImageMissingError, StorageError, and ImageTooLargeError, before the body is read, above `max_bytes`.
+    Raises ImageMissingError, ObjectRefusedError or another StorageError, and ImageTooLargeError, before the body is
+    read, above `max_bytes`.
     """
     uri = f"s3://{bucket}/{key}"
     for _ in range(READ_ATTEMPTS):
@@ -150,6 +162,11 @@ def read_object(client: "S3Client", bucket: str, key: str, max_bytes: int | None
     ) from interruption
 
 
+def probe_object(client: "S3Client", bucket: str, key: str) -> None:
+    """Request one object without reading its body. Raises ImageMissingError, ObjectRefusedError or StorageError."""
+    _get_object(client, bucket, key)["Body"].close()
+
+
 def list_objects(client: "S3Client", bucket: str, prefix: str) -> Iterator["ObjectTypeDef"]:
     """Yield the objects below a prefix, page by page. Raises StorageError."""
     try:
@@ -166,9 +183,18 @@ def _get_object(client: "S3Client", bucket: str, key: str) -> "GetObjectOutputTy
     except ClientError as error:
         if error.response.get("Error", {}).get("Code", "") in MISSING_CODES:
             raise ImageMissingError(f"no object at {uri}: {_reason(error)}") from error
-        raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+        kind = ObjectRefusedError if _is_refusal(error) else StorageError
+        raise kind(f"cannot read {uri}: {_reason(error)}") from error
     except BotoCoreError as error:
         raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+
+
+def _is_refusal(error: ClientError) -> bool:
+    """Whether the answer concerns this object: AccessDenied, InvalidObjectState (archived), KMS errors and others."""
+    code = error.response.get("Error", {}).get("Code", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    is_temporary = status in TEMPORARY_STATUSES or code in TEMPORARY_CODES or "Throttl" in code
+    return 400 <= status < 500 and not is_temporary and code not in CREDENTIAL_CODES
 
 
 def _send_without_expect(params: dict[str, Any], **_: object) -> None:

@@ -4,13 +4,16 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from worker.core.allowed_roots import AllowedRoots
-from worker.core.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, StorageError
-from worker.core.storage.s3_store import list_objects, read_object
-from worker.core.uris import parse_file_uri, parse_s3_uri, uri_scheme
+from worker.core.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError
+from worker.core.storage.file_errors import translate_read_error
+from worker.core.storage.s3_store import list_objects, probe_object, read_object
+from worker.core.uris import parse_file_uri, parse_s3_uri, s3_uri, uri_scheme
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -31,17 +34,36 @@ class SourceReader:
         """Return the bytes of a `file://` or `s3://` reference.
 
         Raises ImageMissingError, ImageTooLargeError before the content is read, ImageReferenceError for an invalid
-        reference or one outside the roots, and StorageError if the store fails.
+        reference or one outside the roots, ObjectRefusedError if the store refuses this object, and StorageError if it
+        fails.
         """
         scheme = uri_scheme(uri)
         if scheme == "file":
             return _read_file(parse_file_uri(uri), max_bytes, self._roots)
         if scheme == "s3":
-            bucket, key = parse_s3_uri(uri)
-            if self._roots is not None:
-                self._roots.check_object(bucket, key)
+            bucket, key = self._parse_object(uri)
             return read_object(self._s3_client(), bucket, key, max_bytes)
-        raise ImageReferenceError(f"{uri!r} is not a file:// or s3:// reference")
+        raise _unsupported(uri)
+
+    def probe(self, uri: str) -> None:
+        """Check that the store serves an object, without reading its content. Raises as `read` does."""
+        if uri_scheme(uri) == "file":
+            with _open_file(parse_file_uri(uri), self._roots):
+                pass
+        else:
+            probe_object(self._s3_client(), *self._parse_object(uri))
+
+    def store_uri(self, uri: str) -> str:
+        """Return the beginning that the URIs of one store share: a bucket, or a mounted file system.
+
+        Raises ImageReferenceError for an invalid reference.
+        """
+        scheme = uri_scheme(uri)
+        if scheme == "file":
+            return _with_slash(_find_mount(parse_file_uri(uri).parent).as_uri())
+        if scheme == "s3":
+            return s3_uri(parse_s3_uri(uri)[0], "")
+        raise _unsupported(uri)
 
     def resolve_file(self, uri: str) -> Path:
         """Return the path of a `file://` reference; with roots, symbolic links are resolved.
@@ -55,8 +77,38 @@ class SourceReader:
         """Yield the S3 objects below a prefix, page by page. Raises StorageError."""
         return list_objects(self._s3_client(), bucket, prefix)
 
+    def _parse_object(self, uri: str) -> tuple[str, str]:
+        bucket, key = parse_s3_uri(uri)
+        if self._roots is not None:
+            self._roots.check_object(bucket, key)
+        return bucket, key
+
+
+def _unsupported(uri: str) -> ImageReferenceError:
+    return ImageReferenceError(f"{uri!r} is not a file:// or s3:// reference")
+
+
+@lru_cache(maxsize=4096)
+def _find_mount(folder: Path) -> Path:
+    # The function of `os.path`, since `Path.is_mount` raises for a folder without permission.
+    return next(parent for parent in (folder, *folder.parents) if os.path.ismount(parent))
+
+
+def _with_slash(uri: str) -> str:
+    return uri if uri.endswith("/") else f"{uri}/"
+
 
 def _read_file(path: Path, max_bytes: int, roots: AllowedRoots | None) -> bytes:
+    with _open_file(path, roots) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
+        return file.read(max_bytes)
+
+
+@contextmanager
+def _open_file(path: Path, roots: AllowedRoots | None) -> Iterator[IO[bytes]]:
+    """Open a regular file within the roots; errors of the block are translated, too."""
     if roots is not None:
         path = roots.resolve_file(path)
     try:
@@ -66,15 +118,12 @@ def _read_file(path: Path, max_bytes: int, roots: AllowedRoots | None) -> bytes:
             if roots is not None:
                 # A symbolic link may have appeared since the path was resolved; check the file that is open.
                 roots.resolve_file(Path(f"/proc/self/fd/{descriptor}"))
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ImageMissingError(f"{path} is not a regular file")
-            if status.st_size > max_bytes:
-                raise ImageTooLargeError(f"{status.st_size} bytes, the limit is {max_bytes}")
-            return file.read(max_bytes)
+            yield file
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ImageMissingError(f"no file at {path}") from error
     except OSError as error:
         if error.errno in INVALID_PATH_ERRNOS:
             raise ImageReferenceError(f"invalid path {path}: {error.strerror}") from error
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise translate_read_error(path, error) from error

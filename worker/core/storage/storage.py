@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from worker.core.settings import Settings
 from worker.core.storage.folder_store import FolderStore
 from worker.core.storage.object_store import ObjectStore
-from worker.core.storage.s3_store import S3Store, make_s3_client
+from worker.core.storage.s3_store import REQUEST_ATTEMPTS, S3Store, make_s3_client
 from worker.core.storage.source_reader import SourceReader
 
 if TYPE_CHECKING:
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 class Storage:
     """Storage of the settings. The S3 client is made on first use and shared by all threads."""
 
-    def __init__(self, settings: Settings, *, connections: int = 10) -> None:
-        """connections: size of the S3 client's pool."""
+    def __init__(self, settings: Settings, *, connections: int = 10, request_attempts: int = REQUEST_ATTEMPTS) -> None:
+        """connections: size of the S3 client's pool. request_attempts: see `make_s3_client`."""
         self._settings = settings
         self._connections = connections
+        self._request_attempts = request_attempts
 
     @cached_property
     def client(self) -> "S3Client":
         """The shared S3 client."""
-        return make_s3_client(self._settings, connections=self._connections)
+        return make_s3_client(self._settings, connections=self._connections, request_attempts=self._request_attempts)
 
     @cached_property
     def overlays(self) -> ObjectStore:

@@ -1,9 +1,10 @@
+import asyncio
 import time
 
 import pytest
 
-from worker.core.errors import DatabaseError, ImageMissingError, StorageError
-from worker.core.retry import retry_service_errors
+from worker.core.errors import DatabaseError, ImageMissingError, ObjectRefusedError, StorageError, StoreDownError
+from worker.core.retry import DOWN_ATTEMPTS, retry_service_errors, retry_transfer
 
 
 def test_service_errors_are_retried_until_success() -> None:
@@ -44,3 +45,30 @@ def test_image_error_is_not_retried() -> None:
     with pytest.raises(ImageMissingError):
         retry_service_errors(work, timeout_s=30)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"), [(ObjectRefusedError("AccessDenied"), 1), (StoreDownError("SlowDown"), DOWN_ATTEMPTS)]
+)
+def test_transfer_that_is_refused_or_of_a_store_that_is_down_ends_early(error: StorageError, attempts: int) -> None:
+    calls = []
+
+    async def work() -> None:
+        calls.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        asyncio.run(retry_transfer(work, timeout_s=600))
+    assert len(calls) == attempts
+
+
+def test_transfer_is_retried_until_success() -> None:
+    answers = iter([StorageError("down"), DatabaseError("down"), None])
+
+    async def work() -> str:
+        error = next(answers)
+        if error is not None:
+            raise error
+        return "done"
+
+    assert asyncio.run(retry_transfer(work, timeout_s=600)) == "done"

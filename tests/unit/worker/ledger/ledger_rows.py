@@ -66,6 +66,12 @@ def overdue(engine: Engine, *image_ids: str) -> None:
         change(engine, image_id, due_at=epoch_now() - 1)
 
 
+def database_time(engine: Engine) -> float:
+    """Return the time of the database clock, in seconds since 1970."""
+    with read_transaction(engine) as connection:
+        return float(connection.execute(select(epoch_now())).scalar_one())
+
+
 def row(engine: Engine, image_id: str) -> object:
     with read_transaction(engine) as connection:
         return connection.execute(select(gradings).where(gradings.c.image_id == image_id)).one()

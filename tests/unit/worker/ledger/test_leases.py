@@ -11,6 +11,7 @@ from tests.unit.worker.ledger.ledger_rows import (
     add_model,
     add_run,
     change,
+    database_time,
     failed,
     graded,
     lease,
@@ -18,9 +19,9 @@ from tests.unit.worker.ledger.ledger_rows import (
     row,
     run_row,
 )
-from worker.core.errors import MessageError, ModelError, StorageError
+from worker.core.errors import MessageError, ModelError, ObjectRefusedError, StorageError
 from worker.core.messages import GradeChunk
-from worker.ledger.leases import finish_run, is_suspect, register_model, renew_lease, settle_chunk
+from worker.ledger.leases import find_graded_uri, finish_run, is_suspect, register_model, renew_lease, settle_chunk
 
 
 def settle(engine: Engine, held: object, outcomes: list, released: dict | None = None) -> int:
@@ -125,6 +126,31 @@ def test_released_image_stores_the_error_and_counts_no_attempt(engine: Engine, n
     assert (a.status, a.attempts, a.lease_token) == ("queued", 0, None)
     assert (a.error_code, a.error_detail) == ("storage_unavailable", "SlowDown (HTTP 503)")
     assert ids(lease(engine, night, "a", "b")) == ["a"]
+
+
+def test_each_refusal_is_counted_and_doubles_the_pause_up_to_a_limit(engine: Engine, night: int) -> None:
+    change(engine, "b", refusals=1)
+    change(engine, "c", refusals=9)
+    held = lease(engine, night, "a", "b", "c")
+    assert [image.refusals for image in held.images] == [0, 1, 9]
+    before = database_time(engine)
+    settle(engine, held, [], dict.fromkeys("abc", ObjectRefusedError("AccessDenied (HTTP 403)")))
+    rows = [row(engine, name) for name in "abc"]
+    assert [(r.refusals, r.attempts, r.error_code) for r in rows] == [
+        (1, 0, "storage_refused"),
+        (2, 0, "storage_refused"),
+        (10, 0, "storage_refused"),
+    ]
+    assert [round((r.due_at - before) / 60) for r in rows] == [1, 2, 32]
+
+
+def test_graded_image_of_a_store_is_found_by_its_run(engine: Engine, night: int) -> None:
+    other = add_run(engine, ["x"], name="other")
+    for run_id, image_id in ((night, "a"), (other, "x")):
+        settle(engine, lease(engine, run_id, image_id), [graded(image_id)])
+    assert find_graded_uri(engine, night, "file:///") == "file:///a.jpg"
+    assert find_graded_uri(engine, night, "file:///_") is None
+    assert find_graded_uri(engine, night, "s3://eyes/") is None
 
 
 def test_settling_a_released_image_clears_its_error(engine: Engine, night: int) -> None:

@@ -4,8 +4,8 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest
 
 from tests.services.fault_proxy import Fault, FaultProxy
-from tests.services.seaweedfs import Bucket
-from worker.core.errors import StorageError
+from tests.services.seaweedfs import Bucket, refuse_objects
+from worker.core.errors import ObjectRefusedError, StorageError
 from worker.core.settings import parse_settings
 from worker.core.storage.object_store import CACHE_IMMUTABLE
 from worker.core.storage.storage import Storage
@@ -74,3 +74,25 @@ def test_request_is_retried_while_the_store_is_unavailable(proxy: FaultProxy) ->
     overlays.put("image.png", b"x", **PNG)
     assert overlays.get("image.png") == b"x"
     assert proxy.faults == 2
+
+
+def test_object_that_the_store_refuses_is_not_a_failing_store(bucket: Bucket) -> None:
+    """An encrypted object without its key, and an object that a policy denies."""
+    key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": b"k" * 32}
+    bucket.client.put_object(Bucket=bucket.name, Key="encrypted.jpg", Body=b"x", **key)
+    bucket.client.put_object(Bucket=bucket.name, Key="denied.jpg", Body=b"x")
+    refuse_objects(bucket, "denied.jpg")
+    sources = Storage(parse_settings()).sources
+    for name, reason in (("encrypted.jpg", r"\(HTTP 400\)"), ("denied.jpg", r"AccessDenied \(HTTP 403\)")):
+        for read in (lambda uri: sources.read(uri, max_bytes=100), sources.probe):
+            with pytest.raises(ObjectRefusedError, match=reason) as caught:
+                read(s3_uri(bucket.name, name))
+            assert caught.value.code == "storage_refused"
+
+
+def test_wrong_secret_is_not_a_refused_object(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.client.put_object(Bucket=bucket.name, Key="image.jpg", Body=b"x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    with pytest.raises(StorageError) as caught:
+        Storage(parse_settings()).sources.probe(s3_uri(bucket.name, "image.jpg"))
+    assert type(caught.value) is StorageError

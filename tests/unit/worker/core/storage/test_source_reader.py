@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -209,3 +212,43 @@ def test_object_outside_the_roots_is_refused(bucket: Bucket) -> None:
     for roots in (f"s3://{bucket.name}/i", "s3://elsewhere", "/"):
         with pytest.raises(ImageReferenceError, match="outside the allowed prefixes"):
             make_reader(source_roots=roots).read(reference, max_bytes=10)
+
+
+NOBODY = 65534
+READ_AS_ANOTHER_USER = """
+import os
+import sys
+from worker.core.errors import FundusError
+from worker.core.storage.source_reader import SourceReader
+os.seteuid(int(sys.argv[1]))
+for uri in sys.argv[2:]:
+    for work in (lambda: SourceReader(None, None).read(uri, max_bytes=10), lambda: SourceReader(None, None).probe(uri)):
+        try:
+            print(work())
+        except FundusError as error:
+            print(type(error).__name__, error.code, error.detail.rpartition(": ")[2])
+"""
+
+
+def test_file_without_permission_is_refused() -> None:
+    """Read by another user, since root may read every file."""
+    user = NOBODY if os.geteuid() == 0 else os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        for name, mode in (("open.jpg", 0o644), ("closed.jpg", 0)):
+            (Path(folder) / name).write_bytes(b"x")
+            (Path(folder) / name).chmod(mode)
+        uris = [file_uri(Path(folder) / name) for name in ("open.jpg", "closed.jpg")]
+        done = subprocess.run(
+            [sys.executable, "-c", READ_AS_ANOTHER_USER, str(user), *uris], capture_output=True, text=True, check=True
+        )
+    refusal = "ObjectRefusedError storage_refused Permission denied"
+    assert done.stdout.splitlines() == ["b'x'", "None", refusal, refusal]
+
+
+def test_store_of_an_image_is_its_bucket_or_mounted_file_system(tmp_path: Path) -> None:
+    reader = make_reader()
+    assert reader.store_uri("s3://eyes/july/a%20b.jpg") == "s3://eyes/"
+    if not any(parent.is_mount() for parent in tmp_path.parents if parent != Path("/")):
+        assert reader.store_uri(file_uri(tmp_path / "no-folder" / "a.jpg")) == "file:///"
+    assert reader.store_uri("file:///proc/self/status") == "file:///proc/"
