@@ -18,6 +18,7 @@ from celery.exceptions import Ignore
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from structlog.contextvars import bound_contextvars
 
+from worker.consumer.duty_queue import DutyQueueConsumer
 from worker.consumer.live_queue import LiveQueueConsumer
 from worker.core.errors import FundusError, MessageError, ServiceError
 from worker.core.messages import TRACE_HEADER, GradeChunk, WriteReport
@@ -37,8 +38,8 @@ VALIDATING_STRATEGY = "worker.consumer.validation:validating_strategy"
 log = structlog.get_logger(__name__)
 settings = read_settings()
 app = make_celery(settings, service="fundus-worker")
-app.steps["consumer"].add(LiveQueueConsumer)
-ALIASES["threads"] = "worker.consumer.live_queue:TaskPool"
+app.steps["consumer"].update((LiveQueueConsumer, DutyQueueConsumer))
+ALIASES["threads"] = "worker.consumer.task_pool:TaskPool"
 _runtime: Runtime | None = None
 
 
@@ -71,22 +72,25 @@ def write_report(message: dict[str, Any]) -> bool:
 
 
 @app.task(name=NIGHTLY, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
-def nightly() -> dict[str, Any]:
-    """Enqueue images of the nightly source that are new or changed."""
+def nightly(message: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Enqueue images of the nightly source that are new or changed, into the night of the message."""
+    night = beat_tasks.read_due_date(NIGHTLY, message)
     with _tracked() as touch:
-        return beat_tasks.enqueue_tonight(settings, touch)
+        return beat_tasks.enqueue_night(settings, night, touch)
 
 
 @app.task(name=CLOSE_NIGHTS, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
-def close_nights() -> dict[str, Any]:
+def close_nights(message: dict[str, Any] | None = None) -> dict[str, Any]:
     """Close the nights whose runs are finished."""
+    beat_tasks.read_due_date(CLOSE_NIGHTS, message)
     with _tracked() as touch:
         return beat_tasks.close_nights(settings, touch)
 
 
 @app.task(name=RETENTION, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
-def retention() -> dict[str, Any]:
+def retention(message: dict[str, Any] | None = None) -> dict[str, Any]:
     """Delete expired overlays and outcomes."""
+    beat_tasks.read_due_date(RETENTION, message)
     with _tracked() as touch:
         return beat_tasks.run_retention(settings, touch)
 

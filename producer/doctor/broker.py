@@ -6,7 +6,7 @@ from producer.doctor.check import Check, CheckStatus, mask_credentials
 from worker.core.errors import BrokerError
 from worker.core.messaging.broker import make_celery, queue_depth
 from worker.core.settings import Settings
-from worker.core.vocabulary import Queue
+from worker.core.vocabulary import TASK_QUEUES
 
 TIMEOUT_S = 5
 
@@ -22,7 +22,7 @@ def check_broker(settings: Settings) -> list[Check]:
     address = mask_credentials(url)
     try:
         app = make_celery(settings)
-        depths = ", ".join(f"{queue_depth(app, queue)} on {queue}" for queue in Queue)
+        depths = ", ".join(f"{queue_depth(app, queue)} on {queue}" for queue in TASK_QUEUES)
     except BrokerError as error:
         remedy = "start the broker or correct FUNDUS_BROKER_URL"
         if "inequivalent arg" in error.detail:  # RabbitMQ's message for a queue of another type

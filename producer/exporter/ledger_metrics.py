@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, func, or_, select, text
 
 from producer.exporter.night_metrics import read_night_metrics
 from worker.core.errors import FundusError
-from worker.core.vocabulary import Grade, Queue, RunState, Status
+from worker.core.vocabulary import TASK_QUEUES, Grade, Queue, RunState, Status
 from worker.ledger.database import epoch_now, read_transaction
 from worker.ledger.schema import RECONCILER_LOCK, gradings, locks, runs
 
@@ -28,7 +28,7 @@ class LedgerCollector(Collector):
     """Collector of ledger and broker metrics. No label holds the name of a run, an image or a person."""
 
     def __init__(
-        self, engine: Engine, queue_depth: Callable[[Queue], int], on_error: Callable[[FundusError], object]
+        self, engine: Engine, queue_depth: Callable[[str], int], on_error: Callable[[FundusError], object]
     ) -> None:
         """queue_depth: returns the messages on a queue or raises BrokerError. on_error: called if a service fails."""
         self._engine = engine
@@ -69,7 +69,7 @@ class LedgerCollector(Collector):
 
     def _read_broker(self) -> list[Metric]:
         metric = GaugeMetricFamily("fundus_queue_messages", "Messages that wait for a worker.", labels=["queue"])
-        for queue in Queue:
+        for queue in TASK_QUEUES:
             metric.add_metric([queue], self._queue_depth(queue))
         return [metric]
 

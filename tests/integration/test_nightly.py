@@ -41,7 +41,8 @@ entries = {
     name: [entry["task"], sorted(entry["schedule"].hour)[:2], sorted(entry["schedule"].minute)[:2], entry["options"]]
     for name, entry in app.conf.beat_schedule.items()
 }
-print(json.dumps([entries, nightly.run(), close_nights.run(), retention.run()]))
+late = {"version": 1, "date": "2026-03-01"}
+print(json.dumps([entries, nightly.run(), close_nights.run(), retention.run(), nightly.run(late)["run"]]))
 """
 TOKEN = "marked-token-of-a-webhook"
 MANY = 3 * BATCH_IMAGES
@@ -88,14 +89,15 @@ def rows(env: dict[str, str], query: str) -> list[tuple[Any, ...]]:
 
 
 def test_beat_and_cron_enqueue_each_photograph_once(env: dict[str, str], inbox: Path) -> None:
-    schedule, night, closed, retention = run_beat_tasks(env)
+    schedule, night, closed, retention, late = run_beat_tasks(env)
     assert schedule == {
-        "nightly": ["fundus.nightly", [2], [30], {"queue": "bulk"}],
-        "close-nights": ["fundus.morning", [0, 1], [0, 10], {"queue": "bulk", "expires": 600}],
-        "retention": ["fundus.retention", [12], [0], {"queue": "bulk", "expires": 3600}],
+        "nightly": ["fundus.nightly", [2], [30], {"queue": "duties"}],
+        "close-nights": ["fundus.morning", [0, 1], [0, 10], {"queue": "duties", "expires": 600}],
+        "retention": ["fundus.retention", [12], [0], {"queue": "duties"}],
     }
     assert (night["found"], night["new"]) == (1, 1)
     assert night["run"].startswith("nightly-2")
+    assert late == "nightly-2026-03-01", "a message that is taken late names the night on which it was due"
     assert (closed, retention) == ({}, {"overlays": 0, "rows": 0, "images": 0, "held": []})
 
     shutil.copy(SAMPLES / "IDRiD_047.jpg", inbox)

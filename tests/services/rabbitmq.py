@@ -11,7 +11,7 @@ from tests.services.process import Identity, Server, start_server
 
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """The script in /usr/sbin would change user and folders."""
-QUEUES = ("live", "bulk")
+QUEUES = ("live", "bulk", "duties")
 CONFIGURATION = """
 listeners.tcp.1 = 127.0.0.1:{port}
 log.console = true

@@ -14,8 +14,8 @@ from celery.worker.strategy import default
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from worker.core.errors import MessageError
-from worker.core.messages import TASK_ID_PATTERN, TRACE_HEADER, TRACE_PATTERN, GradeChunk, Message, WriteReport
-from worker.core.messaging.broker import GRADE_CHUNK, WRITE_REPORT
+from worker.core.messages import TASK_ID_PATTERN, TRACE_HEADER, TRACE_PATTERN, Duty, GradeChunk, Message, WriteReport
+from worker.core.messaging.broker import CLOSE_NIGHTS, GRADE_CHUNK, NIGHTLY, RETENTION, WRITE_REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 64 * 1024
 """The largest valid chunk, 256 ids of 128 characters, takes 34 kB."""
 
-MESSAGE_TYPES: dict[str, type[Message]] = {GRADE_CHUNK: GradeChunk, WRITE_REPORT: WriteReport}
-"""Message type of each task that takes a message."""
+MESSAGE_TYPES: dict[str, type[Message]] = {
+    GRADE_CHUNK: GradeChunk,
+    WRITE_REPORT: WriteReport,
+    NIGHTLY: Duty,
+    CLOSE_NIGHTS: Duty,
+    RETENTION: Duty,
+}
+"""Message type of each task."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +70,7 @@ def check_message(task: str, message: Any) -> None:
             if task in MESSAGE_TYPES and keywords.keys() == {"message"}:
                 MESSAGE_TYPES[task].decode(keywords["message"])
                 return
-            if task not in MESSAGE_TYPES and not keywords:
+            if MESSAGE_TYPES.get(task, Duty) is Duty and not keywords:  # a duty from the beat of version 0.1
                 return
     raise MessageError(f"arguments do not match task {task}, or contain callbacks or chains")
 

@@ -1,5 +1,6 @@
 """Messages between producers and workers, with strict validation."""
 
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -15,16 +16,16 @@ TRACE_HEADER = "traceparent"
 """Header of a traced message (https://www.w3.org/TR/trace-context/); `tracestate` and baggage are not sent."""
 TRACE_PATTERN = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 
+RunId = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
 ImageId = Annotated[str, StringConstraints(pattern=IMAGE_ID_PATTERN, strict=True)]
 
 
 class Message(BaseModel):
-    """Base class of messages. They contain only ids: no path, URI or personal data."""
+    """Base class of messages. They contain only ids and dates: no path, URI or personal data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    run_id: Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
 
     def encode(self) -> dict[str, Any]:
         """Return the message as JSON types."""
@@ -50,8 +51,18 @@ class Message(BaseModel):
 class GradeChunk(Message):
     """Request to grade images of one run."""
 
+    run_id: RunId
     image_ids: Annotated[tuple[ImageId, ...], Field(min_length=1, max_length=MAX_CHUNK_IMAGES)]
 
 
 class WriteReport(Message):
     """Request to write the report of one run."""
+
+    run_id: RunId
+
+
+class Duty(Message):
+    """Request for a duty of beat: to start a night, to close nights, or retention."""
+
+    date: date
+    """Day on which the duty was due; a worker may take the message after midnight."""

@@ -65,10 +65,16 @@ class AuditAction(StrEnum):
 
 
 class Queue(StrEnum):
-    """Queue of the broker: `LIVE` for a waiting clinic, `BULK` for everything else."""
+    """Queue of images: `LIVE` for a waiting clinic, `BULK` for everything else."""
 
     LIVE = "live"
     BULK = "bulk"
+
+
+DUTIES = "duties"
+"""Queue of beat's duties, which workers of the queue `BULK` do."""
+TASK_QUEUES = (*Queue, DUTIES)
+"""All queues of the broker that carry tasks."""
 
 
 class Eye(StrEnum):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from celery.beat import BeatLazyFunc
 from celery.schedules import crontab
 
 from worker.core.errors import OverlapError, SettingsError
+from worker.core.messages import Duty
 from worker.core.messaging.broker import CLOSE_NIGHTS, NIGHTLY, RETENTION
-from worker.core.vocabulary import Queue
+from worker.core.vocabulary import DUTIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from worker.core.settings import Settings
 
 CLOSE_NIGHTS_EVERY_MIN = 10
-RETENTION_EXPIRES_S = 3600
-"""A retention message that no worker takes within this time is dropped; the next day's message replaces it."""
 
 log = structlog.get_logger(__name__)
 
@@ -31,14 +31,27 @@ def schedule(settings: Settings) -> dict[str, Any]:
     if settings.nightly_source is not None:
         entries["nightly"] = _entry(NIGHTLY, _daily(settings.nightly_at), {})
         often = crontab(minute=f"*/{CLOSE_NIGHTS_EVERY_MIN}")
+        # While no worker runs, each message replaces the one before. The other duties never expire.
         entries["close-nights"] = _entry(CLOSE_NIGHTS, often, {"expires": CLOSE_NIGHTS_EVERY_MIN * 60})
     if (settings.retain_overlays_days, settings.retain_rows_days) != (None, None):
-        entries["retention"] = _entry(RETENTION, _daily(settings.retention_at), {"expires": RETENTION_EXPIRES_S})
+        entries["retention"] = _entry(RETENTION, _daily(settings.retention_at), {})
     return entries
 
 
-def enqueue_tonight(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:
-    """Enqueue the new and changed images of FUNDUS_NIGHTLY_SOURCE; return the counts of the run.
+def read_due_date(task: str, message: dict[str, Any] | None) -> date:
+    """Return the day on which a duty was due, and log if that is over. None, from the beat of version 0.1, means today.
+
+    Raises MessageError.
+    """
+    today = _today()
+    due = today if message is None else Duty.decode(message).date
+    if due < today:
+        log.warning("duty_late", task=task, due=due.isoformat())
+    return due
+
+
+def enqueue_night(settings: Settings, night: date, on_progress: Callable[[], object]) -> dict[str, Any]:
+    """Enqueue the new and changed images of FUNDUS_NIGHTLY_SOURCE into a night; return the counts of the run.
 
     Raises SettingsError when no source is set, SourceError for an unusable source, ServiceError.
     """
@@ -46,7 +59,7 @@ def enqueue_tonight(settings: Settings, on_progress: Callable[[], object]) -> di
 
     if settings.nightly_source is None:
         raise SettingsError("FUNDUS_NIGHTLY_SOURCE is not set")
-    request = NightRequest(settings.nightly_source, datetime.now(UTC).date())
+    request = NightRequest(settings.nightly_source, night)
     done = _unless_elsewhere("nightly", lambda: asdict(run_night(settings, request, on_progress=on_progress)))
     if done.get("missed") or done.get("sealed"):
         log.warning("missed_nights_caught_up", run=done["run"], missed=done["missed"], interrupted=done["sealed"])
@@ -80,7 +93,21 @@ def _unless_elsewhere(job: str, work: Callable[[], dict[str, Any]]) -> dict[str,
 
 
 def _entry(task: str, when: crontab, options: dict[str, Any]) -> dict[str, Any]:
-    return {"task": task, "schedule": when, "options": {"queue": Queue.BULK} | options}
+    return {
+        "task": task,
+        "schedule": when,
+        # Evaluated when beat sends the message.
+        "kwargs": {"message": BeatLazyFunc(_make_message)},
+        "options": {"queue": DUTIES} | options,
+    }
+
+
+def _make_message() -> dict[str, Any]:
+    return Duty(date=_today()).encode()
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _daily(at: str) -> crontab:

@@ -14,7 +14,7 @@ from worker.core.errors import BrokerError
 from worker.core.messages import GradeChunk, Message, WriteReport
 from worker.core.settings import Settings
 from worker.core.telemetry.tracing import Tracing
-from worker.core.vocabulary import Queue
+from worker.core.vocabulary import DUTIES, Queue
 
 GRADE_CHUNK = "fundus.grade_chunk"
 WRITE_REPORT = "fundus.write_report"
@@ -25,6 +25,8 @@ SOCKET_TIMEOUT_S = 10
 HEARTBEAT_S = 30
 DELIVERY_LIMIT = 20
 """Deliveries after which RabbitMQ drops a message. The reconciler sends its images again, since they stay queued."""
+DUTY_TIMEOUT_MS = 24 * 3600 * 1000
+"""Time after which RabbitMQ takes a duty from its consumer; by default it would be 30 minutes."""
 
 _TRANSPORTS = {
     "redis": "worker.core.messaging.redis_transport:Transport",
@@ -48,7 +50,7 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,
-        task_queues=[_declare(name, amqp=_is_amqp(settings)) for name in settings.queue_names],
+        task_queues=[_declare(name, amqp=_is_amqp(settings)) for name in _consumed(settings)],
         task_create_missing_queues=False,
         task_default_queue=Queue.BULK,
         task_acks_late=True,
@@ -75,7 +77,7 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
     return app
 
 
-def broker_queue(app: Celery, queue: Queue) -> KombuQueue:
+def broker_queue(app: Celery, queue: str) -> KombuQueue:
     """Return the declaration of a queue for the broker of `app`; on RabbitMQ a quorum queue, which is replicated."""
     return _declare(queue, amqp=str(app.conf.broker_url).startswith("amqp"))
 
@@ -100,7 +102,7 @@ def send_report(app: Celery, run_id: int, *, run_name: str) -> None:
         raise BrokerError(f"cannot send the report request of run {run_name}: {_reason(error)}") from error
 
 
-def queue_depth(app: Celery, queue: Queue) -> int:
+def queue_depth(app: Celery, queue: str) -> int:
     """Return the number of messages on a queue that no worker has taken. Raises BrokerError."""
     try:
         with app.connection_for_read() as connection, connection.channel() as channel:
@@ -118,9 +120,18 @@ def _is_amqp(settings: Settings) -> bool:
     return settings.broker_url.get_secret_value().startswith("amqp")
 
 
-def _declare(queue: Queue, *, amqp: bool) -> KombuQueue:
-    arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT} if amqp else None
-    return KombuQueue(queue, queue_arguments=arguments)
+def _consumed(settings: Settings) -> tuple[str, ...]:
+    names = settings.queue_names
+    return (*names, DUTIES) if Queue.BULK in names else names
+
+
+def _declare(queue: str, *, amqp: bool) -> KombuQueue:
+    if not amqp:
+        return KombuQueue(queue)
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
+    # Earlier versions declared the other queues without this argument, and RabbitMQ refuses another declaration.
+    longer = {"x-consumer-timeout": DUTY_TIMEOUT_MS} if queue == DUTIES else {}
+    return KombuQueue(queue, queue_arguments=arguments | longer)
 
 
 def _send(app: Celery, task: str, message: Message, queue: Queue, summary: str, headers: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from worker.core.messaging.redis_transport import (
     describe_first_error,
     log_refused_message,
 )
-from worker.core.vocabulary import Queue
+from worker.core.vocabulary import TASK_QUEUES
 
 
 class Message(pyamqp.Message):  # type: ignore[misc]
@@ -23,7 +23,7 @@ class Message(pyamqp.Message):  # type: ignore[misc]
 
     def __init__(self, raw: Any, channel: Any = None, **kwargs: Any) -> None:
         queue = str(raw.delivery_info.get("routing_key"))
-        error = _find_error(raw, is_task=queue in set(Queue))
+        error = _find_error(raw, is_task=queue in TASK_QUEUES)
         if error is not None:
             log_refused_message(queue, *error)
             self.errors = [(DecodeError, DecodeError(error[0]), None)]

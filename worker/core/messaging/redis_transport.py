@@ -15,7 +15,7 @@ from kombu.utils.json import loads
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
 
-from worker.core.vocabulary import Queue
+from worker.core.vocabulary import TASK_QUEUES
 
 MAX_ENVELOPE_BYTES = 256 * 1024
 """Limit of a message: a body of 64 KiB in base64, and more than Celery needs around it."""
@@ -142,7 +142,7 @@ class Transport(redis.Transport):  # type: ignore[misc]
 def _is_valid(key: bytes, item: bytes) -> bool:
     queue = key.decode().partition(redis.Channel.sep)[0]  # the rest is the priority
     # The other queues carry the replies of workers to Flower.
-    schema = _TaskEnvelope if queue in set(Queue) else _Envelope
+    schema = _TaskEnvelope if queue in TASK_QUEUES else _Envelope
     if len(item) > MAX_ENVELOPE_BYTES:
         log_refused_message(queue, "message_size", f"{len(item)} bytes, the limit is {MAX_ENVELOPE_BYTES}")
         return False

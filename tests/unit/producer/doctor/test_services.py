@@ -77,7 +77,7 @@ def test_durable_broker_is_ok(broker_url: str, make_settings: Make) -> None:
     (check,) = check_broker(make_settings(broker_url=broker_url))
 
     assert check.status == CheckStatus.OK
-    assert check.detail.endswith("messages waiting: 0 on live, 0 on bulk")
+    assert check.detail.endswith("messages waiting: 0 on live, 0 on bulk, 0 on duties")
 
 
 def test_broker_that_can_lose_messages_is_a_warning(broker_url: str, make_settings: Make) -> None:
@@ -156,7 +156,7 @@ def test_rabbitmq_is_ok_and_its_messages_are_counted(rabbitmq_url: str, make_set
     (check,) = check_broker(settings)
 
     assert check.status == CheckStatus.OK
-    assert check.detail.endswith("messages waiting: 0 on live, 1 on bulk")
+    assert check.detail.endswith("messages waiting: 0 on live, 1 on bulk, 0 on duties")
     assert "guest:guest" not in check.detail
 
 

@@ -1,13 +1,23 @@
 """Messages of the project pass validation as they arrive from a real broker; others are rejected."""
 
+from datetime import date
 from typing import Any
 
 import pytest
 
 from worker.consumer.validation import MAX_BODY_BYTES, check_message
 from worker.core.errors import MessageError
-from worker.core.messages import MAX_CHUNK_IMAGES, GradeChunk
-from worker.core.messaging.broker import GRADE_CHUNK, NIGHTLY, WRITE_REPORT, make_celery, send_chunk, send_report
+from worker.core.messages import MAX_CHUNK_IMAGES, Duty, GradeChunk
+from worker.core.messaging.broker import (
+    CLOSE_NIGHTS,
+    GRADE_CHUNK,
+    NIGHTLY,
+    RETENTION,
+    WRITE_REPORT,
+    make_celery,
+    send_chunk,
+    send_report,
+)
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import Queue
 
@@ -30,8 +40,17 @@ def test_longest_chunk_passes(broker_url: str) -> None:
     check_message(GRADE_CHUNK, message)
 
 
-def test_nightly_task_passes(broker_url: str) -> None:
-    check_message(NIGHTLY, receive(broker_url, lambda app: app.send_task(NIGHTLY, queue="bulk")))
+@pytest.mark.parametrize("task", [NIGHTLY, CLOSE_NIGHTS, RETENTION])
+@pytest.mark.parametrize("keywords", [{}, {"message": Duty(date=date(2026, 3, 29)).encode()}])
+def test_duty_passes_with_its_date_and_without(broker_url: str, task: str, keywords: dict[str, Any]) -> None:
+    check_message(task, receive(broker_url, lambda app: app.send_task(task, kwargs=keywords, queue="bulk")))
+
+
+def test_duty_with_an_invalid_date_is_rejected(broker_url: str) -> None:
+    keywords = {"message": {"version": 1, "date": "tonight"}}
+    message = receive(broker_url, lambda app: app.send_task(NIGHTLY, kwargs=keywords, queue="bulk"))
+    with pytest.raises(MessageError, match="date: Input should be a valid date"):
+        check_message(NIGHTLY, message)
 
 
 def test_report_passes_only_as_a_report(broker_url: str) -> None:
@@ -44,7 +63,7 @@ def test_report_passes_only_as_a_report(broker_url: str) -> None:
 
 def test_chunk_is_rejected_as_a_nightly_task(broker_url: str) -> None:
     message = receive(broker_url, lambda app: send_chunk(app, LONGEST, queue=Queue.BULK, run_name="night"))
-    with pytest.raises(MessageError, match="arguments do not match task"):
+    with pytest.raises(MessageError, match="date: Field required"):
         check_message(NIGHTLY, message)
 
 

@@ -1,0 +1,84 @@
+"""Beat's duties are done while bulk chunks wait, by a real worker and from real messages of beat's scheduler."""
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from celery.beat import PersistentScheduler
+from redis import Redis
+
+from tests.integration.processes import fundus, wait_until_finished
+from tests.integration.stub_devices import devices, stub_settings
+from tests.services.seaweedfs import Bucket
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import Settings
+from worker.maintenance import beat_tasks
+
+SAMPLE = Path(__file__).parents[2] / "producer" / "demo" / "samples" / "IDRiD_001.jpg"
+IMAGES = 16
+
+
+def send_duties(settings: Settings, folder: Path) -> list[str]:
+    """Send every duty once, as beat does when it is due; return their names."""
+    app: Celery = make_celery(settings)
+    app.conf.beat_schedule = beat_tasks.schedule(settings)
+    scheduler = PersistentScheduler(app, schedule_filename=str(folder / "schedule"), lazy=True)
+    scheduler.setup_schedule()
+    names = [name for name in scheduler.schedule if not name.startswith("celery.")]
+    for name in names:
+        scheduler.apply_entry(scheduler.schedule[name], producer=scheduler.producer)
+    scheduler.close()
+    return names
+
+
+def copies(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        shutil.copy(SAMPLE, folder / f"{number:03}.jpg")
+    return folder
+
+
+def wait_for(ask: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 120
+    while not (found := ask()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def test_night_starts_while_bulk_chunks_wait(
+    tmp_path: Path, sqlite_url: str, broker_url: str, bucket: Bucket, make_settings: Callable[..., Settings]
+) -> None:
+    env = stub_settings(sqlite_url, broker_url, bucket, tmp_path) | {
+        "FUNDUS_CONCURRENCY": "1",
+        "FUNDUS_REPORTS": "false",
+        "FUNDUS_NIGHTLY_SOURCE": str(copies(tmp_path / "inbox", 1)),
+        "FUNDUS_RETAIN_OVERLAYS_DAYS": "90",
+        "STUB_IMAGE_S": "1",
+    }
+    settings = make_settings(
+        database_url=sqlite_url,
+        broker_url=broker_url,
+        nightly_source=env["FUNDUS_NIGHTLY_SOURCE"],
+        retain_overlays_days=90,
+    )
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as ledger, devices(1, env):
+        fundus("enqueue", str(copies(tmp_path / "bulk", IMAGES)), "--run", "bulk", env=env)
+        wait_for(
+            lambda: ledger.execute("SELECT count(*) FROM gradings WHERE lease_token IS NOT NULL").fetchone() != (0,)
+        )
+        assert sorted(send_duties(settings, tmp_path)) == ["close-nights", "nightly", "retention"]
+        wait_until_finished("bulk", env)
+        ((night, created),) = wait_for(
+            ledger.execute("SELECT name, created_at FROM runs WHERE kind = 'nightly'").fetchall
+        )
+        wait_until_finished(night, env)
+    ((finished,),) = ledger.execute("SELECT finished_at FROM runs WHERE name = 'bulk'").fetchall()
+    assert created < finished, "the night waited for the bulk run"
+    with Redis.from_url(broker_url) as broker:
+        assert broker.hlen("unacked") == 0
+        assert broker.llen("duties") == broker.llen("bulk") == 0
