@@ -38,22 +38,23 @@ GRANT USAGE ON SEQUENCE runs_run_id_seq TO fundus_producer;
 
 -- Worker: reads the URI and SHA-256 of an image, but not its patient id or eye.
 GRANT SELECT (image_id, uri, sha256) ON images TO fundus_worker;
-GRANT SELECT (run_id, name, state, queue, chunk_size, model_id) ON runs TO fundus_worker;
+GRANT SELECT (run_id, name, state, queue, chunk_size, model_id, precision) ON runs TO fundus_worker;
 GRANT UPDATE (state, finished_at, model_id) ON runs TO fundus_worker;
 GRANT SELECT ON gradings TO fundus_worker;
 GRANT UPDATE (
     status, attempts, refusals, lease_token, due_at, grade, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4, referable, flags,
-    disagreement, saliency, model_id, overlay_key, error_code, error_detail, settled_at
+    disagreement, saliency, model_id, configuration_id, overlay_key, error_code, error_detail, settled_at
 ) ON gradings TO fundus_worker;
 GRANT SELECT (model_id), INSERT ON models TO fundus_worker;
+GRANT SELECT (configuration_id), INSERT ON inference_configurations TO fundus_worker;
 GRANT SELECT, INSERT, UPDATE ON locks, reports TO fundus_worker;
 
 -- Reader: status, export, audit, report, evaluate, drift.
-GRANT SELECT ON runs, images, gradings, models, nights, reports, audit TO fundus_reader;
+GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, reports, audit TO fundus_reader;
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_reader;
 
 -- Console: adds decisions and changes none. Only the owner manages users (`fundus console user`).
-GRANT SELECT ON runs, images, gradings, models, decisions TO fundus_console;
+GRANT SELECT ON runs, images, gradings, models, inference_configurations, decisions TO fundus_console;
 GRANT SELECT (name, role, password_hash, disabled_at) ON users TO fundus_console;
 GRANT SELECT, INSERT, UPDATE (seen_at), DELETE ON sessions TO fundus_console;
 GRANT SELECT, INSERT, DELETE ON sign_in_attempts TO fundus_console;
@@ -64,7 +65,7 @@ GRANT SELECT (run_id, written_at, due_at), UPDATE (due_at, lease_token, attempts
 GRANT USAGE ON SEQUENCE decisions_decision_id_seq, sign_in_attempts_attempt_id_seq TO fundus_console;
 
 -- Keeper: close-nights, retention, erase. The only role that deletes images and outcomes; it cannot set or release a hold.
-GRANT SELECT ON runs, images, gradings, models, nights TO fundus_keeper;
+GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights TO fundus_keeper;
 -- The report of a night contains the final grades.
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_keeper;
 GRANT UPDATE (closed_at, verdict, findings, told_at) ON nights TO fundus_keeper;

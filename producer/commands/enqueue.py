@@ -23,7 +23,7 @@ from worker.core.messaging.broker import make_celery
 from worker.core.settings import read_settings
 from worker.core.storage.storage import Storage
 from worker.core.terminal.output import print_json, print_note, stderr_console, stdout_console
-from worker.core.vocabulary import Queue
+from worker.core.vocabulary import Precision, Queue
 from worker.ledger.migrate import open_ledger
 from worker.ledger.status import describe_progress
 
@@ -40,6 +40,10 @@ def enqueue_source(
     *,
     labels: Annotated[Path | None, typer.Option(help="CSV with reference grades, by file name or in order.")] = None,
     model: Annotated[str | None, typer.Option(help="Id of the model that must grade the run.")] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Only workers that compute in this precision grade the new run.", show_default="any"),
+    ] = None,
     queue: Annotated[Queue | None, typer.Option(help="Queue of a new run.", show_default="bulk")] = None,
     chunk: Annotated[
         int | None,
@@ -73,7 +77,9 @@ def enqueue_source(
         source, storage=Storage(settings), admission=admission, labels=labels, on_warning=warnings.append
     )
     references = islice(opened.references, limit)
-    request = RunRequest(name=run, source=opened.location, queue=queue, chunk_size=chunk, model_id=model)
+    request = RunRequest(
+        name=run, source=opened.location, queue=queue, chunk_size=chunk, model_id=model, precision=precision
+    )
     result: DryRunResult | EnqueueResult
     try:
         with _progress_bar() as on_progress:

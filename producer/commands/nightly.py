@@ -12,6 +12,7 @@ from producer.views.watch import watch_run
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.terminal.output import print_json, print_note, stdout_console
+from worker.core.vocabulary import Precision
 from worker.ledger.migrate import open_ledger
 from worker.ledger.status import describe_progress
 
@@ -38,6 +39,13 @@ def nightly(
         str | None,
         typer.Option(
             metavar="ID", help="Id of the model that must grade the night.", show_default="FUNDUS_NIGHTLY_MODEL"
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Only workers that compute in this precision grade the night.",
+            show_default="FUNDUS_NIGHTLY_PRECISION",
         ),
     ] = None,
     allow_column: Annotated[
@@ -67,7 +75,9 @@ def nightly(
     if nightly_source is None:
         raise UsageError("name a source or set FUNDUS_NIGHTLY_SOURCE")
     warnings: list[str] = []
-    request = NightRequest(nightly_source, datetime.now(UTC).date(), programme, since, model, tuple(allow_column or ()))
+    request = NightRequest(
+        nightly_source, datetime.now(UTC).date(), programme, since, model, precision, tuple(allow_column or ())
+    )
     result = run_night(settings, request, on_warning=warnings.append)
     for warning in warnings:
         print_note(warning)

@@ -18,12 +18,14 @@ from worker.model.bundle.ensemble import load_model
 try:
     bundle = load_model(sys.argv[1])
     from worker.model.engines.factory import make_engine
-    engine = make_engine(sys.argv[2], bundle)
+    engine = make_engine(sys.argv[2], bundle, sys.argv[3])
     engine.warm_up(1)
 except FundusError as error:
     print(json.dumps({"error": error.detail}))
 else:
-    print(json.dumps({"name": bundle.name, "model_id": bundle.model_id, "device": engine.device}))
+    found = engine.description
+    words = f"{found.engine}, {found.precision}, {found.device}"
+    print(json.dumps({"name": bundle.name, "model_id": bundle.model_id, "engine": words}))
 """
 
 
@@ -33,7 +35,7 @@ def check_model(settings: Settings) -> list[Check]:
         return [Check("model", CheckStatus.ABSENT, "not installed; a producer does not need it")]
     try:
         probe = subprocess.run(  # noqa: S603 - this interpreter, and a name as an argument
-            [sys.executable, "-c", _PROBE, settings.model, settings.engine],
+            [sys.executable, "-c", _PROBE, settings.model, settings.engine, settings.precision],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -49,4 +51,4 @@ def check_model(settings: Settings) -> list[Check]:
         return [
             Check("model", CheckStatus.FAILED, found["error"], "set FUNDUS_MODEL to a bundle of `fundus model list`")
         ]
-    return [Check("model", CheckStatus.OK, f"{found['name']} {found['model_id']} on {found['device']}")]
+    return [Check("model", CheckStatus.OK, f"{found['name']} {found['model_id']} with {found['engine']}")]

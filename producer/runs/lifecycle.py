@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 
 from worker.core.errors import RunError
 from worker.core.messages import IMAGE_ID_PATTERN
-from worker.core.vocabulary import AuditAction, Queue, RunKind, RunState
+from worker.core.vocabulary import AuditAction, Precision, Queue, RunKind, RunState
 from worker.ledger.audit_log import record_action
 from worker.ledger.completion import finish_if_settled
 from worker.ledger.database import write_transaction
@@ -40,6 +40,7 @@ class RunRequest:
     queue: Queue | None = None
     chunk_size: int | None = None
     model_id: str | None = None
+    precision: Precision | None = None
     night: Night | None = None
 
 
@@ -47,7 +48,7 @@ def find_resumable_run(connection: Connection, request: RunRequest, *, lock: boo
     """Return the existing run that the request would resume, or None if it would create one.
 
     lock: keep the run unchanged until the transaction ends. Raises RunError for a malformed name, an unknown model, a
-    cancelled run, or a kind, queue or model other than the existing run's.
+    cancelled run, or a kind, queue, model or precision other than the existing run's.
     """
     if not re.fullmatch(IMAGE_ID_PATTERN, request.name):
         raise RunError(
@@ -75,6 +76,7 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
         "source": request.source,
         "chunk_size": request.chunk_size or default_chunk_size,
         "model_id": request.model_id,
+        "precision": request.precision,
         "created_at": datetime.now(UTC),
     }
     with write_transaction(engine) as connection:
@@ -130,3 +132,9 @@ def _check_contradictions(run: Run, request: RunRequest) -> None:
     ):
         if wants is not None and has is not None and wants != has:
             raise RunError(f"run {run.name} has {attribute} {has}, not {wants}: leave it out or choose another name")
+    if request.precision not in (None, run.precision):
+        # Images that are already graded may have another precision.
+        raise RunError(
+            f"run {run.name} was created {f'for {run.precision}' if run.precision else 'for every precision'}, not for"
+            f" {request.precision}: leave it out or choose another name"
+        )

@@ -20,7 +20,7 @@ from worker.core.messaging.broker import make_celery
 from worker.core.settings import PROGRAMME_PATTERN, Settings
 from worker.core.storage.storage import Storage
 from worker.core.telemetry.alerts import Alerts
-from worker.core.vocabulary import RunKind, RunState
+from worker.core.vocabulary import Precision, RunKind, RunState
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.locks import locked
 from worker.ledger.migrate import open_ledger
@@ -35,13 +35,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NightRequest:
-    """A night to enqueue. `programme`, `since` and `model` (a model id) default to the settings."""
+    """A night to enqueue. `programme`, `since`, `model` (a model id) and `precision` default to the settings."""
 
     source: str
     date: date
     programme: str | None = None
     since: str | None = None
     model: str | None = None
+    precision: Precision | None = None
     allow_columns: Sequence[str] = ()
 
 
@@ -131,8 +132,14 @@ def enqueue_night(
             lock.ensure_held()
             on_progress()
 
-        model = request.model or settings.nightly_model
-        run_request = RunRequest(night.run_name, source.location, kind=RunKind.NIGHTLY, night=night, model_id=model)
+        run_request = RunRequest(
+            night.run_name,
+            source.location,
+            kind=RunKind.NIGHTLY,
+            night=night,
+            model_id=request.model or settings.nightly_model,
+            precision=request.precision or settings.nightly_precision,
+        )
         result = enqueue(engine, app, settings, run_request, watermark.filter(source.references), keep_lock)
         if watermark.newest is not None:
             # A modification time in the future would exclude later images with `since last`.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
 _OUTCOME = (
-    "grade", *OUTPUTS, "referable", "flags", "saliency", "model_id", "overlay_key", "error_code", "error_detail",
-    "settled_at",
+    "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id", "configuration_id", "overlay_key",
+    "error_code", "error_detail", "settled_at",
 )  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def draw_overview(runs: Sequence[tuple[Run, Counts]]) -> RenderableType:
 
 def _heading(run: Run) -> Text:
     model = f"model {run.model_id}" if run.model_id else "no model yet"
-    return Text.assemble((run.name, "bold"), "  ", _state(run), f"  {run.queue}  {model}")
+    only = f", {run.precision} only" if run.precision else ""
+    return Text.assemble((run.name, "bold"), "  ", _state(run), f"  {run.queue}  {model}{only}")
 
 
 def _state(run: Run) -> Text:

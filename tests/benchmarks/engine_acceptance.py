@@ -52,11 +52,11 @@ def main() -> int:
     candidates = [OpenVinoEngine(bundle, precision) for precision in precisions]
     print(f"{len(enhanced)} images of {len(paths)} gradable, batches of {BATCH}, engines interleaved")
     (expected, rate), *measured = predict_interleaved([reference, *candidates], enhanced)
-    print(f"{reference.device}: {rate:.1f} images/s")
+    print(f"{reference.description.device}: {rate:.1f} images/s")
     agreements = []
     for precision, candidate, (found, rate) in zip(precisions, candidates, measured, strict=True):
         agreement = measure_agreement(expected, found, bundle.thresholds, precision=precision, model_id=bundle.model_id)
-        print(f"{candidate.device}: {rate:.1f} images/s")
+        print(f"{candidate.description.device}, {precision}: {rate:.1f} images/s")
         print(*agreement.lines, "passed" if agreement.passed else "FAILED", sep="\n", flush=True)
         agreements.append(agreement)
     if options.write:

@@ -24,7 +24,9 @@ from tests.benchmarks.testbed import open_testbed
 from worker.core.predictions import Prediction
 from worker.core.settings import parse_settings
 from worker.core.uris import file_uri
+from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import Bundle
+from worker.model.engines.protocol import EngineDescription
 
 MIN_BUSY = 0.9
 PACKAGES = ("celery", "kombu", "psycopg", "opencv-python-headless")
@@ -33,7 +35,7 @@ PACKAGES = ("celery", "kombu", "psycopg", "opencv-python-headless")
 class StubEngine:
     """An Engine that sleeps and counts its busy time."""
 
-    device = "stub"
+    description = EngineDescription("stub", Precision.FLOAT32, "stub", {})
 
     def __init__(self, bundle: Bundle, rate: float) -> None:
         self.bundle = bundle

@@ -14,7 +14,9 @@ import numpy as np
 
 from producer.cli import main
 from worker.core.predictions import Prediction
+from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import Bundle
+from worker.model.engines.protocol import EngineDescription
 
 IMAGE_S = float(os.environ["STUB_IMAGE_S"])
 DEVICE = f"device-{os.environ['CUDA_VISIBLE_DEVICES']}"
@@ -25,7 +27,7 @@ class StubEngine:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.device = DEVICE
+        self.description = EngineDescription("stub", Precision.FLOAT32, DEVICE, {})
         self._count = (Path(os.environ["STUB_FOLDER"]) / DEVICE).open("a", buffering=1)
 
     def warm_up(self, batch_size: int) -> None:
@@ -42,6 +44,6 @@ class StubEngine:
 if __name__ == "__main__":
     from worker.inference import runtime
 
-    runtime.make_engine = lambda _name, bundle: StubEngine(bundle)
+    runtime.make_engine = lambda _name, bundle, _precision: StubEngine(bundle)
     sys.argv = ["fundus", "worker", *sys.argv[1:]]
     sys.exit(main())

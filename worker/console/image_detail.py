@@ -12,7 +12,7 @@ from worker.core.vocabulary import Eye, ReviewState, Status
 from worker.imaging.recipe import Recipe
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
-from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
+from worker.ledger.schema import OUTPUTS, gradings, images, inference_configurations, models, runs
 from worker.model.ordinal import (
     ALL_OUTPUTS,
     DEFAULT_THRESHOLDS,
@@ -63,6 +63,10 @@ class ImageDetail:
     flags: tuple[str, ...]
     model_id: str | None
     model_name: str | None
+    program_version: str | None
+    engine: str | None
+    precision: str | None
+    device: str | None
     overlay_key: str | None
     explained: str
     error_code: str | None
@@ -162,6 +166,7 @@ def _query() -> Select[Any]:
             gradings.c.model_id,
             models.c.name.label("model_name"),
             models.c.document,
+            *(inference_configurations.c[name] for name in ("program_version", "engine", "precision", "device")),
             gradings.c.overlay_key,
             gradings.c.error_code,
             gradings.c.error_detail,
@@ -171,6 +176,7 @@ def _query() -> Select[Any]:
         .join(runs, runs.c.run_id == gradings.c.run_id)
         .join(images, images.c.image_id == gradings.c.image_id)
         .outerjoin(models, models.c.model_id == gradings.c.model_id)
+        .outerjoin(inference_configurations, inference_configurations.c.configuration_id == gradings.c.configuration_id)
     )
 
 

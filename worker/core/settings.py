@@ -14,7 +14,7 @@ from worker.core.allowed_roots import AllowedRoots, parse_allowed_roots
 from worker.core.errors import SettingsError
 from worker.core.machine import default_decoders
 from worker.core.setting_names import describe_unknown_settings
-from worker.core.vocabulary import Queue
+from worker.core.vocabulary import Precision, Queue
 
 PREFIX = "FUNDUS_"
 DATABASE_SCHEMES = ("sqlite", "postgresql")
@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     engine: EngineName = "auto"
     """Engine that runs the network; `auto` uses OpenVINO on CPUs if it is installed, and TensorFlow otherwise.
     `openvino-int8` is faster, but changes about one grade in a thousand."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the network; `auto` uses the fastest one of the device that passes the self-test at the start.
+    Runs that require a precision (`fundus enqueue --precision`) are left to workers that compute in it."""
     queues: str = "live,bulk"
     """Queues that a worker consumes, comma-separated."""
     concurrency: Count = 4
@@ -134,6 +137,8 @@ class Settings(BaseSettings):
     nightly_model: str | None = None
     """Id of the only model that may grade nightly runs; unset means the model of the first worker that takes an image
     of the run."""
+    nightly_precision: Precision | None = None
+    """The only precision in which workers may grade nightly runs, such as `float32`; unset admits every precision."""
     reports_dir: Path | None = None
     """Folder that receives a copy of each nightly report; unset means that reports are stored only next to the
     overlays."""

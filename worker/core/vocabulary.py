@@ -53,6 +53,8 @@ class AuditAction(StrEnum):
     ERASED = "erased"
     REGISTER_MODEL = "register_model"
     """A worker adds its model, which the ledger did not contain."""
+    REGISTER_CONFIGURATION = "register_configuration"
+    """A worker adds its inference configuration, which the ledger did not contain."""
     CHANGE_USER = "change_user"
     """A console user is added or removed, or gets another role or password."""
     SIGN_IN = "sign_in"
@@ -109,6 +111,16 @@ class Flag(StrEnum):
     NOT_MONOTONE = "not_monotone"
     NO_EVIDENCE = "no_evidence"
     """The saliency is zero everywhere: no positive evidence for the explained output, although it passed."""
+
+
+class Precision(StrEnum):
+    """Number format in which a network is computed, from the most to the least exact."""
+
+    FLOAT32 = "float32"
+    TF32 = "tf32"
+    """float32 with the products of a GPU's tensor cores rounded to 10 bits."""
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
 
 
 class Role(StrEnum):

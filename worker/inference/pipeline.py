@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from worker.core.messages import GradeChunk
     from worker.core.settings import Settings
     from worker.core.storage.storage import Storage
+    from worker.core.vocabulary import Precision
     from worker.imaging.sandbox.pool import DecoderPool
     from worker.inference.activity_tracker import ActivityTracker
     from worker.inference.batcher import Batcher
@@ -60,6 +61,8 @@ class Pipeline:
         database: Engine,
         storage: Storage,
         model: Model,
+        precision: Precision,
+        configuration_id: str,
         decoders: DecoderPool,
         batcher: Batcher,
         activity: ActivityTracker,
@@ -68,11 +71,14 @@ class Pipeline:
     ) -> None:
         """Start the event loop.
 
+        precision, configuration_id: what the batcher's engine computes with, see `worker.ledger.configurations`.
         send_report: called with the id and name of a run that finished here and has a pending report.
         """
         self._settings = settings
         self._database = database
         self._model = model
+        self._precision = precision
+        self._configuration_id = configuration_id
         self._batcher = batcher
         self._activity = activity
         self._metrics = metrics
@@ -148,6 +154,7 @@ class Pipeline:
                     self._database,
                     chunk,
                     model_id=self._model.model_id,
+                    precision=self._precision,
                     lease_s=self._settings.lease_s,
                     max_attempts=self._settings.max_attempts,
                 )
@@ -178,6 +185,7 @@ class Pipeline:
                     outcomes,
                     released,
                     model_id=self._model.model_id,
+                    configuration_id=self._configuration_id,
                     retry_after_s=self._settings.resend_after_s,
                 ),
                 # Longer than other calls: once the ledger is back, the lease is renewed and finished work is saved.

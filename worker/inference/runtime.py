@@ -18,10 +18,12 @@ from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.overlay import load_colour_map, use_one_opencv_thread
 from worker.inference.activity_tracker import ActivityTracker
 from worker.inference.batcher import Batcher
+from worker.inference.configuration import describe_configuration
 from worker.inference.metrics import Metrics
 from worker.inference.pipeline import Pipeline
 from worker.inference.progress_log import LOG_EVERY_S, ProgressLogger
 from worker.inference.watchdog import Watchdog, end_process
+from worker.ledger.configurations import register_configuration
 from worker.ledger.database import connect
 from worker.ledger.leases import register_model
 from worker.ledger.migrate import require_compatible
@@ -85,8 +87,10 @@ class Runtime:
         register_model(database, model.model_id, model.name, model.manifest.model_dump(mode="json"))
         decoders = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
         resources.callback(decoders.close)
-        engine = make_engine(settings.engine, model)
+        engine = make_engine(settings.engine, model, settings.precision)
         engine.warm_up(settings.max_batch_size)
+        configuration = describe_configuration(engine)
+        configuration_id = register_configuration(database, configuration)
         batcher = Batcher(
             metrics.instrument_predict(engine.predict),
             max_batch_size=settings.max_batch_size,
@@ -99,6 +103,8 @@ class Runtime:
             # The pipeline waits between requests outside the transfer threads, which boto3 does inside them.
             storage=Storage(settings, connections=settings.transfer_threads, request_attempts=1),
             model=model,
+            precision=engine.description.precision,
+            configuration_id=configuration_id,
             decoders=decoders,
             batcher=batcher,
             activity=activity,
@@ -132,7 +138,10 @@ class Runtime:
             "ready",
             model=model.name,
             model_id=model.model_id,
-            device=engine.device,
+            engine=configuration.engine,
+            precision=configuration.precision,
+            device=configuration.device,
+            configuration_id=configuration_id,
             batch_size=settings.max_batch_size,
             queues=settings.queues,
             chunks_in_flight=settings.concurrency,

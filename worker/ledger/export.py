@@ -24,10 +24,11 @@ from worker.ledger.final_grades import (
 )
 from worker.ledger.review_schema import decisions
 from worker.ledger.runs import Run
-from worker.ledger.schema import gradings, images
+from worker.ledger.schema import gradings, images, inference_configurations
 
 PAGE_ROWS = 5000
 
+_CONFIGURATION = ("program_version", "engine", "precision", "device")
 _OUTPUTS = ("p_ge1", "p_ge2", "p_ge3", "p_ge4")
 
 
@@ -82,8 +83,11 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
             gradings.c.attempts,
             images.c.reference_grade,
             gradings.c.settled_at,
+            gradings.c.configuration_id,
+            *(inference_configurations.c[name] for name in _CONFIGURATION),
         )
         .join(images, images.c.image_id == gradings.c.image_id)
+        .outerjoin(inference_configurations, inference_configurations.c.configuration_id == gradings.c.configuration_id)
         .where(gradings.c.run_id == run.run_id)
         .order_by(gradings.c.image_id)
         .limit(PAGE_ROWS)

@@ -16,6 +16,7 @@ COLUMNS = (
     "image_id", "uri", "patient_id", "eye", "status", "grade", "p_ge1", "p_ge2", "p_ge3", "p_ge4", "referable", "flags",
     "disagreement", "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
     "review", "final_grade", "decided_by", "decided_at", "decisions", "outcome", "final_referable",
+    "configuration_id", "program_version", "engine", "precision", "device",
 )  # fmt: skip
 """Columns of every format, in order."""
 

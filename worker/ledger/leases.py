@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from worker.core.messages import GradeChunk
     from worker.core.predictions import Outcome
+    from worker.core.vocabulary import Precision
 
 MODEL_MISMATCH_PAUSE_S = 60.0
 MAX_GRADED_SEARCHED = 1000
@@ -79,24 +80,33 @@ def is_suspect(engine: Engine, chunk: GradeChunk) -> bool:
     return bool(attempts)
 
 
-def lease_chunk(engine: Engine, chunk: GradeChunk, *, model_id: str, lease_s: float, max_attempts: int) -> Lease:
+def lease_chunk(
+    engine: Engine,
+    chunk: GradeChunk,
+    *,
+    model_id: str,
+    precision: Precision | None = None,
+    lease_s: float,
+    max_attempts: int,
+) -> Lease:
     """Lease the images of a chunk that are queued and free. The lease is committed before any image is fetched.
 
-    An image that was in flight at a crash is skipped in a chunk of several images: the reconciler sends it alone.
-    Raises MessageError for an unknown run, ModelError when the run belongs to another model, DatabaseError.
+    precision: the one that this worker computes in. An image that was in flight at a crash is skipped in a chunk of
+    several images: the reconciler sends it alone. Raises MessageError for an unknown run, ModelError when the run
+    belongs to another model or requires another precision, DatabaseError.
     """
     token = str(uuid4())
     with write_transaction(engine) as connection:
-        run = _pin_model(connection, chunk, model_id)
-        if run.model_id == model_id and run.state != RunState.CANCELLED:
+        run = _pin_model(connection, chunk, model_id, precision)
+        if run.state == RunState.CANCELLED:
+            return Lease(token, chunk.run_id, run.name, ())
+        refusal = _find_refusal(run, model_id, precision)
+        if refusal is None:
             leased = _lease_free_images(connection, chunk, token, lease_s, max_attempts)
             unknown = _count_unknown(connection, chunk) if len(leased) < len(chunk.image_ids) else 0
             return Lease(token, chunk.run_id, run.name, leased, unknown)
-        if run.state == RunState.CANCELLED:
-            return Lease(token, chunk.run_id, run.name, ())
-        detail = f"run {run.name} belongs to model {run.model_id}, this worker has model {model_id}"
-        _record_mismatch(connection, chunk, detail)
-    raise ModelError(detail, code="model_mismatch")
+        _record_refusal(connection, chunk, refusal)
+    raise refusal
 
 
 def renew_lease(engine: Engine, lease: Lease, *, lease_s: float) -> None:
@@ -116,10 +126,12 @@ def settle_chunk(
     released: Mapping[str, ServiceError],
     *,
     model_id: str,
+    configuration_id: str | None = None,
     retry_after_s: float,
 ) -> int:
     """Write all outcomes and release the other images in one transaction; return the number of rows written.
 
+    configuration_id: what computed the outcomes, see `configurations`.
     released: images that a service failed, with its error. Their attempt is not counted, since the failure is not
     theirs, but an ObjectRefusedError counts as a refusal. retry_after_s: pause until they are sent again.
     Rows whose lease was lost are skipped: the current holder settles them. Raises DatabaseError.
@@ -128,7 +140,7 @@ def settle_chunk(
     with write_transaction(engine) as connection:
         if outcomes:
             written += connection.execute(
-                _settle_statement(lease), [_settled_row(outcome, model_id) for outcome in outcomes]
+                _settle_statement(lease), [_settled_row(outcome, model_id, configuration_id) for outcome in outcomes]
             ).rowcount
         if released:
             written += connection.execute(
@@ -168,12 +180,13 @@ def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
         return finish_if_settled(connection, run_id, report=report) and report and is_report_pending(connection, run_id)
 
 
-def _pin_model(connection: Connection, chunk: GradeChunk, model_id: str) -> Any:
-    query = select(runs.c.name, runs.c.state, runs.c.model_id).where(runs.c.run_id == chunk.run_id)
+def _pin_model(connection: Connection, chunk: GradeChunk, model_id: str, precision: Precision | None) -> Any:
+    """Return the run, after giving it this model if it has none and admits this precision."""
+    query = select(runs.c.name, runs.c.state, runs.c.model_id, runs.c.precision).where(runs.c.run_id == chunk.run_id)
     run = connection.execute(query).first()
     if run is None:
         raise MessageError(f"the ledger has no run {chunk.run_id}", code="run_unknown")
-    if run.model_id is not None:
+    if run.model_id is not None or run.precision not in (None, precision):
         return run
     connection.execute(
         update(runs).where(runs.c.run_id == chunk.run_id, runs.c.model_id.is_(None)).values(model_id=model_id)
@@ -210,13 +223,27 @@ def _count_unknown(connection: Connection, chunk: GradeChunk) -> int:
     return len(requested.difference(known))
 
 
-def _record_mismatch(connection: Connection, chunk: GradeChunk, detail: str) -> None:
+def _find_refusal(run: Any, model_id: str, precision: Precision | None) -> ModelError | None:
+    """Return why this worker may not grade the run, None if it may."""
+    if run.model_id not in (None, model_id):
+        detail = f"run {run.name} belongs to model {run.model_id}, this worker has model {model_id}"
+        return ModelError(detail, code="model_mismatch")
+    if run.precision not in (None, precision):
+        detail = (
+            f"run {run.name} requires precision {run.precision}, this worker computes in {precision}; fix: start a"
+            f" worker with FUNDUS_PRECISION={run.precision}"
+        )
+        return ModelError(detail, code="precision_mismatch")
+    return None
+
+
+def _record_refusal(connection: Connection, chunk: GradeChunk, refusal: ModelError) -> None:
     connection.execute(
         update(gradings)
         .where(
             _rows(chunk.run_id, chunk.image_ids), gradings.c.status == Status.QUEUED, gradings.c.lease_token.is_(None)
         )
-        .values(error_code="model_mismatch", error_detail=detail, due_at=epoch_now() + MODEL_MISMATCH_PAUSE_S)
+        .values(error_code=refusal.code, error_detail=refusal.detail, due_at=epoch_now() + MODEL_MISMATCH_PAUSE_S)
     )
 
 
@@ -267,17 +294,18 @@ def _released_rows(lease: Lease, released: Mapping[str, ServiceError], retry_aft
 
 
 _SETTLED_COLUMNS = (
-    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id", "overlay_key",
-    "error_code", "error_detail", "settled_at",
+    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id",
+    "configuration_id", "overlay_key", "error_code", "error_detail", "settled_at",
 )  # fmt: skip
 
 
-def _settled_row(outcome: Outcome, model_id: str) -> dict[str, Any]:
+def _settled_row(outcome: Outcome, model_id: str, configuration_id: str | None) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(_SETTLED_COLUMNS)
     row |= {
         "held_image": outcome.image_id,
         "status": outcome.status,
         "model_id": model_id,
+        "configuration_id": configuration_id,
         "error_code": outcome.error_code,
         "error_detail": outcome.error_detail,
         "settled_at": datetime.now(UTC),

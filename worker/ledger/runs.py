@@ -34,6 +34,8 @@ class Run:
     sealed_at: datetime | None
     finished_at: datetime | None
     held: bool = False
+    precision: str | None = None
+    """The only precision in which workers may grade the run; None admits every precision."""
 
 
 def find_run(engine: Engine, name: str) -> Run:

@@ -76,6 +76,25 @@ models = Table(
     Column("registered_at", UtcDateTime, nullable=False),
 )
 
+# What computed outcomes; see `configurations`. Rows are never changed: the id is a hash of the other columns.
+inference_configurations = Table(
+    "inference_configurations",
+    metadata,
+    Column("configuration_id", String(16), primary_key=True),
+    Column("model_id", String(64), ForeignKey("models.model_id"), nullable=False),
+    Column("program_version", String(32), nullable=False),
+    Column("engine", String(64), nullable=False),
+    Column("precision", String(16), nullable=False),
+    Column("device", String(255), nullable=False),
+    # Versions by the libraries' names.
+    Column("libraries", JSON, nullable=False),
+    # The model's recipes, a list.
+    Column("recipes", JSON, nullable=False),
+    # Agreement with the bundle's float32 answers at the worker's start; NULL for a bundle without golden inputs.
+    Column("self_test", JSON(none_as_null=True), nullable=True),
+    Column("registered_at", UtcDateTime, nullable=False),
+)
+
 runs = Table(
     "runs",
     metadata,
@@ -88,6 +107,8 @@ runs = Table(
     Column("chunk_size", SmallInteger, nullable=False),
     # Set by the first worker that leases an image of the run; workers with another model are refused from then on.
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
+    # Workers with another precision are refused; NULL admits every precision.
+    Column("precision", String(16), nullable=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("sealed_at", UtcDateTime, nullable=True),
     Column("finished_at", UtcDateTime, nullable=True),
@@ -136,6 +157,8 @@ gradings = Table(
     # float16 in row-major order; 7 x 7 for a 224 px DenseNet-121.
     Column("saliency", LargeBinary, nullable=True),
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
+    # NULL for images that a version before this table settled, or no worker.
+    Column("configuration_id", String(16), ForeignKey("inference_configurations.configuration_id"), nullable=True),
     Column("overlay_key", Text, nullable=True),
     # Set by retention: when it retired the overlay, and the key of an object that may still exist.
     Column("overlay_retired_at", UtcDateTime, nullable=True),

@@ -99,6 +99,7 @@ def describe_counts(run: Run, counts: Counts) -> dict[str, Any]:
         "queue": run.queue,
         "source": run.source,
         "model_id": run.model_id,
+        "precision": run.precision,
         "created_at": run.created_at.isoformat(),
         "finished_at": None if run.finished_at is None else run.finished_at.isoformat(),
         "held": run.held,

@@ -16,6 +16,7 @@ from worker.core.clinical_labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS
 from worker.core.settings import Settings
 from worker.core.vocabulary import THRESHOLD_MARGIN, Grade, ReviewState, Status
 from worker.imaging.steps.overlay import load_colour_map
+from worker.ledger.configurations import UsedConfiguration
 from worker.model.ordinal import ALL_OUTPUTS, describe_explained_outputs
 from worker.report.columns import FilterColumns
 from worker.report.parts import encode_for_script
@@ -33,6 +34,7 @@ SCALE_STEPS = 15
 class PageContent:
     """Everything that the page shows.
 
+    configurations: what computed the outcomes; unrecorded: number of outcomes for which the ledger does not have it.
     baseline: name of another run and its shares of the grades. patient_columns: one character per patient, most urgent
     first: whether referable, whether an eye has no grade, whether an eye is not decided. pictures: images with
     thumbnails; few_pictures: only referable images have them.
@@ -40,6 +42,8 @@ class PageContent:
 
     run: ReportedRun
     summary: Summary
+    configurations: Sequence[UsedConfiguration]
+    unrecorded: int
     baseline: tuple[str, Mapping[Grade, float]] | None
     urgent: Sequence[Patient]
     urgent_count: int

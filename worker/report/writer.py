@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import ceil
 from typing import Any
 
@@ -13,6 +13,7 @@ from worker.core.errors import ServiceError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
 from worker.core.vocabulary import REFERABLE_FROM, Status
+from worker.ledger.configurations import read_used_configurations
 from worker.report.columns import read_filter_columns
 from worker.report.destination import SUMMARY, Destination
 from worker.report.page import PageContent, render_page
@@ -22,7 +23,7 @@ from worker.report.presigned_links import INDEX, LINKED
 from worker.report.records import ThumbnailResult, build_image_record, build_patient_record
 from worker.report.rows import ReportRow, read_report_pages
 from worker.report.snapshot import Snapshot
-from worker.report.summary import ReportedRun, Summary, find_reported_run, read_grade_shares, summarise
+from worker.report.summary import ReportedRun, find_reported_run, read_grade_shares, summarise
 from worker.report.tables import write_tables
 from worker.report.thumbnails import OnWarning, ThumbnailRenderer, Thumbnails
 
@@ -74,6 +75,7 @@ def write_report(
     """
     run = find_reported_run(engine, run_name)
     baseline = None if options.baseline is None else find_reported_run(engine, options.baseline)
+    used, unrecorded = read_used_configurations(engine, run.run_id)
     before = destination.list_files()
     with Snapshot(read_report_pages(engine, run.run_id, run.name)) as snapshot:
         generation = snapshot.fingerprint(__version__, settings.overlay_colours, options)
@@ -83,6 +85,8 @@ def write_report(
         content = PageContent(
             run=run,
             summary=summarise(snapshot),
+            configurations=used,
+            unrecorded=unrecorded,
             baseline=None if baseline is None else (baseline.name, read_grade_shares(engine, baseline.run_id)),
             urgent=list(read_patients(snapshot, 1, min(URGENT_SHOWN, _count_urgent(snapshot)))),
             urgent_count=_count_urgent(snapshot),
@@ -99,7 +103,7 @@ def write_report(
         tables = write_tables(engine, run_name, Storage(settings).overlays, destination)
     page = render_page(content, settings, parts.embedded())
     files = [INDEX, SUMMARY, *tables, *parts.files]
-    destination.write(SUMMARY, (json.dumps(_summary_document(run, content.summary, files), indent=2) + "\n").encode())
+    destination.write(SUMMARY, (json.dumps(_summary_document(content, files), indent=2) + "\n").encode())
     destination.write(INDEX, page)
     destination.delete((before | {LINKED}) - set(files))
     return destination.uri(INDEX)
@@ -187,12 +191,18 @@ def _patient_columns(snapshot: Snapshot) -> tuple[str, str, str]:
     return "".join(referable), "".join(attention), "".join(waits)
 
 
-def _summary_document(run: ReportedRun, summary: Summary, files: list[str]) -> dict[str, Any]:
+def _summary_document(content: PageContent, files: list[str]) -> dict[str, Any]:
+    run, summary = content.run, content.summary
     return {
         "run": run.name,
         "state": run.state,
         "model_id": run.model_id,
         "version": __version__,
+        "configurations": [
+            {"configuration_id": one.configuration.configuration_id, "images": one.images, **asdict(one.configuration)}
+            for one in content.configurations
+        ],
+        "configuration_not_recorded": content.unrecorded,
         "images": summary.images,
         "by_status": summary.by_status,
         "by_grade": {str(int(grade)): count for grade, count in summary.by_grade.items()},

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.predictions import ModelInput, Prediction
+from worker.core.vocabulary import Precision
 from worker.model.bundle.ensemble import Ensemble, View
 from worker.model.class_activation_maps import ClassMaps, sigmoid, upsample_bilinear
 from worker.model.engines.batch_io import predictions_from_class_maps
-from worker.model.engines.protocol import Engine
+from worker.model.engines.protocol import Engine, EngineDescription
 
 Picture = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -20,7 +21,7 @@ class EnsembleEngine:
 
     def __init__(self, ensemble: Ensemble, members: Sequence[Engine]) -> None:
         self.bundle = ensemble
-        self.device = members[0].device
+        self.description = _describe([member.description for member in members])
         self._members = tuple(members)
         recipes = ensemble.manifest.recipes
         self._recipe_indices = [recipes.index(network.recipe) for network in ensemble.networks]
@@ -86,6 +87,16 @@ def measure_disagreement(logits: Sequence[NDArray[np.float32]], shares: NDArray[
     expected = np.stack([sigmoid(one)[:, 1:].sum(axis=1) for one in logits])
     mean = shares @ expected
     return np.asarray(np.sqrt(shares @ (expected - mean) ** 2), np.float32)
+
+
+def _describe(members: Sequence[EngineDescription]) -> EngineDescription:
+    """Return all engines and devices, and the least exact precision."""
+    return EngineDescription(
+        engine="+".join(dict.fromkeys(member.engine for member in members)),
+        precision=max((member.precision for member in members), key=tuple(Precision).index),
+        device=", ".join(dict.fromkeys(member.device for member in members)),
+        libraries={name: version for member in members for name, version in member.libraries.items()},
+    )
 
 
 def _average(views: Sequence[ClassMaps], shares: NDArray[np.float32], temperature: float) -> ClassMaps:

@@ -19,7 +19,7 @@ class OpenVinoEngine:
         self.bundle = bundle
         graph = build_openvino_graph(bundle, _operands(bundle, precision))
         self._executor = OpenVinoExecutor(graph, bundle.recipe.input_size_px, precision)
-        self.device = self._executor.device
+        self.description = self._executor.description
 
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`. `batch_size` is the size of a full batch from now on."""

@@ -8,12 +8,19 @@ import openvino
 from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
+from worker.core import vocabulary
 from worker.core.machine import quota_cores
 from worker.core.predictions import ModelInput
 from worker.model.engines.batch_io import Images, all_uint8, stack_images, validate_images
 from worker.model.engines.openvino_graph import IMAGES_INPUT, WHITE_INPUT
+from worker.model.engines.protocol import EngineDescription
 
 Precision = Literal["bf16", "f32", "int8"]
+_PRECISIONS: dict[Precision, vocabulary.Precision] = {
+    "bf16": vocabulary.Precision.BFLOAT16,
+    "f32": vocabulary.Precision.FLOAT32,
+    "int8": vocabulary.Precision.INT8,
+}
 
 
 def fastest_float_precision() -> Literal["bf16", "f32"]:
@@ -35,7 +42,12 @@ class OpenVinoExecutor:
         core.set_property({"ENABLE_MMAP": False})
         # In an INT8 graph, this is the type between the convolutions.
         floats = fastest_float_precision() if precision in (None, "int8") else precision
-        self.device = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} (OpenVINO, {precision or floats})"
+        self.description = EngineDescription(
+            engine="openvino",
+            precision=_PRECISIONS[precision or floats],
+            device=core.get_property("CPU", "FULL_DEVICE_NAME").strip(),
+            libraries={"openvino": openvino.__version__},
+        )
         self._core = core
         self._options: dict[str, str | int | bool] = {
             "INFERENCE_PRECISION_HINT": floats,

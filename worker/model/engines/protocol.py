@@ -1,11 +1,27 @@
 """The interface of every inference engine. It imports no inference library."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.predictions import ModelInput, Prediction
+from worker.core.vocabulary import Precision
 from worker.model.bundle.ensemble import Model
 from worker.model.class_activation_maps import ClassMaps
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDescription:
+    """What an engine computes with.
+
+    engine: `tensorflow`, `openvino`, or both joined by `+`. device: its name for people, such as `NVIDIA H100 80GB
+    HBM3`. libraries: the versions of the inference libraries by name.
+    """
+
+    engine: str
+    precision: Precision
+    device: str
+    libraries: Mapping[str, str]
 
 
 class Engine(Protocol):
@@ -16,8 +32,8 @@ class Engine(Protocol):
         """The model."""
 
     @property
-    def device(self) -> str:
-        """The device's name for people: `CPU (2 cores)`, `GPU NVIDIA H100 80GB HBM3`."""
+    def description(self) -> EngineDescription:
+        """The library, the precision and the device."""
 
     def warm_up(self, batch_size: int) -> None:
         """Trace, allocate and run once on blank images, so that the first real batch is not slower than the next.

@@ -1,7 +1,9 @@
 """Grade and explain batches with TensorFlow, on a GPU if there is one."""
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -9,8 +11,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.core.errors import AcceleratorMemoryError, ModelError
-from worker.core.machine import quota_cores, usable_cores
+from worker.core.machine import quota_cores
 from worker.core.predictions import ModelInput, Prediction
+from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import Bundle
 from worker.model.class_activation_maps import ClassMaps
 from worker.model.engines.batch_io import (
@@ -20,8 +23,12 @@ from worker.model.engines.batch_io import (
     to_predictions,
     validate_images,
 )
+from worker.model.engines.protocol import EngineDescription
 from worker.model.network.build import load_network
 from worker.model.network.graph import build_class_map_graph, build_gradient_graph
+
+TF32_SINCE = (8, 0)
+"""Compute capability of the first GPUs with TF32."""
 
 log = structlog.get_logger(__name__)
 
@@ -29,9 +36,12 @@ log = structlog.get_logger(__name__)
 class TensorFlowEngine:
     """An `Engine` with one graph, traced once for all batch sizes."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, exact: bool = False) -> None:
+        """exact: compute in float32 also on GPUs whose default is TF32; it holds for the whole process."""
         self.bundle = bundle
-        self.device = _claim_device()
+        if exact:
+            tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
+        self.description = _claim_device()
         network = load_network(bundle)
         self._graph: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]] = (
             build_class_map_graph(network, bundle.recipe)
@@ -75,18 +85,25 @@ def translate_memory_errors(batch_size: int) -> Iterator[None]:
         raise AcceleratorMemoryError(f"a batch of {batch_size} images does not fit the device's memory") from error
 
 
-def _claim_device() -> str:
-    """Return the device's name. A GPU's memory is allocated as needed, because other processes may use the GPU."""
+def _claim_device() -> EngineDescription:
+    """Describe the device. A GPU's memory is allocated as needed, because other processes may use the GPU."""
     _limit_threads()
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         if not tf.config.experimental.get_memory_growth(gpu):
             tf.config.experimental.set_memory_growth(gpu, enable=True)
+    libraries = {"keras": tf.keras.__version__, "tensorflow": tf.__version__}
     if gpus:
-        return f"GPU {tf.config.experimental.get_device_details(gpus[0]).get('device_name', gpus[0].name)}"
+        details = tf.config.experimental.get_device_details(gpus[0])
+        rounds = (
+            details.get("compute_capability", (0, 0)) >= TF32_SINCE
+            and tf.config.experimental.tensor_float_32_execution_enabled()
+        )
+        precision = Precision.TF32 if rounds else Precision.FLOAT32
+        return EngineDescription("tensorflow", precision, details.get("device_name", gpus[0].name), libraries)
     if tf.test.is_built_with_cuda():
         log.warning("no_gpu", detail="TensorFlow supports GPUs but finds none; it runs on the CPU")
-    return f"CPU ({usable_cores()} cores)"
+    return EngineDescription("tensorflow", Precision.FLOAT32, _processor_name(), libraries)
 
 
 def _limit_threads() -> None:
@@ -95,3 +112,13 @@ def _limit_threads() -> None:
     with suppress(RuntimeError):  # this process has run an operation before, and keeps its threads
         tf.config.threading.set_intra_op_parallelism_threads(cores)
         tf.config.threading.set_inter_op_parallelism_threads(cores)
+
+
+def _processor_name() -> str:
+    """Return the processor's name as the kernel reports it, else the machine's type."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

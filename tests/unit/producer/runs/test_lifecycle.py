@@ -5,7 +5,7 @@ from producer.runs.cancel import cancel
 from producer.runs.lifecycle import RunRequest, open_run, seal_run
 from tests.unit.producer.ledger_rows import MODEL, add_model, grade, make_run, references, rows_of
 from worker.core.errors import RunError
-from worker.core.vocabulary import Queue, RunKind, RunState
+from worker.core.vocabulary import Precision, Queue, RunKind, RunState
 from worker.ledger.runs import Run, find_run, list_runs
 
 
@@ -72,6 +72,16 @@ def test_contradiction_is_refused(engine: Engine) -> None:
         opened(engine, model_id="fedcba9876543210")
     with pytest.raises(RunError, match="run night has kind manual, not nightly"):
         opened(engine, kind=RunKind.NIGHTLY)
+
+
+def test_required_precision_is_that_of_the_creation(engine: Engine) -> None:
+    assert opened(engine).precision is None
+    with pytest.raises(RunError, match="run night was created for every precision, not for float32"):
+        opened(engine, precision=Precision.FLOAT32)
+    assert opened(engine, "exact", precision=Precision.FLOAT32).precision == "float32"
+    assert opened(engine, "exact").precision == "float32"
+    with pytest.raises(RunError, match="run exact was created for float32, not for int8"):
+        opened(engine, "exact", precision=Precision.INT8)
 
 
 def test_model_may_be_named_later(engine: Engine) -> None:

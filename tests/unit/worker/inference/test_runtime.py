@@ -15,15 +15,20 @@ from worker.core.errors import ModelError
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import Settings
 from worker.core.telemetry.heartbeat import read_heartbeats
+from worker.core.vocabulary import Precision
 from worker.inference import runtime
 from worker.inference.runtime import Runtime
 from worker.model.bundle.ensemble import Model
+from worker.model.engines.protocol import EngineDescription
 
 
 class IdleEngine:
     """An engine that is never asked for a prediction."""
 
-    device = "none"
+    description = EngineDescription("none", Precision.FLOAT32, "none", {})
+
+    def __init__(self, model: Model) -> None:
+        self.bundle = model
 
     def warm_up(self, batch_size: int) -> None:
         pass
@@ -56,7 +61,7 @@ def open_resources(settings: Settings) -> tuple[int, set[str], bool]:
 
 
 def test_close_ends_processes_threads_and_server(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "make_engine", lambda _name, _model: IdleEngine())
+    monkeypatch.setattr(runtime, "make_engine", lambda _name, model, _precision: IdleEngine(model))
     before = open_resources(settings)
     running = Runtime(settings, make_celery(settings))
     decoders, threads, is_served = open_resources(settings)
@@ -71,7 +76,7 @@ def test_close_ends_processes_threads_and_server(settings: Settings, monkeypatch
 def test_start_logs_cores_and_warns_of_decoders_beyond_the_memory_limit(
     make_settings: Callable[..., Settings], sqlite_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "make_engine", lambda _name, _model: IdleEngine())
+    monkeypatch.setattr(runtime, "make_engine", lambda _name, model, _precision: IdleEngine(model))
     monkeypatch.setattr(machine, "read_memory_limit", lambda: 2**30)
     settings = make_settings(
         database_url=sqlite_url, broker_url=broker_url, decode_processes=1, decode_memory_mb=2048, reports=False
@@ -86,7 +91,7 @@ def test_start_logs_cores_and_warns_of_decoders_beyond_the_memory_limit(
 
 
 def test_failed_start_closes_what_was_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_name: str, model: Model) -> None:
+    def refuse(_name: str, model: Model, _precision: str) -> None:
         assert open_resources(settings) == (before[0] + 1, before[1], True)
         raise ModelError(f"{model.name} does not load")
 

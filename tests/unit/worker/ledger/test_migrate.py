@@ -21,6 +21,7 @@ TABLES = {
     "models", "runs", "images", "gradings", "locks", "audit",
     "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews",
     "nights", "sightings", "reports", "compatibility",
+    "inference_configurations",
 }  # fmt: skip
 assert review_schema.users.name in TABLES
 MIGRATE = """
@@ -35,6 +36,8 @@ upgrade(connect(parse_settings(database_url=sys.argv[1])))
 def describe(connection: Connection) -> dict[str, Any]:
     """Return all that the database reports about each table of the ledger, in a fixed order."""
     found = inspect(connection)
+    # SQLite does not report the name of a foreign key that was added together with its column.
+    reported = ("name",) if connection.dialect.name == "postgresql" else ()
 
     def ordered(parts: Iterable[Any], *keys: str) -> list[Any]:
         return sorted([str(part[key]) for key in keys] for part in parts)
@@ -44,7 +47,7 @@ def describe(connection: Connection) -> dict[str, Any]:
             "columns": ordered(found.get_columns(table), "name", "type", "nullable", "default"),
             "primary key": found.get_pk_constraint(table),
             "foreign keys": ordered(
-                found.get_foreign_keys(table), "name", "constrained_columns", "referred_table", "options"
+                found.get_foreign_keys(table), *reported, "constrained_columns", "referred_table", "options"
             ),
             "unique": ordered(found.get_unique_constraints(table), "name", "column_names"),
             "checks": ordered(found.get_check_constraints(table), "name", "sqltext"),

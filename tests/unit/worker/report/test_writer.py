@@ -5,7 +5,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from sqlalchemy import Engine
 
 from tests.unit.producer.ledger_rows import NOON, fail, grade, make_run, references
 from tests.unit.worker.console.accounts_and_runs import add_session_user
+from tests.unit.worker.ledger.ledger_rows import change
 from worker.console.decisions import ReviewForm, record_decision
 from worker.console.sessions import SessionUser
 from worker.core.errors import RunError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
 from worker.core.vocabulary import Eye, Grade, Status
+from worker.ledger.configurations import InferenceConfiguration, register_configuration
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.runs import Run
 from worker.ledger.schema import models, runs
@@ -135,6 +137,30 @@ def test_report_has_patients_thumbnails_and_counts(ledger: Ledger, out: Path) ->
         4,
         ["right", "left"],
     )
+
+
+def test_report_names_what_computed_the_grades(ledger: Ledger, out: Path) -> None:
+    run = ledger.fill("night", references("a", "b", "c"), dict.fromkeys("abc", 0))
+    exact = InferenceConfiguration(
+        MANIFEST.model_id,
+        "0.1.0",
+        "openvino",
+        "float32",
+        "Some <CPU>",
+        {"openvino": "2026.4"},
+        [{"input_size_px": 320}],
+    )
+    keys = [register_configuration(ledger.engine, one) for one in (exact, replace(exact, precision="int8"))]
+    for image_id, key in zip("ab", keys, strict=True):
+        change(ledger.engine, image_id, configuration_id=key)
+    report(ledger, run.name, out, pictures=False)
+    page = (out / "index.html").read_text()
+    assert "fundus 0.1.0, openvino, float32, Some &lt;CPU&gt;" in page
+    assert "computed in several precisions" in page
+    summary = json.loads((out / "summary.json").read_text())
+    found = [(one["configuration_id"], one["precision"], one["images"]) for one in summary["configurations"]]
+    assert sorted(found) == sorted(zip(keys, ("float32", "int8"), (1, 1), strict=True))
+    assert summary["configuration_not_recorded"] == 1
 
 
 def test_page_describes_what_the_saliency_explains(ledger: Ledger, out: Path) -> None:

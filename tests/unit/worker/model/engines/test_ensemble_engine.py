@@ -192,8 +192,8 @@ def test_setting_selects_the_members_engines(first: Bundle) -> None:
     ensemble = join([first], [1], [View.AS_IS, View.MIRRORED])
     engine: Engine = make_engine("auto", ensemble)
     assert isinstance(engine, EnsembleEngine)
-    assert "OpenVINO" in engine.device
-    assert make_engine("tensorflow", ensemble).device.startswith(("CPU (", "GPU "))
+    assert engine.description.engine == "openvino"
+    assert make_engine("tensorflow", ensemble).description.engine == "tensorflow"
 
 
 def test_wrong_number_of_pictures_is_named(first: Bundle) -> None:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.core.errors import ModelError, SettingsError
+from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import load_bundle
+from worker.model.engines import openvino_executor
 from worker.model.engines.factory import make_engine
 from worker.model.engines.openvino_engine import OpenVinoEngine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
@@ -112,7 +114,19 @@ def test_tensorflow_is_not_imported() -> None:
 def test_setting_selects_the_engine(engine: OpenVinoEngine) -> None:
     assert isinstance(make_engine("openvino", engine.bundle), OpenVinoEngine)
     assert isinstance(make_engine("tensorflow", engine.bundle), TensorFlowEngine)
-    assert "OpenVINO" in engine.device
+    assert (engine.description.engine, engine.description.precision) == ("openvino", Precision.FLOAT32)
+
+
+def test_precision_is_that_of_the_setting(engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("openvino", "tensorflow"):
+        assert make_engine(name, engine.bundle, "float32").description.precision is Precision.FLOAT32  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="tensorflow, which has no bfloat16"):
+        make_engine("tensorflow", engine.bundle, "bfloat16")
+    with pytest.raises(SettingsError, match="openvino-int8 does not compute in float32"):
+        make_engine("openvino-int8", engine.bundle, "float32")
+    monkeypatch.setattr(openvino_executor, "fastest_float_precision", lambda: "f32")
+    with pytest.raises(SettingsError, match="this processor has no bfloat16"):
+        make_engine("openvino", engine.bundle, "bfloat16")
 
 
 def test_layer_that_needs_gradients_is_explained_by_tensorflow() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.core.errors import ModelError, SettingsError
+from worker.core.vocabulary import Precision
 from worker.model.bundle.activation_ranges import activation_range_shapes
 from worker.model.bundle.bundle import Bundle, load_bundle
 from worker.model.engines import factory as engines
@@ -53,7 +54,7 @@ def test_int8_predictions_are_close_to_float32(ready: Bundle, count: int) -> Non
         np.testing.assert_allclose(other.probabilities, one.probabilities, atol=0.03)
         assert np.corrcoef(one.saliency.ravel(), other.saliency.ravel())[0, 1] > 0.98
     assert any((one.probabilities != other.probabilities).any() for one, other in answers)
-    assert "int8" in rounded.device
+    assert rounded.description.precision is Precision.INT8
 
 
 def test_convolutions_run_in_int8(ready: Bundle) -> None:
@@ -123,12 +124,12 @@ def test_bundle_without_ranges_is_rejected_with_the_fix() -> None:
 
 def test_int8_is_selected_by_name_and_never_by_auto(ready: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "NVIDIA_DEVICE", engines.NVIDIA_DEVICE / "none")
-    assert "int8" in make_engine("openvino-int8", ready).device
+    assert make_engine("openvino-int8", ready).description.precision is Precision.INT8
     assert isinstance(make_engine("openvino-int8", ready), OpenVinoEngine)
     for name in ("auto", "openvino"):
-        assert "int8" not in make_engine(name, ready).device  # type: ignore[arg-type]
+        assert make_engine(name, ready).description.precision is not Precision.INT8  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["densenet121-aptos-320", "densenet121-aptos-224"])
 def test_pretrained_bundle_has_activation_ranges(name: str) -> None:
-    assert "int8" in make_engine("openvino-int8", load_bundle(name)).device
+    assert make_engine("openvino-int8", load_bundle(name)).description.precision is Precision.INT8

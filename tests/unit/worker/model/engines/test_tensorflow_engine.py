@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.core.errors import AcceleratorMemoryError, ModelError
 from worker.core.predictions import Prediction
+from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import load_bundle
 from worker.model.engines.protocol import Engine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine, translate_memory_errors
@@ -165,8 +167,10 @@ def test_exhausted_memory_names_the_batch_size() -> None:
         raise exhausted
 
 
-def test_device_is_named(engine: Engine) -> None:
-    assert engine.device.startswith(("CPU (", "GPU "))
+def test_engine_is_described(engine: Engine) -> None:
+    assert engine.description.engine == "tensorflow"
+    assert engine.description.device
+    assert engine.description.libraries == {"keras": keras.__version__, "tensorflow": tf.__version__}
 
 
 @pytest.mark.parametrize("built_for_gpus", [True, False])
@@ -174,6 +178,6 @@ def test_gpu_build_without_a_gpu_logs_a_warning(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
     monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: built_for_gpus)
     with capture_logs() as log:
-        device = TensorFlowEngine(make_bundle(random_weights())).device
-    assert device.startswith("CPU (")
+        description = TensorFlowEngine(make_bundle(random_weights())).description
+    assert description.precision is Precision.FLOAT32
     assert [line["event"] for line in log] == ["no_gpu"] * built_for_gpus
