@@ -129,7 +129,8 @@ class Pipeline:
 
     def _grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
         suspect = self._retry(partial(is_suspect, self._database, chunk))
-        with self._suspect_lock.exclusive() if suspect else self._suspect_lock.shared():
+        lock = self._suspect_lock.exclusive if suspect else self._suspect_lock.shared
+        with lock(urgent=urgent):
             lease = self._lease(chunk)
             if lease.unknown:
                 log.warning("message_unknown_images", images=lease.unknown)
