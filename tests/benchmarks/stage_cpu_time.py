@@ -133,6 +133,7 @@ def measure(uris: list[str], servers: list[int]) -> StageTimer:
                     image_id=image.image_id,
                     decision=decision,
                     fmt=settings.overlay_format,
+                    is_held=lambda: True,
                 )
                 outcomes.append(Outcome(image.image_id, Status.GRADED, prediction, decision, key))
         with timer.stage("settle"):

@@ -132,6 +132,12 @@ class AlertError(ServiceError):
     code = "alarm_undelivered"
 
 
+class LeaseLostError(FundusError):
+    """Another worker leases the image now, so this one must not write anything for it."""
+
+    code = "lease_lost"
+
+
 class OverlapError(FundusError):
     """Another process is doing the same work at the moment."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from worker.core.errors import ImageError, ImageFormatError, ModelError, ServiceError, Ungradable
+from worker.core.errors import ImageError, ImageFormatError, LeaseLostError, ModelError, ServiceError, Ungradable
 from worker.core.machine import usable_cores
 from worker.core.predictions import Outcome
 from worker.core.retry import retry_transfer
@@ -69,8 +69,9 @@ class ImageGrader:
         activity: ActivityTracker,
         metrics: Metrics,
         find_graded_uri: Callable[[int, str], str | None],
+        holds_lease: Callable[[Lease, str], bool],
     ) -> None:
-        """find_graded_uri: see ImageSource."""
+        """find_graded_uri: see ImageSource. holds_lease: whether a lease still covers the image with an id."""
         self._settings = settings
         self._storage = storage
         self._model = model
@@ -78,6 +79,7 @@ class ImageGrader:
         self._batcher = batcher
         self._activity = activity
         self._metrics = metrics
+        self._holds_lease = holds_lease
         # Bounds the memory of encoded photographs that are being fetched or wait for a decoder.
         self._prefetch_slots = PrioritySemaphore(settings.transfer_threads + settings.decode_processes)
         self._decode_slots = PrioritySemaphore(settings.decode_processes)
@@ -89,8 +91,8 @@ class ImageGrader:
         # Never down: images that wait for their upload keep the worker from grading others in vain.
         self._overlay_breaker = CircuitBreaker(settings.storage_url, patience_s=math.inf)
 
-    async def grade(self, image: LeasedImage, lease: Lease, *, urgent: bool) -> Outcome | ServiceError:
-        """Return the outcome of one image, or the error of the service that failed it.
+    async def grade(self, image: LeasedImage, lease: Lease, *, urgent: bool) -> Outcome | ServiceError | LeaseLostError:
+        """Return the outcome of one image, the error of the service that failed it, or that another worker grades it.
 
         The image must have been announced to the batcher. Never raises an Exception: an unexpected one becomes a failed
         outcome and is logged with its traceback, so that it does not affect the other images of the chunk.
@@ -101,7 +103,10 @@ class ImageGrader:
             self._activity.touch()
             prediction = await self._predict(prepared, urgent=urgent)
             self._activity.touch()
-            return await self._publish(image, prepared, prediction, run_name=lease.run_name, urgent=urgent)
+            return await self._publish(image, prepared, prediction, lease, urgent=urgent)
+        except LeaseLostError as error:
+            log.warning(error.code, detail=error.detail)
+            return error
         except ServiceError as error:
             log.warning("released", code=error.code, detail=error.detail)
             return error
@@ -180,12 +185,12 @@ class ImageGrader:
         return prediction
 
     async def _publish(
-        self, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, *, run_name: str, urgent: bool
+        self, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, lease: Lease, *, urgent: bool
     ) -> Outcome:
         decision = decide_grade(prediction, self._model)
         async with self._render_slots.acquire(urgent=urgent):
             encoded = await self._in_thread(partial(self._render, image, prepared, prediction, decision))
-        upload = partial(self._upload, image, encoded, decision, run_name)
+        upload = partial(self._upload, image, encoded, decision, lease)
         key = await self._retry(partial(self._transfer, upload, urgent=urgent))
         return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
 
@@ -200,16 +205,17 @@ class ImageGrader:
                 overlay = render_panel(prepared, overlay, titles, settings.overlay_size_px)
             return encode_overlay(overlay, settings.overlay_format, settings.overlay_quality)
 
-    def _upload(self, image: LeasedImage, encoded: bytes, decision: GradeDecision, run_name: str) -> str:
+    def _upload(self, image: LeasedImage, encoded: bytes, decision: GradeDecision, lease: Lease) -> str:
         with self._metrics.time_stage(Stage.UPLOAD), self._overlay_breaker.request():
             key = upload_overlay(
                 self._storage.overlays,
                 encoded,
-                run_name=run_name,
+                run_name=lease.run_name,
                 model_id=self._model.model_id,
                 image_id=image.image_id,
                 decision=decision,
                 fmt=self._settings.overlay_format,
+                is_held=partial(self._holds_lease, lease, image.image_id),
             )
         self._metrics.uploaded_bytes.inc(len(encoded))
         return key

@@ -23,6 +23,7 @@ from worker.ledger.leases import (
     Lease,
     find_graded_uri,
     finish_run,
+    holds_lease,
     is_suspect,
     lease_chunk,
     renew_lease,
@@ -62,7 +63,7 @@ class Pipeline:
         storage: Storage,
         model: Model,
         precision: Precision,
-        configuration_id: str,
+        configuration_id: str | None,
         decoders: DecoderPool,
         batcher: Batcher,
         activity: ActivityTracker,
@@ -96,6 +97,7 @@ class Pipeline:
             activity=activity,
             metrics=metrics,
             find_graded_uri=partial(find_graded_uri, database),
+            holds_lease=partial(holds_lease, database),
         )
         self._thread = threading.Thread(target=self._loop.run_forever, name="pipeline", daemon=True)
         self._thread.start()
@@ -165,7 +167,7 @@ class Pipeline:
         return lease
 
     async def _grade_images(self, lease: Lease, *, urgent: bool) -> tuple[list[Outcome], dict[str, ServiceError]]:
-        """Return the outcomes, and the errors of released images by image id."""
+        """Return the outcomes, and the errors of released images by image id; neither has an image of a lost lease."""
         self._batcher.announce(len(lease.images))
         results = await asyncio.gather(*(self._grader.grade(image, lease, urgent=urgent) for image in lease.images))
         outcomes = [result for result in results if isinstance(result, Outcome)]

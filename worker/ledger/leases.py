@@ -119,6 +119,13 @@ def renew_lease(engine: Engine, lease: Lease, *, lease_s: float) -> None:
         )
 
 
+def holds_lease(engine: Engine, lease: Lease, image_id: str) -> bool:
+    """Whether no other worker has leased or settled the image since. Raises DatabaseError."""
+    with read_transaction(engine) as connection:
+        held = select(gradings.c.image_id).where(_rows(lease.run_id, [image_id]), _held(lease))
+        return connection.execute(held).first() is not None
+
+
 def settle_chunk(
     engine: Engine,
     lease: Lease,

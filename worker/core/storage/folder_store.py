@@ -32,6 +32,25 @@ class FolderStore:
         except OSError as error:
             raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
 
+    def put_if_unchanged(
+        self, key: str, data: bytes, *, version: str | None, content_type: str, metadata: Mapping[str, str]
+    ) -> bool:
+        """Write one file if it is unchanged; the check and the write are two steps."""
+        if self.version(key) != version:
+            return False
+        self.put(key, data, content_type=content_type, metadata=metadata)
+        return True
+
+    def version(self, key: str) -> str | None:
+        """Return the file's number and time of change."""
+        try:
+            status = self._path(key).stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {self._path(key)}: {error.strerror or error}") from error
+        return f"{status.st_ino}-{status.st_mtime_ns}"
+
     def put_file(self, key: str, file: Path, *, content_type: str) -> None:  # noqa: ARG002 - files have none
         """Copy one file atomically."""
         target = self._path(key)

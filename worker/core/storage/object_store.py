@@ -24,6 +24,18 @@ class ObjectStore(Protocol):
     ) -> None:
         """Write one object atomically; an existing one is replaced."""
 
+    def put_if_unchanged(
+        self, key: str, data: bytes, *, version: str | None, content_type: str, metadata: Mapping[str, str]
+    ) -> bool:
+        """Write one object atomically if its version is still `version`, or if it is missing and `version` is None.
+
+        Returns whether it was written. Atomic in a store with conditional writes; in a folder, and in a store without
+        them, a writer in the same moment may be replaced.
+        """
+
+    def version(self, key: str) -> str | None:
+        """Return the version of an object, which changes with its content; None if it does not exist."""
+
     def put_file(self, key: str, file: Path, *, content_type: str) -> None:
         """Write one object atomically from a file, which need not fit into memory; use CACHE_REVALIDATE."""
 

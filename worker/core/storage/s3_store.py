@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -24,6 +25,9 @@ READ_ATTEMPTS = 3
 REQUEST_ATTEMPTS = 4
 CONNECT_TIMEOUT_S = 5
 MISSING_CODES = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
+CHANGED_CODES = {"412", "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
+"""Error codes of a conditional write whose condition is not met; NoSuchKey: the expected object was deleted."""
+UNSUPPORTED_CODES = {"501", "NotImplemented"}
 CREDENTIAL_CODES = {
     "AccountProblem", "AuthorizationHeaderMalformed", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
     "InvalidSecurity", "InvalidToken", "NotSignedUp", "OptInRequired", "RequestExpired", "RequestTimeTooSkewed",
@@ -41,6 +45,8 @@ class S3Store:
         self._client = client
         self._bucket = bucket
         self._prefix = prefix.strip("/")
+        # None until the first conditional write shows whether the store honours conditions.
+        self._has_conditions: bool | None = None
 
     def put(
         self,
@@ -53,16 +59,49 @@ class S3Store:
     ) -> None:
         """Write one object in one request; boto3 retries it and the store verifies the checksum."""
         try:
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=self._full_key(key),
-                Body=data,
-                ContentType=content_type,
-                CacheControl=cache_control,
-                Metadata=dict(metadata),
-            )
+            self._put(key, data, content_type, metadata, cache_control)
         except (ClientError, BotoCoreError) as error:
             raise StorageError(f"cannot write {self.uri(key)}: {_reason(error)}") from error
+
+    def put_if_unchanged(
+        self, key: str, data: bytes, *, version: str | None, content_type: str, metadata: Mapping[str, str]
+    ) -> bool:
+        """Write one object with the header If-None-Match or If-Match.
+
+        A store that ignores or refuses them gets a check and a write, in two requests.
+        """
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        try:
+            if self._has_conditions is False:
+                if self.version(key) != version:
+                    return False
+                condition = {}
+            self._put(key, data, content_type, metadata, CACHE_IMMUTABLE, condition)
+            if self._has_conditions is None and version is None:
+                # The object exists now, so a store that honours the condition refuses the same request.
+                self._has_conditions = not self._put_again(key, data, content_type, metadata, condition)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in CHANGED_CODES:
+                return False
+            if code in UNSUPPORTED_CODES and condition:
+                self._has_conditions = False
+                return self.put_if_unchanged(key, data, version=version, content_type=content_type, metadata=metadata)
+            raise StorageError(f"cannot write {self.uri(key)}: {_reason(error)}") from error
+        except BotoCoreError as error:
+            raise StorageError(f"cannot write {self.uri(key)}: {_reason(error)}") from error
+        return True
+
+    def version(self, key: str) -> str | None:
+        """Return the object's ETag."""
+        try:
+            return self._client.head_object(Bucket=self._bucket, Key=self._full_key(key))["ETag"]
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code", "") in MISSING_CODES:
+                return None
+            raise StorageError(f"cannot read {self.uri(key)}: {_reason(error)}") from error
+        except BotoCoreError as error:
+            raise StorageError(f"cannot read {self.uri(key)}: {_reason(error)}") from error
 
     def put_file(self, key: str, file: Path, *, content_type: str) -> None:
         """Upload one file, in several parts if it is large."""
@@ -108,6 +147,37 @@ class S3Store:
             )
         except (ClientError, BotoCoreError) as error:
             raise StorageError(f"cannot sign {self.uri(key)}: {_reason(error)}") from error
+
+    def _put(
+        self,
+        key: str,
+        data: bytes,
+        content_type: str,
+        metadata: Mapping[str, str],
+        cache_control: str,
+        condition: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._client.put_object(
+            Bucket=self._bucket,
+            Key=self._full_key(key),
+            Body=data,
+            ContentType=content_type,
+            CacheControl=cache_control,
+            Metadata=dict(metadata),
+            **condition,  # type: ignore[arg-type]  # IfMatch or IfNoneMatch
+        )
+
+    def _put_again(
+        self, key: str, data: bytes, content_type: str, metadata: Mapping[str, str], condition: Mapping[str, str]
+    ) -> bool:
+        """Return whether the store writes an object in spite of the condition."""
+        try:
+            self._put(key, data, content_type, metadata, CACHE_IMMUTABLE, condition)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code", "") in CHANGED_CODES:
+                return False
+            raise
+        return True
 
     def _full_key(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key

@@ -15,6 +15,7 @@ from worker.core.messages import GradeChunk
 from worker.core.predictions import Prediction
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
+from worker.core.vocabulary import Precision
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.inference.activity_tracker import ActivityTracker
 from worker.inference.batcher import Batcher
@@ -70,6 +71,8 @@ def running_pipeline(
             database=engine,
             storage=storage,
             model=model,
+            precision=Precision.FLOAT32,
+            configuration_id=None,
             decoders=decoders,
             batcher=batcher,
             activity=activity,
