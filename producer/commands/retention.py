@@ -20,6 +20,8 @@ def retention(
 ) -> None:
     """Delete overlays and outcomes that are older than FUNDUS_RETAIN_OVERLAYS_DAYS and FUNDUS_RETAIN_ROWS_DAYS.
 
+    The reasons that readers wrote are erased after FUNDUS_RETAIN_REASONS_DAYS; the decisions are kept.
+    Objects of ended runs that the ledger does not know and that are older than a day are deleted.
     A run's report in FUNDUS_REPORTS_DIR is deleted with its overlays.
     An image's reference and patient id are deleted with its last outcome.
     Runs under `fundus hold` are skipped. The audit log is kept.
@@ -31,12 +33,15 @@ def retention(
     """
     settings = read_settings()
     if settings.retain_overlays_days is None and settings.retain_rows_days is None:
-        print_note("retention is off: set FUNDUS_RETAIN_OVERLAYS_DAYS or FUNDUS_RETAIN_ROWS_DAYS")
+        print_note("outcomes are kept: set FUNDUS_RETAIN_OVERLAYS_DAYS or FUNDUS_RETAIN_ROWS_DAYS")
     done = run_retention(settings, dry_run=dry_run)
     if json:
         print_json(asdict(done) | {"dry_run": dry_run})
         return
     verb = "would be deleted" if dry_run else "deleted"
-    stdout_console().print(f"{verb}: {done.overlays:,} overlays, {done.rows:,} outcomes, {done.images:,} images")
+    stdout_console().print(
+        f"{verb}: {done.overlays:,} overlays, {done.rows:,} outcomes, {done.images:,} images, {done.reasons:,} reasons,"
+        f" {done.orphans:,} objects that no outcome refers to"
+    )
     for run in done.held:
         print_note(f"run {run} has expired but is held")

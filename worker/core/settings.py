@@ -153,6 +153,9 @@ class Settings(BaseSettings):
     retain_rows_days: Annotated[int, Field(ge=1)] | None = None
     """Age in days at which outcomes and their overlays are deleted, and images with their last outcome; unset keeps
     them."""
+    retain_reasons_days: Annotated[int, Field(ge=1)] | None = None
+    """Age in days at which the reasons that readers wrote are erased, at the latest with the outcomes; unset keeps
+    them."""
     retention_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "12:00"
     """Time of the daily deletion by beat, as HH:MM in UTC."""
 
@@ -240,6 +243,7 @@ class Settings(BaseSettings):
         "alarm_urls",
         "retain_overlays_days",
         "retain_rows_days",
+        "retain_reasons_days",
         mode="before",
     )
     @classmethod

@@ -2,13 +2,16 @@
 
 The order for each run: delete its report, mark the keys of expired overlays as retired, delete their objects and clear
 the keys, delete expired rows. A row never points at a deleted overlay, and every object in the store is known to a row.
+Then reasons of old decisions are emptied, and objects of ended runs that no row knows are deleted.
 A pass that was killed is completed by the next one. A run whose report is being written is skipped until the next pass.
 Runs and the audit log are kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, null, select, update
@@ -25,6 +28,8 @@ from worker.ledger.database import write_transaction
 from worker.ledger.legal_hold import RETENTION_LOCK
 from worker.ledger.locks import HeldLock, locked
 from worker.ledger.migrate import open_ledger
+from worker.ledger.orphans import SweptRun, count_orphans, find_orphans, find_runs_to_sweep, select_orphans
+from worker.ledger.reasons import erase_expired_reasons
 from worker.ledger.report_copies import delete_report_copy
 from worker.ledger.report_leases import is_being_written
 from worker.ledger.retention_policy import (
@@ -60,7 +65,8 @@ def run_retention(
     try:
         cutoffs = cutoffs_at(datetime.now(UTC), settings)
         if dry_run:
-            return count_expired(engine, cutoffs)
+            orphans = count_orphans(engine, Storage(settings).overlays, now=datetime.now(UTC))
+            return replace(count_expired(engine, cutoffs), orphans=orphans)
         store = Storage(settings, connections=settings.transfer_threads).overlays
         with locked(engine, RETENTION_LOCK, lock_s=settings.lease_s) as lock:
             return RetentionPass(engine, store, settings, cutoffs, lock, on_progress).run()
@@ -108,7 +114,47 @@ class RetentionPass:
             outcomes, orphans = self._each_page(run, self._delete_rows)
             log.info("run_pruned", run=run.name, overlays=leftover + deleted, rows=outcomes, images=orphans)
             overlays, rows, images_deleted = overlays + leftover + deleted, rows + outcomes, images_deleted + orphans
-        return PruneResult(overlays, rows, images_deleted, held)
+        reasons = self._erase_reasons()
+        return PruneResult(overlays, rows, images_deleted, held, self._delete_orphans(), reasons)
+
+    def _erase_reasons(self) -> int:
+        """Empty expired reasons page by page; return their number."""
+        cutoff = self._cutoffs.reasons
+        if cutoff is None:
+            return 0
+
+        def page(after: int) -> list[int]:
+            with write_transaction(self._engine) as connection:
+                self._lock.fence(connection)
+                return erase_expired_reasons(connection, cutoff, after=after)
+
+        erased, last = 0, 0
+        while ids := retry_service_errors(partial(page, last), timeout_s=self._settings.service_retry_timeout_s):
+            erased, last = erased + len(ids), ids[-1]
+            self._on_progress()
+        return erased
+
+    def _delete_orphans(self) -> int:
+        """Delete the objects of ended runs that no row knows; return their number."""
+        deleted = 0
+        for run in find_runs_to_sweep(self._engine):
+            for keys in find_orphans(self._engine, self._store, run, now=datetime.now(UTC)):
+                self._lock.ensure_held()
+                if keys:
+                    delete = partial(self._delete_page_of_orphans, run, keys)
+                    deleted += retry_service_errors(delete, timeout_s=self._settings.service_retry_timeout_s)
+                self._on_progress()
+        return deleted
+
+    def _delete_page_of_orphans(self, run: SweptRun, keys: Collection[str]) -> int:
+        with write_transaction(self._engine) as connection:
+            self._lock.fence(connection)
+            orphans = select_orphans(connection, run, keys, lock=True)
+            if orphans:
+                self._store.delete_many(orphans)
+                record_action(connection, AuditAction.DELETE_ORPHANS, run=run.name, objects=len(orphans))
+                log.info("orphans_deleted", run=run.name, objects=len(orphans))
+            return len(orphans)
 
     def _each_page(self, run: ExpiredRun, work: Callable[[Connection, ExpiredRun], _Page]) -> _Page:
         """Process pages until one is empty or the run is held; return their sum."""

@@ -7,6 +7,8 @@ from sqlalchemy import ColumnElement, Engine, FromClause, exists, false, func, o
 
 from worker.core.settings import Settings
 from worker.ledger.database import read_transaction
+from worker.ledger.reasons import is_reason_expired
+from worker.ledger.review_schema import decisions
 from worker.ledger.runs import ENDED_STATES
 from worker.ledger.schema import gradings, runs
 
@@ -16,21 +18,28 @@ class PruneResult:
     """Numbers of overlays, outcome rows and images that a pass deleted, or that a dry run would delete.
 
     images: those without any outcome left, deleted with their reference and patient id. held: names of the runs that
-    have something expired and are under a legal hold.
+    have something expired and are under a legal hold. orphans: objects of ended runs that no row knew. reasons: reasons
+    of readers that were emptied.
     """
 
     overlays: int
     rows: int
     images: int
     held: tuple[str, ...]
+    orphans: int = 0
+    reasons: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
-    """Anything settled before these times is expired; None never expires. An overlay expires no later than its row."""
+    """Anything settled or decided before these times is expired; None never expires.
+
+    Overlays and reasons expire no later than rows: without its row, a reason is found by no patient id.
+    """
 
     overlays: datetime | None
     rows: datetime | None
+    reasons: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +52,13 @@ class ExpiredRun:
 
 def cutoffs_at(now: datetime, settings: Settings) -> Cutoffs:
     """Compute the cutoffs from the maximum ages in the settings."""
-    overlays, rows = settings.retain_overlays_days, settings.retain_rows_days
-    ages = [days for days in (overlays, rows) if days is not None]
-    return Cutoffs(
-        overlays=now - timedelta(days=min(ages)) if ages else None,
-        rows=None if rows is None else now - timedelta(days=rows),
-    )
+    rows = settings.retain_rows_days
+
+    def at_most(days: int | None) -> datetime | None:
+        ages = [age for age in (days, rows) if age is not None]
+        return now - timedelta(days=min(ages)) if ages else None
+
+    return Cutoffs(at_most(settings.retain_overlays_days), at_most(rows), at_most(settings.retain_reasons_days))
 
 
 def is_overlay_expired(cutoffs: Cutoffs) -> ColumnElement[bool]:
@@ -88,9 +98,11 @@ def count_expired(engine: Engine, cutoffs: Cutoffs) -> PruneResult:
         select(func.count()).select_from(gradings).where(of_expired, deleted),
         select(func.count(gradings.c.image_id.distinct())).where(of_expired, deleted, ~kept),
     )
+    expired_reason = false() if cutoffs.reasons is None else is_reason_expired(cutoffs.reasons)
+    reasons = select(func.count()).select_from(decisions).where(expired_reason)
     with read_transaction(engine) as connection:
         overlays, rows, orphans = (connection.scalar(query) or 0 for query in counts)
-    return PruneResult(overlays, rows, orphans, held)
+        return PruneResult(overlays, rows, orphans, held, reasons=connection.scalar(reasons) or 0)
 
 
 def _settled_before(table: FromClause, cutoff: datetime | None) -> ColumnElement[bool]:

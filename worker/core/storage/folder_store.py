@@ -1,12 +1,15 @@
 """Object store in a local folder."""
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from worker.core.errors import StorageError
 from worker.core.storage.atomic_write import copy_atomically, write_atomically
-from worker.core.storage.object_store import CACHE_IMMUTABLE
+from worker.core.storage.object_store import CACHE_IMMUTABLE, StoredObject
 
 
 class FolderStore:
@@ -76,6 +79,27 @@ class FolderStore:
         except OSError as error:
             raise StorageError(f"cannot delete {self._path(key)}: {error.strerror or error}") from error
 
+    def delete_many(self, keys: Collection[str]) -> None:
+        """Delete the files that exist. Raises StorageError after the others are deleted."""
+        refused: StorageError | None = None
+        for key in keys:
+            try:
+                self.delete(key)
+            except StorageError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the files below the folder of this prefix."""
+        for folder, _, names in os.walk(self._path(prefix), onerror=_refuse_listing):
+            for name in names:
+                path = Path(folder) / name
+                # A file may be deleted while the folder is listed.
+                with suppress(FileNotFoundError):
+                    modified_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                    yield StoredObject(path.relative_to(self.root).as_posix(), modified_at)
+
     def delete_prefix(self, prefix: str) -> None:
         """Delete the folder of this prefix if it exists."""
         try:
@@ -97,3 +121,8 @@ class FolderStore:
         if key.startswith("/") or ".." in key.split("/"):
             raise ValueError(f"object key {key!r} points outside the store")
         return self.root / key
+
+
+def _refuse_listing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise StorageError(f"cannot list {error.filename}: {error.strerror or error}") from error

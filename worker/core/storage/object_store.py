@@ -1,6 +1,8 @@
 """Interface of the object stores that hold overlays and reports."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +10,14 @@ CACHE_IMMUTABLE = "private, max-age=31536000, immutable"
 """Cache-Control of objects whose content never changes."""
 CACHE_REVALIDATE = "private, no-cache"
 """Cache-Control of objects that may be overwritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """Key of an object and the time, with a zone, at which it was last written."""
+
+    key: str
+    modified_at: datetime
 
 
 class ObjectStore(Protocol):
@@ -44,6 +54,12 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete one object if it exists."""
+
+    def delete_many(self, keys: Collection[str]) -> None:
+        """Delete the objects that exist. If the store refuses one, the others are deleted before StorageError."""
+
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects whose key begins with `prefix`, which must end with a slash, in constant memory."""
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete every object whose key begins with `prefix`, which must end with a slash."""

@@ -1,6 +1,6 @@
 """Object store in an S3 bucket, and the S3 calls that read source images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -12,18 +12,21 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from worker.core.batches import batched
 from worker.core.errors import ImageMissingError, ImageTooLargeError, ObjectRefusedError, StorageError
 from worker.core.settings import Settings
-from worker.core.storage.object_store import CACHE_IMMUTABLE, CACHE_REVALIDATE
+from worker.core.storage.object_store import CACHE_IMMUTABLE, CACHE_REVALIDATE, StoredObject
 from worker.core.uris import s3_uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-    from types_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
+    from types_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectIdentifierTypeDef, ObjectTypeDef
 
 READ_ATTEMPTS = 3
 REQUEST_ATTEMPTS = 4
 CONNECT_TIMEOUT_S = 5
+KEYS_PER_REQUEST = 1000
+"""The most keys that S3 deletes in one request."""
 MISSING_CODES = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 CHANGED_CODES = {"412", "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
 """Error codes of a conditional write whose condition is not met; NoSuchKey: the expected object was deleted."""
@@ -125,15 +128,29 @@ class S3Store:
         except (ClientError, BotoCoreError) as error:
             raise StorageError(f"cannot delete {self.uri(key)}: {_reason(error)}") from error
 
+    def delete_many(self, keys: Collection[str]) -> None:
+        """Delete the objects that exist, KEYS_PER_REQUEST in one request. Raises StorageError after the others."""
+        refused: list[str] = []
+        for batch in batched(keys, KEYS_PER_REQUEST):
+            named: list[ObjectIdentifierTypeDef] = [{"Key": self._full_key(key)} for key in batch]
+            try:
+                done = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": named, "Quiet": True})
+            except (ClientError, BotoCoreError) as error:
+                raise StorageError(f"cannot delete {self.uri(batch[0])} and others: {_reason(error)}") from error
+            refused += [f"{error.get('Key')}: {error.get('Code')}" for error in done.get("Errors", ())]
+        if refused:
+            raise StorageError(f"cannot delete {len(refused)} objects of s3://{self._bucket}, such as {refused[0]}")
+
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects below the prefix, page by page."""
+        start = len(self._full_key(""))
+        for item in list_objects(self._client, self._bucket, self._full_key(prefix)):
+            yield StoredObject(item["Key"][start:], item["LastModified"])
+
     def delete_prefix(self, prefix: str) -> None:
-        """List the objects below the prefix and delete them one by one."""
-        full = self._full_key(prefix)
-        try:
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=full):
-                for item in page.get("Contents", ()):
-                    self._client.delete_object(Bucket=self._bucket, Key=item["Key"])
-        except (ClientError, BotoCoreError) as error:
-            raise StorageError(f"cannot delete {self.uri(prefix)}: {_reason(error)}") from error
+        """List the objects below the prefix and delete them."""
+        for batch in batched(self.list_objects(prefix), KEYS_PER_REQUEST):
+            self.delete_many([item.key for item in batch])
 
     def uri(self, key: str) -> str:
         """Return the `s3://` URI of an object."""

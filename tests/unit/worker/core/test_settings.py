@@ -42,6 +42,7 @@ WRONG = {
     "NIGHTLY_SINCE": "soon",
     "RETAIN_OVERLAYS_DAYS": "0",
     "RETAIN_ROWS_DAYS": "0.5",
+    "RETAIN_REASONS_DAYS": "-1",
     "RETENTION_AT": "noon",
     "METRICS_PORT": "65536",
     "OTLP_URL": "grpc://collector:4317",
@@ -163,7 +164,15 @@ def test_override_takes_precedence_over_the_environment(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     "name",
-    ["NIGHTLY_SINCE", "NIGHTLY_MODEL", "DRIFT_BASELINE", "ALARM_URLS", "RETAIN_OVERLAYS_DAYS", "RETAIN_ROWS_DAYS"],
+    [
+        "NIGHTLY_SINCE",
+        "NIGHTLY_MODEL",
+        "DRIFT_BASELINE",
+        "ALARM_URLS",
+        "RETAIN_OVERLAYS_DAYS",
+        "RETAIN_ROWS_DAYS",
+        "RETAIN_REASONS_DAYS",
+    ],
 )
 def test_empty_value_is_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, "")

@@ -1,5 +1,6 @@
 """The contract of every object store: each test runs with a folder and with a bucket."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -63,6 +64,25 @@ def test_object_may_be_deleted_twice(store: ObjectStore) -> None:
     store.delete("run/image.png")
     with pytest.raises(KeyError):
         store.get("run/image.png")
+
+
+def test_objects_are_listed_below_a_prefix_with_their_age(store: ObjectStore) -> None:
+    before = datetime.now(UTC)
+    for key in ("run/model/a.png", "run/report/b.js", "run2/model/a.png"):
+        store.put(key, b"x", **PNG)
+    listed = {item.key: item.modified_at for item in store.list_objects("run/")}
+    assert sorted(listed) == ["run/model/a.png", "run/report/b.js"]
+    assert all(abs(at - before) < timedelta(minutes=1) for at in listed.values())
+    assert list(store.list_objects("nothing/")) == []
+
+
+def test_more_objects_than_one_request_takes_are_deleted(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.core.storage.s3_store.KEYS_PER_REQUEST", 2)
+    keys = [f"run/model/{number} & <more>.png" for number in range(5)]
+    for key in (*keys, "run/model/kept.png"):
+        store.put(key, b"x", **PNG)
+    store.delete_many([*keys, "run/model/absent.png"])
+    assert [item.key for item in store.list_objects("run/")] == ["run/model/kept.png"]
 
 
 def test_uri_of_an_object_can_be_read_as_a_source(store: ObjectStore) -> None:
