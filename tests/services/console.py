@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from worker.console.app import make_app
 from worker.console.origin import make_origin
+from worker.console.server import SERVER_OPTIONS
 from worker.core.settings import Settings
 
 START_TIMEOUT_S = 60
@@ -23,7 +24,7 @@ def serve_console(settings: Settings, engine: Engine) -> Iterator[str]:
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     origin = make_origin(settings, "127.0.0.1", port)
-    config = uvicorn.Config(make_app(settings, engine, origin), log_config=None, access_log=False, server_header=False)
+    config = uvicorn.Config(make_app(settings, engine, origin), **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

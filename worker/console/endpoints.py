@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, quote
 
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from worker.console.origin import Origin
@@ -112,10 +112,13 @@ async def read_form(request: Request) -> dict[str, str]:
     if kind != "application/x-www-form-urlencoded":
         raise RefusedError(415, "Only URL-encoded forms are accepted.")
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM_BYTES:
-            raise RefusedError(413, f"The form is larger than the limit of {MAX_FORM_BYTES} bytes.")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_FORM_BYTES:
+                raise RefusedError(413, f"The form is larger than the limit of {MAX_FORM_BYTES} bytes.")
+    except ClientDisconnect:
+        raise RefusedError(400, "The connection ended before the form was complete.") from None
     try:
         fields = parse_qsl(
             body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, encoding="utf-8", errors="strict"

@@ -8,6 +8,7 @@ import uvicorn
 
 from worker.console.app import make_app
 from worker.console.origin import make_origin
+from worker.console.server import SERVER_OPTIONS
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.telemetry.log_setup import configure_logs
@@ -16,8 +17,6 @@ from worker.ledger.database import connect
 from worker.ledger.migrate import require_compatible
 
 CONNECTIONS = 20
-MAX_CONCURRENT = 200
-SHUTDOWN_S = 10
 
 app = typer.Typer()
 
@@ -59,10 +58,5 @@ def serve(
         ssl_keyfile=key,
         proxy_headers=proxy is not None,
         forwarded_allow_ips=proxy,
-        # URLs contain image ids, and the audit log records who did what.
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        limit_concurrency=MAX_CONCURRENT,
-        timeout_graceful_shutdown=SHUTDOWN_S,
+        **SERVER_OPTIONS,
     )
