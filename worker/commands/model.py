@@ -123,7 +123,7 @@ def import_bundle(
     """
     recipe = _make_recipe(size=size, input_range=input_range, preprocess=preprocess, crop=crop, sigma=sigma)
     # HDF5 is loaded only by the command that reads it.
-    from worker.model.keras_import.importer import import_weights
+    from worker.model.weights_import.importer import import_weights
 
     manifest = import_weights(
         file,

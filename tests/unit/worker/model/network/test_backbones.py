@@ -21,8 +21,6 @@ from worker.model.bundle.writer import write_bundle
 from worker.model.class_activation_maps import sigmoid
 from worker.model.engines.factory import make_engine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
-from worker.model.keras_import.backbone_weights import read_backbone_weights
-from worker.model.keras_import.importer import import_weights
 from worker.model.network.build import (
     assign_weights,
     build_network,
@@ -32,6 +30,8 @@ from worker.model.network.build import (
     list_backbones,
     load_network,
 )
+from worker.model.weights_import.backbone_weights import read_backbone_weights
+from worker.model.weights_import.importer import import_weights
 
 SIDE = 96
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)

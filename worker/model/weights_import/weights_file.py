@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
 from worker.model.bundle.weights import check_weights
-from worker.model.keras_import.config_check import check_config
-from worker.model.keras_import.hdf5 import list_datasets, open_hdf5, read_floats
-from worker.model.keras_import.layer_names import Layer, densenet_layers, match_keras2, match_keras3
+from worker.model.weights_import.config_check import check_config
+from worker.model.weights_import.hdf5 import list_datasets, open_hdf5, read_floats
+from worker.model.weights_import.layer_names import Layer, densenet_layers, match_keras2, match_keras3
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 _ZIP_START = b"PK\x03\x04"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from worker.core.errors import ModelError
-from worker.model.keras_import.hdf5 import list_datasets, open_hdf5, read_floats
+from worker.model.weights_import.hdf5 import list_datasets, open_hdf5, read_floats
 
 
 def make_file(fill: Callable[[h5py.File], None]) -> bytes:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from worker.model.architecture import HEAD
 from worker.model.bundle.weights import check_weights
-from worker.model.keras_import.layer_names import Layer
-from worker.model.keras_import.weights_file import read_layers
 from worker.model.network.build import build_network, get_backbone, get_weights, name_layers, to_snake_case
+from worker.model.weights_import.layer_names import Layer
+from worker.model.weights_import.weights_file import read_layers
 
 
 def read_backbone_weights(

@@ -16,9 +16,9 @@ from worker.model.architecture import DENSENET121, last_feature_layer
 from worker.model.bundle.bundle import Manifest, describe_validation_error, read_bounded
 from worker.model.bundle.weights import parse_weights
 from worker.model.bundle.writer import write_bundle
-from worker.model.keras_import.reader_program import REJECTED
-from worker.model.keras_import.weights_file import MAX_FILE_BYTES
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, Thresholds
+from worker.model.weights_import.reader_program import REJECTED
+from worker.model.weights_import.weights_file import MAX_FILE_BYTES
 
 READ_TIMEOUT_S = 120.0
 """Reading a file of 28 MB takes half a second."""
@@ -94,7 +94,7 @@ def read_in_subprocess(
     arguments = [source, architecture, str(input_size_px), *([] if folder is None else [str(folder)])]
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and program
-            [sys.executable, "-P", "-m", "worker.model.keras_import.reader_program", *arguments],
+            [sys.executable, "-P", "-m", "worker.model.weights_import.reader_program", *arguments],
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from worker.core.errors import ModelError
-from worker.model.keras_import.config_check import check_config
+from worker.model.weights_import.config_check import check_config
 
 
 def layer(kind: str, **settings: Any) -> dict[str, Any]:

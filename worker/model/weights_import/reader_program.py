@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from worker.core.errors import ModelError
 from worker.model.architecture import DENSENET121
 from worker.model.bundle.weights import serialise_weights
-from worker.model.keras_import.weights_file import read_keras_weights
+from worker.model.weights_import.weights_file import read_keras_weights
 
 REJECTED = 3
 """Exit status of a file that is rejected; the reason is on standard output."""
@@ -40,14 +40,14 @@ def _read(
     if architecture != DENSENET121:
         if folder is not None:
             raise ModelError(f"{source}: a SavedModel is supported for {DENSENET121} only; save the weights as .h5")
-        from worker.model.keras_import.backbone_weights import read_backbone_weights
+        from worker.model.weights_import.backbone_weights import read_backbone_weights
 
         data = sys.stdin.buffer.read()
         return read_backbone_weights(data, architecture=architecture, input_size_px=int(input_size_px), source=source)
     if folder is None:
         return read_keras_weights(sys.stdin.buffer.read(), source=source)
     # TensorFlow takes seconds to load, and only this format needs it.
-    from worker.model.keras_import.saved_model import read_saved_model
+    from worker.model.weights_import.saved_model import read_saved_model
 
     return read_saved_model(Path(folder), source=source)
 

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 from worker.core.errors import ModelError
 from worker.model.architecture import weight_shapes
 from worker.model.bundle.weights import check_weights
-from worker.model.keras_import.layer_names import densenet_layers, match_keras2
+from worker.model.weights_import.layer_names import densenet_layers, match_keras2
 
 CHECKPOINT = Path("variables", "variables")
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"

@@ -21,10 +21,10 @@ from worker.core.errors import ModelError, UsageError
 from worker.model.architecture import weight_shapes
 from worker.model.bundle.bundle import load_bundle
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
-from worker.model.keras_import.importer import SAVED_MODEL_WEIGHTS, import_weights, read_in_subprocess
-from worker.model.keras_import.layer_names import densenet_layers, match_keras2, match_keras3
-from worker.model.keras_import.weights_file import read_keras_weights
 from worker.model.network.build import assign_weights, build_network
+from worker.model.weights_import.importer import SAVED_MODEL_WEIGHTS, import_weights, read_in_subprocess
+from worker.model.weights_import.layer_names import densenet_layers, match_keras2, match_keras3
+from worker.model.weights_import.weights_file import read_keras_weights
 
 DATA = Path(__file__).parents[4] / "data" / "model"
 SIDE = 64

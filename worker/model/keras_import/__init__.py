@@ -1,1 +1,0 @@
-"""Import Keras weight files, which are read in a separate process."""

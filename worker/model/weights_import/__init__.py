@@ -1,0 +1,1 @@
+"""Import weight files, which are read in a separate process."""
