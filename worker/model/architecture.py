@@ -10,7 +10,7 @@ from types import MappingProxyType
 from worker.model.ordinal import OUTPUTS
 
 DENSENET121 = "densenet121"
-"""The default architecture, by its name in keras.applications in lower case."""
+"""The default architecture, by its name in `worker.model.network.build.list_backbones`."""
 HEAD = "head"
 LAST_FEATURE_LAYER = "relu"
 """DenseNet-121's last feature map, which the head averages."""

@@ -30,7 +30,7 @@ class Plan(BaseModel):
     """SHA-256 of the manifest of photographs and reference grades."""
     recipe: Recipe
     architecture: str = DENSENET121
-    """Name of the backbone in keras.applications, in lower case."""
+    """Name of the backbone in `worker.model.network.build.list_backbones`."""
     initial_model_id: str | None = None
     """Bundle that provides the initial weights; None for random ones."""
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -41,7 +41,7 @@ class Plan(BaseModel):
     patience: int = Field(default=10, ge=1)
     """Epochs without improvement after which the fit stops."""
     choose_by: Literal["kappa", "loss"] = "kappa"
-    """Validation metric that selects the best epoch."""
+    """Validation metric that selects the best epoch, averaged over the sources."""
     thresholds: Literal["half", "kappa"] = "half"
     """Thresholds of the outputs: 0.5 each, or those with the highest kappa on the unaugmented training images."""
     batch_size: int = Field(default=32, ge=2, le=1024)
@@ -73,7 +73,8 @@ class Plan(BaseModel):
     """Share of the initial weights in the final ones, interpolated with the best epoch's. A share of 0.5 often does
     better on images of other cameras (Wortsman et al. 2022, arXiv 2109.01903)."""
     balance: Fraction = 0.5
-    """Each grade is drawn in proportion to its count to this power: 1 keeps the proportions, 0 draws all equally."""
+    """Each grade of each source is drawn in proportion to its count to this power: 1 keeps the proportions, 0 draws all
+    equally."""
     precision: Precision = "bfloat16"
     threads: int | None = Field(default=None, ge=1)
     """Threads within an operation; another number sums in another order and changes the last digits."""

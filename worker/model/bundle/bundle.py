@@ -43,7 +43,7 @@ class Manifest(BaseModel):
     schema_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
     architecture: str = Field(default=DENSENET121, pattern=r"^[a-z][a-z0-9_]{1,39}$")
-    """The backbone's name in keras.applications, in lower case."""
+    """The backbone's name in `worker.model.network.build.list_backbones`."""
     recipe: Recipe
     target_layer: str = Field(
         default_factory=lambda known: last_feature_layer(known.get("architecture", DENSENET121)), max_length=200

@@ -8,6 +8,7 @@ from worker.core.errors import SettingsError
 from worker.model.architecture import DENSENET121
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, Model
+from worker.model.efficientnet_lite import VARIANTS
 from worker.model.engines.acceptance import is_accepted
 from worker.model.engines.protocol import Engine
 
@@ -75,8 +76,8 @@ def _choose(name: EngineName, network: Bundle, precision: PrecisionName) -> _Cho
 def openvino_unsupported_reason(network: Bundle) -> str | None:
     """Return why OpenVINO does not support a network, in words; None if it does."""
     manifest = network.manifest
-    if manifest.architecture != DENSENET121:
-        return f"openvino supports {DENSENET121} only, and {manifest.name} is {manifest.architecture}"
+    if manifest.architecture not in (DENSENET121, *VARIANTS):
+        return f"openvino supports {DENSENET121} and EfficientNet-Lite; {manifest.name} is {manifest.architecture}"
     if not manifest.is_closed_form:
         return f"openvino has no gradients, which the target layer {manifest.target_layer!r} of {manifest.name} needs"
     return None

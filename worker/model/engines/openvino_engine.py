@@ -8,11 +8,12 @@ from worker.model.bundle.bundle import Bundle
 from worker.model.class_activation_maps import ClassMaps
 from worker.model.engines.batch_io import blank_images, predictions_from_class_maps
 from worker.model.engines.openvino_executor import OpenVinoExecutor, Precision
-from worker.model.engines.openvino_graph import Operands, build_openvino_graph, float_operands
+from worker.model.engines.openvino_graph import build_openvino_graph
+from worker.model.engines.openvino_operands import Operands, float_operands
 
 
 class OpenVinoEngine:
-    """An `Engine` for DenseNet-121 explained in closed form."""
+    """An `Engine` for networks that are explained in closed form: DenseNet-121 and EfficientNet-Lite."""
 
     def __init__(self, bundle: Bundle, precision: Precision | None = None) -> None:
         """precision: the faster floating type by default. Raises ModelError for int8 without activation ranges."""

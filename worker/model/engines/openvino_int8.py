@@ -14,7 +14,8 @@ from worker.core.predictions import ModelInput
 from worker.model.bundle.activation_ranges import ActivationRanges, activation_range_shapes
 from worker.model.bundle.bundle import Bundle
 from worker.model.engines.openvino_executor import OpenVinoExecutor
-from worker.model.engines.openvino_graph import Operands, build_features, float_operands
+from worker.model.engines.openvino_graph import build_features
+from worker.model.engines.openvino_operands import Operands, float_operands
 
 _LEVELS, _KERNEL_LEVELS = 256, 255
 """Zero is one of the levels: activations are never negative, and a kernel's range is symmetric."""

@@ -1,7 +1,11 @@
-"""Build the network in Keras: a backbone of keras.applications, global average pooling, dropout, and a dense head."""
+"""Build the network in Keras: a backbone, global average pooling, dropout, and a dense head.
+
+Backbones are those of keras.applications, and EfficientNet-Lite.
+"""
 
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
 from itertools import count
 
 import keras
@@ -11,6 +15,8 @@ from numpy.typing import NDArray
 from worker.core.errors import ModelError, SettingsError
 from worker.model.architecture import DENSENET121, HEAD
 from worker.model.bundle.bundle import Bundle
+from worker.model.efficientnet_lite import VARIANTS
+from worker.model.network.efficientnet_lite import build_efficientnet_lite
 from worker.model.ordinal import OUTPUTS
 
 DROPOUT_RATE = 0.5
@@ -37,7 +43,7 @@ def load_network(bundle: Bundle) -> keras.Sequential:
 def build_network(input_size_px: int, architecture: str = DENSENET121) -> keras.Sequential:
     """Return the network with random weights; nothing is downloaded. Raises as `load_network` does.
 
-    architecture: a name of keras.applications in lower case.
+    architecture: a key of `list_backbones`.
     """
     if keras.config.backend() != "tensorflow":
         raise SettingsError(f"KERAS_BACKEND is {keras.config.backend()!r}, 'tensorflow' is needed")
@@ -111,18 +117,23 @@ def make_unique(name: str, taken: Container[str]) -> str:
     return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
-def list_backbones() -> dict[str, Callable[..., keras.Model]]:
-    """Return the networks of keras.applications by name in lower case."""
+def list_backbones() -> dict[str, Callable[[tuple[int, int, int]], keras.Model]]:
+    """Return the function that builds each backbone from its input shape (H, W, 3), by name in lower case."""
     offered = {name: getattr(keras.applications, name) for name in dir(keras.applications) if name[0].isupper()}
-    return {name.lower(): build for name, build in offered.items() if callable(build)}
+    backbones = {name.lower(): partial(_build_application, build) for name, build in offered.items() if callable(build)}
+    return backbones | {name: partial(build_efficientnet_lite, name) for name in VARIANTS}
+
+
+def _build_application(build: Callable[..., keras.Model], shape: tuple[int, int, int]) -> keras.Model:
+    return build(include_top=False, weights=None, input_shape=shape, name=build.__name__.lower())
 
 
 def _build_backbone(architecture: str, shape: tuple[int, int, int]) -> keras.Model:
     backbones = list_backbones()
     if architecture not in backbones:
-        raise ModelError(f"keras.applications has no {architecture!r}; it has {', '.join(backbones)}")
+        raise ModelError(f"unknown backbone {architecture!r}; known are {', '.join(sorted(backbones))}")
     try:
-        return backbones[architecture](include_top=False, weights=None, input_shape=shape, name=architecture)
+        return backbones[architecture](shape)
     except ValueError as error:
         raise ModelError(
             f"{architecture} does not support an input of {shape[0]} x {shape[1]} pixels: {error}"

@@ -1,4 +1,4 @@
-"""Other backbones of keras.applications: their last feature map is found and explained in closed form."""
+"""Backbones other than DenseNet-121: their last feature map is found and explained in closed form."""
 
 from pathlib import Path
 from types import MappingProxyType
@@ -148,14 +148,14 @@ def test_ensemble_of_two_backbones_averages_their_logits(mobile: Bundle) -> None
     assert np.stack([one.probabilities for one in found]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_openvino_supports_densenet121_only(mobile: Bundle) -> None:
-    with pytest.raises(SettingsError, match="openvino supports densenet121 only, and other is mobilenetv2"):
+def test_openvino_does_not_support_other_backbones(mobile: Bundle) -> None:
+    with pytest.raises(SettingsError, match="supports densenet121 and EfficientNet-Lite; other is mobilenetv2"):
         make_engine("openvino", mobile)
 
 
 def test_backbone_that_keras_does_not_have_is_rejected() -> None:
     assert {"densenet121", "mobilenetv2", "efficientnetb0", "resnet50", "convnexttiny"} <= list_backbones().keys()
-    with pytest.raises(ModelError, match=r"keras\.applications has no 'resnet51'; it has .*resnet50"):
+    with pytest.raises(ModelError, match=r"unknown backbone 'resnet51'; known are .*efficientnetlite2.*resnet50"):
         build_network(SIDE, "resnet51")
     with pytest.raises(ModelError, match="inceptionv3 does not support an input of 32 x 32 pixels"):
         build_network(32, "inceptionv3")
