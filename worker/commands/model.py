@@ -78,12 +78,15 @@ def show(
 @app.command("import")
 def import_bundle(
     file: Annotated[
-        Path, typer.Argument(help="Keras weights: .h5, .weights.h5, .keras, or the folder of a SavedModel.")
+        Path,
+        typer.Argument(help="Weights: .h5, .weights.h5, .keras, a SavedModel's folder, .pth of EfficientNet-Lite."),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
     *,
     name: Annotated[str | None, typer.Option(help="The bundle's name; default: the folder's.")] = None,
-    backbone: Annotated[str, typer.Option(help="The backbone, a network of keras.applications.")] = "DenseNet121",
+    backbone: Annotated[
+        str, typer.Option(help="The backbone: a network of keras.applications, or EfficientNetLite0 to 4.")
+    ] = "DenseNet121",
     size: Annotated[int | None, typer.Option(help="Side of the square input in pixels.")] = None,
     input_range: Annotated[
         str | None, typer.Option(metavar="LOW,HIGH", help="The network's input values of black and white.")
@@ -110,16 +113,20 @@ def import_bundle(
     half: Annotated[bool, typer.Option("--float16", help="Store kernels as float16, at half the size.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a bundle from weights that Keras 2 or 3 saved. Only numbers are read; code in the file is never run.
+    """Make a bundle from saved weights. Only numbers are read; code in the file is never run.
 
-    The network must be the backbone, global average pooling, dropout, and a dense head of five sigmoids. Preprocessing
-    is part of the model: give the options that its training images were prepared with.
+    Keras 2 or 3: the network must be the backbone, global average pooling, dropout, and a dense head of five sigmoids.
+    PyTorch: weights of EfficientNet-Lite for ImageNet, with a head of zeros: fit the bundle before you grade with it.
+    Preprocessing is part of the model: give the options that its training images were prepared with.
 
     Examples:
 
         fundus model import densenet.h5 --out my-model --size 224 --input-range 0,1 --preprocess none
 
         fundus model import a.weights.h5 --out a --size 224 --input-range=-2,1.984375 --preprocess graham --float16
+
+        fundus model import lite2.pth --out b --backbone EfficientNetLite2 --size 320 --input-range=-2,1.984375
+        --preprocess graham --crop field
     """
     recipe = _make_recipe(size=size, input_range=input_range, preprocess=preprocess, crop=crop, sigma=sigma)
     # HDF5 is loaded only by the command that reads it.

@@ -1,1 +1,1 @@
-"""Import weight files, which are read in a separate process."""
+"""Import weight files of Keras and PyTorch, which are read in a separate process."""

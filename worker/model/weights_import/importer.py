@@ -1,4 +1,4 @@
-"""Make a model bundle from weights that Keras saved and the recipe of their preprocessing."""
+"""Make a model bundle from weights that Keras or PyTorch saved and the recipe of their preprocessing."""
 
 import hashlib
 import os
@@ -43,7 +43,7 @@ def import_weights(
     notes: str = "",
     float16_kernels: bool = False,
 ) -> Manifest:
-    """Write a bundle with the weights of a Keras file or SavedModel into the new folder `out_dir`.
+    """Write a bundle with the weights of a Keras file, PyTorch file or SavedModel into the new folder `out_dir`.
 
     recipe: the preprocessing of the training images. float16_kernels: store kernels as float16.
     Raises ModelError for a file that is damaged, too large, or of another network, naming the layer; UsageError if the
@@ -72,7 +72,7 @@ def import_weights(
         source=str(file),
         folder=folder,
         architecture=architecture,
-        input_size_px=recipe.input_size_px,
+        recipe=recipe,
     )
     return write_bundle(out_dir, draft, weights, float16_kernels=float16_kernels)
 
@@ -82,16 +82,16 @@ def read_in_subprocess(
     *,
     source: str,
     folder: Path | None = None,
+    recipe: Recipe,
     architecture: str = DENSENET121,
-    input_size_px: int = 224,
     timeout_s: float = READ_TIMEOUT_S,
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the network's weights by name from the content of a Keras file, or from a SavedModel's folder.
+    """Return the network's weights by name from the content of a file, or from a SavedModel's folder.
 
     A separate process reads them, because the libraries crash on some damaged files. Raises ModelError as
     `import_weights` does.
     """
-    arguments = [source, architecture, str(input_size_px), *([] if folder is None else [str(folder)])]
+    arguments = [source, architecture, recipe.model_dump_json(), *([] if folder is None else [str(folder)])]
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and program
             [sys.executable, "-P", "-m", "worker.model.weights_import.reader_program", *arguments],
