@@ -26,7 +26,7 @@ REFERRAL = (1, 2)
 
 def fit(
     manifest: Annotated[
-        Path, typer.Option(help="CSV or JSON lines with uri, reference_grade and, if known, patient_id.")
+        Path, typer.Option(help="CSV or JSON lines with uri, reference_grade and, if known, patient_id and source.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the fit; the bundle is written to OUT/bundle.")],
     *,
@@ -39,7 +39,7 @@ def fit(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Network of keras.applications, such as MobileNetV2. Default: that of --init, else DenseNet121."
+            help="Network of keras.applications, or EfficientNetLite0 to 4. Default: that of --init, else DenseNet121."
         ),
     ] = None,
     size: Annotated[
@@ -94,7 +94,9 @@ def fit(
     balance: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="How often rare grades are drawn: 1 as often as they occur, 0 as often as all others."
+            min=0,
+            max=1,
+            help="How often rare grades of a source are drawn: 1 as often as they occur, 0 as often as all others.",
         ),
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split and of all random numbers.")] = 0,

@@ -47,6 +47,7 @@ class DatasetIndex(BaseModel):
     grades: list[int]
     patients: list[str | None]
     pixel_hashes: list[str]
+    sources: list[str | None]
     left_out: list[ExcludedImage]
 
 
@@ -61,6 +62,11 @@ class Dataset:
     def grades(self) -> NDArray[np.int64]:
         """Reference grades, int64 (N,)."""
         return np.array(self.index.grades, np.int64)
+
+    @property
+    def sources(self) -> NDArray[np.str_]:
+        """Sites or cameras, str (N,); an unknown one is empty."""
+        return np.array([source or "" for source in self.index.sources])
 
 
 def prepare_dataset(
@@ -105,6 +111,7 @@ def prepare_dataset(
         grades=[int(example.grade) for example in kept],
         patients=[example.patient_id for example in kept],
         pixel_hashes=hashes,
+        sources=[example.source for example in kept],
         left_out=left_out,
     )
     part.rename(folder / PIXELS_FILE)

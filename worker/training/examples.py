@@ -21,6 +21,8 @@ class Example:
     path: Path
     grade: Grade
     patient_id: str | None
+    source: str | None = None
+    """The site or camera; None if the manifest does not name it."""
 
 
 def read_examples(manifest: Path, settings: Settings, on_warning: Callable[[str], None]) -> list[Example]:
@@ -41,7 +43,11 @@ def read_examples(manifest: Path, settings: Settings, on_warning: Callable[[str]
                 f"{manifest}: {reference.uri} is not a local file; copy the photographs to this machine first"
             )
         example = Example(
-            reference.identity, parse_file_uri(reference.uri), reference.reference_grade, reference.patient_id
+            reference.identity,
+            parse_file_uri(reference.uri),
+            reference.reference_grade,
+            reference.patient_id,
+            reference.source,
         )
         if examples.setdefault(example.image_id, example) is not example:
             raise SourceError(f"{manifest}: image {example.image_id} is listed twice")

@@ -17,10 +17,10 @@ from worker.training.checkpoint import Checkpoint, read_checkpoint, write_checkp
 from worker.training.curves import draw_curves
 from worker.training.dataset import Dataset
 from worker.training.plan import Plan
-from worker.training.sampling import order_epoch
+from worker.training.sampling import number_strata, order_epoch
 from worker.training.thresholds import choose_thresholds
 from worker.training.trainer import Trainer
-from worker.training.validation import validate
+from worker.training.validation import SOURCE_MEAN, validate
 
 CHECKPOINT_FILE, BEST_FILE, CURVES_FILE = "checkpoint.npz", "best.safetensors", "curves.png"
 KAPPA = "quadratic_weighted_kappa"
@@ -76,8 +76,9 @@ def fit(
     those of an uninterrupted fit on the same machine with the same number of threads.
     """
     training, held_out = np.flatnonzero(~validation), np.flatnonzero(validation)
-    grades = dataset.grades
-    steps_per_epoch = len(_order(plan, grades[training], 0))
+    grades, sources = dataset.grades, dataset.sources
+    strata = number_strata(grades[training], sources[training])
+    steps_per_epoch = len(_order(plan, strata, 0))
     trainer = Trainer(plan, plan.epochs * steps_per_epoch, initial)
     state = _FitState()
     if resume and (folder / CHECKPOINT_FILE).exists():
@@ -87,13 +88,13 @@ def fit(
     callbacks.on_start(trainer.steps * plan.batch_size, plan.epochs * steps_per_epoch * plan.batch_size)
     while len(state.history) < plan.epochs and not _has_converged(state.history, plan):
         epoch = len(state.history)
-        order = training[_order(plan, grades[training], epoch)][trainer.steps - epoch * steps_per_epoch :]
+        order = training[_order(plan, strata, epoch)][trainer.steps - epoch * steps_per_epoch :]
         for batch in augmented_batches(dataset.enhanced, grades, order, plan, first_step=trainer.steps):
             state.losses.append(trainer.train_step(*batch))
             callbacks.on_step(state.losses[-1])
             if time.monotonic() - state.saved_at > checkpoint_every_s:
                 _save(folder, trainer, state)
-        metrics = validate(trainer.predict(dataset.enhanced[held_out]), grades[held_out])
+        metrics = validate(trainer.predict(dataset.enhanced[held_out]), grades[held_out], sources[held_out])
         state.history.append({"epoch": epoch + 1, "loss": float(np.mean(state.losses)), **metrics})
         state.losses = []
         if find_best_epoch(state.history, plan.choose_by) == epoch + 1:
@@ -114,7 +115,7 @@ def fit(
     thresholds = DEFAULT_THRESHOLDS
     if plan.thresholds == "kappa":
         thresholds = choose_thresholds(trainer.predict(dataset.enhanced[training]), grades[training])
-    metrics = validate(trainer.predict(dataset.enhanced[held_out]), grades[held_out], thresholds)
+    metrics = validate(trainer.predict(dataset.enhanced[held_out]), grades[held_out], sources[held_out], thresholds)
     return FitResult(weights, thresholds, state.history, metrics)
 
 
@@ -129,13 +130,13 @@ def interpolate_weights(
 
 
 def find_best_epoch(history: list[EpochMetrics], choose_by: Literal["kappa", "loss"]) -> int:
-    """Return the number of the epoch, from 1, with the highest kappa or the lowest loss on the validation images.
+    """Return the number of the epoch, from 1, with the highest kappa or the lowest loss, averaged over the sources.
 
     The first of equal epochs wins; an epoch without a kappa ranks last.
     """
     if choose_by == "loss":
-        return 1 + int(np.argmin([row["validation_loss"] for row in history]))
-    kappas = [-np.inf if row[KAPPA] is None else row[KAPPA] for row in history]
+        return 1 + int(np.argmin([row[f"{SOURCE_MEAN}validation_loss"] for row in history]))
+    kappas = [-np.inf if row[f"{SOURCE_MEAN}{KAPPA}"] is None else row[f"{SOURCE_MEAN}{KAPPA}"] for row in history]
     return 1 + int(np.argmax(kappas))
 
 
@@ -143,8 +144,8 @@ def _has_converged(history: list[EpochMetrics], plan: Plan) -> bool:
     return bool(history) and len(history) - find_best_epoch(history, plan.choose_by) >= plan.patience
 
 
-def _order(plan: Plan, grades: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
-    return order_epoch(grades, batch_size=plan.batch_size, balance=plan.balance, seed=plan.seed, epoch=epoch)
+def _order(plan: Plan, strata: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
+    return order_epoch(strata, batch_size=plan.batch_size, balance=plan.balance, seed=plan.seed, epoch=epoch)
 
 
 def _save(folder: Path, trainer: Trainer, state: _FitState) -> None:

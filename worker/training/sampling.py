@@ -1,24 +1,35 @@
-"""Sample the images of an epoch: rare grades are drawn more often, and every image is used before any repeats."""
+"""Sample the images of an epoch: rare strata are drawn more often, and every image is used before any repeats.
+
+A stratum is a reference grade of one source.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.core.vocabulary import Grade
+
+
+def number_strata(grades: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Return the number of each image's stratum, int (N,). grades: (N,). sources: (N,)."""
+    _, source_numbers = np.unique(sources, return_inverse=True)
+    return np.asarray(source_numbers * len(Grade) + grades, np.int64)
+
 
 def order_epoch(
-    grades: NDArray[np.int64], *, batch_size: int, balance: float, seed: int, epoch: int
+    strata: NDArray[np.int64], *, batch_size: int, balance: float, seed: int, epoch: int
 ) -> NDArray[np.int64]:
     """Return the indices of the images of one epoch, int (steps, batch_size), a function of the arguments alone.
 
-    grades: (N,), grades of the training images. An epoch has as many whole batches as N images fill, at least one. A
-    grade with n images gets draws in proportion to n ** balance; all its images are drawn before any is repeated.
+    strata: (N,), of the training images. An epoch has as many whole batches as N images fill, at least one. A stratum
+    with n images gets draws in proportion to n ** balance; all its images are drawn before any is repeated.
     """
     random = np.random.default_rng([seed, epoch])
-    present, counts = np.unique(grades, return_counts=True)
+    present, counts = np.unique(strata, return_counts=True)
     weights = counts.astype(float) ** balance
-    draws = max(len(grades) // batch_size, 1) * batch_size
+    draws = max(len(strata) // batch_size, 1) * batch_size
     quotas = _allocate(draws, weights / weights.sum())
     drawn = [
-        _draw(np.flatnonzero(grades == grade), quota, random) for grade, quota in zip(present, quotas, strict=True)
+        _draw(np.flatnonzero(strata == stratum), quota, random) for stratum, quota in zip(present, quotas, strict=True)
     ]
     return random.permutation(np.concatenate(drawn)).reshape(-1, batch_size)
 

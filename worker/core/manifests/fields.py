@@ -6,6 +6,7 @@ from worker.core.messages import IMAGE_ID_PATTERN
 from worker.core.vocabulary import Eye, Grade
 
 MAX_PATIENT_ID_CHARS = 128
+SOURCE_PATTERN = "[A-Za-z0-9][A-Za-z0-9._ -]{0,63}"
 _UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _FORMULA = ("=", "+", "-", "@")
 
@@ -37,6 +38,15 @@ def parse_patient_id(text: str) -> str | None:
         raise ValueError(f"{len(text)} characters, the limit is {MAX_PATIENT_ID_CHARS}")
     if text.startswith(_FORMULA):
         raise ValueError(f"begins with {text[0]!r}, so a spreadsheet would read it as a formula")
+    return text or None
+
+
+def parse_source(text: str) -> str | None:
+    """Return the name of a site or camera, or None for an empty cell."""
+    if text and not re.fullmatch(SOURCE_PATTERN, text):
+        raise ValueError(
+            f"{text[:80]!r} must be 1 to 64 letters, digits, spaces, '.', '_' or '-'; the first a letter or digit"
+        )
     return text or None
 
 

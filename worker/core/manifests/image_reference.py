@@ -20,6 +20,7 @@ class ImageReference:
 
     uri: canonical, see `canonical_uri`.
     sha256: of the bytes, lower-case hexadecimal.
+    source: the site or camera, for training and evaluation by source.
     etag: changes when the bytes change: the store's ETag of an object, time and size of a file.
     """
 
@@ -29,6 +30,7 @@ class ImageReference:
     eye: Eye = Eye.UNKNOWN
     reference_grade: Grade | None = None
     sha256: str | None = None
+    source: str | None = None
     etag: str | None = field(default=None, compare=False)
     modified_at: datetime | None = field(default=None, compare=False)
 

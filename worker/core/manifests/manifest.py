@@ -15,12 +15,13 @@ from worker.core.manifests.fields import (
     parse_image_id,
     parse_patient_id,
     parse_sha256,
+    parse_source,
 )
 from worker.core.manifests.image_reference import ImageReference, OnWarning
 from worker.core.manifests.personal_data import reject_personal_columns
 from worker.core.manifests.rows import MAX_COLUMNS, Row, read_rows
 
-COLUMNS = ("uri", "image_id", "patient_id", "eye", "reference_grade", "sha256")
+COLUMNS = ("uri", "image_id", "patient_id", "eye", "reference_grade", "sha256", "source")
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ def _reference(row: Row, folder: Path, roots: AllowedRoots) -> ImageReference:
         eye=_cell(row, "eye", parse_eye),
         reference_grade=_cell(row, "reference_grade", parse_grade),
         sha256=_cell(row, "sha256", parse_sha256),
+        source=_cell(row, "source", parse_source),
     )
 
 

@@ -14,6 +14,7 @@ def index(pixels: list[str], grades: list[int]) -> DatasetIndex:
         grades=grades,
         patients=[None] * len(pixels),
         pixel_hashes=pixels,
+        sources=[None] * len(pixels),
         left_out=[],
     )
 

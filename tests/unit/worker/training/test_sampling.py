@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.training.sampling import order_epoch
+from worker.training.sampling import number_strata, order_epoch
 
 GRADES = np.repeat([0, 1, 2, 3, 4], [64, 4, 16, 4, 16])
 
@@ -30,6 +30,16 @@ def test_all_images_of_a_grade_are_drawn_before_any_repeats() -> None:
     assert times[GRADES == 1].tolist() == pytest.approx([2.5] * 4, abs=0.5)
     assert times[GRADES == 2].min() == 1
     assert times[GRADES == 0].max() == 1
+
+
+def test_each_grade_of_each_source_is_a_stratum() -> None:
+    sources = np.repeat(["clinic", "camera 2", "clinic"], [80, 20, 4])
+    strata = number_strata(GRADES, sources)
+    order = order_epoch(strata, batch_size=8, balance=0.0, seed=3, epoch=0).ravel()
+    pairs, counts = np.unique(np.stack([sources[order], GRADES[order].astype(str)]), axis=1, return_counts=True)
+    present = {(source, grade) for source, grade in zip(sources.tolist(), GRADES.astype(str).tolist(), strict=True)}
+    assert set(zip(*pairs.tolist(), strict=True)) == present
+    assert counts.max() - counts.min() <= 1
 
 
 def test_order_depends_on_seed_and_epoch() -> None:

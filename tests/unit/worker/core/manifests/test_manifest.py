@@ -28,15 +28,17 @@ def read(path: Path, policy: AdmissionPolicy = CLINIC) -> tuple[list[ImageRefere
 def test_every_column_of_a_csv_row_is_read(tmp_path: Path) -> None:
     path = write(
         tmp_path,
-        "\ufeffuri,image_id,patient_id,eye,reference_grade,sha256\r\n"
-        f"sub/a.jpg,eye-1,\"Doe, J\",OD,3,{SHA.upper()}\r\n"
+        "\ufeffuri,image_id,patient_id,eye,reference_grade,sha256,source\r\n"
+        f"sub/a.jpg,eye-1,\"Doe, J\",OD,3,{SHA.upper()},NW400\r\n"
         "\r\n"
-        "s3://clinic/b.jpg,,,,,\r\n",
+        "s3://clinic/b.jpg,,,,,,\r\n",
     )  # fmt: skip
 
     assert read(path) == (
         [
-            ImageReference((tmp_path / "sub/a.jpg").as_uri(), "eye-1", "Doe, J", Eye.RIGHT, Grade.SEVERE, SHA),
+            ImageReference(
+                (tmp_path / "sub/a.jpg").as_uri(), "eye-1", "Doe, J", Eye.RIGHT, Grade.SEVERE, SHA, "Topcon NW400"
+            ),
             ImageReference("s3://clinic/b.jpg"),
         ],
         [],
