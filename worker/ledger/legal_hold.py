@@ -7,11 +7,13 @@ from sqlalchemy import Engine, func, select, update
 from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
-from worker.ledger.locks import wait_for_fence
+from worker.ledger.locks import wait_for_fence, wait_for_holder
 from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
 
 RETENTION_LOCK = "retention"
+DELETION_LOCK = "retention:objects"
+"""Held by retention while it deletes the objects of one page, outside of a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class HoldResult:
 def set_legal_hold(engine: Engine, name: str, *, release: bool = False) -> HoldResult:
     """Set or release the legal hold of a run; idempotent.
 
-    After it has returned, retention deletes nothing more of a held run. Raises RunError for an unknown run,
-    DatabaseError.
+    After it has returned, retention deletes nothing more of a held run: it waits for the page whose objects are being
+    deleted. Raises RunError for an unknown run, DatabaseError.
     """
     run = find_run(engine, name)
     with write_transaction(engine) as connection:
@@ -40,4 +42,5 @@ def set_legal_hold(engine: Engine, name: str, *, release: bool = False) -> HoldR
             record_action(connection, AuditAction.RELEASE if release else AuditAction.HOLD, run=run.name)
         counts = select(func.count(), func.count(gradings.c.overlay_retired_at))
         images, overlays_gone = connection.execute(counts.where(gradings.c.run_id == run.run_id)).one()
+    wait_for_holder(engine, DELETION_LOCK)
     return HoldResult(run.name, not release, images, overlays_gone)

@@ -1,6 +1,7 @@
 """Expiring locks in the ledger: a holder that dies stops renewing its lock, which expires and is free again."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
@@ -11,9 +12,10 @@ from sqlalchemy import Connection, Engine, Update, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.core.errors import DatabaseError, OverlapError
-from worker.ledger.database import epoch_now, write_transaction
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.schema import locks
 
+POLL_S = 0.1
 RENEWALS = 3
 """Number of renewals within the lifetime of a lock."""
 
@@ -122,3 +124,15 @@ def locked(engine: Engine, name: str, *, lock_s: float) -> Iterator[HeldLock]:
 def wait_for_fence(connection: Connection, name: str) -> None:
     """Block the holder's `fence` calls until this transaction ends; wait for a fenced transaction to end first."""
     connection.execute(update(locks).where(locks.c.name == name).values(until=locks.c.until))
+
+
+def wait_for_holder(engine: Engine, name: str) -> None:
+    """Wait until the present holder of a lock, if there is one, has released or lost it. Raises DatabaseError."""
+    first = _read_holder(engine, name)
+    while first is not None and _read_holder(engine, name) == first:
+        time.sleep(POLL_S)
+
+
+def _read_holder(engine: Engine, name: str) -> str | None:
+    with read_transaction(engine) as connection:
+        return connection.scalar(select(locks.c.holder).where(locks.c.name == name, locks.c.until > epoch_now()))

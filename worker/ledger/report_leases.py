@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, Select, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, delete, insert, or_, select, update
 
 from worker.core.errors import OverlapError, RunError
 from worker.core.storage.keys import report_prefix
 from worker.core.vocabulary import AuditAction, RunState
 from worker.ledger.audit_log import record_action
-from worker.ledger.database import epoch_now, read_transaction, write_transaction
+from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.schema import reports, runs
 
 GRACE_S = 30.0
@@ -111,10 +111,32 @@ def lease_report(engine: Engine, run_id: int, *, lease_s: float) -> ReportLease 
     return ReportLease(token, run_id, name, report_prefix(name)) if leased.rowcount == 1 else None
 
 
-def is_being_written(engine: Engine, run_id: int) -> bool:
-    """Whether a writer holds the report's lease now. Raises DatabaseError."""
-    with read_transaction(engine) as connection:
-        return connection.execute(_active_lease(run_id)).first() is not None
+def is_report_leased(connection: Connection, run_id: int) -> bool:
+    """Whether a writer holds the report's lease now."""
+    return connection.execute(_active_lease(run_id)).first() is not None
+
+
+def lease_report_for_deletion(
+    connection: Connection, run_id: int, run_name: str, *, lease_s: float
+) -> ReportLease | None:
+    """Lease a report in order to delete it; return None when the run has none or a writer holds its lease."""
+    token = str(uuid4())
+    leased = connection.execute(
+        update(reports)
+        .where(reports.c.run_id == run_id, or_(reports.c.lease_token.is_(None), reports.c.due_at < epoch_now()))
+        .values(lease_token=token, due_at=epoch_now() + lease_s)
+    )
+    return ReportLease(token, run_id, run_name, report_prefix(run_name)) if leased.rowcount else None
+
+
+def delete_report_row(connection: Connection, lease: ReportLease) -> None:
+    """Delete the row of a report whose objects were deleted, unless the lease was lost."""
+    connection.execute(delete(reports).where(reports.c.run_id == lease.run_id, reports.c.lease_token == lease.token))
+
+
+def keep_report(engine: Engine, lease: ReportLease) -> None:
+    """Release a report that could not be deleted; it is not written again. Raises DatabaseError."""
+    _update(engine, lease, lease_token=None, due_at=None)
 
 
 def request_report(engine: Engine, run_name: str, *, lease_s: float) -> ReportLease:

@@ -74,13 +74,15 @@ def is_row_expired(cutoffs: Cutoffs) -> ColumnElement[bool]:
 def find_expired_runs(engine: Engine, cutoffs: Cutoffs) -> tuple[list[ExpiredRun], tuple[str, ...]]:
     """Find the ended runs with something expired: those to prune, then the names of those under a legal hold."""
     expired = or_(is_overlay_expired(cutoffs), is_row_expired(cutoffs), gradings.c.retired_key.is_not(None))
-    query = (
-        select(runs.c.run_id, runs.c.name, runs.c.held)
-        .where(runs.c.state.in_(ENDED_STATES), exists().where(gradings.c.run_id == runs.c.run_id, expired))
-        .order_by(runs.c.run_id)
-    )
+    ended = select(runs.c.run_id, runs.c.name, runs.c.held).where(runs.c.state.in_(ENDED_STATES))
     with read_transaction(engine) as connection:
-        found = connection.execute(query).all()
+        candidates = connection.execute(ended.order_by(runs.c.run_id)).all()
+    found = []
+    for run in candidates:
+        # One query for each run: together they take longer than the database waits for a statement.
+        with read_transaction(engine) as connection:
+            if connection.scalar(select(exists().where(gradings.c.run_id == run.run_id, expired))):
+                found.append(run)
     to_prune = [ExpiredRun(run.run_id, run.name) for run in found if not run.held]
     return to_prune, tuple(run.name for run in found if run.held)
 

@@ -79,16 +79,15 @@ class FolderStore:
         except OSError as error:
             raise StorageError(f"cannot delete {self._path(key)}: {error.strerror or error}") from error
 
-    def delete_many(self, keys: Collection[str]) -> None:
-        """Delete the files that exist. Raises StorageError after the others are deleted."""
-        refused: StorageError | None = None
+    def delete_many(self, keys: Collection[str]) -> Mapping[str, str]:
+        """Delete the files that exist; return the reason for each one that cannot be deleted."""
+        refused = {}
         for key in keys:
             try:
                 self.delete(key)
             except StorageError as error:
-                refused = error
-        if refused is not None:
-            raise refused
+                refused[key] = error.detail
+        return refused
 
     def list_objects(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the files below the folder of this prefix."""

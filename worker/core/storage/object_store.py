@@ -55,8 +55,8 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Delete one object if it exists."""
 
-    def delete_many(self, keys: Collection[str]) -> None:
-        """Delete the objects that exist. If the store refuses one, the others are deleted before StorageError."""
+    def delete_many(self, keys: Collection[str]) -> Mapping[str, str]:
+        """Delete the objects that exist; return the reason for each key that the store refuses to delete."""
 
     def list_objects(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects whose key begins with `prefix`, which must end with a slash, in constant memory."""

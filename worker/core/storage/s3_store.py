@@ -128,18 +128,18 @@ class S3Store:
         except (ClientError, BotoCoreError) as error:
             raise StorageError(f"cannot delete {self.uri(key)}: {_reason(error)}") from error
 
-    def delete_many(self, keys: Collection[str]) -> None:
-        """Delete the objects that exist, KEYS_PER_REQUEST in one request. Raises StorageError after the others."""
-        refused: list[str] = []
+    def delete_many(self, keys: Collection[str]) -> Mapping[str, str]:
+        """Delete the objects that exist, KEYS_PER_REQUEST in one request; return the error code of each refused one."""
+        refused: dict[str, str] = {}
+        start = len(self._full_key(""))
         for batch in batched(keys, KEYS_PER_REQUEST):
             named: list[ObjectIdentifierTypeDef] = [{"Key": self._full_key(key)} for key in batch]
             try:
                 done = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": named, "Quiet": True})
             except (ClientError, BotoCoreError) as error:
                 raise StorageError(f"cannot delete {self.uri(batch[0])} and others: {_reason(error)}") from error
-            refused += [f"{error.get('Key')}: {error.get('Code')}" for error in done.get("Errors", ())]
-        if refused:
-            raise StorageError(f"cannot delete {len(refused)} objects of s3://{self._bucket}, such as {refused[0]}")
+            refused |= {error["Key"][start:]: error.get("Code", "?") for error in done.get("Errors", ())}
+        return refused
 
     def list_objects(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects below the prefix, page by page."""
@@ -150,7 +150,8 @@ class S3Store:
     def delete_prefix(self, prefix: str) -> None:
         """List the objects below the prefix and delete them."""
         for batch in batched(self.list_objects(prefix), KEYS_PER_REQUEST):
-            self.delete_many([item.key for item in batch])
+            for key, code in self.delete_many([item.key for item in batch]).items():
+                raise StorageError(f"cannot delete {self.uri(key)}: {code}")
 
     def uri(self, key: str) -> str:
         """Return the `s3://` URI of an object."""

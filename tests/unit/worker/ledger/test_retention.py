@@ -1,23 +1,28 @@
 """What retention deletes, in which order, and what it keeps; on both databases and both stores."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, event, select, update
 
 from producer.runs.lifecycle import seal_run
+from producer.runs.resend import resend
+from tests.services.process import HUNG_AFTER_S
+from tests.unit.interleaving import interleave
 from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_run, references, rows_of
 from worker.core.errors import DatabaseError, FundusError, OverlapError, StorageError
-from worker.core.settings import Settings
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import Settings, parse_settings
 from worker.core.storage.folder_store import FolderStore
 from worker.core.storage.object_store import ObjectStore
 from worker.core.vocabulary import RunState, Status
 from worker.ledger.audit_log import read_audit_log
-from worker.ledger.database import read_transaction, write_transaction
+from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.legal_hold import RETENTION_LOCK, set_legal_hold
 from worker.ledger.locks import locked
 from worker.ledger.report_leases import ReportLease, finish_report, release_report, request_report
@@ -40,6 +45,13 @@ def settings(make_settings: Callable[..., Settings], tmp_path: Path) -> Settings
 @pytest.fixture
 def folder_store(tmp_path: Path) -> ObjectStore:
     return FolderStore(tmp_path / "overlays")
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + HUNG_AFTER_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def make_graded(engine: Engine, store: ObjectStore, name: str, *names: str, at: datetime) -> Run:
@@ -380,3 +392,105 @@ def test_image_enqueued_during_a_pass_is_kept(
     # `enqueue` retries a DatabaseError.
     assert [error for error in errors if not isinstance(error, DatabaseError)] == []
     assert list(rows_of(engine, make_run(engine, "last", references("a", "b")))) == ["a", "b"]
+
+
+def test_image_that_is_requeued_while_its_run_is_pruned_is_kept(
+    postgres_url: str, folder_store: ObjectStore, settings: Settings, broker_url: str
+) -> None:
+    engine = connect(parse_settings(database_url=postgres_url))
+    run = make_run(engine, "old", references("a", "b"))
+    for image_id in ("a", "b"):
+        fail(engine, run, image_id, "image_missing", at=OLD)
+    seal_run(engine, run)
+    app = make_celery(parse_settings(broker_url=broker_url))
+    interleave(
+        postgres_url,
+        lambda e: prune(e, folder_store, settings, BOTH),
+        lambda e: resend(e, app, settings, "old", [Status.FAILED]),
+        stop_after="gradings.retired_key IS NULL ORDER BY gradings.image_id",
+    )
+    assert {image_id: row.status for image_id, row in rows_of(engine, run).items()} == dict.fromkeys("ab", "queued")
+    engine.dispose()
+
+
+def test_no_transaction_is_open_while_objects_are_deleted(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
+    """The database ends a transaction that is idle for 30 s, and the deletion of a page may take longer."""
+    finish_report(engine, write_pages(engine, folder_store, old), out="there")
+    deletions = []
+
+    class Watching(FolderStore):
+        def delete_prefix(self, prefix: str) -> None:
+            deletions.append((prefix, engine.pool.checkedout()))
+            super().delete_prefix(prefix)
+
+        def delete(self, key: str) -> None:
+            deletions.append((key, engine.pool.checkedout()))
+            super().delete(key)
+
+    assert prune(engine, Watching(folder_store.root), settings, OVERLAYS).overlays == 2
+    keys = [f"old/0123456789abcdef/{name}.png" for name in "ab"]
+    assert deletions == [("old/report/", 0), *((key, 0) for key in keys)]
+
+
+def test_each_page_begins_after_the_last_one(
+    engine: Engine, folder_store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that began at the first row would read all rows of the pages before it again."""
+    monkeypatch.setattr("worker.ledger.retention.PAGE_IMAGES", 2)
+    add_model(engine)
+    make_graded(engine, folder_store, "old", *"abcde", at=OLD)
+    firsts: list[object] = []
+
+    def record(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if "ORDER BY gradings.image_id" in statement:
+            values = parameters.values() if isinstance(parameters, dict) else parameters
+            firsts.append([value for value in values if value in ["", *"abcde"]])
+
+    event.listen(engine, "before_cursor_execute", record)
+    assert prune(engine, folder_store, settings, BOTH) == PruneResult(5, 5, 5, ())
+    pages = [[""], ["b"], ["d"], ["e"]]
+    assert firsts == [[""], *pages, *pages, *pages]
+
+
+def test_refused_objects_keep_their_key_and_do_not_stop_the_pass(
+    engine: Engine, folder_store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.ledger.retention.PAGE_IMAGES", 1)
+    add_model(engine)
+    runs = [make_graded(engine, folder_store, name, "a", "b", at=OLD) for name in ("one", "two")]
+
+    class Refusing(FolderStore):
+        def delete(self, key: str) -> None:
+            if key == "one/0123456789abcdef/a.png":
+                raise StorageError(f"AccessDenied: {key}")
+            super().delete(key)
+
+    with pytest.raises(StorageError, match=r"cannot delete 1 of 4 objects; the first: one/0123456789abcdef/a.png: Acc"):
+        prune(engine, Refusing(folder_store.root), settings, BOTH)
+    assert [list(rows_of(engine, run)) for run in runs] == [["a"], []]
+    assert prune(engine, folder_store, settings, BOTH) == PruneResult(1, 1, 1, ())
+
+
+def test_hold_waits_for_the_page_that_is_being_deleted(
+    engine: Engine, old: Run, folder_store: ObjectStore, settings: Settings
+) -> None:
+    order: list[str] = []
+
+    class Slow(FolderStore):
+        def delete_many(self, keys: Collection[str]) -> Mapping[str, str]:
+            thread.start()
+            wait_for(lambda: find_run(engine, "old").held)
+            order.append("deleted")
+            return super().delete_many(keys)
+
+    def hold() -> None:
+        set_legal_hold(engine, "old")
+        order.append("held")
+
+    thread = threading.Thread(target=hold)
+    assert prune(engine, Slow(folder_store.root), settings, BOTH) == PruneResult(2, 0, 0, ())
+    thread.join()
+    assert order == ["deleted", "held"]
+    assert list(rows_of(engine, old)) == ["a", "b"]
