@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.core.allowed_roots import AllowedRoots, parse_allowed_roots
+from worker.core.broker_address import parse_broker_address
 from worker.core.errors import SettingsError
 from worker.core.machine import default_decoders
 from worker.core.setting_names import describe_unknown_settings
@@ -18,7 +19,6 @@ from worker.core.vocabulary import Precision, Queue
 
 PREFIX = "FUNDUS_"
 DATABASE_SCHEMES = ("sqlite", "postgresql")
-BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 STORAGE_SCHEMES = ("file", "s3")
 MIN_KEY_CHARS = 32
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -39,7 +39,14 @@ class Settings(BaseSettings):
     """URL of the ledger: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`."""
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """URL of the Redis, Valkey or RabbitMQ broker: `redis://:PASSWORD@HOST:6379/0` or
-    `amqp://USER:PASSWORD@HOST/VHOST`."""
+    `amqp://USER:PASSWORD@HOST/VHOST`. With `rediss://` or `amqps://`, certificate and host are checked;
+    `?ssl_check_hostname=false` or `?ssl_cert_reqs=none` at the end switches that off."""
+    broker_ca_file: Path | None = None
+    """PEM file of the authorities that may sign the broker's certificate; unset means those of the system."""
+    broker_client_certificate: Path | None = None
+    """PEM file of the certificate that this program shows to the broker; unset means that it shows none."""
+    broker_client_key: Path | None = None
+    """PEM file of that certificate's private key; unset means that the key is in the same file."""
     storage_url: str = Field(default_factory=lambda: (Path.cwd() / "fundus-store").as_uri())
     """Where overlays and reports are stored: `file:///DIR` or `s3://BUCKET/PREFIX`."""
     s3_endpoint_url: str | None = None
@@ -186,7 +193,8 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _check_broker(cls, value: SecretStr) -> SecretStr:
-        return _check_scheme(value, BROKER_SCHEMES)
+        parse_broker_address(value.get_secret_value())
+        return value
 
     @field_validator("storage_url")
     @classmethod
@@ -236,6 +244,9 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
+        "broker_ca_file",
+        "broker_client_certificate",
+        "broker_client_key",
         "nightly_since",
         "nightly_model",
         "reports_dir",

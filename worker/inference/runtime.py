@@ -25,6 +25,7 @@ from worker.inference.progress_log import LOG_EVERY_S, ProgressLogger
 from worker.inference.watchdog import Watchdog, end_process
 from worker.ledger.configurations import register_configuration
 from worker.ledger.database import connect
+from worker.ledger.database_tls import warn_of_unverified_host
 from worker.ledger.leases import register_model
 from worker.ledger.migrate import require_compatible
 from worker.maintenance.reconciler import reconcile
@@ -83,6 +84,7 @@ class Runtime:
         database = connect(settings, pool_size=settings.concurrency + 2)
         resources.callback(database.dispose)
         require_compatible(database)
+        warn_of_unverified_host(database)
         model = load_model(settings.model)
         register_model(database, model.model_id, model.name, model.manifest.model_dump(mode="json"))
         decoders = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)

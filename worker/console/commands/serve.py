@@ -14,6 +14,7 @@ from worker.core.settings import read_settings
 from worker.core.telemetry.log_setup import configure_logs
 from worker.core.terminal.output import print_note
 from worker.ledger.database import connect
+from worker.ledger.database_tls import warn_of_unverified_host
 from worker.ledger.migrate import require_compatible
 
 CONNECTIONS = 20
@@ -49,6 +50,7 @@ def serve(
     configure_logs(settings.log_format, settings.log_level)
     engine = connect(settings, pool_size=CONNECTIONS)
     require_compatible(engine)
+    warn_of_unverified_host(engine)
     print_note(f"console listening on {settings.console_url or f'http://{host}:{port}'}")
     uvicorn.run(
         make_app(settings, engine, origin),

@@ -12,6 +12,7 @@ from redis import RedisError
 
 from worker.core.errors import BrokerError
 from worker.core.messages import GradeChunk, Message, WriteReport
+from worker.core.messaging.broker_tls import read_broker
 from worker.core.settings import Settings
 from worker.core.telemetry.tracing import Tracing
 from worker.core.vocabulary import DUTIES, Queue
@@ -45,12 +46,13 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
     Raises SettingsError.
     """
     TRANSPORT_ALIASES.update(_TRANSPORTS)
-    app = Celery("fundus", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    address, tls = read_broker(settings)
+    app = Celery("fundus", broker=address.url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,
-        task_queues=[_declare(name, amqp=_is_amqp(settings)) for name in _consumed(settings)],
+        task_queues=[_declare(name, amqp=address.is_amqp) for name in _consumed(settings)],
         task_create_missing_queues=False,
         task_default_queue=Queue.BULK,
         task_acks_late=True,
@@ -69,7 +71,8 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=SOCKET_TIMEOUT_S,
         broker_heartbeat=HEARTBEAT_S,
-        broker_transport_options=_transport_options(settings),
+        broker_use_ssl=tls or False,
+        broker_transport_options=_transport_options(settings, amqp=address.is_amqp),
         enable_utc=True,
         timezone="UTC",
     )
@@ -116,10 +119,6 @@ def chunked(image_ids: Sequence[str], size: int) -> list[tuple[str, ...]]:
     return [tuple(image_ids[start : start + size]) for start in range(0, len(image_ids), size)]
 
 
-def _is_amqp(settings: Settings) -> bool:
-    return settings.broker_url.get_secret_value().startswith("amqp")
-
-
 def _consumed(settings: Settings) -> tuple[str, ...]:
     names = settings.queue_names
     return (*names, DUTIES) if Queue.BULK in names else names
@@ -152,8 +151,8 @@ def _send(app: Celery, task: str, message: Message, queue: Queue, summary: str, 
     )
 
 
-def _transport_options(settings: Settings) -> dict[str, object]:
-    if _is_amqp(settings):
+def _transport_options(settings: Settings, *, amqp: bool) -> dict[str, object]:
+    if amqp:
         # A message counts as sent when the broker has confirmed it.
         return {"confirm_publish": True, "read_timeout": SOCKET_TIMEOUT_S, "write_timeout": SOCKET_TIMEOUT_S}
     return {

@@ -8,16 +8,19 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from producer.cli import app
-from producer.doctor.broker import check_broker
+from producer.doctor.broker import check_broker, check_tls
 from producer.doctor.check import Check, CheckStatus
 from producer.doctor.database import check_database
 from producer.doctor.storage import check_storage
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.seaweedfs import Bucket
+from worker.core.broker_address import parse_broker_address
 from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import make_celery, send_chunk
 from worker.core.settings import Settings, parse_settings
 from worker.core.vocabulary import Queue
+from worker.ledger.database import connect
+from worker.ledger.database_tls import find_unverified_host
 
 Make = Callable[..., Settings]
 
@@ -71,6 +74,42 @@ def test_password_of_an_unreachable_database_is_hidden(make_settings: Make) -> N
     assert check.status == CheckStatus.FAILED
     assert check.detail.startswith("postgresql://u:***@127.0.0.1:1/x: ")
     assert "secret" not in check.detail
+
+
+def test_broker_beyond_this_machine_without_tls_is_a_warning() -> None:
+    (warning,) = check_tls(parse_broker_address("redis://:secret@broker:6379/0"))
+
+    assert warning.status == CheckStatus.WARNING
+    assert "the connection to broker is not encrypted" in warning.detail
+    assert warning.remedy == "use rediss:// with a certificate"
+    assert check_tls(parse_broker_address("redis://:secret@127.0.0.1:6379/0")) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("postgresql://u@db/x", "db"),
+        ("postgresql://u@10.0.0.7/x?sslmode=require", "10.0.0.7"),
+        ("postgresql://u@db/x?sslmode=verify-ca", "db"),
+        ("postgresql:///x?host=127.0.0.1&host=standby", "standby"),
+        ("postgresql://u@db/x?sslmode=verify-full", None),
+        ("postgresql://u@127.0.0.1/x", None),
+        ("postgresql://u@[::1]/x", None),
+        ("postgresql:///x?host=/run/postgresql", None),
+        ("sqlite:///x.db", None),
+    ],
+)
+def test_database_host_whose_certificate_is_not_checked_is_found(url: str, host: str | None) -> None:
+    assert find_unverified_host(connect(parse_settings(database_url=url)).url) == host
+
+
+def test_database_host_and_mode_may_come_from_libpqs_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = connect(parse_settings(database_url="postgresql:///x")).url
+    assert find_unverified_host(url) is None
+    monkeypatch.setenv("PGHOST", "db")
+    assert find_unverified_host(url) == "db"
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert find_unverified_host(url) is None
 
 
 def test_durable_broker_is_ok(broker_url: str, make_settings: Make) -> None:

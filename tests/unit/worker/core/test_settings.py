@@ -52,7 +52,7 @@ WRONG = {
 ANY_VALUE = {
     "S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE", "ALLOWED_COLUMNS", "REPORTS_DIR",
     "DRIFT_BASELINE", "ALARM_URLS", "METRICS_HOST", "REPORT_NEXT_STEPS", "REPORT_BASELINE",
-    "NIGHTLY_MODEL",
+    "NIGHTLY_MODEL", "BROKER_CA_FILE", "BROKER_CLIENT_CERTIFICATE", "BROKER_CLIENT_KEY",
 }  # fmt: skip
 
 
@@ -138,6 +138,24 @@ def test_incomplete_storage_url_is_refused(value: str) -> None:
 )
 def test_url_may_name_a_driver(scheme: str) -> None:
     assert parse_settings(database_url=scheme).database_url.get_secret_value() == scheme
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redis+sentinel://:hunter2@host:26379/0", r"redis\+sentinel:// is not supported; fix: name the primary"),
+        ("sentinel://:hunter2@host:26379", "sentinel:// is not supported"),
+        ("rediss+sentinel://:hunter2@host", r"rediss\+sentinel:// is not supported"),
+        ("redis+tcp://:hunter2@host", "must begin with redis://, "),
+        ("rediss://:hunter2@host/0?ssl_cert_reqs=sometimes", "ssl_cert_reqs must be none or optional or required"),
+        ("rediss://:hunter2@host/0?ssl_check_host=false", "ssl_check_host: unknown"),
+        ("redis://:hunter2@host/0?ssl_cert_reqs=required", "not encrypted; fix: remove ssl_cert_reqs or use rediss://"),
+    ],
+)
+def test_broker_that_would_be_another_one_is_refused_by_name(url: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=f"FUNDUS_BROKER_URL: .*{message}") as caught:
+        parse_settings(broker_url=url)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_queues_keep_their_order() -> None:
