@@ -33,7 +33,7 @@ GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fu
 
 -- Producer: enqueue, nightly, resend, cancel, hold, status.
 GRANT SELECT, INSERT, UPDATE ON runs, images, gradings, nights, sightings, locks, reports TO fundus_producer;
-GRANT SELECT ON models TO fundus_producer;
+GRANT SELECT ON models, workers TO fundus_producer;
 GRANT USAGE ON SEQUENCE runs_run_id_seq TO fundus_producer;
 
 -- Worker: reads the URI and SHA-256 of an image, but not its patient id or eye.
@@ -45,16 +45,17 @@ GRANT UPDATE (
     status, attempts, refusals, lease_token, due_at, grade, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4, referable, flags,
     disagreement, saliency, model_id, configuration_id, overlay_key, error_code, error_detail, settled_at
 ) ON gradings TO fundus_worker;
-GRANT SELECT (model_id), INSERT ON models TO fundus_worker;
+GRANT SELECT (model_id, name), INSERT ON models TO fundus_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON workers TO fundus_worker;
 GRANT SELECT (configuration_id), INSERT ON inference_configurations TO fundus_worker;
 GRANT SELECT, INSERT, UPDATE ON locks, reports TO fundus_worker;
 
 -- Reader: status, export, audit, report, evaluate, drift.
-GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, reports, audit TO fundus_reader;
+GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, reports, audit, workers TO fundus_reader;
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_reader;
 
 -- Console: adds decisions and changes none. Only the owner manages users (`fundus console user`).
-GRANT SELECT ON runs, images, gradings, models, inference_configurations, decisions TO fundus_console;
+GRANT SELECT ON runs, images, gradings, models, inference_configurations, decisions, workers TO fundus_console;
 GRANT SELECT (name, role, password_hash, disabled_at) ON users TO fundus_console;
 GRANT SELECT, INSERT, UPDATE (seen_at), DELETE ON sessions TO fundus_console;
 GRANT SELECT, INSERT, DELETE ON sign_in_attempts TO fundus_console;

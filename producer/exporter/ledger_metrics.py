@@ -17,6 +17,8 @@ from worker.core.errors import FundusError
 from worker.core.vocabulary import TASK_QUEUES, Grade, Queue, RunState, Status
 from worker.ledger.database import epoch_now, read_transaction
 from worker.ledger.schema import RECONCILER_LOCK, gradings, locks, runs
+from worker.ledger.stranded_runs import count_stranded_images
+from worker.ledger.worker_presence import count_workers
 
 ACTIVE_STATES = (RunState.OPEN, RunState.RUNNING)
 MAX_ATTEMPTS_LABEL = 9
@@ -162,6 +164,17 @@ def _worker_metrics(connection: Connection) -> Iterator[Metric]:
     yield _gauge("fundus_expired_leases", "Images whose lease has expired.", connection.scalar(expired) or 0)
     held = select(func.count()).where(locks.c.name == RECONCILER_LOCK, locks.c.until > epoch_now())
     active = connection.scalar(held) or 0
+    running, died = count_workers(connection)
+    yield _gauge("fundus_workers", "Workers that run.", running)
+    yield _gauge("fundus_workers_died", "Workers that died within the last hour.", died)
+    stranded = GaugeMetricFamily(
+        "fundus_stranded_images",
+        "Queued images whose model no running worker has, while others run.",
+        labels=["model", "model_id"],
+    )
+    for (model, model_id), images in count_stranded_images(connection).items():
+        stranded.add_metric([model, model_id], images)
+    yield stranded
     yield _gauge("fundus_reconciler_active", "1 while a reconciler is active in any worker, else 0.", active)
 
 

@@ -32,6 +32,8 @@ _ERRORS_SHOWN = 8
 def draw_progress(progress: RunProgress) -> RenderableType:
     """Draw one run: heading, progress bar, counts by status and by grade, errors by code."""
     parts: list[RenderableType] = [_heading(progress.run), _bar(progress), "", _counts(progress.counts)]
+    if progress.missing_model is not None:
+        parts += ["", Text(f"no running worker has the model {progress.missing_model}", "red")]
     if progress.errors:
         parts += ["", _errors(progress)]
     return Group(*parts)

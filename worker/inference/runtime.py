@@ -9,6 +9,7 @@ from uuid import uuid4
 import structlog
 
 from worker.core.cgroup import read_cpu_quota, read_memory_limit
+from worker.core.errors import DatabaseError
 from worker.core.machine import DECODER_REMEDY, find_memory_excess, usable_cores
 from worker.core.messaging.broker import queue_depth, send_report
 from worker.core.periodic import PeriodicThread
@@ -28,6 +29,7 @@ from worker.ledger.database import connect
 from worker.ledger.database_tls import warn_of_unverified_host
 from worker.ledger.leases import register_model
 from worker.ledger.migrate import require_compatible
+from worker.ledger.worker_presence import announce_worker, end_presence, renew_presence
 from worker.maintenance.reconciler import reconcile
 from worker.model.bundle.ensemble import load_model
 from worker.model.engines.factory import make_engine
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery import Celery
+    from sqlalchemy import Engine
 
     from worker.core.messages import GradeChunk
     from worker.core.settings import Settings
@@ -85,6 +88,8 @@ class Runtime:
         resources.callback(database.dispose)
         require_compatible(database)
         warn_of_unverified_host(database)
+        worker_id = str(uuid4())
+        announce_worker(database, worker_id, settings.queues)
         model = load_model(settings.model)
         register_model(database, model.model_id, model.name, model.manifest.model_dump(mode="json"))
         decoders = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
@@ -122,15 +127,21 @@ class Runtime:
         )
         resources.callback(remove_heartbeat)
         watchdog.check()
-        holder = str(uuid4())
+        renew_presence(database, worker_id, model.model_id, lease_s=settings.lease_s)
+        resources.callback(_end_presence, database, worker_id)
         # Stopped in reverse order: the watchdog still runs while the reconciler finishes its pass.
         jobs: list[tuple[str, Callable[[], object], float]] = [
             ("progress", ProgressLogger(database, metrics.settled_by_status).log, LOG_EVERY_S),
             ("watchdog", watchdog.check, HEARTBEAT_INTERVAL_S),
             (
                 "reconciler",
-                lambda: metrics.count_reconciled(reconcile(database, app, settings, holder=holder)),
+                lambda: metrics.count_reconciled(reconcile(database, app, settings, holder=worker_id)),
                 settings.reconcile_every_s,
+            ),
+            (
+                "presence",
+                lambda: renew_presence(database, worker_id, model.model_id, lease_s=settings.lease_s),
+                settings.lease_s / 3,
             ),
             ("leases", self._pipeline.renew_leases, settings.lease_s / 3),
         ]
@@ -161,3 +172,10 @@ def _log_machine(settings: Settings) -> None:
     excess = find_memory_excess(settings.decode_processes, settings.decode_memory_mb)
     if excess is not None:
         log.warning("decoders_exceed_memory", detail=f"{excess}; fix: {DECODER_REMEDY}")
+
+
+def _end_presence(database: Engine, worker_id: str) -> None:
+    try:
+        end_presence(database, worker_id)
+    except DatabaseError as error:  # the worker ends anyway, and will be counted as dead
+        log.warning("end_not_recorded", detail=error.detail)

@@ -247,6 +247,22 @@ locks = Table(
     Column("until", Float(53), nullable=False),
 )
 
+# Workers that have started within a day; see `worker_presence`.
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker_id", String(36), primary_key=True),
+    # NULL until the worker has loaded its model.
+    Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
+    # As in FUNDUS_QUEUES.
+    Column("queues", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    # Seconds since 1970 on the database clock; a running worker postpones it.
+    Column("until", Float(53), nullable=False),
+    # Set when the worker ends as it should.
+    Column("stopped_at", UtcDateTime, nullable=True),
+)
+
 # One row for each run with a pending or written report; see `report_leases`.
 reports = Table(
     "reports",

@@ -12,6 +12,7 @@ from worker.core.vocabulary import Grade, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import ENDED_STATES, Run, find_run, list_runs
 from worker.ledger.schema import gradings
+from worker.ledger.stranded_runs import find_stranded_runs
 from worker.ledger.throughput import Throughput, read_throughput
 
 FAILURES = (Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
@@ -37,12 +38,17 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """Snapshot of a run. errors: number of images without a grade by error code, most frequent first."""
+    """Snapshot of a run.
+
+    errors: number of images without a grade by error code, most frequent first. missing_model: name of the run's model
+    if workers run, but none with it.
+    """
 
     run: Run
     counts: Counts
     errors: Mapping[str, int]
     throughput: Throughput
+    missing_model: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -64,7 +70,8 @@ def read_progress(engine: Engine, name: str) -> RunProgress:
         counts = _counts(connection, [run.run_id])[run.run_id]
         errors = _errors(connection, run.run_id)
         throughput = read_throughput(connection, run.run_id, datetime.now(UTC))
-    return RunProgress(run, counts, errors, throughput)
+        missing = {stranded.run_id: stranded.model_name for stranded in find_stranded_runs(connection)}
+    return RunProgress(run, counts, errors, throughput, missing.get(run.run_id))
 
 
 def read_overview(
@@ -84,6 +91,7 @@ def describe_progress(progress: RunProgress) -> dict[str, Any]:
         "images_per_s": progress.throughput.overall,
         "recent_images_per_s": progress.throughput.recent,
         "seconds_left": progress.seconds_left,
+        "missing_model": progress.missing_model,
     }
 
 

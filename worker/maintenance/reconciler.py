@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import or_, select, tuple_, update
+from sqlalchemy import exists, or_, select, tuple_, update
 
 from worker.core.messages import GradeChunk
 from worker.core.messaging.broker import chunked, queue_depth, send_chunk, send_report
@@ -24,6 +24,7 @@ from worker.ledger.database import epoch_now, read_transaction, write_transactio
 from worker.ledger.locks import LockResult, acquire_lock
 from worker.ledger.report_leases import claim_due_reports
 from worker.ledger.schema import RECONCILER_LOCK, gradings, runs
+from worker.ledger.stranded_runs import StrandedRun, find_stranded_runs
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 LOCK_PASSES = 3
 """Number of passes that the lock's holder may miss before another worker can acquire the lock."""
 MAX_IMAGES_PER_PASS = 5000
+PROBE_EVERY_S = 900.0
+"""Interval at which one image of a run is sent although no running worker is known to have its model."""
 
 log = structlog.get_logger(__name__)
 
@@ -67,8 +70,11 @@ def reconcile(engine: Engine, app: Celery, settings: Settings, *, holder: str) -
         reopened = _reopen_finished(connection)
         quarantined = _quarantine(connection, settings.max_attempts)
         cancelled = _cancel_leftovers(connection)
-        alone = _claim(connection, gradings.c.attempts > 0, settings.resend_after_s)
-        resent = _claim(connection, _lost(empty), settings.resend_after_s)
+        stranded = find_stranded_runs(connection)
+        has_worker = gradings.c.run_id.not_in([run.run_id for run in stranded])
+        alone = _claim(connection, has_worker & (gradings.c.attempts > 0), settings.resend_after_s)
+        resent = _claim(connection, has_worker & _lost(empty), settings.resend_after_s)
+        alone += [image for run in stranded for image in _probe(connection, run, settings.resend_after_s)]
     _send(engine, app, alone, alone=True)
     _send(engine, app, resent, alone=False)
     finished = _finish_settled_runs(engine, report=settings.reports)
@@ -127,14 +133,25 @@ def _lost(empty_queues: list[Queue]) -> ColumnElement[bool]:
     return (gradings.c.attempts == 0) & or_(gradings.c.error_code.is_not(None), gradings.c.run_id.in_(drained))
 
 
-def _claim(connection: Connection, condition: ColumnElement[bool], resend_after_s: float) -> list[tuple[int, str]]:
+def _probe(connection: Connection, run: StrandedRun, resend_after_s: float) -> list[tuple[int, str]]:
+    """Claim one image of a stranded run, at most once in PROBE_EVERY_S, and log the model that is missing.
+
+    Every message of such a run would be refused. The probe finds a worker of a version that does not record its model.
+    """
+    of_run = (gradings.c.run_id == run.run_id) & (gradings.c.status == Status.QUEUED)
+    if connection.scalar(select(exists().where(of_run, gradings.c.due_at > epoch_now() - PROBE_EVERY_S))):
+        return []
+    log.error("model_missing", run=run.name, model=run.model_name, model_id=run.model_id)
+    return _claim(connection, of_run, resend_after_s, limit=1)
+
+
+def _claim(
+    connection: Connection, condition: ColumnElement[bool], resend_after_s: float, *, limit: int = MAX_IMAGES_PER_PASS
+) -> list[tuple[int, str]]:
     """Free the due rows and postpone them; return (run_id, image_id) in the order of each run."""
     key = tuple_(gradings.c.run_id, gradings.c.image_id)
     due = (
-        select(gradings.c.run_id, gradings.c.image_id)
-        .where(_due(), condition)
-        .order_by(gradings.c.due_at)
-        .limit(MAX_IMAGES_PER_PASS)
+        select(gradings.c.run_id, gradings.c.image_id).where(_due(), condition).order_by(gradings.c.due_at).limit(limit)
     )
     claimed = connection.execute(
         update(gradings)

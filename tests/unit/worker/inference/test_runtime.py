@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from tests.services.ports import reserve_port
@@ -18,7 +19,9 @@ from worker.core.telemetry.heartbeat import read_heartbeats
 from worker.core.vocabulary import Precision
 from worker.inference import runtime
 from worker.inference.runtime import Runtime
-from worker.model.bundle.ensemble import Model
+from worker.ledger.database import connect, read_transaction
+from worker.ledger.schema import workers
+from worker.model.bundle.ensemble import Model, load_model
 from worker.model.engines.protocol import EngineDescription
 
 
@@ -88,6 +91,25 @@ def test_start_logs_cores_and_warns_of_decoders_beyond_the_memory_limit(
     assert found["decoders_exceed_memory"]["detail"].startswith(
         "1 decoding processes of 2048 MiB may use 2048 MiB, and this container's limit is 1024 MiB; fix: "
     )
+
+
+def test_ledger_knows_a_worker_from_start_to_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_workers() -> list[tuple[str | None, str, bool]]:
+        with read_transaction(engine) as connection:
+            rows = connection.execute(select(workers.c.model_id, workers.c.queues, workers.c.stopped_at)).all()
+        return [(row.model_id, row.queues, row.stopped_at is None) for row in rows]
+
+    def see_loading(_name: str, model: Model, _precision: object) -> IdleEngine:
+        assert read_workers() == [(None, "live,bulk", True)]
+        return IdleEngine(model)
+
+    engine = connect(settings)
+    monkeypatch.setattr(runtime, "make_engine", see_loading)
+    running = Runtime(settings, make_celery(settings))
+    model_id = load_model(settings.model).model_id
+    assert read_workers() == [(model_id, "live,bulk", True)]
+    running.close()
+    assert read_workers() == [(model_id, "live,bulk", False)]
 
 
 def test_failed_start_closes_what_was_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
