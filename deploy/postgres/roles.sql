@@ -52,7 +52,7 @@ GRANT SELECT, INSERT, UPDATE ON locks, reports TO fundus_worker;
 
 -- Reader: status, export, audit, report, evaluate, drift.
 GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, reports, audit, workers TO fundus_reader;
-GRANT SELECT ON reviews, decisions, reading_rules TO fundus_reader;
+GRANT SELECT ON reviews, decisions, reading_rules, photograph_views TO fundus_reader;
 
 -- Console: adds decisions and changes none. Only the owner manages users (`fundus console user`).
 GRANT SELECT ON runs, images, gradings, models, inference_configurations, decisions, workers TO fundus_console;
@@ -60,10 +60,11 @@ GRANT SELECT (name, role, password_hash, disabled_at) ON users TO fundus_console
 GRANT SELECT, INSERT, UPDATE (seen_at), DELETE ON sessions TO fundus_console;
 GRANT SELECT, INSERT, DELETE ON sign_in_attempts TO fundus_console;
 GRANT SELECT, INSERT, UPDATE ON reading_rules, reviews TO fundus_console;
-GRANT INSERT ON decisions TO fundus_console;
+GRANT INSERT ON decisions, photograph_views TO fundus_console;
 -- A decision makes the run's report outdated.
 GRANT SELECT (run_id, written_at, due_at), UPDATE (due_at, lease_token, attempts) ON reports TO fundus_console;
-GRANT USAGE ON SEQUENCE decisions_decision_id_seq, sign_in_attempts_attempt_id_seq TO fundus_console;
+GRANT USAGE ON SEQUENCE
+    decisions_decision_id_seq, sign_in_attempts_attempt_id_seq, photograph_views_view_id_seq TO fundus_console;
 
 -- Keeper: close-nights, retention, erase. The only role that deletes images and outcomes; it cannot set or release a hold.
 GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights TO fundus_keeper;
@@ -72,6 +73,7 @@ GRANT SELECT ON reviews, decisions, reading_rules TO fundus_keeper;
 GRANT UPDATE (closed_at, verdict, findings, told_at) ON nights TO fundus_keeper;
 GRANT UPDATE (overlay_key, retired_key, overlay_retired_at, status, settled_at, lease_token) ON gradings TO fundus_keeper;
 GRANT DELETE ON gradings, images, reviews TO fundus_keeper;
+GRANT SELECT, DELETE ON photograph_views TO fundus_keeper;
 -- A trigger refuses every change but an emptied reason.
 GRANT UPDATE (reason) ON decisions TO fundus_keeper;
 GRANT SELECT, DELETE, UPDATE (due_at, lease_token, attempts, written_at) ON reports TO fundus_keeper;

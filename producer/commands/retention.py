@@ -21,6 +21,7 @@ def retention(
     """Delete overlays and outcomes that are older than FUNDUS_RETAIN_OVERLAYS_DAYS and FUNDUS_RETAIN_ROWS_DAYS.
 
     The reasons that readers wrote are erased after FUNDUS_RETAIN_REASONS_DAYS; the decisions are kept.
+    Records of who viewed a photograph in the console are deleted after FUNDUS_RETAIN_VIEWS_DAYS.
     Objects of ended runs that the ledger does not know and that are older than a day are deleted.
     A run's report in FUNDUS_REPORTS_DIR is deleted with its overlays.
     An image's reference and patient id are deleted with its last outcome.
@@ -41,7 +42,7 @@ def retention(
     verb = "would be deleted" if dry_run else "deleted"
     stdout_console().print(
         f"{verb}: {done.overlays:,} overlays, {done.rows:,} outcomes, {done.images:,} images, {done.reasons:,} reasons,"
-        f" {done.orphans:,} objects that no outcome refers to"
+        f" {done.views:,} views, {done.orphans:,} objects that no outcome refers to"
     )
     for run in done.held:
         print_note(f"run {run} has expired but is held")

@@ -29,6 +29,7 @@ from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import ExportFormat
 from worker.ledger.migrate import require_compatible
+from worker.ledger.photograph_views import read_views
 from worker.ledger.review_schema import decisions
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images, models
@@ -489,6 +490,8 @@ def test_photograph_and_overlay_are_served_by_the_console(
     assert refused.status_code == 422
     assert "reference_not_allowed" in refused.text
     assert anna.get("/runs/night/images/00002/overlay").status_code == 404
+    viewed = [(view["viewer"], view["image_id"], view["picture"]) for view in read_views(engine, run="night", last=9)]
+    assert viewed == [("anna", "00000", "overlay"), ("anna", "00000", "photograph")]
 
 
 def test_run_without_images_offers_no_review(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:

@@ -333,6 +333,9 @@ def test_keeper_erases_a_patient_by_the_keyed_id(night: RecordedRun) -> None:
         ("console", "INSERT INTO users VALUES ('x', 'grader', 'x', now(), NULL)"),
         ("console", "UPDATE users SET role = 'operator'"),
         ("console", "SELECT * FROM audit"),
+        ("console", "SELECT * FROM photograph_views"),
+        ("console", "DELETE FROM photograph_views"),
+        ("keeper", "UPDATE photograph_views SET viewer = 'x'"),
     ],
 )
 def test_role_has_no_unneeded_rights(night: RecordedRun, role: str, statement: str) -> None:

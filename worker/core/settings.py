@@ -163,6 +163,8 @@ class Settings(BaseSettings):
     retain_reasons_days: Annotated[int, Field(ge=1)] | None = None
     """Age in days at which the reasons that readers wrote are erased, at the latest with the outcomes; unset keeps
     them."""
+    retain_views_days: Annotated[int, Field(ge=1)] | None = None
+    """Age in days at which records of who viewed a photograph in the console are deleted; unset keeps them."""
     retention_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "12:00"
     """Time of the daily deletion by beat, as HH:MM in UTC."""
 
@@ -255,6 +257,7 @@ class Settings(BaseSettings):
         "retain_overlays_days",
         "retain_rows_days",
         "retain_reasons_days",
+        "retain_views_days",
         mode="before",
     )
     @classmethod

@@ -52,6 +52,8 @@ class AuditAction(StrEnum):
     """Retention deletes objects that no row knows."""
     ERASE_REASONS = "erase_reasons"
     """Retention empties the reasons of old decisions."""
+    DELETE_VIEWS = "delete_views"
+    """Retention deletes old records of who viewed a photograph."""
     ERASE = "erase"
     """An operator begins to erase a patient's images from a run; `ERASED` records the end."""
     ERASED = "erased"
@@ -135,6 +137,13 @@ class Role(StrEnum):
     """May decide grades."""
     OPERATOR = "operator"
     """May set the number of readers; may not decide grades."""
+
+
+class Picture(StrEnum):
+    """Picture of an image that the console shows."""
+
+    PHOTOGRAPH = "photograph"
+    OVERLAY = "overlay"
 
 
 class DecisionKind(StrEnum):

@@ -2,9 +2,9 @@
 
 The order for each run: delete its report, mark the keys of expired overlays as retired, delete their objects and clear
 the keys, delete expired rows. A row never points at a deleted overlay, and every object in the store is known to a row.
-Then reasons of old decisions are emptied, and objects of ended runs that no row knows are deleted.
-A pass that was killed is completed by the next one. A run whose report is being written is skipped until the next pass.
-Runs and the audit log are kept.
+Then reasons of old decisions are emptied, records of old views are deleted, and objects of ended runs that no row knows
+are deleted. A pass that was killed is completed by the next one. A run whose report is being written is skipped until
+the next pass. Runs and the audit log are kept.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -30,6 +30,7 @@ from worker.ledger.legal_hold import DELETION_LOCK, RETENTION_LOCK
 from worker.ledger.locks import HeldLock, locked
 from worker.ledger.migrate import open_ledger
 from worker.ledger.orphans import SweptRun, count_orphans, find_orphans, find_runs_to_sweep, select_orphans
+from worker.ledger.photograph_views import delete_expired_views
 from worker.ledger.reasons import erase_expired_reasons
 from worker.ledger.report_copies import delete_report_copy
 from worker.ledger.report_leases import (
@@ -135,12 +136,12 @@ class RetentionPass:
             log.info("run_pruned", run=run.name, overlays=removed, rows=outcomes.changed, images=outcomes.images)
             overlays, rows = overlays + removed, rows + outcomes.changed
             images_deleted += outcomes.images
-        reasons, orphans = self._erase_reasons(), self._delete_orphans()
+        reasons, views, orphans = self._erase_reasons(), self._delete_views(), self._delete_orphans()
         if self._refused:
             key, reason = next(iter(self._refused.items()))
             total = overlays + orphans + len(self._refused)
             raise StorageError(f"cannot delete {len(self._refused):,} of {total:,} objects; the first: {key}: {reason}")
-        return PruneResult(overlays, rows, images_deleted, held, orphans, reasons)
+        return PruneResult(overlays, rows, images_deleted, held, orphans, reasons, views)
 
     def _erase_reasons(self) -> int:
         """Empty expired reasons page by page; return their number."""
@@ -158,6 +159,23 @@ class RetentionPass:
             erased, last = erased + len(ids), ids[-1]
             self._on_progress()
         return erased
+
+    def _delete_views(self) -> int:
+        """Delete expired records of views page by page; return their number."""
+        cutoff = self._cutoffs.views
+        if cutoff is None:
+            return 0
+
+        def page() -> int:
+            with write_transaction(self._engine) as connection:
+                self._lock.fence(connection)
+                return delete_expired_views(connection, cutoff)
+
+        deleted = 0
+        while count := self._retry(page):
+            deleted += count
+            self._on_progress()
+        return deleted
 
     def _delete_orphans(self) -> int:
         """Delete the objects of ended runs that no row knows; return their number."""

@@ -7,8 +7,9 @@ from sqlalchemy import ColumnElement, Engine, FromClause, exists, false, func, o
 
 from worker.core.settings import Settings
 from worker.ledger.database import read_transaction
+from worker.ledger.photograph_views import is_view_expired
 from worker.ledger.reasons import is_reason_expired
-from worker.ledger.review_schema import decisions
+from worker.ledger.review_schema import decisions, photograph_views
 from worker.ledger.runs import ENDED_STATES
 from worker.ledger.schema import gradings, runs
 
@@ -19,7 +20,7 @@ class PruneResult:
 
     images: those without any outcome left, deleted with their reference and patient id. held: names of the runs that
     have something expired and are under a legal hold. orphans: objects of ended runs that no row knew. reasons: reasons
-    of readers that were emptied.
+    of readers that were emptied. views: records of who viewed a photograph.
     """
 
     overlays: int
@@ -28,6 +29,7 @@ class PruneResult:
     held: tuple[str, ...]
     orphans: int = 0
     reasons: int = 0
+    views: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Cutoffs:
     overlays: datetime | None
     rows: datetime | None
     reasons: datetime | None = None
+    views: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,13 @@ def cutoffs_at(now: datetime, settings: Settings) -> Cutoffs:
         ages = [age for age in (days, rows) if age is not None]
         return now - timedelta(days=min(ages)) if ages else None
 
-    return Cutoffs(at_most(settings.retain_overlays_days), at_most(rows), at_most(settings.retain_reasons_days))
+    views = settings.retain_views_days
+    return Cutoffs(
+        overlays=at_most(settings.retain_overlays_days),
+        rows=at_most(rows),
+        reasons=at_most(settings.retain_reasons_days),
+        views=None if views is None else now - timedelta(days=views),
+    )
 
 
 def is_overlay_expired(cutoffs: Cutoffs) -> ColumnElement[bool]:
@@ -101,10 +110,14 @@ def count_expired(engine: Engine, cutoffs: Cutoffs) -> PruneResult:
         select(func.count(gradings.c.image_id.distinct())).where(of_expired, deleted, ~kept),
     )
     expired_reason = false() if cutoffs.reasons is None else is_reason_expired(cutoffs.reasons)
+    expired_view = false() if cutoffs.views is None else is_view_expired(cutoffs.views)
     reasons = select(func.count()).select_from(decisions).where(expired_reason)
+    views = select(func.count()).select_from(photograph_views).where(expired_view)
     with read_transaction(engine) as connection:
-        overlays, rows, orphans = (connection.scalar(query) or 0 for query in counts)
-        return PruneResult(overlays, rows, orphans, held, reasons=connection.scalar(reasons) or 0)
+        overlays, rows, orphans, of_readers, viewed = (
+            connection.scalar(query) or 0 for query in (*counts, reasons, views)
+        )
+    return PruneResult(overlays, rows, orphans, held, reasons=of_readers, views=viewed)
 
 
 def _settled_before(table: FromClause, cutoff: datetime | None) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""Tables of the review by readers: users, sessions, decisions and the review state of each image."""
+"""Tables of the review by readers: users, sessions, views, decisions and the review state of each image."""
 
 from sqlalchemy import (
     BigInteger,
@@ -119,4 +119,18 @@ reviews = Table(
         postgresql_where=text("leased_by IS NOT NULL"),
         sqlite_where=text("leased_by IS NOT NULL"),
     ),
+)
+
+# No row is changed (a trigger refuses it); retention deletes old ones. The run is named as in the audit log.
+photograph_views = Table(
+    "photograph_views",
+    metadata,
+    Column("view_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("viewer", String(MAX_USER_CHARS), ForeignKey("users.name"), nullable=False),
+    Column("run", String(128), nullable=False),
+    Column("image_id", String(128), nullable=False),
+    Column("picture", String(16), nullable=False),
+    CheckConstraint("picture IN ('photograph', 'overlay')", name="picture_known"),
+    Index("ix_photograph_views_at", "at"),
 )

@@ -11,8 +11,9 @@ from worker.console.image_list import find_neighbours
 from worker.console.pages.runs import parse_request_filter
 from worker.console.reader_policy import read_reader_count
 from worker.console.review_queue import LEASE_S, lease_holder
-from worker.core.vocabulary import Role
+from worker.core.vocabulary import Picture, Role
 from worker.ledger.database import read_transaction
+from worker.ledger.photograph_views import record_view
 from worker.ledger.review_schema import MAX_REASON_CHARS
 
 RENEW_S = LEASE_S // 10
@@ -62,7 +63,9 @@ def render_image(
 def send_photograph(context: RequestContext) -> Response:
     """Send the photograph as a new JPEG with the geometry of the overlay."""
     image = find_image_or_404(context)
-    return Response(context.console.photographs.render(image.source), media_type="image/jpeg")
+    data = context.console.photographs.render(image.source)
+    _record_view(context, image, Picture.PHOTOGRAPH)
+    return Response(data, media_type="image/jpeg")
 
 
 def send_overlay(context: RequestContext) -> Response:
@@ -74,6 +77,7 @@ def send_overlay(context: RequestContext) -> Response:
         data, kind = context.console.photographs.read_overlay(image.overlay_key)
     except KeyError:
         raise RefusedError(404, "The overlay is no longer in the object store.") from None
+    _record_view(context, image, Picture.OVERLAY)
     return Response(data, media_type=kind)
 
 
@@ -83,3 +87,8 @@ def find_image_or_404(context: RequestContext) -> ImageDetail:
     if image is None:
         raise RefusedError(404, "This run has no such image.")
     return image
+
+
+def _record_view(context: RequestContext, image: ImageDetail, picture: Picture) -> None:
+    engine, viewer = context.console.engine, context.user.name
+    record_view(engine, viewer=viewer, run=image.run, image_id=image.image_id, picture=picture)

@@ -5,10 +5,12 @@ import pytest
 from typer.testing import CliRunner
 
 from producer.cli import app
+from tests.unit.worker.console.accounts_and_runs import add_session_user
 from worker.core.settings import parse_settings
-from worker.core.vocabulary import AuditAction
+from worker.core.vocabulary import AuditAction, Picture
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import connect, write_transaction
+from worker.ledger.photograph_views import record_view
 
 
 @pytest.fixture
@@ -53,3 +55,14 @@ def test_ledger_of_an_older_revision_is_refused(tmp_path: Path, monkeypatch: pyt
     done = CliRunner().invoke(app, ["audit"])
     assert done.exit_code == 2
     assert "fundus db upgrade" in done.stderr
+
+
+def test_views_of_photographs_are_listed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUNDUS_DATABASE_URL", sqlite_url)
+    engine = connect(parse_settings())
+    add_session_user(engine, "anna")
+    record_view(engine, viewer="anna", run="night", image_id="a", picture=Picture.OVERLAY)
+    engine.dispose()
+    (entry,) = map(json.loads, print_audit("--views", "--json", "--run", "night").splitlines())
+    assert set(entry) == {"at", "view_id", "viewer", "run", "image_id", "picture"}
+    assert [word in print_audit("--views") for word in ("anna", "overlay", "night")] == [True] * 3

@@ -36,6 +36,8 @@ WRONG = {
     "SERVICE_RETRY_TIMEOUT_S": "soon",
     "VISIBILITY_TIMEOUT_S": "0",
     "NIGHTLY_AT": "24:00",
+    "PRECISION": "float8",
+    "NIGHTLY_PRECISION": "float8",
     "CONSOLE_URL": "http://grading.example.org",
     "READERS": "3",
     "NIGHTLY_PROGRAMME": "north clinic",
@@ -43,6 +45,7 @@ WRONG = {
     "RETAIN_OVERLAYS_DAYS": "0",
     "RETAIN_ROWS_DAYS": "0.5",
     "RETAIN_REASONS_DAYS": "-1",
+    "RETAIN_VIEWS_DAYS": "1e9",
     "RETENTION_AT": "noon",
     "METRICS_PORT": "65536",
     "OTLP_URL": "grpc://collector:4317",
@@ -190,6 +193,7 @@ def test_override_takes_precedence_over_the_environment(monkeypatch: pytest.Monk
         "RETAIN_OVERLAYS_DAYS",
         "RETAIN_ROWS_DAYS",
         "RETAIN_REASONS_DAYS",
+        "RETAIN_VIEWS_DAYS",
     ],
 )
 def test_empty_value_is_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

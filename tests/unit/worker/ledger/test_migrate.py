@@ -19,7 +19,7 @@ from worker.ledger.schema import metadata
 
 TABLES = {
     "models", "runs", "images", "gradings", "locks", "audit",
-    "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews",
+    "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews", "photograph_views",
     "nights", "sightings", "reports", "compatibility", "workers",
     "inference_configurations",
 }  # fmt: skip
