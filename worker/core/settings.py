@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """Maximum size of an image file, in bytes."""
     max_image_pixels: Count = 150_000_000
     """Maximum width x height of an image, checked in its header before decoding."""
+    transfer_timeout_s: Annotated[float, Field(gt=0, le=200)] = 120.0
+    """Timeout of one whole download, in seconds; a slower one is tried again."""
     transfer_threads: Count = 16
     """Number of concurrent downloads and uploads of one worker."""
 

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from worker.core.storage.storage import Storage
     from worker.imaging.photograph import PreparedImage
     from worker.imaging.sandbox.pool import DecoderPool
-    from worker.inference.activity_tracker import ActivityTracker
     from worker.inference.batcher import Batcher
+    from worker.inference.chunk_in_flight import ChunkInFlight
     from worker.inference.metrics import Metrics
     from worker.ledger.leases import Lease, LeasedImage
     from worker.model.bundle.ensemble import Model
@@ -66,7 +66,6 @@ class ImageGrader:
         model: Model,
         decoders: DecoderPool,
         batcher: Batcher,
-        activity: ActivityTracker,
         metrics: Metrics,
         find_graded_uri: Callable[[int, str], str | None],
         holds_lease: Callable[[Lease, str], bool],
@@ -77,7 +76,6 @@ class ImageGrader:
         self._model = model
         self._decoders = decoders
         self._batcher = batcher
-        self._activity = activity
         self._metrics = metrics
         self._holds_lease = holds_lease
         # Bounds the memory of encoded photographs that are being fetched or wait for a decoder.
@@ -91,7 +89,7 @@ class ImageGrader:
         # Never down: images that wait for their upload keep the worker from grading others in vain.
         self._overlay_breaker = CircuitBreaker(settings.storage_url, patience_s=math.inf)
 
-    async def grade(self, image: LeasedImage, lease: Lease, *, urgent: bool) -> Outcome | ServiceError | LeaseLostError:
+    async def grade(self, image: LeasedImage, chunk: ChunkInFlight) -> Outcome | ServiceError | LeaseLostError:
         """Return the outcome of one image, the error of the service that failed it, or that another worker grades it.
 
         The image must have been announced to the batcher. Never raises an Exception: an unexpected one becomes a failed
@@ -99,11 +97,11 @@ class ImageGrader:
         """
         bind_contextvars(image=image.image_id)
         try:
-            prepared = await self._prepare(image, lease.run_id, urgent=urgent)
-            self._activity.touch()
-            prediction = await self._predict(prepared, urgent=urgent)
-            self._activity.touch()
-            return await self._publish(image, prepared, prediction, lease, urgent=urgent)
+            prepared = await self._prepare(image, chunk)
+            chunk.activity.touch()
+            prediction = await self._predict(prepared, urgent=chunk.urgent)
+            chunk.activity.touch()
+            return await self._publish(image, prepared, prediction, chunk)
         except LeaseLostError as error:
             log.warning(error.code, detail=error.detail)
             return error
@@ -119,13 +117,13 @@ class ImageGrader:
             detail = f"{type(error).__name__}: {error}"
             return Outcome(image.image_id, Status.FAILED, error_code="unexpected", error_detail=detail)
         finally:
-            self._activity.touch()
+            chunk.activity.touch()
 
     def close(self) -> None:
         """Wait for running transfers and stop the threads."""
         self._threads.shutdown()
 
-    async def _prepare(self, image: LeasedImage, run_id: int, *, urgent: bool) -> PreparedImage:
+    async def _prepare(self, image: LeasedImage, chunk: ChunkInFlight) -> PreparedImage:
         is_announced = True
 
         async def attempt() -> PreparedImage:
@@ -134,7 +132,7 @@ class ImageGrader:
                 self._batcher.announce(1)
             is_announced = True
             try:
-                return await self._fetch_and_decode(image, run_id, urgent=urgent)
+                return await self._fetch_and_decode(image, chunk)
             except BaseException:
                 self._batcher.withdraw()
                 is_announced = False
@@ -142,13 +140,14 @@ class ImageGrader:
 
         return await self._retry(attempt)
 
-    async def _fetch_and_decode(self, image: LeasedImage, run_id: int, *, urgent: bool) -> PreparedImage:
-        async with self._prefetch_slots.acquire(urgent=urgent):
+    async def _fetch_and_decode(self, image: LeasedImage, chunk: ChunkInFlight) -> PreparedImage:
+        run_id = chunk.lease.run_id
+        async with self._prefetch_slots.acquire(urgent=chunk.urgent):
             if is_stack_entry(image.uri):
-                return await self._transfer(partial(self._prepare_stack_entry, image, run_id), urgent=urgent)
-            data = await self._transfer(partial(self._fetch, image, run_id), urgent=urgent)
-            async with self._decode_slots.acquire(urgent=urgent):
-                with self._metrics.time_stage(Stage.PREPARE):
+                return await self._transfer(partial(self._prepare_stack_entry, image, run_id), chunk)
+            data = await self._transfer(partial(self._fetch, image, run_id), chunk)
+            async with self._decode_slots.acquire(urgent=chunk.urgent):
+                with self._metrics.time_stage(Stage.PREPARE), chunk.activity.track_step():
                     return await self._bridge.wait(self._decoders.submit(data))
 
     def _fetch(self, image: LeasedImage, run_id: int) -> bytes:
@@ -185,13 +184,13 @@ class ImageGrader:
         return prediction
 
     async def _publish(
-        self, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, lease: Lease, *, urgent: bool
+        self, image: LeasedImage, prepared: PreparedImage, prediction: Prediction, chunk: ChunkInFlight
     ) -> Outcome:
         decision = decide_grade(prediction, self._model)
-        async with self._render_slots.acquire(urgent=urgent):
-            encoded = await self._in_thread(partial(self._render, image, prepared, prediction, decision))
-        upload = partial(self._upload, image, encoded, decision, lease)
-        key = await self._retry(partial(self._transfer, upload, urgent=urgent))
+        async with self._render_slots.acquire(urgent=chunk.urgent):
+            encoded = await self._in_thread(partial(self._render, image, prepared, prediction, decision), chunk)
+        upload = partial(self._upload, image, encoded, decision, chunk.lease)
+        key = await self._retry(partial(self._transfer, upload, chunk))
         return Outcome(image.image_id, Status.GRADED, prediction, decision, key)
 
     def _render(
@@ -220,12 +219,13 @@ class ImageGrader:
         self._metrics.uploaded_bytes.inc(len(encoded))
         return key
 
-    async def _transfer(self, work: Callable[[], T], *, urgent: bool) -> T:
-        async with self._transfer_slots.acquire(urgent=urgent):
-            return await self._in_thread(work)
+    async def _transfer(self, work: Callable[[], T], chunk: ChunkInFlight) -> T:
+        async with self._transfer_slots.acquire(urgent=chunk.urgent):
+            return await self._in_thread(work, chunk)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await self._bridge.wait(self._threads.submit(copy_context().run, work))
+    async def _in_thread(self, work: Callable[[], T], chunk: ChunkInFlight) -> T:
+        with chunk.activity.track_step():
+            return await self._bridge.wait(self._threads.submit(copy_context().run, work))
 
     async def _retry(self, work: Callable[[], Awaitable[T]]) -> T:
         return await retry_transfer(work, timeout_s=self._settings.service_retry_timeout_s)

@@ -16,9 +16,11 @@ from worker.core.errors import ServiceError
 from worker.core.predictions import Outcome
 from worker.core.retry import retry_service_errors
 from worker.core.vocabulary import Status
+from worker.inference.chunk_in_flight import ChunkInFlight
 from worker.inference.image_grader import ImageGrader
 from worker.inference.metrics import Stage
 from worker.inference.suspect_lock import SuspectLock
+from worker.inference.watchdog import STUCK_AFTER_S
 from worker.ledger.leases import (
     Lease,
     find_graded_uri,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from worker.core.storage.storage import Storage
     from worker.core.vocabulary import Precision
     from worker.imaging.sandbox.pool import DecoderPool
-    from worker.inference.activity_tracker import ActivityTracker
+    from worker.inference.activity_tracker import ActivityTracker, ChunkActivity
     from worker.inference.batcher import Batcher
     from worker.inference.metrics import Metrics
     from worker.model.bundle.ensemble import Model
@@ -85,7 +87,7 @@ class Pipeline:
         self._metrics = metrics
         self._send_report = send_report
         self._suspect_lock = SuspectLock()
-        self._leases: dict[str, Lease] = {}
+        self._chunks: dict[str, ChunkInFlight] = {}
         self._loop = asyncio.new_event_loop()
         self._grader = ImageGrader(
             loop=self._loop,
@@ -94,7 +96,6 @@ class Pipeline:
             model=model,
             decoders=decoders,
             batcher=batcher,
-            activity=activity,
             metrics=metrics,
             find_graded_uri=partial(find_graded_uri, database),
             holds_lease=partial(holds_lease, database),
@@ -109,14 +110,21 @@ class Pipeline:
         Raises MessageError, ModelError or DatabaseError if the chunk could not be leased or settled. Its images stay
         queued in the ledger and are sent again.
         """
-        with self._activity.track_chunk():
+        with self._activity.track_chunk() as activity:
             # The copy keeps this chunk's log context out of the contexts of other chunks.
-            return copy_context().run(partial(self._grade_chunk, chunk, urgent=urgent))
+            return copy_context().run(partial(self._grade_chunk, chunk, activity, urgent=urgent))
 
     def renew_leases(self) -> None:
-        """Extend the leases of all images in flight. Raises DatabaseError."""
-        for lease in list(self._leases.values()):
-            renew_lease(self._database, lease, lease_s=self._settings.lease_s)
+        """Extend the leases of all images in flight, except those of a chunk with a step that does not end.
+
+        Other workers take the images of such a chunk. Raises DatabaseError.
+        """
+        for chunk in list(self._chunks.values()):
+            lease, step_s = chunk.lease, chunk.activity.longest_step_s
+            if step_s < STUCK_AFTER_S:
+                renew_lease(self._database, lease, lease_s=self._settings.lease_s)
+            else:
+                log.error("lease_not_renewed", run=lease.run_name, images=len(lease.images), step_s=round(step_s))
 
     def close(self) -> None:
         """Stop the event loop and the threads.
@@ -129,7 +137,7 @@ class Pipeline:
         self._loop.close()
         self._grader.close()
 
-    def _grade_chunk(self, chunk: GradeChunk, *, urgent: bool) -> dict[str, int]:
+    def _grade_chunk(self, chunk: GradeChunk, activity: ChunkActivity, *, urgent: bool) -> dict[str, int]:
         suspect = self._retry(partial(is_suspect, self._database, chunk))
         lock = self._suspect_lock.exclusive if suspect else self._suspect_lock.shared
         with lock(urgent=urgent):
@@ -138,14 +146,12 @@ class Pipeline:
                 log.warning("message_unknown_images", images=lease.unknown)
             if not lease.images:
                 return {}
-            self._leases[lease.token] = lease
+            leased = self._chunks[lease.token] = ChunkInFlight(lease, activity, urgent)
             try:
-                outcomes, released = asyncio.run_coroutine_threadsafe(
-                    self._grade_images(lease, urgent=urgent), self._loop
-                ).result()
+                outcomes, released = asyncio.run_coroutine_threadsafe(self._grade_images(leased), self._loop).result()
                 self._settle(lease, outcomes, released)
             finally:
-                del self._leases[lease.token]
+                del self._chunks[lease.token]
         self._finish_run(lease)
         return dict(Counter(str(o.status) for o in outcomes) + Counter({str(Status.QUEUED): len(released)}))
 
@@ -166,10 +172,11 @@ class Pipeline:
         self._metrics.count_leased(lease.images)
         return lease
 
-    async def _grade_images(self, lease: Lease, *, urgent: bool) -> tuple[list[Outcome], dict[str, ServiceError]]:
+    async def _grade_images(self, chunk: ChunkInFlight) -> tuple[list[Outcome], dict[str, ServiceError]]:
         """Return the outcomes, and the errors of released images by image id; neither has an image of a lost lease."""
+        lease = chunk.lease
         self._batcher.announce(len(lease.images))
-        results = await asyncio.gather(*(self._grader.grade(image, lease, urgent=urgent) for image in lease.images))
+        results = await asyncio.gather(*(self._grader.grade(image, chunk) for image in lease.images))
         outcomes = [result for result in results if isinstance(result, Outcome)]
         released = {
             image.image_id: result

@@ -14,9 +14,9 @@ from worker.core.telemetry.heartbeat import touch_heartbeat
 from worker.inference.activity_tracker import ActivityTracker
 
 STUCK_AFTER_S = 300.0
-"""Idle time of a chunk in flight that ends the worker.
+"""Idle time of all chunks in flight, or duration of one step, that ends the worker.
 
-It exceeds the timeout of every step. The slowest one is a store that does not answer: 30 s of retries and 80 s.
+It exceeds the timeout of every step, of which a slow download has the longest.
 """
 STALLED_AFTER_S = 60.0
 """Idle time of a worker with nothing in flight, while messages are queued, that ends it.
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class Watchdog:
-    """Detects a chunk that makes no progress and a stalled consumer."""
+    """Detects chunks that make no progress, a step that never ends, and a stalled consumer."""
 
     def __init__(
         self,
@@ -67,6 +67,9 @@ class Watchdog:
 
     def _find_stuck_chunk(self) -> str | None:
         self._queued_since = None
+        step_s = self._activity.longest_step_s
+        if step_s >= self._stuck_after_s:
+            return f"one step of a chunk in flight has not ended for {step_s:.0f} s"
         idle_s = self._activity.idle_s
         if idle_s < self._stuck_after_s:
             return None

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from worker.core.batches import batched
 from worker.core.errors import ImageMissingError, ImageTooLargeError, ObjectRefusedError, StorageError
 from worker.core.settings import Settings
 from worker.core.storage.object_store import CACHE_IMMUTABLE, CACHE_REVALIDATE, StoredObject
+from worker.core.storage.transfer_timeout import limit_time
 from worker.core.uris import s3_uri
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ TEMPORARY_STATUSES = {408, 425, 429}
 class S3Store:
     """An ObjectStore whose keys are relative to one prefix of a bucket."""
 
-    def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
+    def __init__(self, client: "S3Client", bucket: str, prefix: str, *, transfer_timeout_s: float) -> None:
+        self._transfer_timeout_s = transfer_timeout_s
         self._client = client
         self._bucket = bucket
         self._prefix = prefix.strip("/")
@@ -117,7 +120,7 @@ class S3Store:
     def get(self, key: str) -> bytes:
         """Read one object. Raises KeyError if it does not exist."""
         try:
-            return read_object(self._client, self._bucket, self._full_key(key))
+            return read_object(self._client, self._bucket, self._full_key(key), timeout_s=self._transfer_timeout_s)
         except ImageMissingError:
             raise KeyError(key) from None
 
@@ -225,13 +228,16 @@ def make_s3_client(settings: Settings, *, connections: int, request_attempts: in
     return client
 
 
-def read_object(client: "S3Client", bucket: str, key: str, max_bytes: int | None = None) -> bytes:
+def read_object(client: "S3Client", bucket: str, key: str, *, timeout_s: float, max_bytes: int | None = None) -> bytes:
     """Read one object; an interrupted body is read again, up to READ_ATTEMPTS times.
+
+    timeout_s: limit on the time of all attempts, in seconds, which a store that sends a byte now and then also reaches.
 
     Raises ImageMissingError, ObjectRefusedError or another StorageError, and ImageTooLargeError, before the body is
     read, above `max_bytes`.
     """
     uri = f"s3://{bucket}/{key}"
+    ends_at = monotonic() + timeout_s
     for _ in range(READ_ATTEMPTS):
         response = _get_object(client, bucket, key)
         with closing(response["Body"]) as body:
@@ -239,12 +245,15 @@ def read_object(client: "S3Client", bucket: str, key: str, max_bytes: int | None
             if max_bytes is not None and size > max_bytes:
                 raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
             try:
-                return bytes(body.read())
+                with limit_time(body, ends_at - monotonic()):
+                    return bytes(body.read())
             except HTTPClientError as error:
                 # boto3 retries requests, but not a body that is interrupted while it is read.
                 interruption = error
             except BotoCoreError as error:
                 raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+        if monotonic() >= ends_at:
+            raise StorageError(f"cannot read {uri}: incomplete after {timeout_s:g} s") from interruption
     raise StorageError(
         f"cannot read {uri}: interrupted {READ_ATTEMPTS} times: {_reason(interruption)}"
     ) from interruption

@@ -25,8 +25,14 @@ INVALID_PATH_ERRNOS = {errno.ENAMETOOLONG, errno.ELOOP}
 class SourceReader:
     """Reads files and S3 objects, but only within `roots`; None allows every place."""
 
-    def __init__(self, s3_client: Callable[[], "S3Client"], roots: AllowedRoots | None) -> None:
-        """Takes a function that returns the client, so that reading files makes no client."""
+    def __init__(
+        self, s3_client: Callable[[], "S3Client"], roots: AllowedRoots | None, *, transfer_timeout_s: float
+    ) -> None:
+        """Takes a function that returns the client, so that reading files makes no client.
+
+        transfer_timeout_s: limit on the time in which an object is read, in seconds.
+        """
+        self._transfer_timeout_s = transfer_timeout_s
         self._s3_client = s3_client
         self._roots = roots
 
@@ -42,7 +48,8 @@ class SourceReader:
             return _read_file(parse_file_uri(uri), max_bytes, self._roots)
         if scheme == "s3":
             bucket, key = self._parse_object(uri)
-            return read_object(self._s3_client(), bucket, key, max_bytes)
+            timeout_s = self._transfer_timeout_s
+            return read_object(self._s3_client(), bucket, key, timeout_s=timeout_s, max_bytes=max_bytes)
         raise _unsupported(uri)
 
     def probe(self, uri: str) -> None:

@@ -35,9 +35,11 @@ class Storage:
         parts = urlsplit(self._settings.storage_url)
         if parts.scheme == "file":
             return FolderStore(Path(unquote(parts.path)))
-        return S3Store(self.client, parts.netloc, parts.path)
+        timeout_s = self._settings.transfer_timeout_s
+        return S3Store(self.client, parts.netloc, parts.path, transfer_timeout_s=timeout_s)
 
     @cached_property
     def sources(self) -> SourceReader:
         """The reader of source images, within FUNDUS_SOURCE_ROOTS."""
-        return SourceReader(lambda: self.client, self._settings.allowed_roots)
+        settings = self._settings
+        return SourceReader(lambda: self.client, settings.allowed_roots, transfer_timeout_s=settings.transfer_timeout_s)

@@ -106,3 +106,17 @@ def test_unreachable_broker_does_not_end_the_worker(time: Clock) -> None:
     time.sleep(STUCK_AFTER_S)
     watchdog.check()
     assert len(read_heartbeats()) == 1
+
+
+def test_step_that_never_ends_ends_the_worker_although_others_make_progress(time: Clock) -> None:
+    activity = ActivityTracker()
+    watchdog = make_watchdog(activity)
+    with activity.track_chunk() as hung, activity.track_chunk() as other, hung.track_step():
+        time.sleep(STUCK_AFTER_S - 1)
+        other.touch()
+        with other.track_step():
+            watchdog.check()
+        time.sleep(1)
+        other.touch()
+        with pytest.raises(Ended, match="one step of a chunk in flight has not ended for 300 s"):
+            watchdog.check()

@@ -141,6 +141,18 @@ def test_body_that_is_always_interrupted_is_a_storage_error(bucket: Bucket, prox
     assert proxy.faults == 3
 
 
+def test_body_that_arrives_byte_by_byte_is_a_storage_error(
+    bucket: Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece arrives within the timeout of the socket, and all 64 of them would take 64 s."""
+    monkeypatch.setenv("FUNDUS_S3_TIMEOUT_S", str(HUNG_AFTER_S))
+    bucket.client.put_object(Bucket=bucket.name, Key="image.jpg", Body=LARGE)
+    proxy.inject(Fault("slow", delay_s=1))
+    with pytest.raises(StorageError, match=rf"cannot read s3://{bucket.name}/image.jpg: incomplete after 2 s"):
+        make_reader(transfer_timeout_s=2).read(s3_uri(bucket.name, "image.jpg"), max_bytes=len(LARGE))
+    assert proxy.faults == 1
+
+
 @pytest.mark.parametrize("kind", ["stall", "reset"])
 def test_silent_store_is_a_storage_error_within_a_time_limit(kind: str, bucket: Bucket, proxy: FaultProxy) -> None:
     proxy.inject(Fault(kind))
@@ -222,7 +234,8 @@ from worker.core.errors import FundusError
 from worker.core.storage.source_reader import SourceReader
 os.seteuid(int(sys.argv[1]))
 for uri in sys.argv[2:]:
-    for work in (lambda: SourceReader(None, None).read(uri, max_bytes=10), lambda: SourceReader(None, None).probe(uri)):
+    reader = SourceReader(None, None, transfer_timeout_s=60)
+    for work in (lambda: reader.read(uri, max_bytes=10), lambda: reader.probe(uri)):
         try:
             print(work())
         except FundusError as error:
