@@ -65,9 +65,10 @@ def fit(
         Literal["kappa", "loss"], typer.Option(help="Validation metric that selects the best epoch.")
     ] = "kappa",
     thresholds: Annotated[
-        Literal["half", "kappa"],
+        Literal["half", "kappa", "screening"],
         typer.Option(
-            help="Thresholds of the outputs: half is 0.5 each, kappa those with the highest kappa on the training set."
+            help="Thresholds of the outputs: half is 0.5 each, kappa those with the highest kappa on the training set,"
+            " screening those of `fundus model thresholds` on the validation set."
         ),
     ] = "half",
     batch_size: Annotated[int, typer.Option(min=2, max=1024, help="Images in one training step.")] = 32,

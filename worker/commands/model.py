@@ -16,6 +16,7 @@ from worker.commands.model_audit import audit
 from worker.commands.model_calibrate import calibrate
 from worker.commands.model_ensemble import ensemble
 from worker.commands.model_quantise import quantise
+from worker.commands.model_thresholds import thresholds
 from worker.core.errors import UsageError
 from worker.imaging.recipe import Recipe
 from worker.model.bundle.bundle import (
@@ -150,6 +151,7 @@ def import_bundle(
 app.command()(fit)
 app.command()(card)
 app.command()(calibrate)
+app.command()(thresholds)
 app.command()(ensemble)
 app.command()(audit)
 app.command()(quantise)

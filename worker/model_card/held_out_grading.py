@@ -1,10 +1,11 @@
-"""Evaluate a bundle on the photographs of a manifest that it was not trained on."""
+"""Grade and evaluate the photographs of a manifest that a bundle was not trained on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.core.errors import UsageError
 from worker.core.predictions import ModelInput, Prediction
@@ -23,12 +24,22 @@ BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOutEvaluation:
-    """Evaluation of a bundle on the held-out photographs of a manifest.
+class HeldOutGrades:
+    """Grades of the photographs of a manifest that are not in the training set.
 
-    excluded_as_trained: number of photographs of the manifest that are excluded because their pixels are in the
-    training set; None if the training set is unknown, and nothing is excluded.
+    sources: the site or camera of each image, str (N,); an unknown one is empty. excluded_as_trained: number of
+    photographs of the manifest that are excluded because their pixels are in the training set; None if the training set
+    is unknown, and nothing is excluded.
     """
+
+    images: Labelled
+    sources: NDArray[np.str_]
+    excluded_as_trained: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutEvaluation:
+    """Evaluation of a bundle on the held-out photographs of a manifest, also by source."""
 
     name: str
     manifest_sha256: str
@@ -47,7 +58,33 @@ def evaluate_held_out(
     on_warning: Callable[[str], None],
     on_progress: Callable[[], object],
 ) -> HeldOutEvaluation:
-    """Grade the photographs of a manifest that have a reference grade and are not in the training set; evaluate them.
+    """Grade the photographs of a manifest that are not in the training set, and evaluate the grades.
+
+    Raises as `grade_held_out` does.
+    """
+    graded = grade_held_out(manifest, engine, lineage, settings, on_warning=on_warning, on_progress=on_progress)
+    model = engine.bundle
+    run = GradedRun(0, name, "finished", model.model_id, model.name, {})
+    columns = {"source": graded.sources} if len(np.unique(graded.sources)) > 1 else {}
+    return HeldOutEvaluation(
+        name=name,
+        manifest_sha256=hash_file(manifest),
+        excluded_as_trained=graded.excluded_as_trained,
+        images=graded.images,
+        evaluation=evaluate(run, graded.images, columns, resamples=1000, seed=0, on_progress=lambda: None),
+    )
+
+
+def grade_held_out(
+    manifest: Path,
+    engine: Engine,
+    lineage: Lineage,
+    settings: Settings,
+    *,
+    on_warning: Callable[[str], None],
+    on_progress: Callable[[], object],
+) -> HeldOutGrades:
+    """Grade the photographs of a manifest that have a reference grade and are not in the training set.
 
     Raises SourceError for a manifest that `fundus enqueue` would reject, UsageError if no graded photograph remains.
     """
@@ -77,14 +114,10 @@ def evaluate_held_out(
             if trained
             else f"{manifest}: all {len(excluded):,} photographs are excluded; first: {excluded[0][1].code}"
         )
-    images = _to_labelled(graded, excluded, model.thresholds)
-    run = GradedRun(0, name, "finished", model.model_id, model.name, {})
-    return HeldOutEvaluation(
-        name=name,
-        manifest_sha256=hash_file(manifest),
+    return HeldOutGrades(
+        images=_to_labelled(graded, excluded, model.thresholds),
+        sources=np.array([example.source or "" for example, _ in (*graded, *excluded)]),
         excluded_as_trained=None if lineage.trained_on is None else trained,
-        images=images,
-        evaluation=evaluate(run, images, {}, resamples=1000, seed=0, on_progress=lambda: None),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.storage.atomic_write import write_atomically
+from worker.evaluation.screening_thresholds import ScreeningRule, choose_screening_thresholds
 from worker.model.bundle.weights import parse_weights, serialise_weights
 from worker.model.ordinal import DEFAULT_THRESHOLDS, Thresholds
 from worker.training.batches import augmented_batches
@@ -115,7 +116,10 @@ def fit(
     thresholds = DEFAULT_THRESHOLDS
     if plan.thresholds == "kappa":
         thresholds = choose_thresholds(trainer.predict(dataset.enhanced[training]), grades[training])
-    metrics = validate(trainer.predict(dataset.enhanced[held_out]), grades[held_out], sources[held_out], thresholds)
+    validated = trainer.predict(dataset.enhanced[held_out])
+    if plan.thresholds == "screening":
+        thresholds = choose_screening_thresholds(validated, grades[held_out], sources[held_out], ScreeningRule())
+    metrics = validate(validated, grades[held_out], sources[held_out], thresholds)
     return FitResult(weights, thresholds, state.history, metrics)
 
 

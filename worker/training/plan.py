@@ -42,8 +42,9 @@ class Plan(BaseModel):
     """Epochs without improvement after which the fit stops."""
     choose_by: Literal["kappa", "loss"] = "kappa"
     """Validation metric that selects the best epoch, averaged over the sources."""
-    thresholds: Literal["half", "kappa"] = "half"
-    """Thresholds of the outputs: 0.5 each, or those with the highest kappa on the unaugmented training images."""
+    thresholds: Literal["half", "kappa", "screening"] = "half"
+    """Thresholds of the outputs: 0.5 each, those with the highest kappa on the unaugmented training images, or those of
+    the default `ScreeningRule` on the validation images."""
     batch_size: int = Field(default=32, ge=2, le=1024)
     learning_rate: float = Field(default=1e-3, gt=0)
     """Highest learning rate, reached after `warm_up_share` of all steps."""

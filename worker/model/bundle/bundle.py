@@ -58,6 +58,8 @@ class Manifest(BaseModel):
     training_data: str = Field(max_length=2000)
     licence: str = Field(max_length=2000)
     notes: str = Field(default="", max_length=4000)
+    threshold_rule: str | None = Field(default=None, max_length=400)
+    """How the thresholds were chosen, and on what, in words; None if the notes or the fit say it."""
     fit: FitRecord | None = None
     """How `fundus model fit` made the weights; None for other weights."""
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")

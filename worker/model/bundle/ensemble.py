@@ -88,6 +88,8 @@ class EnsembleManifest(BaseModel):
     explained_outputs: ExplainedOutputs = ALL_OUTPUTS
     """As those of a single network."""
     notes: str = Field(default="", max_length=4000)
+    threshold_rule: str | None = Field(default=None, max_length=400)
+    """As that of a single network."""
 
     @model_validator(mode="after")
     def _members_agree_on_the_field(self) -> Self:
@@ -115,10 +117,12 @@ class EnsembleManifest(BaseModel):
         content = self.model_dump(mode="json")
         for member in content["members"]:
             del member["manifest"]["ranges_sha256"]
-        for explaining in (content, *(member["manifest"] for member in content["members"])):
-            if explaining["explained_outputs"] == list(ALL_OUTPUTS):
-                # Ids must not change between versions, as those of single networks.
-                del explaining["explained_outputs"]
+        # Ids must not change between versions, as those of single networks.
+        for manifest in (content, *(member["manifest"] for member in content["members"])):
+            if manifest["explained_outputs"] == list(ALL_OUTPUTS):
+                del manifest["explained_outputs"]
+            if manifest["threshold_rule"] is None:
+                del manifest["threshold_rule"]
         return compute_model_id(content)
 
     @property

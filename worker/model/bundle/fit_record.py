@@ -35,8 +35,9 @@ class FitRecord(BaseModel):
     """The epoch, from 1, whose averaged weights are in the bundle, interpolated with `initial_share`."""
     chosen_by: Literal["loss"] | None = None
     """The validation figure that selected the best epoch; None: quadratic weighted kappa."""
-    thresholds: Literal["kappa"] | None = None
-    """The figure on the training images that the thresholds maximise; None: they are all 0.5."""
+    thresholds: Literal["kappa", "screening"] | None = None
+    """How the thresholds were chosen: by kappa on the training images, or by the rule for screening on the validation
+    images; None: they are all 0.5."""
     initial_share: float | None = None
     """The share of the initial weights in the bundle's weights; None: 0, only those of the best epoch."""
     batch_size: int
