@@ -5,6 +5,7 @@ from typing import Any
 
 from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
+from worker.evaluation.document import SUBGROUP_METRICS
 from worker.evaluation.markdown import render_markdown
 from worker.evaluation.saliency.pointing_view import PointingGame
 from worker.evaluation.view import format_auc_loss, format_name
@@ -15,6 +16,8 @@ from worker.model_card.held_out_grading import HeldOutEvaluation
 
 OVERALL_METRICS = ("quadratic_weighted_kappa", "accuracy", "gradable_fraction")
 CUT_METRICS = ("auc", "sensitivity", "specificity", "sensitivity_at_specificity_90", "calibration_error")
+PREVALENCES = (0.05, 0.20)
+"""Shares of referable eyes for which predictive values are given."""
 LOW_RECALL = 0.5
 """A grade with a lower recall is listed under the limits."""
 LIMITS = (
@@ -42,6 +45,7 @@ def render_card(
         "model_card.md",
         model=model,
         explained=describe_explained_outputs(model.explained_outputs),
+        thresholds=", ".join(f"{threshold:g}" for threshold in model.thresholds),
         describe_fit=_describe_fit,
         members=[
             (
@@ -72,7 +76,11 @@ def render_card(
 def _describe_fit(record: FitRecord) -> list[tuple[str, str]]:
     initial = f"bundle {record.initial_model_id}" if record.initial_model_id else "random"
     scope = "the training sets of all fits" if record.ancestry == "known" else "only the training set of this fit"
-    thresholds = f"highest {record.thresholds} on the training set" if record.thresholds else "0.5"
+    thresholds = {
+        None: "0.5",
+        "kappa": "highest kappa on the training set",
+        "screening": "rule for screening on the validation set",
+    }[record.thresholds]
     return [
         ("initial weights", initial),
         ("training set, by grade", _by_grade(record.training)),
@@ -107,6 +115,20 @@ def _describe_evaluation(held_out: HeldOutEvaluation) -> dict[str, Any]:
         "counts": ", ".join(f"{count:,} {status}" for status, count in sorted(evaluation.by_status.items())),
         "independence": _describe_independence(held_out),
         "metric_rows": [(format_name(name), metrics[name]) for name in names],
+        "source_header": ("source", "photographs", *map(format_name, SUBGROUP_METRICS)),
+        "source_rows": [
+            (group.value or "(none)", f"{group.images:,}", *(group.figures[name] for name in SUBGROUP_METRICS))
+            for group in evaluation.groups
+        ],
+        "predictive_values": [
+            (
+                f"{prevalence:.0%}",
+                *_format_predictive_values(
+                    prevalence, metrics["referable_sensitivity"].value, metrics["referable_specificity"].value
+                ),
+            )
+            for prevalence in PREVALENCES
+        ],
         "auc_losses": list(format_auc_loss(evaluation)),
         "grade_header": ("reference", *(f"as {grade:d}" for grade in Grade), "recall", "precision"),
         "grade_rows": [
@@ -114,6 +136,21 @@ def _describe_evaluation(held_out: HeldOutEvaluation) -> dict[str, Any]:
             for grade, counts in zip(Grade, evaluation.confusion, strict=True)
         ],
     }
+
+
+def _format_predictive_values(
+    prevalence: float, sensitivity: float | None, specificity: float | None
+) -> tuple[str, str]:
+    """Return the positive and the negative predictive value by Bayes' theorem, `-` if undefined."""
+    if sensitivity is None or specificity is None:
+        return "-", "-"
+    true_positive, false_positive = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
+    true_negative, false_negative = (1 - prevalence) * specificity, prevalence * (1 - sensitivity)
+    positive, negative = true_positive + false_positive, true_negative + false_negative
+    return (
+        f"{true_positive / positive:.3f}" if positive else "-",
+        f"{true_negative / negative:.3f}" if negative else "-",
+    )
 
 
 def _describe_independence(held_out: HeldOutEvaluation) -> str:

@@ -25,12 +25,13 @@ def run(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `eyes.csv`, 24 photographs, and `others.csv`, 12 other photographs."""
+    """A folder with `eyes.csv`, 24 photographs, and `others.csv`, 12 other photographs of two sources."""
     folder = tmp_path_factory.mktemp("card")
     write_eyes(folder, 36)
     header, *rows = (folder / "eyes.csv").read_text().splitlines()
     (folder / "eyes.csv").write_text("\n".join([header, *rows[:24], ""]))
-    (folder / "others.csv").write_text("\n".join([header, *rows[24:], ""]))
+    others = [f"{row},{('north', 'south')[number % 4 // 2]}" for number, row in enumerate(rows[24:])]
+    (folder / "others.csv").write_text("\n".join([f"{header},source", *others, ""]))
     return folder
 
 
@@ -66,6 +67,14 @@ def test_card_of_weights_without_a_record_has_a_warning(folder: Path, tmp_path: 
     assert "The training set and the fit of these weights are not recorded" in text
     assert "It is unknown whether the weights were trained on these photographs" in text
     assert "No pixel hash of these photographs is in the training part" not in text
+    assert re.search(r"^\| north \| 6 \| .+\n\| south \| 6 \| ", text, re.MULTILINE)
+    sensitivity, specificity = (
+        float(re.search(rf"^\| referable {name} \| ([\d.]+)", text, re.MULTILINE)[1])  # type: ignore[index]
+        for name in ("sensitivity", "specificity")
+    )
+    missed, cleared = 0.05 * (1 - sensitivity), 0.95 * specificity
+    negative_value = "-" if cleared + missed == 0 else f"{cleared / (cleared + missed):.3f}"
+    assert re.search(rf"^\| 5% \| .+ \| {negative_value} \|$", text, re.MULTILINE)
 
 
 @pytest.mark.slow
