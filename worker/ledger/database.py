@@ -1,10 +1,11 @@
 """Connect to the ledger: the engine, read and write transactions, the database clock and translated errors."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -14,15 +15,18 @@ from sqlalchemy.types import Float
 
 from worker.core.errors import DatabaseError, SettingsError
 from worker.core.settings import Settings
+from worker.ledger.postgresql import make_engine, make_migration_engine
 from worker.ledger.sqlite_file import open_existing
 
 BUSY_TIMEOUT_S = 30
-CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 120
 IDLE_IN_TRANSACTION_TIMEOUT_S = 30
 """Limits how long the server keeps the locks of a client whose machine is down; TCP alone would take hours."""
-KEEPALIVES = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-"""Limits in s (`tcp_user_timeout` in ms) how long a client waits for a server that is down."""
+
+MIGRATION_LOCK = 0x46554E445553
+"""Advisory lock: "FUNDUS" in ASCII. No other program of the database may use this number."""
+MIGRATION_LOCK_TIMEOUT_S = 10
+MIGRATION_POLL_S = 0.2
 
 
 class epoch_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
@@ -68,23 +72,13 @@ def connect(settings: Settings, *, pool_size: int = 5) -> Engine:
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
-        url.set(drivername="postgresql+psycopg"),
-        # Otherwise errors repeat the statement's values, and patient ids get into the log.
-        hide_parameters=True,
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        pool_pre_ping=True,
-        pool_timeout=BUSY_TIMEOUT_S,
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "options": (
-                f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={BUSY_TIMEOUT_S}s -c timezone=UTC"
-                f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_S}s"
-            ),
-            **KEEPALIVES,
-        },
-    )
+    limits = {
+        "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+        "lock_timeout": f"{BUSY_TIMEOUT_S}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_S}s",
+        "timezone": "UTC",
+    }
+    return make_engine(url, limits, pool_size=pool_size)
 
 
 @contextmanager
@@ -106,6 +100,38 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
         connection.begin(),
     ):
         yield connection
+
+
+@contextmanager
+def migration_connection(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for migrations, which begin their own transactions. One migrator at a time has one.
+
+    On PostgreSQL, statements have no limit of time, and wait at most MIGRATION_LOCK_TIMEOUT_S for a lock. On SQLite,
+    the first transaction excludes other migrators. Raises DatabaseError.
+    """
+    if engine.dialect.name == "sqlite":
+        with _translate_errors(), engine.connect().execution_options(fundus_writes=True) as connection:
+            yield connection
+        return
+    unlimited = make_migration_engine(engine, MIGRATION_LOCK_TIMEOUT_S)
+    try:
+        # The lock has a transaction of its own, which survives those of the migrations, also behind a pooler.
+        with _translate_errors(), unlimited.connect() as guard:
+            _wait_for_migration_lock(guard)
+            with unlimited.connect() as connection:
+                yield connection
+    finally:
+        unlimited.dispose()
+
+
+def _wait_for_migration_lock(guard: Connection) -> None:
+    """Lock until the transaction ends, without a snapshot: an index that is built concurrently waits for them."""
+    attempt = select(func.pg_try_advisory_xact_lock(MIGRATION_LOCK))
+    while not guard.scalar(attempt):
+        guard.rollback()
+        time.sleep(MIGRATION_POLL_S)
+    # A query keeps its snapshot until the next statement, and this statement needs none.
+    guard.exec_driver_sql("SET LOCAL application_name = 'fundus migration lock'")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, inspect, select
 
 from worker.core.errors import UsageError
 from worker.core.settings import Settings
-from worker.ledger.database import connect, read_transaction, write_transaction
+from worker.ledger.database import connect, migration_connection, read_transaction
 from worker.ledger.schema import compatibility
 from worker.ledger.sqlite_file import create_file, find_missing_file
 
@@ -70,7 +70,9 @@ class SchemaState:
 
 
 def upgrade(engine: Engine) -> None:
-    """Apply all pending migrations in one transaction; concurrent migrators run one after the other.
+    """Apply all pending migrations; concurrent migrators run one after the other.
+
+    Each migration has a transaction of its own on PostgreSQL, and all have one on SQLite; a failed one is rolled back.
 
     A missing SQLite file is created for its owner alone, and other users lose their rights to an existing one.
     Do nothing to a ledger that a newer version has migrated. Raises UsageError when that ledger no longer supports this
@@ -81,7 +83,7 @@ def upgrade(engine: Engine) -> None:
         require_compatible(engine)
         return
     config = _config()
-    with write_transaction(engine) as connection:
+    with migration_connection(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
