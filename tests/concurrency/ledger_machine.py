@@ -42,17 +42,18 @@ def _grades(run: str, ids: tuple[str, ...]) -> st.SearchStrategy[Grade]:
     return st.builds(Grade, st.just(run), st.just(ids), model_ids, outcomes, st.booleans())
 
 
-steps: st.SearchStrategy[Step] = st.one_of(
-    st.builds(Enqueue, run_names, image_tuples, st.none() | model_ids, st.booleans(), st.booleans()),
-    st.tuples(run_names, image_tuples).flatmap(lambda drawn: _grades(*drawn)),
-    st.tuples(run_names, image_tuples).flatmap(lambda drawn: _grades(*drawn)),
-    st.builds(Cancel, run_names),
-    st.builds(Resend, run_names, st.sampled_from([(), (Status.FAILED,), (Status.FAILED, Status.QUARANTINED)])),
-    st.builds(Complete, run_names),
-    st.builds(Reconcile),
-    st.builds(Retain, st.booleans()),
-    st.builds(Hold, run_names, st.booleans()),
-)
+grades = st.tuples(run_names, image_tuples).flatmap(lambda drawn: _grades(*drawn))
+enqueues = st.builds(Enqueue, run_names, image_tuples, st.none() | model_ids, st.booleans(), st.booleans())
+resends = st.builds(Resend, run_names, st.sampled_from([(Status.FAILED,), (Status.FAILED, Status.QUARANTINED), ()]))
+completions = st.builds(Complete, run_names)
+# What is listed twice is drawn twice as often.
+operations: st.SearchStrategy[Step] = st.sampled_from(
+    [
+        *(grades, grades, grades, grades, enqueues, enqueues, enqueues, resends, resends, resends, completions),
+        *(completions, st.builds(Retain, st.booleans()), st.builds(Reconcile), st.builds(Cancel, run_names)),
+        st.builds(Hold, run_names, st.booleans()),
+    ]
+).flatmap(lambda strategy: strategy)
 
 
 @dataclass(frozen=True)
@@ -85,21 +86,30 @@ class LedgerMachine(RuleBasedStateMachine):
         self.active: dict[str, Step] = {}
         self.before = self.read()
 
-    @initialize(sessions=st.integers(2, 3))
-    def open_sessions(self, sessions: int) -> None:
+    @initialize(sessions=st.integers(2, 3), failed=st.lists(st.sampled_from(IMAGES), min_size=1, unique=True))
+    def open_sessions(self, sessions: int, failed: list[str]) -> None:
+        """Begin with two runs; the images `failed` have an outcome in the first one."""
+        for run in RUNS:
+            Enqueue(run, IMAGES[:3], None, with_patient=False, with_checksum=False)(self.engine, self.ledger)
+        Grade(RUNS[0], tuple(failed), MODELS[0], ("failed",) * len(failed), renews=False)(self.engine, self.ledger)
+        self.before = self.read()
         self.sessions = [Session(self.url, f"session-{number}") for number in range(sessions)]
 
-    @rule(number=st.integers(0, 2), operation=steps)
-    def advance(self, number: int, operation: Step) -> None:
-        """Start the operation in the session, or execute the next statement of the one that it is executing."""
+    @rule(number=st.integers(0, 2), statements=st.sampled_from([1, 1, 2, 3, 5]), data=st.data())
+    def advance(self, number: int, statements: int, data: st.DataObject) -> None:
+        """Start an operation in the session, or execute the next statements of the one that it is executing."""
         session = self.sessions[number % len(self.sessions)]
         if session.is_idle:
+            operation = data.draw(operations)
             self.active[session.name] = operation
             session.start(lambda engine: operation(engine, self.ledger))
-        elif self.may_step(session):
+        for _ in range(statements):
+            if session.is_idle or not self.may_step(session):
+                return
             session.step(self.is_waiting)
             type(self).executed += 1
-        self.await_unblocked()
+            self.await_unblocked()
+            self.keep_the_rules_of_the_ledger()
 
     @rule(image_id=st.sampled_from(IMAGES))
     def let_time_pass(self, image_id: str) -> None:
