@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from worker.core.vocabulary import Queue, RunState, Status
 from worker.ledger.report_leases import schedule_report
@@ -33,6 +33,11 @@ def finish_if_settled(connection: Connection, run_id: int, *, report: bool) -> b
     return True
 
 
+def is_settled(connection: Connection, run_id: int) -> bool:
+    """Whether the run is running and has no queued image left."""
+    return connection.scalar(select(runs.c.run_id).where(runs.c.run_id == run_id, _is_settled())) is not None
+
+
 def find_settled_runs(connection: Connection) -> list[int]:
     """Return the ids of the running runs that have no queued image left."""
     return list(connection.execute(select(runs.c.run_id).where(_is_settled())).scalars())
@@ -46,5 +51,11 @@ def _is_one_live_image(connection: Connection, run_id: int) -> bool:
 
 
 def _is_settled() -> ColumnElement[bool]:
-    queued = exists().where(gradings.c.run_id == runs.c.run_id, gradings.c.status == Status.QUEUED)
-    return (runs.c.state == RunState.RUNNING) & ~queued
+    # A scalar query instead of EXISTS, for which the planner ignores the order and reads the entries of settled images.
+    last_queued = (
+        select(gradings.c.position)
+        .where(gradings.c.run_id == runs.c.run_id, gradings.c.status == Status.QUEUED)
+        .order_by(gradings.c.position.desc())
+        .limit(1)
+    )
+    return (runs.c.state == RunState.RUNNING) & last_queued.scalar_subquery().is_(None)

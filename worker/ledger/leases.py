@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from worker.core.errors import MessageError, ModelError, ObjectRefusedError, ServiceError
 from worker.core.vocabulary import AuditAction, RunState, Status
 from worker.ledger.audit_log import record_action
-from worker.ledger.completion import find_settled_runs, finish_if_settled
+from worker.ledger.completion import finish_if_settled, is_settled
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.report_leases import is_report_pending
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
@@ -181,7 +181,7 @@ def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
     report: whether workers write reports; see `finish_if_settled`. Raises DatabaseError.
     """
     with read_transaction(engine) as connection:
-        if run_id not in find_settled_runs(connection):
+        if not is_settled(connection, run_id):
             return False
     with write_transaction(engine) as connection:
         return finish_if_settled(connection, run_id, report=report) and report and is_report_pending(connection, run_id)

@@ -189,6 +189,15 @@ gradings = Table(
         postgresql_where=text("status = 'queued'"),
         sqlite_where=text("status = 'queued'"),
     ),
+    # For the completion of a run: images are graded in the order of their positions, so that its last entry is the last
+    # one to be queued. Entries of settled images stay in an index as long as a transaction can see them.
+    Index(
+        "ix_gradings_queued",
+        "run_id",
+        "position",
+        postgresql_where=text("status = 'queued'"),
+        sqlite_where=text("status = 'queued'"),
+    ),
     Index("ix_gradings_image", "image_id"),
     Index(
         "ix_gradings_retired",
