@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.core.errors import (
@@ -13,8 +11,8 @@ from worker.core.errors import (
     ImageMissingError,
     ImageReferenceError,
     ImageTooLargeError,
-    StorageError,
 )
+from worker.core.storage.file_errors import translate_read_error
 from worker.core.storage.npy_stack import open_stack
 
 if TYPE_CHECKING:
@@ -60,23 +58,16 @@ def fetch_stack_entry(sources: SourceReader, uri: str, *, max_bytes: int) -> NDA
         raise ImageReferenceError(f"{uri!r}: #{digits} is not a valid index")
     path, index = sources.resolve_file(uri), int(digits)
     try:
-        status = path.stat()
-        stack = _open_stack(path, status.st_mtime_ns, status.st_size)
+        with open_stack(path) as stack:
+            if index >= len(stack):
+                raise ImageMissingError(f"{path} has {len(stack)} entries, no entry {index}")
+            if stack.entry_bytes > max_bytes:
+                # A sparse file of a few bytes may declare an entry of any size.
+                raise ImageTooLargeError(f"entry of {stack.entry_bytes:,} bytes, limit {max_bytes:,}")
+            return stack.read(index)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageMissingError(f"no file at {path}") from error
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise translate_read_error(path, error) from error
     except ValueError as error:
         raise ImageDecodeError(f"{path} is not a stack of images: {error}") from error
-    if index >= len(stack):
-        raise ImageMissingError(f"{path} has {len(stack)} entries, no entry {index}")
-    if stack[index].nbytes > max_bytes:
-        # A sparse file of a few bytes may declare an entry of any size.
-        raise ImageTooLargeError(f"entry of {stack[index].nbytes:,} bytes, limit {max_bytes:,}")
-    entry: NDArray[np.uint8] | NDArray[np.float32] = stack[index].copy()
-    return entry
-
-
-@lru_cache(maxsize=8)
-def _open_stack(path: Path, _mtime_ns: int, _size: int) -> NDArray[np.uint8] | NDArray[np.float32]:
-    return open_stack(path)
