@@ -51,7 +51,7 @@ GRANT SELECT (configuration_id), INSERT ON inference_configurations TO fundus_wo
 GRANT SELECT, INSERT, UPDATE ON locks, reports TO fundus_worker;
 
 -- Reader: status, export, audit, report, evaluate, drift.
-GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, reports, audit, workers TO fundus_reader;
+GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, reports, audit, workers, duties TO fundus_reader;
 GRANT SELECT ON reviews, decisions, reading_rules, photograph_views TO fundus_reader;
 
 -- Console: adds decisions and changes none. Only the owner manages users (`fundus console user`).
@@ -79,4 +79,4 @@ GRANT UPDATE (reason) ON decisions TO fundus_keeper;
 GRANT SELECT, DELETE, UPDATE (due_at, lease_token, attempts, written_at) ON reports TO fundus_keeper;
 -- Erasure lists the exports that may still contain the patient.
 GRANT SELECT (audit_id, action, run, details) ON audit TO fundus_keeper;
-GRANT SELECT, INSERT, UPDATE ON locks TO fundus_keeper;
+GRANT SELECT, INSERT, UPDATE ON locks, duties TO fundus_keeper;

@@ -42,7 +42,14 @@ def exporter(
     def print_failure(error: FundusError) -> None:
         print_error(error.code, error.detail)
 
-    registry.register(LedgerCollector(open_ledger(settings), lambda queue: queue_depth(celery, queue), print_failure))
+    registry.register(
+        LedgerCollector(
+            open_ledger(settings),
+            lambda queue: queue_depth(celery, queue),
+            print_failure,
+            expects_retention=settings.expects_retention,
+        )
+    )
     registry.register(DiskCollector(disks, print_failure))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -33,7 +33,7 @@ def retention(
     $ FUNDUS_RETAIN_OVERLAYS_DAYS=90 fundus retention --json
     """
     settings = read_settings()
-    if settings.retain_overlays_days is None and settings.retain_rows_days is None:
+    if not settings.expects_retention:
         print_note("outcomes are kept: set FUNDUS_RETAIN_OVERLAYS_DAYS or FUNDUS_RETAIN_ROWS_DAYS")
     done = run_retention(settings, dry_run=dry_run)
     if json:

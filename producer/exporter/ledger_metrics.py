@@ -16,6 +16,7 @@ from producer.exporter.night_metrics import read_night_metrics
 from worker.core.errors import FundusError
 from worker.core.vocabulary import TASK_QUEUES, Grade, Queue, RunState, Status
 from worker.ledger.database import epoch_now, read_transaction
+from worker.ledger.duty_record import RETENTION, read_duty
 from worker.ledger.schema import RECONCILER_LOCK, gradings, locks, runs
 from worker.ledger.stranded_runs import count_stranded_images
 from worker.ledger.worker_presence import count_workers
@@ -30,10 +31,19 @@ class LedgerCollector(Collector):
     """Collector of ledger and broker metrics. No label holds the name of a run, an image or a person."""
 
     def __init__(
-        self, engine: Engine, queue_depth: Callable[[str], int], on_error: Callable[[FundusError], object]
+        self,
+        engine: Engine,
+        queue_depth: Callable[[str], int],
+        on_error: Callable[[FundusError], object],
+        *,
+        expects_retention: bool = False,
     ) -> None:
-        """queue_depth: returns the messages on a queue or raises BrokerError. on_error: called if a service fails."""
+        """queue_depth: returns the messages on a queue or raises BrokerError. on_error: called if a service fails.
+
+        expects_retention: whether the settings ask for retention.
+        """
         self._engine = engine
+        self._expects_retention = expects_retention
         self._queue_depth = queue_depth
         self._on_error = on_error
 
@@ -66,8 +76,19 @@ class LedgerCollector(Collector):
                 *_image_metrics(connection, now),
                 *_worker_metrics(connection),
                 *read_night_metrics(connection, now - RECENT),
+                *self._retention_metrics(connection),
                 _ledger_size(connection),
             ]
+
+    def _retention_metrics(self, connection: Connection) -> Iterator[Metric]:
+        last = read_duty(connection, RETENTION)
+        yield _gauge(
+            "fundus_last_retention_timestamp_seconds",
+            "Time of the last complete pass of retention; 0 if there was none.",
+            0.0 if last is None else last.timestamp(),
+        )
+        expected = float(self._expects_retention)
+        yield _gauge("fundus_retention_expected", "1 if the settings ask for retention, else 0.", expected)
 
     def _read_broker(self) -> list[Metric]:
         metric = GaugeMetricFamily("fundus_queue_messages", "Messages that wait for a worker.", labels=["queue"])
@@ -107,6 +128,7 @@ def _run_metrics(connection: Connection, now: datetime) -> Iterator[Metric]:
         ages = ((now - row.created_at).total_seconds() for row in rows if row.queue == queue)
         oldest.add_metric([queue], max(ages, default=0.0))
     yield oldest
+    yield from _wait_metrics(connection, now)
     latest = connection.scalar(
         select(func.max(gradings.c.settled_at)).where(
             gradings.c.run_id.in_([row.run_id for row in rows]), gradings.c.settled_at.is_not(None)
@@ -116,6 +138,22 @@ def _run_metrics(connection: Connection, now: datetime) -> Iterator[Metric]:
     since = latest or min((row.created_at for row in rows), default=now)
     idle = (now - since).total_seconds() if rows else 0.0
     yield _gauge("fundus_idle_seconds", "Time since an image was last settled, while some are queued.", max(idle, 0.0))
+
+
+def _wait_metrics(connection: Connection, now: datetime) -> Iterator[Metric]:
+    began = func.coalesce(gradings.c.queued_at, runs.c.created_at)
+    waiting = (
+        select(func.min(began))
+        .select_from(gradings.join(runs, runs.c.run_id == gradings.c.run_id))
+        .where(runs.c.queue == Queue.LIVE, runs.c.state.in_(ACTIVE_STATES), gradings.c.status == Status.QUEUED)
+    )
+    opened = select(func.min(runs.c.created_at)).where(runs.c.state == RunState.OPEN)
+    for name, documentation, query in (
+        ("fundus_live_wait_seconds", "Time for which the oldest queued live image has waited.", waiting),
+        ("fundus_oldest_open_run_seconds", "Age of the oldest run whose enqueue has not ended.", opened),
+    ):
+        since = connection.scalar(query)
+        yield _gauge(name, documentation, 0.0 if since is None else max((now - since).total_seconds(), 0.0))
 
 
 def _image_metrics(connection: Connection, now: datetime) -> Iterator[Metric]:

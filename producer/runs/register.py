@@ -165,5 +165,6 @@ def _insert_gradings(
         status=Status.QUEUED,
         attempts=0,
         due_at=due_at,
+        queued_at=datetime.now(UTC),
     )
     return tuple(image_id for image_id in image_ids if image_id in new)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, null, update
@@ -56,6 +57,7 @@ def resend(engine: Engine, app: "Celery", settings: Settings, name: str, requeue
     resent: dict[str, Any] = {"lease_token": null(), "due_at": epoch_now() + settings.resend_after_s}
     suspect = (gradings.c.attempts > 0) & (gradings.c.attempts < settings.max_attempts)
     reset = {**resent, **dict.fromkeys(_OUTCOME, null()), "status": Status.QUEUED, "attempts": 0, "refusals": 0}
+    reset["queued_at"] = datetime.now(UTC)
 
     def pages(condition: ColumnElement[bool], values: dict[str, Any]) -> Iterable[tuple[str, ...]]:
         return update_in_pages(engine, run, condition, values, lambda c, state: _reopen(c, run, state))

@@ -47,7 +47,14 @@ LEDGER_ROLES = {
 }
 KEEPERS = ("fundus-close-nights", "fundus-retention")
 REPORTS = "/var/lib/fundus/reports"
-PLAIN = {"FLOWER_ADDRESS", "FLOWER_READ_ONLY", "FUNDUS_METRICS_HOST", "FUNDUS_METRICS_PORT"}
+PLAIN = {
+    "FLOWER_ADDRESS",
+    "FLOWER_READ_ONLY",
+    "FUNDUS_METRICS_HOST",
+    "FUNDUS_METRICS_PORT",
+    "FUNDUS_RETAIN_OVERLAYS_DAYS",
+    "FUNDUS_RETAIN_ROWS_DAYS",
+}
 """Variables that are not secrets."""
 OPTIONAL = {"FUNDUS_ALARM_URLS", "FUNDUS_PATIENT_KEY"}
 """Variables of optional secrets."""

@@ -292,6 +292,12 @@ class Settings(BaseSettings):
         return parse_allowed_roots(self.source_roots or "")
 
     @property
+    def expects_retention(self) -> bool:
+        """Whether anything is to be deleted at some age."""
+        ages = (self.retain_overlays_days, self.retain_rows_days, self.retain_reasons_days, self.retain_views_days)
+        return any(age is not None for age in ages)
+
+    @property
     def queue_names(self) -> tuple[Queue, ...]:
         """Queues that a worker consumes, in the given order."""
         return tuple(Queue(name) for name in self.queues.split(","))

@@ -26,6 +26,7 @@ from worker.core.storage.storage import Storage
 from worker.core.vocabulary import AuditAction
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
+from worker.ledger.duty_record import RETENTION, record_duty
 from worker.ledger.legal_hold import DELETION_LOCK, RETENTION_LOCK
 from worker.ledger.locks import HeldLock, locked
 from worker.ledger.migrate import open_ledger
@@ -88,7 +89,10 @@ def run_retention(
             return replace(count_expired(engine, cutoffs), orphans=orphans)
         store = Storage(settings, connections=settings.transfer_threads).overlays
         with locked(engine, RETENTION_LOCK, lock_s=settings.lease_s) as lock:
-            return RetentionPass(engine, store, settings, cutoffs, lock, on_progress).run()
+            done = RetentionPass(engine, store, settings, cutoffs, lock, on_progress).run()
+            if settings.expects_retention:
+                record_duty(engine, RETENTION)
+            return done
     finally:
         engine.dispose()
 

@@ -167,6 +167,8 @@ gradings = Table(
     Column("error_code", String(64), nullable=True),
     Column("error_detail", Text, nullable=True),
     Column("settled_at", UtcDateTime, nullable=True),
+    # When the image began to wait; NULL in rows of version 0.1.
+    Column("queued_at", UtcDateTime, nullable=True),
     _one_of("status", Status),
     CheckConstraint("grade BETWEEN 0 AND 4", name="grade_range"),
     *(CheckConstraint(f"{name} BETWEEN 0 AND 1", name=f"{name}_range") for name in OUTPUTS),
@@ -242,6 +244,14 @@ seen_images = Table(
     # ETag of an object, time and size of a file, or SHA-256 from a manifest; NULL if the source has no version.
     Column("version", String(128), nullable=True),
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
+)
+
+# When a duty was last done; see `duty_record`.
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("finished_at", UtcDateTime, nullable=False),
 )
 
 RECONCILER_LOCK = "reconciler"

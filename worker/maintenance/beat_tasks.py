@@ -33,13 +33,7 @@ def schedule(settings: Settings) -> dict[str, Any]:
         often = crontab(minute=f"*/{CLOSE_NIGHTS_EVERY_MIN}")
         # While no worker runs, each message replaces the one before. The other duties never expire.
         entries["close-nights"] = _entry(CLOSE_NIGHTS, often, {"expires": CLOSE_NIGHTS_EVERY_MIN * 60})
-    ages = (
-        settings.retain_overlays_days,
-        settings.retain_rows_days,
-        settings.retain_reasons_days,
-        settings.retain_views_days,
-    )
-    if any(age is not None for age in ages):
+    if settings.expects_retention:
         entries["retention"] = _entry(RETENTION, _daily(settings.retention_at), {})
     return entries
 

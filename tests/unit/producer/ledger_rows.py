@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert, select, update
 from producer.runs.lifecycle import Night, RunRequest, open_run, seal_run
 from producer.runs.register import register_batch
 from worker.core.manifests.image_reference import ImageReference
-from worker.core.vocabulary import RunKind, Status
+from worker.core.vocabulary import Queue, RunKind, Status
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.runs import Run, find_run
 from worker.ledger.schema import gradings, images, models
@@ -27,9 +27,9 @@ def add_model(engine: Engine, model_id: str = MODEL) -> None:
         connection.execute(insert(models).values(model_id=model_id, name="toy", document={}, registered_at=NOON))
 
 
-def make_run(engine: Engine, name: str, images: Iterable[ImageReference]) -> Run:
+def make_run(engine: Engine, name: str, images: Iterable[ImageReference], queue: Queue | None = None) -> Run:
     """Make a sealed run with these images queued."""
-    return _make(engine, RunRequest(name=name, source="test"), images)
+    return _make(engine, RunRequest(name=name, source="test", queue=queue), images)
 
 
 def make_night(engine: Engine, day: int, images: Iterable[ImageReference], programme: str = "nightly") -> Run:

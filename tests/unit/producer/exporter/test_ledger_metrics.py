@@ -22,17 +22,40 @@ from sqlalchemy import Engine, insert, update
 from producer.exporter.disk_metrics import DiskCollector
 from producer.exporter.ledger_metrics import LedgerCollector
 from producer.exporter.night_metrics import DRIFT_LEVELS, NOT_COMPARED
+from producer.runs.lifecycle import Night, RunRequest, open_run, seal_run
+from producer.runs.resend import resend
 from tests.integration.processes import FUNDUS
 from tests.services.ports import reserve_port
-from tests.unit.producer.ledger_rows import add_model, fail, grade, lease, make_night, make_run, references
+from tests.unit.producer.ledger_rows import (
+    NOON,
+    add_model,
+    change,
+    fail,
+    grade,
+    lease,
+    make_night,
+    make_run,
+    references,
+)
 from worker.core.errors import BrokerError, FundusError
-from worker.core.settings import parse_settings
-from worker.core.vocabulary import Queue, Status
+from worker.core.messaging.broker import make_celery
+from worker.core.settings import Settings, parse_settings
+from worker.core.vocabulary import Queue, RunKind, Status
 from worker.evaluation.drift.psi import DriftLevel
 from worker.ledger.database import connect, epoch_now, write_transaction
+from worker.ledger.retention import run_retention
+from worker.ledger.runs import Run
 from worker.ledger.schema import locks, nights, runs
 
 ALERTS = Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yml"
+
+OF_LABELS_IN_THE_LEDGER = {
+    "fundus_errors",
+    "fundus_stranded_images",
+    "fundus_programme_last_night_timestamp_seconds",
+    "fundus_programme_interval_seconds",
+}
+"""Metrics without samples in an empty ledger."""
 
 Samples = dict[tuple[str, ...], float]
 
@@ -99,6 +122,66 @@ def test_run_without_outcomes_has_been_idle_since_it_was_enqueued(engine: Engine
     assert found["fundus_idle_seconds",] == pytest.approx(7200, abs=30)
     assert found["fundus_oldest_queued_seconds", "bulk"] == pytest.approx(7200, abs=30)
     assert found["fundus_oldest_queued_seconds", "live"] == 0
+
+
+def age(engine: Engine, run: Run, hours: float) -> None:
+    created = datetime.now(UTC) - timedelta(hours=hours)
+    with write_transaction(engine) as connection:
+        connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(created_at=created))
+
+
+def test_live_wait_is_that_of_the_image(engine: Engine) -> None:
+    run = make_run(engine, "clinic", references("morning", "now"), queue=Queue.LIVE)
+    age(engine, run, 8)
+    add_model(engine)
+    grade(engine, run, "morning", 0)
+    assert scrape(engine)["fundus_live_wait_seconds",] == pytest.approx(0, abs=60)
+    change(engine, run, "now", queued_at=datetime.now(UTC) - timedelta(minutes=6))
+    assert scrape(engine)["fundus_live_wait_seconds",] == pytest.approx(360, abs=60)
+    change(engine, run, "now", queued_at=None)  # enqueued by version 0.1
+    assert scrape(engine)["fundus_live_wait_seconds",] == pytest.approx(8 * 3600, abs=60)
+
+
+def test_resent_image_begins_to_wait_again(engine: Engine, broker_url: str) -> None:
+    run = make_run(engine, "clinic", references("a"), queue=Queue.LIVE)
+    fail(engine, run, "a", "image_missing")
+    change(engine, run, "a", queued_at=NOON)
+    settings = parse_settings(broker_url=broker_url)
+    resend(engine, make_celery(settings), settings, "clinic", {Status.FAILED})
+    assert scrape(engine)["fundus_live_wait_seconds",] == pytest.approx(0, abs=60)
+
+
+def test_open_run_ages_until_it_is_sealed(engine: Engine) -> None:
+    run, _ = open_run(engine, RunRequest(name="july", source="test"), default_chunk_size=2)
+    age(engine, run, 7)
+    assert scrape(engine)["fundus_oldest_open_run_seconds",] == pytest.approx(7 * 3600, abs=60)
+    seal_run(engine, run)
+    assert scrape(engine)["fundus_oldest_open_run_seconds",] == 0
+
+
+def test_each_programme_has_its_last_night_and_usual_interval(engine: Engine) -> None:
+    """The intervals are those of the dates; one programme has had one night, another has ended."""
+    today = datetime.now(UTC).date()
+    for programme, days_ago in {"daily": (5, 4, 3, 1), "weekly": (15, 8, 1), "once": (1,), "ended": (40, 39)}.items():
+        for days in days_ago:
+            night = Night(programme, today - timedelta(days=days))
+            request = RunRequest(night.run_name, "test", kind=RunKind.NIGHTLY, night=night)
+            run, _ = open_run(engine, request, default_chunk_size=2)
+            age(engine, run, 24 * days)
+    found = scrape(engine)
+    intervals = {key[1]: value for key, value in found.items() if key[0] == "fundus_programme_interval_seconds"}
+    assert intervals == {"daily": 86400, "weekly": 7 * 86400}
+    day_ago = time.time() - 86400
+    assert found["fundus_programme_last_night_timestamp_seconds", "weekly"] == pytest.approx(day_ago, abs=60)
+
+
+def test_completed_retention_is_recorded(make_settings: Callable[..., Settings], sqlite_url: str) -> None:
+    engine = connect(parse_settings(database_url=sqlite_url))
+    run_retention(make_settings(database_url=sqlite_url))
+    assert scrape(engine)["fundus_last_retention_timestamp_seconds",] == 0, "nothing was to be retained"
+    for _ in range(2):
+        run_retention(make_settings(database_url=sqlite_url, retain_rows_days=30))
+        assert scrape(engine)["fundus_last_retention_timestamp_seconds",] == pytest.approx(time.time(), abs=60)
 
 
 def test_runs_that_finished_long_ago_are_not_counted(engine: Engine) -> None:
@@ -184,7 +267,7 @@ def test_every_metric_of_an_alert_rule_is_exported(engine: Engine, tmp_path: Pat
     for rule in rules:
         named = set(re.findall(r"fundus_\w+", rule["expr"]))
         assert named
-        assert named <= exported | {"fundus_errors", "fundus_stranded_images"}, rule["alert"]
+        assert named <= exported | OF_LABELS_IN_THE_LEDGER, rule["alert"]
         assert rule["annotations"].keys() == {"summary", "action"}
         assert rule["labels"]["severity"] in ("page", "ticket")
 

@@ -20,7 +20,7 @@ from worker.ledger.schema import metadata
 TABLES = {
     "models", "runs", "images", "gradings", "locks", "audit",
     "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews", "photograph_views",
-    "nights", "sightings", "reports", "compatibility", "workers",
+    "nights", "sightings", "reports", "compatibility", "workers", "duties",
     "inference_configurations",
 }  # fmt: skip
 assert review_schema.users.name in TABLES
