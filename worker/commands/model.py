@@ -14,6 +14,7 @@ from worker.commands.explain_option import Explained, parse_explained
 from worker.commands.fit import fit
 from worker.commands.model_audit import audit
 from worker.commands.model_calibrate import calibrate
+from worker.commands.model_cross_validate import cross_validate
 from worker.commands.model_ensemble import ensemble
 from worker.commands.model_quantise import quantise
 from worker.commands.model_thresholds import thresholds
@@ -149,6 +150,7 @@ def import_bundle(
 
 
 app.command()(fit)
+app.command("cross-validate")(cross_validate)
 app.command()(card)
 app.command()(calibrate)
 app.command()(thresholds)

@@ -25,7 +25,7 @@ from worker.training.fit import KAPPA, FitCallbacks, FitResult, find_best_epoch,
 from worker.training.label_conflicts import LabelConflict, find_label_conflicts
 from worker.training.lineage import Lineage
 from worker.training.plan import Plan
-from worker.training.split import split_groups, write_split
+from worker.training.split import Split, split_groups, write_split
 
 PLAN_FILE, BUNDLE_FOLDER, HISTORY_FILE = "plan.json", "bundle", "history.csv"
 EXCLUDED_FILE, LABEL_CONFLICTS_FILE = "left_out.csv", "contradicted.csv"
@@ -123,7 +123,7 @@ def fit_bundle(
     result = fit(
         plan,
         dataset,
-        validation,
+        Split(np.flatnonzero(~validation), np.flatnonzero(validation)),
         folder,
         initial=first,
         resume=resume,

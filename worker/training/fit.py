@@ -19,6 +19,7 @@ from worker.training.curves import draw_curves
 from worker.training.dataset import Dataset
 from worker.training.plan import Plan
 from worker.training.sampling import number_strata, order_epoch
+from worker.training.split import Split
 from worker.training.thresholds import choose_thresholds
 from worker.training.trainer import Trainer
 from worker.training.validation import SOURCE_MEAN, validate
@@ -62,7 +63,7 @@ class _FitState:
 def fit(
     plan: Plan,
     dataset: Dataset,
-    validation: NDArray[np.bool_],
+    split: Split,
     folder: Path,
     *,
     initial: Mapping[str, NDArray[np.float32]] | None,
@@ -72,11 +73,11 @@ def fit(
 ) -> FitResult:
     """Train until the plan's last epoch or early stopping, and return the averaged weights of the best epoch.
 
-    validation: bool (N,), images for validation; the others are for training. initial: weights to start from, None for
+    initial: weights to start from, None for
     random ones. resume: continue from the checkpoint in `folder` if there is one; the weights are then bit-identical to
     those of an uninterrupted fit on the same machine with the same number of threads.
     """
-    training, held_out = np.flatnonzero(~validation), np.flatnonzero(validation)
+    training, held_out = split.training, split.validation
     grades, sources = dataset.grades, dataset.sources
     strata = number_strata(grades[training], sources[training])
     steps_per_epoch = len(_order(plan, strata, 0))

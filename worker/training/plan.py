@@ -37,6 +37,8 @@ class Plan(BaseModel):
     """Seed of the split, the initial weights, the order, the augmentation and the dropout."""
     validation_share: float = Field(default=0.16, gt=0, lt=1)
     """Fraction of the groups of images held out for validation."""
+    images_per_source: int | None = Field(default=None, ge=1)
+    """Largest number of images of a source that cross-validation uses; None for all."""
     epochs: int = Field(default=30, ge=1, le=1000)
     patience: int = Field(default=10, ge=1)
     """Epochs without improvement after which the fit stops."""

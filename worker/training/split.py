@@ -6,12 +6,21 @@ seed alone: more data, another order or another input size move no group.
 
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 HASH_DIGITS = 16
 """Digits of a pixel hash in files: 64 bits distinguish millions of images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Indices of the training and the validation images, int; images may be in neither part."""
+
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
 
 
 def split_groups(
