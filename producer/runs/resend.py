@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _OUTCOME = (
     "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id", "configuration_id", "overlay_key",
-    "error_code", "error_detail", "settled_at",
+    "content_sha256", "content_version", "error_code", "error_detail", "settled_at",
 )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def measure(uris: list[str], servers: list[int]) -> StageTimer:
             )
         with timer.stage("fetch"):
             data = [
-                fetch_photograph(storage.sources, image.uri, max_bytes=settings.max_image_bytes)
+                fetch_photograph(storage.sources, image.uri, max_bytes=settings.max_image_bytes).data
                 for image in lease.images
             ]
         prepared = []

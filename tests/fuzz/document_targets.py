@@ -67,7 +67,7 @@ def check_stack(folder: Path, data: bytes) -> None:
     uri = f"{path.as_uri()}#0"
     with suppress(SourceError):
         list(islice(list_stack_entries(path, None), 10))
-    entry = fetch_stack_entry(Storage(parse_settings()).sources, uri, max_bytes=2**20)
+    entry = fetch_stack_entry(Storage(parse_settings()).sources, uri, max_bytes=2**20).data
     assert entry.nbytes <= 2**20
 
 

@@ -1,5 +1,6 @@
 """The console over real HTTP on both databases: sign-in, forms, pages, review, and attacks."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,8 +52,16 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., Settings]) -> Settings:
-    return make_settings(source_roots=str(SAMPLES), decode_processes=1)
+def inbox(tmp_path: Path) -> Path:
+    """A folder of photographs that the console may read."""
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings], inbox: Path) -> Settings:
+    return make_settings(source_roots=f"{SAMPLES},{inbox}", decode_processes=1)
 
 
 @pytest.fixture
@@ -379,6 +388,70 @@ def test_image_that_is_not_decided_awaits_reading_on_every_page(
     others = re.search(r"<h3>Other runs</h3>.*?</ul>", vera.get("/runs/later/images/00001").text, re.DOTALL)
     assert others is not None
     assert awaiting in others[0]
+
+
+def test_replaced_photograph_cannot_be_reviewed(
+    visit: Callable[[str], ConsoleClient], engine: Engine, inbox: Path
+) -> None:
+    photograph = inbox / "eye.jpg"
+    graded = (SAMPLES / "IDRiD_138.jpg").read_bytes()
+    photograph.write_bytes(graded)
+    sha256 = hashlib.sha256(graded).hexdigest()
+    with write_transaction(engine) as connection:
+        connection.execute(update(images).where(images.c.image_id == "00000").values(uri=photograph.as_uri()))
+        connection.execute(update(gradings).where(gradings.c.image_id == "00000").values(content_sha256=sha256))
+    anna = visit("anna")
+    opened = anna.get(IMAGE)
+    assert anna.get(f"{IMAGE}/photograph").status_code == 200
+
+    photograph.write_bytes((SAMPLES / "IDRiD_020.jpg").read_bytes())
+    page = anna.get(IMAGE)
+    assert "This is no longer the photograph that was graded" in page.text
+    assert 'id="decide"' not in page.text
+    picture = anna.get(f"{IMAGE}/photograph")
+    assert picture.status_code == 422
+    assert "<h1>This is no longer the photograph that was graded.</h1>" in picture.text
+    for form in (opened, page):
+        refused = anna.decide(IMAGE, "2", "why", page=form)
+        assert refused.status_code == 409
+        assert "Not saved: this is no longer the photograph that was graded." in refused.text
+    with read_transaction(engine) as connection:
+        assert connection.execute(select(decisions)).all() == []
+
+    # A reader to whom the queue gives the image can go on to the next one.
+    given = anna.post("/runs/night/next", anna.get("/runs/night"), skip="00003")
+    assert given.url.path == IMAGE
+    assert anna.post("/runs/night/next", given, skip="00000").url.path != IMAGE
+
+    photograph.write_bytes(graded)
+    assert anna.decide(IMAGE, "2", page=opened).status_code == 200
+    with read_transaction(engine) as connection:
+        assert connection.scalars(select(decisions.c.seen_sha256)).all() == [sha256]
+
+
+def test_photograph_without_a_recorded_hash_must_not_change_while_it_is_reviewed(
+    visit: Callable[[str], ConsoleClient], engine: Engine, inbox: Path
+) -> None:
+    photograph = inbox / "eye.jpg"
+    photograph.write_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes())
+    with write_transaction(engine) as connection:
+        connection.execute(update(images).where(images.c.image_id == "00000").values(uri=photograph.as_uri()))
+    anna = visit("anna")
+    opened = anna.get(IMAGE)
+    replaced = (SAMPLES / "IDRiD_020.jpg").read_bytes()
+    photograph.write_bytes(replaced)
+    refused = anna.decide(IMAGE, "2", page=opened)
+    assert refused.status_code == 409
+    assert "the photograph has changed since you opened it" in refused.text
+    assert anna.decide(IMAGE, "2", page=refused).status_code == 200
+    with read_transaction(engine) as connection:
+        assert connection.scalars(select(decisions.c.seen_sha256)).all() == [hashlib.sha256(replaced).hexdigest()]
+
+
+def test_decision_without_a_photograph_records_none(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:
+    assert visit("anna").decide(IMAGE, "2").status_code == 200
+    with read_transaction(engine) as connection:
+        assert connection.scalars(select(decisions.c.seen_sha256)).all() == [None]
 
 
 def test_other_run_is_shown_with_its_final_grade(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:

@@ -4,6 +4,7 @@ Results are read with plain SQL and plain file or S3 reads, not through the proj
 """
 
 import csv
+import hashlib
 import shutil
 import signal
 import sqlite3
@@ -23,6 +24,7 @@ import pytest
 from tests.integration.processes import FUNDUS, fundus, fundus_json, wait_until_finished, worker
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.seaweedfs import Bucket
+from worker.core.uris import parse_file_uri
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, load_bundle
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
@@ -115,6 +117,10 @@ def unusual_files(tmp_path: Path) -> Path:
     return folder
 
 
+def hash_of_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def check_ledger_and_store_agree(services: Services) -> None:
     """Assert that every row is settled without a lease, and that overlays and graded rows match."""
     rows = services.rows("SELECT status, lease_token, overlay_key FROM gradings")
@@ -168,6 +174,9 @@ def grade_samples(services: Services, tmp_path: Path) -> None:
         ("black-frame", "ungradable", "no_field"),
         ("not-an-image", "failed", "image_format"),
     ]
+    # Also of those that were fetched but not graded: a reader reviews ungradable photographs, too.
+    hashes = services.rows("SELECT uri, content_sha256 FROM gradings JOIN images USING (image_id)")
+    assert dict(hashes) == {uri: hash_of_file(Path(parse_file_uri(uri))) for uri, _ in hashes}
     saliency = services.rows("SELECT saliency FROM gradings WHERE status = 'graded'")[0][0]
     assert len(saliency) == (INPUT_SIZE_PX // 32) ** 2 * 2
 
@@ -229,6 +238,10 @@ def test_stack_of_preprocessed_images_is_graded_unchanged(sqlite_and_folder: Ser
     )
     base = (tmp_path / "images.npy").as_uri()
     assert rows == [(f"{base}#{i}", "graded", i) for i in range(3)]
+    entries = np.load(tmp_path / "images.npy")
+    assert services.rows("SELECT content_sha256 FROM gradings ORDER BY position") == [
+        (hashlib.sha256(entry.tobytes()).hexdigest(),) for entry in entries
+    ]
     check_ledger_and_store_agree(services)
 
 

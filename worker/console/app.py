@@ -19,7 +19,7 @@ from worker.console.pages import images, login, review, runs
 from worker.console.photographs import PhotographRenderer
 from worker.console.rendering import TemplateRenderer
 from worker.console.security_headers import HEALTH, SecurityHeadersMiddleware
-from worker.core.errors import FundusError, ImageError, ServiceError
+from worker.core.errors import FundusError, ImageChangedError, ImageError, ServiceError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Role
@@ -105,6 +105,8 @@ async def _show_failed(request: Request, error: Exception) -> Response:
             503,
             f"A service is temporarily unavailable ({error.code}). No data was lost: try again in a moment.",
         )
+    if isinstance(error, ImageChangedError):
+        return _render_error(request, 422, "This is no longer the photograph that was graded.")
     if isinstance(error, ImageError):
         return _render_error(request, 422, f"This image cannot be displayed ({error.code}).")
     return _render_error(request, 500, f"The request failed ({error.code}). See the server log.")

@@ -19,6 +19,8 @@ from worker.ledger.report_leases import reschedule_report
 from worker.ledger.review_schema import MAX_REASON_CHARS, decisions, reviews
 from worker.ledger.upserts import insert_or_ignore
 
+NOT_GRADED = "this is no longer the photograph that was graded"
+
 
 class ConflictError(FundusError):
     """The image has changed since the reader opened it, or is not open to this reader. Nothing was stored."""
@@ -30,13 +32,15 @@ class ConflictError(FundusError):
 class ReviewForm:
     """A submitted review. `grade` None means ungradable.
 
-    `shown` is the model result and `last_seen` the last decision (0: none) that the page displayed.
+    The page displayed the model result `shown`, decisions up to the one with the id `last_seen` (0: none), and the
+    photograph with the SHA-256 `photograph` (None: it could not be displayed).
     """
 
     grade: int | None
     reason: str
     shown: str
     last_seen: int
+    photograph: str | None = None
 
 
 def record_decision(
@@ -45,8 +49,8 @@ def record_decision(
     """Store the decision of a review form and return its id.
 
     Raises ConflictError if another reader holds the image or has decided since the page was opened, if the model
-    result has changed, or if this user may not decide; KeyError if the run has no such image; ValueError if a required
-    reason is missing or too long; DatabaseError.
+    result or the photograph has changed, or if this user may not decide; KeyError if the run has no such image;
+    ValueError if a required reason is missing or too long; DatabaseError.
     """
     with write_transaction(engine) as connection:
         if (found := select_image_detail(connection, run, image_id)) is None:
@@ -75,6 +79,7 @@ def record_decision(
                 seen_status=image.status,
                 seen_grade=image.grade,
                 seen_model_id=image.model_id,
+                seen_sha256=form.photograph,
                 at=datetime.now(UTC),
                 version=__version__,
             )
@@ -132,6 +137,9 @@ def _lock(connection: Connection, image: ImageDetail, user: SessionUser) -> str 
 def _check(image: ImageDetail, kind: DecisionKind, form: ReviewForm, seen: Sequence[ReviewDecision]) -> None:
     if not image.is_reviewable:
         raise ConflictError(f"an image with status {image.status} cannot be reviewed")
+    graded = image.source.content_sha256
+    if form.photograph is not None and graded is not None and form.photograph != graded:
+        raise ConflictError(NOT_GRADED)
     if form.shown != image.model_result:
         raise ConflictError("the model has graded this image again since you opened it: check the new result")
     if seen and seen[-1].decision_id != form.last_seen:

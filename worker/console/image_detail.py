@@ -31,11 +31,15 @@ _THRESHOLDS = TypeAdapter(Thresholds)
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """Location of a photograph and the recipe of the model that graded it, which defines the crop."""
+    """Location of a photograph and the recipe of the model that graded it, which defines the crop.
+
+    sha256: from the manifest. content_sha256: of the bytes that were graded, None if unknown.
+    """
 
     uri: str
     sha256: str | None
     recipe: Recipe | None
+    content_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class ImageDetail:
     precision: str | None
     device: str | None
     overlay_key: str | None
+    content_version: str | None
     explained: str
     error_code: str | None
     error_detail: str | None
@@ -115,7 +120,7 @@ def select_image_detail(connection: Connection, run: str, image_id: str) -> Imag
     fields: dict[str, Any] = row._asdict()
     outputs = tuple(fields.pop(name) for name in OUTPUTS)
     document = fields.pop("document")
-    source = ImageSource(fields.pop("uri"), fields.pop("sha256"), _recipe(document))
+    source = ImageSource(fields.pop("uri"), fields.pop("sha256"), _recipe(document), fields.pop("content_sha256"))
     explained = _parse_field(document, "explained_outputs", _EXPLAINED, default=ALL_OUTPUTS)
     fields |= {
         "eye": Eye(row.eye),
@@ -168,6 +173,8 @@ def _query() -> Select[Any]:
             models.c.document,
             *(inference_configurations.c[name] for name in ("program_version", "engine", "precision", "device")),
             gradings.c.overlay_key,
+            gradings.c.content_sha256,
+            gradings.c.content_version,
             gradings.c.error_code,
             gradings.c.error_detail,
             gradings.c.attempts,

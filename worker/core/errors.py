@@ -68,6 +68,12 @@ class ImageChecksumError(ImageError):
     code = "image_checksum"
 
 
+class ImageChangedError(ImageError):
+    """The bytes are no longer those that were graded: the image was replaced under the same name."""
+
+    code = "image_changed"
+
+
 class ImageReferenceError(ImageError):
     """The reference is malformed or not allowed."""
 

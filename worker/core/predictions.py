@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from worker.core.content import ContentId
     from worker.core.vocabulary import Flag, Grade, Status
 
 ModelInput: TypeAlias = "NDArray[np.uint8] | NDArray[np.float32] | tuple[NDArray[np.uint8] | NDArray[np.float32], ...]"
@@ -45,7 +46,7 @@ class GradeDecision:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Final result of one image, as the ledger stores it."""
+    """Final result of one image, as the ledger stores it. content: None if it was not fetched."""
 
     image_id: str
     status: Status
@@ -54,3 +55,4 @@ class Outcome:
     overlay_key: str | None = None
     error_code: str | None = None
     error_detail: str | None = None
+    content: ContentId | None = None

@@ -108,7 +108,7 @@ def _fetch_rows(
     on_warning: OnWarning,
 ) -> Iterator[GalleryRow]:
     query = (
-        select(gradings.c.image_id, images.c.uri, images.c.sha256, gradings.c.overlay_key)
+        select(gradings.c.image_id, images.c.uri, images.c.sha256, gradings.c.overlay_key, gradings.c.content_sha256)
         .join(images, images.c.image_id == gradings.c.image_id)
         .where(gradings.c.run_id == run.run_id, gradings.c.image_id.in_(selected.ids.tolist()))
     )
@@ -123,14 +123,23 @@ def _fetch_rows(
             continue
         try:
             if is_stack_entry(image.uri):
-                entry = fetch_stack_entry(storage.sources, image.uri, max_bytes=settings.max_image_bytes)
-                recipe = parse_manifest(run.manifest).recipe
-                prepared = prepare_stack_entry(entry, recipe=recipe, overlay_size_px=settings.overlay_size_px)
-            else:
-                data = fetch_photograph(
-                    storage.sources, image.uri, max_bytes=settings.max_image_bytes, sha256=image.sha256
+                entry = fetch_stack_entry(
+                    storage.sources,
+                    image.uri,
+                    max_bytes=settings.max_image_bytes,
+                    graded_sha256=image.content_sha256,
                 )
-                prepared = pool.submit(data).result()
+                recipe = parse_manifest(run.manifest).recipe
+                prepared = prepare_stack_entry(entry.data, recipe=recipe, overlay_size_px=settings.overlay_size_px)
+            else:
+                photograph = fetch_photograph(
+                    storage.sources,
+                    image.uri,
+                    max_bytes=settings.max_image_bytes,
+                    sha256=image.sha256,
+                    graded_sha256=image.content_sha256,
+                )
+                prepared = pool.submit(photograph.data).result()
             overlay = matplotlib.image.imread(
                 BytesIO(storage.overlays.get(image.overlay_key)), format=_overlay_format(image)
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -39,16 +40,20 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Awaitable, Callable
 
+    from worker.core.content import ContentId
     from worker.core.predictions import GradeDecision, Prediction
     from worker.core.settings import Settings
     from worker.core.storage.storage import Storage
     from worker.imaging.photograph import PreparedImage
     from worker.imaging.sandbox.pool import DecoderPool
+    from worker.imaging.steps.fetch import Fetched
     from worker.inference.batcher import Batcher
     from worker.inference.chunk_in_flight import ChunkInFlight
     from worker.inference.metrics import Metrics
     from worker.ledger.leases import Lease, LeasedImage
     from worker.model.bundle.ensemble import Model
+
+    OnFetched = Callable[[ContentId], None]
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -95,9 +100,16 @@ class ImageGrader:
         The image must have been announced to the batcher. Never raises an Exception: an unexpected one becomes a failed
         outcome and is logged with its traceback, so that it does not affect the other images of the chunk.
         """
+        fetched: list[ContentId] = []
+        result = await self._grade(image, chunk, fetched.append)
+        return replace(result, content=fetched[-1]) if fetched and isinstance(result, Outcome) else result
+
+    async def _grade(
+        self, image: LeasedImage, chunk: ChunkInFlight, on_fetched: OnFetched
+    ) -> Outcome | ServiceError | LeaseLostError:
         bind_contextvars(image=image.image_id)
         try:
-            prepared = await self._prepare(image, chunk)
+            prepared = await self._prepare(image, chunk, on_fetched)
             chunk.activity.touch()
             prediction = await self._predict(prepared, urgent=chunk.urgent)
             chunk.activity.touch()
@@ -123,7 +135,7 @@ class ImageGrader:
         """Wait for running transfers and stop the threads."""
         self._threads.shutdown()
 
-    async def _prepare(self, image: LeasedImage, chunk: ChunkInFlight) -> PreparedImage:
+    async def _prepare(self, image: LeasedImage, chunk: ChunkInFlight, on_fetched: OnFetched) -> PreparedImage:
         is_announced = True
 
         async def attempt() -> PreparedImage:
@@ -132,7 +144,7 @@ class ImageGrader:
                 self._batcher.announce(1)
             is_announced = True
             try:
-                return await self._fetch_and_decode(image, chunk)
+                return await self._fetch_and_decode(image, chunk, on_fetched)
             except BaseException:
                 self._batcher.withdraw()
                 is_announced = False
@@ -140,28 +152,29 @@ class ImageGrader:
 
         return await self._retry(attempt)
 
-    async def _fetch_and_decode(self, image: LeasedImage, chunk: ChunkInFlight) -> PreparedImage:
+    async def _fetch_and_decode(self, image: LeasedImage, chunk: ChunkInFlight, on_fetched: OnFetched) -> PreparedImage:
         run_id = chunk.lease.run_id
         async with self._prefetch_slots.acquire(urgent=chunk.urgent):
             if is_stack_entry(image.uri):
-                return await self._transfer(partial(self._prepare_stack_entry, image, run_id), chunk)
-            data = await self._transfer(partial(self._fetch, image, run_id), chunk)
+                return await self._transfer(partial(self._prepare_stack_entry, image, run_id, on_fetched), chunk)
+            photograph = await self._transfer(partial(self._fetch, image, run_id), chunk)
+            on_fetched(photograph.content)
             async with self._decode_slots.acquire(urgent=chunk.urgent):
                 with self._metrics.time_stage(Stage.PREPARE), chunk.activity.track_step():
-                    return await self._bridge.wait(self._decoders.submit(data))
+                    return await self._bridge.wait(self._decoders.submit(photograph.data))
 
-    def _fetch(self, image: LeasedImage, run_id: int) -> bytes:
+    def _fetch(self, image: LeasedImage, run_id: int) -> Fetched[bytes]:
         limit = self._settings.max_image_bytes
         with self._metrics.time_stage(Stage.FETCH):
-            data = self._source.read(
+            photograph = self._source.read(
                 image,
                 run_id,
                 lambda: fetch_photograph(self._storage.sources, image.uri, max_bytes=limit, sha256=image.sha256),
             )
-        self._metrics.fetched_bytes.inc(len(data))
-        return data
+        self._metrics.fetched_bytes.inc(len(photograph.data))
+        return photograph
 
-    def _prepare_stack_entry(self, image: LeasedImage, run_id: int) -> PreparedImage:
+    def _prepare_stack_entry(self, image: LeasedImage, run_id: int, on_fetched: OnFetched) -> PreparedImage:
         if self._model.extra_recipes:
             raise ImageFormatError(
                 f"stack entry has one preprocessing; ensemble {self._model.name} needs"
@@ -172,9 +185,12 @@ class ImageGrader:
             entry = self._source.read(
                 image, run_id, lambda: fetch_stack_entry(self._storage.sources, image.uri, max_bytes=limit)
             )
-        self._metrics.fetched_bytes.inc(entry.nbytes)
+        on_fetched(entry.content)
+        self._metrics.fetched_bytes.inc(entry.data.nbytes)
         with self._metrics.time_stage(Stage.PREPARE):
-            return prepare_stack_entry(entry, recipe=self._model.recipe, overlay_size_px=self._settings.overlay_size_px)
+            return prepare_stack_entry(
+                entry.data, recipe=self._model.recipe, overlay_size_px=self._settings.overlay_size_px
+            )
 
     async def _predict(self, prepared: PreparedImage, *, urgent: bool) -> Prediction:
         pending = self._batcher.submit(prepared.model_input, urgent=urgent)

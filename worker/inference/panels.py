@@ -57,7 +57,7 @@ def render_panels(
 
 def _prepare(storage: Storage, pool: DecoderPool, image: str, settings: Settings) -> PreparedImage:
     uri = image if uri_scheme(image) in ("s3", "file") else file_uri(Path(image))
-    return pool.submit(fetch_photograph(storage.sources, uri, max_bytes=settings.max_image_bytes)).result()
+    return pool.submit(fetch_photograph(storage.sources, uri, max_bytes=settings.max_image_bytes).data).result()
 
 
 def _render_row(

@@ -78,6 +78,8 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
             gradings.c.disagreement,
             gradings.c.model_id,
             gradings.c.overlay_key,
+            gradings.c.content_sha256,
+            gradings.c.content_version,
             gradings.c.error_code,
             gradings.c.error_detail,
             gradings.c.attempts,

@@ -30,7 +30,7 @@ class ReviewDecision:
     """One reader's decision on one image.
 
     grade: None means that the reader found the image ungradable. seen_status, seen_grade and seen_model_id: the outcome
-    that the reader was shown.
+    that the reader was shown. seen_sha256: hash of the photograph; None if it was not displayed or not recorded.
     """
 
     decision_id: int
@@ -43,6 +43,7 @@ class ReviewDecision:
     seen_grade: int | None
     seen_model_id: str | None
     at: datetime
+    seen_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,8 +301,8 @@ def _released_rows(lease: Lease, released: Mapping[str, ServiceError], retry_aft
 
 
 _SETTLED_COLUMNS = (
-    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id",
-    "configuration_id", "overlay_key", "error_code", "error_detail", "settled_at",
+    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id", "configuration_id",
+    "overlay_key", "content_sha256", "content_version", "error_code", "error_detail", "settled_at",
 )  # fmt: skip
 
 
@@ -317,6 +317,8 @@ def _settled_row(outcome: Outcome, model_id: str, configuration_id: str | None) 
         "error_detail": outcome.error_detail,
         "settled_at": datetime.now(UTC),
     }
+    if outcome.content is not None:
+        row |= {"content_sha256": outcome.content.sha256, "content_version": outcome.content.version}
     if outcome.prediction is not None and outcome.decision is not None:
         row |= {
             "grade": int(outcome.decision.grade),

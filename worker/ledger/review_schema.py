@@ -87,6 +87,8 @@ decisions = Table(
     Column("seen_model_id", String(64), nullable=True),
     Column("at", UtcDateTime, nullable=False),
     Column("version", String(32), nullable=False),
+    # Hash of the photograph that the reader was shown; NULL if it could not be displayed.
+    Column("seen_sha256", String(64), nullable=True),
     CheckConstraint("kind IN ('reading', 'arbitration')", name="kind_known"),
     CheckConstraint("grade BETWEEN 0 AND 4", name="grade_range"),
     CheckConstraint(f"length(reason) <= {MAX_REASON_CHARS}", name="reason_length"),

@@ -160,6 +160,9 @@ gradings = Table(
     # NULL for images that a version before this table settled, or no worker.
     Column("configuration_id", String(16), ForeignKey("inference_configurations.configuration_id"), nullable=True),
     Column("overlay_key", Text, nullable=True),
+    # Identity of the fetched bytes, see `ContentId`; NULL if none were fetched or an earlier version settled the image.
+    Column("content_sha256", String(64), nullable=True),
+    Column("content_version", Text, nullable=True),
     # Set by retention: when it retired the overlay, and the key of an object that may still exist.
     Column("overlay_retired_at", UtcDateTime, nullable=True),
     Column("retired_key", Text, nullable=True),

@@ -22,6 +22,7 @@ REMEDIES = {
     "image_refused": "The store refuses this object: grant the permission, restore it from the archive or correct its "
     f"encryption key, {THEN_RESEND}.",
     "image_checksum": f"The checksum differs from the manifest: copy the file again, {THEN_RESEND}.",
+    "image_changed": "No longer the photograph that was graded: restore it, or grade the new one in another run.",
     "reference_invalid": "The location is invalid or outside FUNDUS_SOURCE_ROOTS: correct the manifest.",
     "model_invalid": "The network returned no valid output: check the model with `fundus doctor`.",
     "attempts_exhausted": "Every worker that processed this image crashed: inspect the file, "

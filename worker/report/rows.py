@@ -16,8 +16,9 @@ from worker.ledger.schema import OUTPUTS, gradings, images
 
 PAGE_ROWS = 5000
 COLUMNS = (
-    "image_id", "uri", "sha256", "patient_id", "eye", "reference_grade", "status", "grade", "flags", "error_code",
-    "error_detail", "saliency", "settled_at", *OUTPUTS, "review", "final_grade", "decisions", "worst_decision",
+    "image_id", "uri", "sha256", "content_sha256", "patient_id", "eye", "reference_grade", "status", "grade", "flags",
+    "error_code", "error_detail", "saliency", "settled_at", *OUTPUTS, "review", "final_grade", "decisions",
+    "worst_decision",
 )  # fmt: skip
 UNDER_REVIEW = "being read"
 """Status of an image whose review is in progress. The value is part of `summary.json`."""
@@ -38,16 +39,18 @@ class ReaderDecision:
 class ReportRow:
     """One image of a run. `rank` is its position in the report, from 1, most urgent first.
 
-    status, grade: final ones. Those of the readers if they have decided, UNDER_REVIEW and None while the review is in
-    progress, else those of the model. urgency: the final grade, or while the review is in progress the worst grade that
-    the model or a reader has given so far; it decides whether the image counts as referable. outputs: the model's
-    P(grade >= 0) to P(grade >= 4), None if it gave no grade.
+    sha256: from the manifest. content_sha256: of the bytes that were graded, None if unknown. status, grade: final
+    ones. Those of the readers if they have decided, UNDER_REVIEW and None while the review is in progress, else those
+    of the model. urgency: the final grade, or while the review is in progress the worst grade that the model or a
+    reader has given so far; it decides whether the image counts as referable. outputs: the model's P(grade >= 0) to
+    P(grade >= 4), None if it gave no grade.
     """
 
     rank: int
     image_id: str
     uri: str
     sha256: str | None
+    content_sha256: str | None
     patient_id: str | None
     eye: Eye
     reference: int | None

@@ -16,8 +16,9 @@ from worker.report.rows import COLUMNS, UNDER_REVIEW, ReportRow, parse_decisions
 BY_READER = "ungradable_by_reader"
 """Stored as the error code of an image that readers marked ungradable."""
 _ROW = (
-    "rank, image_id, uri, sha256, patient_id, eye, reference_grade, status, grade, model_status, model_grade, review,"
-    " decisions, urgency, flags, error_code, error_detail, saliency, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4"
+    "rank, image_id, uri, sha256, content_sha256, patient_id, eye, reference_grade, status, grade, model_status,"
+    " model_grade, review, decisions, urgency, flags, error_code, error_detail, saliency, p_ge0, p_ge1, p_ge2, p_ge3,"
+    " p_ge4"
 )
 _STATUSES = (
     Status.GRADED, UNDER_REVIEW, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED, Status.QUEUED, Status.CANCELLED,
@@ -123,13 +124,14 @@ class Snapshot:
 
 def _row(*values: Any) -> ReportRow:
     *plain, saliency, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 = values
-    rank, image_id, uri, sha256, patient_id, eye, reference, *outcome, flags, code, detail = plain
+    rank, image_id, uri, sha256, content_sha256, patient_id, eye, reference, *outcome, flags, code, detail = plain
     status, grade, model_status, model_grade, review, decisions, urgency = outcome
     return ReportRow(
         rank=rank,
         image_id=image_id,
         uri=uri,
         sha256=sha256,
+        content_sha256=content_sha256,
         patient_id=patient_id or None,
         eye=Eye(eye),
         reference=reference,

@@ -85,11 +85,18 @@ class ThumbnailRenderer:
         if self._service_errors >= MAX_CONSECUTIVE_SERVICE_ERRORS:
             raise ServiceError(f"source unavailable: {MAX_CONSECUTIVE_SERVICE_ERRORS} consecutive failures")
         if is_stack_entry(row.uri):
-            entry = fetch_stack_entry(self._sources, row.uri, max_bytes=settings.max_image_bytes)
-            return prepare_stack_entry(entry, recipe=self._recipe, overlay_size_px=settings.overlay_size_px)
-        return pool.submit(
-            fetch_photograph(self._sources, row.uri, max_bytes=settings.max_image_bytes, sha256=row.sha256)
-        ).result()
+            entry = fetch_stack_entry(
+                self._sources, row.uri, max_bytes=settings.max_image_bytes, graded_sha256=row.content_sha256
+            )
+            return prepare_stack_entry(entry.data, recipe=self._recipe, overlay_size_px=settings.overlay_size_px)
+        photograph = fetch_photograph(
+            self._sources,
+            row.uri,
+            max_bytes=settings.max_image_bytes,
+            sha256=row.sha256,
+            graded_sha256=row.content_sha256,
+        )
+        return pool.submit(photograph.data).result()
 
     def _encode(self, row: ReportRow, prepared: Future[PreparedImage]) -> Thumbnails | str:
         try:

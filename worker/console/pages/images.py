@@ -9,6 +9,7 @@ from worker.console.endpoints import RefusedError, RequestContext
 from worker.console.image_detail import ImageDetail, read_image_detail, read_other_runs
 from worker.console.image_list import find_neighbours
 from worker.console.pages.runs import parse_request_filter
+from worker.console.photographs import FoundPhotograph
 from worker.console.reader_policy import read_reader_count
 from worker.console.review_queue import LEASE_S, lease_holder
 from worker.core.vocabulary import Picture, Role
@@ -36,7 +37,9 @@ def render_image(
     visible = visible_decisions(decided, image.review, readers, context.user)
     before, after = find_neighbours(engine, image.run_id, filters, image.image_id)
     held_by = lease_holder(engine, image.run_id, image.image_id)
-    kind = allowed_decision(decided, image.review, readers, context.user) if image.is_reviewable else None
+    found = context.console.photographs.find(image.source) if image.is_reviewable else FoundPhotograph(None)
+    is_open = image.is_reviewable and not found.is_changed
+    kind = allowed_decision(decided, image.review, readers, context.user) if is_open else None
     return context.render(
         "image.html",
         status=status,
@@ -48,6 +51,7 @@ def render_image(
         decided=visible,
         blind=len(visible) < len(decided),
         last_seen=visible[-1].decision_id if visible else 0,
+        photograph=found,
         kind=None if held_by not in (None, context.user.name) else kind,
         held_by=held_by,
         mine=held_by == context.user.name,

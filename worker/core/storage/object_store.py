@@ -20,6 +20,14 @@ class StoredObject:
     modified_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectContent:
+    """Content of an object or file. version: S3 version id; None if it can be overwritten in place."""
+
+    data: bytes
+    version: str | None = None
+
+
 class ObjectStore(Protocol):
     """Objects by key. Every method raises StorageError if the store fails or refuses."""
 

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from worker.core.batches import batched
 from worker.core.errors import ImageMissingError, ImageTooLargeError, ObjectRefusedError, StorageError
 from worker.core.settings import Settings
-from worker.core.storage.object_store import CACHE_IMMUTABLE, CACHE_REVALIDATE, StoredObject
+from worker.core.storage.object_store import CACHE_IMMUTABLE, CACHE_REVALIDATE, ObjectContent, StoredObject
 from worker.core.storage.transfer_timeout import limit_time
 from worker.core.uris import s3_uri
 
@@ -120,7 +120,7 @@ class S3Store:
     def get(self, key: str) -> bytes:
         """Read one object. Raises KeyError if it does not exist."""
         try:
-            return read_object(self._client, self._bucket, self._full_key(key), timeout_s=self._transfer_timeout_s)
+            return read_object(self._client, self._bucket, self._full_key(key), timeout_s=self._transfer_timeout_s).data
         except ImageMissingError:
             raise KeyError(key) from None
 
@@ -228,7 +228,9 @@ def make_s3_client(settings: Settings, *, connections: int, request_attempts: in
     return client
 
 
-def read_object(client: "S3Client", bucket: str, key: str, *, timeout_s: float, max_bytes: int | None = None) -> bytes:
+def read_object(
+    client: "S3Client", bucket: str, key: str, *, timeout_s: float, max_bytes: int | None = None
+) -> ObjectContent:
     """Read one object; an interrupted body is read again, up to READ_ATTEMPTS times.
 
     timeout_s: limit on the time of all attempts, in seconds, which a store that sends a byte now and then also reaches.
@@ -246,7 +248,7 @@ def read_object(client: "S3Client", bucket: str, key: str, *, timeout_s: float, 
                 raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
             try:
                 with limit_time(body, ends_at - monotonic()):
-                    return bytes(body.read())
+                    return ObjectContent(bytes(body.read()), _version_of(response))
             except HTTPClientError as error:
                 # boto3 retries requests, but not a body that is interrupted while it is read.
                 interruption = error
@@ -292,6 +294,12 @@ def _is_refusal(error: ClientError) -> bool:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     is_temporary = status in TEMPORARY_STATUSES or code in TEMPORARY_CODES or "Throttl" in code
     return 400 <= status < 500 and not is_temporary and code not in CREDENTIAL_CODES
+
+
+def _version_of(response: "GetObjectOutputTypeDef") -> str | None:
+    """Return the version id; None without one, and for `null`, which the next write overwrites."""
+    version = response.get("VersionId")
+    return None if version == "null" else version
 
 
 def _send_without_expect(params: dict[str, Any], **_: object) -> None:

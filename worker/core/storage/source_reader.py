@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 from worker.core.allowed_roots import AllowedRoots
 from worker.core.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError
 from worker.core.storage.file_errors import translate_read_error
+from worker.core.storage.object_store import ObjectContent
 from worker.core.storage.s3_store import list_objects, probe_object, read_object
 from worker.core.uris import parse_file_uri, parse_s3_uri, s3_uri, uri_scheme
 
@@ -36,8 +37,8 @@ class SourceReader:
         self._s3_client = s3_client
         self._roots = roots
 
-    def read(self, uri: str, *, max_bytes: int) -> bytes:
-        """Return the bytes of a `file://` or `s3://` reference.
+    def read(self, uri: str, *, max_bytes: int) -> ObjectContent:
+        """Return the content of a `file://` or `s3://` reference.
 
         Raises ImageMissingError, ImageTooLargeError before the content is read, ImageReferenceError for an invalid
         reference or one outside the roots, ObjectRefusedError if the store refuses this object, and StorageError if it
@@ -45,7 +46,7 @@ class SourceReader:
         """
         scheme = uri_scheme(uri)
         if scheme == "file":
-            return _read_file(parse_file_uri(uri), max_bytes, self._roots)
+            return ObjectContent(_read_file(parse_file_uri(uri), max_bytes, self._roots))
         if scheme == "s3":
             bucket, key = self._parse_object(uri)
             timeout_s = self._transfer_timeout_s

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
+from worker.core.content import ContentId
 from worker.core.errors import (
+    ImageChangedError,
     ImageChecksumError,
     ImageDecodeError,
     ImageMissingError,
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
     from worker.core.storage.source_reader import SourceReader
 
+StackEntry: TypeAlias = "NDArray[np.uint8] | NDArray[np.float32]"
+T = TypeVar("T")
+
 STACK_SUFFIX = ".npy"
 CHECKSUM_ATTEMPTS = 3
 MAX_INDEX_DIGITS = 18
@@ -32,26 +38,42 @@ def is_stack_entry(uri: str) -> bool:
     return bool(fragment) and path.endswith(STACK_SUFFIX)
 
 
-def fetch_photograph(sources: SourceReader, uri: str, *, max_bytes: int, sha256: str | None = None) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Fetched(Generic[T]):
+    """Bytes of a photograph, or the array of a stack's entry, with the identity of the content."""
+
+    data: T
+    content: ContentId
+
+
+def fetch_photograph(
+    sources: SourceReader, uri: str, *, max_bytes: int, sha256: str | None = None, graded_sha256: str | None = None
+) -> Fetched[bytes]:
     """Read a photograph and verify its checksum, if one is given.
 
-    A mismatch is fetched again, CHECKSUM_ATTEMPTS times in all: the bytes may have been corrupted in transit.
-    Raises ImageError, ImageChecksumError for a persistent mismatch, and StorageError.
+    sha256: from the manifest. graded_sha256: of the bytes that were graded, where they are fetched again for a reader;
+    it replaces the manifest's. A mismatch is fetched again, CHECKSUM_ATTEMPTS times in all: the bytes may have been
+    corrupted in transit. Raises ImageError, for a persistent mismatch ImageChecksumError or ImageChangedError, and
+    StorageError.
     """
-    if sha256 is None:
-        return sources.read(uri, max_bytes=max_bytes)
+    expected = graded_sha256 or (sha256.lower() if sha256 else None)
     for _ in range(CHECKSUM_ATTEMPTS):
-        data = sources.read(uri, max_bytes=max_bytes)
-        found = hashlib.sha256(data).hexdigest()
-        if found == sha256.lower():
-            return data
-    raise ImageChecksumError(f"SHA-256 is {found}, expected {sha256.lower()} from the manifest")
+        found = sources.read(uri, max_bytes=max_bytes)
+        content = ContentId(hashlib.sha256(found.data).hexdigest(), found.version)
+        if expected in (None, content.sha256):
+            return Fetched(found.data, content)
+    if graded_sha256 is not None:
+        raise _changed(content.sha256, graded_sha256)
+    raise ImageChecksumError(f"SHA-256 is {content.sha256}, expected {expected} from the manifest")
 
 
-def fetch_stack_entry(sources: SourceReader, uri: str, *, max_bytes: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+def fetch_stack_entry(
+    sources: SourceReader, uri: str, *, max_bytes: int, graded_sha256: str | None = None
+) -> Fetched[StackEntry]:
     """Read entry i of `file:///...npy#i`, (H, W, 3) as stored.
 
-    Raises ImageError, ImageTooLargeError for an entry of more than `max_bytes`, and StorageError.
+    graded_sha256: as for `fetch_photograph`. Raises ImageError, ImageChangedError if the entry has another hash,
+    ImageTooLargeError for an entry of more than `max_bytes`, and StorageError.
     """
     digits = uri.partition("#")[2]
     if not digits.isascii() or not digits.isdigit() or len(digits) > MAX_INDEX_DIGITS:
@@ -64,10 +86,18 @@ def fetch_stack_entry(sources: SourceReader, uri: str, *, max_bytes: int) -> NDA
             if stack.entry_bytes > max_bytes:
                 # A sparse file of a few bytes may declare an entry of any size.
                 raise ImageTooLargeError(f"entry of {stack.entry_bytes:,} bytes, limit {max_bytes:,}")
-            return stack.read(index)
+            entry = stack.read(index)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageMissingError(f"no file at {path}") from error
     except OSError as error:
         raise translate_read_error(path, error) from error
     except ValueError as error:
         raise ImageDecodeError(f"{path} is not a stack of images: {error}") from error
+    content = ContentId(hashlib.sha256(entry.tobytes()).hexdigest())
+    if graded_sha256 not in (None, content.sha256):
+        raise _changed(content.sha256, graded_sha256)
+    return Fetched(entry, content)
+
+
+def _changed(found: str, graded: str | None) -> ImageChangedError:
+    return ImageChangedError(f"no longer the photograph that was graded: SHA-256 is {found}, was {graded}")

@@ -5,7 +5,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import Engine, insert, select, true, update
 
-from tests.unit.producer.ledger_rows import MODEL, NOON, grade
+from tests.unit.producer.ledger_rows import MODEL, NOON, change, grade
 from tests.unit.worker.console.accounts_and_runs import add_session_user, graded_run
 from worker.console.decisions import (
     ConflictError,
@@ -127,6 +127,22 @@ def test_decision_without_seeing_the_last_one_is_refused(
     assert (image(engine).final_grade, image(engine).decided_by) == (2, "ben")
     with read_transaction(engine) as connection:
         assert [one.reader for one in read_image_decisions(connection, image(engine))] == ["anna", "ben"]
+
+
+def test_decision_on_another_photograph_than_the_graded_one_is_refused(
+    engine: Engine, run: Run, graders: dict[str, SessionUser]
+) -> None:
+    def decide(photograph: str | None, last_seen: int = 0) -> int:
+        form = ReviewForm(2, "", SHOWN, last_seen, photograph)
+        return record_decision(engine, "night", IMAGE, graders["anna"], form, default_readers=1)
+
+    change(engine, run, IMAGE, content_sha256="ab" * 32)
+    with pytest.raises(ConflictError, match="no longer the photograph that was graded"):
+        decide("cd" * 32)
+    decide(None, decide("ab" * 32))
+    with read_transaction(engine) as connection:
+        decided = read_image_decisions(connection, image(engine))
+    assert [one.seen_sha256 for one in decided] == ["ab" * 32, None]
 
 
 def test_image_leased_by_another_reader_is_refused(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import pytest
 
 from tests.integration.test_secrets_and_roles import EXIF, with_exif
 from worker.console.image_detail import ImageSource
-from worker.console.photographs import DEFAULT_RECIPE, SIDE_PX, PhotographRenderer
-from worker.core.errors import ImageChecksumError, ImageError, ImageReferenceError
+from worker.console.photographs import DEFAULT_RECIPE, SIDE_PX, FoundPhotograph, PhotographRenderer
+from worker.core.errors import ImageChangedError, ImageChecksumError, ImageError, ImageReferenceError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
 
@@ -66,6 +67,23 @@ def test_files_outside_the_source_roots_are_refused(photographs: PhotographRende
 def test_file_with_another_checksum_is_refused(photographs: PhotographRenderer) -> None:
     with pytest.raises(ImageChecksumError):
         photographs.render(source(SAMPLES / "IDRiD_138.jpg", "0" * 64))
+
+
+def test_replaced_photograph_is_refused_also_after_it_was_displayed(
+    photographs: PhotographRenderer, tmp_path: Path
+) -> None:
+    eye = tmp_path / "inbox" / "eye.jpg"
+    eye.write_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes())
+    sha256 = hashlib.sha256(eye.read_bytes()).hexdigest()
+    graded = ImageSource(eye.as_uri(), None, None, sha256)
+    assert photographs.find(graded) == FoundPhotograph(sha256)
+    photographs.render(graded)
+    eye.write_bytes((SAMPLES / "IDRiD_020.jpg").read_bytes())
+    with pytest.raises(ImageChangedError):
+        photographs.render(graded)
+    assert photographs.find(graded) == FoundPhotograph(None, is_changed=True)
+    eye.unlink()
+    assert photographs.find(graded) == FoundPhotograph(None)
 
 
 def test_file_that_is_not_an_image_is_refused(photographs: PhotographRenderer) -> None:

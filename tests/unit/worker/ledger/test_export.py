@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, fail, grade, make_run, references
+from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, change, fail, grade, make_run, references
 from tests.unit.worker.console.accounts_and_runs import add_session_user, graded_run
 from worker.console.decisions import ReviewForm, record_decision
 from worker.console.image_detail import read_image_detail
@@ -20,12 +20,13 @@ from worker.ledger.export import export_run
 from worker.ledger.export_formats import COLUMNS, ExportFormat
 from worker.ledger.runs import Run, find_run
 
+SHA256 = "ab" * 32
 STORE = FolderStore(Path("/store"))
 HEADER = (
     "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,flags,disagreement,model_id,"
     "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
     "review,final_grade,decided_by,decided_at,decisions,outcome,final_referable,"
-    "configuration_id,program_version,engine,precision,device"
+    "configuration_id,program_version,engine,precision,device,content_sha256,content_version"
 )
 
 
@@ -35,6 +36,7 @@ def run(engine: Engine) -> Run:
     graded = ImageReference("s3://clinic/a%2C1.jpg", "b", 'Doe, "J"', Eye.LEFT, Grade.SEVERE)
     run = make_run(engine, "night", [graded, *references("a", "c")])
     grade(engine, run, "b", 2, attempts=1, p_ge3=0.1234567, flags="not_monotone,no_evidence", disagreement=0.3)
+    change(engine, run, "b", content_sha256=SHA256, content_version="7")
     fail(engine, run, "a", "field_dark", Status.UNGRADABLE)
     return run
 
@@ -54,11 +56,11 @@ def test_csv_has_exact_content(engine: Engine, run: Run, tmp_path: Path) -> None
 
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         HEADER,
-        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,",
+        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,,,",
         'b,s3://clinic/a%2C1.jpg,"Doe, ""J""",left,graded,2,0.9,0.9,0.1234567,0.1,true,"not_monotone,no_evidence",0.3,'
         f"{MODEL},file:///store/night/{MODEL}/b.png,,,1,3,2026-11-22T12:00:00+00:00,unread,2,,,,2 Moderate NPDR,true"
-        ",,,,,",
-        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,",
+        f",,,,,,{SHA256},7",
+        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,,,",
     ]
 
 
@@ -103,7 +105,7 @@ def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Pat
         "b", "s3://clinic/a%2C1.jpg", 'Doe, "J"', "left", "graded", 2, 0.9, 0.9, 0.1234567, 0.1, True,
         "not_monotone,no_evidence", 0.3, MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
         "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None, "2 Moderate NPDR", True,
-        None, None, None, None, None,
+        None, None, None, None, None, SHA256, "7",
     ]  # fmt: skip
     assert ",".join(lines[1]) == HEADER
 

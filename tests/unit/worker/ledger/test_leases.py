@@ -19,8 +19,10 @@ from tests.unit.worker.ledger.ledger_rows import (
     row,
     run_row,
 )
+from worker.core.content import ContentId
 from worker.core.errors import MessageError, ModelError, ObjectRefusedError, StorageError
 from worker.core.messages import GradeChunk
+from worker.core.predictions import Outcome
 from worker.ledger.leases import find_graded_uri, finish_run, is_suspect, register_model, renew_lease, settle_chunk
 
 
@@ -101,6 +103,14 @@ def test_disagreement_of_an_ensemble_is_stored(engine: Engine, night: int) -> No
     assert outcome.prediction is not None
     settle(engine, held, [replace(outcome, prediction=replace(outcome.prediction, disagreement=0.75))])
     assert row(engine, "a").disagreement == 0.75
+
+
+@pytest.mark.parametrize("outcome", [graded("a"), failed("a")], ids=["graded", "failed"])
+def test_identity_of_the_fetched_bytes_is_stored(engine: Engine, night: int, outcome: Outcome) -> None:
+    held = lease(engine, night, "a", "b")
+    settle(engine, held, [replace(outcome, content=ContentId("ab" * 32, "version-7")), failed("b")])
+    assert (row(engine, "a").content_sha256, row(engine, "a").content_version) == ("ab" * 32, "version-7")
+    assert (row(engine, "b").content_sha256, row(engine, "b").content_version) == (None, None)
 
 
 def test_settling_twice_changes_nothing(engine: Engine, night: int) -> None:

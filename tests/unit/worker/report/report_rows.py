@@ -30,6 +30,7 @@ def row(
         "image_id": image_id,
         "uri": f"file:///eyes/{image_id}.jpg",
         "sha256": None,
+        "content_sha256": None,
         "patient_id": patient,
         "eye": eye,
         "reference_grade": None,

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -242,6 +243,24 @@ def test_ungradable_photograph_has_no_overlay(ledger: Ledger, out: Path) -> None
     assert (pixels(photograph).shape, enhanced, colours) == ((448, 448, 3), None, None)
     assert (dark["missing"], gone["pictures"]) == (None, None)
     assert gone["missing"] == "no file at /gone.jpg"
+
+
+def test_replaced_photograph_is_not_shown_with_the_grade_of_another_one(ledger: Ledger, out: Path) -> None:
+    photograph = out.with_name("eye.jpg")
+    photograph.write_bytes((SAMPLES / "IDRiD_008.jpg").read_bytes())
+    ledger.fill("july", [ImageReference(photograph.as_uri(), "eye")], {"eye": 4})
+    sha256 = hashlib.sha256(photograph.read_bytes()).hexdigest()
+    change(ledger.engine, "eye", content_sha256=sha256)
+    assert report(ledger, "july", out) == []
+    (image,) = held(out, "images-1")
+    assert image["pictures"] is not None
+
+    photograph.write_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes())
+    (warning,) = report(ledger, "july", out)
+    (image,) = held(out, "images-1")
+    assert image["pictures"] is None
+    assert image["missing"].startswith("no longer the photograph that was graded: SHA-256 is ")
+    assert warning == f"no thumbnail for image eye: {image['missing']}"
 
 
 def test_tables_equal_the_export(ledger: Ledger, out: Path) -> None:

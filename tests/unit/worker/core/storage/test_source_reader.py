@@ -19,6 +19,7 @@ from worker.core.errors import (
     StorageError,
 )
 from worker.core.settings import parse_settings
+from worker.core.storage.object_store import ObjectContent
 from worker.core.storage.source_reader import SourceReader
 from worker.core.storage.storage import Storage
 from worker.core.uris import file_uri, s3_uri
@@ -57,11 +58,23 @@ def put_object(request: pytest.FixtureRequest, tmp_path: Path) -> PutObject:
 @pytest.mark.parametrize("key", AWKWARD_KEYS)
 def test_image_of_a_reference_is_read(key: str, put_object: PutObject) -> None:
     reference = put_object(key, key.encode())
-    assert make_reader().read(reference, max_bytes=100) == key.encode()
+    assert make_reader().read(reference, max_bytes=100).data == key.encode()
+
+
+def test_version_of_an_object_is_read_with_its_content(bucket: Bucket) -> None:
+    reference = s3_uri(bucket.name, "image.jpg")
+    bucket.client.put_object(Bucket=bucket.name, Key="image.jpg", Body=b"unversioned")
+    assert make_reader().read(reference, max_bytes=100) == ObjectContent(b"unversioned", None)
+    bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    # Written before the bucket had versions: it can be overwritten in place.
+    assert make_reader().read(reference, max_bytes=100) == ObjectContent(b"unversioned", None)
+    for data in (b"first", b"second"):
+        version = bucket.client.put_object(Bucket=bucket.name, Key="image.jpg", Body=data)["VersionId"]
+        assert make_reader().read(reference, max_bytes=100) == ObjectContent(data, version)
 
 
 def test_image_of_max_bytes_is_read(put_object: PutObject) -> None:
-    assert make_reader().read(put_object("image.jpg", LARGE), max_bytes=len(LARGE)) == LARGE
+    assert make_reader().read(put_object("image.jpg", LARGE), max_bytes=len(LARGE)).data == LARGE
 
 
 def test_image_of_more_than_max_bytes_is_refused(put_object: PutObject) -> None:
@@ -128,7 +141,7 @@ def test_size_is_checked_before_the_body_is_read(bucket: Bucket, proxy: FaultPro
 def test_interrupted_body_is_read_again(bucket: Bucket, proxy: FaultProxy, kind: str) -> None:
     bucket.client.put_object(Bucket=bucket.name, Key="image.jpg", Body=LARGE)
     proxy.inject(Fault(kind, after_bytes=100_000), times=2)
-    assert make_reader().read(s3_uri(bucket.name, "image.jpg"), max_bytes=len(LARGE)) == LARGE
+    assert make_reader().read(s3_uri(bucket.name, "image.jpg"), max_bytes=len(LARGE)).data == LARGE
     assert proxy.faults == 2
 
 
@@ -179,7 +192,7 @@ def test_file_outside_the_roots_is_refused(tmp_path: Path) -> None:
     secret.write_bytes(b"secret")
     (root / "link.jpg").symlink_to(secret)
     reader = make_reader(source_roots=str(root))
-    assert reader.read(file_uri(root / "eye.jpg"), max_bytes=10) == b"eye"
+    assert reader.read(file_uri(root / "eye.jpg"), max_bytes=10).data == b"eye"
     for reference in (file_uri(secret), file_uri(root / "link.jpg"), f"{root.as_uri()}/%2e%2e/secret.jpg"):
         with pytest.raises(ImageReferenceError, match="outside the allowed folders"):
             reader.read(reference, max_bytes=10)
@@ -207,7 +220,7 @@ def test_symbolic_link_created_after_the_check_is_refused(tmp_path: Path) -> Non
     try:
         for _ in range(2000):
             try:
-                seen.add(reader.read(file_uri(target), max_bytes=10))
+                seen.add(reader.read(file_uri(target), max_bytes=10).data)
             except ImageReferenceError:
                 seen.add(b"refused")
     finally:
@@ -220,7 +233,7 @@ def test_object_outside_the_roots_is_refused(bucket: Bucket) -> None:
     bucket.client.put_object(Bucket=bucket.name, Key="in/eye.jpg", Body=b"eye")
     reference = s3_uri(bucket.name, "in/eye.jpg")
     allowed = make_reader(source_roots=f"s3://{bucket.name}/in")
-    assert allowed.read(reference, max_bytes=10) == b"eye"
+    assert allowed.read(reference, max_bytes=10).data == b"eye"
     for roots in (f"s3://{bucket.name}/i", "s3://elsewhere", "/"):
         with pytest.raises(ImageReferenceError, match="outside the allowed prefixes"):
             make_reader(source_roots=roots).read(reference, max_bytes=10)
@@ -235,7 +248,7 @@ from worker.core.storage.source_reader import SourceReader
 os.seteuid(int(sys.argv[1]))
 for uri in sys.argv[2:]:
     reader = SourceReader(None, None, transfer_timeout_s=60)
-    for work in (lambda: reader.read(uri, max_bytes=10), lambda: reader.probe(uri)):
+    for work in (lambda: reader.read(uri, max_bytes=10).data, lambda: reader.probe(uri)):
         try:
             print(work())
         except FundusError as error:
