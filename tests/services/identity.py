@@ -41,6 +41,13 @@ def unprivileged_postgres(directory: Path, *, user_namespace: bool = True) -> tu
     return copy / "bin", Identity(ids={"user": NOBODY, "group": NOBODY, "extra_groups": []})
 
 
+def unprivileged_identity() -> Identity | None:
+    """Return an identity for a server that refuses to run as root; None if this machine has none with root's files."""
+    if os.geteuid() != 0:
+        return Identity()
+    return Identity(preexec=_enter_namespace) if _may_enter_namespace() else None
+
+
 def _enter_namespace() -> None:
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) != 0:
         os._exit(1)
