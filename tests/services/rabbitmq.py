@@ -32,8 +32,9 @@ def why_unavailable() -> str | None:
 class RabbitMQ:
     """One node. After a stop, `launch` starts it again on the same port with the same data."""
 
-    def __init__(self, directory: Path, identity: Identity | None = None) -> None:
-        """`directory` must exist."""
+    def __init__(self, directory: Path, identity: Identity | None = None, *, parameters: str = "") -> None:
+        """`directory` must exist. parameters: of Erlang applications, as in `-rabbit NAME VALUE`."""
+        self._parameters = parameters
         self.port = reserve_port()
         self._directory = directory
         self._identity = identity
@@ -70,6 +71,7 @@ class RabbitMQ:
                 "RABBITMQ_MNESIA_BASE": f"{here}/data",
                 "RABBITMQ_NODENAME": f"fundus-{self.port}@localhost",
                 "RABBITMQ_SCHEMA_DIR": here,
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self._parameters,
                 # Run the server without a wrapping shell.
                 "RUNNING_UNDER_SYSTEMD": "true",
             },

@@ -69,6 +69,8 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=0,
         broker_connection_retry_on_startup=True,
+        # RabbitMQ closes a channel whose message is not acknowledged in time; the worker connects again.
+        broker_channel_error_retry=address.is_amqp,
         broker_connection_timeout=SOCKET_TIMEOUT_S,
         broker_heartbeat=HEARTBEAT_S,
         broker_use_ssl=tls or False,
