@@ -23,6 +23,7 @@ from worker.consumer.live_queue import LiveQueueConsumer
 from worker.core.errors import FundusError, MessageError, ServiceError
 from worker.core.messages import TRACE_HEADER, GradeChunk, WriteReport
 from worker.core.messaging.broker import CLOSE_NIGHTS, GRADE_CHUNK, NIGHTLY, RETENTION, WRITE_REPORT, make_celery
+from worker.core.process_hardening import forbid_inspection
 from worker.core.settings import read_settings
 from worker.core.telemetry.log_setup import configure_logs
 from worker.core.vocabulary import Queue
@@ -116,6 +117,7 @@ def _set_up_logging(**_: object) -> None:
 @worker_init.connect
 def _start(**_: object) -> None:
     global _runtime
+    forbid_inspection()
     _set_up_logging()  # Celery sends its signal for logging only after this one
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     try:

@@ -10,6 +10,7 @@ from worker.console.app import make_app
 from worker.console.origin import make_origin
 from worker.console.server import SERVER_OPTIONS
 from worker.core.errors import UsageError
+from worker.core.process_hardening import forbid_inspection
 from worker.core.settings import read_settings
 from worker.core.telemetry.log_setup import configure_logs
 from worker.core.terminal.output import print_note
@@ -48,6 +49,7 @@ def serve(
         raise UsageError("--certificate and --key must be given together")
     origin = make_origin(settings, host, port)
     configure_logs(settings.log_format, settings.log_level)
+    forbid_inspection()
     engine = connect(settings, pool_size=CONNECTIONS)
     require_compatible(engine)
     warn_of_unverified_host(engine)

@@ -71,7 +71,7 @@ class DecoderProcess:
         finally:
             os.close(descriptor)
         self._requests, self._responses = cast("IO[bytes]", self.process.stdin), cast("IO[bytes]", self.process.stdout)
-        with deadlines.enforce(START_TIMEOUT_S, self.process.kill):
+        with deadlines.enforce(START_TIMEOUT_S, self._kill_group):
             ready = self._responses.read(len(READY)) == READY
         if not ready:
             self.close()
@@ -85,7 +85,7 @@ class DecoderProcess:
         if len(data) > self._config.max_image_bytes:
             raise ImageTooLargeError(f"{len(data):,} bytes, limit {self._config.max_image_bytes:,}")
         self.images += 1
-        with self._deadlines.enforce(timeout_s, self.process.kill) as deadline:
+        with self._deadlines.enforce(timeout_s, self._kill_group) as deadline:
             try:
                 write_request(self._requests, self._shared, data)
                 return read_response(
@@ -118,12 +118,18 @@ class DecoderProcess:
             self.process.wait(SHUTDOWN_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
+        else:
+            self._kill_group()
 
     def kill(self) -> None:
-        """Kill the process."""
-        self.process.kill()
+        """Kill the process and all that it has started."""
+        self._kill_group()
         self.process.wait()
         self._close_pipes()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _close_pipes(self) -> None:
         with suppress(BrokenPipeError):  # The process ended before it had read the request.

@@ -1,6 +1,7 @@
 """The program of a decoding process: reads requests from standard input, writes responses to standard output.
 
-It holds no secrets and no connections, its memory is limited, and it ends with the worker that started it.
+It holds no secrets and no connections, its memory is limited, it can reach nothing else, and it ends with the worker
+that started it.
 """
 
 import ctypes
@@ -19,6 +20,7 @@ from worker.core.errors import ImageError, ImageTooLargeError, Ungradable
 from worker.imaging.headers.header import ImageLimits
 from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
+from worker.imaging.sandbox.isolation import isolate
 from worker.imaging.sandbox.protocol import READY, read_request, write_error, write_response
 from worker.imaging.sandbox.shared_memory import open_shared_memory
 from worker.imaging.steps.prepare import prepare_image
@@ -53,6 +55,7 @@ def serve(config: DecoderConfig, prepare: Callable[[bytes], PreparedImage]) -> N
     cv2.setNumThreads(1)
     _end_with_parent(config.parent_pid)
     _limit_memory(config.memory_mb)
+    isolate()
     responses.write(READY)
     responses.flush()
     while (data := read_request(requests, shared)) is not None:
@@ -89,7 +92,6 @@ def _limit_memory(memory_mb: int) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = used + memory_mb * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core dump would contain a patient's photograph.
 
 
 def main() -> None:

@@ -12,7 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+import structlog
+
 from worker.core.errors import ServiceError
+from worker.core.process_hardening import find_missing_protections, forbid_inspection
 from worker.imaging.sandbox.child_process import DecoderProcess
 from worker.imaging.sandbox.deadlines import DeadlineMonitor
 from worker.imaging.sandbox.decoder_program import DecoderConfig
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from worker.imaging.photograph import PreparedImage
     from worker.imaging.recipe import Recipe
 
+log = structlog.get_logger(__name__)
 DECODER_PROGRAM = ("-m", "worker.imaging.sandbox.decoder_program")
 VIEWER_PROGRAM = ("-m", "worker.imaging.sandbox.viewer_program")
 """Also prepares ungradable photographs, for display only; makes no input for a model."""
@@ -49,6 +53,9 @@ class DecoderPool:
         extra_recipes: the other recipes of an ensemble. program: arguments of the Python interpreter; the program must
         call `decoder_program.serve`.
         """
+        forbid_inspection()
+        if missing := find_missing_protections():
+            log.warning("decoders_not_isolated", missing=missing)
         self._program = program
         self._images_per_process = images_per_process
         self._timeout_s = settings.decode_timeout_s

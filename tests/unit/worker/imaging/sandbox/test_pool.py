@@ -30,6 +30,7 @@ from worker.imaging.steps.prepare import prepare_image
 
 SAMPLES = Path(__file__).parents[5] / "producer" / "demo" / "samples"
 ROGUE = (str(Path(__file__).parent / "rogue_decoder.py"),)
+FORKING = (str(Path(__file__).parent / "forking_decoder.py"),)
 RECIPE = Recipe(
     input_size_px=224, input_range=(-2.0, 127 / 64), crop="lit_box", enhancement="graham", cut_to_circle=True
 )
@@ -62,6 +63,14 @@ def failure(pool: DecoderPool, data: bytes) -> FundusError:
     with pytest.raises(FundusError) as caught:
         pool.submit(data).result(60)
     return caught.value
+
+
+def test_what_a_decoder_has_started_ends_with_it() -> None:
+    pool = DecoderPool(RECIPE, settings(decode_processes=1), program=FORKING)
+    started = int(failure(pool, b"pid").detail)
+    assert psutil.pid_exists(started)
+    pool.close()
+    assert wait_until_gone({started}) == set()
 
 
 def test_prepared_image_is_the_same_as_without_a_process() -> None:
