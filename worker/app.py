@@ -75,7 +75,7 @@ def write_report(message: dict[str, Any]) -> bool:
 @app.task(name=NIGHTLY, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def nightly(message: dict[str, Any] | None = None) -> dict[str, Any]:
     """Enqueue images of the nightly source that are new or changed, into the night of the message."""
-    night = beat_tasks.read_due_date(NIGHTLY, message)
+    night = beat_tasks.read_due_date(NIGHTLY, message, settings.time_zone)
     with _tracked() as touch:
         return beat_tasks.enqueue_night(settings, night, touch)
 
@@ -83,7 +83,7 @@ def nightly(message: dict[str, Any] | None = None) -> dict[str, Any]:
 @app.task(name=CLOSE_NIGHTS, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def close_nights(message: dict[str, Any] | None = None) -> dict[str, Any]:
     """Close the nights whose runs are finished."""
-    beat_tasks.read_due_date(CLOSE_NIGHTS, message)
+    beat_tasks.read_due_date(CLOSE_NIGHTS, message, settings.time_zone)
     with _tracked() as touch:
         return beat_tasks.close_nights(settings, touch)
 
@@ -91,7 +91,7 @@ def close_nights(message: dict[str, Any] | None = None) -> dict[str, Any]:
 @app.task(name=RETENTION, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def retention(message: dict[str, Any] | None = None) -> dict[str, Any]:
     """Delete expired overlays and outcomes."""
-    beat_tasks.read_due_date(RETENTION, message)
+    beat_tasks.read_due_date(RETENTION, message, settings.time_zone)
     with _tracked() as touch:
         return beat_tasks.run_retention(settings, touch)
 

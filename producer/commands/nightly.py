@@ -1,7 +1,6 @@
 """`fundus nightly`: enqueue new and changed images."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ from producer.runs.nightly import NightRequest, NightResult, run_night
 from producer.views.status import draw_progress
 from producer.views.watch import watch_run
 from worker.core.errors import UsageError
+from worker.core.local_date import local_date
 from worker.core.settings import read_settings
 from worker.core.terminal.output import print_json, print_note, stdout_console
 from worker.core.vocabulary import Precision
@@ -56,7 +56,7 @@ def nightly(
 ) -> None:
     """Enqueue images that are new or changed since the programme's earlier nights.
 
-    The run is named PROGRAMME-YYYY-MM-DD, in UTC. Changes are detected by ETag.
+    The run is named PROGRAMME-YYYY-MM-DD, by the date in FUNDUS_TIME_ZONE. Changes are detected by ETag.
     Images of missed and interrupted nights are included.
 
     Exit status for cron:
@@ -76,7 +76,7 @@ def nightly(
         raise UsageError("name a source or set FUNDUS_NIGHTLY_SOURCE")
     warnings: list[str] = []
     request = NightRequest(
-        nightly_source, datetime.now(UTC).date(), programme, since, model, precision, tuple(allow_column or ())
+        nightly_source, local_date(settings.time_zone), programme, since, model, precision, tuple(allow_column or ())
     )
     result = run_night(settings, request, on_warning=warnings.append)
     for warning in warnings:

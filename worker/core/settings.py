@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -133,10 +134,12 @@ class Settings(BaseSettings):
     report_baseline: str | None = None
     """Run whose grades each report shows for comparison."""
 
+    time_zone: str = "UTC"
+    """Time zone, such as `Europe/Berlin`, whose dates name nights and in which the times of beat are."""
     nightly_source: str | None = None
     """Folder, S3 prefix or manifest that beat enqueues every night; unset disables the nightly run."""
     nightly_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "01:00"
-    """Time of the nightly run, as HH:MM in UTC."""
+    """Time of the nightly run, as HH:MM in FUNDUS_TIME_ZONE."""
     nightly_programme: Annotated[str, Field(pattern=rf"^{PROGRAMME_PATTERN}$")] = "nightly"
     """Screening programme of the nightly runs, which are named PROGRAMME-YYYY-MM-DD; each programme enqueues an image
     version once."""
@@ -168,7 +171,7 @@ class Settings(BaseSettings):
     retain_views_days: Annotated[int, Field(ge=1)] | None = None
     """Age in days at which records of who viewed a photograph in the console are deleted; unset keeps them."""
     retention_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "12:00"
-    """Time of the daily deletion by beat, as HH:MM in UTC."""
+    """Time of the daily deletion by beat, as HH:MM in FUNDUS_TIME_ZONE."""
 
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port of a worker's Prometheus metrics, different for each worker of a machine; unset disables them."""
@@ -266,6 +269,15 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: object) -> object:
         """Treat an empty text as unset: Docker Compose passes unset variables as empty ones."""
         return None if value == "" else value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("must be a time zone of the IANA database, such as Europe/Berlin") from None
+        return value
 
     @field_validator("nightly_since")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -11,12 +10,14 @@ from celery.beat import BeatLazyFunc
 from celery.schedules import crontab
 
 from worker.core.errors import OverlapError, SettingsError
+from worker.core.local_date import local_date
 from worker.core.messages import Duty
 from worker.core.messaging.broker import CLOSE_NIGHTS, NIGHTLY, RETENTION
 from worker.core.vocabulary import DUTIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
     from worker.core.settings import Settings
 
@@ -29,21 +30,23 @@ def schedule(settings: Settings) -> dict[str, Any]:
     """Return Celery's `beat_schedule`: nightly and close-nights need a source, retention a maximum age."""
     entries: dict[str, Any] = {}
     if settings.nightly_source is not None:
-        entries["nightly"] = _entry(NIGHTLY, _daily(settings.nightly_at), {})
+        entries["nightly"] = _entry(NIGHTLY, settings.time_zone, _daily(settings.nightly_at), {})
         often = crontab(minute=f"*/{CLOSE_NIGHTS_EVERY_MIN}")
         # While no worker runs, each message replaces the one before. The other duties never expire.
-        entries["close-nights"] = _entry(CLOSE_NIGHTS, often, {"expires": CLOSE_NIGHTS_EVERY_MIN * 60})
+        entries["close-nights"] = _entry(
+            CLOSE_NIGHTS, settings.time_zone, often, {"expires": CLOSE_NIGHTS_EVERY_MIN * 60}
+        )
     if settings.expects_retention:
-        entries["retention"] = _entry(RETENTION, _daily(settings.retention_at), {})
+        entries["retention"] = _entry(RETENTION, settings.time_zone, _daily(settings.retention_at), {})
     return entries
 
 
-def read_due_date(task: str, message: dict[str, Any] | None) -> date:
+def read_due_date(task: str, message: dict[str, Any] | None, time_zone: str) -> date:
     """Return the day on which a duty was due, and log if that is over. None, from the beat of version 0.1, means today.
 
     Raises MessageError.
     """
-    today = _today()
+    today = local_date(time_zone)
     due = today if message is None else Duty.decode(message).date
     if due < today:
         log.warning("duty_late", task=task, due=due.isoformat())
@@ -92,22 +95,18 @@ def _unless_elsewhere(job: str, work: Callable[[], dict[str, Any]]) -> dict[str,
         return {"elsewhere": True}
 
 
-def _entry(task: str, when: crontab, options: dict[str, Any]) -> dict[str, Any]:
+def _entry(task: str, time_zone: str, when: crontab, options: dict[str, Any]) -> dict[str, Any]:
     return {
         "task": task,
         "schedule": when,
         # Evaluated when beat sends the message.
-        "kwargs": {"message": BeatLazyFunc(_make_message)},
+        "kwargs": {"message": BeatLazyFunc(_make_message, time_zone)},
         "options": {"queue": DUTIES} | options,
     }
 
 
-def _make_message() -> dict[str, Any]:
-    return Duty(date=_today()).encode()
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
+def _make_message(time_zone: str) -> dict[str, Any]:
+    return Duty(date=local_date(time_zone)).encode()
 
 
 def _daily(at: str) -> crontab:

@@ -76,7 +76,7 @@ def make_celery(settings: Settings, *, service: str = "fundus-producer") -> Cele
         broker_use_ssl=tls or False,
         broker_transport_options=_transport_options(settings, amqp=address.is_amqp),
         enable_utc=True,
-        timezone="UTC",
+        timezone=settings.time_zone,
     )
     app.tracing = Tracing(settings.otlp_url, service=service)
     return app

@@ -36,6 +36,7 @@ WRONG = {
     "SERVICE_RETRY_TIMEOUT_S": "soon",
     "VISIBILITY_TIMEOUT_S": "0",
     "NIGHTLY_AT": "24:00",
+    "TIME_ZONE": "Mars/Base",
     "PRECISION": "float8",
     "NIGHTLY_PRECISION": "float8",
     "CONSOLE_URL": "http://grading.example.org",
