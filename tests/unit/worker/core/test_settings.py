@@ -23,6 +23,7 @@ WRONG = {
     "MAX_IMAGE_BYTES": "0",
     "MAX_IMAGE_PIXELS": "1.5",
     "TRANSFER_THREADS": "0",
+    "TRANSFER_TIMEOUT_S": "0",
     "OVERLAY_SIZE_PX": "63",
     "OVERLAY_FORMAT": "gif",
     "OVERLAY_QUALITY": "101",
