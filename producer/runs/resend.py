@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
 _OUTCOME = (
-    "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id", "configuration_id", "overlay_key",
-    "content_sha256", "content_version", "error_code", "error_detail", "settled_at",
+    "grade", *OUTPUTS, "referable", "flags", "disagreement", "unfamiliarity", "saliency", "model_id",
+    "configuration_id", "overlay_key", "content_sha256", "content_version", "error_code", "error_detail", "settled_at",
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_every_command_named_on_a_page_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=names)
 def test_every_subcommand_named_on_a_page_exists(page: Path) -> None:
     root = typer.main.get_command(app)
-    for group, name in re.findall(r"(?:`|\$ |^)fundus (model|db|console) ([a-z]+)", page.read_text(), re.MULTILINE):
+    for group, name in re.findall(r"(?:`|\$ |^)fundus (model|db|console) ([a-z-]+)", page.read_text(), re.MULTILINE):
         _, command, _ = root.resolve_command(typer.Context(root), [group])
         assert name in command.commands
 

@@ -32,7 +32,7 @@ BANNED = {
     r"whoever|whosoever": "anyone who",
     r"mend|mends|mended|mending": "fix, repair",
     r"learnt": "learned; trained on",
-    r"tell|tells|telling|told": "report, show, distinguish, notify",
+    r"(?<!\.)(?:tell|tells|telling|told)": "report, show, distinguish, notify",
     r"judge|judges|judged|judging": "evaluate, measure, validate",
     r"(?:is|are) (?-i:none)": "is missing, is invalid",
     r"of its own accord": "automatically",

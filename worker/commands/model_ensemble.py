@@ -72,9 +72,9 @@ def ensemble(
         manifest = EnsembleManifest(
             name=name or out.resolve().name,
             members=tuple(
-                # INT8 does not support ensembles.
+                # INT8 does not support ensembles, and feature spaces belong to the ensemble.
                 Member(
-                    manifest=network.manifest.model_copy(update={"ranges_sha256": None}),
+                    manifest=network.manifest.model_copy(update={"ranges_sha256": None, "familiarity_sha256": None}),
                     weight=share,
                     views=_VIEWS[looks],
                 )

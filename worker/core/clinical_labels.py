@@ -18,6 +18,7 @@ EYE_LABELS = {
 FLAG_NOTES = {
     Flag.NO_OUTPUT_PASSED: "No model score reached its threshold.",
     Flag.NOT_MONOTONE: "The model scores do not decrease with severity: review this image.",
+    Flag.UNFAMILIAR: "The image is unlike those that the model has learned from: review this image.",
     Flag.NO_EVIDENCE: "The saliency map is empty, nothing in the image supports the grade: review this image.",
 }
 

@@ -23,11 +23,14 @@ class Prediction:
     probabilities: float32 (5,) in [0, 1]; output k is P(grade >= k), not necessarily monotone.
     saliency: float32 (h, w) in [0, 1] with maximum 1; all zero without positive evidence for the explained output.
     disagreement: standard deviation of the members' expected grades; None for a single network.
+    unfamiliarity: distance of the image's features from those of the training images, above 1 for 2 % of held-out ones;
+    None for a model without a feature space.
     """
 
     probabilities: NDArray[np.float32]
     saliency: NDArray[np.float32]
     disagreement: float | None = None
+    unfamiliarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,8 @@ class Flag(StrEnum):
     NOT_MONOTONE = "not_monotone"
     NO_EVIDENCE = "no_evidence"
     """The saliency is zero everywhere: no positive evidence for the explained output, although it passed."""
+    UNFAMILIAR = "unfamiliar"
+    """The image is unlike those that the model has learned from."""
 
 
 class Precision(StrEnum):

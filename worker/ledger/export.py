@@ -76,6 +76,7 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
             gradings.c.referable,
             gradings.c.flags,
             gradings.c.disagreement,
+            gradings.c.unfamiliarity,
             gradings.c.model_id,
             gradings.c.overlay_key,
             gradings.c.content_sha256,
@@ -109,7 +110,7 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
 def _to_cells(row: Any, overlays: ObjectStore, decided: Sequence[ReviewDecision]) -> dict[str, Any]:
     cells: dict[str, Any] = row._asdict()
     key, settled_at = cells.pop("overlay_key"), cells.pop("settled_at")
-    cells |= {name: _shortest_decimal(cells[name]) for name in (*_OUTPUTS, "disagreement")}
+    cells |= {name: _shortest_decimal(cells[name]) for name in (*_OUTPUTS, "disagreement", "unfamiliarity")}
     cells["overlay_uri"] = None if key is None else overlays.uri(key)
     review, grades = ReviewState(row.review), (row.grade, row.final_grade)
     cells["decisions"] = format_decisions(decided) or None

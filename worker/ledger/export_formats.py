@@ -17,7 +17,7 @@ COLUMNS = (
     "disagreement", "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
     "review", "final_grade", "decided_by", "decided_at", "decisions", "outcome", "final_referable",
     "configuration_id", "program_version", "engine", "precision", "device",
-    "content_sha256", "content_version",
+    "content_sha256", "content_version", "unfamiliarity",
 )  # fmt: skip
 """Columns of every format, in order."""
 
@@ -72,7 +72,7 @@ def _parquet(path: Path) -> Iterator[WritePage]:
         ) from error
     kinds = {
         "grade": pa.int8(),
-        **dict.fromkeys(("p_ge1", "p_ge2", "p_ge3", "p_ge4", "disagreement"), pa.float32()),
+        **dict.fromkeys(("p_ge1", "p_ge2", "p_ge3", "p_ge4", "disagreement", "unfamiliarity"), pa.float32()),
         "referable": pa.bool_(),
         "attempts": pa.int16(),
         "reference_grade": pa.int8(),

@@ -301,8 +301,8 @@ def _released_rows(lease: Lease, released: Mapping[str, ServiceError], retry_aft
 
 
 _SETTLED_COLUMNS = (
-    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "saliency", "model_id", "configuration_id",
-    "overlay_key", "content_sha256", "content_version", "error_code", "error_detail", "settled_at",
+    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "unfamiliarity", "saliency", "model_id",
+    "configuration_id", "overlay_key", "content_sha256", "content_version", "error_code", "error_detail", "settled_at",
 )  # fmt: skip
 
 
@@ -325,6 +325,7 @@ def _settled_row(outcome: Outcome, model_id: str, configuration_id: str | None) 
             "referable": outcome.decision.referable,
             "flags": ",".join(outcome.decision.flags),
             "disagreement": outcome.prediction.disagreement,
+            "unfamiliarity": outcome.prediction.unfamiliarity,
             "saliency": outcome.prediction.saliency.astype(np.float16).tobytes(),
             "overlay_key": outcome.overlay_key,
         }

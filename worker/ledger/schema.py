@@ -154,6 +154,8 @@ gradings = Table(
     Column("flags", String(128), nullable=True),
     # Standard deviation of the expected grades of an ensemble's members, 0 to 2.
     Column("disagreement", REAL, nullable=True),
+    # Distance from the training photographs, above 1 for 2 % of held-out ones; NULL for a model without feature space.
+    Column("unfamiliarity", REAL, nullable=True),
     # float16 in row-major order; 7 x 7 for a 224 px DenseNet-121.
     Column("saliency", LargeBinary, nullable=True),
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),

@@ -18,11 +18,13 @@ Array = NDArray[np.float32]
 class ClassMaps:
     """Logits (N, 5) and signed maps (N, 5, h, w) of N images, float32.
 
-    The mean of a map is the logit minus the head's bias.
+    The mean of a map is the logit minus the head's bias. projections: the pooled features along the directions of the
+    network's feature space, (N, K); None for a network without one.
     """
 
     logits: Array
     maps: Array
+    projections: Array | None = None
 
 
 def explain(

@@ -9,9 +9,16 @@ from worker.model.ordinal import decode_outputs
 
 
 def decide_grade(prediction: Prediction, model: Model) -> GradeDecision:
-    """Return the grade, flagged if the saliency is zero everywhere although the explained output is passed."""
+    """Return the grade with its flags.
+
+    NO_EVIDENCE: the saliency is zero everywhere although the explained output is passed. UNFAMILIAR: the unfamiliarity
+    is above 1.
+    """
     decision = decode_outputs(prediction.probabilities, model.thresholds)
     lowest, _ = model.explained_outputs
-    if prediction.saliency.any() or decision.grade < lowest:
-        return decision
-    return replace(decision, flags=(*decision.flags, Flag.NO_EVIDENCE))
+    flags = list(decision.flags)
+    if not prediction.saliency.any() and decision.grade >= lowest:
+        flags.append(Flag.NO_EVIDENCE)
+    if prediction.unfamiliarity is not None and prediction.unfamiliarity > 1:
+        flags.append(Flag.UNFAMILIAR)
+    return replace(decision, flags=tuple(flags))

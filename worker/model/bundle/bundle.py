@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,13 @@ from worker.core.errors import ModelError
 from worker.imaging.recipe import Recipe
 from worker.model.architecture import DENSENET121, HEAD, feature_layers, last_feature_layer
 from worker.model.bundle.activation_ranges import MAX_RANGES_BYTES, RANGES_FILE, parse_activation_ranges
+from worker.model.bundle.familiarity import (
+    FAMILIARITY_FILE,
+    MAX_FAMILIARITY_BYTES,
+    Familiarity,
+    FeatureSpace,
+    parse_familiarity,
+)
 from worker.model.bundle.fit_record import FitRecord
 from worker.model.bundle.weights import parse_weights
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, ExplainedOutputs, Thresholds
@@ -65,6 +73,8 @@ class Manifest(BaseModel):
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     ranges_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the activation ranges, which an INT8 engine needs; None without such a file."""
+    familiarity_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the feature space; None without such a file."""
 
     @model_validator(mode="after")
     def _target_layer_exists(self) -> Self:
@@ -83,8 +93,8 @@ class Manifest(BaseModel):
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical content, with the weights' SHA-256."""
         # Ids must not change between versions: a field that an earlier version did not have counts only if it is set.
-        # Activation ranges never count: they change the precision of an engine, not the model.
-        content = self.model_dump(mode="json", exclude_none=True, exclude={"ranges_sha256"})
+        # Activation ranges and feature space never count: they change neither probabilities nor grades.
+        content = self.model_dump(mode="json", exclude_none=True, exclude={"ranges_sha256", "familiarity_sha256"})
         if self.temperature == 1:
             del content["temperature"]
         if self.explained_outputs == ALL_OUTPUTS:
@@ -100,6 +110,10 @@ class Bundle:
     weights: MappingProxyType[str, NDArray[np.float32]]
     activation_ranges: MappingProxyType[str, NDArray[np.float32]] | None = None
     """Activation ranges by layer, for an INT8 engine; None if they were not measured."""
+    feature_space: FeatureSpace | None = None
+    """The space in which distances from the training photographs are measured; None if it was not learned."""
+    familiarity: Familiarity | None = None
+    """The feature space with its scale, if this network is not a member of an ensemble."""
 
     @cached_property
     def model_id(self) -> str:
@@ -153,11 +167,23 @@ def load_bundle(ref: str | Path) -> Bundle:
     folder = find_bundle(ref)
     manifest = read_manifest(folder)
     bundle = load_weights(folder / WEIGHTS_FILE, manifest)
+    familiarity = load_familiarity(folder, manifest.familiarity_sha256, [bundle])
+    if familiarity is not None:
+        bundle = replace(bundle, familiarity=familiarity, feature_space=familiarity.spaces[0])
     if manifest.ranges_sha256 is None:
         return bundle
     path = folder / RANGES_FILE
     data = read_verified(path, MAX_RANGES_BYTES, manifest.ranges_sha256)
     return replace(bundle, activation_ranges=MappingProxyType(parse_activation_ranges(data, source=str(path))))
+
+
+def load_familiarity(folder: Path, sha256: str | None, networks: Sequence[Bundle]) -> Familiarity | None:
+    """Read the feature spaces of a model's networks; None without a SHA-256. Raises as `load_bundle` does."""
+    if sha256 is None:
+        return None
+    path = folder / FAMILIARITY_FILE
+    channels = [len(network.weights[f"{HEAD}/kernel"]) for network in networks]
+    return parse_familiarity(read_verified(path, MAX_FAMILIARITY_BYTES, sha256), channels, source=str(path))
 
 
 def load_weights(path: Path, manifest: Manifest) -> Bundle:

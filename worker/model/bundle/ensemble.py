@@ -4,7 +4,7 @@ A member may be given rotated and mirrored views of the picture, which is test-t
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +27,12 @@ from worker.model.bundle.bundle import (
     describe_validation_error,
     find_bundle,
     load_bundle,
+    load_familiarity,
     load_weights,
     read_bounded,
     read_manifest,
 )
+from worker.model.bundle.familiarity import Familiarity
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, ExplainedOutputs, Thresholds
 
 MAX_MEMBERS = 8
@@ -90,6 +92,8 @@ class EnsembleManifest(BaseModel):
     notes: str = Field(default="", max_length=4000)
     threshold_rule: str | None = Field(default=None, max_length=400)
     """As that of a single network."""
+    familiarity_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the feature spaces of all members; None without such a file."""
 
     @model_validator(mode="after")
     def _members_agree_on_the_field(self) -> Self:
@@ -123,6 +127,7 @@ class EnsembleManifest(BaseModel):
                 del manifest["explained_outputs"]
             if manifest["threshold_rule"] is None:
                 del manifest["threshold_rule"]
+            del manifest["familiarity_sha256"]
         return compute_model_id(content)
 
     @property
@@ -148,10 +153,14 @@ class EnsembleManifest(BaseModel):
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A validated ensemble; `networks` are the members' bundles, in order."""
+    """A validated ensemble; `networks` are the members' bundles, in order.
+
+    familiarity: the members' feature spaces and their scale; None if they were not learned.
+    """
 
     manifest: EnsembleManifest
     networks: tuple[Bundle, ...]
+    familiarity: Familiarity | None = None
 
     @cached_property
     def model_id(self) -> str:
@@ -195,7 +204,12 @@ def load_model(ref: str | Path) -> Model:
     if isinstance(manifest, Manifest):
         return load_bundle(ref)
     files = zip(manifest.members, manifest.weights_files, strict=True)
-    return Ensemble(manifest, tuple(load_weights(folder / name, member.manifest) for member, name in files))
+    networks = tuple(load_weights(folder / name, member.manifest) for member, name in files)
+    familiarity = load_familiarity(folder, manifest.familiarity_sha256, networks)
+    if familiarity is not None:
+        spaces = zip(networks, familiarity.spaces, strict=True)
+        networks = tuple(replace(network, feature_space=space) for network, space in spaces)
+    return Ensemble(manifest, networks, familiarity)
 
 
 def read_any_manifest(folder: Path) -> AnyManifest:

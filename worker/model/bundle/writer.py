@@ -26,6 +26,12 @@ from worker.model.bundle.bundle import (
     read_verified,
 )
 from worker.model.bundle.ensemble import AnyManifest, EnsembleManifest
+from worker.model.bundle.familiarity import (
+    FAMILIARITY_FILE,
+    MAX_FAMILIARITY_BYTES,
+    Familiarity,
+    serialise_familiarity,
+)
 from worker.model.bundle.fit_record import SPLIT_FILE
 from worker.model.bundle.weights import parse_weights, serialise_weights
 
@@ -59,11 +65,11 @@ def copy_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
     """
     if isinstance(manifest, EnsembleManifest):
         parts = zip(manifest.weights_files, manifest.split_files, strict=True)
-        write_ensemble(folder, manifest, [(source / weights, source / split) for weights, split in parts])
+        pairs = [(source / weights, source / split) for weights, split in parts]
+        write_ensemble(folder, manifest, pairs, extra_files=_copy_familiarity(source, manifest))
     else:
-        sha256, path = manifest.ranges_sha256, source / RANGES_FILE
-        ranges = {} if sha256 is None else {RANGES_FILE: read_verified(path, MAX_RANGES_BYTES, sha256)}
-        _write_network(source, folder, manifest, ranges)
+        extra = _copy_ranges(source, manifest) | _copy_familiarity(source, manifest)
+        _write_network(source, folder, manifest, extra)
 
 
 def add_activation_ranges(source: Path, folder: Path, ranges: ActivationRanges) -> Manifest:
@@ -71,27 +77,61 @@ def add_activation_ranges(source: Path, folder: Path, ranges: ActivationRanges) 
     data = serialise_activation_ranges(ranges)
     parse_activation_ranges(data, source=f"{folder / RANGES_FILE}")
     manifest = read_manifest(source).model_copy(update={"ranges_sha256": hashlib.sha256(data).hexdigest()})
-    _write_network(source, folder, manifest, {RANGES_FILE: data})
+    _write_network(source, folder, manifest, {RANGES_FILE: data, **_copy_familiarity(source, manifest)})
     return manifest
 
 
-def write_ensemble(folder: Path, manifest: EnsembleManifest, parts: Sequence[tuple[Path, Path]]) -> None:
+def add_familiarity(source: Path, folder: Path, manifest: AnyManifest, familiarity: Familiarity) -> AnyManifest:
+    """Copy the bundle `source`, which has this manifest, into a new folder, with these feature spaces.
+
+    Returns the new manifest. Raises as `copy_bundle` does.
+    """
+    data = serialise_familiarity(familiarity)
+    changed = manifest.model_copy(update={"familiarity_sha256": hashlib.sha256(data).hexdigest()})
+    extra = {FAMILIARITY_FILE: data}
+    if isinstance(changed, EnsembleManifest):
+        parts = zip(changed.weights_files, changed.split_files, strict=True)
+        pairs = [(source / weights, source / split) for weights, split in parts]
+        write_ensemble(folder, changed, pairs, extra_files=extra)
+    else:
+        _write_network(source, folder, changed, _copy_ranges(source, changed) | extra)
+    return changed
+
+
+def write_ensemble(
+    folder: Path,
+    manifest: EnsembleManifest,
+    parts: Sequence[tuple[Path, Path]],
+    *,
+    extra_files: Mapping[str, bytes] | None = None,
+) -> None:
     """Write an ensemble into a new folder, with copies of the members' files. Raises as `copy_bundle` does.
 
-    parts: the paths of each member's weights and of its split; the split may be missing.
+    parts: the paths of each member's weights and of its split; the split may be missing. extra_files: other files, by
+    name.
     """
     files: dict[str, bytes] = {}
     names = zip(manifest.weights_files, manifest.split_files, strict=True)
     for (weights_name, split_name), (weights, split), member in zip(names, parts, manifest.members, strict=True):
         files[weights_name] = read_verified(weights, MAX_WEIGHTS_BYTES, member.manifest.weights_sha256)
         files |= _copy_split(split, split_name, member.manifest)
-    _write_files(folder, {**files, MANIFEST_FILE: _encode(manifest)})
+    _write_files(folder, {**files, **(extra_files or {}), MANIFEST_FILE: _encode(manifest)})
 
 
 def _write_network(source: Path, folder: Path, manifest: Manifest, extra_files: Mapping[str, bytes]) -> None:
     weights = read_verified(source / WEIGHTS_FILE, MAX_WEIGHTS_BYTES, manifest.weights_sha256)
     split = _copy_split(source / SPLIT_FILE, SPLIT_FILE, manifest)
     _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **split, **extra_files})
+
+
+def _copy_ranges(source: Path, manifest: Manifest) -> dict[str, bytes]:
+    sha256 = manifest.ranges_sha256
+    return {} if sha256 is None else {RANGES_FILE: read_verified(source / RANGES_FILE, MAX_RANGES_BYTES, sha256)}
+
+
+def _copy_familiarity(source: Path, manifest: AnyManifest) -> dict[str, bytes]:
+    sha256, path = manifest.familiarity_sha256, source / FAMILIARITY_FILE
+    return {} if sha256 is None else {FAMILIARITY_FILE: read_verified(path, MAX_FAMILIARITY_BYTES, sha256)}
 
 
 def _copy_split(path: Path, name: str, manifest: Manifest) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """Validate and stack an engine's inputs, and make predictions of its outputs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from worker.core.errors import ModelError
 from worker.core.predictions import ModelInput, Prediction
 from worker.model.bundle.ensemble import Model
+from worker.model.bundle.familiarity import Familiarity
 from worker.model.class_activation_maps import ClassMaps, explain
 
 Images = Sequence[NDArray[np.uint8] | NDArray[np.float32]]
@@ -65,7 +67,18 @@ def to_predictions(
 def predictions_from_class_maps(class_maps: ClassMaps, model: Model) -> list[Prediction]:
     """Return a prediction for each image of the class maps. Raises ModelError as `to_predictions` does."""
     probabilities, saliency = explain(class_maps, model.thresholds, model.explained_outputs)
-    return to_predictions(class_maps.logits, probabilities, saliency, model.model_id)
+    predictions = to_predictions(class_maps.logits, probabilities, saliency, model.model_id)
+    if model.familiarity is None or class_maps.projections is None:
+        return predictions
+    return with_unfamiliarity(predictions, [class_maps.projections], model.familiarity)
+
+
+def with_unfamiliarity(
+    predictions: Sequence[Prediction], projections: Sequence[NDArray[np.float32]], familiarity: Familiarity
+) -> list[Prediction]:
+    """Return N predictions with their unfamiliarity. projections: (N, K) by each network."""
+    distances = familiarity.unfamiliarity(projections).tolist()
+    return [replace(one, unfamiliarity=distance) for one, distance in zip(predictions, distances, strict=True)]
 
 
 def _as_fractions(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:

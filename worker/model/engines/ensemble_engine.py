@@ -10,7 +10,7 @@ from worker.core.predictions import ModelInput, Prediction
 from worker.core.vocabulary import Precision
 from worker.model.bundle.ensemble import Ensemble, View
 from worker.model.class_activation_maps import ClassMaps, sigmoid, upsample_bilinear
-from worker.model.engines.batch_io import predictions_from_class_maps
+from worker.model.engines.batch_io import predictions_from_class_maps, with_unfamiliarity
 from worker.model.engines.protocol import Engine, EngineDescription
 
 Picture = NDArray[np.uint8] | NDArray[np.float32]
@@ -40,8 +40,16 @@ class EnsembleEngine:
         views = self._map_views(enhanced)
         average = _average(views, self._shares, self.bundle.manifest.temperature)
         predictions = predictions_from_class_maps(average, self.bundle)
+        if self.bundle.familiarity is not None:
+            predictions = with_unfamiliarity(predictions, self._first_projections(views), self.bundle.familiarity)
         disagreements = measure_disagreement([view.logits for view in views], self._shares)
         return [replace(one, disagreement=float(other)) for one, other in zip(predictions, disagreements, strict=True)]
+
+    def _first_projections(self, views: Sequence[ClassMaps]) -> list[NDArray[np.float32]]:
+        """Return the projections (N, K) of the first view of each member."""
+        counts = [len(member.views) for member in self.bundle.manifest.members]
+        firsts = [views[start] for start in np.cumsum([0, *counts[:-1]])]
+        return [view.projections for view in firsts if view.projections is not None]
 
     def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
         """See `Engine.class_maps`. The class maps are averaged."""
@@ -62,7 +70,7 @@ class EnsembleEngine:
         ):
             for view in member.views:
                 class_maps = engine.class_maps([apply_view(pictures[recipe], view) for pictures in enhanced])
-                found.append(ClassMaps(class_maps.logits, invert_view(class_maps.maps, view)))
+                found.append(replace(class_maps, maps=invert_view(class_maps.maps, view)))
         return found
 
 

@@ -9,6 +9,7 @@ from worker.model.bundle.bundle import Bundle
 from worker.model.engines.openvino_densenet import build_densenet
 from worker.model.engines.openvino_efficientnet_lite import build_efficientnet_lite
 from worker.model.engines.openvino_operands import Operands, float_operands
+from worker.model.ordinal import OUTPUTS
 
 IMAGES_INPUT = "images"
 WHITE_INPUT = "white"
@@ -18,8 +19,13 @@ _HEIGHT, _WIDTH = 2, 3
 def build_openvino_graph(bundle: Bundle, operands: Operands = float_operands) -> openvino.Model:
     """Return the graph. Its inputs and outputs are those of `worker.model.network.graph.build_class_map_graph`."""
     inputs, features = build_features(bundle, operands)
-    maps, logits = _class_maps(features, bundle)
-    return openvino.Model([logits, maps], inputs, bundle.name)
+    return openvino.Model(_class_maps(features, bundle), inputs, bundle.name)
+
+
+def build_pooled_features_graph(bundle: Bundle) -> openvino.Model:
+    """Return a graph with the same inputs, whose output is the pooled features (N, C)."""
+    inputs, features = build_features(bundle, float_operands)
+    return openvino.Model([ops.reduce_mean(features, ops.constant([_HEIGHT, _WIDTH]))], inputs, bundle.name)
 
 
 def build_features(bundle: Bundle, operands: Operands) -> tuple[list[openvino.Node], openvino.Node]:
@@ -39,14 +45,22 @@ def build_features(bundle: Bundle, operands: Operands) -> tuple[list[openvino.No
     )
 
 
-def _class_maps(features: openvino.Node, bundle: Bundle) -> tuple[openvino.Node, openvino.Node]:
-    """Return class maps (N, 5, h, w) and logits (N, 5) from the last feature map (N, C, h, w).
+def _class_maps(features: openvino.Node, bundle: Bundle) -> list[openvino.Output]:
+    """Return logits (N, 5), class maps (N, 5, h, w) and, with a feature space, projections (N, K) of the feature map.
 
     The maps are a convolution with the head's weights. It also limits the part of the graph that OpenVINO keeps in
-    float32 near the results, which would otherwise be the whole last block (6% slower).
+    float32 near the results, which would otherwise be the whole last block (6% slower). The projections use the same
+    convolution.
     """
-    kernel = np.ascontiguousarray(bundle.scaled_weights[f"{HEAD}/kernel"].T)[..., None, None]
-    maps = ops.convolution(features, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
-    means = ops.reduce_mean(maps, ops.constant([_HEIGHT, _WIDTH]))
-    logits = ops.add(means, ops.constant(bundle.scaled_weights[f"{HEAD}/bias"]))
-    return maps, logits
+    head, space = bundle.scaled_weights[f"{HEAD}/kernel"], bundle.feature_space
+    columns = head if space is None else np.concatenate([head, space.directions], axis=1)
+    kernel = ops.constant(np.ascontiguousarray(columns.T)[..., None, None])
+    projected = ops.convolution(features, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    means = ops.reduce_mean(projected, ops.constant([_HEIGHT, _WIDTH]))
+    bias = ops.constant(bundle.scaled_weights[f"{HEAD}/bias"])
+    if space is None:
+        return [ops.add(means, bias).output(0), projected.output(0)]
+    lengths = ops.constant([OUTPUTS, space.directions.shape[1]])
+    maps = ops.variadic_split(projected, ops.constant(1), lengths).output(0)
+    logits, projections = ops.variadic_split(means, ops.constant(1), lengths).outputs()
+    return [ops.add(logits, bias).output(0), maps, projections]

@@ -44,7 +44,7 @@ class TensorFlowEngine:
         self.description = _claim_device()
         network = load_network(bundle)
         self._graph: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]] = (
-            build_class_map_graph(network, bundle.recipe)
+            build_class_map_graph(network, bundle.recipe, bundle.feature_space)
             if bundle.manifest.is_closed_form
             else build_gradient_graph(network, bundle.manifest)
         )

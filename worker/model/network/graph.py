@@ -9,24 +9,27 @@ import tensorflow as tf
 from worker.imaging.recipe import Recipe
 from worker.model.architecture import HEAD
 from worker.model.bundle.bundle import Manifest
+from worker.model.bundle.familiarity import FeatureSpace
 from worker.model.network import gradcam
 from worker.model.network.build import get_backbone
 
-ClassMapTensors = tuple[tf.Tensor, tf.Tensor]
-"""Logits (N, 5) and signed maps of all outputs (N, 5, h, w), float32."""
+ClassMapTensors = tuple[tf.Tensor, ...]
+"""Logits (N, 5), signed maps of all outputs (N, 5, h, w) and, with a feature space, projections (N, K), float32."""
 ExplainedTensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 """Logits (N, 5), probabilities (N, 5) and saliency (N, h, w), float32."""
 
 
 def build_class_map_graph(
-    network: keras.Sequential, recipe: Recipe
+    network: keras.Sequential, recipe: Recipe, feature_space: FeatureSpace | None = None
 ) -> Callable[[tf.Tensor, tf.Tensor], ClassMapTensors]:
     """Return a function to logits and class maps at the last feature map, traced once for all batch sizes.
 
     Its inputs are the images, float32 (N, S, S, 3) in [0, white], and the float32 scalar `white`: 255 for images of
     bytes, 1 for fractions.
     """
-    graph: Callable[[tf.Tensor, tf.Tensor], ClassMapTensors] = _trace(build_class_map_function(network), recipe)
+    graph: Callable[[tf.Tensor, tf.Tensor], ClassMapTensors] = _trace(
+        build_class_map_function(network, feature_space), recipe
+    )
     return graph
 
 
@@ -42,14 +45,19 @@ def build_gradient_graph(
     return graph
 
 
-def build_class_map_function(network: keras.Sequential) -> Callable[[tf.Tensor], ClassMapTensors]:
+def build_class_map_function(
+    network: keras.Sequential, feature_space: FeatureSpace | None = None
+) -> Callable[[tf.Tensor], ClassMapTensors]:
     """Return a function from the network's input, float32 (N, S, S, 3), to logits and class maps; no backward pass."""
     backbone = get_backbone(network)
 
     def class_maps(images: tf.Tensor) -> ClassMapTensors:
         features = backbone(images, training=False)
         maps = gradcam.compute_class_maps(features, network.get_layer(HEAD).kernel.value)
-        return gradcam.compute_logits(features, network), maps
+        logits = gradcam.compute_logits(features, network)
+        if feature_space is None:
+            return logits, maps
+        return logits, maps, tf.linalg.matmul(tf.reduce_mean(features, axis=(1, 2)), feature_space.directions)
 
     return class_maps
 

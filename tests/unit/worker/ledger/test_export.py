@@ -26,7 +26,7 @@ HEADER = (
     "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,flags,disagreement,model_id,"
     "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
     "review,final_grade,decided_by,decided_at,decisions,outcome,final_referable,"
-    "configuration_id,program_version,engine,precision,device,content_sha256,content_version"
+    "configuration_id,program_version,engine,precision,device,content_sha256,content_version,unfamiliarity"
 )
 
 
@@ -35,8 +35,18 @@ def run(engine: Engine) -> Run:
     add_model(engine)
     graded = ImageReference("s3://clinic/a%2C1.jpg", "b", 'Doe, "J"', Eye.LEFT, Grade.SEVERE)
     run = make_run(engine, "night", [graded, *references("a", "c")])
-    grade(engine, run, "b", 2, attempts=1, p_ge3=0.1234567, flags="not_monotone,no_evidence", disagreement=0.3)
-    change(engine, run, "b", content_sha256=SHA256, content_version="7")
+    grade(
+        engine,
+        run,
+        "b",
+        2,
+        attempts=1,
+        p_ge3=0.1234567,
+        flags="not_monotone,no_evidence",
+        disagreement=0.3,
+        unfamiliarity=1.25,
+    )
+    change(engine, run, "b", content_sha256=SHA256, content_version="7", unfamiliarity=1.25)
     fail(engine, run, "a", "field_dark", Status.UNGRADABLE)
     return run
 
@@ -56,11 +66,11 @@ def test_csv_has_exact_content(engine: Engine, run: Run, tmp_path: Path) -> None
 
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         HEADER,
-        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,,,",
+        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,,,,",
         'b,s3://clinic/a%2C1.jpg,"Doe, ""J""",left,graded,2,0.9,0.9,0.1234567,0.1,true,"not_monotone,no_evidence",0.3,'
         f"{MODEL},file:///store/night/{MODEL}/b.png,,,1,3,2026-11-22T12:00:00+00:00,unread,2,,,,2 Moderate NPDR,true"
-        f",,,,,,{SHA256},7",
-        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,,,",
+        f",,,,,,{SHA256},7,1.25",
+        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,,,,",
     ]
 
 
@@ -105,7 +115,7 @@ def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Pat
         "b", "s3://clinic/a%2C1.jpg", 'Doe, "J"', "left", "graded", 2, 0.9, 0.9, 0.1234567, 0.1, True,
         "not_monotone,no_evidence", 0.3, MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
         "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None, "2 Moderate NPDR", True,
-        None, None, None, None, None, SHA256, "7",
+        None, None, None, None, None, SHA256, "7", 1.25,
     ]  # fmt: skip
     assert ",".join(lines[1]) == HEADER
 

@@ -97,12 +97,13 @@ def test_settled_row_has_all_values(engine: Engine, night: int) -> None:
     assert (a.disagreement, b.disagreement) == (None, None)
 
 
-def test_disagreement_of_an_ensemble_is_stored(engine: Engine, night: int) -> None:
+def test_disagreement_and_unfamiliarity_are_stored(engine: Engine, night: int) -> None:
     held = lease(engine, night, "a")
     outcome = graded("a")
     assert outcome.prediction is not None
-    settle(engine, held, [replace(outcome, prediction=replace(outcome.prediction, disagreement=0.75))])
-    assert row(engine, "a").disagreement == 0.75
+    prediction = replace(outcome.prediction, disagreement=0.75, unfamiliarity=1.5)
+    settle(engine, held, [replace(outcome, prediction=prediction)])
+    assert (row(engine, "a").disagreement, row(engine, "a").unfamiliarity) == (0.75, 1.5)
 
 
 @pytest.mark.parametrize("outcome", [graded("a"), failed("a")], ids=["graded", "failed"])
