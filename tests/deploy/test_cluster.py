@@ -71,17 +71,20 @@ class Cluster:
 def secrets_of(services: Any) -> dict[str, dict[str, str]]:
     """Return the secrets of the runbook with the values of the Compose services."""
     environment = services["worker"]["environment"]
+    storage = {role: storage_keys(services["console" if role == "console" else "worker"]) for role in MEMBERS}
     ledgers = {role: {"url": f"postgresql://login_{role}:password_{role}@postgres:5432/fundus"} for role in MEMBERS}
     return {
         "fundus-ledger-owner": {"url": environment["FUNDUS_DATABASE_URL"]},
         **{f"fundus-ledger-{role}": secret for role, secret in ledgers.items()},
         "fundus-broker": {"url": environment["FUNDUS_BROKER_URL"]},
-        "fundus-storage": {
-            "access-key": environment["AWS_ACCESS_KEY_ID"],
-            "secret-key": environment["AWS_SECRET_ACCESS_KEY"],
-        },
+        **{f"fundus-storage-{role}": keys for role, keys in storage.items()},
         "fundus-flower": {"basic-auth": "auditor:secret"},
     }
+
+
+def storage_keys(service: Any) -> dict[str, str]:
+    environment = service["environment"]
+    return {"access-key": environment["AWS_ACCESS_KEY_ID"], "secret-key": environment["AWS_SECRET_ACCESS_KEY"]}
 
 
 def service_of(pod: Any, secrets: dict[str, dict[str, str]]) -> Any:

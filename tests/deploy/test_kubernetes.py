@@ -186,6 +186,15 @@ def test_each_program_has_only_the_ledger_role_it_needs() -> None:
     assert {role for role in LEDGER_ROLES.values() if role} - {"owner"} <= written
 
 
+def test_each_program_has_the_storage_keys_of_its_ledger_role() -> None:
+    for name, pod in PODS.items():
+        given = {variable["name"]: variable for variable in pod["spec"]["containers"][0]["env"]}
+        for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            if variable in given:
+                secret = given[variable]["valueFrom"]["secretKeyRef"]["name"]
+                assert secret == f"fundus-storage-{LEDGER_ROLES[name]}", name
+
+
 def test_only_enqueueing_programs_get_the_patient_key() -> None:
     given = {
         name

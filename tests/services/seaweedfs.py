@@ -68,7 +68,7 @@ class SeaweedFS:
         """Ports of the PARTS; the first one is S3's."""
         self.endpoint_url = f"http://127.0.0.1:{ports[0]}"
         self._numbers = itertools.count(1)
-        self._client = boto3.client(
+        self.administrator = boto3.client(
             "s3",
             endpoint_url=self.endpoint_url,
             aws_access_key_id=ACCESS_KEY,
@@ -82,12 +82,12 @@ class SeaweedFS:
         self.server.wait_for(self._store_one, (BotoCoreError, ClientError))
 
     def create(self) -> Bucket:
-        bucket = Bucket(f"test-{next(self._numbers)}", self.endpoint_url, self._client)
-        self._client.create_bucket(Bucket=bucket.name)
+        bucket = Bucket(f"test-{next(self._numbers)}", self.endpoint_url, self.administrator)
+        self.administrator.create_bucket(Bucket=bucket.name)
         return bucket
 
     def stop(self) -> None:
-        self._client.close()
+        self.administrator.close()
         self.server.stop()
         # The server leaves some of its sockets behind.
         for port in (*self.ports, *(port + GRPC_OFFSET for port in self.ports)):
@@ -95,9 +95,9 @@ class SeaweedFS:
                 left.unlink(missing_ok=True)
 
     def _store_one(self) -> None:
-        if "ready" not in {bucket["Name"] for bucket in self._client.list_buckets()["Buckets"]}:
-            self._client.create_bucket(Bucket="ready")
-        self._client.put_object(Bucket="ready", Key="ready", Body=b"ready")
+        if "ready" not in {bucket["Name"] for bucket in self.administrator.list_buckets()["Buckets"]}:
+            self.administrator.create_bucket(Bucket="ready")
+        self.administrator.put_object(Bucket="ready", Key="ready", Body=b"ready")
 
 
 def refuse_objects(bucket: Bucket, *patterns: str) -> None:
@@ -114,16 +114,23 @@ def refuse_objects(bucket: Bucket, *patterns: str) -> None:
 
 
 def start_seaweedfs(
-    directory: Path, ports: range | None = None, secret_key: str = SECRET_KEY, *, memory: str = LOW_MEMORY
+    directory: Path,
+    ports: range | None = None,
+    secret_key: str = SECRET_KEY,
+    *,
+    memory: str = LOW_MEMORY,
+    config: Path | None = None,
 ) -> SeaweedFS:
     """Start a server in `directory`, which must exist; returns before it is ready.
 
     ports: ports of an earlier start; new ones by default.
-    memory: soft memory limit of its garbage collector.
+    memory: soft memory limit of its garbage collector. config: file with further keys and their rights.
     """
     ports = ports or _free_ports()
     listening = dict(zip((f"{part}.port" for part in PARTS), map(str, ports), strict=True))
     options = {"dir": str(directory), "s3.localSocket": str(directory / "s3.sock"), **OPTIONS, **listening}
+    if config is not None:
+        options["s3.config"] = str(config)
     server = start_server(
         [
             Path(sysconfig.get_path("scripts")) / "weed",
