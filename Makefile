@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
+SBOM := sbom
+IMAGES := worker gpu producer console flower
+FOREIGN_IMAGES := valkey postgres seaweedfs prometheus grafana
 INSTALL := PYTHON=$(PYTHON) sh deploy/locks/install.sh $(VENV)
 
-.PHONY: help demo console test test-slow faults soak fuzz bench check env lock clean
+.PHONY: help demo console test test-slow faults soak fuzz bench check sbom digests env lock clean
 .DELETE_ON_ERROR:
 
 help:  ## Show these commands
@@ -42,6 +45,16 @@ check: $(VENV)/.dev  ## Lint, format check, import rules, strict types and docum
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/properdocs build --quiet --strict --site-dir $(VENV)/docs
+
+sbom: $(VENV)/.dev  ## Write the software bill of materials of each image (CycloneDX) into sbom/
+	mkdir -p $(SBOM)
+	for image in $(IMAGES); do \
+		$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+			--output-file $(SBOM)/$$image.cdx.json deploy/locks/$$image.txt || exit 1; \
+	done
+
+digests:  ## Write docker-compose.digests.yml with the digest of each foreign image (needs Docker and its registry)
+	docker compose --profile observability config --lock-image-digests $(FOREIGN_IMAGES) >docker-compose.digests.yml
 
 env:  ## Write .env with random secrets for docker compose
 	$(PYTHON) deploy/write_env.py .env
