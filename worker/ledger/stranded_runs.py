@@ -1,5 +1,6 @@
 """Find runs whose model no running worker has, while workers with other models run."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, exists, func, select
@@ -25,33 +26,33 @@ def find_stranded_runs(connection: Connection) -> list[StrandedRun]:
 
     A run of which a worker holds a lease has its worker, even if that is of a version that does not say so.
     """
-    query = select(runs.c.run_id, runs.c.name, runs.c.model_id, models.c.name.label("model_name"))
-    stranded = query.join(models, models.c.model_id == runs.c.model_id).where(_is_stranded()).order_by(runs.c.run_id)
-    return [StrandedRun(*row) for row in connection.execute(stranded)]
+    candidates = (
+        select(runs.c.run_id, runs.c.name, runs.c.model_id, models.c.name.label("model_name"))
+        .join(models, models.c.model_id == runs.c.model_id)
+        .where(_has_no_worker())
+        .order_by(runs.c.run_id)
+    )
+    found = [StrandedRun(*row) for row in connection.execute(candidates)]
+    # One query for each run, answered by an index: usually there is none.
+    return [run for run in found if connection.scalar(select(_is_waiting(run.run_id)))]
 
 
 def count_stranded_images(connection: Connection) -> dict[tuple[str, str], int]:
     """Return the number of queued images of stranded runs by name and id of the missing model."""
-    query = (
-        select(models.c.name, models.c.model_id, func.count())
-        .select_from(gradings)
-        .join(runs, runs.c.run_id == gradings.c.run_id)
-        .join(models, models.c.model_id == runs.c.model_id)
-        .where(gradings.c.status == Status.QUEUED, _is_stranded())
-        .group_by(models.c.name, models.c.model_id)
-    )
-    return {(name, model_id): images for name, model_id, images in connection.execute(query)}
+    images = Counter[tuple[str, str]]()
+    for run in find_stranded_runs(connection):
+        queued = select(func.count()).where(gradings.c.run_id == run.run_id, gradings.c.status == Status.QUEUED)
+        images[run.model_name, run.model_id] += connection.scalar(queued) or 0
+    return images
 
 
-def _is_stranded() -> ColumnElement[bool]:
-    waiting = gradings.alias()
-    of_run = (waiting.c.run_id == runs.c.run_id) & (waiting.c.status == Status.QUEUED)
-    leased = waiting.c.lease_token.is_not(None) & (waiting.c.due_at > epoch_now())
+def _has_no_worker() -> ColumnElement[bool]:
     suitable = is_present() & (workers.c.model_id == runs.c.model_id) & workers.c.queues.contains(runs.c.queue)
-    return (
-        runs.c.state.in_((RunState.OPEN, RunState.RUNNING))
-        & exists().where(is_present())
-        & ~exists().where(suitable)
-        & exists().where(of_run)
-        & ~exists().where(of_run, leased)
-    )
+    unfinished = runs.c.state.in_((RunState.OPEN, RunState.RUNNING))
+    return unfinished & exists().where(is_present()) & ~exists().where(suitable)
+
+
+def _is_waiting(run_id: int) -> ColumnElement[bool]:
+    queued = (gradings.c.run_id == run_id) & (gradings.c.status == Status.QUEUED)
+    leased = gradings.c.lease_token.is_not(None) & (gradings.c.due_at > epoch_now())
+    return exists().where(queued) & ~exists().where(queued, leased)
