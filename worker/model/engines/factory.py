@@ -38,7 +38,12 @@ def make_engine(name: EngineName, model: Model, precision: PrecisionName = "auto
         return TensorFlowEngine(model, exact=precision == "float32")
     from worker.model.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(model, "int8" if chosen == "openvino-int8" else _PRECISIONS[precision])
+    if chosen == "openvino-int8":
+        return OpenVinoEngine(model, "int8")
+    if precision == "auto" and model.manifest.architecture in VARIANTS:
+        # bfloat16 makes depthwise convolutions slower.
+        return OpenVinoEngine(model, "f32")
+    return OpenVinoEngine(model, _PRECISIONS[precision])
 
 
 def _choose(name: EngineName, network: Bundle, precision: PrecisionName) -> _Chosen:

@@ -5,9 +5,10 @@ import pytest
 
 from tests.unit.worker.model.network.test_backbones import draw
 from tests.unit.worker.model.networks import make_manifest
+from worker.core.vocabulary import Precision
 from worker.model.architecture import HEAD
 from worker.model.bundle.bundle import Bundle
-from worker.model.efficientnet_lite import VARIANTS, list_blocks
+from worker.model.efficientnet_lite import list_blocks
 from worker.model.engines.factory import make_engine
 from worker.model.engines.openvino_engine import OpenVinoEngine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
@@ -57,6 +58,7 @@ def test_openvino_and_tensorflow_compute_the_same(side: int) -> None:
     assert found.logits == pytest.approx(expected.logits, abs=1e-4 * scale)
 
 
-def test_best_engine_on_a_cpu_is_openvino() -> None:
-    assert isinstance(make_engine("openvino", make(64)), OpenVinoEngine)
-    assert "efficientnetlite2" in VARIANTS
+def test_openvino_computes_in_float32_unless_another_precision_is_chosen() -> None:
+    engine = make_engine("openvino", make(64))
+    assert isinstance(engine, OpenVinoEngine)
+    assert engine.description.precision == Precision.FLOAT32
