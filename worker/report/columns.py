@@ -25,7 +25,7 @@ REVIEW_CODES = {
 }
 CHANGED = "c"
 NONE = "-"
-FIRST_CODE, MOST_CODES = ord("0"), 70
+FIRST_CODE = ord("0")
 
 Thresholds = Sequence[float]
 
@@ -55,9 +55,8 @@ def read_filter_columns(snapshot: Snapshot, thresholds: Thresholds) -> FilterCol
         code
         for (code,) in snapshot.query(
             "SELECT error_code FROM images WHERE error_code IS NOT NULL AND status <> ? GROUP BY error_code"
-            " ORDER BY count(*) DESC, error_code LIMIT ?",
+            " ORDER BY count(*) DESC, error_code",
             Status.QUEUED,
-            MOST_CODES,
         )
     )
     places = {code: chr(FIRST_CODE + number) for number, code in enumerate(codes)}

@@ -20,6 +20,15 @@ def test_each_image_has_one_character_in_the_order_of_urgency() -> None:
     assert found.reading == ""
 
 
+def test_every_error_code_has_a_character_of_its_own() -> None:
+    given = [f"code_{number:03}" for number in range(200)]
+    with make_snapshot(*(row(code, None, error_code=code) for code in given)) as rows:
+        found = read_filter_columns(rows, THRESHOLDS)
+    assert sorted(found.codes) == given
+    # As the script of the page reads it: the i-th code is the character `0` + i.
+    assert sorted(found.codes[ord(sign) - ord("0")] for sign in found.code) == given
+
+
 def test_review_state_is_encoded_and_reviewed_images_are_not_low_confidence() -> None:
     with make_snapshot(
         read(row("a", 4, **NEAR_3), 4),
