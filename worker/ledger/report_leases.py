@@ -173,13 +173,15 @@ def release_report(engine: Engine, lease: ReportLease, *, retry_after_s: float, 
 
 
 def finish_report(engine: Engine, lease: ReportLease, *, out: str) -> bool:
-    """Mark the report as written and record it in the audit log; return false when the lease was lost.
+    """Mark the report as written and record it in the audit log; do neither and return false when the lease was lost.
 
     out: URI or path of the report. Raises DatabaseError.
     """
     with write_transaction(engine) as connection:
-        record_action(connection, AuditAction.EXPORT, run=lease.run_name, format="report", out=out)
-        return _update_if_held(connection, lease, lease_token=None, due_at=None, written_at=datetime.now(UTC))
+        is_held = _update_if_held(connection, lease, lease_token=None, due_at=None, written_at=datetime.now(UTC))
+        if is_held:
+            record_action(connection, AuditAction.EXPORT, run=lease.run_name, format="report", out=out)
+    return is_held
 
 
 def claim_due_reports(connection: Connection, *, resend_after_s: float, max_attempts: int) -> list[tuple[int, str]]:

@@ -99,8 +99,12 @@ def test_report_of_a_dead_writer_is_leased_again_and_the_first_lease_is_void(eng
     second = lease_it(engine, run)
     assert not renew_report(engine, first, lease_s=60)
     assert not finish_report(engine, first, out="x")
+    with read_transaction(engine) as connection:
+        assert connection.execute(select(audit_log.c.action)).all() == []
     assert renew_report(engine, second, lease_s=60)
     assert finish_report(engine, second, out="x")
+    with read_transaction(engine) as connection:
+        assert connection.execute(select(audit_log.c.action)).all() == [("export",)]
 
 
 def test_report_that_kills_its_writers_is_given_up(engine: Engine, run: int) -> None:
