@@ -95,12 +95,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.before = self.read()
         self.sessions = [Session(self.url, f"session-{number}") for number in range(sessions)]
 
-    @rule(number=st.integers(0, 2), statements=st.sampled_from([1, 1, 2, 3, 5]), data=st.data())
-    def advance(self, number: int, statements: int, data: st.DataObject) -> None:
-        """Start an operation in the session, or execute the next statements of the one that it is executing."""
+    @rule(number=st.integers(0, 2), statements=st.sampled_from([1, 1, 2, 3, 5]), operation=operations)
+    def advance(self, number: int, statements: int, operation: Step) -> None:
+        """Start the operation if the session is idle, and execute the next statements of the one that it executes."""
         session = self.sessions[number % len(self.sessions)]
         if session.is_idle:
-            operation = data.draw(operations)
             self.active[session.name] = operation
             session.start(lambda engine: operation(engine, self.ledger))
         for _ in range(statements):

@@ -1,6 +1,6 @@
 """Random interleavings of operations on one ledger, statement by statement, on both databases.
 
-10,000 statements on each: `make test-slow TESTS=tests/concurrency`.
+10,000 statements on each: `make test-slow TESTS="tests/concurrency -m slow"`.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def run(machine: Machine, examples: int, *, derandomize: bool) -> None:
 
 
 def test_operations_in_any_order_keep_the_rules_of_the_ledger(machine: Machine) -> None:
-    run(machine, 8, derandomize=True)
+    run(machine, 5, derandomize=True)
 
 
 @pytest.mark.slow
