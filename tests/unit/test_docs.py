@@ -11,6 +11,7 @@ import typer
 from docs.make_diagrams import generated_diagrams
 from docs.make_docs import generated_pages
 from producer.cli import COMMANDS, app
+from worker.core.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -38,6 +39,19 @@ def test_every_command_named_on_a_page_exists(page: Path) -> None:
     known = {command.name for command in COMMANDS}
     named = set(re.findall(r"(?:`|\$ |^)fundus ([a-z][a-z-]*)", page.read_text(), re.MULTILINE))
     assert named <= known
+
+
+def test_every_setting_named_on_a_page_or_in_a_deployment_exists() -> None:
+    # A program does not start with an unknown setting.
+    deployment = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".txt"]
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    named = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (*PAGES, *deployment, ROOT / "docker-compose.yml", ROOT / "Makefile")
+        for name in re.findall(rf"{PREFIX}[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_*])", path.read_text())
+        if name not in known
+    }
+    assert named == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
