@@ -33,7 +33,7 @@ def find_stranded_runs(connection: Connection) -> list[StrandedRun]:
         .order_by(runs.c.run_id)
     )
     found = [StrandedRun(*row) for row in connection.execute(candidates)]
-    # One query for each run, answered by an index: usually there is none.
+    # One query for each run, answered by an index: usually there are no candidates.
     return [run for run in found if connection.scalar(select(_is_waiting(run.run_id)))]
 
 
