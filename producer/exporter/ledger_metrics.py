@@ -207,11 +207,11 @@ def _worker_metrics(connection: Connection) -> Iterator[Metric]:
     yield _gauge("fundus_workers_died", "Workers that died within the last hour.", died)
     stranded = GaugeMetricFamily(
         "fundus_stranded_images",
-        "Queued images whose model no running worker has, while others run.",
-        labels=["model", "model_id"],
+        "Queued images whose model or precision no running worker has, while others run.",
+        labels=["model"],
     )
-    for (model, model_id), images in count_stranded_images(connection).items():
-        stranded.add_metric([model, model_id], images)
+    for missing, images in count_stranded_images(connection).items():
+        stranded.add_metric([missing], images)
     yield stranded
     yield _gauge("fundus_reconciler_active", "1 while a reconciler is active in any worker, else 0.", active)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -127,7 +128,15 @@ class Runtime:
         )
         resources.callback(remove_heartbeat)
         watchdog.check()
-        renew_presence(database, worker_id, model.model_id, lease_s=settings.lease_s)
+        renew = partial(
+            renew_presence,
+            database,
+            worker_id,
+            model.model_id,
+            engine.description.precision,
+            lease_s=settings.lease_s,
+        )
+        renew()
         resources.callback(_end_presence, database, worker_id)
         # Stopped in reverse order: the watchdog still runs while the reconciler finishes its pass.
         jobs: list[tuple[str, Callable[[], object], float]] = [
@@ -138,11 +147,7 @@ class Runtime:
                 lambda: metrics.count_reconciled(reconcile(database, app, settings, holder=worker_id)),
                 settings.reconcile_every_s,
             ),
-            (
-                "presence",
-                lambda: renew_presence(database, worker_id, model.model_id, lease_s=settings.lease_s),
-                settings.lease_s / 3,
-            ),
+            ("presence", renew, settings.lease_s / 3),
             ("leases", self._pipeline.renew_leases, settings.lease_s / 3),
         ]
         for name, job, interval_s in jobs:

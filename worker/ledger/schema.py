@@ -278,6 +278,8 @@ workers = Table(
     Column("worker_id", String(36), primary_key=True),
     # NULL until the worker has loaded its model.
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
+    # What the worker computes in; NULL until then.
+    Column("precision", String(16), nullable=True),
     # As in FUNDUS_QUEUES.
     Column("queues", String(64), nullable=False),
     Column("started_at", UtcDateTime, nullable=False),

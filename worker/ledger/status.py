@@ -41,7 +41,7 @@ class RunProgress:
     """Snapshot of a run.
 
     errors: number of images without a grade by error code, most frequent first. missing_model: name of the run's model
-    if workers run, but none with it.
+    and precision if workers run, but none with both.
     """
 
     run: Run
@@ -70,7 +70,7 @@ def read_progress(engine: Engine, name: str) -> RunProgress:
         counts = _counts(connection, [run.run_id])[run.run_id]
         errors = _errors(connection, run.run_id)
         throughput = read_throughput(connection, run.run_id, datetime.now(UTC))
-        missing = {stranded.run_id: stranded.model_name for stranded in find_stranded_runs(connection)}
+        missing = {stranded.run_id: stranded.missing for stranded in find_stranded_runs(connection)}
     return RunProgress(run, counts, errors, throughput, missing.get(run.run_id))
 
 

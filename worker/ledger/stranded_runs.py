@@ -1,9 +1,9 @@
-"""Find runs whose model no running worker has, while workers with other models run."""
+"""Find runs whose model or precision no running worker has, while other workers run."""
 
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
 
 from worker.core.vocabulary import RunState, Status
 from worker.ledger.database import epoch_now
@@ -13,12 +13,19 @@ from worker.ledger.worker_presence import is_present
 
 @dataclass(frozen=True, slots=True)
 class StrandedRun:
-    """A run that waits for a worker with its model."""
+    """A run that waits for a worker with its model and precision; None admits any."""
 
     run_id: int
     name: str
-    model_id: str
-    model_name: str
+    model_id: str | None
+    model_name: str | None
+    precision: str | None
+
+    @property
+    def missing(self) -> str:
+        """Name of the model and the precision that the worker must have."""
+        model = self.model_name or "any model"
+        return model if self.precision is None else f"{model} in {self.precision}"
 
 
 def find_stranded_runs(connection: Connection) -> list[StrandedRun]:
@@ -27,8 +34,8 @@ def find_stranded_runs(connection: Connection) -> list[StrandedRun]:
     A run of which a worker holds a lease has its worker, even if that is of a version that does not say so.
     """
     candidates = (
-        select(runs.c.run_id, runs.c.name, runs.c.model_id, models.c.name.label("model_name"))
-        .join(models, models.c.model_id == runs.c.model_id)
+        select(runs.c.run_id, runs.c.name, runs.c.model_id, models.c.name.label("model_name"), runs.c.precision)
+        .outerjoin(models, models.c.model_id == runs.c.model_id)
         .where(_has_no_worker())
         .order_by(runs.c.run_id)
     )
@@ -37,19 +44,25 @@ def find_stranded_runs(connection: Connection) -> list[StrandedRun]:
     return [run for run in found if connection.scalar(select(_is_waiting(run.run_id)))]
 
 
-def count_stranded_images(connection: Connection) -> dict[tuple[str, str], int]:
-    """Return the number of queued images of stranded runs by name and id of the missing model."""
-    images = Counter[tuple[str, str]]()
+def count_stranded_images(connection: Connection) -> dict[str, int]:
+    """Return the number of queued images of stranded runs by what is missing."""
+    images = Counter[str]()
     for run in find_stranded_runs(connection):
         queued = select(func.count()).where(gradings.c.run_id == run.run_id, gradings.c.status == Status.QUEUED)
-        images[run.model_name, run.model_id] += connection.scalar(queued) or 0
+        images[run.missing] += connection.scalar(queued) or 0
     return images
 
 
 def _has_no_worker() -> ColumnElement[bool]:
-    suitable = is_present() & (workers.c.model_id == runs.c.model_id) & workers.c.queues.contains(runs.c.queue)
+    suitable = (
+        is_present()
+        & workers.c.queues.contains(runs.c.queue)
+        & or_(runs.c.model_id.is_(None), workers.c.model_id == runs.c.model_id)
+        & or_(runs.c.precision.is_(None), workers.c.precision == runs.c.precision)
+    )
+    demands = or_(runs.c.model_id.is_not(None), runs.c.precision.is_not(None))
     unfinished = runs.c.state.in_((RunState.OPEN, RunState.RUNNING))
-    return unfinished & exists().where(is_present()) & ~exists().where(suitable)
+    return unfinished & demands & exists().where(is_present()) & ~exists().where(suitable)
 
 
 def _is_waiting(run_id: int) -> ColumnElement[bool]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, select, update
 
+from worker.core.vocabulary import Precision
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.schema import workers
 
@@ -33,13 +34,15 @@ def announce_worker(engine: Engine, worker_id: str, queues: str) -> None:
         )
 
 
-def renew_presence(engine: Engine, worker_id: str, model_id: str, *, lease_s: float) -> None:
-    """Record that a worker runs with this model, for `lease_s` seconds. Raises DatabaseError."""
+def renew_presence(
+    engine: Engine, worker_id: str, model_id: str, precision: Precision | None, *, lease_s: float
+) -> None:
+    """Record that a worker runs with this model and precision, for `lease_s` seconds. Raises DatabaseError."""
     with write_transaction(engine) as connection:
         connection.execute(
             update(workers)
             .where(workers.c.worker_id == worker_id)
-            .values(model_id=model_id, until=epoch_now() + lease_s)
+            .values(model_id=model_id, precision=precision, until=epoch_now() + lease_s)
         )
 
 

@@ -141,7 +141,7 @@ def _probe(connection: Connection, run: StrandedRun, resend_after_s: float) -> l
     of_run = (gradings.c.run_id == run.run_id) & (gradings.c.status == Status.QUEUED)
     if connection.scalar(select(exists().where(of_run, gradings.c.due_at > epoch_now() - PROBE_EVERY_S))):
         return []
-    log.error("model_missing", run=run.name, model=run.model_name, model_id=run.model_id)
+    log.error("model_missing", run=run.name, model=run.missing, model_id=run.model_id)
     return _claim(connection, of_run, resend_after_s, limit=1)
 
 

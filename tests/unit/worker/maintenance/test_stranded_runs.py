@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from tests.unit.worker.ledger.ledger_rows import MODEL, add_model, add_run, change, lease
 from worker.core.messaging.broker import make_celery, queue_depth
 from worker.core.settings import Settings
-from worker.core.vocabulary import Queue
+from worker.core.vocabulary import Precision, Queue
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
-from worker.ledger.schema import locks, workers
+from worker.ledger.schema import locks, runs, workers
 from worker.ledger.status import describe_progress, read_progress
 from worker.ledger.stranded_runs import count_stranded_images
 from worker.ledger.worker_presence import announce_worker, count_workers, end_presence, renew_presence
@@ -46,7 +46,7 @@ def run(engine: Engine) -> int:
 
 def start_worker(engine: Engine, worker_id: str, model_id: str, queues: str = "live,bulk") -> None:
     announce_worker(engine, worker_id, queues)
-    renew_presence(engine, worker_id, model_id, lease_s=60)
+    renew_presence(engine, worker_id, model_id, Precision.BFLOAT16, lease_s=60)
 
 
 def refused(engine: Engine, seconds_ago: float) -> None:
@@ -115,13 +115,25 @@ def test_runs_are_resent_where_workers_may_have_the_model_unseen(
     assert done == ReconcileResult(sent_again=2 if known else 3)
 
 
+@pytest.mark.parametrize(("model", "missing"), [(MODEL, "toy in float32"), (None, "any model in float32")])
+def test_precision_that_no_worker_computes_in_is_missing_like_a_model(
+    engine: Engine, run: int, model: str | None, missing: str
+) -> None:
+    with write_transaction(engine) as connection:
+        connection.execute(update(runs).where(runs.c.run_id == run).values(model_id=model, precision="float32"))
+    start_worker(engine, "w", MODEL)
+    assert read_progress(engine, "night").missing_model == missing
+    renew_presence(engine, "w", MODEL, Precision.FLOAT32, lease_s=60)
+    assert read_progress(engine, "night").missing_model is None
+
+
 def test_status_and_metrics_name_the_missing_model(engine: Engine, run: int) -> None:
     progress = read_progress(engine, "night")
     assert progress.missing_model is None
     start_worker(engine, "w", OTHER)
     assert describe_progress(read_progress(engine, "night"))["missing_model"] == "toy"
     with read_transaction(engine) as connection:
-        assert count_stranded_images(connection) == {("toy", MODEL): 3}
+        assert count_stranded_images(connection) == {"toy": 3}
 
 
 def test_workers_that_run_and_that_died_are_counted(engine: Engine, run: int) -> None:
