@@ -14,28 +14,29 @@ TIMEOUT_S = 180
 _PROBE = """
 import json, sys
 from worker.core.errors import FundusError
-from worker.model.bundle.ensemble import load_model
+from worker.model.bundle.ensemble import load_golden_inputs, load_model
 try:
     bundle = load_model(sys.argv[1])
-    from worker.model.engines.factory import make_engine
-    engine = make_engine(sys.argv[2], bundle, sys.argv[3])
-    engine.warm_up(1)
+    from worker.model.engines.self_test import start_engine
+    golden = load_golden_inputs(sys.argv[1])
+    started = start_engine(sys.argv[2], sys.argv[3], bundle, golden, batch_size=int(sys.argv[4]))
 except FundusError as error:
     print(json.dumps({"error": error.detail}))
 else:
-    found = engine.description
-    words = f"{found.engine}, {found.precision}, {found.device}"
+    found = started.engine.description
+    tested = "not self-tested" if golden is None else "self-test passed"
+    words = f"{found.engine}, {found.precision}, {found.device}; {tested}"
     print(json.dumps({"name": bundle.name, "model_id": bundle.model_id, "engine": words}))
 """
 
 
 def check_model(settings: Settings) -> list[Check]:
-    """Load the bundle of FUNDUS_MODEL and grade one blank image on the device."""
+    """Load the bundle of FUNDUS_MODEL and answer its golden inputs on the device."""
     if find_spec("tensorflow") is None:
         return [Check("model", CheckStatus.ABSENT, "not installed; a producer does not need it")]
     try:
         probe = subprocess.run(  # noqa: S603 - this interpreter, and a name as an argument
-            [sys.executable, "-c", _PROBE, settings.model, settings.engine, settings.precision],
+            [sys.executable, "-c", _PROBE, settings.model, settings.engine, settings.precision, "4"],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -27,6 +26,7 @@ from worker.core.uris import file_uri
 from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import Bundle
 from worker.model.engines.protocol import EngineDescription
+from worker.model.engines.self_test import StartedEngine
 
 MIN_BUSY = 0.9
 PACKAGES = ("celery", "kombu", "psycopg", "opencv-python-headless")
@@ -75,11 +75,11 @@ def measure(uris: list[str], rate: float) -> str:
 
     engines: list[StubEngine] = []
 
-    def make_stub(_name: object, bundle: Bundle) -> Any:
+    def start_stub(_name: object, _precision: object, bundle: Bundle, _golden: object, **_: object) -> StartedEngine:
         engines.append(StubEngine(bundle, rate))
-        return engines[0]
+        return StartedEngine(engines[0], None)  # type: ignore[arg-type]
 
-    runtime.make_engine = make_stub  # type: ignore[attr-defined]
+    runtime.start_engine = start_stub
     settings = parse_settings()
     node = application.app.Worker(pool="threads", concurrency=settings.concurrency, loglevel="WARNING", quiet=True)
     thread = threading.Thread(target=node.start, daemon=True)

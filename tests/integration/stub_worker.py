@@ -17,6 +17,7 @@ from worker.core.predictions import Prediction
 from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import Bundle
 from worker.model.engines.protocol import EngineDescription
+from worker.model.engines.self_test import StartedEngine
 
 IMAGE_S = float(os.environ["STUB_IMAGE_S"])
 DEVICE = f"device-{os.environ['CUDA_VISIBLE_DEVICES']}"
@@ -44,6 +45,6 @@ class StubEngine:
 if __name__ == "__main__":
     from worker.inference import runtime
 
-    runtime.make_engine = lambda _name, bundle, _precision: StubEngine(bundle)
+    runtime.start_engine = lambda _name, _precision, bundle, _golden, **_: StartedEngine(StubEngine(bundle), None)
     sys.argv = ["fundus", "worker", *sys.argv[1:]]
     sys.exit(main())

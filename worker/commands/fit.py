@@ -132,7 +132,9 @@ def fit(
         fundus model fit --manifest eyes.csv --out fit-2 --init fit-1/bundle --size 320 --learning-rate 2e-4
     """
     # TensorFlow, scikit-learn and Matplotlib are slow to import.
+    from worker.model.golden_inputs import add_golden_inputs
     from worker.training.experiment import (
+        BUNDLE_FOLDER,
         EXCLUDED_FILE,
         LABEL_CONFLICTS_FILE,
         fit_bundle,
@@ -232,6 +234,7 @@ def fit(
             checkpoint_every_s=checkpoint_every,
             callbacks=FitCallbacks(on_start, lambda _loss: progress.advance(training, batch_size), print_epoch),
         )
+    made = made.model_copy(update={"golden_sha256": add_golden_inputs(out / BUNDLE_FOLDER).golden_sha256})
     if made.fit is not None and made.fit.validation_seen != "no":
         on_warning(f"the weights of {init} may have been trained on validation images: the metrics are not valid")
     if as_json:

@@ -18,6 +18,7 @@ from worker.commands.model_cross_validate import cross_validate
 from worker.commands.model_ensemble import ensemble
 from worker.commands.model_familiarity import familiarity
 from worker.commands.model_quantise import quantise
+from worker.commands.model_selftest import selftest
 from worker.commands.model_thresholds import thresholds
 from worker.core.errors import UsageError
 from worker.imaging.recipe import Recipe
@@ -133,9 +134,10 @@ def import_bundle(
     """
     recipe = _make_recipe(size=size, input_range=input_range, preprocess=preprocess, crop=crop, sigma=sigma)
     # HDF5 is loaded only by the command that reads it.
+    from worker.model.golden_inputs import add_golden_inputs
     from worker.model.weights_import.importer import import_weights
 
-    manifest = import_weights(
+    import_weights(
         file,
         out,
         recipe=recipe,
@@ -147,7 +149,7 @@ def import_bundle(
         notes=notes,
         float16_kernels=half,
     )
-    _print_manifest(manifest, as_json=as_json)
+    _print_manifest(add_golden_inputs(out), as_json=as_json)
 
 
 app.command()(fit)
@@ -159,6 +161,7 @@ app.command()(familiarity)
 app.command()(ensemble)
 app.command()(audit)
 app.command()(quantise)
+app.command()(selftest)
 
 
 def _make_recipe(

@@ -97,6 +97,10 @@ def calibrate(
         )
     changed = _at_operating_point(manifest, calibration, name or out.resolve().name)
     copy_bundle(source, out, changed)
+    # TensorFlow is slow to import.
+    from worker.model.golden_inputs import add_golden_inputs
+
+    add_golden_inputs(out)
     if as_json:
         document = calibration.model_dump(mode="json", by_alias=True)
         typer.echo(json.dumps({"model_id": changed.model_id, "name": changed.name, **document}))

@@ -72,9 +72,11 @@ def ensemble(
         manifest = EnsembleManifest(
             name=name or out.resolve().name,
             members=tuple(
-                # INT8 does not support ensembles, and feature spaces belong to the ensemble.
+                # INT8 does not support ensembles; feature spaces and golden inputs belong to the ensemble.
                 Member(
-                    manifest=network.manifest.model_copy(update={"ranges_sha256": None, "familiarity_sha256": None}),
+                    manifest=network.manifest.model_copy(
+                        update={"ranges_sha256": None, "familiarity_sha256": None, "golden_sha256": None}
+                    ),
                     weight=share,
                     views=_VIEWS[looks],
                 )
@@ -89,8 +91,12 @@ def ensemble(
         raise UsageError(f"ensemble: {describe_validation_error(error)}") from error
     folders = [find_bundle(ref) for ref in bundles]
     write_ensemble(out, manifest, [(folder / WEIGHTS_FILE, folder / SPLIT_FILE) for folder in folders])
+    # TensorFlow is slow to import.
+    from worker.model.golden_inputs import add_golden_inputs
+
+    written = add_golden_inputs(out)
     if as_json:
-        typer.echo(json.dumps({"model_id": manifest.model_id, **manifest.model_dump(mode="json")}))
+        typer.echo(json.dumps({"model_id": written.model_id, **written.model_dump(mode="json")}))
         return
     passes = sum(len(member.views) for member in manifest.members)
     Console(highlight=False).print(f"{out}: {manifest.name} ({manifest.model_id}), {passes} passes an image")

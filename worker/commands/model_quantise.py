@@ -64,6 +64,10 @@ def quantise(
             model, examples, images=images, seed=seed, settings=settings, on_progress=lambda: progress.advance(task)
         )
     written = add_activation_ranges(find_bundle(bundle), out, ranges)
+    if written.golden_sha256 is None:
+        from worker.model.golden_inputs import add_golden_inputs
+
+        add_golden_inputs(out)
     if as_json:
         typer.echo(
             json.dumps({"model_id": written.model_id, "name": written.name, **agreement.model_dump(mode="json")})

@@ -54,6 +54,7 @@ def thresholds(
     from worker.evaluation.labelled import NOT_GRADED
     from worker.evaluation.screening_thresholds import ScreeningRule, choose_screening_thresholds
     from worker.model.engines.factory import make_engine
+    from worker.model.golden_inputs import add_golden_inputs
     from worker.model_card.held_out_grading import grade_held_out
     from worker.training.lineage import trace_lineage
     from worker.training.validation import SOURCE_MEAN, validate
@@ -88,6 +89,7 @@ def thresholds(
     chosen = choose_screening_thresholds(images.probabilities, images.reference, sources, rule)
     changed = _with_thresholds(loaded.manifest, chosen, rule, sources.tolist(), name or out.resolve().name)
     copy_bundle(find_bundle(bundle), out, changed)
+    add_golden_inputs(out)
     metrics = validate(images.probabilities.astype(np.float32), images.reference, sources, chosen)
     prefixes = {source: f"{source}/" for source in np.unique(sources).tolist() if source} | {"mean": SOURCE_MEAN}
     figures = {row: {name: metrics[f"{prefix}{name}"] for name in _SHOWN} for row, prefix in prefixes.items()}

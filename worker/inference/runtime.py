@@ -32,8 +32,8 @@ from worker.ledger.leases import register_model
 from worker.ledger.migrate import require_compatible
 from worker.ledger.worker_presence import announce_worker, end_presence, renew_presence
 from worker.maintenance.reconciler import reconcile
-from worker.model.bundle.ensemble import load_model
-from worker.model.engines.factory import make_engine
+from worker.model.bundle.ensemble import load_golden_inputs, load_model
+from worker.model.engines.self_test import start_engine
 from worker.report.job import ReportJob
 
 if TYPE_CHECKING:
@@ -92,12 +92,15 @@ class Runtime:
         worker_id = str(uuid4())
         announce_worker(database, worker_id, settings.queues)
         model = load_model(settings.model)
-        register_model(database, model.model_id, model.name, model.manifest.model_dump(mode="json"))
+        # Earlier versions, which may run next to this one, do not know the field.
+        document = model.manifest.model_dump(mode="json", exclude={"golden_sha256"})
+        register_model(database, model.model_id, model.name, document)
         decoders = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
         resources.callback(decoders.close)
-        engine = make_engine(settings.engine, model, settings.precision)
-        engine.warm_up(settings.max_batch_size)
-        configuration = describe_configuration(engine)
+        golden = load_golden_inputs(settings.model)
+        started = start_engine(settings.engine, settings.precision, model, golden, batch_size=settings.max_batch_size)
+        engine, self_test = started.engine, started.self_test
+        configuration = describe_configuration(engine, self_test)
         configuration_id = register_configuration(database, configuration)
         batcher = Batcher(
             metrics.instrument_predict(engine.predict),
@@ -160,6 +163,7 @@ class Runtime:
             precision=configuration.precision,
             device=configuration.device,
             configuration_id=configuration_id,
+            self_test=None if self_test is None else self_test.figures,
             batch_size=settings.max_batch_size,
             queues=settings.queues,
             chunks_in_flight=settings.concurrency,

@@ -75,6 +75,8 @@ class Manifest(BaseModel):
     """SHA-256 of the activation ranges, which an INT8 engine needs; None without such a file."""
     familiarity_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the feature space; None without such a file."""
+    golden_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the golden inputs, by which engines test themselves; None without such a file."""
 
     @model_validator(mode="after")
     def _target_layer_exists(self) -> Self:
@@ -85,6 +87,11 @@ class Manifest(BaseModel):
         return self
 
     @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """The recipe, as that of an ensemble of one."""
+        return (self.recipe,)
+
+    @property
     def is_closed_form(self) -> bool:
         """Whether Grad-CAM uses the last feature map, which needs no backward pass."""
         return self.target_layer == last_feature_layer(self.architecture)
@@ -93,8 +100,9 @@ class Manifest(BaseModel):
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical content, with the weights' SHA-256."""
         # Ids must not change between versions: a field that an earlier version did not have counts only if it is set.
-        # Activation ranges and feature space never count: they change neither probabilities nor grades.
-        content = self.model_dump(mode="json", exclude_none=True, exclude={"ranges_sha256", "familiarity_sha256"})
+        # Ranges, feature space and golden inputs never count: they change neither probabilities nor grades.
+        extra_files = {"ranges_sha256", "familiarity_sha256", "golden_sha256"}
+        content = self.model_dump(mode="json", exclude_none=True, exclude=extra_files)
         if self.temperature == 1:
             del content["temperature"]
         if self.explained_outputs == ALL_OUTPUTS:

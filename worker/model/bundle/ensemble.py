@@ -31,8 +31,10 @@ from worker.model.bundle.bundle import (
     load_weights,
     read_bounded,
     read_manifest,
+    read_verified,
 )
 from worker.model.bundle.familiarity import Familiarity
+from worker.model.bundle.golden import GOLDEN_FILE, MAX_GOLDEN_BYTES, GoldenInputs, parse_golden_inputs
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, ExplainedOutputs, Thresholds
 
 MAX_MEMBERS = 8
@@ -94,6 +96,8 @@ class EnsembleManifest(BaseModel):
     """As that of a single network."""
     familiarity_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the feature spaces of all members; None without such a file."""
+    golden_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """As that of a single network; the members' own golden inputs are not used."""
 
     @model_validator(mode="after")
     def _members_agree_on_the_field(self) -> Self:
@@ -118,9 +122,9 @@ class EnsembleManifest(BaseModel):
     @property
     def model_id(self) -> str:
         """As that of a single network; the members are part of the content."""
-        content = self.model_dump(mode="json")
+        content = self.model_dump(mode="json", exclude={"golden_sha256"})
         for member in content["members"]:
-            del member["manifest"]["ranges_sha256"]
+            del member["manifest"]["ranges_sha256"], member["manifest"]["golden_sha256"]
         # Ids must not change between versions, as those of single networks.
         for manifest in (content, *(member["manifest"] for member in content["members"])):
             if manifest["explained_outputs"] == list(ALL_OUTPUTS):
@@ -210,6 +214,18 @@ def load_model(ref: str | Path) -> Model:
         spaces = zip(networks, familiarity.spaces, strict=True)
         networks = tuple(replace(network, feature_space=space) for network, space in spaces)
     return Ensemble(manifest, networks, familiarity)
+
+
+def load_golden_inputs(ref: str | Path) -> GoldenInputs | None:
+    """Read and validate the golden inputs of a bundle; None if it has none. Raises ModelError as `load_model` does."""
+    folder = find_bundle(ref)
+    manifest = read_any_manifest(folder)
+    if manifest.golden_sha256 is None:
+        return None
+    path = folder / GOLDEN_FILE
+    data = read_verified(path, MAX_GOLDEN_BYTES, manifest.golden_sha256)
+    sizes = [recipe.input_size_px for recipe in manifest.recipes]
+    return parse_golden_inputs(data, source=str(path), input_sizes_px=sizes)
 
 
 def read_any_manifest(folder: Path) -> AnyManifest:

@@ -1,6 +1,7 @@
 """Write a model bundle atomically: completely or not at all."""
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import UsageError
+from worker.core.storage.atomic_write import write_atomically
 from worker.model.bundle.activation_ranges import (
     MAX_RANGES_BYTES,
     RANGES_FILE,
@@ -19,13 +21,15 @@ from worker.model.bundle.activation_ranges import (
 )
 from worker.model.bundle.bundle import (
     MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
     MAX_WEIGHTS_BYTES,
     WEIGHTS_FILE,
     Manifest,
+    read_bounded,
     read_manifest,
     read_verified,
 )
-from worker.model.bundle.ensemble import AnyManifest, EnsembleManifest
+from worker.model.bundle.ensemble import AnyManifest, EnsembleManifest, read_any_manifest
 from worker.model.bundle.familiarity import (
     FAMILIARITY_FILE,
     MAX_FAMILIARITY_BYTES,
@@ -33,7 +37,17 @@ from worker.model.bundle.familiarity import (
     serialise_familiarity,
 )
 from worker.model.bundle.fit_record import SPLIT_FILE
+from worker.model.bundle.golden import (
+    GOLDEN_FILE,
+    MAX_GOLDEN_BYTES,
+    GoldenInputs,
+    parse_golden_inputs,
+    serialise_golden_inputs,
+)
 from worker.model.bundle.weights import parse_weights, serialise_weights
+
+MODE = 0o644
+"""Bundles hold no patient data, and workers may run as another user."""
 
 
 def write_bundle(
@@ -61,8 +75,10 @@ def write_bundle(
 def copy_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
     """Copy the files of the bundle `source` into a new folder with another manifest.
 
+    Golden inputs are left out, since their answers depend on the operating point; `add_golden_inputs` makes new ones.
     Raises UsageError as `write_bundle` does, ModelError if a file has another SHA-256 than in the manifest.
     """
+    manifest = manifest.model_copy(update={"golden_sha256": None})
     if isinstance(manifest, EnsembleManifest):
         parts = zip(manifest.weights_files, manifest.split_files, strict=True)
         pairs = [(source / weights, source / split) for weights, split in parts]
@@ -92,10 +108,32 @@ def add_familiarity(source: Path, folder: Path, manifest: AnyManifest, familiari
     if isinstance(changed, EnsembleManifest):
         parts = zip(changed.weights_files, changed.split_files, strict=True)
         pairs = [(source / weights, source / split) for weights, split in parts]
-        write_ensemble(folder, changed, pairs, extra_files=extra)
+        write_ensemble(folder, changed, pairs, extra_files=extra | _copy_golden(source, changed))
     else:
         _write_network(source, folder, changed, _copy_ranges(source, changed) | extra)
     return changed
+
+
+def attach_golden_inputs(folder: Path, golden: GoldenInputs) -> AnyManifest:
+    """Add golden inputs to the bundle in `folder`, or replace them, and return its manifest. The model id stays.
+
+    Raises ModelError for an invalid manifest or golden inputs of another model, UsageError if the folder cannot be
+    written.
+    """
+    data = serialise_golden_inputs(golden)
+    sizes = [recipe.input_size_px for recipe in read_any_manifest(folder).recipes]
+    parse_golden_inputs(data, source=f"{folder / GOLDEN_FILE}", input_sizes_px=sizes)
+    path = folder / MANIFEST_FILE
+    document = json.loads(read_bounded(path, MAX_MANIFEST_BYTES))
+    document["golden_sha256"] = hashlib.sha256(data).hexdigest()
+    manifest = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    try:
+        for file, content in ((folder / GOLDEN_FILE, data), (path, manifest)):
+            write_atomically(file, content)
+            file.chmod(MODE)
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from error
+    return read_any_manifest(folder)
 
 
 def write_ensemble(
@@ -121,7 +159,13 @@ def write_ensemble(
 def _write_network(source: Path, folder: Path, manifest: Manifest, extra_files: Mapping[str, bytes]) -> None:
     weights = read_verified(source / WEIGHTS_FILE, MAX_WEIGHTS_BYTES, manifest.weights_sha256)
     split = _copy_split(source / SPLIT_FILE, SPLIT_FILE, manifest)
-    _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **split, **extra_files})
+    golden = _copy_golden(source, manifest)
+    _write_files(folder, {WEIGHTS_FILE: weights, MANIFEST_FILE: _encode(manifest), **split, **golden, **extra_files})
+
+
+def _copy_golden(source: Path, manifest: AnyManifest) -> dict[str, bytes]:
+    sha256, path = manifest.golden_sha256, source / GOLDEN_FILE
+    return {} if sha256 is None else {GOLDEN_FILE: read_verified(path, MAX_GOLDEN_BYTES, sha256)}
 
 
 def _copy_ranges(source: Path, manifest: Manifest) -> dict[str, bytes]:

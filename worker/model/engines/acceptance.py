@@ -83,7 +83,7 @@ def measure_agreement(
         for one, other in pairs
     ]
     changes = [np.abs(one.probabilities - other.probabilities).max() for one, other in pairs]
-    correlations = [_correlate(one.saliency, other.saliency) for one, other in pairs]
+    correlations = [correlate(one.saliency, other.saliency) for one, other in pairs]
     return EngineAgreement(
         engine="openvino",
         precision=precision,
@@ -95,7 +95,7 @@ def measure_agreement(
     )
 
 
-def _correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Return the correlation of two maps: 1 if both are constant, 0 if one is."""
     if one.std() == 0 or other.std() == 0:
         return float(one.std() == other.std())

@@ -23,6 +23,7 @@ from worker.ledger.database import connect, read_transaction
 from worker.ledger.schema import workers
 from worker.model.bundle.ensemble import Model, load_model
 from worker.model.engines.protocol import EngineDescription
+from worker.model.engines.self_test import StartedEngine
 
 
 class IdleEngine:
@@ -38,6 +39,10 @@ class IdleEngine:
 
     def predict(self, enhanced: object) -> list[object]:
         raise AssertionError(enhanced)
+
+
+def start_idle(_name: str, _precision: str, model: Model, _golden: object, *, batch_size: int) -> StartedEngine:
+    return StartedEngine(IdleEngine(model), None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def open_resources(settings: Settings) -> tuple[int, set[str], bool]:
 
 
 def test_close_ends_processes_threads_and_server(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "make_engine", lambda _name, model, _precision: IdleEngine(model))
+    monkeypatch.setattr(runtime, "start_engine", start_idle)
     before = open_resources(settings)
     running = Runtime(settings, make_celery(settings))
     decoders, threads, is_served = open_resources(settings)
@@ -79,7 +84,7 @@ def test_close_ends_processes_threads_and_server(settings: Settings, monkeypatch
 def test_start_logs_cores_and_warns_of_decoders_beyond_the_memory_limit(
     make_settings: Callable[..., Settings], sqlite_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "make_engine", lambda _name, model, _precision: IdleEngine(model))
+    monkeypatch.setattr(runtime, "start_engine", start_idle)
     monkeypatch.setattr(machine, "read_memory_limit", lambda: 2**30)
     settings = make_settings(
         database_url=sqlite_url, broker_url=broker_url, decode_processes=1, decode_memory_mb=2048, reports=False
@@ -99,12 +104,12 @@ def test_ledger_knows_a_worker_from_start_to_end(settings: Settings, monkeypatch
             rows = connection.execute(select(workers.c.model_id, workers.c.queues, workers.c.stopped_at)).all()
         return [(row.model_id, row.queues, row.stopped_at is None) for row in rows]
 
-    def see_loading(_name: str, model: Model, _precision: object) -> IdleEngine:
+    def see_loading(_name: str, _precision: str, model: Model, _golden: object, *, batch_size: int) -> StartedEngine:
         assert read_workers() == [(None, "live,bulk", True)]
-        return IdleEngine(model)
+        return start_idle(_name, _precision, model, _golden, batch_size=batch_size)
 
     engine = connect(settings)
-    monkeypatch.setattr(runtime, "make_engine", see_loading)
+    monkeypatch.setattr(runtime, "start_engine", see_loading)
     running = Runtime(settings, make_celery(settings))
     model_id = load_model(settings.model).model_id
     assert read_workers() == [(model_id, "live,bulk", True)]
@@ -113,11 +118,11 @@ def test_ledger_knows_a_worker_from_start_to_end(settings: Settings, monkeypatch
 
 
 def test_failed_start_closes_what_was_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_name: str, model: Model, _precision: str) -> None:
+    def refuse(_name: str, _precision: str, model: Model, _golden: object, *, batch_size: int) -> None:
         assert open_resources(settings) == (before[0] + 1, before[1], True)
         raise ModelError(f"{model.name} does not load")
 
-    monkeypatch.setattr(runtime, "make_engine", refuse)
+    monkeypatch.setattr(runtime, "start_engine", refuse)
     before = open_resources(settings)
     with pytest.raises(ModelError, match="does not load"):
         Runtime(settings, make_celery(settings))
