@@ -40,9 +40,9 @@ print(compiled.get_property("INFERENCE_NUM_THREADS"))
 TENSORFLOW = """
 import tensorflow as tf
 from worker.model.engines.tensorflow_engine import _claim_device
-device = _claim_device()
+_claim_device()
 tf.constant(1.0)
-print(device, tf.config.threading.get_intra_op_parallelism_threads())
+print(tf.config.threading.get_intra_op_parallelism_threads())
 """
 
 
@@ -107,12 +107,12 @@ def test_decoders_fit_the_memory_limit_unless_they_are_set(version: int) -> None
     )
 
 
-@pytest.mark.parametrize(("program", "printed"), [(OPENVINO, "1"), (TENSORFLOW, "CPU (1 cores) 1")])
+@pytest.mark.parametrize("program", [OPENVINO, TENSORFLOW], ids=["openvino", "tensorflow"])
 @BOTH
-def test_engines_use_the_cores_of_the_quota(version: int, program: str, printed: str) -> None:
+def test_engines_use_the_cores_of_the_quota(version: int, program: str) -> None:
     env = {"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "3"}
     with cgroup("cpu", quota(version, 1)) as folder:
-        assert run_in(folder, python(program), env).strip() == printed
+        assert run_in(folder, python(program), env).strip() == "1"
 
 
 def test_no_limit_is_no_excess() -> None:
