@@ -10,7 +10,8 @@ from redis import Redis
 from tests.integration.processes import fundus, wait_until_finished, worker
 
 SAMPLE = Path(__file__).parents[2] / "producer" / "demo" / "samples" / "IDRiD_001.jpg"
-BULK = 256
+BULK = 96
+"""Drawing these takes ten times as long as the live image needs from its registration to its outcome."""
 
 
 def test_live_image_overtakes_a_bulk_chunk(tmp_path: Path, sqlite_url: str, broker_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,6 +44,11 @@ def second() -> Bundle:
     return centred(random_weights(1))
 
 
+@pytest.fixture(scope="module")
+def small() -> Bundle:
+    return centred(random_weights(1), SMALL)
+
+
 def join(
     networks: Sequence[Bundle], weights: Sequence[float], views: Sequence[View] = (View.AS_IS,), **others: object
 ) -> Ensemble:
@@ -58,23 +64,22 @@ def run(ensemble: Ensemble) -> EnsembleEngine:
 
 
 def explain_average(
-    networks: Sequence[Bundle], shares: Sequence[float], images: Sequence[NDArray[np.uint8]]
+    networks: Sequence[keras.Model], shares: Sequence[float], images: Sequence[NDArray[np.uint8]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Averaged logit and Grad-CAM of one picture by gradient tape, by the paper's definition.
 
     images: one for each network. The channels of all networks are one feature map: alpha is the mean of the
     averaged logit's gradient over its pixels, in units of the whole map where the members' sizes differ.
     """
-    keras_networks = [load_network(network) for network in networks]
     with tf.GradientTape() as tape:
         features = [
             network.get_layer(DENSENET121)(image[None].astype(np.float32) / 127.5 - 1, training=False)
-            for network, image in zip(keras_networks, images, strict=True)
+            for network, image in zip(networks, images, strict=True)
         ]
         tape.watch(features)
         logits = sum(
             share * compute_logits(one, network)[0]
-            for share, one, network in zip(shares, features, keras_networks, strict=True)
+            for share, one, network in zip(shares, features, networks, strict=True)
         )
         explained = max(np.flatnonzero(logits.numpy() > 0), default=0)
         logit = logits[explained]
@@ -93,22 +98,25 @@ def test_map_equals_grad_cam_of_the_averaged_logit_by_tape(library: str, first: 
     kind = OpenVinoEngine if library == "openvino" else TensorFlowEngine
     options = ("f32",) if library == "openvino" else ()
     engine = EnsembleEngine(join([first, second], [1, 3]), [kind(first, *options), kind(second, *options)])
+    networks = [load_network(first), load_network(second)]
     explained = set()
     for prediction, image in zip(engine.predict(pictures(5)), pictures(5), strict=True):
-        logits, saliency = explain_average([first, second], [0.25, 0.75], [image, image])
+        logits, saliency = explain_average(networks, [0.25, 0.75], [image, image])
         np.testing.assert_allclose(prediction.probabilities, 1 / (1 + np.exp(-logits)), atol=1e-5)
         np.testing.assert_allclose(prediction.saliency, saliency, atol=1e-4)
         explained.add(max(np.flatnonzero(logits > 0), default=0))
     assert len(explained) >= 2
 
 
-def test_members_with_different_sizes_get_their_own_picture_and_share_the_finer_map(first: Bundle) -> None:
-    small = centred(random_weights(1), SMALL)
+def test_members_with_different_sizes_get_their_own_picture_and_share_the_finer_map(
+    small: Bundle, first: Bundle
+) -> None:
     ensemble = join([small, first], [1, 1])
     assert [recipe.input_size_px for recipe in ensemble.manifest.recipes] == [SMALL, SIDE]
+    networks = [load_network(small), load_network(first)]
     pairs = list(zip(pictures(3, SMALL), pictures(3), strict=True))
     for prediction, pair in zip(run(ensemble).predict(pairs), pairs, strict=True):
-        logits, saliency = explain_average([small, first], [0.5, 0.5], pair)
+        logits, saliency = explain_average(networks, [0.5, 0.5], pair)
         assert prediction.saliency.shape == (3, 3)
         np.testing.assert_allclose(prediction.probabilities, 1 / (1 + np.exp(-logits)), atol=1e-5)
         np.testing.assert_allclose(prediction.saliency, saliency, atol=1e-4)
@@ -196,8 +204,8 @@ def test_setting_selects_the_members_engines(first: Bundle) -> None:
     assert make_engine("tensorflow", ensemble).description.engine == "tensorflow"
 
 
-def test_wrong_number_of_pictures_is_named(first: Bundle) -> None:
-    engine = run(join([centred(random_weights(1), SMALL), first], [1, 1]))
+def test_wrong_number_of_pictures_is_named(small: Bundle, first: Bundle) -> None:
+    engine = run(join([small, first], [1, 1]))
     with pytest.raises(ValueError, match="image 1 has 1 pictures, one for each of 2 recipes is needed"):
         engine.predict([(pictures(1, SMALL)[0], pictures(1)[0]), pictures(1)[0]])
     with pytest.raises(ValueError, match="an image has several pictures, this model needs one"):
