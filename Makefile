@@ -35,7 +35,7 @@ fuzz: $(VENV)/.dev  ## Fuzz every input with damaged and hostile data (about 4 m
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 bench: $(BENCH_VENV)/.bench  ## Benchmark against other projects and write RESULTS.md (about 30 minutes on 2 idle cores)
-	for part in engines cold_start end_to_end live_latency queue_depth memory ledger_scale stub_engine cpu_profile; do \
+	for part in engines cold_start end_to_end live_latency queue_depth memory ledger_scale chunk_end stub_engine cpu_profile; do \
 		$(BENCH_VENV)/bin/python -m tests.benchmarks.$$part || exit 1; \
 	done
 
