@@ -18,6 +18,7 @@ from worker.core.settings import PREFIX, Settings
 DOCS = Path(__file__).parent
 COMPUTED = {
     "storage_url": "`fundus-store` in the working folder",
+    "decode_budget_mb": "half of the memory of the container or machine",
     "decode_processes": "one for each usable core, at most 8, and within the container's memory limit",
 }
 """Defaults that depend on the machine."""

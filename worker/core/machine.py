@@ -31,6 +31,13 @@ def default_decoders(memory_mb: int) -> int:
     return max(1, min(MAX_DECODERS, usable_cores(), *_fitting(memory_mb)))
 
 
+def default_decode_budget_mb(memory_mb: int) -> int:
+    """Return half of the memory of the cgroup or the machine, in MiB, and at least what one process may use."""
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = read_memory_limit()
+    return max(memory_mb, (installed if limit is None else min(limit, installed)) // 2**21)
+
+
 def find_memory_excess(decoders: int, memory_mb: int) -> str | None:
     """Return in words that the decoding processes together may exceed the memory limit of the cgroup, else None."""
     if not any(decoders > fitting for fitting in _fitting(memory_mb)):

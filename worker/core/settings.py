@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from worker.core.allowed_roots import AllowedRoots, parse_allowed_roots
 from worker.core.broker_address import parse_broker_address
 from worker.core.errors import SettingsError
-from worker.core.machine import default_decoders
+from worker.core.machine import default_decode_budget_mb, default_decoders
 from worker.core.setting_names import describe_unknown_settings
 from worker.core.vocabulary import Precision, Queue
 
@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     """Address space of a decoding process in addition to the program, in MiB."""
     decode_processes: Count = Field(default_factory=lambda values: default_decoders(values["decode_memory_mb"]))
     """Number of child processes that decode images."""
+    decode_budget_mb: Count = Field(default_factory=lambda values: default_decode_budget_mb(values["decode_memory_mb"]))
+    """Memory that all decoding processes of a worker may use at a time, in MiB; larger images wait for smaller ones."""
     decode_timeout_s: Seconds = 30.0
     """Timeout of decoding and preparing one image, in seconds."""
     max_image_bytes: Count = 64 * 2**20

@@ -13,7 +13,7 @@ def check_header(data: bytes, limits: ImageLimits) -> Header:
     """
     if len(data) > limits.max_image_bytes:
         raise ImageTooLargeError(f"{len(data):,} bytes, limit {limits.max_image_bytes:,}")
-    header = _read_header(data)
+    header = read_header(data)
     pixels = header.width * header.height
     if header.width < 1 or header.height < 1:
         raise ImageDecodeError(f"{header.format} header has an invalid size: {header.width} x {header.height} pixels")
@@ -25,7 +25,8 @@ def check_header(data: bytes, limits: ImageLimits) -> Header:
     return header
 
 
-def _read_header(data: bytes) -> Header:
+def read_header(data: bytes) -> Header:
+    """Return format and size as the file declares them. Raises ImageFormatError or ImageDecodeError."""
     if data.startswith(jpeg.MAGIC):
         return jpeg.read_jpeg_header(data)
     if data.startswith(png.MAGIC):

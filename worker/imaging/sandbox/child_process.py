@@ -42,6 +42,10 @@ MALLOC_ENVIRONMENT = {
 Larger allocations are returned to the system."""
 
 
+class DecoderKilledError(ImageDecoderCrashError):
+    """The process was killed with SIGKILL, and not by the worker: the kernel does so when memory runs out."""
+
+
 class DecoderProcess:
     """One decoding process; used by one thread at a time."""
 
@@ -80,7 +84,8 @@ class DecoderProcess:
     def prepare(self, data: bytes, timeout_s: float) -> PreparedImage:
         """Prepare one image.
 
-        Raises ImageError or Ungradable for the image, ImageDecoderCrashError if the process crashed or timed out.
+        Raises ImageError or Ungradable for the image, ImageDecoderCrashError if the process crashed or timed out, and
+        DecoderKilledError if it was killed.
         """
         if len(data) > self._config.max_image_bytes:
             raise ImageTooLargeError(f"{len(data):,} bytes, limit {self._config.max_image_bytes:,}")
@@ -97,7 +102,9 @@ class DecoderProcess:
             except (EOFError, OSError) as error:
                 self.close()  # The pipes close shortly before the exit status is known.
                 reason = f"timed out after {timeout_s:g} s" if deadline.expired else self._describe_exit()
-                raise ImageDecoderCrashError(f"decoder {reason} (image of {len(data):,} bytes)") from error
+                killed = self.process.returncode == -signal.SIGKILL and not deadline.expired
+                kind = DecoderKilledError if killed else ImageDecoderCrashError
+                raise kind(f"decoder {reason} (image of {len(data):,} bytes)") from error
             except ImageDecoderCrashError:
                 # The stream is out of step: what follows is not the response to the next request.
                 self.kill()

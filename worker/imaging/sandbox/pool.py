@@ -1,8 +1,11 @@
 """A pool of processes that turn untrusted bytes into prepared images.
 
-A codec that crashes, hangs or exhausts its memory fails one image only. pebble 5.2 does not fit here: its pool breaks
-permanently when the kernel kills an idle process for memory, it imports the worker's main module in each process, and
-it unpickles the responses of processes that have parsed hostile bytes.
+A codec that crashes, hangs or exhausts its memory fails one image only. A process that the kernel kills may not be at
+fault: several large images at a time may exceed the memory of the machine. So images reserve memory by their size, and
+one whose process was killed is tried once more, alone.
+
+pebble 5.2 does not fit here: its pool breaks permanently when the kernel kills an idle process for memory, it imports
+the worker's main module in each process, and it unpickles the responses of processes that have parsed hostile bytes.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from worker.core.errors import ServiceError
+from worker.core.errors import ImageDecoderCrashError, ServiceError
 from worker.core.process_hardening import find_missing_protections, forbid_inspection
-from worker.imaging.sandbox.child_process import DecoderProcess
+from worker.imaging.sandbox.child_process import DecoderKilledError, DecoderProcess
 from worker.imaging.sandbox.deadlines import DeadlineMonitor
 from worker.imaging.sandbox.decoder_program import DecoderConfig
+from worker.imaging.sandbox.memory_budget import MemoryBudget, estimate_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,12 +32,13 @@ if TYPE_CHECKING:
     from worker.imaging.photograph import PreparedImage
     from worker.imaging.recipe import Recipe
 
-log = structlog.get_logger(__name__)
 DECODER_PROGRAM = ("-m", "worker.imaging.sandbox.decoder_program")
 VIEWER_PROGRAM = ("-m", "worker.imaging.sandbox.viewer_program")
 """Also prepares ungradable photographs, for display only; makes no input for a model."""
 IMAGES_PER_PROCESS = 1000
 """A process is replaced after this number of images, which bounds memory leaks of codecs."""
+
+log = structlog.get_logger(__name__)
 
 
 class DecoderPool:
@@ -59,6 +64,7 @@ class DecoderPool:
         self._program = program
         self._images_per_process = images_per_process
         self._timeout_s = settings.decode_timeout_s
+        self._budget = MemoryBudget(settings.decode_budget_mb)
         self._config = DecoderConfig(
             recipe=recipe,
             extra_recipes=tuple(extra_recipes),
@@ -110,9 +116,23 @@ class DecoderPool:
         child = self._idle.get()
         try:
             child = self._ensure_usable(child)
-            return child.prepare(data, self._timeout_s)
+            try:
+                with self._budget.reserve(estimate_memory_mb(data, self._config.memory_mb)):
+                    return child.prepare(data, self._timeout_s)
+            except DecoderKilledError as error:
+                log.warning("decoder_killed", detail=error.detail)
+            with self._budget.reserve(self._budget.total_mb):
+                child = self._ensure_usable(child)
+                return self._prepare_alone(child, data)
         finally:
             self._idle.put(child)
+
+    def _prepare_alone(self, child: DecoderProcess, data: bytes) -> PreparedImage:
+        try:
+            return child.prepare(data, self._timeout_s)
+        except DecoderKilledError as error:
+            detail = f"{error.detail}, twice; the second time no other image was decoded"
+            raise ImageDecoderCrashError(detail) from error
 
     def _ensure_usable(self, child: DecoderProcess | None) -> DecoderProcess:
         if child is not None and child.is_alive and child.images < self._images_per_process:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import sys
 import time
 
@@ -13,6 +14,9 @@ from worker.imaging.photograph import PreparedImage
 from worker.imaging.sandbox.decoder_program import DecoderConfig, serve
 from worker.imaging.steps.prepare import prepare_image
 
+RESUMED: list[int] = []
+"""Filled by SIGUSR1, which may arrive before the image."""
+signal.signal(signal.SIGUSR1, lambda number, _: RESUMED.append(number))
 CONFIG = DecoderConfig.model_validate_json(sys.argv[1])
 
 
@@ -22,6 +26,12 @@ def prepare(data: bytes) -> PreparedImage:
             ctypes.string_at(0)
         case b"hang":
             time.sleep(3600)
+        case b"kill":
+            signal.raise_signal(signal.SIGKILL)
+        case b"pause":
+            while not RESUMED:
+                time.sleep(0.01)
+            raise ImageDecodeError(f"resumed {os.getpid()}")
         case b"exit":
             sys.exit(3)
         case b"hog":

@@ -1,11 +1,12 @@
 """An image that crashes, hangs or bloats its decoder fails alone."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.services.process import HUNG_AFTER_S
 from worker.core.errors import (
     FundusError,
     ImageDecodeError,
@@ -25,6 +27,7 @@ from worker.core.errors import (
 from worker.core.settings import Settings, parse_settings
 from worker.imaging.headers.header import ImageLimits
 from worker.imaging.recipe import Recipe
+from worker.imaging.sandbox.memory_budget import BASE_MB
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.prepare import prepare_image
 
@@ -148,6 +151,69 @@ def test_codec_that_runs_out_of_memory_reports_too_large() -> None:
         pool.close()
     assert type(error) is ImageTooLargeError
     assert error.detail == "PNG of 11000 x 11000 pixels exceeds the decoder's memory limit"
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + HUNG_AFTER_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Return whether a process has a handler for a signal, which would end it otherwise."""
+    caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
+def test_image_whose_process_is_killed_is_tried_once_more_alone() -> None:
+    others = children()
+    pool = DecoderPool(RECIPE, settings(), program=ROGUE)
+    budget = pool._budget
+    try:
+        first, second = mine = sorted(children() - others)
+        futures = [pool.submit(b"pause") for _ in mine]
+        wait_until(lambda: budget.used_mb == 2 * BASE_MB)
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: budget.waiting)
+        assert budget.used_mb == BASE_MB
+        assert not any(future.done() for future in futures)
+        os.kill(second, signal.SIGUSR1)
+        wait_until(lambda: budget.used_mb == budget.total_mb)
+        wait_until(lambda: children() - others - set(mine))
+        (new,) = children() - others - set(mine)
+        wait_until(lambda: handles(new, signal.SIGUSR1))
+        os.kill(new, signal.SIGUSR1)
+        assert {str(future.exception(HUNG_AFTER_S)) for future in futures} == {f"resumed {second}", f"resumed {new}"}
+    finally:
+        pool.close()
+
+
+def test_image_whose_process_is_killed_twice_fails(pool: DecoderPool) -> None:
+    error = failure(pool, b"kill")
+    assert type(error) is ImageDecoderCrashError
+    reason = "decoder was killed by SIGKILL (image of 4 bytes), twice; the second time no other image was decoded"
+    assert (error.code, error.detail) == ("image_decoder_crash", reason)
+    pool.submit(GOOD).result(60)
+
+
+def test_large_image_waits_for_memory() -> None:
+    bomb = cv2.imencode(".png", np.zeros((11_000, 11_000), np.uint8))[1].tobytes()
+    others = children()
+    pool = DecoderPool(RECIPE, settings(decode_memory_mb=256, decode_budget_mb=256), program=ROGUE)
+    try:
+        mine = children() - others
+        small = pool.submit(b"pause")
+        wait_until(lambda: pool._budget.used_mb == BASE_MB)
+        large = pool.submit(bomb)
+        wait_until(lambda: pool._budget.waiting)
+        assert not large.done()
+        for pid in mine:
+            os.kill(pid, signal.SIGUSR1)
+        assert str(small.exception(HUNG_AFTER_S)).startswith("resumed")
+        assert type(large.exception(HUNG_AFTER_S)) is ImageTooLargeError
+    finally:
+        pool.close()
 
 
 def test_killed_idle_process_is_replaced(pool: DecoderPool) -> None:
