@@ -32,7 +32,7 @@ from worker.ledger.leases import register_model
 from worker.ledger.migrate import require_compatible
 from worker.ledger.worker_presence import announce_worker, end_presence, renew_presence
 from worker.maintenance.reconciler import reconcile
-from worker.model.bundle.ensemble import load_golden_inputs, load_model
+from worker.model.bundle.ensemble import ledger_document, load_golden_inputs, load_model
 from worker.model.engines.self_test import start_engine
 from worker.report.job import ReportJob
 
@@ -92,9 +92,7 @@ class Runtime:
         worker_id = str(uuid4())
         announce_worker(database, worker_id, settings.queues)
         model = load_model(settings.model)
-        # Earlier versions, which may run next to this one, do not know the field.
-        document = model.manifest.model_dump(mode="json", exclude={"golden_sha256"})
-        register_model(database, model.model_id, model.name, document)
+        register_model(database, model.model_id, model.name, ledger_document(model.manifest))
         decoders = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
         resources.callback(decoders.close)
         golden = load_golden_inputs(settings.model)

@@ -42,6 +42,9 @@ Threshold = Annotated[float, Field(gt=0, lt=1)]
 FiveThresholds = tuple[Threshold, Threshold, Threshold, Threshold, Threshold]
 Temperature = Annotated[float, Field(ge=0.01, le=100)]
 
+LATER_FIELDS = ("familiarity_sha256", "golden_sha256", "threshold_rule")
+"""Fields of a manifest that earlier versions refuse, and that change neither probabilities nor grades."""
+
 
 class Manifest(BaseModel):
     """The content of `model.json`: everything that is needed to use the weights as they were trained."""
@@ -100,9 +103,8 @@ class Manifest(BaseModel):
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical content, with the weights' SHA-256."""
         # Ids must not change between versions: a field that an earlier version did not have counts only if it is set.
-        # Ranges, feature space and golden inputs never count: they change neither probabilities nor grades.
-        extra_files = {"ranges_sha256", "familiarity_sha256", "golden_sha256"}
-        content = self.model_dump(mode="json", exclude_none=True, exclude=extra_files)
+        # Ranges, feature space, golden inputs and rule never count: they change neither probabilities nor grades.
+        content = self.model_dump(mode="json", exclude_none=True, exclude={"ranges_sha256", *LATER_FIELDS})
         if self.temperature == 1:
             del content["temperature"]
         if self.explained_outputs == ALL_OUTPUTS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ from worker.core.errors import ModelError
 from worker.imaging.recipe import Recipe
 from worker.model.architecture import last_feature_layer
 from worker.model.bundle.bundle import (
+    LATER_FIELDS,
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
     NAME_PATTERN,
@@ -122,16 +123,13 @@ class EnsembleManifest(BaseModel):
     @property
     def model_id(self) -> str:
         """As that of a single network; the members are part of the content."""
-        content = self.model_dump(mode="json", exclude={"golden_sha256"})
+        content = ledger_document(self)
         for member in content["members"]:
-            del member["manifest"]["ranges_sha256"], member["manifest"]["golden_sha256"]
+            del member["manifest"]["ranges_sha256"]
         # Ids must not change between versions, as those of single networks.
         for manifest in (content, *(member["manifest"] for member in content["members"])):
             if manifest["explained_outputs"] == list(ALL_OUTPUTS):
                 del manifest["explained_outputs"]
-            if manifest["threshold_rule"] is None:
-                del manifest["threshold_rule"]
-            del manifest["familiarity_sha256"]
         return compute_model_id(content)
 
     @property
@@ -241,6 +239,15 @@ def read_any_manifest(folder: Path) -> AnyManifest:
         return EnsembleManifest.model_validate(document)
     except ValidationError as error:
         raise ModelError(f"{path}: {describe_validation_error(error)}") from error
+
+
+def ledger_document(manifest: AnyManifest) -> dict[str, Any]:
+    """Return the JSON of a manifest for the ledger, without LATER_FIELDS: earlier versions may run next to this one."""
+    document = manifest.model_dump(mode="json")
+    for part in (document, *(member["manifest"] for member in document.get("members", []))):
+        for name in LATER_FIELDS:
+            del part[name]
+    return document
 
 
 def parse_manifest(document: object) -> AnyManifest:

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
 from worker.core.vocabulary import Flag
 from worker.model.bundle.bundle import Bundle, load_bundle
-from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member, View, load_model
+from worker.model.bundle.ensemble import (
+    Ensemble,
+    EnsembleManifest,
+    Member,
+    View,
+    ledger_document,
+    load_model,
+    parse_manifest,
+)
 from worker.model.bundle.familiarity import Familiarity, FeatureSpace
 from worker.model.bundle.writer import add_familiarity, copy_bundle, write_bundle, write_ensemble
 from worker.model.decide_grade import decide_grade
@@ -89,6 +97,7 @@ def test_ensemble_uses_the_first_view_of_each_member(tmp_path: Path) -> None:
     model = load_model(tmp_path / "familiar")
     assert model.model_id == manifest.model_id
     assert measure(make_engine("tensorflow", model)) == pytest.approx(expected(model), rel=1e-3)
+    assert parse_manifest(ledger_document(model.manifest)).model_id == manifest.model_id
     copy_bundle(tmp_path / "familiar", tmp_path / "copy", model.manifest)
     assert load_model(tmp_path / "copy").familiarity is not None
 
