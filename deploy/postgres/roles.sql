@@ -33,7 +33,7 @@ GRANT USAGE ON SEQUENCE audit_audit_id_seq TO fundus_producer, fundus_worker, fu
 
 -- Producer: enqueue, nightly, resend, cancel, hold, status.
 GRANT SELECT, INSERT, UPDATE ON runs, images, gradings, nights, sightings, locks, reports TO fundus_producer;
-GRANT SELECT ON models, workers TO fundus_producer;
+GRANT SELECT ON models, workers, site_acceptances TO fundus_producer;
 GRANT USAGE ON SEQUENCE runs_run_id_seq TO fundus_producer;
 
 -- Worker: reads the URI and SHA-256 of an image, but not its patient id or eye.
@@ -53,10 +53,12 @@ GRANT SELECT, INSERT, UPDATE ON locks, reports TO fundus_worker;
 
 -- Reader: status, export, audit, report, evaluate, drift.
 GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, reports, audit, workers, duties TO fundus_reader;
+GRANT SELECT ON site_acceptances TO fundus_reader;
 GRANT SELECT ON reviews, decisions, reading_rules, photograph_views TO fundus_reader;
 
--- Console: adds decisions and changes none. Only the owner manages users (`fundus console user`).
-GRANT SELECT ON runs, images, gradings, models, inference_configurations, decisions, workers TO fundus_console;
+-- Console: adds decisions and changes none. Only the owner manages users (`fundus console user`), and accepts models for
+-- sites (`fundus accept`).
+GRANT SELECT ON runs, images, gradings, models, inference_configurations, decisions, workers, site_acceptances TO fundus_console;
 GRANT SELECT (name, role, password_hash, disabled_at) ON users TO fundus_console;
 GRANT SELECT, INSERT, UPDATE (seen_at), DELETE ON sessions TO fundus_console;
 GRANT SELECT, INSERT, DELETE ON sign_in_attempts TO fundus_console;
@@ -68,7 +70,7 @@ GRANT USAGE ON SEQUENCE
     decisions_decision_id_seq, sign_in_attempts_attempt_id_seq, photograph_views_view_id_seq TO fundus_console;
 
 -- Keeper: close-nights, retention, erase. The only role that deletes images and outcomes; it cannot set or release a hold.
-GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights TO fundus_keeper;
+GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, site_acceptances TO fundus_keeper;
 -- The report of a night contains the final grades.
 GRANT SELECT ON reviews, decisions, reading_rules TO fundus_keeper;
 GRANT UPDATE (closed_at, verdict, findings, told_at) ON nights TO fundus_keeper;

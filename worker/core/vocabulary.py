@@ -57,6 +57,8 @@ class AuditAction(StrEnum):
     ERASE = "erase"
     """An operator begins to erase a patient's images from a run; `ERASED` records the end."""
     ERASED = "erased"
+    ACCEPT = "accept"
+    """A model is accepted or refused for a site, on a labelled run of its photographs."""
     REGISTER_MODEL = "register_model"
     """A worker adds its model, which the ledger did not contain."""
     REGISTER_CONFIGURATION = "register_configuration"

@@ -36,6 +36,8 @@ class Run:
     held: bool = False
     precision: str | None = None
     """The only precision in which workers may grade the run; None admits every precision."""
+    site: str | None = None
+    """Where the photographs were taken."""
 
 
 def find_run(engine: Engine, name: str) -> Run:

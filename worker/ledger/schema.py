@@ -109,6 +109,8 @@ runs = Table(
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
     # Workers with another precision are refused; NULL admits every precision.
     Column("precision", String(16), nullable=True),
+    # Where the photographs were taken; NULL if it was not given. See `site_acceptance`.
+    Column("site", String(64), nullable=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("sealed_at", UtcDateTime, nullable=True),
     Column("finished_at", UtcDateTime, nullable=True),
@@ -249,6 +251,26 @@ seen_images = Table(
     # ETag of an object, time and size of a file, or SHA-256 from a manifest; NULL if the source has no version.
     Column("version", String(128), nullable=True),
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
+)
+
+# Verdicts about models on a site's own photographs; the latest one of a site and a model counts.
+site_acceptances = Table(
+    "site_acceptances",
+    metadata,
+    Column("acceptance_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("site", String(64), nullable=False),
+    Column("model_id", String(64), ForeignKey("models.model_id"), nullable=False),
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False),
+    # Ids of the inference configurations that graded the run, a list; empty if none is recorded.
+    Column("configurations", JSON, nullable=False),
+    # Photographs that were evaluated.
+    Column("images", Integer, nullable=False),
+    # For each metric: value, ends of its interval, counts, and the least value that was required.
+    Column("figures", JSON, nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("decided_by", String(255), nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False),
+    Index("ix_site_acceptances_model", "site", "model_id"),
 )
 
 # When a duty was last done; see `duty_record`.
