@@ -17,6 +17,7 @@ COMMANDS = (
     LazyCommand("export", "producer.commands.export", "Write one row per image to a file.", "Runs"),
     LazyCommand("report", "worker.commands.report", "Write the HTML report of a run.", "Runs"),
     LazyCommand("evaluate", "worker.commands.evaluate", "Measure agreement with reference grades.", "Runs"),
+    LazyCommand("accept", "worker.commands.accept", "Accept or refuse a model for a site.", "Runs"),
     LazyCommand("compare", "worker.commands.compare", "Compare the grades of two runs.", "Runs"),
     LazyCommand("drift", "worker.commands.drift", "Test a run for distribution drift.", "Runs"),
     LazyCommand("resend", "producer.commands.resend", "Send images of a run again.", "Runs"),

@@ -44,6 +44,9 @@ def enqueue_source(
         Precision | None,
         typer.Option(help="Only workers that compute in this precision grade the new run.", show_default="any"),
     ] = None,
+    site: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Site where the photographs were taken, such as clinic-a.")
+    ] = None,
     queue: Annotated[Queue | None, typer.Option(help="Queue of a new run.", show_default="bulk")] = None,
     chunk: Annotated[
         int | None,
@@ -68,6 +71,7 @@ def enqueue_source(
     $ fundus enqueue s3://clinic/2026/ --run november --dry-run
     $ fundus enqueue patients.csv --run patients --queue live --chunk 1
     $ fundus enqueue x_test.npy --run test --labels test.csv
+    $ fundus enqueue /photos/clinic-a --run clinic-a-1 --labels grades.csv --site clinic-a
     """
     settings = read_settings()
     engine = open_ledger(settings)
@@ -78,7 +82,13 @@ def enqueue_source(
     )
     references = islice(opened.references, limit)
     request = RunRequest(
-        name=run, source=opened.location, queue=queue, chunk_size=chunk, model_id=model, precision=precision
+        name=run,
+        source=opened.location,
+        queue=queue,
+        chunk_size=chunk,
+        model_id=model,
+        precision=precision,
+        site=site,
     )
     result: DryRunResult | EnqueueResult
     try:

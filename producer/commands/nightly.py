@@ -48,6 +48,19 @@ def nightly(
             show_default="FUNDUS_NIGHTLY_PRECISION",
         ),
     ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Site where the photographs were taken.", show_default="FUNDUS_NIGHTLY_SITE"),
+    ] = None,
+    require_accepted: Annotated[
+        bool | None,
+        typer.Option(
+            "--require-accepted/--no-require-accepted",
+            help="Refuse the night unless its model is accepted at the site; without --model, the site's only accepted"
+            " one grades it.",
+            show_default="FUNDUS_NIGHTLY_REQUIRE_ACCEPTED",
+        ),
+    ] = None,
     allow_column: Annotated[
         list[str] | None, typer.Option(help="Accept a column whose name looks personal. Repeatable.")
     ] = None,
@@ -62,13 +75,14 @@ def nightly(
     Exit status for cron:
     0: success, also if nothing is new;
     1: a service failed, run the command again;
-    2: invalid settings or arguments, correct them;
+    2: invalid settings or arguments, or a model that the site has not accepted, correct them;
     3: another process is enqueueing this night.
 
     Examples:
     $ fundus nightly s3://clinic/inbox/
     $ fundus nightly s3://clinic/archive/ --programme archive --since 2026-11-01
     $ fundus nightly /photos/inbox --watch && fundus close-nights
+    $ fundus nightly s3://clinic-a/inbox/ --programme clinic-a --site clinic-a --require-accepted
     """
     settings = read_settings()
     nightly_source = source or settings.nightly_source
@@ -76,7 +90,15 @@ def nightly(
         raise UsageError("name a source or set FUNDUS_NIGHTLY_SOURCE")
     warnings: list[str] = []
     request = NightRequest(
-        nightly_source, local_date(settings.time_zone), programme, since, model, precision, tuple(allow_column or ())
+        nightly_source,
+        local_date(settings.time_zone),
+        programme,
+        since,
+        model,
+        precision,
+        tuple(allow_column or ()),
+        site,
+        require_accepted,
     )
     result = run_night(settings, request, on_warning=warnings.append)
     for warning in warnings:

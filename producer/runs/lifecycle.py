@@ -14,6 +14,7 @@ from worker.ledger.completion import finish_if_settled
 from worker.ledger.database import write_transaction
 from worker.ledger.runs import Run, join_or, select_run
 from worker.ledger.schema import gradings, models, nights, runs
+from worker.ledger.site_acceptance import check_site_name
 from worker.ledger.upserts import insert_or_ignore
 
 
@@ -42,19 +43,23 @@ class RunRequest:
     model_id: str | None = None
     precision: Precision | None = None
     night: Night | None = None
+    site: str | None = None
 
 
 def find_resumable_run(connection: Connection, request: RunRequest, *, lock: bool = False) -> Run | None:
     """Return the existing run that the request would resume, or None if it would create one.
 
     lock: keep the run unchanged until the transaction ends. Raises RunError for a malformed name, an unknown model, a
-    cancelled run, or a kind, queue, model or precision other than the existing run's.
+    cancelled run, or a kind, queue, model, precision or site other than the existing run's; UsageError for a malformed
+    site.
     """
     if not re.fullmatch(IMAGE_ID_PATTERN, request.name):
         raise RunError(
             f"run name {request.name[:150]!r} must be 1 to 128 letters, digits, '.', '_' or '-', "
             "starting with a letter or digit"
         )
+    if request.site is not None:
+        check_site_name(request.site)
     if request.model_id is not None:
         known = connection.scalars(select(models.c.model_id).order_by(models.c.registered_at)).all()
         if request.model_id not in known:
@@ -77,6 +82,7 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
         "chunk_size": request.chunk_size or default_chunk_size,
         "model_id": request.model_id,
         "precision": request.precision,
+        "site": request.site,
         "created_at": datetime.now(UTC),
     }
     with write_transaction(engine) as connection:
@@ -89,8 +95,9 @@ def open_run(engine: Engine, request: RunRequest, *, default_chunk_size: int) ->
             row = {"run_id": run.run_id, "programme": request.night.programme, "night": request.night.date}
             connection.execute(insert_or_ignore(connection, nights).values(row))
         action = AuditAction.NIGHTLY if request.kind == RunKind.NIGHTLY else AuditAction.ENQUEUE
-        record_action(connection, action, run=run.name, source=request.source, model_id=request.model_id)
-        requested = {"chunk_size": request.chunk_size, "model_id": request.model_id}
+        details = {} if request.site is None else {"site": request.site}
+        record_action(connection, action, run=run.name, source=request.source, model_id=request.model_id, **details)
+        requested = {"chunk_size": request.chunk_size, "model_id": request.model_id, "site": request.site}
         changed = {name: value for name, value in requested.items() if value is not None}
         connection.execute(
             update(runs).where(runs.c.run_id == run.run_id).values(state=RunState.OPEN, finished_at=None, **changed)
@@ -129,6 +136,7 @@ def _check_contradictions(run: Run, request: RunRequest) -> None:
         ("kind", run.kind, request.kind),
         ("queue", run.queue, request.queue),
         ("model", run.model_id, request.model_id),
+        ("site", run.site, request.site),
     ):
         if wants is not None and has is not None and wants != has:
             raise RunError(f"run {run.name} has {attribute} {has}, not {wants}: leave it out or choose another name")

@@ -26,6 +26,7 @@ from worker.ledger.locks import locked
 from worker.ledger.migrate import open_ledger
 from worker.ledger.runs import run_from_row
 from worker.ledger.schema import nights, runs
+from worker.ledger.site_acceptance import require_accepted_model
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -35,7 +36,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NightRequest:
-    """A night to enqueue. `programme`, `since`, `model` (a model id) and `precision` default to the settings."""
+    """A night to enqueue. What is None defaults to the settings; `model` is a model id.
+
+    require_accepted: refuse the night unless its model is accepted at the site.
+    """
 
     source: str
     date: date
@@ -44,6 +48,8 @@ class NightRequest:
     model: str | None = None
     precision: Precision | None = None
     allow_columns: Sequence[str] = ()
+    site: str | None = None
+    require_accepted: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,8 @@ def enqueue_night(
 
     Repeating a night adds the images that arrived in the meantime. Runs of earlier nights that were interrupted are
     sealed; the images they missed are added to this night. Raises OverlapError if another process enqueues a night of
-    the programme, UsageError for an invalid programme or `since`, and as `open_source` and `enqueue` do.
+    the programme, UsageError for an invalid programme or `since`, NotAcceptedError for a model that the site has not
+    accepted although it must, and as `open_source` and `enqueue` do.
     """
     started_at = datetime.now(UTC)
     night = Night(request.programme or settings.nightly_programme, request.date)
@@ -120,6 +127,12 @@ def enqueue_night(
             f"programme {night.programme[:80]!r} must be 1 to 50 letters, digits, '.', '_' or '-', "
             "starting with a letter or digit"
         )
+    site = request.site or settings.nightly_site
+    model_id = request.model or settings.nightly_model
+    must_be_accepted = request.require_accepted
+    if settings.nightly_require_accepted if must_be_accepted is None else must_be_accepted:
+        # Otherwise the model of the first worker would grade the night.
+        model_id = require_accepted_model(engine, site, model_id)
     with locked(engine, f"nightly:{night.programme}", lock_s=settings.lease_s) as lock:
         missed, last_watermark = _read_earlier_nights(engine, night)
         since = request.since or settings.nightly_since
@@ -137,8 +150,9 @@ def enqueue_night(
             source.location,
             kind=RunKind.NIGHTLY,
             night=night,
-            model_id=request.model or settings.nightly_model,
+            model_id=model_id,
             precision=request.precision or settings.nightly_precision,
+            site=site,
         )
         result = enqueue(engine, app, settings, run_request, watermark.filter(source.references), keep_lock)
         if watermark.newest is not None:

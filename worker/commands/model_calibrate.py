@@ -15,6 +15,7 @@ from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import REFERABLE_FROM, Grade
 from worker.ledger.database import connect
 from worker.ledger.migrate import require_compatible
+from worker.ledger.runs import find_run
 from worker.model.bundle.bundle import describe_validation_error, find_bundle
 from worker.model.bundle.ensemble import AnyManifest, parse_manifest, read_any_manifest
 from worker.model.bundle.writer import copy_bundle
@@ -48,6 +49,9 @@ def calibrate(
         list[Cut],
         typer.Option(help="Decision: referable (from grade 2), vision_threatening (from 3), proliferative (4)."),
     ] = [Cut.REFERABLE],  # noqa: B006 - the framework copies it
+    site: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Site of the run, recorded in the bundle's threshold rule.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Bundle that graded the run. Default: FUNDUS_MODEL.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the new bundle. Default: the name of the folder.")] = None,
     resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Number of bootstrap resamples.")] = 1000,
@@ -62,6 +66,8 @@ def calibrate(
 
         fundus model calibrate night-1 --sensitivity 0.9 --out sensitive
 
+        fundus model calibrate clinic-a-1 --site clinic-a --sensitivity 0.92 --out clinic-a
+
         fundus model calibrate night-1 --specificity 0.95 --cut referable --cut vision_threatening --out strict
     """
     value, metric = _target_metric(sensitivity, specificity)
@@ -75,6 +81,10 @@ def calibrate(
     engine = connect(settings)
     require_compatible(engine)
     graded_run = find_graded_run(engine, run)
+    if site is not None and (of_run := find_run(engine, run).site) != site:
+        raise UsageError(
+            f"run {run} is of {f'site {of_run}' if of_run else 'no site'}, not of {site}; fix: give its own"
+        )
     source = find_bundle(model or settings.model)
     manifest = read_any_manifest(source)
     if manifest.model_id != graded_run.model_id:
@@ -95,7 +105,7 @@ def calibrate(
             seed=seed,
             on_progress=lambda: progress.advance(task),
         )
-    changed = _at_operating_point(manifest, calibration, name or out.resolve().name)
+    changed = _at_operating_point(manifest, calibration, name or out.resolve().name, site)
     copy_bundle(source, out, changed)
     # TensorFlow is slow to import.
     from worker.model.golden_inputs import add_golden_inputs
@@ -122,17 +132,17 @@ def _target_metric(
     return value, metric
 
 
-def _at_operating_point(manifest: AnyManifest, calibration: "Calibration", name: str) -> AnyManifest:
+def _at_operating_point(manifest: AnyManifest, calibration: "Calibration", name: str, site: str | None) -> AnyManifest:
     """Return the manifest with the new operating point and a note of its origin."""
-    note = (
-        f"Operating point: {calibration.target},"
-        f" chosen on the {calibration.images} graded images of run {calibration.run}."
-    )
+    where = "" if site is None else f" at site {site}"
+    rule = f"{calibration.target}, chosen on the {calibration.images} graded images of run {calibration.run}{where}"
     changes = {
         "name": name,
         "temperature": manifest.temperature * calibration.temperature,
         "thresholds": calibration.thresholds,
-        "notes": f"{manifest.notes} {note}".strip(),
+        "notes": f"{manifest.notes} Operating point: {rule}.".strip(),
+        # An earlier rule describes thresholds that are replaced.
+        "threshold_rule": rule,
     }
     try:
         return parse_manifest(manifest.model_dump() | changes)

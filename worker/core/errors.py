@@ -186,3 +186,9 @@ class RunError(UsageError):
     """A run does not exist, or its state does not allow the request."""
 
     code = "run_invalid"
+
+
+class NotAcceptedError(UsageError):
+    """No model may grade the photographs of this site, because none has been accepted on photographs from there."""
+
+    code = "site_not_accepted"

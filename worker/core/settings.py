@@ -24,6 +24,7 @@ STORAGE_SCHEMES = ("file", "s3")
 MIN_KEY_CHARS = 32
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROGRAMME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}"
+SITE_PATTERN = PROGRAMME_PATTERN
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -153,6 +154,11 @@ class Settings(BaseSettings):
     of the run."""
     nightly_precision: Precision | None = None
     """The only precision in which workers may grade nightly runs, such as `float32`; unset admits every precision."""
+    nightly_site: Annotated[str, Field(pattern=rf"^{SITE_PATTERN}$")] | None = None
+    """Site where the photographs of nightly runs are taken; unset means that runs name none, and nothing is said about
+    their model's validation."""
+    nightly_require_accepted: bool = False
+    """Refuse a night unless its model is accepted at FUNDUS_NIGHTLY_SITE (`fundus accept`)."""
     reports_dir: Path | None = None
     """Folder that receives a copy of each nightly report; unset means that reports are stored only next to the
     overlays."""
@@ -258,6 +264,7 @@ class Settings(BaseSettings):
         "broker_client_key",
         "nightly_since",
         "nightly_model",
+        "nightly_site",
         "reports_dir",
         "drift_baseline",
         "alarm_urls",

@@ -126,7 +126,8 @@ def test_unknown_setting_stops_every_command(
 
 @pytest.mark.parametrize(
     "command",
-    ["status", "status x", "export x --out x.csv", "report x", "evaluate x", "compare x y", "drift x --against y",
+    ["status", "status x", "export x --out x.csv", "report x", "evaluate x", "accept x --site y", "compare x y",
+     "drift x --against y",
      "resend x", "cancel x", "audit", "hold x", "enqueue PHOTOS --run x", "nightly PHOTOS", "close-nights", "retention",
      "capacity --images 9 --by 06:00", "exporter", "reconcile", "worker", "console serve", "console user list",
      "console user add x"],

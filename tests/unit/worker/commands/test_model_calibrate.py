@@ -72,6 +72,17 @@ def test_new_bundle_has_the_weights_and_another_id(ledger: Engine) -> None:
     assert found["cross_entropy"]["after"] < found["cross_entropy"]["before"]
 
 
+def test_site_is_part_of_the_threshold_rule(ledger: Engine) -> None:
+    options = ("--sensitivity", "0.9", "--resamples", "100")
+    shown = fundus("july", *options, "--site", "clinic-a", "--out", "new", status=2)
+    assert "run july is of no site, not of clinic-a" in shown
+    with write_transaction(ledger) as connection:
+        connection.execute(runs.update().values(site="clinic-a"))
+    fundus("july", *options, "--site", "clinic-a", "--out", "new")
+    rule = "sensitivity 0.9 for grade 2 or worse, chosen on the 120 graded images of run july at site clinic-a"
+    assert load_bundle("./new").manifest.threshold_rule == rule
+
+
 def test_proliferative_cut_changes_only_its_threshold(ledger: Engine) -> None:
     wanted = ("--sensitivity", "0.9", "--cut", "proliferative")
     found = json.loads(fundus("july", *wanted, "--out", "new", "--resamples", "100", "--json"))

@@ -44,6 +44,8 @@ WRONG = {
     "READERS": "3",
     "NIGHTLY_PROGRAMME": "north clinic",
     "NIGHTLY_SINCE": "soon",
+    "NIGHTLY_SITE": "north clinic",
+    "NIGHTLY_REQUIRE_ACCEPTED": "perhaps",
     "RETAIN_OVERLAYS_DAYS": "0",
     "RETAIN_ROWS_DAYS": "0.5",
     "RETAIN_REASONS_DAYS": "-1",
@@ -190,6 +192,7 @@ def test_override_takes_precedence_over_the_environment(monkeypatch: pytest.Monk
     [
         "NIGHTLY_SINCE",
         "NIGHTLY_MODEL",
+        "NIGHTLY_SITE",
         "DRIFT_BASELINE",
         "ALARM_URLS",
         "RETAIN_OVERLAYS_DAYS",
