@@ -18,6 +18,7 @@ from worker.core.vocabulary import TASK_QUEUES, Grade, Queue, RunState, Status
 from worker.ledger.database import epoch_now, read_transaction
 from worker.ledger.duty_record import RETENTION, read_duty
 from worker.ledger.schema import RECONCILER_LOCK, gradings, locks, runs
+from worker.ledger.site_acceptance import describe_missing_validation
 from worker.ledger.stranded_runs import count_stranded_images
 from worker.ledger.worker_presence import count_workers
 
@@ -73,6 +74,7 @@ class LedgerCollector(Collector):
         with read_transaction(self._engine) as connection:
             return [
                 *_run_metrics(connection, now),
+                _validation_metric(connection, now),
                 *_image_metrics(connection, now),
                 *_worker_metrics(connection),
                 *read_night_metrics(connection, now - RECENT),
@@ -138,6 +140,24 @@ def _run_metrics(connection: Connection, now: datetime) -> Iterator[Metric]:
     since = latest or min((row.created_at for row in rows), default=now)
     idle = (now - since).total_seconds() if rows else 0.0
     yield _gauge("fundus_idle_seconds", "Time since an image was last settled, while some are queued.", max(idle, 0.0))
+
+
+def _validation_metric(connection: Connection, now: datetime) -> Metric:
+    """Count active and recent runs of a site whose model is not accepted there."""
+    recent = or_(runs.c.state.in_(ACTIVE_STATES), runs.c.finished_at > now - RECENT)
+    graded = runs.c.site.is_not(None) & runs.c.model_id.is_not(None)
+    query = (
+        select(runs.c.site, runs.c.model_id, func.count()).where(graded, recent).group_by(runs.c.site, runs.c.model_id)
+    )
+    metric = GaugeMetricFamily(
+        "fundus_runs_not_validated",
+        "Active and recent runs whose model is not accepted at their site.",
+        labels=["site", "model_id"],
+    )
+    for site, model_id, count in connection.execute(query.order_by(runs.c.site, runs.c.model_id)).all():
+        if describe_missing_validation(connection, site, model_id) is not None:
+            metric.add_metric([site, model_id], count)
+    return metric
 
 
 def _wait_metrics(connection: Connection, now: datetime) -> Iterator[Metric]:

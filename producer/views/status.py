@@ -34,6 +34,8 @@ def draw_progress(progress: RunProgress) -> RenderableType:
     parts: list[RenderableType] = [_heading(progress.run), _bar(progress), "", _counts(progress.counts)]
     if progress.missing_model is not None:
         parts += ["", Text(f"no running worker has the model {progress.missing_model}", "red")]
+    if progress.not_validated is not None:
+        parts += ["", Text(progress.not_validated, "yellow")]
     if progress.errors:
         parts += ["", _errors(progress)]
     return Group(*parts)
@@ -63,7 +65,8 @@ def draw_overview(runs: Sequence[tuple[Run, Counts]]) -> RenderableType:
 def _heading(run: Run) -> Text:
     model = f"model {run.model_id}" if run.model_id else "no model yet"
     only = f", {run.precision} only" if run.precision else ""
-    return Text.assemble((run.name, "bold"), "  ", _state(run), f"  {run.queue}  {model}{only}")
+    site = f"  site {run.site}" if run.site else ""
+    return Text.assemble((run.name, "bold"), "  ", _state(run), f"  {run.queue}  {model}{only}{site}")
 
 
 def _state(run: Run) -> Text:

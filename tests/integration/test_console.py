@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select, update
 
 from tests.services.console import serve_console
 from tests.services.console_client import ConsoleClient, form_token_of
-from tests.unit.producer.ledger_rows import grade, make_run
+from tests.unit.producer.ledger_rows import MODEL, grade, make_run
 from tests.unit.worker.console.accounts_and_runs import PASSWORD, add_users, graded_run
 from worker.console.security_headers import CONTENT_SECURITY_POLICY
 from worker.core.manifests.image_reference import ImageReference
@@ -33,7 +33,8 @@ from worker.ledger.migrate import require_compatible
 from worker.ledger.photograph_views import read_views
 from worker.ledger.review_schema import decisions
 from worker.ledger.runs import Run
-from worker.ledger.schema import gradings, images, models
+from worker.ledger.schema import gradings, images, models, runs
+from worker.ledger.site_acceptance import SiteVerdict, record_verdict
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
@@ -113,6 +114,19 @@ def test_nothing_is_shown_without_sign_in(address: str) -> None:
         assert stranger.get("/healthz").text == "ok\n"
         assert stranger.get("/static/../app.py").status_code in (303, 404)
         assert stranger.get("/static/%2e%2e/app.py").status_code == 404
+
+
+def test_model_that_is_not_accepted_at_the_site_is_named_on_run_and_image(
+    engine: Engine, run: Run, visit: Callable[[str], ConsoleClient]
+) -> None:
+    warning = "model not validated at this site: clinic-a"
+    anna = visit("anna")
+    assert all(warning not in anna.get(path).text for path in ("/runs/night", IMAGE))
+    with write_transaction(engine) as connection:
+        connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(site="clinic-a", model_id=MODEL))
+    assert all(warning in anna.get(path).text for path in ("/runs/night", "/runs/night/progress", IMAGE))
+    record_verdict(engine, SiteVerdict("clinic-a", MODEL, run.run_id, [], 100, {}, accepted=True), run.name)
+    assert all(warning not in anna.get(path).text for path in ("/runs/night", IMAGE))
 
 
 def test_every_response_has_strict_security_headers(address: str, visit: Callable[[str], ConsoleClient]) -> None:

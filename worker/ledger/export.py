@@ -25,6 +25,7 @@ from worker.ledger.final_grades import (
 from worker.ledger.review_schema import decisions
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images, inference_configurations
+from worker.ledger.site_acceptance import describe_missing_validation
 
 PAGE_ROWS = 5000
 
@@ -64,6 +65,9 @@ def write_rows(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportForma
 
 
 def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dict[str, Any]]]:
+    with read_transaction(engine) as connection:
+        not_validated = describe_missing_validation(connection, run.site, run.model_id)
+    of_run = {"site": run.site, "not_validated": not_validated}
     query = with_final_grades(
         select(
             gradings.c.image_id,
@@ -103,7 +107,7 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
                 return
             on_page = decisions.c.image_id.between(page[0].image_id, page[-1].image_id)
             decided = read_decisions(connection, run.run_id, run.name, on_page)
-        yield [_to_cells(row, overlays, decided.get(row.image_id, ())) for row in page]
+        yield [_to_cells(row, overlays, decided.get(row.image_id, ())) | of_run for row in page]
         after = page[-1].image_id
 
 

@@ -12,6 +12,7 @@ from worker.core.vocabulary import Grade, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import ENDED_STATES, Run, find_run, list_runs
 from worker.ledger.schema import gradings
+from worker.ledger.site_acceptance import describe_missing_validation
 from worker.ledger.stranded_runs import find_stranded_runs
 from worker.ledger.throughput import Throughput, read_throughput
 
@@ -41,7 +42,8 @@ class RunProgress:
     """Snapshot of a run.
 
     errors: number of images without a grade by error code, most frequent first. missing_model: name of the run's model
-    and precision if workers run, but none with both.
+    and precision if workers run, but none with both. not_validated: a warning if the model is not accepted at the run's
+    site.
     """
 
     run: Run
@@ -49,6 +51,7 @@ class RunProgress:
     errors: Mapping[str, int]
     throughput: Throughput
     missing_model: str | None = None
+    not_validated: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -71,7 +74,8 @@ def read_progress(engine: Engine, name: str) -> RunProgress:
         errors = _errors(connection, run.run_id)
         throughput = read_throughput(connection, run.run_id, datetime.now(UTC))
         missing = {stranded.run_id: stranded.missing for stranded in find_stranded_runs(connection)}
-    return RunProgress(run, counts, errors, throughput, missing.get(run.run_id))
+        not_validated = describe_missing_validation(connection, run.site, run.model_id)
+    return RunProgress(run, counts, errors, throughput, missing.get(run.run_id), not_validated)
 
 
 def read_overview(
@@ -92,6 +96,7 @@ def describe_progress(progress: RunProgress) -> dict[str, Any]:
         "recent_images_per_s": progress.throughput.recent,
         "seconds_left": progress.seconds_left,
         "missing_model": progress.missing_model,
+        "not_validated": progress.not_validated,
     }
 
 
@@ -108,6 +113,7 @@ def describe_counts(run: Run, counts: Counts) -> dict[str, Any]:
         "source": run.source,
         "model_id": run.model_id,
         "precision": run.precision,
+        "site": run.site,
         "created_at": run.created_at.isoformat(),
         "finished_at": None if run.finished_at is None else run.finished_at.isoformat(),
         "held": run.held,

@@ -11,6 +11,7 @@ from worker.core.vocabulary import REFERABLE_FROM, Grade, ReviewState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
 from worker.ledger.schema import gradings, models, runs
+from worker.ledger.site_acceptance import describe_missing_validation
 from worker.model.bundle.ensemble import AnyManifest, parse_manifest
 from worker.model.ordinal import DEFAULT_THRESHOLDS, Thresholds
 from worker.report.snapshot import Snapshot
@@ -20,7 +21,10 @@ THROUGHPUT_BINS = 60
 
 @dataclass(frozen=True, slots=True)
 class ReportedRun:
-    """A run with its model; `model_id` and `manifest` are None until a worker has started it."""
+    """A run with its model; `model_id` and `manifest` are None until a worker has started it.
+
+    not_validated: a warning if the model is not accepted at the run's site.
+    """
 
     run_id: int
     name: str
@@ -32,7 +36,9 @@ class ReportedRun:
     created_at: datetime
     finished_at: datetime | None
     model_id: str | None
+    site: str | None
     manifest: AnyManifest | None
+    not_validated: str | None
 
     @property
     def thresholds(self) -> Thresholds:
@@ -74,6 +80,7 @@ def find_reported_run(engine: Engine, name: str) -> ReportedRun:
     """Read a run and its model. Raises RunError if there is no such run."""
     columns = [
         "run_id", "name", "kind", "state", "queue", "source", "chunk_size", "created_at", "finished_at", "model_id",
+        "site",
     ]  # fmt: skip
     query = (
         select(*(runs.c[column] for column in columns), models.c.document.label("manifest"))
@@ -82,10 +89,11 @@ def find_reported_run(engine: Engine, name: str) -> ReportedRun:
     )
     with read_transaction(engine) as connection:
         row = connection.execute(query).first()
-    if row is None:
-        raise RunError(f"no run {name!r}; `fundus status` lists them")
+        if row is None:
+            raise RunError(f"no run {name!r}; `fundus status` lists them")
+        not_validated = describe_missing_validation(connection, row.site, row.model_id)
     manifest = None if row.manifest is None else parse_manifest(row.manifest)
-    return ReportedRun(**row._asdict() | {"manifest": manifest})
+    return ReportedRun(**row._asdict() | {"manifest": manifest, "not_validated": not_validated})
 
 
 def read_grade_shares(engine: Engine, run_id: int) -> dict[Grade, float]:

@@ -197,6 +197,8 @@ def _summary_document(content: PageContent, files: list[str]) -> dict[str, Any]:
         "run": run.name,
         "state": run.state,
         "model_id": run.model_id,
+        "site": run.site,
+        "not_validated": run.not_validated,
         "version": __version__,
         "configurations": [
             {"configuration_id": one.configuration.configuration_id, "images": one.images, **asdict(one.configuration)}

@@ -16,6 +16,8 @@ from worker.core.vocabulary import Picture, Role
 from worker.ledger.database import read_transaction
 from worker.ledger.photograph_views import record_view
 from worker.ledger.review_schema import MAX_REASON_CHARS
+from worker.ledger.runs import select_run
+from worker.ledger.site_acceptance import describe_missing_validation
 
 RENEW_S = LEASE_S // 10
 
@@ -34,6 +36,8 @@ def render_image(
     with read_transaction(engine) as connection:
         readers = read_reader_count(connection, image.run_id, context.console.settings.readers)
         decided = read_image_decisions(connection, image)
+        run = select_run(connection, image.run)
+        not_validated = describe_missing_validation(connection, run.site if run else None, image.model_id)
     visible = visible_decisions(decided, image.review, readers, context.user)
     before, after = find_neighbours(engine, image.run_id, filters, image.image_id)
     held_by = lease_holder(engine, image.run_id, image.image_id)
@@ -59,6 +63,7 @@ def render_image(
         renew_s=RENEW_S,
         max_reason=MAX_REASON_CHARS,
         others=read_other_runs(engine, image),
+        not_validated=not_validated,
         message=message,
         entered={"grade": None, "reason": ""} | entered,
     )

@@ -52,6 +52,7 @@ ALERTS = Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yml"
 OF_LABELS_IN_THE_LEDGER = {
     "fundus_errors",
     "fundus_stranded_images",
+    "fundus_runs_not_validated",
     "fundus_programme_last_night_timestamp_seconds",
     "fundus_programme_interval_seconds",
 }
