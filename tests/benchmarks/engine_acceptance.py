@@ -11,19 +11,25 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 from worker.core.errors import Ungradable
 from worker.core.predictions import ModelInput, Prediction
 from worker.core.settings import parse_settings
 from worker.imaging.sandbox.pool import DecoderPool
-from worker.model.bundle.bundle import load_bundle
+from worker.model.bundle.bundle import Bundle
+from worker.model.bundle.ensemble import load_model
 from worker.model.engines import acceptance
 from worker.model.engines.acceptance import measure_agreement
+from worker.model.engines.factory import EngineName, PrecisionName, make_engine
 from worker.model.engines.protocol import Engine
 
 BATCH = 16
-PRECISIONS: tuple[Literal["bf16", "f32", "int8"], ...] = ("bf16", "f32", "int8")
+ENGINES: dict[str, tuple[EngineName, PrecisionName]] = {
+    # As a worker computes on a processor with bfloat16: EfficientNet-Lite stays in float32.
+    "bf16": ("openvino", "auto"),
+    "f32": ("openvino", "float32"),
+    "int8": ("openvino-int8", "auto"),
+}
 """int8 only if the bundle has activation ranges; `fundus model quantise` evaluates each bundle separately."""
 ACCEPTANCE_FILE = Path(acceptance.__file__).with_name("acceptance.json")
 
@@ -35,27 +41,25 @@ def main() -> int:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     settings = parse_settings()
-    bundle = load_bundle(settings.model)
+    model = load_model(settings.model)
     paths = sorted(options.folder.glob("*.jpg"))[: options.limit]
-    pool = DecoderPool(bundle.recipe, settings)
+    pool = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
     enhanced = []
     for future in [pool.submit(path.read_bytes()) for path in paths]:
         with suppress(Ungradable):
-            enhanced.append(future.result().enhanced)
+            enhanced.append(future.result().model_input)
     pool.close()
 
-    from worker.model.engines.openvino_engine import OpenVinoEngine
-    from worker.model.engines.tensorflow_engine import TensorFlowEngine
-
-    reference = TensorFlowEngine(bundle)
-    precisions = PRECISIONS if bundle.activation_ranges is not None else PRECISIONS[:2]
-    candidates = [OpenVinoEngine(bundle, precision) for precision in precisions]
+    reference = make_engine("tensorflow", model, "float32")
+    has_ranges = isinstance(model, Bundle) and model.activation_ranges is not None
+    precisions = [name for name in ENGINES if name != "int8" or has_ranges]
+    candidates = [make_engine(engine, model, precision) for engine, precision in map(ENGINES.__getitem__, precisions)]
     print(f"{len(enhanced)} images of {len(paths)} gradable, batches of {BATCH}, engines interleaved")
     (expected, rate), *measured = predict_interleaved([reference, *candidates], enhanced)
     print(f"{reference.description.device}: {rate:.1f} images/s")
     agreements = []
     for precision, candidate, (found, rate) in zip(precisions, candidates, measured, strict=True):
-        agreement = measure_agreement(expected, found, bundle.thresholds, precision=precision, model_id=bundle.model_id)
+        agreement = measure_agreement(expected, found, model.thresholds, precision=precision, model_id=model.model_id)
         print(f"{candidate.description.device}, {precision}: {rate:.1f} images/s")
         print(*agreement.lines, "passed" if agreement.passed else "FAILED", sep="\n", flush=True)
         agreements.append(agreement)

@@ -19,9 +19,10 @@ from worker.core.errors import Ungradable
 from worker.imaging.photograph import Photograph
 from worker.imaging.steps.find_field import find_field
 from worker.imaging.steps.gradability import assess_gradability, measure_quality
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle
+from worker.model.bundle.ensemble import read_any_manifest
 
-RECIPE = read_manifest(find_bundle(DEFAULT_BUNDLE)).recipe
+RECIPE = read_any_manifest(find_bundle(DEFAULT_BUNDLE)).recipe
 MAX_GRADABLE_REFUSED = 0.03
 MIN_DEGRADED_REFUSED = 0.95
 PASSED = "passed"

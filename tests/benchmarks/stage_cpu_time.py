@@ -37,7 +37,7 @@ from worker.imaging.steps.prepare import prepare_image
 from worker.inference.upload_overlay import upload_overlay
 from worker.ledger.database import connect
 from worker.ledger.leases import lease_chunk, register_model, settle_chunk
-from worker.model.bundle.bundle import load_bundle
+from worker.model.bundle.ensemble import load_model
 from worker.model.decide_grade import decide_grade
 from worker.model.engines.factory import make_engine
 
@@ -70,7 +70,7 @@ def measure(uris: list[str], servers: list[int]) -> StageTimer:
     """Process all images once, chunk by chunk and stage by stage, with the settings of the environment."""
     settings = parse_settings()
     cv2.setNumThreads(1)
-    database, storage, bundle = connect(settings), Storage(settings), load_bundle(settings.model)
+    database, storage, bundle = connect(settings), Storage(settings), load_model(settings.model)
     register_model(database, bundle.model_id, bundle.name, bundle.manifest.model_dump(mode="json"))
     engine = make_engine(settings.engine, bundle)
     engine.warm_up(settings.max_batch_size)

@@ -16,9 +16,10 @@ from worker.core.vocabulary import Role, Status
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.review_schema import users
 from worker.ledger.schema import gradings, images, models, runs
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle
+from worker.model.bundle.ensemble import read_any_manifest
 
-MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
+MANIFEST = read_any_manifest(find_bundle(DEFAULT_BUNDLE))
 EVENING = datetime(2026, 11, 22, 20, tzinfo=UTC)
 SCREENING = (0.745, 0.155, 0.06, 0.012, 0.008)
 """Shares of grades 0 to 4 in a screening programme; the remaining images have no grade."""

@@ -25,11 +25,12 @@ from tests.integration.processes import FUNDUS, fundus, fundus_json, wait_until_
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.seaweedfs import Bucket
 from worker.core.uris import parse_file_uri
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, load_bundle
+from worker.model.bundle.bundle import DEFAULT_BUNDLE
+from worker.model.bundle.ensemble import load_model
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 GRADABLE = sorted(path.name for path in SAMPLES.glob("IDRiD_*.jpg"))
-INPUT_SIZE_PX = load_bundle(DEFAULT_BUNDLE).recipe.input_size_px
+INPUT_SIZE_PX = load_model(DEFAULT_BUNDLE).recipe.input_size_px
 QUICK = {"FUNDUS_RESEND_AFTER_S": "5", "FUNDUS_RECONCILE_EVERY_S": "1", "FUNDUS_MAX_WAIT_MS": "5"}
 
 

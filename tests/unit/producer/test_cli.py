@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 from producer.cli import COMMANDS, app
 from worker import __version__
 from worker.ledger.migrate import MIGRATIONS
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle
+from worker.model.bundle.ensemble import read_any_manifest
 
 Fundus = Callable[..., Result]
 
@@ -82,7 +83,7 @@ print([name for name in ("tensorflow", "cv2") if name in sys.modules])
 
 
 def test_version_shows_program_model_and_schema() -> None:
-    manifest = read_manifest(find_bundle(DEFAULT_BUNDLE))
+    manifest = read_any_manifest(find_bundle(DEFAULT_BUNDLE))
     done = run_main("--version")
     assert (done.returncode, done.stdout.splitlines()) == (0, [
         f"fundus {__version__}",

@@ -20,7 +20,8 @@ from worker.core.vocabulary import Eye, Grade
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.runs import find_run
 from worker.ledger.schema import images, models, runs
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle
+from worker.model.bundle.ensemble import read_any_manifest
 
 SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
 LEFT, RIGHT = "IDRiD_001", "IDRiD_008"
@@ -35,7 +36,7 @@ def ledger(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("FUNDUS_DECODE_PROCESSES", "1")
     monkeypatch.setenv("COLUMNS", "120")
     engine = connect(parse_settings())
-    manifest = read_manifest(find_bundle(DEFAULT_BUNDLE))
+    manifest = read_any_manifest(find_bundle(DEFAULT_BUNDLE))
     with write_transaction(engine) as connection:
         connection.execute(
             models.insert().values(

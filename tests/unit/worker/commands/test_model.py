@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from worker.commands.model import app
 from worker.core.errors import ModelError, UsageError
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, load_bundle, read_manifest
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, list_pretrained, load_bundle, read_manifest
+from worker.model.bundle.ensemble import Ensemble, load_model
 from worker.model.network.build import build_network
 
 
@@ -34,8 +35,7 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_list_has_each_pretrained_bundle_with_its_id_and_marks_the_default() -> None:
-    names = ("densenet121-aptos", "densenet121-aptos-224", "densenet121-aptos-320", DEFAULT_BUNDLE)
-    pretrained = [load_bundle(name).manifest for name in names]
+    pretrained = [load_model(name).manifest for name in list_pretrained()]
     text = run("list")
     assert text.count("(default)") == 1
     assert f"{DEFAULT_BUNDLE} (default)" in text
@@ -44,11 +44,13 @@ def test_list_has_each_pretrained_bundle_with_its_id_and_marks_the_default() -> 
 
 
 def test_show_prints_the_whole_manifest_with_its_id() -> None:
-    manifest = load_bundle(DEFAULT_BUNDLE).manifest
-    assert run_json("show") == {"model_id": manifest.model_id, **manifest.model_dump(mode="json")}
-    text = run("show", DEFAULT_BUNDLE)
+    default, single = load_model(DEFAULT_BUNDLE), load_bundle("densenet121-aptos").manifest
+    assert isinstance(default, Ensemble)
+    assert run_json("show") == {"model_id": default.model_id, **default.manifest.model_dump(mode="json")}
+    assert all(network.name in run("show") for network in default.networks)
+    text = run("show", "densenet121-aptos")
     assert "recipe.enhancement" in text
-    assert manifest.weights_sha256 in text
+    assert single.weights_sha256 in text
 
 
 def test_unknown_bundle_is_rejected() -> None:

@@ -24,9 +24,10 @@ from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.locks import LockResult, acquire_lock
 from worker.ledger.schema import models, nights, reports, runs
 from worker.maintenance.close_nights import ClosedNight, close_ended_nights
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle
+from worker.model.bundle.ensemble import read_any_manifest
 
-MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
+MANIFEST = read_any_manifest(find_bundle(DEFAULT_BUNDLE))
 MOSTLY_HEALTHY, MOSTLY_REFERABLE = {0: 80, 2: 20}, {0: 20, 2: 80}
 
 

@@ -29,15 +29,15 @@ from worker.ledger.configurations import InferenceConfiguration, register_config
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.runs import Run
 from worker.ledger.schema import models, runs
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
-from worker.model.bundle.ensemble import EnsembleManifest, Member, View
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle
+from worker.model.bundle.ensemble import EnsembleManifest, Member, View, read_any_manifest
 from worker.report import writer as report_writer
 from worker.report.destination import folder_destination
 from worker.report.patients import NEXT_STEPS
 from worker.report.writer import ReportOptions, ReportStopped, write_report
 
 SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
-MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
+MANIFEST = read_any_manifest(find_bundle(DEFAULT_BUNDLE))
 
 
 @dataclass

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import make_manifest, random_weights
 from worker.core.errors import ModelError, UsageError
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, Manifest, find_bundle, list_pretrained, load_bundle
+from worker.model.bundle.ensemble import load_model
 from worker.model.bundle.fit_record import FitRecord
 from worker.model.bundle.weights import serialise_weights
 from worker.model.bundle.writer import copy_bundle, write_bundle
@@ -135,7 +136,7 @@ def test_unknown_name_lists_the_pretrained_bundles() -> None:
 
 def test_default_bundle_is_pretrained() -> None:
     assert DEFAULT_BUNDLE in list_pretrained()
-    assert load_bundle(DEFAULT_BUNDLE).name == DEFAULT_BUNDLE
+    assert load_model(DEFAULT_BUNDLE).name == DEFAULT_BUNDLE
 
 
 def test_name_refers_to_the_pretrained_bundle_and_path_to_the_folder(
