@@ -62,7 +62,8 @@ def fit(
     epochs: Annotated[int, typer.Option(min=1, max=1000, help="Largest number of epochs.")] = 30,
     patience: Annotated[int, typer.Option(min=1, help="Stop after this many epochs without improvement.")] = 10,
     choose_by: Annotated[
-        Literal["kappa", "loss"], typer.Option(help="Validation metric that selects the best epoch.")
+        Literal["kappa", "loss", "auc"],
+        typer.Option(help="Validation metric, averaged over the sources, that selects the best epoch."),
     ] = "kappa",
     thresholds: Annotated[
         Literal["half", "kappa", "screening"],
@@ -120,7 +121,7 @@ def fit(
     """Train a network on photographs with reference grades.
 
     About a sixth of the photographs is held out for validation; photographs of one patient or with the same pixels stay
-    together. The epoch with the highest quadratic weighted kappa is kept, or the lowest loss with --choose-by loss.
+    together. The epoch with the highest quadratic weighted kappa is kept, or that of --choose-by.
     Images are prepared by the same steps as in the worker. OUT holds checkpoint, curves, history and bundle.
 
     Examples:

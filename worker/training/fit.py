@@ -134,15 +134,14 @@ def interpolate_weights(
     return {name: np.asarray(share * first[name] + (1 - share) * last[name], np.float32) for name in last}
 
 
-def find_best_epoch(history: list[EpochMetrics], choose_by: Literal["kappa", "loss"]) -> int:
-    """Return the number of the epoch, from 1, with the highest kappa or the lowest loss, averaged over the sources.
+def find_best_epoch(history: list[EpochMetrics], choose_by: Literal["kappa", "loss", "auc"]) -> int:
+    """Return the number of the epoch, from 1, with the best metric, averaged over the sources.
 
-    The first of equal epochs wins; an epoch without a kappa ranks last.
+    The first of equal epochs wins; an epoch without the metric ranks last.
     """
-    if choose_by == "loss":
-        return 1 + int(np.argmin([row[f"{SOURCE_MEAN}validation_loss"] for row in history]))
-    kappas = [-np.inf if row[f"{SOURCE_MEAN}{KAPPA}"] is None else row[f"{SOURCE_MEAN}{KAPPA}"] for row in history]
-    return 1 + int(np.argmax(kappas))
+    name, sign = {"kappa": (KAPPA, 1), "loss": ("validation_loss", -1), "auc": ("referable_auc", 1)}[choose_by]
+    values = [row[f"{SOURCE_MEAN}{name}"] for row in history]
+    return 1 + int(np.argmax([-np.inf if value is None else sign * value for value in values]))
 
 
 def _has_converged(history: list[EpochMetrics], plan: Plan) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from worker.core.errors import ModelError
+from worker.model.architecture import HEAD
 from worker.model.bundle.bundle import Bundle, find_bundle
 from worker.model.bundle.ensemble import Model
 from worker.model.bundle.fit_record import SPLIT_FILE
@@ -50,6 +51,9 @@ def trace_lineage(ref: str | None, model: Model | None) -> Lineage:
 
 def _read(path: Path, network: Bundle) -> frozenset[str] | None:
     record = network.manifest.fit
+    if record is None and not network.weights[f"{HEAD}/kernel"].any():
+        # A head of zeros, as `import` gives to weights of ImageNet, has seen no grades.
+        return frozenset()
     if record is None or record.ancestry == "unknown":
         return None
     try:

@@ -42,8 +42,8 @@ class Plan(BaseModel):
     epochs: int = Field(default=30, ge=1, le=1000)
     patience: int = Field(default=10, ge=1)
     """Epochs without improvement after which the fit stops."""
-    choose_by: Literal["kappa", "loss"] = "kappa"
-    """Validation metric that selects the best epoch, averaged over the sources."""
+    choose_by: Literal["kappa", "loss", "auc"] = "kappa"
+    """Validation metric that selects the best epoch, averaged over the sources; auc is that of referable DR."""
     thresholds: Literal["half", "kappa", "screening"] = "half"
     """Thresholds of the outputs: 0.5 each, those with the highest kappa on the unaugmented training images, or those of
     the default `ScreeningRule` on the validation images."""

@@ -33,7 +33,7 @@ class FitRecord(BaseModel):
     epochs: int
     best_epoch: int
     """The epoch, from 1, whose averaged weights are in the bundle, interpolated with `initial_share`."""
-    chosen_by: Literal["loss"] | None = None
+    chosen_by: Literal["loss", "auc"] | None = None
     """The validation figure that selected the best epoch; None: quadratic weighted kappa."""
     thresholds: Literal["kappa", "screening"] | None = None
     """How the thresholds were chosen: by kappa on the training images, or by the rule for screening on the validation

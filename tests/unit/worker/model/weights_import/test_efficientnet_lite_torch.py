@@ -1,13 +1,19 @@
 """EfficientNet-Lite's weights of PyTorch become those of the Keras network, for the recipe's input range."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.unit.worker.model.networks import make_bundle, random_weights
 from worker.core.errors import ModelError
+from worker.model.bundle.bundle import load_bundle
+from worker.model.bundle.writer import write_bundle
 from worker.model.efficientnet_lite import list_blocks
 from worker.model.network.build import assign_weights, build_network, get_weights
 from worker.model.weights_import.efficientnet_lite_torch import PRETRAINING_RANGE, convert_weights
+from worker.training.lineage import trace_lineage
 
 ARCHITECTURE = "efficientnetlite0"
 
@@ -52,6 +58,16 @@ def test_every_weight_of_the_network_is_converted() -> None:
     assert weights["block3a_dwconv/kernel"][1, 4, 8, 0] == tensors["_blocks.3._depthwise_conv.weight"][8, 0, 1, 4]
     assert weights["block3a_bn/beta"].tolist() == tensors["_blocks.3._bn1.bias"].tolist()
     assert not weights["head/kernel"].any()
+
+
+def test_imported_weights_have_seen_no_grades(tmp_path: Path) -> None:
+    bundle = make_bundle(random_weights())
+    weights = dict(bundle.weights)
+    write_bundle(tmp_path / "fitted", bundle.manifest, weights)
+    write_bundle(tmp_path / "new", bundle.manifest, weights | {"head/kernel": np.zeros((1024, 5), np.float32)})
+    fitted, new = (trace_lineage(str(path), load_bundle(path)) for path in (tmp_path / "fitted", tmp_path / "new"))
+    assert fitted.has_seen({"0" * 16}) == "unknown"
+    assert new.has_seen({"0" * 16}) == "no"
 
 
 def test_another_input_range_gives_the_same_stem() -> None:
