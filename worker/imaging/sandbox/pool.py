@@ -2,7 +2,7 @@
 
 A codec that crashes, hangs or exhausts its memory fails one image only. A process that the kernel kills may not be at
 fault: several large images at a time may exceed the memory of the machine. So images reserve memory by their size, and
-one whose process was killed is tried once more, alone.
+one whose process was killed is tried again, alone.
 
 pebble 5.2 does not fit here: its pool breaks permanently when the kernel kills an idle process for memory, it imports
 the worker's main module in each process, and it unpickles the responses of processes that have parsed hostile bytes.
