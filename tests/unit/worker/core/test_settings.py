@@ -20,6 +20,7 @@ WRONG = {
     "DECODE_PROCESSES": "0",
     "DECODE_TIMEOUT_S": "-3",
     "DECODE_MEMORY_MB": "255",
+    "DECODE_BUDGET_MB": "0",
     "MAX_IMAGE_BYTES": "0",
     "MAX_IMAGE_PIXELS": "1.5",
     "TRANSFER_THREADS": "0",
