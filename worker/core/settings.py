@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     patient_key: SecretStr | None = None
     """Secret of at least 32 characters; if set, producers replace patient ids by their HMAC-SHA-256 with this key."""
 
-    model: str = "densenet121-four-sources-320"
+    model: str = "densenet121-efficientnetlite2-320"
     """Model bundle: the name of a shipped one or a directory."""
     engine: EngineName = "auto"
     """Engine that runs the network; `auto` uses OpenVINO on CPUs if it is installed, and TensorFlow otherwise.

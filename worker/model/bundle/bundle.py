@@ -29,7 +29,7 @@ from worker.model.bundle.fit_record import FitRecord
 from worker.model.bundle.weights import parse_weights
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, ExplainedOutputs, Thresholds
 
-DEFAULT_BUNDLE = "densenet121-four-sources-320"
+DEFAULT_BUNDLE = "densenet121-efficientnetlite2-320"
 MANIFEST_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
