@@ -15,7 +15,7 @@ from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph
 from worker.imaging.steps.overlay import encode_overlay, load_colour_map, render_overlay
 from worker.imaging.steps.panel import PREPROCESSED, render_panel, tile_images
-from worker.model.bundle.bundle import load_bundle
+from worker.model.bundle.ensemble import load_model
 from worker.model.decide_grade import decide_grade
 from worker.model.engines.factory import make_engine
 from worker.model.engines.protocol import Engine
@@ -35,12 +35,12 @@ def render_panels(
     Raises ModelError for an invalid bundle, SettingsError for an unknown colour map.
     """
     load_colour_map(settings.overlay_colours)
-    bundle = load_bundle(settings.model)
+    model = load_model(settings.model)
     storage = Storage(settings)
-    pool = DecoderPool(bundle.recipe, settings)
+    pool = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
     rows = []
     try:
-        engine = make_engine(settings.engine, bundle)
+        engine = make_engine(settings.engine, model, settings.precision)
         for image in images:
             name = image.rpartition("/")[2]
             try:
@@ -63,7 +63,7 @@ def _prepare(storage: Storage, pool: DecoderPool, image: str, settings: Settings
 def _render_row(
     engine: Engine, prepared: PreparedImage, name: str, reference: int | None, settings: Settings
 ) -> NDArray[np.uint8]:
-    prediction = engine.predict([prepared.enhanced])[0]
+    prediction = engine.predict([prepared.model_input])[0]
     decision = decide_grade(prediction, engine.bundle)
     overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
     known = "" if reference is None else f", reference {reference}"
