@@ -92,16 +92,17 @@ def test_service_of_a_second_gpu_is_valid(tmp_path: Path) -> None:
     assert second == first | {"environment": second["environment"]}
 
 
-@pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"(?<!namespace )(?<!/)\bfundus ([a-z][a-z-]*)(?=[ `\n])", TEXT)))
-)
+COMMAND = r"(?<!namespace )(?<!/)\bfundus ((?:(?:console|db|model) )?[a-z][a-z-]*)(?=[ `\n])"
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(COMMAND, TEXT))))
 def test_every_command_and_option_exists(command: str) -> None:
     options = {
         option
         for line in re.findall(rf"(?<!namespace )(?<!/)\bfundus {command}\b([^`|\n]*)", TEXT)
         for option in re.findall(r"(--[a-z-]+)", line)
     }
-    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
     assert {option for option in options if option not in shown.output} == set()
 

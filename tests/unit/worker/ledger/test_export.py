@@ -115,7 +115,7 @@ def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Pat
         "b", "s3://clinic/a%2C1.jpg", 'Doe, "J"', "left", "graded", 2, 0.9, 0.9, 0.1234567, 0.1, True,
         "not_monotone,no_evidence", 0.3, MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
         "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None, "2 Moderate NPDR", True,
-        None, None, None, None, None, SHA256, "7", 1.25,
+        None, None, None, None, None, SHA256, "7", 1.25, None, None,
     ]  # fmt: skip
     assert ",".join(lines[1]) == HEADER
 

@@ -219,12 +219,12 @@ def test_lambda_of_keras_3_is_rejected(tmp_path: Path) -> None:
 
 def test_file_that_crashes_the_library_is_reported_as_damaged() -> None:
     with pytest.raises(ModelError, match=r"^kills\.h5: damaged"):
-        read_in_subprocess((DATA / "kills_hdf5.h5").read_bytes(), source="kills.h5")
+        read_in_subprocess((DATA / "kills_hdf5.h5").read_bytes(), source="kills.h5", recipe=RECIPE)
 
 
 def test_reading_a_file_has_a_timeout(old_weights_file: Path) -> None:
     with pytest.raises(ModelError, match=r"^slow\.h5: not read within 0\.01 s"):
-        read_in_subprocess(old_weights_file.read_bytes(), source="slow.h5", timeout_s=0.01)
+        read_in_subprocess(old_weights_file.read_bytes(), source="slow.h5", recipe=RECIPE, timeout_s=0.01)
 
 
 def test_names_in_a_file_cannot_control_the_terminal(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_names_in_a_file_cannot_control_the_terminal(tmp_path: Path) -> None:
     with h5py.File(file, "w") as hostile:
         hostile["red\x1b[31m/kernel:0"] = h5py.SoftLink("/x")
     with pytest.raises(ModelError, match=r"red\?\[31m/kernel:0 is a soft or external link"):
-        read_in_subprocess(file.read_bytes(), source="f.h5")
+        read_in_subprocess(file.read_bytes(), source="f.h5", recipe=RECIPE)
 
 
 def archive(members: dict[str, bytes]) -> bytes:
