@@ -29,7 +29,7 @@ from worker.ledger.configurations import InferenceConfiguration, register_config
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.runs import Run
 from worker.ledger.schema import models, runs
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
 from worker.model.bundle.ensemble import EnsembleManifest, Member, View, read_any_manifest
 from worker.report import writer as report_writer
 from worker.report.destination import folder_destination
@@ -165,15 +165,19 @@ def test_report_names_what_computed_the_grades(ledger: Ledger, out: Path) -> Non
 
 
 def test_page_describes_what_the_saliency_explains(ledger: Ledger, out: Path) -> None:
+    single = read_manifest(find_bundle("densenet121-aptos-320"))
     ensemble = EnsembleManifest(
-        name="twice", members=(Member(manifest=MANIFEST, views=(View.AS_IS, View.MIRRORED)),), explained_outputs=(2, 2)
+        name="twice", members=(Member(manifest=single, views=(View.AS_IS, View.MIRRORED)),), explained_outputs=(2, 2)
     )
-    document = ensemble.model_dump(mode="json")
-    with write_transaction(ledger.engine) as connection:
-        connection.execute(
-            models.insert().values(model_id=ensemble.model_id, name="twice", document=document, registered_at=NOON)
-        )
-    for run, model_id in (("july", MANIFEST.model_id), ("june", ensemble.model_id)):
+    for manifest in (single, ensemble):
+        document = manifest.model_dump(mode="json")
+        with write_transaction(ledger.engine) as connection:
+            connection.execute(
+                models.insert().values(
+                    model_id=manifest.model_id, name=manifest.name, document=document, registered_at=NOON
+                )
+            )
+    for run, model_id in (("july", single.model_id), ("june", ensemble.model_id)):
         ledger.fill(run, references(run), {run: 1})
         with write_transaction(ledger.engine) as connection:
             connection.execute(runs.update().where(runs.c.name == run).values(model_id=model_id))
