@@ -60,14 +60,16 @@ def write_bundle(
 ) -> Manifest:
     """Write weights and their manifest into a new folder, and return the manifest with the SHA-256 of the weights.
 
-    draft: a manifest with any SHA-256. float16_kernels: store kernels as float16, at half the size. extra_files: other
-    files of the bundle, by name.
+    draft: a manifest with any SHA-256; those of ranges, feature space and golden inputs are dropped. float16_kernels:
+    store kernels as float16, at half the size. extra_files: other files of the bundle, by name.
     Raises UsageError if the folder exists or its parent is not writable, ModelError if the bundle could not be read
     back, for instance because a value exceeds the range of float16.
     """
     data = serialise_weights(weights, float16_kernels=float16_kernels)
     parse_weights(data, source=f"{folder / WEIGHTS_FILE}", architecture=draft.architecture)
-    manifest = draft.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
+    # Files that were measured with other weights are not those of these.
+    measured = dict.fromkeys(("ranges_sha256", "familiarity_sha256", "golden_sha256"))
+    manifest = draft.model_copy(update={**measured, "weights_sha256": hashlib.sha256(data).hexdigest()})
     _write_files(folder, {WEIGHTS_FILE: data, MANIFEST_FILE: _encode(manifest), **(extra_files or {})})
     return manifest
 

@@ -292,3 +292,12 @@ def test_copied_bundle_keeps_split_and_fit_record(tmp_path: Path, weights: Weigh
     copy_bundle(tmp_path / "fitted", tmp_path / "new", manifest.model_copy(update={"temperature": 2.0}))
     assert (tmp_path / "new" / "split.csv").read_bytes() == split
     assert load_bundle(tmp_path / "new").manifest.fit == record
+
+
+def test_new_weights_have_no_files_of_the_old_ones(tmp_path: Path) -> None:
+    shipped = load_bundle("densenet121-aptos-320")
+    assert shipped.manifest.ranges_sha256 is not None
+    assert shipped.manifest.golden_sha256 is not None
+    write_bundle(tmp_path / "changed", shipped.manifest, {**shipped.weights, "head/bias": np.zeros(5, np.float32)})
+    changed = load_bundle(tmp_path / "changed").manifest
+    assert (changed.ranges_sha256, changed.golden_sha256, changed.familiarity_sha256) == (None, None, None)
