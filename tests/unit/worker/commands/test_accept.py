@@ -21,9 +21,10 @@ from worker.core.vocabulary import Eye, Grade, Status
 from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.runs import Run, find_run
 from worker.ledger.schema import models, runs, site_acceptances
-from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle, read_manifest
+from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle
+from worker.model.bundle.ensemble import read_any_manifest
 
-MANIFEST = read_manifest(find_bundle(DEFAULT_BUNDLE))
+MANIFEST = read_any_manifest(find_bundle(DEFAULT_BUNDLE))
 WARNING = "model not validated at this site: clinic-a"
 
 Fundus = Callable[..., str]
