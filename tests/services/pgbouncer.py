@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 from sqlalchemy.engine import make_url
 
 from tests.services.identity import unprivileged_identity
@@ -42,13 +43,14 @@ def pgbouncer(url: str, directory: Path, *, connections: int, ignored: str = "ex
     connections: to the server, for all clients. ignored: startup parameters that it drops instead of refusing them.
     """
     assert PROGRAM is not None
+    identity = unprivileged_identity()
+    if identity is None:
+        pytest.skip("PgBouncer refuses to run as root, and no user namespace is left")
     server, port = make_url(url), reserve_port()
     directory.mkdir()
     file = directory / "pgbouncer.ini"
     file.write_text(CONFIGURATION.format(server_port=server.port, port=port, connections=connections, ignored=ignored))
-    process = start_server(
-        [PROGRAM, file], directory / "pgbouncer.log", environment={}, identity=unprivileged_identity()
-    )
+    process = start_server([PROGRAM, file], directory / "pgbouncer.log", environment={}, identity=identity)
     pooled = server.set(port=port).render_as_string(hide_password=False)
     try:
         process.wait_for(lambda: psycopg.connect(pooled, connect_timeout=2).close(), (psycopg.OperationalError,))
