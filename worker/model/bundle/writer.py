@@ -81,13 +81,7 @@ def copy_bundle(source: Path, folder: Path, manifest: AnyManifest) -> None:
     Raises UsageError as `write_bundle` does, ModelError if a file has another SHA-256 than in the manifest.
     """
     manifest = manifest.model_copy(update={"golden_sha256": None})
-    if isinstance(manifest, EnsembleManifest):
-        parts = zip(manifest.weights_files, manifest.split_files, strict=True)
-        pairs = [(source / weights, source / split) for weights, split in parts]
-        write_ensemble(folder, manifest, pairs, extra_files=_copy_familiarity(source, manifest))
-    else:
-        extra = _copy_ranges(source, manifest) | _copy_familiarity(source, manifest)
-        _write_network(source, folder, manifest, extra)
+    _copy_files(source, folder, manifest, _copy_familiarity(source, manifest))
 
 
 def add_activation_ranges(source: Path, folder: Path, ranges: ActivationRanges) -> Manifest:
@@ -106,13 +100,7 @@ def add_familiarity(source: Path, folder: Path, manifest: AnyManifest, familiari
     """
     data = serialise_familiarity(familiarity)
     changed = manifest.model_copy(update={"familiarity_sha256": hashlib.sha256(data).hexdigest()})
-    extra = {FAMILIARITY_FILE: data}
-    if isinstance(changed, EnsembleManifest):
-        parts = zip(changed.weights_files, changed.split_files, strict=True)
-        pairs = [(source / weights, source / split) for weights, split in parts]
-        write_ensemble(folder, changed, pairs, extra_files=extra | _copy_golden(source, changed))
-    else:
-        _write_network(source, folder, changed, _copy_ranges(source, changed) | extra)
+    _copy_files(source, folder, changed, {FAMILIARITY_FILE: data})
     return changed
 
 
@@ -156,6 +144,16 @@ def write_ensemble(
         files[weights_name] = read_verified(weights, MAX_WEIGHTS_BYTES, member.manifest.weights_sha256)
         files |= _copy_split(split, split_name, member.manifest)
     _write_files(folder, {**files, **(extra_files or {}), MANIFEST_FILE: _encode(manifest)})
+
+
+def _copy_files(source: Path, folder: Path, manifest: AnyManifest, familiarity: Mapping[str, bytes]) -> None:
+    """Copy weights, splits, ranges and golden inputs into a new folder, with the given file of feature spaces."""
+    if isinstance(manifest, EnsembleManifest):
+        parts = zip(manifest.weights_files, manifest.split_files, strict=True)
+        pairs = [(source / weights, source / split) for weights, split in parts]
+        write_ensemble(folder, manifest, pairs, extra_files={**familiarity, **_copy_golden(source, manifest)})
+    else:
+        _write_network(source, folder, manifest, {**_copy_ranges(source, manifest), **familiarity})
 
 
 def _write_network(source: Path, folder: Path, manifest: Manifest, extra_files: Mapping[str, bytes]) -> None:
