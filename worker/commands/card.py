@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.storage.atomic_write import write_atomically
-from worker.core.terminal.output import stderr_console
+from worker.core.terminal.output import print_note, stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import DEFAULT_BUNDLE
 from worker.model.bundle.ensemble import load_model
@@ -61,7 +60,7 @@ def card(
         raise UsageError("no data to evaluate the bundle on: give --validation, --external or --lesions")
 
     def on_warning(sentence: str) -> None:
-        messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
+        print_note(sentence, messages)
 
     with progress_bar(messages) as progress:
         task = progress.add_task("grading", total=None)

@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.text import Text
 
 from worker.commands.explain_option import Explained, parse_explained
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
-from worker.core.terminal.output import stderr_console
+from worker.core.terminal.output import print_note, stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import Manifest, describe_validation_error, load_bundle
 from worker.training.examples import hash_file, read_examples
@@ -191,7 +190,7 @@ def fit(
     lineage = trace_lineage(init, initial)
 
     def on_warning(sentence: str) -> None:
-        messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
+        print_note(sentence, messages)
 
     def print_epoch(metrics: dict[str, Any]) -> None:
         messages.print(_format_epoch(metrics), soft_wrap=True)

@@ -8,12 +8,11 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.storage.atomic_write import write_atomically
-from worker.core.terminal.output import stderr_console
+from worker.core.terminal.output import print_note, stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import describe_validation_error, load_bundle
 from worker.training.examples import hash_file, read_examples
@@ -96,7 +95,7 @@ def cross_validate(
         examples = read_examples(
             manifest,
             settings,
-            lambda sentence: messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True),
+            lambda sentence: print_note(sentence, messages),
         )
         open_fit_folder(out, plan, resume=True)
         preparing = progress.add_task("preparing", total=len(examples))

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
-from worker.core.terminal.output import stderr_console
+from worker.core.terminal.output import print_note, stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import find_bundle
 from worker.model.bundle.ensemble import load_model
@@ -43,7 +42,7 @@ def familiarity(
     loaded = load_model(bundle)
 
     def on_warning(sentence: str) -> None:
-        messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
+        print_note(sentence, messages)
 
     with progress_bar(messages) as progress:
         task = progress.add_task("reading", total=None)

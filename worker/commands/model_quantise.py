@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
+from worker.core.terminal.output import print_note
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, Bundle, find_bundle
 from worker.model.bundle.ensemble import load_model
@@ -55,7 +55,7 @@ def quantise(
     messages = Console(stderr=True)
 
     def on_warning(sentence: str) -> None:
-        messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
+        print_note(sentence, messages)
 
     with progress_bar(messages) as progress:
         examples = read_examples(manifest, settings, on_warning)

@@ -9,11 +9,10 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
-from worker.core.terminal.output import stderr_console
+from worker.core.terminal.output import print_note, stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import describe_validation_error, find_bundle
 from worker.model.bundle.ensemble import AnyManifest, load_model, parse_manifest
@@ -69,7 +68,7 @@ def thresholds(
     engine = make_engine(settings.engine, loaded)
 
     def on_warning(sentence: str) -> None:
-        messages.print(Text.assemble(("note", "yellow"), ": ", sentence), soft_wrap=True)
+        print_note(sentence, messages)
 
     with progress_bar(messages) as progress:
         task = progress.add_task("grading", total=None)

@@ -36,9 +36,13 @@ def _encode_time(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON serialisable")
 
 
-def print_note(sentence: str) -> None:
-    """Print one line on stderr about ignored or missing input."""
-    stderr_console().print(Text.assemble(("note", "yellow"), ": ", escape_control_characters(sentence)), soft_wrap=True)
+def print_note(sentence: str, console: Console | None = None) -> None:
+    """Print one line on stderr about ignored or missing input.
+
+    console: that of a progress bar that is shown at the time.
+    """
+    text = Text.assemble(("note", "yellow"), ": ", escape_control_characters(sentence))
+    (console or stderr_console()).print(text, soft_wrap=True)
 
 
 def print_error(code: str, sentence: str) -> None:
