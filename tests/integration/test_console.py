@@ -554,7 +554,7 @@ def test_page_explains_the_colours_of_the_overlay(
 ) -> None:
     with write_transaction(engine) as connection:
         connection.execute(update(models).values(document=document))
-    assert f"Overlay colours: evidence for {words}." in visit("anna").get(IMAGE).text
+    assert f"Areas that most influenced this result: evidence for {words}." in visit("anna").get(IMAGE).text
 
 
 def test_photograph_and_overlay_are_served_by_the_console(

@@ -8,7 +8,16 @@ from starlette.responses import HTMLResponse, Response
 
 from worker import __version__
 from worker.console.labels import REVIEW_LABELS
-from worker.core.clinical_labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS, format_awaiting_reading
+from worker.core.clinical_labels import (
+    EYE_LABELS,
+    FLAG_NOTES,
+    GRADE_LABELS,
+    NOTHING_FOUND,
+    OUTPUT_LABELS,
+    SALIENCY,
+    format_awaiting_reading,
+    format_ungraded,
+)
 from worker.core.terminal.output import format_duration
 from worker.ledger.final_grades import DECIDED_STATES, PENDING_STATES
 
@@ -40,6 +49,10 @@ class TemplateRenderer:
             "awaiting_reading": format_awaiting_reading,
             "eye_labels": EYE_LABELS,
             "flag_notes": FLAG_NOTES,
+            "nothing_found": NOTHING_FOUND,
+            "output_labels": {int(grade): label for grade, label in OUTPUT_LABELS.items()},
+            "saliency_label": SALIENCY,
+            "ungraded": format_ungraded,
         }
 
     def render(self, template: str, *, status: int = 200, **content: Any) -> Response:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, null, select
 
-from worker.core.clinical_labels import format_awaiting_reading, format_grade
+from worker.core.clinical_labels import format_awaiting_reading, format_grade, format_model_grade
 from worker.core.vocabulary import REFERABLE_FROM, DecisionKind, ReviewState, Status
 from worker.ledger.review_schema import decisions, reviews
 from worker.ledger.schema import gradings
@@ -127,8 +127,8 @@ def describe_outcome(status: Status, review: ReviewState, model_grade: int | Non
     """Describe the outcome of an image: its final grade, that it awaits reading, or its status."""
     if review in PENDING_STATES:
         return format_awaiting_reading(model_grade)
-    if review is ReviewState.UNREAD and final_grade is None:
-        return status
+    if review is ReviewState.UNREAD:
+        return status if final_grade is None else format_model_grade(final_grade)
     return format_grade(final_grade)
 
 
