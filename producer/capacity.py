@@ -11,17 +11,14 @@ from worker.core.vocabulary import Queue, RunState
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
-from worker.ledger.throughput import read_throughput
-
-MIN_RUN_IMAGES = 100
-"""Minimum length of a run to measure a rate: start and end dominate a shorter one."""
+from worker.ledger.throughput import MIN_IMAGES, read_busy_time
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerRate:
     """Grading rate of one worker.
 
-    rate: images per second. run: where the rate was measured, None if it was given. images: settled images of the run.
+    rate: images per second. run: where the rate was measured, None if it was given. images: number it rests on.
     """
 
     rate: float
@@ -70,21 +67,22 @@ def read_worker_rate(engine: Engine, like: str | None, workers: int) -> WorkerRa
     if run is not None:
         with read_transaction(engine) as connection:
             run_id = connection.execute(select(runs.c.run_id).where(runs.c.name == run)).scalar_one()
-            rate = read_throughput(connection, run_id, datetime.now(UTC)).overall
-            settled = select(func.count()).where(gradings.c.run_id == run_id, gradings.c.settled_at.is_not(None))
-            images = connection.execute(settled).scalar_one()
-        if rate is not None and images >= MIN_RUN_IMAGES:
-            return WorkerRate(rate / workers, run, images)
-        raise UsageError(f"run {run} settled {images} images, a rate needs {MIN_RUN_IMAGES}: give --rate")
-    raise UsageError(f"no finished run of {MIN_RUN_IMAGES} images to measure the rate of a worker: give --rate")
+            busy = read_busy_time(connection, run_id)
+        if busy is not None and busy.rate is not None:
+            return WorkerRate(busy.rate / workers, run, busy.images)
+        images = 0 if busy is None else busy.images
+        raise UsageError(f"run {run} has {images} images with known times, a rate needs {MIN_IMAGES}: give --rate")
+    raise UsageError(f"no finished run of {MIN_IMAGES} images to measure the rate of a worker: give --rate")
 
 
 def _find_latest(engine: Engine) -> str | None:
-    settled = select(func.count()).where(gradings.c.run_id == runs.c.run_id, gradings.c.settled_at.is_not(None))
+    timed = select(func.count()).where(
+        gradings.c.run_id == runs.c.run_id, gradings.c.settled_at.is_not(None), gradings.c.leased_at.is_not(None)
+    )
     long_enough = (
         select(runs.c.name)
         .where(runs.c.state == RunState.FINISHED, runs.c.queue == Queue.BULK)
-        .where(settled.scalar_subquery() >= MIN_RUN_IMAGES)
+        .where(timed.scalar_subquery() >= MIN_IMAGES)
         .order_by(runs.c.run_id.desc())
         .limit(1)
     )

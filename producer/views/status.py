@@ -76,18 +76,19 @@ def _state(run: Run) -> Text:
 
 def _bar(progress: RunProgress) -> RenderableType:
     counts = progress.counts
-    words = [f"{counts.settled:,} of {counts.total:,}", _percent(counts)]
-    rate = progress.throughput.overall if progress.is_over else progress.throughput.recent
+    words = [f"{counts.processed:,} of {counts.total:,}", _percent(counts)]
+    throughput = progress.throughput
+    rate = throughput.recent or throughput.overall
     if rate is not None:
         words.append(f"{rate:,.1f} images/s")
     if progress.seconds_left is not None:
         words.append(f"{format_duration(progress.seconds_left)} left")
-    elif progress.run.finished_at is not None:
-        words.append(f"took {format_duration((progress.run.finished_at - progress.run.created_at).total_seconds())}")
+    elif progress.is_over and throughput.busy is not None:
+        words.append(f"in {format_duration(throughput.busy.seconds)} of work")
     # An empty run is complete, not 0 of 0.
     bar = ProgressBar(
         total=counts.total or 1,
-        completed=counts.settled if counts.total else 1,
+        completed=counts.processed if counts.total else 1,
         width=_BAR_COLUMNS,
         complete_style=BAR_STYLE,
     )
@@ -132,5 +133,5 @@ def _referable(counts: Counts) -> int:
 
 def _percent(counts: Counts) -> str:
     # Rounded down, so that 100 % means complete.
-    tenths = 1000 * counts.settled // counts.total if counts.total else 1000
+    tenths = 1000 * counts.processed // counts.total if counts.total else 1000
     return f"{tenths / 10:.1f} %"

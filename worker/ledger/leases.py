@@ -213,7 +213,12 @@ def _lease_free_images(
             or_(gradings.c.lease_token.is_(None), gradings.c.due_at < epoch_now()),
             gradings.c.attempts < max_allowed,
         )
-        .values(attempts=gradings.c.attempts + 1, lease_token=token, due_at=epoch_now() + lease_s)
+        .values(
+            attempts=gradings.c.attempts + 1,
+            lease_token=token,
+            leased_at=datetime.now(UTC),
+            due_at=epoch_now() + lease_s,
+        )
         .returning(gradings.c.image_id, gradings.c.attempts, gradings.c.refusals)
     ).all()
     counts: dict[str, tuple[int, int]] = {row.image_id: (row.attempts, row.refusals) for row in leased}

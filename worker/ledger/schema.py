@@ -176,6 +176,8 @@ gradings = Table(
     Column("settled_at", UtcDateTime, nullable=True),
     # When the image began to wait; NULL in rows of version 0.1.
     Column("queued_at", UtcDateTime, nullable=True),
+    # When a worker leased the image last; NULL in rows of versions before this column.
+    Column("leased_at", UtcDateTime, nullable=True),
     _one_of("status", Status),
     CheckConstraint("grade BETWEEN 0 AND 4", name="grade_range"),
     *(CheckConstraint(f"{name} BETWEEN 0 AND 1", name=f"{name}_range") for name in OUTPUTS),

@@ -14,7 +14,7 @@ from worker.ledger.runs import ENDED_STATES, Run, find_run, list_runs
 from worker.ledger.schema import gradings
 from worker.ledger.site_acceptance import describe_missing_validation
 from worker.ledger.stranded_runs import find_stranded_runs
-from worker.ledger.throughput import Throughput, read_throughput
+from worker.ledger.throughput import Throughput, read_busy_time, read_recent_rate
 
 FAILURES = (Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED)
 
@@ -35,6 +35,11 @@ class Counts:
     def settled(self) -> int:
         """Number of images that are no longer queued."""
         return self.total - self.by_status[Status.QUEUED]
+
+    @property
+    def processed(self) -> int:
+        """Number of images that workers have dealt with: settled ones that were not cancelled."""
+        return self.settled - self.by_status[Status.CANCELLED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +65,23 @@ class RunProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated time left, from the recent throughput or else that of the whole run; None if unknown or ended."""
+        """Estimated time left, from the recent throughput or else that of the busy time; None if unknown or ended."""
         rate = self.throughput.recent or self.throughput.overall
         queued = self.counts.by_status[Status.QUEUED]
         return None if self.is_over or not queued or rate is None else queued / rate
 
 
-def read_progress(engine: Engine, name: str) -> RunProgress:
-    """Read the progress of a run; answered by indexes. Raises RunError for an unknown run, DatabaseError."""
+def read_progress(engine: Engine, name: str, *, overall: bool = True) -> RunProgress:
+    """Read the progress of a run. Raises RunError for an unknown run, DatabaseError.
+
+    overall: also read the busy time of a run that nobody has worked on for a minute. It scans the run's images; indexes
+    answer the rest.
+    """
     run = find_run(engine, name)
     with read_transaction(engine) as connection:
         counts = _counts(connection, [run.run_id])[run.run_id]
         errors = _errors(connection, run.run_id)
-        throughput = read_throughput(connection, run.run_id, datetime.now(UTC))
+        throughput = _throughput(connection, run, counts, overall=overall)
         missing = {stranded.run_id: stranded.missing for stranded in find_stranded_runs(connection)}
         not_validated = describe_missing_validation(connection, run.site, run.model_id)
     return RunProgress(run, counts, errors, throughput, missing.get(run.run_id), not_validated)
@@ -94,6 +103,7 @@ def describe_progress(progress: RunProgress) -> dict[str, Any]:
         "errors": dict(progress.errors),
         "images_per_s": progress.throughput.overall,
         "recent_images_per_s": progress.throughput.recent,
+        "busy_s": None if progress.throughput.busy is None else progress.throughput.busy.seconds,
         "seconds_left": progress.seconds_left,
         "missing_model": progress.missing_model,
         "not_validated": progress.not_validated,
@@ -118,6 +128,13 @@ def describe_counts(run: Run, counts: Counts) -> dict[str, Any]:
         "finished_at": None if run.finished_at is None else run.finished_at.isoformat(),
         "held": run.held,
     }
+
+
+def _throughput(connection: Connection, run: Run, counts: Counts, *, overall: bool) -> Throughput:
+    is_over = run.state in ENDED_STATES
+    recent = None if is_over else read_recent_rate(connection, run.run_id, counts.settled, datetime.now(UTC))
+    is_read = overall and counts.settled and recent is None
+    return Throughput(recent, read_busy_time(connection, run.run_id) if is_read else None)
 
 
 def _counts(connection: Connection, run_ids: Sequence[int]) -> dict[int, Counts]:

@@ -18,11 +18,12 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def settle(engine: Engine, name: str, images: int, rate: float, *, finished: bool = True) -> None:
-    """Make a run whose images were settled every 1 / rate seconds from noon on."""
+    """Make a run whose images were leased and settled one after the other, each in 1 / rate seconds, from noon on."""
     run = make_run(engine, name, references(*(f"{name}-{number}" for number in range(images))))
     with write_transaction(engine) as connection:
         for number in range(images):
-            settled = {"status": "failed", "error_code": "x", "settled_at": NOON + timedelta(seconds=number / rate)}
+            leased_at, settled_at = (NOON + timedelta(seconds=count / rate) for count in (number, number + 1))
+            settled = {"status": "failed", "error_code": "x", "leased_at": leased_at, "settled_at": settled_at}
             of_image = (gradings.c.run_id == run.run_id, gradings.c.image_id == f"{name}-{number}")
             connection.execute(update(gradings).where(*of_image).values(settled))
         state = {"state": "finished", "finished_at": NOON} if finished else {"state": "cancelled"}
@@ -65,7 +66,7 @@ def test_rate_must_be_given_without_a_long_enough_run(engine: Engine) -> None:
     with pytest.raises(UsageError, match="no finished run of 100 images to measure the rate of a worker: give --rate"):
         read_worker_rate(engine, None, 1)
     settle(engine, "short", 3, 1.0)
-    with pytest.raises(UsageError, match="run short settled 3 images, a rate needs 100: give --rate"):
+    with pytest.raises(UsageError, match="run short has 3 images with known times, a rate needs 100: give --rate"):
         read_worker_rate(engine, "short", 1)
     with pytest.raises(RunError, match="no run 'day'"):
         read_worker_rate(engine, "day", 1)

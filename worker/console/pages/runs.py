@@ -108,7 +108,7 @@ def _parse_run_id(context: RequestContext, name: str) -> int | None:
 
 
 def _progress(context: RequestContext, run: Run) -> dict[str, Any]:
-    progress = read_progress(context.console.engine, run.name)
+    progress = read_progress(context.console.engine, run.name, overall=False)
     by_review = count_reviews(context.console.engine, run.run_id)
     return {
         "progress": progress,

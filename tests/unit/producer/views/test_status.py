@@ -8,7 +8,7 @@ from producer.views.status import draw_overview, draw_progress
 from worker.core.vocabulary import Grade, Queue, RunKind, RunState, Status
 from worker.ledger.runs import Run
 from worker.ledger.status import Counts, RunProgress
-from worker.ledger.throughput import Throughput
+from worker.ledger.throughput import BusyTime, Throughput
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ def test_running_run_shows_rate_and_time_left() -> None:
         run(),
         counts(1881, (540, 120, 300, 120, 120), 34),
         {"image_format": 30, "image_damaged": 4},
-        Throughput(11.0, 12.54),
+        Throughput(12.54),
     )
 
     assert drawn(draw_progress(progress)) == [
@@ -57,23 +57,36 @@ def test_running_run_shows_rate_and_time_left() -> None:
 
 def test_bar_of_a_running_run_is_cyan() -> None:
     console = Console(width=80, file=StringIO(), force_terminal=True, color_system="standard", _environ={})
-    console.print(draw_progress(RunProgress(run(), counts(8, (56, 0, 0, 0, 0)), {}, Throughput(11.0, 12.5))))
+    console.print(draw_progress(RunProgress(run(), counts(8, (56, 0, 0, 0, 0)), {}, Throughput(12.5))))
     assert isinstance(console.file, StringIO)
     assert f"\x1b[36m{'━' * 56}" in console.file.getvalue()
 
 
-def test_finished_run_shows_how_long_it_took() -> None:
-    finished = run(RunState.FINISHED, NOON + timedelta(minutes=4, seconds=30))
+def test_finished_run_shows_its_busy_time() -> None:
+    finished = run(RunState.FINISHED, NOON + timedelta(hours=9))
+    done = counts(grades=(540, 0, 0, 0, 0))
 
-    lines = drawn(draw_progress(RunProgress(finished, counts(grades=(2, 0, 0, 0, 0)), {}, Throughput(11.0, None))))
+    lines = drawn(draw_progress(RunProgress(finished, done, {}, Throughput(None, BusyTime(540, 270.0)))))
 
-    assert lines[2].split("  ") == ["2 of 2", "100.0 %", "11.0 images/s", "took 4 min 30 s"]
+    assert lines[2].split("  ") == ["540 of 540", "100.0 %", "2.0 images/s", "in 4 min 30 s of work"]
+
+
+def test_cancelled_run_has_no_full_bar() -> None:
+    stopped = counts(grades=(20, 0, 0, 0, 0))
+    stopped = replace(stopped, by_status={**stopped.by_status, Status.CANCELLED: 60})
+    cancelled = run(RunState.CANCELLED)
+
+    lines = drawn(draw_progress(RunProgress(cancelled, stopped, {}, Throughput())))
+
+    assert lines[1] == "━" * 16
+    assert lines[2].split("  ") == ["20 of 80", "25.0 %"]
+    assert drawn(draw_overview([(cancelled, stopped)]))[1].split()[:5] == ["night-1", "cancelled", "80", "25.0", "%"]
 
 
 def test_hold_is_shown_with_the_state() -> None:
     held = replace(run(RunState.FINISHED, NOON), held=True)
 
-    lines = drawn(draw_progress(RunProgress(held, counts(grades=(2, 0, 0, 0, 0)), {}, Throughput(None, None))))
+    lines = drawn(draw_progress(RunProgress(held, counts(grades=(2, 0, 0, 0, 0)), {}, Throughput())))
     listed = drawn(draw_overview([(held, counts(grades=(2, 0, 0, 0, 0)))]))
 
     assert lines[0] == "night-1  finished, held  bulk  model 0123456789abcdef"
@@ -81,7 +94,7 @@ def test_hold_is_shown_with_the_state() -> None:
 
 
 def test_percentage_is_rounded_down() -> None:
-    lines = drawn(draw_progress(RunProgress(run(), counts(1, (999_999, 0, 0, 0, 0)), {}, Throughput(None, None))))
+    lines = drawn(draw_progress(RunProgress(run(), counts(1, (999_999, 0, 0, 0, 0)), {}, Throughput())))
 
     assert lines[2].split("  ") == ["999,999 of 1,000,000", "99.9 %"]
 
