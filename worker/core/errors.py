@@ -44,6 +44,12 @@ class ImageFormatError(ImageError):
     code = "image_format"
 
 
+class NotAPhotographError(ImageError):
+    """The header says that this is no colour fundus photograph."""
+
+    code = "not_a_photograph"
+
+
 class ImageTooLargeError(ImageError):
     """The image exceeds the limit of bytes or pixels; checked before decoding."""
 

@@ -16,7 +16,7 @@ from worker.core.broker_address import parse_broker_address
 from worker.core.errors import SettingsError
 from worker.core.machine import default_decode_budget_mb, default_decoders
 from worker.core.setting_names import describe_unknown_settings
-from worker.core.vocabulary import Precision, Queue
+from worker.core.vocabulary import DicomAdmission, Precision, Queue
 
 PREFIX = "FUNDUS_"
 DATABASE_SCHEMES = ("sqlite", "postgresql")
@@ -65,7 +65,12 @@ class Settings(BaseSettings):
     """Columns of manifests and label files, comma-separated, that are accepted although their names suggest personal
     data."""
     patient_key: SecretStr | None = None
-    """Secret of at least 32 characters; if set, producers replace patient ids by their HMAC-SHA-256 with this key."""
+    """Secret of at least 32 characters; if set, producers replace patient ids by their HMAC-SHA-256 with this key. They
+    refuse DICOM without it."""
+    dicom_admit: str = ""
+    """DICOM instances to grade in addition to Ophthalmic Photography 8 Bit, comma-separated: `vl-photographic`,
+    `secondary-capture`, `16-bit`, `monochrome`, and `multi-frame` for the first frame of several. The same for
+    producers and workers."""
 
     model: str = "densenet121-efficientnetlite2-320"
     """Model bundle: the name of a shipped one or a directory."""
@@ -298,6 +303,14 @@ class Settings(BaseSettings):
                 raise ValueError("must be `last` or a date as in 2026-11-22") from None
         return value
 
+    @field_validator("dicom_admit")
+    @classmethod
+    def _check_admissions(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        if set(names) - set(DicomAdmission):
+            raise ValueError(f"must be of {', '.join(DicomAdmission)}, comma-separated")
+        return ",".join(names)
+
     @field_validator("queues")
     @classmethod
     def _check_queues(cls, value: str) -> str:
@@ -311,6 +324,11 @@ class Settings(BaseSettings):
     def allowed_roots(self) -> AllowedRoots | None:
         """The parsed `source_roots`; None allows every place."""
         return parse_allowed_roots(self.source_roots or "")
+
+    @property
+    def dicom_admissions(self) -> frozenset[DicomAdmission]:
+        """The parsed `dicom_admit`."""
+        return frozenset(DicomAdmission(name) for name in self.dicom_admit.split(",") if name)
 
     @property
     def expects_retention(self) -> bool:

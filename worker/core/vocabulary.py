@@ -123,6 +123,19 @@ class Flag(StrEnum):
     """The image is unlike those that the model has learned from."""
 
 
+class DicomAdmission(StrEnum):
+    """DICOM instances that are graded only where FUNDUS_DICOM_ADMIT names them."""
+
+    VL_PHOTOGRAPHIC = "vl-photographic"
+    SECONDARY_CAPTURE = "secondary-capture"
+    SIXTEEN_BIT = "16-bit"
+    """Ophthalmic Photography 16 Bit."""
+    MONOCHROME = "monochrome"
+    """Photographs in grey: they may have been taken through a filter."""
+    MULTI_FRAME = "multi-frame"
+    """Instances with several frames, of which the first is graded."""
+
+
 class Precision(StrEnum):
     """Number format in which a network is computed, from the most to the least exact."""
 

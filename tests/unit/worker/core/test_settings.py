@@ -17,6 +17,7 @@ WRONG = {
     "CONCURRENCY": "0",
     "MAX_BATCH_SIZE": "sixteen",
     "MAX_WAIT_MS": "-1",
+    "DICOM_ADMIT": "multi-frame,oct",
     "DECODE_PROCESSES": "0",
     "DECODE_TIMEOUT_S": "-3",
     "DECODE_MEMORY_MB": "255",
