@@ -26,7 +26,7 @@ from tests.services.seaweedfs import SeaweedFS
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
-ROLE_NAMES = ("producer", "worker", "reader", "keeper", "console")
+ROLE_NAMES = ("producer", "worker", "reader", "keeper", "console", "publisher")
 SECRETS = {
     "database": "marked-database-password",
     "broker": "marked-broker-password",
@@ -324,6 +324,11 @@ def test_keeper_erases_a_patient_by_the_keyed_id(night: RecordedRun) -> None:
         ("reader", "INSERT INTO decisions (run_id) VALUES (1)"),
         ("worker", "SELECT * FROM decisions"),
         ("producer", "SELECT * FROM users"),
+        ("worker", "SELECT * FROM outbox"),
+        ("producer", "UPDATE outbox SET state = 'published'"),
+        ("publisher", "SELECT patient_id FROM images"),
+        ("publisher", "UPDATE gradings SET grade = 0"),
+        ("publisher", "DELETE FROM outbox"),
         ("console", "UPDATE gradings SET grade = 0"),
         ("console", "UPDATE runs SET state = 'cancelled'"),
         ("console", "UPDATE images SET uri = 'file:///etc/passwd'"),

@@ -1,6 +1,6 @@
 """Record a reader's decision on one image: check it, store it, and update the state of the image's review."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from worker.console.image_detail import ImageDetail, select_image_detail
 from worker.console.reader_policy import REPORT_AFTER_S, pin_reader_count, update_review
 from worker.console.sessions import SessionUser
 from worker.core.errors import FundusError
-from worker.core.vocabulary import AuditAction, DecisionKind, ReviewState, Role
+from worker.core.vocabulary import AuditAction, DecisionKind, PublicationKind, ReviewState, Role
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.final_grades import ReviewDecision, read_decisions
@@ -44,9 +44,16 @@ class ReviewForm:
 
 
 def record_decision(
-    engine: Engine, run: str, image_id: str, user: SessionUser, form: ReviewForm, *, default_readers: int
+    engine: Engine,
+    run: str,
+    image_id: str,
+    user: SessionUser,
+    form: ReviewForm,
+    *,
+    default_readers: int,
+    publish: Collection[PublicationKind] = (),
 ) -> int:
-    """Store the decision of a review form and return its id.
+    """Store the decision of a review form and return its id. publish: see `update_review`.
 
     Raises ConflictError if another reader holds the image or has decided since the page was opened, if the model
     result or the photograph has changed, or if this user may not decide; KeyError if the run has no such image;
@@ -85,7 +92,7 @@ def record_decision(
             )
             .returning(decisions.c.decision_id)
         ).scalar_one()
-        update_review(connection, image.run_id, image_id, read_image_decisions(connection, image), readers)
+        update_review(connection, image.run_id, image_id, read_image_decisions(connection, image), readers, publish)
         _release_lease(connection, image, user)
         reschedule_report(connection, image.run_id, after_s=REPORT_AFTER_S)
         record_action(connection, AuditAction.DECIDE, user.name, run=run, decision=number, kind=kind)

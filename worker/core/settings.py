@@ -16,7 +16,7 @@ from worker.core.broker_address import parse_broker_address
 from worker.core.errors import SettingsError
 from worker.core.machine import default_decode_budget_mb, default_decoders
 from worker.core.setting_names import describe_unknown_settings
-from worker.core.vocabulary import DicomAdmission, Precision, Queue
+from worker.core.vocabulary import DicomAdmission, Precision, PublicationKind, Queue
 
 PREFIX = "FUNDUS_"
 DATABASE_SCHEMES = ("sqlite", "postgresql")
@@ -186,6 +186,13 @@ class Settings(BaseSettings):
     retention_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "12:00"
     """Time of the daily deletion by beat, as HH:MM in FUNDUS_TIME_ZONE."""
 
+    publish: str = ""
+    """What is published about each graded or ungradable DICOM photograph, comma-separated: `sr` is a structured report
+    and `overlay` a Secondary Capture in the photograph's study, `fhir` FHIR resources; unset publishes nothing."""
+    publish_organisation: Annotated[str, Field(max_length=64)] | None = None
+    """Organisation that answers for the clinical use of published results; unset marks each one as preliminary,
+    unverified and NOT FOR CLINICAL USE."""
+
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port of a worker's Prometheus metrics, different for each worker of a machine; unset disables them."""
     metrics_host: str = "127.0.0.1"
@@ -277,6 +284,7 @@ class Settings(BaseSettings):
         "retain_rows_days",
         "retain_reasons_days",
         "retain_views_days",
+        "publish_organisation",
         mode="before",
     )
     @classmethod
@@ -319,6 +327,19 @@ class Settings(BaseSettings):
         if unknown or not names:
             raise ValueError(f"{value!r} must be {' or '.join(Queue)} or both, comma-separated")
         return ",".join(names)
+
+    @field_validator("publish")
+    @classmethod
+    def _check_publish(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        if unknown := [name for name in names if name not in set(PublicationKind)]:
+            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(PublicationKind)}")
+        return ",".join(names)
+
+    @property
+    def publication_kinds(self) -> tuple[PublicationKind, ...]:
+        """What is published, in the order of publishing."""
+        return tuple(kind for kind in PublicationKind if kind in self.publish.split(","))
 
     @property
     def allowed_roots(self) -> AllowedRoots | None:

@@ -72,6 +72,8 @@ class AuditAction(StrEnum):
     """A reader decides the grade of an image."""
     SET_READERS = "set_readers"
     """The number of readers for each image of a run is set."""
+    PUBLISH = "publish"
+    """A publisher begins to store results of a run where clinicians look; the details count them by kind."""
 
 
 class Queue(StrEnum):
@@ -181,3 +183,25 @@ class ReviewState(StrEnum):
     """Two readers disagree, and no third one has arbitrated."""
     READ = "read"
     ARBITRATED = "arbitrated"
+
+
+class PublicationKind(StrEnum):
+    """Kind of an object that is published about one image."""
+
+    OVERLAY = "overlay"
+    """The overlay, as DICOM Secondary Capture."""
+    SR = "sr"
+    """The grade, as DICOM structured report."""
+    FHIR = "fhir"
+    """The grade, as FHIR resources."""
+
+
+class PublicationState(StrEnum):
+    """State of a publication. All but `PENDING` are final, but an operator can make `REFUSED` pending again."""
+
+    PENDING = "pending"
+    PUBLISHED = "published"
+    REFUSED = "refused"
+    """The object must not be published as it is; the row has the code of the reason."""
+    SUPERSEDED = "superseded"
+    """The image has been graded again before its earlier outcome was published."""

@@ -196,6 +196,7 @@ class Pipeline:
                     released,
                     model_id=self._model.model_id,
                     configuration_id=self._configuration_id,
+                    publish=self._settings.publication_kinds,
                     retry_after_s=self._settings.resend_after_s,
                 ),
                 # Longer than other calls: once the ledger is back, the lease is renewed and finished work is saved.

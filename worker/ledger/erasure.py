@@ -26,6 +26,7 @@ from worker.ledger.database import epoch_now, read_transaction, write_transactio
 from worker.ledger.legal_hold import RETENTION_LOCK
 from worker.ledger.locks import HeldLock, locked
 from worker.ledger.migrate import open_ledger
+from worker.ledger.outbox_schema import outbox
 from worker.ledger.report_copies import delete_report_copy
 from worker.ledger.report_leases import reschedule_withdrawn_reports, withdraw_reports
 from worker.ledger.review_schema import decisions, reviews
@@ -101,12 +102,24 @@ class _Erasure:
             self._lock.fence(connection)
             by_run = _count_by_run(connection, self._graded)
             self._check(connection)
+            self._withdraw_publications(connection)
             cancelled = {"status": Status.CANCELLED, "settled_at": now, "lease_token": null()}
             connection.execute(update(gradings).where(self._graded, is_queued, ~_is_leased()).values(cancelled))
             retired = {"retired_key": gradings.c.overlay_key, "overlay_key": null(), "overlay_retired_at": now}
             connection.execute(update(gradings).where(self._graded, has_overlay).values(retired))
             for run, count in by_run.items() if is_first else ():
                 record_action(connection, AuditAction.ERASE, run=run, images=count)
+
+    def _withdraw_publications(self, connection: Connection) -> None:
+        """Empty the outbox of the images. Raises OverlapError while one is published."""
+        of_images = outbox.c.image_id.in_(self._of_patient)
+        connection.execute(select(outbox.c.outbox_id).where(of_images).with_for_update())
+        is_leased = outbox.c.lease_token.is_not(None) & (outbox.c.due_at > epoch_now())
+        if connection.scalar(select(func.count()).select_from(outbox).where(of_images, is_leased)):
+            raise OverlapError(
+                "results of the patient are being published; fix: call it again in FUNDUS_LEASE_S seconds"
+            )
+        connection.execute(delete(outbox).where(of_images))
 
     def _check(self, connection: Connection) -> list[int]:
         """Withdraw the reports and return the ids of the runs. Raises RunError and OverlapError."""

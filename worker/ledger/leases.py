@@ -17,17 +17,18 @@ from worker.core.vocabulary import AuditAction, RunState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.completion import finish_if_settled, is_settled
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
+from worker.ledger.outbox import enqueue_outcomes
 from worker.ledger.report_leases import is_report_pending
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Engine
 
     from worker.core.messages import GradeChunk
     from worker.core.predictions import Outcome
-    from worker.core.vocabulary import Precision
+    from worker.core.vocabulary import Precision, PublicationKind
 
 MODEL_MISMATCH_PAUSE_S = 60.0
 MAX_GRADED_SEARCHED = 1000
@@ -134,6 +135,7 @@ def settle_chunk(
     *,
     model_id: str,
     configuration_id: str | None = None,
+    publish: Collection[PublicationKind] = (),
     retry_after_s: float,
 ) -> int:
     """Write all outcomes and release the other images in one transaction; return the number of rows written.
@@ -141,6 +143,7 @@ def settle_chunk(
     configuration_id: what computed the outcomes, see `configurations`.
     released: images that a service failed, with its error. Their attempt is not counted, since the failure is not
     theirs, but an ObjectRefusedError counts as a refusal. retry_after_s: pause until they are sent again.
+    publish: what the outbox receives about each outcome.
     Rows whose lease was lost are skipped: the current holder settles them. Raises DatabaseError.
     """
     written = 0
@@ -149,6 +152,7 @@ def settle_chunk(
             written += connection.execute(
                 _settle_statement(lease), [_settled_row(outcome, model_id, configuration_id) for outcome in outcomes]
             ).rowcount
+            enqueue_outcomes(connection, lease.run_id, [outcome.image_id for outcome in outcomes], publish)
         if released:
             written += connection.execute(
                 _release_statement(lease), _released_rows(lease, released, retry_after_s)

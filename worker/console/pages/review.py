@@ -53,6 +53,7 @@ def save_decision(context: RequestContext) -> Response:
             context.user,
             review,
             default_readers=context.console.settings.readers,
+            publish=context.console.settings.publication_kinds,
         )
     except KeyError:
         raise RefusedError(404, "This run has no such image.") from None

@@ -77,7 +77,13 @@ def change_reader_count(context: RequestContext) -> Response:
     readers = context.form.get("readers", "")
     if readers not in ("1", "2"):
         raise RefusedError(400, "The number of readers must be 1 or 2.")
-    set_reader_count(context.console.engine, run, int(readers), context.user.name)
+    set_reader_count(
+        context.console.engine,
+        run,
+        int(readers),
+        context.user.name,
+        publish=context.console.settings.publication_kinds,
+    )
     return RedirectResponse(f"/runs/{run.name}", 303)
 
 

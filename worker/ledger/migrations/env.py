@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from worker.ledger import review_schema  # noqa: F401 - registers the review tables in the same metadata
+from worker.ledger import outbox_schema, review_schema  # noqa: F401 - register their tables in the same metadata
 from worker.ledger.schema import metadata
 
 connection = context.config.attributes["connection"]

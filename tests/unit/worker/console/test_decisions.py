@@ -5,7 +5,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import Engine, insert, select, true, update
 
-from tests.unit.producer.ledger_rows import MODEL, NOON, change, grade
+from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, change, grade, make_run
 from tests.unit.worker.console.accounts_and_runs import add_session_user, graded_run
 from worker.console.decisions import (
     ConflictError,
@@ -18,10 +18,12 @@ from worker.console.decisions import (
 from worker.console.image_detail import ImageDetail, read_image_detail
 from worker.console.reader_policy import REPORT_AFTER_S, set_reader_count
 from worker.console.sessions import SessionUser
-from worker.core.vocabulary import DecisionKind, ReviewState, Role, Status
+from worker.core.manifests.image_reference import ImageReference
+from worker.core.vocabulary import DecisionKind, PublicationKind, ReviewState, Role, Status
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.final_grades import read_decisions, resolve_review
+from worker.ledger.outbox_schema import outbox
 from worker.ledger.review_schema import reviews
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, reports
@@ -64,6 +66,28 @@ def test_confirmation_needs_no_reason_and_is_the_final_grade(
     (entry,) = [entry for entry in read_audit_log(engine, run="night", last=9) if entry["action"] == "decide"]
     assert entry["actor"].startswith("anna in ")
     assert entry["details"] == {"decision": 1, "kind": "reading"}
+
+
+def test_final_decision_is_enqueued_for_publishing(engine: Engine, graders: dict[str, SessionUser]) -> None:
+    uid = "1.2.826.0.1.3680043.8.498.1"
+    add_model(engine)
+    night = make_run(engine, "night", [ImageReference(f"dicomweb://pacs/1.2.3.45/1.2.3.46/{uid}", uid)])
+    grade(engine, night, uid, 2)
+
+    def enqueued() -> list[tuple[str, int]]:
+        with read_transaction(engine) as connection:
+            query = select(outbox.c.kind, outbox.c.decision_id).order_by(outbox.c.outbox_id)
+            return [tuple(row) for row in connection.execute(query)]
+
+    def decide(name: str) -> int:
+        form = ReviewForm(3, "why", SHOWN, 0)
+        publish = (PublicationKind.OVERLAY, PublicationKind.SR)
+        return record_decision(engine, "night", uid, graders[name], form, default_readers=2, publish=publish)
+
+    decide("anna")
+    assert enqueued() == []
+    second = decide("ben")
+    assert enqueued() == [("overlay", 0), ("sr", 0), ("sr", second)]
 
 
 def test_decision_schedules_a_new_report(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:

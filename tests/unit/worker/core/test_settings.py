@@ -171,6 +171,13 @@ def test_queues_keep_their_order() -> None:
     assert parse_settings(queues=" bulk , live ").queue_names == (Queue.BULK, Queue.LIVE)
 
 
+def test_publication_kinds_are_in_the_order_of_publishing() -> None:
+    assert parse_settings().publication_kinds == ()
+    assert parse_settings(publish=" fhir,sr , overlay").publication_kinds == ("overlay", "sr", "fhir")
+    with pytest.raises(SettingsError, match="FUNDUS_PUBLISH: 'pdf' is not one of overlay, sr, fhir"):
+        parse_settings(publish="sr,pdf")
+
+
 @pytest.mark.parametrize("value", ["", " , "])
 def test_worker_without_a_queue_is_refused(value: str) -> None:
     with pytest.raises(SettingsError, match="FUNDUS_QUEUES: "):

@@ -17,13 +17,15 @@ from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
 from worker.core.storage.object_store import ObjectStore
 from worker.core.storage.storage import Storage
-from worker.core.vocabulary import ReviewState
+from worker.core.vocabulary import PublicationKind, ReviewState
 from worker.ledger.audit_log import read_audit_log
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.erasure import ErasureResult, erase_patient
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import ExportFormat
 from worker.ledger.legal_hold import set_legal_hold
+from worker.ledger.outbox import enqueue_outcomes, lease_publications, release_publications
+from worker.ledger.outbox_schema import outbox
 from worker.ledger.report_leases import ReportLease, finish_report, lease_report, request_report
 from worker.ledger.review_schema import decisions, reviews
 from worker.ledger.runs import Run, find_run
@@ -192,6 +194,22 @@ def test_report_that_is_being_written_is_refused(
 ) -> None:
     put_report(engine, store, "night")
     refuses(engine, settings, OverlapError, "the report of run night is being written")
+
+
+def test_result_that_is_being_published_is_refused_and_a_pending_one_is_withdrawn(
+    engine: Engine, store: ObjectStore, settings: Settings
+) -> None:
+    uid = "1.2.826.0.1.3680043.8.498.1"
+    add_model(engine)
+    night = add_run(engine, store, "night", {uid: PATIENT})
+    with write_transaction(engine) as connection:
+        enqueue_outcomes(connection, night.run_id, [uid], (PublicationKind.OVERLAY, PublicationKind.SR))
+    held = lease_publications(engine, (PublicationKind.OVERLAY,), limit=1, lease_s=60, max_attempts=3)
+    refuses(engine, settings, OverlapError, "results of the patient are being published")
+    release_publications(engine, held)
+    erase_patient(settings, PATIENT)
+    with read_transaction(engine) as connection:
+        assert connection.execute(select(outbox)).all() == []
 
 
 def test_overlay_that_a_worker_uploaded_before_it_died_is_deleted(

@@ -21,7 +21,7 @@ TABLES = {
     "models", "runs", "images", "gradings", "locks", "audit",
     "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews", "photograph_views",
     "nights", "sightings", "reports", "compatibility", "workers", "duties",
-    "inference_configurations", "site_acceptances",
+    "inference_configurations", "site_acceptances", "outbox",
 }  # fmt: skip
 assert review_schema.users.name in TABLES
 MIGRATE = """
