@@ -15,6 +15,8 @@ from kombu import pools
 from redis import Redis
 from sqlalchemy import Engine
 
+from tests.services.orthanc import PASSWORD, USER, Orthanc
+from tests.services.orthanc import why_unavailable as why_no_orthanc
 from tests.services.postgres import Postgres
 from tests.services.rabbitmq import RabbitMQ, why_unavailable
 from tests.services.seaweedfs import Bucket, SeaweedFS
@@ -37,6 +39,8 @@ SERVER_OF = {
     "bucket": "seaweedfs",
     "rabbitmq": "rabbitmq",
     "rabbitmq_url": "rabbitmq",
+    "orthanc": "orthanc",
+    "pacs": "orthanc",
 }
 """Server that a fixture needs."""
 
@@ -140,6 +144,25 @@ def rabbitmq_url(rabbitmq: RabbitMQ) -> str:
     rabbitmq.delete_queues()
     pools.reset()  # connections remember the queues that they have declared
     return rabbitmq.url
+
+
+@pytest.fixture(scope="session")
+def orthanc(servers: Stack) -> Orthanc:
+    """The session's PACS, which is not emptied; skips the test if the system has none."""
+    if servers.orthanc is None:
+        pytest.skip(str(why_no_orthanc()))
+    servers.orthanc.wait()
+    return servers.orthanc
+
+
+@pytest.fixture
+def pacs(orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch) -> Orthanc:
+    """An empty PACS, selected by environment variables with its credentials."""
+    orthanc.clear()
+    monkeypatch.setenv("FUNDUS_DICOMWEB_URL", orthanc.url)
+    monkeypatch.setenv("FUNDUS_DICOMWEB_USER", USER)
+    monkeypatch.setenv("FUNDUS_DICOMWEB_PASSWORD", PASSWORD)
+    return orthanc
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,7 @@ from typing import Literal
 PIECE = 16_384
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 HTTP_503 = (
-    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
-    % (len(SLOW_DOWN), SLOW_DOWN)
+    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s"
 )
 
 
@@ -21,7 +20,8 @@ HTTP_503 = (
 class Fault:
     """Fault of one connection.
 
-    reset: reset on accept. stall: accept, but send nothing. unavailable: HTTP 503, then close.
+    reset: reset on accept. stall: accept, but send nothing. unavailable: HTTP 503, with the header
+    Retry-After if `retry_after_s` is given, then close.
     cut: reset after `after_bytes` bytes of the server. end: close in an orderly way after `after_bytes` bytes.
     slow: delay each piece of the response by `delay_s`. flip: invert every `after_bytes`-th byte of the server.
     """
@@ -29,6 +29,7 @@ class Fault:
     kind: Literal["reset", "stall", "unavailable", "cut", "end", "slow", "flip"]
     after_bytes: int = 0
     delay_s: float = 0.0
+    retry_after_s: int | None = None
 
 
 class FaultProxy:
@@ -71,7 +72,9 @@ class FaultProxy:
                         pass
                 case Fault(kind="unavailable"):
                     await reader.read(PIECE)
-                    writer.write(HTTP_503)
+                    seconds = fault.retry_after_s
+                    header = b"" if seconds is None else b"Retry-After: %d\r\n" % seconds
+                    writer.write(HTTP_503 % (header, len(SLOW_DOWN), SLOW_DOWN))
                     await writer.drain()
                 case _:
                     await self._forward(reader, writer, fault)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from producer.demo.embedded_valkey import embedded_valkey
+from tests.services.orthanc import Orthanc
+from tests.services.orthanc import why_unavailable as why_no_orthanc
 from tests.services.postgres import Postgres, start_postgres
 from tests.services.rabbitmq import RabbitMQ, why_unavailable
 from tests.services.seaweedfs import LOW_MEMORY, SeaweedFS, start_seaweedfs
@@ -25,12 +27,14 @@ class Stack:
     postgres: Postgres | None
     seaweedfs: SeaweedFS | None
     rabbitmq: RabbitMQ | None
+    orthanc: Orthanc | None
     folder: Path
 
 
 @contextmanager
 def running_servers(wanted: Iterable[str], *, store_memory: str = LOW_MEMORY) -> Iterator[Stack]:
-    """Run the servers of these names until the block ends: `valkey`, `postgres`, `seaweedfs`, `rabbitmq`.
+    """Run the servers of these names until the block ends: `valkey`, `postgres`, `seaweedfs`, `rabbitmq`,
+    `orthanc`.
 
     Only Valkey is ready at once. At the end, processes and files are removed.
     """
@@ -50,5 +54,10 @@ def running_servers(wanted: Iterable[str], *, store_memory: str = LOW_MEMORY) ->
             rabbitmq = RabbitMQ(root / "rabbitmq")
             cleanup.callback(rabbitmq.stop)
             rabbitmq.launch()
+        orthanc = None
+        if "orthanc" in names and why_no_orthanc() is None:
+            orthanc = Orthanc(root / "orthanc")
+            cleanup.callback(orthanc.stop)
+            orthanc.launch()
         broker_url = cleanup.enter_context(embedded_valkey(root / "valkey")) if "valkey" in names else None
-        yield Stack(broker_url, postgres, seaweedfs, rabbitmq, root)
+        yield Stack(broker_url, postgres, seaweedfs, rabbitmq, orthanc, root)
