@@ -116,6 +116,14 @@ class ObjectRefusedError(StorageError):
     code = "storage_refused"
 
 
+class StoreBusyError(StorageError):
+    """The store asks to wait before the next request."""
+
+    def __init__(self, detail: str, *, code: str | None = None, retry_after_s: float = 0.0) -> None:
+        super().__init__(detail, code=code)
+        self.retry_after_s = retry_after_s
+
+
 class StoreDownError(StorageError):
     """The store has failed for longer than a request is retried."""
 

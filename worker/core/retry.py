@@ -14,23 +14,27 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
-from worker.core.errors import ObjectRefusedError, ServiceError, StoreDownError
+from worker.core.errors import ObjectRefusedError, ServiceError, StoreBusyError, StoreDownError
 
 DOWN_ATTEMPTS = 4
 """Attempts at a store that is known to be down, in about a second: they slow down how fast a worker releases images."""
 
+MAX_WAIT_S = 30.0
+
 T = TypeVar("T")
-_WAIT = wait_random_exponential(multiplier=0.1, max=5)
+_BACKOFF = wait_random_exponential(multiplier=0.1, max=5)
 
 
 def retry_service_errors(work: Callable[[], T], *, timeout_s: float) -> T:
     """Call `work` until it raises no ServiceError, with random exponential backoff of at most 5 s.
 
+    A store that asks to wait gets that time, up to MAX_WAIT_S.
+
     Raises the last ServiceError after `timeout_s`, and every other exception at once.
     """
     retrying = Retrying(
         retry=retry_if_exception_type(ServiceError),
-        wait=_WAIT,
+        wait=_wait_s,
         stop=stop_after_delay(timeout_s),
         reraise=True,
     )
@@ -46,11 +50,17 @@ async def retry_transfer(work: Callable[[], Awaitable[T]], *, timeout_s: float) 
         retry=retry_if_exception(
             lambda error: isinstance(error, ServiceError) and not isinstance(error, ObjectRefusedError)
         ),
-        wait=_WAIT,
+        wait=_wait_s,
         stop=stop_after_delay(timeout_s) | _StopIfDown(),
         reraise=True,
     )
     return await retrying(work)
+
+
+def _wait_s(retry_state: RetryCallState) -> float:
+    error = None if retry_state.outcome is None else retry_state.outcome.exception()
+    asked_s = error.retry_after_s if isinstance(error, StoreBusyError) else 0.0
+    return max(_BACKOFF(retry_state), min(asked_s, MAX_WAIT_S))
 
 
 class _StopIfDown(stop_base):

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.core.allowed_roots import AllowedRoots, parse_allowed_roots
 from worker.core.broker_address import parse_broker_address
+from worker.core.dicomweb.address import parse_dicomweb_address
 from worker.core.errors import SettingsError
 from worker.core.machine import default_decode_budget_mb, default_decoders
 from worker.core.setting_names import describe_unknown_settings
@@ -64,6 +65,30 @@ class Settings(BaseSettings):
     allowed_columns: str | None = None
     """Columns of manifests and label files, comma-separated, that are accepted although their names suggest personal
     data."""
+    dicomweb_url: str | None = None
+    """Root of the DICOMweb service of the PACS of `dicomweb://pacs`: `https://HOST/dicom-web`; `http://` on this
+    machine, or with `?plain_http=true` at the end."""
+    dicomweb_user: str | None = None
+    """User of the PACS; unset means no sign-in, or one by token."""
+    dicomweb_password: SecretStr | None = None
+    """Secret: the user's password."""
+    dicomweb_password_file: Path | None = None
+    """File with the user's password; it takes the place of FUNDUS_DICOMWEB_PASSWORD and is read for each request."""
+    dicomweb_token: SecretStr | None = None
+    """Secret: bearer token of the PACS, instead of user and password."""
+    dicomweb_token_file: Path | None = None
+    """File with the bearer token; it takes the place of FUNDUS_DICOMWEB_TOKEN and is read for each request, so that a
+    token can be renewed."""
+    dicomweb_ca: Path | None = None
+    """PEM file of the authorities that may sign the certificate of the PACS; unset means those of the system."""
+    dicomweb_client_certificate: Path | None = None
+    """PEM file of the certificate that this program shows to the PACS; unset means that it shows none."""
+    dicomweb_client_key: Path | None = None
+    """PEM file of that certificate's private key; unset means that the key is in the same file."""
+    dicomweb_connections: Count = 8
+    """Maximum number of parallel requests of one program to the PACS."""
+    dicomweb_timeout_s: Seconds = 20.0
+    """Timeout of one response of the PACS, in seconds; FUNDUS_TRANSFER_TIMEOUT_S limits the whole download."""
     patient_key: SecretStr | None = None
     """Secret of at least 32 characters; if set, producers replace patient ids by their HMAC-SHA-256 with this key. They
     refuse DICOM without it."""
@@ -245,6 +270,13 @@ class Settings(BaseSettings):
             raise ValueError("must not contain a password; use OTEL_EXPORTER_OTLP_HEADERS")
         return value
 
+    @field_validator("dicomweb_url")
+    @classmethod
+    def _check_dicomweb(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_dicomweb_address(value)
+        return value
+
     @field_validator("console_url")
     @classmethod
     def _check_console(cls, value: str | None) -> str | None:
@@ -274,6 +306,15 @@ class Settings(BaseSettings):
         "broker_ca_file",
         "broker_client_certificate",
         "broker_client_key",
+        "dicomweb_url",
+        "dicomweb_user",
+        "dicomweb_password",
+        "dicomweb_password_file",
+        "dicomweb_token",
+        "dicomweb_token_file",
+        "dicomweb_ca",
+        "dicomweb_client_certificate",
+        "dicomweb_client_key",
         "nightly_since",
         "nightly_model",
         "nightly_site",

@@ -1,7 +1,8 @@
-"""Make and parse the `file://` and `s3://` URIs of images."""
+"""Make and parse the `file://`, `s3://` and `dicomweb://` URIs of images."""
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
@@ -13,6 +14,25 @@ MAX_KEY_BYTES = 1024
 """Limit of S3. Stores always refuse a longer key, so retrying it would never succeed."""
 _UNENCODED_S3_URI = re.compile(rf"s3://({BUCKET_PATTERN.pattern})/([A-Za-z0-9._~/-]{{1,{MAX_KEY_BYTES}}})")
 """The usual form, without percent-encoding; matching it takes a twelfth of the time of parsing a URI."""
+
+PACS = "pacs"
+"""Name of the PACS of FUNDUS_DICOMWEB_URL in URIs, which neither its address nor a sign-in is part of."""
+UID_PATTERN = re.compile(r"(?=.{1,64}\Z)[0-9]+(?:\.[0-9]+)*")
+_DICOMWEB_URI = re.compile(r"dicomweb://([a-z0-9-]+)/([0-9.]+)/([0-9.]+)/([0-9.]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class InstancePath:
+    """UIDs of a DICOM instance, its series and its study."""
+
+    study: str
+    series: str
+    instance: str
+
+    @property
+    def path(self) -> str:
+        """The path of the instance below the root of a DICOMweb service."""
+        return f"studies/{self.study}/series/{self.series}/instances/{self.instance}"
 
 
 def uri_scheme(uri: str) -> str:
@@ -53,6 +73,21 @@ def file_uri(path: Path) -> str:
 def s3_uri(bucket: str, key: str) -> str:
     """Return the `s3://` URI of an object, percent-encoded so that keys may contain `#` and `?`."""
     return f"s3://{bucket}/{quote(key)}"
+
+
+def parse_dicomweb_uri(uri: str) -> InstancePath:
+    """Return the instance of `dicomweb://pacs/STUDY/SERIES/INSTANCE`. Raises ImageReferenceError."""
+    match = _DICOMWEB_URI.fullmatch(uri)
+    if match is None or not all(UID_PATTERN.fullmatch(uid) for uid in match.groups()[1:]):
+        raise ImageReferenceError(f"{uri!r} is not of the form dicomweb://{PACS}/STUDY/SERIES/INSTANCE")
+    if match[1] != PACS:
+        raise ImageReferenceError(f"{uri!r}: the only PACS is {PACS!r}, that of FUNDUS_DICOMWEB_URL")
+    return InstancePath(*match.groups()[1:])
+
+
+def dicomweb_uri(instance: InstancePath) -> str:
+    """Return the URI of an instance of the PACS."""
+    return f"dicomweb://{PACS}/{instance.study}/{instance.series}/{instance.instance}"
 
 
 def _split(uri: str) -> SplitResult:

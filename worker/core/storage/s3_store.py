@@ -247,7 +247,9 @@ def read_object(
             if max_bytes is not None and size > max_bytes:
                 raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
             try:
-                with limit_time(body, ends_at - monotonic()):
+                # botocore does not expose the response of urllib3.
+                response_body = body._raw_stream  # type: ignore[attr-defined]  # noqa: SLF001
+                with limit_time(response_body, ends_at - monotonic()):
                     return ObjectContent(bytes(body.read()), _version_of(response))
             except HTTPClientError as error:
                 # boto3 retries requests, but not a body that is interrupted while it is read.

@@ -3,7 +3,14 @@ import time
 
 import pytest
 
-from worker.core.errors import DatabaseError, ImageMissingError, ObjectRefusedError, StorageError, StoreDownError
+from worker.core.errors import (
+    DatabaseError,
+    ImageMissingError,
+    ObjectRefusedError,
+    StorageError,
+    StoreBusyError,
+    StoreDownError,
+)
 from worker.core.retry import DOWN_ATTEMPTS, retry_service_errors, retry_transfer
 
 
@@ -72,3 +79,19 @@ def test_transfer_is_retried_until_success() -> None:
         return "done"
 
     assert asyncio.run(retry_transfer(work, timeout_s=600)) == "done"
+
+
+def test_store_that_asks_to_wait_gets_that_time() -> None:
+    answers = iter([StoreBusyError("busy", retry_after_s=0.4), None])
+    asked_at = []
+
+    def work() -> None:
+        asked_at.append(time.monotonic())
+        error = next(answers)
+        if error is not None:
+            raise error
+
+    retry_service_errors(work, timeout_s=30)
+
+    # At most 0.1 s without it.
+    assert asked_at[1] - asked_at[0] >= 0.4

@@ -3,7 +3,15 @@ from pathlib import Path
 import pytest
 
 from worker.core.errors import ImageReferenceError
-from worker.core.uris import file_uri, parse_file_uri, parse_s3_uri, s3_uri
+from worker.core.uris import (
+    InstancePath,
+    dicomweb_uri,
+    file_uri,
+    parse_dicomweb_uri,
+    parse_file_uri,
+    parse_s3_uri,
+    s3_uri,
+)
 
 NAMES = ["plain.jpg", "ü # ? & + %41.jpg", "100%.jpg", "日本/眼.jpg", "stack.npy"]
 
@@ -66,3 +74,29 @@ def test_invalid_file_uri_is_refused(reference: str, message: str) -> None:
 def test_invalid_s3_uri_is_refused(reference: str, message: str) -> None:
     with pytest.raises(ImageReferenceError, match=message):
         parse_s3_uri(reference)
+
+
+def test_dicomweb_uri_round_trip() -> None:
+    instance = InstancePath("1.2.826.0.1", "2.25.17028774857584748534749830334202294424", "1")
+
+    assert dicomweb_uri(instance) == "dicomweb://pacs/1.2.826.0.1/2.25.17028774857584748534749830334202294424/1"
+    assert parse_dicomweb_uri(dicomweb_uri(instance)) == instance
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "dicomweb://pacs/1.2/1.3",
+        "dicomweb://pacs/1.2/1.3/1.4/1.5",
+        "dicomweb://pacs/1.2/1.3/..",
+        "dicomweb://pacs/1.2/1.3/1..4",
+        "dicomweb://pacs/1.2/1.3/1.4?x=1",
+        "dicomweb://pacs/1.2/1.3/1.4\n",
+        f"dicomweb://pacs/1.2/1.3/{'1' * 65}",
+        "dicomweb://user:password@pacs/1.2/1.3/1.4",
+        "dicomweb://other/1.2/1.3/1.4",
+    ],
+)
+def test_other_dicomweb_uris_are_refused(uri: str) -> None:
+    with pytest.raises(ImageReferenceError, match=r"is not of the form|the only PACS is 'pacs'"):
+        parse_dicomweb_uri(uri)
