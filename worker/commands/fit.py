@@ -8,6 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from worker.commands.explain_option import Explained, parse_explained
+from worker.commands.recipe_options import MixAmplitudes, SmoothLabels, TrainFrom
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.terminal.output import print_note, stderr_console
@@ -91,6 +92,9 @@ def fit(
             help="Interpolate final weights with those of --init: 0 is the best epoch alone, 0.5 the mean of both.",
         ),
     ] = 0.0,
+    train_from: TrainFrom = None,
+    mix_amplitudes: MixAmplitudes = 0.0,
+    smooth_labels: SmoothLabels = 0.0,
     validation_share: Annotated[float, typer.Option(help="Share of the photographs held out for validation.")] = 0.16,
     balance: Annotated[
         float,
@@ -172,6 +176,9 @@ def fit(
             ema_decay=averaging,
             interpolation_share=initial_share,
             balance=balance,
+            trained_from=train_from,
+            amplitude_mixing=mix_amplitudes,
+            label_smoothing=smooth_labels,
             precision=choose_precision() if precision == "auto" else precision,
             threads=threads,
         )

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from worker.commands.recipe_options import MixAmplitudes, SmoothLabels, TrainFrom
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.storage.atomic_write import write_atomically
@@ -42,6 +43,9 @@ def cross_validate(
     batch_size: Annotated[int, typer.Option(min=2, max=1024, help="Images in one training step.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate, after the warm-up.")] = 1e-3,
     balance: Annotated[float, typer.Option(min=0, max=1, help="Balance of grades, as for `fundus model fit`.")] = 0.5,
+    train_from: TrainFrom = None,
+    mix_amplitudes: MixAmplitudes = 0.0,
+    smooth_labels: SmoothLabels = 0.0,
     limit: Annotated[
         int | None, typer.Option(min=20, help="Largest number of photographs of a source, for a first look.")
     ] = None,
@@ -86,6 +90,9 @@ def cross_validate(
             batch_size=batch_size,
             learning_rate=learning_rate,
             balance=balance,
+            trained_from=train_from,
+            amplitude_mixing=mix_amplitudes,
+            label_smoothing=smooth_labels,
             precision=choose_precision() if precision == "auto" else precision,
             images_per_source=limit,
         )

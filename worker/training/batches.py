@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from worker.training.amplitude_mixing import mix_amplitudes
 from worker.training.augment import augment
 from worker.training.plan import Plan
 
@@ -37,8 +38,14 @@ def augmented_batches(
     )
     batches = tf.data.Dataset.from_generator(raw, output_signature=signature)
     batches = batches.map(
-        lambda images, labels, seed: (augment(images, seed, plan.recipe), labels),
+        lambda images, labels, seed: (_augment(images, seed, plan), labels),
         num_parallel_calls=1,
         deterministic=True,
     )
     yield from batches.prefetch(PREFETCH_BATCHES)
+
+
+def _augment(images: tf.Tensor, seed: tf.Tensor, plan: Plan) -> tf.Tensor:
+    if plan.amplitude_mixing > 0:
+        images = mix_amplitudes(images, seed, plan.recipe, plan.amplitude_mixing)
+    return augment(images, seed, plan.recipe)

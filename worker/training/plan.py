@@ -51,6 +51,9 @@ class Plan(BaseModel):
     learning_rate: float = Field(default=1e-3, gt=0)
     """Highest learning rate, reached after `warm_up_share` of all steps."""
     warm_up_share: Fraction = 0.05
+    trained_from: str | None = None
+    """Layer of the backbone from which on the network is trained; None: all of it. Earlier layers keep their weights,
+    and their batch normalisation keeps its statistics."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up: cosine decay to zero (Loshchilov and Hutter 2017), or constant, with averaged
     weights instead of a decay (Izmailov et al. 2018, arXiv 1803.05407)."""
@@ -78,6 +81,10 @@ class Plan(BaseModel):
     balance: Fraction = 0.5
     """Each grade of each source is drawn in proportion to its count to this power: 1 keeps the proportions, 0 draws all
     equally."""
+    amplitude_mixing: Fraction = 0.0
+    """Largest share of another image's amplitude spectrum, see `worker.training.amplitude_mixing`; 0 mixes nothing."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Targets are this value and one minus it instead of 0 and 1, for reference grades that are often wrong."""
     precision: Precision = "bfloat16"
     threads: int | None = Field(default=None, ge=1)
     """Threads within an operation; another number sums in another order and changes the last digits."""

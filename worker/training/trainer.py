@@ -1,12 +1,14 @@
 """Training steps: AdamW on cumulative targets, with an exponential moving average (EMA) of the weights."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from worker.core.errors import UsageError
 from worker.core.machine import quota_cores
 from worker.model.architecture import HEAD
 from worker.model.network.build import DROPOUT_RATE, assign_weights, build_network, get_backbone, get_weights
@@ -27,6 +29,8 @@ class Trainer:
         tf.config.experimental.enable_op_determinism()
         self._plan = plan
         self._network = _build_network(plan)
+        if plan.trained_from is not None:
+            freeze_before(self._network, plan.trained_from)
         fuse_batch_norm(self._network)
         if initial is not None:
             assign_weights(self._network, initial)
@@ -90,6 +94,7 @@ class Trainer:
 
     def _train_batch(self, images: tf.Tensor, grades: tf.Tensor) -> tf.Tensor:
         targets = tf.cast(grades[:, None] >= tf.range(OUTPUTS, dtype=tf.int64), tf.float32)
+        targets = targets * (1 - 2 * self._plan.label_smoothing) + self._plan.label_smoothing
         with tf.GradientTape() as tape:
             pooled = _pool(self._network, _to_input(images, self._plan), training=True)
             seed = tf.stack([tf.constant(self._plan.seed, tf.int64), self._steps])
@@ -111,6 +116,20 @@ class Trainer:
     def _predict_batch(self, images: tf.Tensor) -> tf.Tensor:
         pooled = _pool(self._ema, _to_input(images, self._plan), training=False)
         return tf.sigmoid(_logits(self._ema, pooled))
+
+
+def freeze_before(network: keras.Sequential, name: str) -> None:
+    """Exclude the layers of the backbone before the named one from training, in the order in which they are computed.
+
+    Raises UsageError if the backbone has no such layer.
+    """
+    layers = get_backbone(network).layers
+    names = [layer.name for layer in layers]
+    if name not in names:
+        nearest = get_close_matches(name, names, n=3, cutoff=0)
+        raise UsageError(f"the backbone has no layer {name!r}; near names are {', '.join(nearest)}")
+    for layer in layers[: names.index(name)]:
+        layer.trainable = False
 
 
 def limit_threads(threads: int | None) -> None:

@@ -25,7 +25,7 @@ from worker.model.bundle.familiarity import (
     FeatureSpace,
     parse_familiarity,
 )
-from worker.model.bundle.fit_record import FitRecord
+from worker.model.bundle.fit_record import LATER_FIT_FIELDS, FitRecord
 from worker.model.bundle.weights import parse_weights
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, ExplainedOutputs, Thresholds
 
@@ -104,7 +104,8 @@ class Manifest(BaseModel):
         """The first 16 hexadecimal digits of the SHA-256 of the canonical content, with the weights' SHA-256."""
         # Ids must not change between versions: a field that an earlier version did not have counts only if it is set.
         # Ranges, feature space, golden inputs and rule never count: they change neither probabilities nor grades.
-        content = self.model_dump(mode="json", exclude_none=True, exclude={"ranges_sha256", *LATER_FIELDS})
+        later = dict.fromkeys(("ranges_sha256", *LATER_FIELDS), True)
+        content = self.model_dump(mode="json", exclude_none=True, exclude={**later, "fit": set(LATER_FIT_FIELDS)})
         if self.temperature == 1:
             del content["temperature"]
         if self.explained_outputs == ALL_OUTPUTS:

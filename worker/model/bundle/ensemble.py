@@ -35,6 +35,7 @@ from worker.model.bundle.bundle import (
     read_verified,
 )
 from worker.model.bundle.familiarity import Familiarity
+from worker.model.bundle.fit_record import LATER_FIT_FIELDS
 from worker.model.bundle.golden import GOLDEN_FILE, MAX_GOLDEN_BYTES, GoldenInputs, parse_golden_inputs
 from worker.model.ordinal import ALL_OUTPUTS, DEFAULT_THRESHOLDS, ExplainedOutputs, Thresholds
 
@@ -247,6 +248,8 @@ def ledger_document(manifest: AnyManifest) -> dict[str, Any]:
     for part in (document, *(member["manifest"] for member in document.get("members", []))):
         for name in LATER_FIELDS:
             del part[name]
+        for name in LATER_FIT_FIELDS if part.get("fit") else ():
+            del part["fit"][name]
     return document
 
 

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SPLIT_FILE = "split.csv"
 
+LATER_FIT_FIELDS = ("trained_from", "amplitude_mixing", "label_smoothing")
+"""Fields of a record that earlier versions refuse; they describe how the weights were made and change no answer."""
+
 ByGrade = tuple[int, int, int, int, int]
 
 
@@ -44,6 +47,12 @@ class FitRecord(BaseModel):
     learning_rate: float
     schedule: Literal["constant"] | None = None
     """The learning rate's schedule after the warm-up; None: cosine decay to zero."""
+    trained_from: str | None = None
+    """The layer from which on the backbone was trained; None: all of it."""
+    amplitude_mixing: float | None = None
+    """The largest share of another image's amplitude spectrum; None: 0."""
+    label_smoothing: float | None = None
+    """The value of the targets instead of 0, and of one minus the targets instead of 1; None: 0."""
     weight_decay: float
     averaging: float
     """Decay of the exponential moving average of the weights."""

@@ -119,6 +119,28 @@ def test_only_kernels_decay() -> None:
             assert np.abs(after[name] - 1).max() < 0.4, name
 
 
+def test_layers_before_the_first_trained_one_keep_weights_and_statistics() -> None:
+    step = take_step(make_plan(architecture="efficientnetlite0", trained_from="block3b_expand_conv"))
+    after = step.trainer.ema_weights()
+    changed = {
+        name.split("/")[0] for name, array in step.average_before.items() if not np.array_equal(after[name], array)
+    }
+    assert not [name for name in changed if name.startswith(("stem", "block1", "block2", "block3a"))]
+    assert {"block3b_expand_conv", "block3b_expand_bn", "block7a_project_conv"} <= changed
+
+
+def test_smoothed_labels_change_the_targets(monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
+    monkeypatch.setattr("worker.training.trainer.DROPOUT_RATE", 0.0)
+    smooth = take_step(make_plan(label_smoothing=0.1))
+    network = as_network(smooth.average_before)
+    features = np.asarray(network.get_layer(DENSENET121)(INPUTS, training=True))
+    outputs = np.asarray(network.get_layer(HEAD)(features.mean(axis=(1, 2))), np.float64)
+    targets = np.array([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]) * 0.8 + 0.1
+    entropy = -(targets * np.log(outputs) + (1 - targets) * np.log(1 - outputs)).mean()
+    assert smooth.loss == pytest.approx(entropy, rel=1e-4)
+    assert smooth.loss != step.loss
+
+
 def test_dtype_policy_of_the_process_is_unchanged() -> None:
     Trainer(make_plan(precision="bfloat16"), 10, None)
     assert keras.config.dtype_policy().name == "float32"

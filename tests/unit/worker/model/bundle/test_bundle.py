@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.unit.worker.model.networks import make_manifest, random_weights
 from worker.core.errors import ModelError, UsageError
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, Manifest, find_bundle, list_pretrained, load_bundle
-from worker.model.bundle.ensemble import load_model
+from worker.model.bundle.ensemble import ledger_document, load_model, parse_manifest
 from worker.model.bundle.fit_record import FitRecord
 from worker.model.bundle.weights import serialise_weights
 from worker.model.bundle.writer import copy_bundle, write_bundle
@@ -279,19 +279,31 @@ def test_manifest_is_frozen() -> None:
     assert isinstance(make_manifest(), Manifest)
 
 
+def make_record(**changes: Any) -> FitRecord:
+    record = FitRecord(
+        manifest_sha256="0" * 64, split_sha256="0" * 64, training=(1, 0, 0, 0, 0), validation=(1, 0, 0, 0, 0),
+        left_out=0, initial_model_id=None, ancestry="known", validation_seen="no", seed=0, epochs=1, best_epoch=1,
+        batch_size=1, learning_rate=0.1, weight_decay=0, averaging=0, balance=0, precision="float32", versions={},
+        figures={},
+    )  # fmt: skip
+    return record.model_copy(update=changes)
+
+
 def test_copied_bundle_keeps_split_and_fit_record(tmp_path: Path, weights: Weights) -> None:
     split = b"pixels,part\n"
-    record = FitRecord(
-        manifest_sha256="0" * 64, split_sha256=hashlib.sha256(split).hexdigest(), training=(1, 0, 0, 0, 0),
-        validation=(1, 0, 0, 0, 0), left_out=0, initial_model_id=None, ancestry="known", validation_seen="no", seed=0,
-        epochs=1, best_epoch=1, batch_size=1, learning_rate=0.1, weight_decay=0, averaging=0, balance=0,
-        precision="float32", versions={}, figures={},
-    )  # fmt: skip
+    record = make_record(split_sha256=hashlib.sha256(split).hexdigest())
     draft = make_manifest().model_copy(update={"fit": record})
     manifest = write_bundle(tmp_path / "fitted", draft, weights, extra_files={"split.csv": split})
     copy_bundle(tmp_path / "fitted", tmp_path / "new", manifest.model_copy(update={"temperature": 2.0}))
     assert (tmp_path / "new" / "split.csv").read_bytes() == split
     assert load_bundle(tmp_path / "new").manifest.fit == record
+
+
+def test_ledger_has_no_field_of_a_fit_that_earlier_versions_refuse(tmp_path: Path, weights: Weights) -> None:
+    draft = make_manifest().model_copy(update={"fit": make_record(trained_from="block3b", amplitude_mixing=0.5)})
+    stored = ledger_document(write_bundle(tmp_path / "fitted", draft, weights))
+    assert not {"trained_from", "amplitude_mixing", "label_smoothing"} & set(stored["fit"])
+    assert parse_manifest(stored).model_id == load_bundle(tmp_path / "fitted").model_id
 
 
 def test_new_weights_have_no_files_of_the_old_ones(tmp_path: Path) -> None:

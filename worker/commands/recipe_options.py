@@ -1,0 +1,29 @@
+"""Options of a training recipe that `fundus model fit` and `fundus model cross-validate` share."""
+
+from typing import Annotated
+
+import typer
+
+TrainFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LAYER",
+        help="Train the backbone from this layer on; earlier layers keep their weights. Default: train all of it.",
+    ),
+]
+MixAmplitudes = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Mix up to this share of another photograph's amplitude spectrum into half of the photographs.",
+    ),
+]
+SmoothLabels = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=0.49,
+        help="Train towards this probability instead of 0, and one minus it instead of 1; for uncertain grades.",
+    ),
+]
