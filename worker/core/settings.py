@@ -217,6 +217,9 @@ class Settings(BaseSettings):
     publish_organisation: Annotated[str, Field(max_length=64)] | None = None
     """Organisation that answers for the clinical use of published results; unset marks each one as preliminary,
     unverified and NOT FOR CLINICAL USE."""
+    fhir_system: Annotated[str, Field(pattern=r"^(https?://|urn:)[A-Za-z0-9._~:/-]+[A-Za-z0-9]$")] | None = None
+    """URI in your own name, such as `https://HOST/fundus`, that makes the identifiers of FHIR resources unique; no
+    server is asked for it. Never change it: results would be stored a second time."""
 
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port of a worker's Prometheus metrics, different for each worker of a machine; unset disables them."""
@@ -326,6 +329,7 @@ class Settings(BaseSettings):
         "retain_reasons_days",
         "retain_views_days",
         "publish_organisation",
+        "fhir_system",
         mode="before",
     )
     @classmethod

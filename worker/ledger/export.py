@@ -1,7 +1,8 @@
-"""Export a run to a file, one row per image, page by page in constant memory."""
+"""Export a run to a file, one row per image or one FHIR transaction per study, page by page in constant memory."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 from sqlalchemy import Engine, select
 
 from worker.core.errors import UsageError
+from worker.core.fhir.resources import Publisher
 from worker.core.storage.object_store import ObjectStore
 from worker.core.vocabulary import AuditAction, ReviewState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import read_transaction, write_transaction
 from worker.ledger.export_formats import ExportFormat, open_writer
+from worker.ledger.fhir_export import write_transactions
 from worker.ledger.final_grades import (
     ReviewDecision,
     describe_outcome,
@@ -33,19 +36,29 @@ _CONFIGURATION = ("program_version", "engine", "precision", "device")
 _OUTPUTS = ("p_ge1", "p_ge2", "p_ge3", "p_ge4")
 
 
-def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportFormat, out: Path) -> int:
+def export_run(
+    engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportFormat, out: Path, publisher: Publisher | None = None
+) -> int:
     """Export the run's images to `out`, ordered by image id; return the number of rows.
 
     A run that has not ended can be exported, too. The file is written atomically. The export is recorded in the audit
-    log. Raises UsageError when the file cannot be written or the format's library is missing, DatabaseError.
+    log. publisher: of FHIR resources, whose rows are studies. Raises UsageError when the file cannot be written or the
+    format's library or publisher is missing, DatabaseError.
     """
+    write: Callable[[Path], int] = partial(write_rows, engine, overlays, run, fmt)
+    if fmt is ExportFormat.FHIR:
+        if publisher is None:
+            raise UsageError(
+                "FHIR needs FUNDUS_FHIR_SYSTEM; fix: set it to a URI of yours, such as https://HOST/fundus"
+            )
+        write = partial(write_transactions, engine, run, publisher)
     with write_transaction(engine) as connection:
         # Before the first row is read: an interrupted export has disclosed data, too.
         record_action(connection, AuditAction.EXPORT, run=run.name, format=fmt, out=str(out.absolute()))
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         try:
-            rows = write_rows(engine, overlays, run, fmt, part)
+            rows = write(part)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
@@ -55,7 +68,10 @@ def export_run(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportForma
 
 
 def write_rows(engine: Engine, overlays: ObjectStore, run: Run, fmt: ExportFormat, file: Path) -> int:
-    """Write the run's images to a new file; return the number of rows. Raises OSError, UsageError, DatabaseError."""
+    """Write the run's images to a new file as a table; return the number of rows.
+
+    Raises OSError, UsageError, DatabaseError.
+    """
     rows = 0
     with open_writer(fmt, file) as write:
         for page in _pages(engine, overlays, run):

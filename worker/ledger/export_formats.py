@@ -19,7 +19,7 @@ COLUMNS = (
     "configuration_id", "program_version", "engine", "precision", "device",
     "content_sha256", "content_version", "unfamiliarity", "site", "not_validated",
 )  # fmt: skip
-"""Columns of every format, in order."""
+"""Columns of every table, in order."""
 
 WritePage = Callable[[Sequence[dict[str, Any]]], object]
 """Function that writes one page of rows, each a dict by column name."""
@@ -31,10 +31,12 @@ class ExportFormat(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    FHIR = "fhir"
+    """Not a table; see `fhir_export`."""
 
 
 def open_writer(fmt: ExportFormat, path: Path) -> AbstractContextManager[WritePage]:
-    """Open a new file for export; the context finishes it on exit.
+    """Open a new file for a table; the context finishes it on exit. fmt: any but FHIR.
 
     Raises OSError, also for a file that exists, and UsageError when the library for Parquet is missing.
     """

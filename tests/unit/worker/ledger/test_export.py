@@ -13,6 +13,7 @@ from tests.unit.worker.console.accounts_and_runs import add_session_user, graded
 from worker.console.decisions import ReviewForm, record_decision
 from worker.console.image_detail import read_image_detail
 from worker.core.errors import UsageError
+from worker.core.fhir.resources import Publisher
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.storage.folder_store import FolderStore
 from worker.core.vocabulary import Eye, Grade, Status
@@ -22,6 +23,7 @@ from worker.ledger.runs import Run, find_run
 
 SHA256 = "ab" * 32
 STORE = FolderStore(Path("/store"))
+PUBLISHER = Publisher("https://clinic.example/fundus")
 HEADER = (
     "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,flags,disagreement,model_id,"
     "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
@@ -55,7 +57,7 @@ def run(engine: Engine) -> Run:
 def test_export_is_not_readable_by_other_users(engine: Engine, run: Run, fmt: ExportFormat, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        export_run(engine, STORE, run, fmt, tmp_path / "out")
+        export_run(engine, STORE, run, fmt, tmp_path / "out", PUBLISHER)
     finally:
         os.umask(before)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o640
@@ -164,7 +166,7 @@ def test_missing_folder_is_named_in_the_error(engine: Engine, tmp_path: Path) ->
 def test_empty_run_gives_a_file_without_rows(engine: Engine, tmp_path: Path, fmt: ExportFormat) -> None:
     make_run(engine, "night", [])
 
-    assert export_run(engine, STORE, find_run(engine, "night"), fmt, tmp_path / "out") == 0
+    assert export_run(engine, STORE, find_run(engine, "night"), fmt, tmp_path / "out", PUBLISHER) == 0
     assert (tmp_path / "out").exists()
 
 

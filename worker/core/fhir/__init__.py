@@ -1,0 +1,1 @@
+"""FHIR R4 resources of the outcomes of a study, as plain dicts."""
