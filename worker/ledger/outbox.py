@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from sqlalchemy import and_, or_, select, update
 
-from worker.core.dicom_uid import derive_uid, find_instance_uid
+from worker.core.dicom.derived_uid import derive_uid, find_instance_uid
 from worker.core.vocabulary import AuditAction, PublicationKind, PublicationState, Status
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
@@ -128,6 +128,7 @@ def lease_publications(
     engine: Engine,
     kinds: Collection[PublicationKind],
     *,
+    enabled: Collection[PublicationKind] | None = None,
     run_id: int | None = None,
     limit: int,
     lease_s: float,
@@ -136,7 +137,8 @@ def lease_publications(
     """Lease up to `limit` objects of these kinds that are due, oldest first.
 
     An object waits for those about its image that must come first: a report for its overlay, to which it refers, and
-    each kind for the earlier ones of its kind. run_id: None means all runs. Raises DatabaseError.
+    each kind for the earlier ones of its kind. enabled: the kinds that it waits for, `kinds` if it is None. run_id:
+    None means all runs. Raises DatabaseError.
     """
     token = str(uuid4())
     is_due = and_(
@@ -158,7 +160,7 @@ def lease_publications(
         )
         chosen = (
             select(outbox.c.outbox_id)
-            .where(is_due, ~_waits(kinds))
+            .where(is_due, ~_waits(kinds if enabled is None else enabled))
             .order_by(outbox.c.due_at, outbox.c.outbox_id)
             .limit(limit)
             .with_for_update(skip_locked=True)

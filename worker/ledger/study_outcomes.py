@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 import numpy as np
 from sqlalchemy import Connection, Engine, select
 
-from worker.core.dicom_uid import find_instance_uid, is_uid
+from worker.core.dicom.derived_uid import find_instance_uid, is_uid
 from worker.core.fhir.outcomes import PhotographOutcome, Reading
 from worker.core.vocabulary import Eye, ReviewState, Status
 from worker.ledger.database import read_transaction

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, delete, select, update
 
 from tests.unit.worker.ledger.ledger_rows import MODEL, add_model, add_run, change, failed, graded, lease
-from worker.core.dicom_uid import derive_uid, find_instance_uid, is_uid
+from worker.core.dicom.derived_uid import derive_uid, find_instance_uid, is_uid
 from worker.core.errors import FundusError, Ungradable
 from worker.core.errors import StorageError as ServiceFailure
 from worker.core.predictions import Outcome

@@ -1,0 +1,168 @@
+"""Read the outcome that a publication is about, as the ledger has it: nothing of it names a person but the readers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from worker.core.vocabulary import DecisionKind, Eye, PublicationKind, PublicationState, Status
+from worker.ledger.database import read_transaction
+from worker.ledger.outbox_schema import outbox
+from worker.ledger.review_schema import decisions
+from worker.ledger.schema import OUTPUTS, gradings, images, inference_configurations, models, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+    from worker.ledger.outbox import Publication
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The readers' final grade. grade: None for an ungradable image. readers: who gave it, the last one last."""
+
+    decision_id: int
+    grade: int | None
+    readers: tuple[str, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedOutcome:
+    """What is published about one image.
+
+    probabilities: five, output k is P(grade >= k); empty for an ungradable image. position: of the image in its run.
+    reading: None for the model's outcome. program_version, engine, precision: None if the ledger did not record them.
+    overlay_uid: identifier of the overlay that was published; None without one. predecessor_uid: of the object of the
+    same kind that this one replaces; a model's outcome never replaces a reading.
+    """
+
+    publication: Publication
+    run: str
+    position: int
+    uri: str
+    eye: Eye
+    status: Status
+    grade: int | None
+    probabilities: tuple[float, ...]
+    referable: bool | None
+    error_code: str | None
+    model_id: str
+    model_name: str
+    program_version: str | None
+    engine: str | None
+    precision: str | None
+    overlay_key: str | None
+    overlay_uid: str | None
+    predecessor_uid: str | None
+    reading: Reading | None
+
+    @property
+    def made_at(self) -> datetime:
+        """When the outcome or the reading was made."""
+        return self.publication.settled_at if self.reading is None else self.reading.at
+
+
+def read_published_outcome(engine: Engine, publication: Publication) -> PublishedOutcome | None:
+    """Read what is published; None if the ledger no longer has this outcome. Raises DatabaseError."""
+    with read_transaction(engine) as connection:
+        row = connection.execute(_select_outcome(publication)).first()
+        if row is None:
+            return None
+        objects = _read_published(connection, publication)
+        reading = _read_reading(connection, publication, row.run)
+    if publication.decision_id and reading is None:
+        return None
+    values = row._asdict()
+    outputs = [values.pop(name) for name in OUTPUTS]
+    return PublishedOutcome(
+        **values | {"eye": Eye(row.eye), "status": Status(row.status), "model_id": row.model_id or ""},
+        publication=publication,
+        probabilities=() if None in outputs else tuple(outputs),
+        overlay_uid=next((one.uid for one in objects if one.kind == PublicationKind.OVERLAY), None),
+        predecessor_uid=next(
+            (
+                one.uid
+                for one in objects
+                if one.kind == publication.kind
+                and one.outbox_id < publication.outbox_id
+                and (publication.decision_id or not one.decision_id)
+            ),
+            None,
+        ),
+        reading=reading,
+    )
+
+
+def _select_outcome(publication: Publication) -> Any:
+    return (
+        select(
+            runs.c.name.label("run"),
+            gradings.c.position,
+            images.c.uri,
+            images.c.eye,
+            gradings.c.status,
+            gradings.c.grade,
+            *(gradings.c[name] for name in OUTPUTS),
+            gradings.c.referable,
+            gradings.c.error_code,
+            gradings.c.model_id,
+            models.c.name.label("model_name"),
+            inference_configurations.c.program_version,
+            inference_configurations.c.engine,
+            inference_configurations.c.precision,
+            gradings.c.overlay_key,
+        )
+        .select_from(gradings)
+        .join(runs, runs.c.run_id == gradings.c.run_id)
+        .join(images, images.c.image_id == gradings.c.image_id)
+        .outerjoin(models, models.c.model_id == gradings.c.model_id)
+        .outerjoin(inference_configurations, inference_configurations.c.configuration_id == gradings.c.configuration_id)
+        .where(
+            gradings.c.run_id == publication.run_id,
+            gradings.c.image_id == publication.image_id,
+            gradings.c.settled_at == publication.settled_at,
+            gradings.c.status.in_((Status.GRADED, Status.UNGRADABLE)),
+        )
+    )
+
+
+def _read_published(connection: Connection, publication: Publication) -> Sequence[Any]:
+    """Return what is published of the image, the latest first."""
+    query = select(outbox.c.outbox_id, outbox.c.kind, outbox.c.uid, outbox.c.decision_id).where(
+        outbox.c.run_id == publication.run_id,
+        outbox.c.image_id == publication.image_id,
+        outbox.c.state == PublicationState.PUBLISHED,
+    )
+    return connection.execute(query.order_by(outbox.c.outbox_id.desc())).all()
+
+
+def _read_reading(connection: Connection, publication: Publication, run: str) -> Reading | None:
+    """Return the reading that ends with the publication's decision.
+
+    It depends on decisions alone, which are never changed, so that a repetition publishes the same.
+    """
+    query = select(decisions.c.decision_id, decisions.c.reader, decisions.c.kind, decisions.c.grade, decisions.c.at)
+    rows = connection.execute(
+        query.where(
+            decisions.c.run_id == publication.run_id,
+            decisions.c.run == run,
+            decisions.c.image_id == publication.image_id,
+            decisions.c.decision_id <= publication.decision_id,
+        ).order_by(decisions.c.decision_id)
+    ).all()
+    if not rows or rows[-1].decision_id != publication.decision_id:
+        return None
+    last = rows[-1]
+    latest: dict[str, Any] = {}
+    for row in rows:
+        latest.pop(row.reader, None)
+        latest[row.reader] = row
+    agree = [name for name, row in latest.items() if row.grade == last.grade]
+    readers = (last.reader,) if last.kind == DecisionKind.ARBITRATION else tuple(agree)
+    return Reading(last.decision_id, last.grade, readers, last.at)
