@@ -38,7 +38,7 @@ _RAISABLE: dict[str, type[FundusError]] = {
 
 
 def response_size_bytes(*, input_sizes_px: Sequence[int], overlay_size_px: int) -> int:
-    """Size of a prepared image in shared memory."""
+    """Largest size of a prepared image in shared memory."""
     return sum(side**2 * 3 for side in input_sizes_px) + overlay_size_px**2 * 3 + -(-(overlay_size_px**2) // 8)
 
 
@@ -63,7 +63,7 @@ def write_response(stream: IO[bytes], shared: mmap, prepared: PreparedImage) -> 
     for array in (prepared.enhanced, *prepared.extra_inputs, prepared.canvas, np.packbits(prepared.field_mask)):
         shared[start : start + array.nbytes] = np.ascontiguousarray(array).data.cast("B")
         start += array.nbytes
-    _write_header(stream, {"crop_box": prepared.crop_box})
+    _write_header(stream, {"crop_box": prepared.crop_box, "canvas_px": prepared.canvas.shape[0]})
     stream.flush()
 
 
@@ -79,7 +79,7 @@ def read_response(
 ) -> PreparedImage:
     """Return the prepared image; its arrays are read-only, model inputs are uint8.
 
-    input_sizes_px: input size of each recipe of the model, in order.
+    input_sizes_px: input size of each recipe of the model, in order. overlay_size_px: the largest side of the canvas.
     Raises the ImageError or Ungradable that was sent, ImageDecoderCrashError for a malformed response, EOFError if the
     stream ends before the response is complete.
     """
@@ -89,7 +89,8 @@ def read_response(
     header = _parse_header(_read(stream, size))
     if "error" in header:
         raise _rebuild_error(header)
-    crop_box = _parse_crop_box(header.get("crop_box"), overlay_size_px)
+    side_px = _parse_side(header.get("canvas_px", overlay_size_px), overlay_size_px)
+    crop_box = _parse_crop_box(header.get("crop_box"), side_px)
     start = 0
 
     def take(count: int) -> NDArray[np.uint8]:
@@ -97,10 +98,10 @@ def read_response(
         start += count
         return np.frombuffer(shared[start - count : start], np.uint8)
 
-    square = (overlay_size_px, overlay_size_px)
+    square = (side_px, side_px)
     enhanced, *extra_inputs = (take(side**2 * 3).reshape(side, side, 3) for side in input_sizes_px)
-    canvas = take(overlay_size_px**2 * 3).reshape(*square, 3)
-    field_mask = np.unpackbits(take(-(-(overlay_size_px**2) // 8)), count=overlay_size_px**2)
+    canvas = take(side_px**2 * 3).reshape(*square, 3)
+    field_mask = np.unpackbits(take(-(-(side_px**2) // 8)), count=side_px**2)
     return PreparedImage(enhanced, canvas, field_mask.reshape(square).view(bool), crop_box, tuple(extra_inputs))
 
 
@@ -132,6 +133,12 @@ def _rebuild_error(header: dict[str, object]) -> FundusError:
     if not isinstance(code, str) or not isinstance(detail, str) or str(kind) not in _RAISABLE:
         return ImageDecoderCrashError(f"decoder response: error {kind!r} is malformed")
     return _RAISABLE[str(kind)](detail, code=code)
+
+
+def _parse_side(side: object, largest_px: int) -> int:
+    if type(side) is int and 1 <= side <= largest_px:
+        return side
+    raise ImageDecoderCrashError(f"decoder response: canvas of {side!r} pixels, limit {largest_px}")
 
 
 def _parse_crop_box(box: object, size_px: int) -> tuple[int, int, int, int]:

@@ -53,6 +53,18 @@ def test_prepared_image_survives_the_round_trip(shared: mmap) -> None:
     assert found.crop_box == sent.crop_box
 
 
+def test_canvas_may_be_smaller_than_its_limit(shared: mmap) -> None:
+    canvas = np.random.default_rng(0).integers(0, 256, (5, 5, 3), np.uint8)
+    field_mask = np.tri(5, dtype=bool)
+    stream = io.BytesIO()
+    write_response(stream, shared, PreparedImage(np.ones((4, 4, 3), np.uint8), canvas, field_mask, (0, 5, 1, 4)))
+    stream.seek(0)
+    found = read_response(stream, shared, **SIZES)
+    assert np.array_equal(found.canvas, canvas)
+    assert np.array_equal(found.field_mask, field_mask)
+    assert found.crop_box == (0, 5, 1, 4)
+
+
 def test_inputs_of_extra_recipes_keep_their_order(shared: mmap) -> None:
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 256, (side, side, 3), np.uint8) for side in (4, 5, 3)]
@@ -99,6 +111,10 @@ def test_long_detail_is_cut_to_500_characters(shared: mmap) -> None:
         (response({"crop_box": [3, 3, 0, 6]}), r"crop box \[3, 3, 0, 6\]"),
         (response({"crop_box": [0, 6, 0, True]}), r"crop box \[0, 6, 0, True\]"),
         (response({}), "crop box None is malformed"),
+        (response({"crop_box": [0, 6, 0, 6], "canvas_px": 7}), "canvas of 7 pixels, limit 6"),
+        (response({"crop_box": [0, 6, 0, 6], "canvas_px": 0}), "canvas of 0 pixels"),
+        (response({"crop_box": [0, 6, 0, 6], "canvas_px": True}), "canvas of True pixels"),
+        (response({"crop_box": [0, 21, 0, 5], "canvas_px": 5}), r"crop box \[0, 21, 0, 5\]"),
     ],
 )
 def test_malformed_response_counts_as_a_crash(stream: io.BytesIO, sentence: str, shared: mmap) -> None:

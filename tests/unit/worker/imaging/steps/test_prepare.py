@@ -11,7 +11,7 @@ from worker.core.errors import ImageDecodeError, ImageFormatError, ImageTooLarge
 from worker.imaging.headers.header import ImageLimits
 from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
-from worker.imaging.steps.prepare import prepare_image, prepare_stack_entry
+from worker.imaging.steps.prepare import prepare_for_reading, prepare_image, prepare_stack_entry
 
 ROOT = Path(__file__).parents[5]
 SAMPLES = ROOT / "producer" / "demo" / "samples"
@@ -164,3 +164,35 @@ def test_stack_entry_out_of_range_is_reported_as_damage(value: float, sentence: 
     entry[3, 4, 1] = value
     with pytest.raises(ImageDecodeError, match=sentence):
         prepare_stack_entry(entry, recipe=STACK, overlay_size_px=64)
+
+
+def prepare_reading(data: bytes, largest_side_px: int = 4096) -> PreparedImage:
+    return prepare_for_reading(data, recipe=RECIPE, largest_side_px=largest_side_px, limits=ImageLimits())
+
+
+def test_photograph_for_readers_keeps_each_pixel_of_the_field() -> None:
+    # The field of radius 1000 spans rows 200 to 2200 and columns 500 to 2500; the box is found at a third of the size.
+    data = textured_disc(2400, 3000, 1500, 1200, 1000)
+    prepared = prepare_reading(data)
+    side, *others = prepared.canvas.shape
+    assert others == [side, 3]
+    assert side == pytest.approx(2001, abs=9)
+    top, bottom, left, right = prepared.crop_box
+    whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    found = cv2.matchTemplate(whole, prepared.canvas[900:964, 900:964], cv2.TM_SQDIFF)
+    _, _, (x, y), _ = cv2.minMaxLoc(found)
+    crop = prepared.canvas[top:bottom, left:right]
+    y, x = y - (900 - top), x - (900 - left)
+    assert np.array_equal(crop, whole[y : y + bottom - top, x : x + right - left])
+
+
+def test_photograph_for_readers_is_reduced_to_the_largest_side() -> None:
+    prepared = prepare_reading(textured_disc(900, 1000, 500, 450, 400), largest_side_px=100)
+    assert prepared.canvas.shape == (100, 100, 3)
+    assert prepared.canvas[50, 50].min() > 20
+    assert not prepared.canvas[0, 0].any()
+
+
+def test_photograph_without_a_field_is_prepared_whole_for_readers() -> None:
+    grey = cv2.imencode(".png", np.zeros((60, 80, 3), np.uint8))[1].tobytes()
+    assert prepare_reading(grey).crop_box == (10, 70, 0, 80)
