@@ -3,7 +3,8 @@
 python -m tests.benchmarks.console_pages 0 1 1000 100000
 
 The measured run is like that of a screening programme; up to 20 of its images are reviewed. The photographs are the
-shipped samples, and the ledger holds 20 other runs. Times are from navigation to the last image, in a signed-in window.
+shipped samples, and the ledger holds 20 other runs. Times are from navigation to the last image, in a signed-in window;
+thumbnails are loaded later. `full size` is an image page whose photograph has 4288 x 2848 pixels and is not cached.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, update
 
+from tests.benchmarks.photographs import full_size_jpegs
 from tests.benchmarks.report_sizes import format_size
 from tests.browser.console_site import PHOTOGRAPHS, draw_overlay, open_site
 from tests.browser.ledgers import add_reviews, fill_ledger, ids_by_grade
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
 OTHER_RUNS = 20
+LARGE = 1
 READ_BY_PEOPLE = 20
 OVERLAY = "overlay.png"
 
@@ -59,6 +62,9 @@ def make_testbed(folder: Path, count: int) -> tuple[Settings, Engine]:
         fill_ledger(engine, f"night-{number:02}", 20, photographs, seed=number)
     run_id = fill_ledger(engine, "big", count, photographs)
     add_reviews(engine, "big", dict.fromkeys(ids_by_grade(engine, run_id, 2)[:READ_BY_PEOPLE], (3, 2)))
+    large = folder / "inbox" / "large.jpg"
+    large.write_bytes(next(full_size_jpegs(1)))
+    fill_ledger(engine, "large", LARGE, [large.as_uri()], shares=(0, 0, 1, 0, 0))
     draw_overlay(Storage(settings), OVERLAY)
     with write_transaction(engine) as connection:
         connection.execute(update(gradings).where(gradings.c.overlay_key.is_not(None)).values(overlay_key=OVERLAY))
@@ -80,10 +86,13 @@ def open_pages(address: str, count: int) -> dict[str, tuple[float, int]]:
             ("runs", "/runs"),
             ("run", "/runs/big"),
             ("filter", "/runs/big?grade=4&eye=left"),
+            ("urgency", "/runs/big?sort=urgency"),
+            ("search", "/runs/big?q=000007"),
             ("last page", "/runs/big?before=~"),
             ("image", f"/runs/big/images/big-{max(0, count // 2):06}"),
         ):
             measured[name] = _measure(page, lambda path=path: page.goto(f"{address}{path}"))
+        measured["full size"] = _measure(page, lambda: page.goto(f"{address}/runs/large/images/large-000000"))
         page.goto(f"{address}/runs/big")
         measured["next to read"] = _measure(page, lambda: page.click("text=Review next image"))
         browser.close()

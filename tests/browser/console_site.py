@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from sqlalchemy import Engine, insert, select, text, update
+from sqlalchemy import Engine, insert, literal, select, text, update
 
 from tests.services.console import serve_console
 from tests.unit.worker.console.accounts_and_runs import add_users, graded_run
@@ -19,7 +19,7 @@ from worker.ledger.database import connect, read_transaction, write_transaction
 from worker.ledger.migrate import upgrade
 from worker.ledger.review_schema import decisions, reading_rules
 from worker.ledger.runs import Run
-from worker.ledger.schema import gradings, images, models
+from worker.ledger.schema import gradings, images, models, runs
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 PHOTOGRAPHS = sorted(SAMPLES.glob("IDRiD_*.jpg"))
@@ -50,11 +50,12 @@ class Site:
 
 
 def open_site(folder: Path) -> tuple[Settings, Engine]:
-    """Create a ledger with USERS and a store; the sample photographs are allowed as sources."""
+    """Create a ledger with USERS and a store; the sample photographs and `folder`/inbox are allowed as sources."""
+    (folder / "inbox").mkdir()
     settings = parse_settings(
         database_url=f"sqlite:///{folder / 'ledger.db'}",
         storage_url=(folder / "store").as_uri(),
-        source_roots=str(SAMPLES),
+        source_roots=f"{SAMPLES},{folder / 'inbox'}",
         decode_processes=1,
     )
     engine = connect(settings, pool_size=20)
@@ -125,6 +126,18 @@ def store_panel_overlays(site: Site) -> None:
     panels = np.full((256, 768, 3), (200, 60, 200), np.uint8)
     encoded = cv2.imencode(".png", panels)[1].tobytes()
     site.storage.overlays.put("night/overlay.png", encoded, content_type="image/png", metadata={})
+
+
+def add_earlier_run(site: Site) -> str:
+    """Copy the results of the first two images, the eyes of one patient, into another run; return its name."""
+    columns = [column for column in gradings.c if column.name != "run_id"]
+    with write_transaction(site.engine) as connection:
+        run = connection.execute(select(runs).where(runs.c.name == "night")).one()._asdict()
+        values = {name: value for name, value in run.items() if name != "run_id"} | {"name": "before"}
+        run_id = connection.execute(insert(runs).values(values).returning(runs.c.run_id)).scalar_one()
+        rows = select(literal(run_id), *columns).where(gradings.c.image_id.in_(("00000", "00001")))
+        connection.execute(insert(gradings).from_select(["run_id", *(column.name for column in columns)], rows))
+    return "before"
 
 
 def require_two_readers(engine: Engine) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.browser.console_site import (
     THRESHOLDS,
     Site,
+    add_earlier_run,
     insert_hostile_text,
     move_photograph,
     require_two_readers,
@@ -89,7 +90,7 @@ def visit(browser: "Browser") -> Iterator[Open]:
             reduced_motion="reduce",
         )
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         visit = Visit(context.new_page(), site.address)
         visit.page.on("console", visit.record_message)
         visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
@@ -177,23 +178,154 @@ def test_each_model_score_is_shown_with_its_threshold(site: Site, visit: Open) -
     assert f"{100 * place:.0f} %" == thresholds[0]
 
 
-def test_slider_and_magnifier_change_the_view(site: Site, visit: Open) -> None:
+def open_photograph(window: Visit, path: str = "/runs/night/images/00001") -> None:
+    window.go(path)
+    window.page.wait_for_function("() => document.querySelector('#pane').dataset.scale")
+    window.page.wait_for_function("() => [...document.querySelectorAll('#pane img')].every((one) => one.complete)")
+
+
+def scale(window: Visit) -> float:
+    return float(window.page.get_attribute("#pane", "data-scale") or "nan")
+
+
+def place_under(window: Visit, x: float, y: float) -> tuple[float, float]:
+    """Return the place in the photograph, as shares of its side, under a point of the window."""
+    box = window.page.locator("#pane .stage").bounding_box()
+    assert box is not None
+    return (x - box["x"]) / box["width"], (y - box["y"]) / box["height"]
+
+
+def test_map_is_faded_and_hidden(site: Site, visit: Open) -> None:
     window = visit(site, "vera")
-    window.go("/runs/night/images/00001")
-    window.page.wait_for_function("document.querySelector('.over').complete")
-    photograph = window.pixels(".frame")
+    open_photograph(window)
+    photograph = window.pixels("#pane")
     assert photograph.std() > 10
     window.page.locator("#opacity").fill("50")
-    half = window.pixels(".frame")
+    half = window.pixels("#pane")
     window.page.locator("#opacity").fill("100")
-    overlay = window.pixels(".frame")
+    overlay = window.pixels("#pane")
     change = [float(np.abs(photograph.astype(int) - other.astype(int)).mean()) for other in (half, overlay)]
-    assert 5 < change[0] < change[1]
+    assert 3 < change[0] < change[1]
+    window.page.locator("#opacity").fill("50")
     window.page.keyboard.press("o")
-    assert np.array_equal(window.pixels(".frame"), photograph)
+    assert np.array_equal(window.pixels("#pane"), photograph)
+    window.page.keyboard.press("m")
+    assert np.array_equal(window.pixels("#pane"), half)
+    assert window.complaints == []
+
+
+def test_photograph_is_zoomed_at_the_pointer_and_moved_within_its_pane(site: Site, visit: Open) -> None:
+    window = visit(site, "vera")
+    open_photograph(window)
+    pane = window.page.locator("#pane").bounding_box()
+    assert pane is not None
+    whole = scale(window)
+    assert whole == pytest.approx(min(pane["width"], pane["height"]) / 618, rel=0.02)
+    x, y = pane["x"] + 0.6 * pane["width"], pane["y"] + 0.4 * pane["height"]
+    before = place_under(window, x, y)
+    window.page.mouse.move(x, y)
+    window.page.mouse.wheel(0, -400)
+    window.page.wait_for_function(f"() => document.querySelector('#pane').dataset.scale > {whole * 1.9}")
+    assert place_under(window, x, y) == pytest.approx(before, abs=0.005)
+    window.page.mouse.down()
+    window.page.mouse.move(x - 40, y + 30)
+    window.page.mouse.up()
+    assert place_under(window, x - 40, y + 30) == pytest.approx(before, abs=0.005)
+    # However far it is dragged, the photograph fills the pane.
+    window.page.mouse.move(x, y)
+    window.page.mouse.down()
+    window.page.mouse.move(x + 5000, y + 5000)
+    window.page.mouse.up()
+    assert place_under(window, pane["x"], pane["y"]) == pytest.approx((0, 0), abs=0.005)
+    window.page.keyboard.press("1")
+    assert scale(window) == 1
+    assert window.page.inner_text("#pane .readout") == "100 %"
+    window.page.focus("#pane")
     window.page.keyboard.press("z")
-    assert window.page.locator("#zoom").get_attribute("aria-pressed") == "true"
-    assert not np.array_equal(window.pixels(".frame"), photograph)
+    window.page.keyboard.press("z")
+    left = place_under(window, x, y)[0]
+    window.page.keyboard.press("ArrowRight")
+    assert place_under(window, x, y)[0] > left
+    window.page.keyboard.press("z")
+    assert scale(window) == pytest.approx(whole)
+    assert window.complaints == []
+
+
+def test_photograph_is_zoomed_by_two_fingers(site: Site, browser: "Browser") -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    window = Visit(context.new_page(), site.address)
+    window.sign_in("vera")
+    open_photograph(window)
+    pane = window.page.locator("#pane").bounding_box()
+    assert pane is not None
+    x, y, whole = pane["x"] + pane["width"] / 2, pane["y"] + pane["height"] / 2, scale(window)
+    touch = context.new_cdp_session(window.page)
+
+    def put(kind: str, *distances: float) -> None:
+        points = [{"x": x + distance, "y": y, "id": number} for number, distance in enumerate(distances)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    put("touchStart", -20, 20)
+    for step in range(1, 6):
+        put("touchMove", -20 - 8 * step, 20 + 8 * step)
+    put("touchEnd")
+    window.page.wait_for_function(f"() => document.querySelector('#pane').dataset.scale > {whole * 2.5}")
+    assert scale(window) == pytest.approx(3 * whole, rel=0.1)
+    context.close()
+
+
+def test_photograph_is_shown_red_free_and_brighter(site: Site, visit: Open) -> None:
+    window = visit(site, "vera")
+    open_photograph(window)
+    before = window.pixels("#pane")
+    middle = tuple(slice(size // 2 - 50, size // 2 + 50) for size in before.shape[:2])
+    window.page.keyboard.press("f")
+    red_free = window.pixels("#pane")[middle].astype(int)
+    green = before[middle][..., 1].astype(int)
+    assert np.abs(red_free - green[..., None]).mean() < 2
+    window.page.keyboard.press("b")
+    assert window.page.evaluate("document.activeElement.id") == "brightness"
+    window.page.locator("#brightness").fill("150")
+    brighter = window.pixels("#pane")[middle].astype(int)
+    assert brighter.mean() == pytest.approx(min(255, 1.5 * green.mean()), rel=0.05)
+    window.page.locator("#contrast").fill("200")
+    assert window.pixels("#pane")[middle].std() > 1.5 * brighter.std()
+    window.page.click("#reset")
+    window.page.keyboard.press("f")
+    window.page.keyboard.press("b")
+    assert np.array_equal(window.pixels("#pane")[middle], before[middle])
+    assert window.complaints == []
+
+
+def test_other_eye_and_earlier_runs_of_the_patient_are_shown(fresh: Site, visit: Open) -> None:
+    earlier = add_earlier_run(fresh)
+    window = visit(fresh, "vera")
+    open_photograph(window)
+    listed = window.page.locator("section[aria-labelledby=patient] a").evaluate_all(
+        "links => links.map(a => a.pathname)"
+    )
+    # The other eye in this run, then what an earlier run says about either eye.
+    assert listed == ["/runs/night/images/00000", f"/runs/{earlier}/images/00000", f"/runs/{earlier}/images/00001"]
+    window.page.wait_for_function(
+        "() => [...document.querySelectorAll('.thumbnail')].every((one) => one.naturalWidth === 128)"
+    )
+    with window.page.expect_response("**/images/00000/photograph"):
+        window.page.keyboard.press("e")
+    window.page.wait_for_function("() => document.querySelector('#second .pane').dataset.scale")
+    # The right eye is on the left side, although the page is that of the left eye.
+    sides = [window.page.locator(name).bounding_box() for name in ("#second .pane", "#pane")]
+    assert sides[0] is not None
+    assert sides[1] is not None
+    assert sides[0]["x"] + sides[0]["width"] <= sides[1]["x"]
+    assert window.pixels("#second .pane").std() > 10
+    assert window.violations() == []
+    for width in WIDTHS:
+        window.page.set_viewport_size({"width": width, "height": 800})
+        assert window.overflow_px() <= 0, width
+    seen = fresh.query(
+        "SELECT DISTINCT run, image_id FROM photograph_views WHERE viewer = 'vera' ORDER BY run, image_id"
+    )
+    assert {("night", "00000"), ("night", "00001"), (earlier, "00000")} <= set(seen)
     assert window.complaints == []
 
 
@@ -204,7 +336,7 @@ def test_missing_photograph_gives_a_reason_and_shows_its_overlay(fresh: Site, vi
     for image_id, overlays in (("00000", 1), ("00002", 0)):
         window.go(f"/runs/night/images/{image_id}")
         window.page.wait_for_selector("#no-picture >> text=(image_missing)")
-        assert not window.page.locator(".frame").is_visible()
+        assert not window.page.locator("#pane").is_visible()
         assert window.page.locator(".alone img").count() == overlays
         assert window.violations() == []
     window.page.set_viewport_size({"width": 320, "height": 800})
@@ -216,8 +348,8 @@ def test_overlay_of_three_panels_is_shown_separately(fresh: Site, visit: Open) -
     window = visit(fresh, "vera")
     window.go("/runs/night/images/00000")
     window.page.wait_for_selector(".alone img")
-    assert window.page.locator(".frame .photograph").is_visible()
-    assert window.page.locator(".frame .over").count() == 0
+    assert window.page.locator("#pane .photograph").is_visible()
+    assert window.page.locator("#pane .over").count() == 0
     assert not window.page.locator("#opacity").is_visible()
     for width in WIDTHS:
         window.page.set_viewport_size({"width": width, "height": 800})
@@ -229,8 +361,8 @@ def test_overlay_of_three_panels_is_shown_separately(fresh: Site, visit: Open) -
 def test_ungradable_photograph_is_shown(fresh: Site, visit: Open) -> None:
     window = visit(fresh, "vera")
     window.go("/runs/night/images/00002")
-    window.page.wait_for_function("document.querySelector('.photograph').complete")
-    assert window.pixels(".frame").std() > 10
+    window.page.wait_for_function("() => document.querySelector('.photograph').complete")
+    assert window.pixels("#pane").std() > 10
     assert window.page.locator("#opacity").count() == 0
 
 
@@ -274,9 +406,9 @@ def test_shortcuts_can_be_disabled(site: Site, visit: Open) -> None:
     window.page.keyboard.press("Escape")
     window.go("/runs/night/images/00001")
     window.page.keyboard.press("3")
-    window.page.keyboard.press("z")
+    window.page.keyboard.press("f")
     assert window.page.locator("input[name=grade]:checked").count() == 0
-    assert window.page.locator("#zoom").get_attribute("aria-pressed") == "false"
+    assert window.page.locator("#red-free").get_attribute("aria-pressed") == "false"
 
 
 def test_concurrent_decisions_are_both_kept(fresh: Site, visit: Open) -> None:

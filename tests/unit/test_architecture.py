@@ -96,7 +96,7 @@ def test_consoles_lock_holds_all_that_the_console_loads() -> None:
         "producer.cli",
         "worker.console.commands.serve",
         "worker.console.commands.user",
-        "worker.imaging.sandbox.viewer_program",
+        "worker.imaging.sandbox.reader_program",
         "psycopg",
     )
     assert loaded & HEAVY == {"cv2"}

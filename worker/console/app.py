@@ -55,6 +55,7 @@ def make_app(settings: Settings, engine: Engine, origin: Origin) -> SecurityHead
             Route("/runs/{run}/next", action(review.open_next_image, role=Role.GRADER), methods=["POST"]),
             Route(IMAGE, view(images.show_image)),
             Route(f"{IMAGE}/photograph", view(images.send_photograph)),
+            Route(f"{IMAGE}/thumbnail", view(images.send_thumbnail)),
             Route(f"{IMAGE}/overlay", view(images.send_overlay)),
             Route(f"{IMAGE}/lease", action(review.renew_image_lease, role=Role.GRADER), methods=["POST"]),
             Route(f"{IMAGE}/decision", action(review.save_decision, role=Role.GRADER), methods=["POST"]),

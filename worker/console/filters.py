@@ -1,7 +1,7 @@
 """Filters on the images of a run: parsed from the query string, translated to SQL conditions."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from urllib.parse import urlencode
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
@@ -10,6 +10,8 @@ from worker.core.vocabulary import THRESHOLD_MARGIN, Eye, Grade, ReviewState, St
 from worker.ledger.review_schema import reviews
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
+URGENCY = "urgency"
+MAX_SEARCH_CHARS = 128
 _YES_NO = {"yes": True, "no": False}
 
 
@@ -25,15 +27,26 @@ class ImageFilter:
     disagreement: bool = False
     """A reader or the reference grade disagrees with the model."""
     unsure: bool = False
+    q: str = ""
+    """Part of the path, of the image id or of the patient id."""
+    pseudonym: str | None = None
+    """What the ledger stores for the patient id `q`, if it stores pseudonyms."""
+    sort: str = ""
+    """`urgency`, or empty for the order of the image ids."""
 
     @property
     def query(self) -> str:
-        """The query string of this filter; empty if it matches every image."""
-        words = {field.name: getattr(self, field.name) for field in fields(self)}
-        given = {name: value for name, value in words.items() if value is not None and value is not False}
+        """The query string of this filter and order; empty if it is the default."""
+        words = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "pseudonym"}
+        given = {name: value for name, value in words.items() if value is not None and value not in (False, "")}
         if self.referable is not None:
             given["referable"] = "yes" if self.referable else "no"
         return urlencode({name: "yes" if value is True else str(value) for name, value in given.items()})
+
+    @property
+    def matches_all(self) -> bool:
+        """Whether it matches every image."""
+        return replace(self, sort="").query == ""
 
 
 def parse_filter(query: Mapping[str, str]) -> ImageFilter:
@@ -52,6 +65,8 @@ def parse_filter(query: Mapping[str, str]) -> ImageFilter:
         else ReviewState(_check_value("review", review, ReviewState)),
         disagreement=query.get("disagreement", "") != "",
         unsure=query.get("unsure", "") != "",
+        q=_check_length("q", query.get("q", "").strip()),
+        sort="" if (sort := query.get("sort", "")) == "" else _check_value("sort", sort, (URGENCY,)),
     )
 
 
@@ -75,6 +90,12 @@ def filter_conditions(image_filter: ImageFilter, run_id: int) -> list[ColumnElem
         found.append(or_(reviews.c.differs.is_(True), images.c.reference_grade != gradings.c.grade))
     if image_filter.unsure:
         found.append(is_low_confidence(run_id))
+    if image_filter.q:
+        columns = (images.c.uri, images.c.patient_id, images.c.image_id)
+        matches = [column.icontains(image_filter.q, autoescape=True) for column in columns]
+        if image_filter.pseudonym is not None:
+            matches.append(images.c.patient_id == image_filter.pseudonym)
+        found.append(or_(*matches))
     return found
 
 
@@ -109,3 +130,9 @@ def _check_value(name: str, word: str, words: Iterable[object]) -> str:
     if word not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}")
     return word
+
+
+def _check_length(name: str, text: str) -> str:
+    if len(text) > MAX_SEARCH_CHARS or "\0" in text:
+        raise ValueError(f"{name} must be text of at most {MAX_SEARCH_CHARS} characters")
+    return text

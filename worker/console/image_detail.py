@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Engine, Select, select
+from sqlalchemy import Connection, Engine, Select, or_, select
 
 from worker.console.filters import is_low_confidence
 from worker.core.vocabulary import Eye, ReviewState, Status
@@ -21,7 +21,7 @@ from worker.model.ordinal import (
     describe_explained_outputs,
 )
 
-OTHER_RUNS_SHOWN = 20
+PATIENT_IMAGES_SHOWN = 40
 
 Value = TypeVar("Value")
 
@@ -95,12 +95,16 @@ class ImageDetail:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherRun:
-    """The result of the same image in another run. grade: the model's."""
+class PatientImage:
+    """Another photograph of the same patient, or the same one in another run. grade: the model's."""
 
     run: str
+    image_id: str
+    uri: str
+    eye: Eye
     status: Status
     grade: int | None
+    error_code: str | None
     settled_at: datetime | None
     review: ReviewState
     final_grade: int | None
@@ -134,18 +138,47 @@ def select_image_detail(connection: Connection, run: str, image_id: str) -> Imag
     return ImageDetail(**fields, source=source, outputs=None if row.grade is None else outputs)
 
 
-def read_other_runs(engine: Engine, image: ImageDetail) -> list[OtherRun]:
-    """Return the results of the image in other runs, latest first, at most OTHER_RUNS_SHOWN."""
+def read_patient_images(engine: Engine, image: ImageDetail) -> list[PatientImage]:
+    """Return the other photographs of the patient and the same one in other runs, at most PATIENT_IMAGES_SHOWN.
+
+    First those of the image's own run, the other eye before the same one, then those of other runs, latest first.
+    """
+    of_patient = select(images.c.image_id).where(images.c.patient_id == image.patient_id)
+    is_same = gradings.c.image_id == image.image_id
     query = with_final_grades(
-        select(runs.c.name.label("run"), gradings.c.status, gradings.c.grade, gradings.c.settled_at)
+        select(
+            runs.c.name.label("run"),
+            gradings.c.image_id,
+            images.c.uri,
+            images.c.eye,
+            gradings.c.status,
+            gradings.c.grade,
+            gradings.c.error_code,
+            gradings.c.settled_at,
+        )
         .join(runs, runs.c.run_id == gradings.c.run_id)
-        .where(gradings.c.image_id == image.image_id, gradings.c.run_id != image.run_id)
-        .order_by(gradings.c.run_id.desc())
-        .limit(OTHER_RUNS_SHOWN)
+        .join(images, images.c.image_id == gradings.c.image_id)
+        .where(is_same if image.patient_id is None else or_(is_same, gradings.c.image_id.in_(of_patient)))
+        .where(or_(gradings.c.run_id != image.run_id, gradings.c.image_id != image.image_id))
+        .order_by(
+            gradings.c.run_id != image.run_id, gradings.c.run_id.desc(), images.c.eye == image.eye, gradings.c.image_id
+        )
+        .limit(PATIENT_IMAGES_SHOWN)
     )
     with read_transaction(engine) as connection:
         return [
-            OtherRun(row.run, Status(row.status), row.grade, row.settled_at, ReviewState(row.review), row.final_grade)
+            PatientImage(
+                row.run,
+                row.image_id,
+                row.uri,
+                Eye(row.eye),
+                Status(row.status),
+                row.grade,
+                row.error_code,
+                row.settled_at,
+                ReviewState(row.review),
+                row.final_grade,
+            )
             for row in connection.execute(query)
         ]
 

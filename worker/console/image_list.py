@@ -1,12 +1,17 @@
-"""Page through the images of a run by image id. Keyset pagination keeps the last page as fast as the first."""
+"""Page through the images of a run by image id or by urgency.
+
+Keyset pagination keeps the last page as fast as the first. By urgency, the key is the number of a group and the image
+id; an index answers each group, so that no page sorts the run.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, select, true
 
-from worker.console.filters import ImageFilter, filter_conditions, is_low_confidence
+from worker.console.filters import URGENCY, ImageFilter, filter_conditions, is_low_confidence
+from worker.core.vocabulary import Status
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
 from worker.ledger.review_schema import reviews
@@ -30,32 +35,98 @@ class ImagePage:
 
 
 def read_page(engine: Engine, run_id: int, image_filter: ImageFilter, cursor: Mapping[str, str]) -> ImagePage:
-    """Return up to PAGE_IMAGES rows after the id `cursor["after"]`, or the last ones before `cursor["before"]`."""
-    query = _rows(run_id, image_filter)
-    backwards = cursor.get("before")
-    if backwards:
-        query = query.where(gradings.c.image_id < backwards).order_by(gradings.c.image_id.desc())
-    else:
-        query = query.where(gradings.c.image_id > cursor.get("after", "")).order_by(gradings.c.image_id)
+    """Return up to PAGE_IMAGES rows after the key `cursor["after"]`, or the last ones before `cursor["before"]`."""
+    backwards = bool(cursor.get("before"))
+    given = cursor.get("before") or cursor.get("after", "")
+    position = _parse_position(given, image_filter)
     with read_transaction(engine) as connection:
-        found = list(connection.execute(query.limit(PAGE_IMAGES + 1)))
+        query = _rows(run_id, image_filter)
+        found = _read_in_order(connection, query, image_filter, position, PAGE_IMAGES + 1, backwards=backwards)
         count = _count(connection, run_id, image_filter)
-    more, rows = len(found) > PAGE_IMAGES, found[:PAGE_IMAGES]
+    more, shown = len(found) > PAGE_IMAGES, found[:PAGE_IMAGES]
     if backwards:
-        rows.reverse()
-    earlier, later = (more, bool(rows)) if backwards else (bool(cursor.get("after")) and bool(rows), more)
-    return ImagePage(rows, rows[0].image_id if earlier else None, rows[-1].image_id if later else None, count)
+        shown.reverse()
+    earlier, later = (more, bool(shown)) if backwards else (bool(given) and bool(shown), more)
+    keys = [_format_position(group, row.image_id, image_filter) for group, row in (shown[:1] + shown[-1:])]
+    return ImagePage([row for _, row in shown], keys[0] if earlier else None, keys[-1] if later else None, count)
 
 
 def find_neighbours(
     engine: Engine, run_id: int, image_filter: ImageFilter, image_id: str
 ) -> tuple[str | None, str | None]:
-    """Return the ids before and after an image among those that match the filter."""
-    query = _joined(select(gradings.c.image_id), run_id, image_filter).limit(1)
+    """Return the ids before and after an image among those that match the filter, in its order."""
+    query = _joined(select(gradings.c.image_id), run_id, image_filter)
     with read_transaction(engine) as connection:
-        before = connection.scalar(query.where(gradings.c.image_id < image_id).order_by(gradings.c.image_id.desc()))
-        after = connection.scalar(query.where(gradings.c.image_id > image_id).order_by(gradings.c.image_id))
-    return before, after
+        position = _find_position(connection, run_id, image_filter, image_id)
+        before, after = (
+            _read_in_order(connection, query, image_filter, position, 1, backwards=backwards)
+            for backwards in (True, False)
+        )
+    return (before[0][1].image_id if before else None), (after[0][1].image_id if after else None)
+
+
+def _groups(image_filter: ImageFilter) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions of the groups of a list, in order; each image is in exactly one."""
+    if image_filter.sort != URGENCY:
+        return [true()]
+    return [
+        _graded(4),
+        _graded(3),
+        _graded(2),
+        gradings.c.status == Status.UNGRADABLE,
+        gradings.c.status.in_((Status.FAILED, Status.QUARANTINED)),
+        _graded(1),
+        _graded(0),
+        gradings.c.status.in_((Status.QUEUED, Status.CANCELLED)),
+    ]
+
+
+def _graded(grade: int) -> ColumnElement[bool]:
+    return and_(gradings.c.status == Status.GRADED, gradings.c.grade == grade)
+
+
+def _read_in_order(
+    connection: Connection,
+    query: Select[Any],
+    image_filter: ImageFilter,
+    position: tuple[int, str],
+    limit: int,
+    *,
+    backwards: bool,
+) -> list[tuple[int, Any]]:
+    """Return up to `limit` rows after, or before, a position: the number of the group, and the row."""
+    groups = list(enumerate(_groups(image_filter)))
+    group, image_id = position
+    order = gradings.c.image_id.desc() if backwards else gradings.c.image_id
+    found: list[tuple[int, Any]] = []
+    for number, condition in reversed(groups[: group + 1]) if backwards else groups[group:]:
+        rows = query.where(condition).order_by(order).limit(limit - len(found))
+        if number == group:
+            rows = rows.where(gradings.c.image_id < image_id if backwards else gradings.c.image_id > image_id)
+        found += [(number, row) for row in connection.execute(rows)]
+        if len(found) == limit:
+            break
+    return found
+
+
+def _find_position(connection: Connection, run_id: int, image_filter: ImageFilter, image_id: str) -> tuple[int, str]:
+    if image_filter.sort != URGENCY:
+        return 0, image_id
+    of_image = select(gradings.c.image_id).where(gradings.c.run_id == run_id, gradings.c.image_id == image_id)
+    group = (number for number, one in enumerate(_groups(image_filter)) if connection.scalar(of_image.where(one)))
+    return next(group, 0), image_id
+
+
+def _parse_position(cursor: str, image_filter: ImageFilter) -> tuple[int, str]:
+    if image_filter.sort != URGENCY:
+        return 0, cursor
+    group, _, image_id = cursor.partition(".")
+    known = group.isascii() and group.isdigit() and int(group[:4]) < len(_groups(image_filter))
+    return (int(group[:4]), image_id) if known else (0, "")
+
+
+def _format_position(group: int, image_id: str, image_filter: ImageFilter) -> str:
+    return f"{group}.{image_id}" if image_filter.sort == URGENCY else str(image_id)
 
 
 def _rows(run_id: int, image_filter: ImageFilter) -> Select[Any]:

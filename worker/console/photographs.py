@@ -1,7 +1,8 @@
 """Render photographs for the browser: fetched under the worker's rules and decoded in a sandbox process.
 
-The result is a new JPEG with the geometry of the overlay. No byte of the source file, and so no EXIF metadata, reaches
-a browser. A photograph that was replaced after it was graded is refused: its overlay and grade are of another one.
+The result is a new JPEG at the photograph's own resolution with the geometry of the overlay, or a thumbnail. No byte of
+the source file, and so no EXIF metadata, reaches a browser. A photograph that was replaced after it was graded is
+refused: its overlay and grade are of another one.
 """
 
 from collections import OrderedDict
@@ -14,19 +15,25 @@ from worker.core.errors import ImageChangedError, ImageError, ServiceError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
 from worker.imaging.recipe import Recipe
-from worker.imaging.sandbox.pool import VIEWER_PROGRAM, DecoderPool
+from worker.imaging.sandbox.pool import READER_PROGRAM, DecoderPool
 from worker.imaging.steps.fetch import Fetched, StackEntry, fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.imaging.steps.overlay import encode_overlay
 from worker.imaging.steps.prepare import prepare_stack_entry
+from worker.imaging.steps.thumbnail import encode_thumbnail
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SIDE_PX = 1280
+LARGEST_SIDE_PX = 4096
+"""A field that is larger is reduced to this side."""
 QUALITY = 90
-CACHED = 64
-"""Photographs in the cache, about 20 MB: readers go back and forth."""
+THUMBNAIL_PX = 128
+THUMBNAIL_QUALITY = 75
+CACHED_BYTES = 64 * 2**20
+"""About 40 photographs of 8 megapixels: readers go back and forth."""
+CACHED_THUMBNAILS_BYTES = 8 * 2**20
+"""About 2,000 thumbnails."""
 MAX_CONCURRENT = 4
 """Files in memory at the same time; each may be as large as FUNDUS_MAX_IMAGE_BYTES."""
 PROCESSES = 2
@@ -47,21 +54,45 @@ class FoundPhotograph:
     is_changed: bool = False
 
 
+class PictureCache:
+    """The most recently used pictures, up to a number of bytes. For several threads."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._pictures: OrderedDict[object, bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: object) -> bytes | None:
+        """Return the picture with this key; None if it is not stored."""
+        with self._lock:
+            if (found := self._pictures.get(key)) is not None:
+                self._pictures.move_to_end(key)
+            return found
+
+    def put(self, key: object, picture: bytes) -> None:
+        """Store a picture, and remove the least recently used ones beyond the limit."""
+        with self._lock:
+            self._pictures[key] = picture
+            self._pictures.move_to_end(key)
+            while sum(map(len, self._pictures.values())) > self._limit_bytes:
+                self._pictures.popitem(last=False)
+
+
 class PhotographRenderer:
     """Renders photographs, caches the most recent ones, and owns the decoder processes."""
 
     def __init__(self, settings: Settings, storage: Storage) -> None:
-        self._settings = settings.model_copy(
-            update={"overlay_size_px": SIDE_PX, "decode_processes": min(PROCESSES, settings.decode_processes)}
-        )
+        self._settings = settings
         self._storage = storage
-        self._cache: OrderedDict[tuple[str, Recipe], bytes] = OrderedDict()
-        self._pools: dict[Recipe, DecoderPool] = {}
-        self._lock, self._starting = Lock(), Lock()
+        self._photographs, self._thumbnails = PictureCache(CACHED_BYTES), PictureCache(CACHED_THUMBNAILS_BYTES)
+        self._pools: dict[tuple[Recipe, int], DecoderPool] = {}
+        self._starting = Lock()
         self._slots = BoundedSemaphore(MAX_CONCURRENT)
+        # Of their own, so that a page of thumbnails does not delay the photograph that a reader waits for.
+        self._thumbnail_slots = BoundedSemaphore(1)
 
     def render(self, source: ImageSource) -> bytes:
-        """Return the photograph as a JPEG, SIDE_PX square.
+        """Return the field of the photograph as a square JPEG, one pixel for each of its own up to LARGEST_SIDE_PX.
 
         Raises ImageError, ImageChangedError if it was replaced after it was graded, and ServiceError if storage or
         decoder processes are unavailable.
@@ -71,15 +102,28 @@ class PhotographRenderer:
             # Fetched again each time: the cache saves the decoding, and a replaced file is noticed.
             fetched = self._fetch(source)
             key = (fetched.content.sha256, recipe)
-            with self._lock:
-                if key in self._cache:
-                    self._cache.move_to_end(key)
-                    return self._cache[key]
-            encoded = encode_overlay(self._canvas(fetched.data, recipe), "jpeg", QUALITY)
-        with self._lock:
-            self._cache[key] = encoded
-            while len(self._cache) > CACHED:
-                self._cache.popitem(last=False)
+            if (encoded := self._photographs.get(key)) is None:
+                canvas = self._canvas(fetched.data, recipe, LARGEST_SIDE_PX, PROCESSES)
+                encoded = encode_overlay(canvas, "jpeg", QUALITY)
+        self._photographs.put(key, encoded)
+        return encoded
+
+    def render_thumbnail(self, source: ImageSource) -> bytes:
+        """Return the field of the photograph as a square WebP of THUMBNAIL_PX. Raises as `render` does.
+
+        A thumbnail of the bytes that were graded is served from the cache without a look at the file.
+        """
+        recipe = source.recipe or DEFAULT_RECIPE
+        with self._thumbnail_slots:
+            graded = None if source.content_sha256 is None else self._thumbnails.get((source.content_sha256, recipe))
+            if graded is not None:
+                return graded
+            fetched = self._fetch(source)
+            key = (fetched.content.sha256, recipe)
+            if (encoded := self._thumbnails.get(key)) is None:
+                canvas = self._canvas(fetched.data, recipe, THUMBNAIL_PX, 1)
+                encoded = encode_thumbnail(canvas, THUMBNAIL_PX, THUMBNAIL_QUALITY)
+        self._thumbnails.put(key, encoded)
         return encoded
 
     def find(self, source: ImageSource) -> FoundPhotograph:
@@ -115,17 +159,25 @@ class PhotographRenderer:
             sources, source.uri, max_bytes=limit, sha256=source.sha256, graded_sha256=source.content_sha256
         )
 
-    def _canvas(self, data: "bytes | StackEntry", recipe: Recipe) -> "NDArray[np.uint8]":
+    def _canvas(
+        self, data: "bytes | StackEntry", recipe: Recipe, largest_side_px: int, processes: int
+    ) -> "NDArray[np.uint8]":
         if isinstance(data, bytes):
-            return self._pool(recipe).submit(data).result().canvas
-        return prepare_stack_entry(data, recipe=recipe, overlay_size_px=SIDE_PX).canvas
+            return self._pool(recipe, largest_side_px, processes).submit(data).result().canvas
+        side_px = min(recipe.input_size_px, largest_side_px)
+        return prepare_stack_entry(data, recipe=recipe, overlay_size_px=side_px).canvas
 
-    def _pool(self, recipe: Recipe) -> DecoderPool:
+    def _pool(self, recipe: Recipe, largest_side_px: int, processes: int) -> DecoderPool:
         # The canvas does not depend on the size of the network input, so most models share one pool.
         shared = DEFAULT_RECIPE.model_copy(
             update={name: getattr(recipe, name) for name in ("crop", "lit_floor", "lit_fraction", "lit_share")}
         )
+        key = (shared, largest_side_px)
         with self._starting:
-            if shared not in self._pools:
-                self._pools[shared] = DecoderPool(shared, self._settings, program=VIEWER_PROGRAM)
-            return self._pools[shared]
+            if key not in self._pools:
+                count = min(processes, self._settings.decode_processes)
+                settings = self._settings.model_copy(
+                    update={"overlay_size_px": largest_side_px, "decode_processes": count}
+                )
+                self._pools[key] = DecoderPool(shared, settings, program=READER_PROGRAM)
+            return self._pools[key]

@@ -135,6 +135,13 @@ images = Table(
     Column("registered_at", UtcDateTime, nullable=False),
     _one_of("eye", Eye),
     CheckConstraint("reference_grade BETWEEN 0 AND 4", name="reference_grade_range"),
+    # For the other photographs of a patient.
+    Index(
+        "ix_images_patient",
+        "patient_id",
+        postgresql_where=text("patient_id IS NOT NULL"),
+        sqlite_where=text("patient_id IS NOT NULL"),
+    ),
 )
 
 gradings = Table(

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from worker.console.decisions import allowed_decision, read_image_decisions, visible_decisions
 from worker.console.endpoints import RefusedError, RequestContext
-from worker.console.image_detail import ImageDetail, read_image_detail, read_other_runs
+from worker.console.image_detail import ImageDetail, read_image_detail, read_patient_images
 from worker.console.image_list import find_neighbours
 from worker.console.pages.runs import parse_request_filter
 from worker.console.photographs import FoundPhotograph
@@ -62,7 +62,7 @@ def render_image(
         is_grader=context.user.role is Role.GRADER,
         renew_s=RENEW_S,
         max_reason=MAX_REASON_CHARS,
-        others=read_other_runs(engine, image),
+        patient=read_patient_images(engine, image),
         not_validated=not_validated,
         message=message,
         entered={"grade": None, "reason": ""} | entered,
@@ -70,11 +70,19 @@ def render_image(
 
 
 def send_photograph(context: RequestContext) -> Response:
-    """Send the photograph as a new JPEG with the geometry of the overlay."""
+    """Send the photograph as a new JPEG at its own resolution, with the geometry of the overlay."""
     image = find_image_or_404(context)
     data = context.console.photographs.render(image.source)
     _record_view(context, image, Picture.PHOTOGRAPH)
     return Response(data, media_type="image/jpeg")
+
+
+def send_thumbnail(context: RequestContext) -> Response:
+    """Send a small picture of the photograph."""
+    image = find_image_or_404(context)
+    data = context.console.photographs.render_thumbnail(image.source)
+    _record_view(context, image, Picture.PHOTOGRAPH)
+    return Response(data, media_type="image/webp")
 
 
 def send_overlay(context: RequestContext) -> Response:

@@ -1,5 +1,6 @@
 """The list of runs, and one run with its progress and its images."""
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
@@ -10,6 +11,7 @@ from worker.console.image_list import COUNTED_AT_MOST, PAGE_IMAGES, read_page
 from worker.console.reader_policy import read_reader_count, set_reader_count
 from worker.console.review_queue import count_reviews
 from worker.core.errors import RunError
+from worker.core.manifests.admission import hash_patient_id
 from worker.core.vocabulary import REFERABLE_FROM, Eye, Grade, ReviewState, RunState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import Run, find_run
@@ -98,9 +100,11 @@ def find_run_or_404(context: RequestContext) -> Run:
 def parse_request_filter(context: RequestContext) -> ImageFilter:
     """Parse the filter in the query string. Raises RefusedError (400)."""
     try:
-        return parse_filter(context.request.query_params)
+        found = parse_filter(context.request.query_params)
     except ValueError as error:
         raise RefusedError(400, f"Invalid filter: {error}.") from None
+    key = context.console.settings.patient_key
+    return replace(found, pseudonym=hash_patient_id(found.q, key)) if found.q and key is not None else found
 
 
 def _parse_run_id(context: RequestContext, name: str) -> int | None:

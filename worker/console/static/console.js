@@ -1,61 +1,9 @@
-// Keyboard shortcuts, overlay opacity and magnifier. Every page also works without this script.
-"use strict";
+// Keyboard shortcuts and the review form. Every page also works without this script.
+import { setUpViewer } from "./viewer.js";
 
 const KEYS_OFF = "fundus-keys-off";
 
 function pick(selector) { return document.querySelector(selector); }
-
-function setUpView() {
-  const slider = pick("#opacity");
-  const over = pick(".over");
-  if (slider && over) {
-    const show = () => { over.style.opacity = slider.value / 100; };
-    slider.addEventListener("input", show);
-    show();
-  }
-  const zoom = pick("#zoom");
-  const frame = pick(".frame");
-  if (zoom && frame) {
-    zoom.addEventListener("click", () => {
-      const on = frame.classList.toggle("magnified");
-      zoom.setAttribute("aria-pressed", String(on));
-      // Centre the magnified image.
-      frame.scrollLeft = on ? (frame.scrollWidth - frame.clientWidth) / 2 : 0;
-      frame.scrollTop = on ? (frame.scrollHeight - frame.clientHeight) / 2 : 0;
-    });
-  }
-  const photograph = pick(".photograph");
-  if (photograph) {
-    const missing = () => { frame.hidden = true; pick("#no-picture").hidden = false; pick(".tools").hidden = true; showReason(photograph); };
-    photograph.addEventListener("error", missing);
-    if (photograph.complete && photograph.naturalWidth === 0) missing();
-  }
-  if (over) {
-    // An overlay of three panels does not match the photograph: show it separately.
-    const checkShape = () => { if (Math.abs(over.naturalWidth / over.naturalHeight - 1) > 0.1) showSeparately(over); };
-    over.addEventListener("load", checkShape);
-    if (over.complete && over.naturalWidth) checkShape();
-  }
-}
-
-function showSeparately(over) {
-  const container = pick(".alone");
-  over.removeAttribute("style");
-  over.alt = "Overlay";
-  container.append(over);
-  container.hidden = false;
-  pick(".slide").hidden = true;
-}
-
-// The response that was not an image is an error page: show its message.
-async function showReason(photograph) {
-  const over = pick(".over");
-  if (over) { showSeparately(over); pick(".instead").hidden = false; }
-  const response = await fetch(photograph.src);
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const message = page.querySelector("main h1");
-  if (message) pick("#no-picture .why").textContent = message.textContent;
-}
 
 function setUpDialog() {
   const dialog = pick("#keys");
@@ -80,23 +28,25 @@ function go(rel, step) {
   if (link) link.click(); else moveInList(step);
 }
 
-const SHORTCUTS = {
-  j: () => go("next", 1),
-  k: () => go("prev", -1),
-  n: () => { const form = pick("#next"); if (form) form.requestSubmit(); },
-  o: () => {
-    const slider = pick("#opacity");
-    if (slider) { slider.value = slider.value > 0 ? 0 : 100; slider.dispatchEvent(new Event("input")); }
-  },
-  z: () => { const zoom = pick("#zoom"); if (zoom) zoom.click(); },
-  r: () => { const reason = pick("#decide textarea"); if (reason) reason.focus(); },
-  "?": () => { const dialog = pick("#keys"); if (dialog) dialog.showModal(); },
-};
-
 function chooseGrade(value) {
   const radio = pick(`#decide input[name=grade][value="${value}"]`);
   if (radio) { radio.checked = true; radio.focus(); }
 }
+
+const viewer = setUpViewer();
+const SHORTCUTS = {
+  ...viewer,
+  j: () => go("next", 1),
+  k: () => go("prev", -1),
+  n: () => { const form = pick("#next"); if (form) form.requestSubmit(); },
+  r: () => { const reason = pick("#decide textarea"); if (reason) reason.focus(); },
+  "/": () => { const search = pick("#search"); if (search) search.focus(); },
+  u: () => chooseGrade("ungradable"),
+  "?": () => { const dialog = pick("#keys"); if (dialog) dialog.showModal(); },
+};
+// Where a grade can be given, the digits are grades.
+if (pick("#decide")) for (const grade of "01234") SHORTCUTS[grade] = () => chooseGrade(grade);
+else if (viewer.a) SHORTCUTS[1] = viewer.a;
 
 function onKey(event) {
   const target = event.target;
@@ -107,11 +57,8 @@ function onKey(event) {
   }
   const types = target.matches("textarea, select, input:not([type=radio]):not([type=range]):not([type=checkbox])");
   if (event.ctrlKey || event.metaKey || event.altKey || types || pick("dialog[open]")) return;
-  if (localStorage.getItem(KEYS_OFF) !== null) return;
-  if (/^[0-4]$/.test(event.key)) chooseGrade(event.key);
-  else if (event.key === "u") chooseGrade("ungradable");
-  else if (Object.hasOwn(SHORTCUTS, event.key)) SHORTCUTS[event.key]();
-  else return;
+  if (localStorage.getItem(KEYS_OFF) !== null || !Object.hasOwn(SHORTCUTS, event.key)) return;
+  SHORTCUTS[event.key]();
   event.preventDefault();
 }
 
@@ -138,6 +85,5 @@ document.addEventListener("keydown", onKey);
 document.addEventListener("htmx:responseError", (event) => {
   if (event.detail.xhr.status === 409) location.reload();
 });
-setUpView();
 setUpDialog();
 requireReason();

@@ -4,13 +4,14 @@ import random
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
-from sqlalchemy import Engine, insert, text, update
+from sqlalchemy import Engine, insert, select, text, update
 
 from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, make_run
 from tests.unit.worker.console.accounts_and_runs import add_session_user, graded_run
-from worker.console.filters import ImageFilter, parse_filter
+from worker.console.filters import URGENCY, ImageFilter, parse_filter
 from worker.console.image_detail import read_image_detail
 from worker.console.image_list import PAGE_IMAGES, find_neighbours, read_page
 from worker.console.review_queue import lease_next_image
@@ -33,6 +34,9 @@ SQL = {
     " OR g.p_ge3 > 0.4 AND g.p_ge3 < 0.6 OR g.p_ge4 > 0.4 AND g.p_ge4 < 0.6 OR g.flags <> ''",
     "review=read": "r.state = 'read'",
     "review=unread": "r.state IS NULL OR r.state = 'unread'",
+    "q=0011": "i.image_id LIKE '%0011%'",
+    "q=RIGHT-eye-7": "i.patient_id = 'Right-eye-7'",
+    "q=100%25": "i.patient_id = '100%'",
     "grade=2&eye=right&disagreement=yes": "g.grade = 2"
     " AND i.eye = 'right' AND (r.differs OR i.reference_grade <> g.grade)",
 }
@@ -48,7 +52,11 @@ def mixed_run(engine: Engine) -> Run:
             connection.execute(
                 update(images)
                 .where(images.c.image_id == image_id)
-                .values(eye=rng.choice(list(Eye)), reference_grade=rng.choice([None, 0, 2, 4]))
+                .values(
+                    eye=rng.choice(list(Eye)),
+                    reference_grade=rng.choice([None, 0, 2, 4]),
+                    patient_id={7: "Right-eye-7", 8: "Right_eye_7", 9: "100%", 10: "1000"}.get(number),
+                )
             )
             if number % 3 == 0:
                 state = rng.choice([ReviewState.UNREAD, ReviewState.READ, ReviewState.DISPUTED])
@@ -97,12 +105,55 @@ def test_every_filter_matches_sql(engine: Engine) -> None:
         )
         with read_transaction(engine) as connection:
             expected = list(connection.scalars(text(statement)))
-        image_filter = parse_filter(dict(pair.split("=") for pair in query.split("&") if pair))
+        image_filter = parse_filter(dict(parse_qsl(query)))
         assert walk(engine, run, image_filter) == expected, query
         assert read_page(engine, run.run_id, image_filter, {}).count == len(expected)
         assert image_filter.query == query
         if query and query != "status=queued":
             assert 0 < len(expected) < 230, query
+
+
+def test_pseudonym_of_a_searched_patient_is_found(engine: Engine) -> None:
+    run = graded_run(engine, [2, 2])
+    with write_transaction(engine) as connection:
+        connection.execute(update(images).where(images.c.image_id == "00001").values(patient_id="3f5a"))
+    assert walk(engine, run, ImageFilter(q="P-17", pseudonym="3f5a")) == ["00001"]
+    assert ImageFilter(q="P-17", pseudonym="3f5a").query == "q=P-17"
+
+
+@pytest.mark.parametrize("image_filter", [ImageFilter(sort=URGENCY), ImageFilter(sort=URGENCY, eye=Eye.LEFT)])
+def test_most_urgent_images_are_first_in_that_order(engine: Engine, image_filter: ImageFilter) -> None:
+    run = mixed_run(engine)
+    change_status(engine, "00003", Status.FAILED)
+    change_status(engine, "00004", Status.CANCELLED)
+    with read_transaction(engine) as connection:
+        query = select(gradings.c.image_id, gradings.c.status, gradings.c.grade, images.c.eye)
+        rows = list(connection.execute(query.join(images, images.c.image_id == gradings.c.image_id)))
+    order = [("graded", 4), ("graded", 3), ("graded", 2), ("ungradable", None), ("failed", None), ("graded", 1),
+             ("graded", 0), ("cancelled", None)]  # fmt: skip
+    rows = [row for row in rows if image_filter.eye in (None, row.eye)]
+    rows.sort(key=lambda row: (order.index((row.status, row.grade)), row.image_id))
+    expected = [row.image_id for row in rows]
+    assert walk(engine, run, image_filter) == expected
+    for place in (0, 60, len(expected) - 1):
+        around = (None, *expected, None)
+        neighbours = find_neighbours(engine, run.run_id, image_filter, expected[place])
+        assert neighbours == (around[place], around[place + 2])
+
+
+@pytest.mark.parametrize("cursor", ["x", "9.00000", "-1.00000", "99999999999.0", "\u0661.0"])
+def test_malformed_position_shows_the_first_page(engine: Engine, cursor: str) -> None:
+    run = graded_run(engine, [2, 4])
+    page = read_page(engine, run.run_id, ImageFilter(sort=URGENCY), {"after": cursor})
+    assert [row.image_id for row in page.rows] == ["00001", "00000"]
+
+
+def change_status(engine: Engine, image_id: str, status: Status) -> None:
+    empty = {"grade": None, "referable": None, "overlay_key": None, "saliency": None, "model_id": None}
+    with write_transaction(engine) as connection:
+        connection.execute(
+            update(gradings).where(gradings.c.image_id == image_id).values(status=status, error_code="x", **empty)
+        )
 
 
 def test_neighbours_match_the_filter(engine: Engine) -> None:
@@ -126,6 +177,8 @@ def test_full_last_page_has_no_next(engine: Engine) -> None:
         ({"status": "lost"}, "status must be one of queued, graded"),
         ({"eye": "third"}, "eye must be one of right, left, unknown"),
         ({"referable": "maybe"}, "referable must be one of yes, no"),
+        ({"sort": "name"}, "sort must be one of urgency"),
+        ({"q": "x" * 129}, "q must be text of at most 128 characters"),
         ({"review": "x"}, "review must be one of unread"),
     ],
 )
@@ -249,7 +302,7 @@ def test_pages_of_100_000_images_are_fast(engine: Engine, record_property: Calla
         connection.exec_driver_sql("ANALYZE")
     slowest: dict[str, float] = {}
     for query in ("", "grade=3", "status=ungradable", "disagreement=yes", "unsure=yes", "review=read", "eye=right"):
-        image_filter = parse_filter(dict(pair.split("=") for pair in query.split("&") if pair))
+        image_filter = parse_filter(dict(parse_qsl(query)))
         for cursor in ({}, {"after": "0050000"}, {"before": "0099999"}):
             began = time.perf_counter()
             read_page(engine, run.run_id, image_filter, cursor)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.test_secrets_and_roles import EXIF, with_exif
 from worker.console.image_detail import ImageSource
-from worker.console.photographs import DEFAULT_RECIPE, SIDE_PX, FoundPhotograph, PhotographRenderer
+from worker.console.photographs import DEFAULT_RECIPE, THUMBNAIL_PX, FoundPhotograph, PhotographRenderer, PictureCache
 from worker.core.errors import ImageChangedError, ImageChecksumError, ImageError, ImageReferenceError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
@@ -42,15 +42,55 @@ def test_photograph_is_encoded_again_without_its_exif(photographs: PhotographRen
     assert EXIF not in drawn
     assert b"Exif" not in drawn
     picture = decoded(drawn)
-    assert picture.shape == (SIDE_PX, SIDE_PX, 3)
+    # The sample is 771 x 512, its field is cut off above and below.
+    side, *others = picture.shape
+    assert others == [side, 3]
+    assert 500 < side < 700
     # The field fills the canvas from side to side: red in the middle, black in the corner.
-    assert picture[SIDE_PX // 2, SIDE_PX // 2, 2] > 60
+    assert picture[side // 2, side // 2, 2] > 60
     assert picture[:20, :20].max() < 20
+
+
+def test_photograph_keeps_its_resolution(photographs: PhotographRenderer, tmp_path: Path) -> None:
+    sample = cv2.imread(str(SAMPLES / "IDRiD_138.jpg"))
+    assert sample is not None
+    large = tmp_path / "inbox" / "large.jpg"
+    cv2.imwrite(str(large), cv2.resize(sample, (4288, 2848), interpolation=cv2.INTER_CUBIC))
+    small, full = (
+        decoded(photographs.render(source(SAMPLES / "IDRiD_138.jpg"))),
+        decoded(photographs.render(source(large))),
+    )
+    assert full.shape[0] / small.shape[0] == pytest.approx(4288 / 771, rel=0.02)
+
+
+def test_thumbnail_of_the_graded_bytes_is_cached(photographs: PhotographRenderer, tmp_path: Path) -> None:
+    eye = tmp_path / "inbox" / "eye.jpg"
+    eye.write_bytes((SAMPLES / "IDRiD_138.jpg").read_bytes())
+    graded = ImageSource(eye.as_uri(), None, None, hashlib.sha256(eye.read_bytes()).hexdigest())
+    drawn = photographs.render_thumbnail(graded)
+    assert decoded(drawn).shape == (THUMBNAIL_PX, THUMBNAIL_PX, 3)
+    eye.unlink()
+    assert photographs.render_thumbnail(graded) == drawn
+    with pytest.raises(ImageError):
+        photographs.render_thumbnail(source(eye))
+
+
+def test_cache_keeps_the_most_recent_pictures_within_its_bytes() -> None:
+    cache = PictureCache(10)
+    for key in "abc":
+        cache.put(key, b"1234")
+    assert [cache.get(key) for key in "abc"] == [None, b"1234", b"1234"]
+    cache.get("b")
+    cache.put("d", b"1234")
+    assert [cache.get(key) for key in "bcd"] == [b"1234", None, b"1234"]
+    cache.put("e", b"12345678901")
+    assert [cache.get(key) for key in "bde"] == [None, None, None]
 
 
 def test_photograph_without_a_field_is_shown_whole(photographs: PhotographRenderer) -> None:
     picture = decoded(photographs.render(source(SAMPLES / "black-frame.jpg")))
-    assert picture.shape == (SIDE_PX, SIDE_PX, 3)
+    side = max(cv2.imread(str(SAMPLES / "black-frame.jpg")).shape)
+    assert picture.shape == (side, side, 3)
 
 
 def test_files_outside_the_source_roots_are_refused(photographs: PhotographRenderer, tmp_path: Path) -> None:
@@ -95,7 +135,8 @@ def test_stack_entry_is_shown_unchanged(photographs: PhotographRenderer, tmp_pat
     side = DEFAULT_RECIPE.input_size_px
     np.save(tmp_path / "inbox" / "x.npy", np.full((2, side, side, 3), 100, np.uint8))
     picture = decoded(photographs.render(ImageSource(f"{(tmp_path / 'inbox' / 'x.npy').as_uri()}#1", None, None)))
-    assert abs(int(picture[SIDE_PX // 2, SIDE_PX // 2, 1]) - 100) <= 2
+    assert picture.shape == (side, side, 3)
+    assert abs(int(picture[side // 2, side // 2, 1]) - 100) <= 2
 
 
 def test_overlay_is_served_only_if_it_is_an_image(
