@@ -34,7 +34,10 @@ app = typer.Typer()
 def enqueue_source(
     source: Annotated[
         str,
-        typer.Argument(metavar="SOURCE", help="Folder, s3://BUCKET/PREFIX, .csv or .jsonl manifest, or .npy stack."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folder, s3://BUCKET/PREFIX, dicomweb://pacs?QUERY, .csv or .jsonl manifest, or .npy stack.",
+        ),
     ],
     run: Annotated[str, typer.Option(help="Name of the run. An existing run gets the images it lacks.")],
     *,
@@ -69,6 +72,7 @@ def enqueue_source(
     Examples:
     $ fundus enqueue /photos/2026-11 --run november --watch
     $ fundus enqueue s3://clinic/2026/ --run november --dry-run
+    $ fundus enqueue 'dicomweb://pacs?StudyDate=20261101-20261130' --run november
     $ fundus enqueue patients.csv --run patients --queue live --chunk 1
     $ fundus enqueue x_test.npy --run test --labels test.csv
     $ fundus enqueue /photos/clinic-a --run clinic-a-1 --labels grades.csv --site clinic-a

@@ -81,6 +81,7 @@ def nightly(
     Examples:
     $ fundus nightly s3://clinic/inbox/
     $ fundus nightly s3://clinic/archive/ --programme archive --since 2026-11-01
+    $ fundus nightly dicomweb://pacs
     $ fundus nightly /photos/inbox --watch && fundus close-nights
     $ fundus nightly s3://clinic-a/inbox/ --programme clinic-a --site clinic-a --require-accepted
     """

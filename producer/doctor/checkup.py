@@ -7,6 +7,7 @@ from producer.doctor.check import Check
 from producer.doctor.database import check_database
 from producer.doctor.machine import check_machine
 from producer.doctor.model import check_model
+from producer.doctor.pacs import check_pacs
 from producer.doctor.settings import check_settings
 from producer.doctor.storage import check_storage
 
@@ -17,5 +18,5 @@ def run_checks() -> Iterator[Check]:
     yield from findings
     if settings is None:
         return
-    for check in (check_database, check_broker, check_storage, check_machine, check_model):
+    for check in (check_database, check_broker, check_storage, check_pacs, check_machine, check_model):
         yield from check(settings)

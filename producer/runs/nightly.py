@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -138,7 +138,14 @@ def enqueue_night(
         since = request.since or settings.nightly_since
         watermark = Watermark(None if since is None else parse_since(since, last_watermark))
         admission = make_admission_policy(settings, request.allow_columns)
-        source = open_source(request.source, storage=Storage(settings), admission=admission, on_warning=on_warning)
+        source = open_source(
+            request.source,
+            storage=Storage(settings),
+            admission=admission,
+            on_warning=on_warning,
+            # The date at which a photograph was taken: it may arrive later, and nights may have been missed.
+            studies_since=night.date - timedelta(days=settings.nightly_study_days + missed),
+        )
         sealed = _seal_interrupted(engine, night, report=settings.reports)
 
         def keep_lock(_found: int, _new: int) -> None:

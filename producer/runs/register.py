@@ -10,13 +10,14 @@ from sqlalchemy.exc import IntegrityError
 from producer.runs.seen_images import find_programme, find_seen_images, record_seen_images
 from worker.core.errors import DatabaseError, RunError, SourceError
 from worker.core.manifests.image_reference import ImageReference
+from worker.core.uris import is_moved_instance
 from worker.core.vocabulary import Eye, RunState, Status
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images, runs
 from worker.ledger.upserts import bulk_insert_or_ignore
 
-_ATTRIBUTES = ("patient_id", "eye", "reference_grade", "sha256")
+_ATTRIBUTES = ("uri", "patient_id", "eye", "reference_grade", "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +94,14 @@ def read_known_images(connection: Connection, image_ids: Sequence[str], run_id: 
 
 
 def check_uri_conflicts(batch: Mapping[str, ImageReference], known: Mapping[str, KnownImage]) -> None:
-    """Raise SourceError if the ledger has an image id of the batch with another URI."""
+    """Raise SourceError if the ledger has an image id of the batch with another URI.
+
+    An instance that was moved within the PACS is the same one; the ledger then gets its new URI.
+    """
     for image_id, image in known.items():
-        if image.reference.uri != batch[image_id].uri:
-            raise SourceError(
-                f"image_id {image_id!r} is {image.reference.uri} in the ledger and {batch[image_id].uri} in the source"
-            )
+        known_uri, uri = image.reference.uri, batch[image_id].uri
+        if known_uri != uri and not is_moved_instance(known_uri, uri):
+            raise SourceError(f"image_id {image_id!r} is {known_uri} in the ledger and {uri} in the source")
 
 
 def _keep_open(connection: Connection, run: Run) -> None:

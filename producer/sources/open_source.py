@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from producer.sources.bucket import list_bucket_images
 from producer.sources.folder import list_folder_images
+from producer.sources.pacs import list_pacs_images, make_pacs_query
+from producer.sources.pacs_query import parse_pacs_query
 from producer.sources.stack import list_stack_entries
+from worker.core.dicom.instance_reference import require_patient_key
 from worker.core.errors import ImageReferenceError, SourceError
 from worker.core.manifests.admission import AdmissionPolicy, admit_references
 from worker.core.manifests.canonical_uri import SCHEME, canonical_path
@@ -30,15 +34,25 @@ class Source:
 
 
 def open_source(
-    location: str, *, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None = None
+    location: str,
+    *,
+    storage: Storage,
+    admission: AdmissionPolicy,
+    on_warning: OnWarning,
+    labels: Path | None = None,
+    studies_since: date | None = None,
 ) -> Source:
-    """Open a folder, `s3://BUCKET/PREFIX`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
+    """Open a folder, `s3://BUCKET/PREFIX`, `dicomweb://pacs?QUERY`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
 
-    labels: CSV with reference grades; not for a manifest, which has its own column. Raises SourceError for a missing
+    labels: CSV with reference grades; not for a manifest, which has its own column. studies_since: first study date of
+    a PACS's photographs if the source names none. Raises SourceError for a missing
     source, one of an unsupported kind, and labels with a manifest. Invalid content and references that `admission`
     rejects raise SourceError while the references are read.
     """
-    source = _open(location, storage, admission, on_warning, labels)
+    if location.startswith("dicomweb:"):
+        source = _open_pacs(location, storage, admission, on_warning, labels, studies_since)
+    else:
+        source = _open(location, storage, admission, on_warning, labels)
     return Source(source.location, admit_references(source.references, admission))
 
 
@@ -63,6 +77,24 @@ def _open(
     return Source(str(path), read_manifest(path, on_warning, admission))
 
 
+def _open_pacs(
+    location: str,
+    storage: Storage,
+    admission: AdmissionPolicy,
+    on_warning: OnWarning,
+    labels: Path | None,
+    studies_since: date | None,
+) -> Source:
+    if labels is not None:
+        raise SourceError(f"{labels}: instances of a PACS have no file names; fix: use a manifest of exported files")
+    require_patient_key(admission)
+    admitted = admission.dicom_admissions
+    query = make_pacs_query(location, studies_since=studies_since, admitted=admitted)
+    # The location without the added dates: each night has others.
+    named = parse_pacs_query(location).location
+    return Source(named, list_pacs_images(storage.pacs, query, admitted=admitted, on_warning=on_warning))
+
+
 def _labelled(
     references: Iterator[ImageReference], labels: Path | None, on_warning: OnWarning, admission: AdmissionPolicy
 ) -> Iterator[ImageReference]:
@@ -77,5 +109,5 @@ def _local_path(location: str) -> Path:
             raise SourceError(error.detail) from error
     scheme = SCHEME.match(location)
     if scheme and location[scheme.end() :].startswith("//"):
-        raise SourceError(f"{location!r}: unsupported scheme {scheme[1]!r}, use file or s3")
+        raise SourceError(f"{location!r}: unsupported scheme {scheme[1]!r}, use file, s3 or dicomweb")
     return Path(location)

@@ -1,4 +1,4 @@
-"""Folders and S3 prefixes that image references may point into."""
+"""Folders, S3 prefixes and the PACS that image references may point into."""
 
 import os
 import re
@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.core.errors import ImageReferenceError
-from worker.core.uris import BUCKET_PATTERN
+from worker.core.uris import BUCKET_PATTERN, PACS
 
 CODE = "reference_not_allowed"
 _DOT_SEGMENTS = frozenset({".", ".."})
+_PACS_ROOT = f"dicomweb://{PACS}"
 _S3_PREFIX = re.compile(r"s3://([^/]+)/?(.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedRoots:
-    """Folders, and (bucket, key prefix) pairs, below which images may be read."""
+    """Folders, and (bucket, key prefix) pairs, below which images may be read, and whether the PACS may be read."""
 
     folders: tuple[Path, ...] = ()
     prefixes: tuple[tuple[str, str], ...] = ()
+    has_pacs: bool = False
 
     def resolve_file(self, path: Path) -> Path:
         """Return the path with symbolic links and `..` resolved; the file need not exist.
@@ -41,9 +43,15 @@ class AllowedRoots:
                 f"s3://{bucket}/{key} is outside the allowed prefixes (FUNDUS_SOURCE_ROOTS)", code=CODE
             )
 
+    def check_pacs(self) -> None:
+        """Raise ImageReferenceError if the PACS may not be read."""
+        if not self.has_pacs:
+            raise ImageReferenceError(f"{_PACS_ROOT} is not among the allowed places (FUNDUS_SOURCE_ROOTS)", code=CODE)
+
 
 def parse_allowed_roots(text: str) -> AllowedRoots | None:
-    """Parse comma-separated absolute folders and `s3://BUCKET[/PREFIX]`; an empty text gives None, for no limits.
+    """Parse comma-separated absolute folders, `s3://BUCKET[/PREFIX]` and `dicomweb://pacs`; an empty text gives None,
+    for no limits.
 
     A prefix ends at a slash: `s3://clinic/2026` allows `2026/eye.jpg` and not `2026-secret/eye.jpg`.
     Raises ValueError for any other text.
@@ -52,16 +60,15 @@ def parse_allowed_roots(text: str) -> AllowedRoots | None:
     if not words:
         return None
     s3_words = [word for word in words if word.startswith("s3:")]
-    return AllowedRoots(
-        _parse_folders(word for word in words if word not in s3_words), tuple(map(_parse_prefix, s3_words))
-    )
+    folders = _parse_folders(word for word in words if word not in s3_words and word != _PACS_ROOT)
+    return AllowedRoots(folders, tuple(map(_parse_prefix, s3_words)), _PACS_ROOT in words)
 
 
 def _parse_folders(words: Iterable[str]) -> tuple[Path, ...]:
     folders = tuple(map(Path, words))
     for folder in folders:
         if not folder.is_absolute() or "\0" in str(folder):
-            raise ValueError(f"{str(folder)!r} is not an absolute folder or s3://BUCKET/PREFIX")
+            raise ValueError(f"{str(folder)!r} is not an absolute folder, s3://BUCKET/PREFIX or {_PACS_ROOT}")
     return folders
 
 

@@ -61,7 +61,8 @@ class Settings(BaseSettings):
     s3_timeout_s: Seconds = 20.0
     """Timeout of one S3 response, in seconds."""
     source_roots: str | None = None
-    """Folders and `s3://BUCKET/PREFIX`es that images may be read from, comma-separated; unset allows every place."""
+    """Folders, `s3://BUCKET/PREFIX`es and `dicomweb://pacs` that images may be read from, comma-separated; unset allows
+    every place."""
     allowed_columns: str | None = None
     """Columns of manifests and label files, comma-separated, that are accepted although their names suggest personal
     data."""
@@ -170,7 +171,7 @@ class Settings(BaseSettings):
     time_zone: str = "UTC"
     """Time zone, such as `Europe/Berlin`, whose dates name nights and in which the times of beat are."""
     nightly_source: str | None = None
-    """Folder, S3 prefix or manifest that beat enqueues every night; unset disables the nightly run."""
+    """Folder, S3 prefix, PACS or manifest that beat enqueues every night; unset disables the nightly run."""
     nightly_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "01:00"
     """Time of the nightly run, as HH:MM in FUNDUS_TIME_ZONE."""
     nightly_programme: Annotated[str, Field(pattern=rf"^{PROGRAMME_PATTERN}$")] = "nightly"
@@ -179,6 +180,9 @@ class Settings(BaseSettings):
     nightly_since: str | None = None
     """Enqueue only images modified since this date, such as 2026-11-22; `last` means one day before the newest known
     image."""
+    nightly_study_days: Count = 14
+    """Number of days before a night in which its photographs may have been taken, for a source `dicomweb://pacs` that
+    names no StudyDate; nights that were missed extend it. A photograph that reaches the PACS later is not found."""
     nightly_model: str | None = None
     """Id of the only model that may grade nightly runs; unset means the model of the first worker that takes an image
     of the run."""

@@ -90,6 +90,13 @@ def dicomweb_uri(instance: InstancePath) -> str:
     return f"dicomweb://{PACS}/{instance.study}/{instance.series}/{instance.instance}"
 
 
+def is_moved_instance(uri: str, other: str) -> bool:
+    """Whether two URIs name one instance of the PACS in different studies or series, as after a merge of patients."""
+    prefix = f"dicomweb://{PACS}/"
+    both = uri.startswith(prefix) and other.startswith(prefix)
+    return both and uri.rpartition("/")[2] == other.rpartition("/")[2]
+
+
 def _split(uri: str) -> SplitResult:
     try:
         return urlsplit(uri)

@@ -95,6 +95,10 @@ class Runtime:
         register_model(database, model.model_id, model.name, ledger_document(model.manifest))
         decoders = DecoderPool(model.recipe, settings, extra_recipes=model.extra_recipes)
         resources.callback(decoders.close)
+        # The pipeline waits between requests outside the transfer threads, which boto3 does inside them.
+        storage = Storage(settings, connections=settings.transfer_threads, request_attempts=1)
+        if settings.dicomweb_url is not None:
+            resources.callback(storage.pacs.close)  # Fails here rather than at the first image.
         golden = load_golden_inputs(settings.model)
         started = start_engine(settings.engine, settings.precision, model, golden, batch_size=settings.max_batch_size)
         engine, self_test = started.engine, started.self_test
@@ -109,8 +113,7 @@ class Runtime:
         self._pipeline = Pipeline(
             settings=settings,
             database=database,
-            # The pipeline waits between requests outside the transfer threads, which boto3 does inside them.
-            storage=Storage(settings, connections=settings.transfer_threads, request_attempts=1),
+            storage=storage,
             model=model,
             precision=engine.description.precision,
             configuration_id=configuration_id,

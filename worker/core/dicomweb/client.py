@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from worker.core.dicomweb.connection import Answer, PacsConnection, Query
 from worker.core.dicomweb.multipart import make_body, read_only_part
 from worker.core.errors import ImageMissingError, ImageTooLargeError, ObjectRefusedError, StorageError
+from worker.core.retry import retry_service_errors
 from worker.core.uris import UID_PATTERN, InstancePath
 
 Dataset = Mapping[str, Any]
@@ -47,8 +49,10 @@ class StoreResult:
 class DicomwebClient:
     """Client of one PACS; thread-safe. Every method raises StorageError if the PACS fails."""
 
-    def __init__(self, connection: PacsConnection) -> None:
+    def __init__(self, connection: PacsConnection, *, search_patience_s: float = 0.0) -> None:
+        """search_patience_s: how long a page of a search is asked for again while the PACS fails, in seconds."""
         self._connection = connection
+        self._search_patience_s = search_patience_s
         self.host = connection.host
 
     def search(
@@ -74,7 +78,7 @@ class DicomwebClient:
         size = PAGE_SIZE if limit is None else min(limit, PAGE_SIZE)
         known = set[str]()
         read = 0
-        while page := self._search_page(path, [*fixed, ("limit", str(size)), ("offset", str(read))], study is not None):
+        while page := self._search_page(path, [*fixed, ("limit", str(size)), ("offset", str(read))]):
             read += len(page)
             new = {uid: found for found in page if (uid := self._read_uid(found, level)) not in known}
             # Not ended by a short page: a server may return fewer than asked for.
@@ -160,9 +164,13 @@ class DicomwebClient:
             raise StorageError(f"{self.host}: a result of the search for {level} has no valid UID")
         return uid
 
-    def _search_page(self, path: str, query: Query, is_within_study: bool) -> list[Dataset]:  # noqa: FBT001
+    def _search_page(self, path: str, query: Query) -> list[Dataset]:
+        ask = partial(self._ask_page, path, query)
+        return retry_service_errors(ask, timeout_s=self._search_patience_s) if self._search_patience_s else ask()
+
+    def _ask_page(self, path: str, query: Query) -> list[Dataset]:
         answer = self._request_json("GET", path, query=query)
-        if answer.status == 204 or (is_within_study and answer.status == 404):
+        if answer.status == 204 or ("/" in path and answer.status == 404):
             return []
         if not answer.is_success:
             raise StorageError(f"{self.host} refuses a search of {path.rpartition('/')[2]}: HTTP {answer.status}")

@@ -14,8 +14,11 @@ from worker.core.errors import SettingsError, StorageError
 from worker.core.settings import Settings
 
 
-def make_dicomweb_client(settings: Settings) -> DicomwebClient:
-    """Make the client without any request. Raises SettingsError for missing or contradictory settings."""
+def make_dicomweb_client(settings: Settings, *, search_patience_s: float = 0.0) -> DicomwebClient:
+    """Make the client without any request. Raises SettingsError for missing or contradictory settings.
+
+    search_patience_s: see DicomwebClient.
+    """
     if settings.dicomweb_url is None:
         raise SettingsError("FUNDUS_DICOMWEB_URL is not set; fix: name the PACS as https://HOST/dicom-web")
     address = parse_dicomweb_address(settings.dicomweb_url)
@@ -27,7 +30,7 @@ def make_dicomweb_client(settings: Settings) -> DicomwebClient:
         timeout_s=settings.dicomweb_timeout_s,
         transfer_timeout_s=settings.transfer_timeout_s,
     )
-    return DicomwebClient(connection)
+    return DicomwebClient(connection, search_patience_s=search_patience_s)
 
 
 def _choose_sign_in(settings: Settings) -> Callable[[], Mapping[str, str]]:

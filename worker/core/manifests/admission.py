@@ -12,7 +12,8 @@ from worker.core.allowed_roots import AllowedRoots
 from worker.core.errors import ImageReferenceError, SourceError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
-from worker.core.uris import parse_file_uri, parse_s3_uri, uri_scheme
+from worker.core.uris import parse_dicomweb_uri, parse_file_uri, parse_s3_uri, uri_scheme
+from worker.core.vocabulary import DicomAdmission
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class AdmissionPolicy:
     store_bucket: the S3 bucket of the overlays; None for a folder store.
     patient_key: HMAC key for patient ids; None keeps the ids unchanged.
     allowed_columns: columns of manifests and label files that are accepted although their names look personal.
+    dicom_admissions: DICOM instances that are graded in addition to the usual ones.
     """
 
     roots: AllowedRoots | None = None
     store_bucket: str | None = None
     patient_key: SecretStr | None = None
     allowed_columns: frozenset[str] = frozenset()
+    dicom_admissions: frozenset[DicomAdmission] = frozenset()
 
 
 def make_admission_policy(settings: Settings, allowed_columns: Collection[str] = ()) -> AdmissionPolicy:
@@ -36,7 +39,9 @@ def make_admission_policy(settings: Settings, allowed_columns: Collection[str] =
     parts = urlsplit(settings.storage_url)
     allowed = {*allowed_columns, *(column.strip() for column in (settings.allowed_columns or "").split(","))}
     bucket = parts.netloc if parts.scheme == "s3" else None
-    return AdmissionPolicy(settings.allowed_roots, bucket, settings.patient_key, frozenset(allowed))
+    return AdmissionPolicy(
+        settings.allowed_roots, bucket, settings.patient_key, frozenset(allowed), settings.dicom_admissions
+    )
 
 
 def manifest_roots(policy: AdmissionPolicy, folder: Path) -> AllowedRoots:
@@ -51,9 +56,13 @@ def manifest_roots(policy: AdmissionPolicy, folder: Path) -> AllowedRoots:
 
 
 def check_allowed(uri: str, roots: AllowedRoots) -> None:
-    """Raise ImageReferenceError if a `file://` or `s3://` reference points outside `roots`."""
-    if uri_scheme(uri) == "s3":
+    """Raise ImageReferenceError if a reference points outside `roots`."""
+    scheme = uri_scheme(uri)
+    if scheme == "s3":
         roots.check_object(*parse_s3_uri(uri))
+    elif scheme == "dicomweb":
+        parse_dicomweb_uri(uri)
+        roots.check_pacs()
     else:
         roots.resolve_file(parse_file_uri(uri))
 

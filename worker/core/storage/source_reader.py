@@ -1,4 +1,4 @@
-"""Read source images from `file://` and `s3://` references."""
+"""Read source images from `file://`, `s3://` and `dicomweb://` references."""
 
 import errno
 import os
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from worker.core.allowed_roots import AllowedRoots
-from worker.core.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError
+from worker.core.dicomweb.client import DicomwebClient
+from worker.core.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, SettingsError, StorageError
 from worker.core.storage.file_errors import translate_read_error
 from worker.core.storage.object_store import ObjectContent
 from worker.core.storage.s3_store import list_objects, probe_object, read_object
-from worker.core.uris import parse_file_uri, parse_s3_uri, s3_uri, uri_scheme
+from worker.core.uris import PACS, InstancePath, parse_dicomweb_uri, parse_file_uri, parse_s3_uri, s3_uri, uri_scheme
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -24,21 +25,27 @@ INVALID_PATH_ERRNOS = {errno.ENAMETOOLONG, errno.ELOOP}
 
 
 class SourceReader:
-    """Reads files and S3 objects, but only within `roots`; None allows every place."""
+    """Reads files, S3 objects and instances of the PACS, but only within `roots`; None allows every place."""
 
     def __init__(
-        self, s3_client: Callable[[], "S3Client"], roots: AllowedRoots | None, *, transfer_timeout_s: float
+        self,
+        s3_client: Callable[[], "S3Client"],
+        pacs_client: Callable[[], DicomwebClient],
+        roots: AllowedRoots | None,
+        *,
+        transfer_timeout_s: float,
     ) -> None:
-        """Takes a function that returns the client, so that reading files makes no client.
+        """Takes functions that return the clients, so that reading files makes no client.
 
         transfer_timeout_s: limit on the time in which an object is read, in seconds.
         """
         self._transfer_timeout_s = transfer_timeout_s
         self._s3_client = s3_client
+        self._pacs_client = pacs_client
         self._roots = roots
 
     def read(self, uri: str, *, max_bytes: int) -> ObjectContent:
-        """Return the content of a `file://` or `s3://` reference.
+        """Return the content of a reference; a DICOM file for an instance of the PACS.
 
         Raises ImageMissingError, ImageTooLargeError before the content is read, ImageReferenceError for an invalid
         reference or one outside the roots, ObjectRefusedError if the store refuses this object, and StorageError if it
@@ -51,18 +58,24 @@ class SourceReader:
             bucket, key = self._parse_object(uri)
             timeout_s = self._transfer_timeout_s
             return read_object(self._s3_client(), bucket, key, timeout_s=timeout_s, max_bytes=max_bytes)
+        if scheme == "dicomweb":
+            instance = self._parse_instance(uri)
+            return ObjectContent(self._open_pacs().retrieve(instance, max_bytes=max_bytes))
         raise _unsupported(uri)
 
     def probe(self, uri: str) -> None:
         """Check that the store serves an object, without reading its content. Raises as `read` does."""
-        if uri_scheme(uri) == "file":
+        scheme = uri_scheme(uri)
+        if scheme == "dicomweb":
+            self._open_pacs().probe(self._parse_instance(uri))
+        elif scheme == "file":
             with _open_file(parse_file_uri(uri), self._roots):
                 pass
         else:
             probe_object(self._s3_client(), *self._parse_object(uri))
 
     def store_uri(self, uri: str) -> str:
-        """Return the beginning that the URIs of one store share: a bucket, or a mounted file system.
+        """Return the beginning that the URIs of one store share: a bucket, the PACS, or a mounted file system.
 
         Raises ImageReferenceError for an invalid reference.
         """
@@ -71,6 +84,9 @@ class SourceReader:
             return _with_slash(_find_mount(parse_file_uri(uri).parent).as_uri())
         if scheme == "s3":
             return s3_uri(parse_s3_uri(uri)[0], "")
+        if scheme == "dicomweb":
+            parse_dicomweb_uri(uri)
+            return f"dicomweb://{PACS}/"
         raise _unsupported(uri)
 
     def resolve_file(self, uri: str) -> Path:
@@ -85,6 +101,19 @@ class SourceReader:
         """Yield the S3 objects below a prefix, page by page. Raises StorageError."""
         return list_objects(self._s3_client(), bucket, prefix)
 
+    def _open_pacs(self) -> DicomwebClient:
+        try:
+            return self._pacs_client()
+        except SettingsError as error:
+            # Not the image's fault: another worker, or this one after a correction, can read it.
+            raise StorageError(error.detail) from error
+
+    def _parse_instance(self, uri: str) -> InstancePath:
+        instance = parse_dicomweb_uri(uri)
+        if self._roots is not None:
+            self._roots.check_pacs()
+        return instance
+
     def _parse_object(self, uri: str) -> tuple[str, str]:
         bucket, key = parse_s3_uri(uri)
         if self._roots is not None:
@@ -93,7 +122,7 @@ class SourceReader:
 
 
 def _unsupported(uri: str) -> ImageReferenceError:
-    return ImageReferenceError(f"{uri!r} is not a file:// or s3:// reference")
+    return ImageReferenceError(f"{uri!r} is not a file://, s3:// or dicomweb:// reference")
 
 
 @lru_cache(maxsize=4096)

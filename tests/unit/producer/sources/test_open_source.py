@@ -55,7 +55,7 @@ def test_stack_is_opened(opened: Open, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("ftp://host/x", "unsupported scheme 'ftp', use file or s3"),
+        ("ftp://host/x", "unsupported scheme 'ftp', use file, s3 or dicomweb"),
         ("file://server/x", "not of the form file:///DIR/NAME"),
         ("/no/such/folder", "no file or folder at /no/such/folder"),
         ("/dev/null", "no file or folder at /dev/null"),

@@ -94,7 +94,7 @@ def test_folders_and_prefixes_are_parsed() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("images", "'images' is not an absolute folder or s3://BUCKET/PREFIX"),
+        ("images", "'images' is not an absolute folder, s3://BUCKET/PREFIX or dicomweb://pacs"),
         ("https://host/x", "is not an absolute folder"),
         ("s3://", "'s3://' is not of the form"),
         ("s3://user:secret@bucket/x", "is not of the form"),
@@ -103,3 +103,15 @@ def test_folders_and_prefixes_are_parsed() -> None:
 def test_invalid_root_is_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         parse_allowed_roots(text)
+
+
+def test_pacs_is_allowed_only_by_its_name() -> None:
+    with_pacs, without = parse_allowed_roots("/images, dicomweb://pacs"), parse_allowed_roots("/images")
+    assert with_pacs is not None
+    assert without is not None
+
+    with_pacs.check_pacs()
+    assert with_pacs.folders == (Path("/images"),)
+    with pytest.raises(ImageReferenceError, match="dicomweb://pacs is not among the allowed places") as caught:
+        without.check_pacs()
+    assert caught.value.code == "reference_not_allowed"

@@ -50,6 +50,7 @@ WRONG = {
     "NIGHTLY_PROGRAMME": "north clinic",
     "NIGHTLY_SINCE": "soon",
     "NIGHTLY_SITE": "north clinic",
+    "NIGHTLY_STUDY_DAYS": "0",
     "NIGHTLY_REQUIRE_ACCEPTED": "perhaps",
     "RETAIN_OVERLAYS_DAYS": "0",
     "RETAIN_ROWS_DAYS": "0.5",

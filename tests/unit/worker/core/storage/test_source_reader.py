@@ -247,7 +247,7 @@ from worker.core.errors import FundusError
 from worker.core.storage.source_reader import SourceReader
 os.seteuid(int(sys.argv[1]))
 for uri in sys.argv[2:]:
-    reader = SourceReader(None, None, transfer_timeout_s=60)
+    reader = SourceReader(None, None, None, transfer_timeout_s=60)
     for work in (lambda: reader.read(uri, max_bytes=10).data, lambda: reader.probe(uri)):
         try:
             print(work())
