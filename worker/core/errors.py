@@ -152,6 +152,18 @@ class AlertError(ServiceError):
     code = "alarm_undelivered"
 
 
+class FhirConflictError(ServiceError):
+    """The FHIR server changed a resource of the transaction at the same time; nothing of it is stored."""
+
+    code = "fhir_conflict"
+
+
+class FhirRefusedError(FundusError):
+    """The FHIR server refuses the content of a transaction; nothing of it is stored, and repeating it is useless."""
+
+    code = "fhir_refused"
+
+
 class LeaseLostError(FundusError):
     """Another worker leases the image now, so this one must not write anything for it."""
 

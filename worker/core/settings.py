@@ -26,6 +26,8 @@ MIN_KEY_CHARS = 32
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROGRAMME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}"
 SITE_PATTERN = PROGRAMME_PATTERN
+FHIR_SYSTEM_PATTERN = r"^(https?://|urn:)[A-Za-z0-9._~:/-]+[A-Za-z0-9]$"
+"""A URI that needs no encoding within a search: without `|`, `,`, `$` and spaces."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -221,7 +223,32 @@ class Settings(BaseSettings):
     publish_organisation: Annotated[str, Field(max_length=64)] | None = None
     """Organisation that answers for the clinical use of published results; unset marks each one as preliminary,
     unverified and NOT FOR CLINICAL USE."""
-    fhir_system: Annotated[str, Field(pattern=r"^(https?://|urn:)[A-Za-z0-9._~:/-]+[A-Za-z0-9]$")] | None = None
+    fhir_url: str | None = None
+    """Base URL of the FHIR R4 server that receives results (FUNDUS_PUBLISH): `https://HOST/fhir`; `http://` on this
+    machine, or with `?plain_http=true` at the end."""
+    fhir_user: str | None = None
+    """User of the FHIR server; unset means no sign-in, or one by token."""
+    fhir_password: SecretStr | None = None
+    """Secret: the user's password."""
+    fhir_password_file: Path | None = None
+    """File with the user's password, instead of FUNDUS_FHIR_PASSWORD; it is read for each request."""
+    fhir_token: SecretStr | None = None
+    """Secret: bearer token of the FHIR server, instead of user and password."""
+    fhir_token_file: Path | None = None
+    """File with the bearer token, instead of FUNDUS_FHIR_TOKEN; it is read for each request, so that a token can be
+    renewed."""
+    fhir_ca: Path | None = None
+    """PEM file of the authorities that may sign the certificate of the FHIR server; unset means those of the system."""
+    fhir_client_certificate: Path | None = None
+    """PEM file of the certificate that this program shows to the FHIR server; unset means that it shows none."""
+    fhir_client_key: Path | None = None
+    """PEM file of that certificate's private key; unset means that the key is in the same file."""
+    fhir_timeout_s: Seconds = 30.0
+    """Timeout of one response of the FHIR server, in seconds."""
+    fhir_patient_system: Annotated[str, Field(pattern=FHIR_SYSTEM_PATTERN)] | None = None
+    """System of the PACS's patient ids on the FHIR server, such as `urn:oid:1.2.3`; unset means that published results
+    name the id and its issuer only."""
+    fhir_system: Annotated[str, Field(pattern=FHIR_SYSTEM_PATTERN)] | None = None
     """URI in your own name, such as `https://HOST/fundus`, that makes the identifiers of FHIR resources unique; no
     server is asked for it. Never change it: results would be stored a second time."""
 
@@ -284,6 +311,13 @@ class Settings(BaseSettings):
             parse_dicomweb_address(value)
         return value
 
+    @field_validator("fhir_url")
+    @classmethod
+    def _check_fhir(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_dicomweb_address(value, "FUNDUS_FHIR")
+        return value
+
     @field_validator("console_url")
     @classmethod
     def _check_console(cls, value: str | None) -> str | None:
@@ -333,6 +367,16 @@ class Settings(BaseSettings):
         "retain_reasons_days",
         "retain_views_days",
         "publish_organisation",
+        "fhir_url",
+        "fhir_user",
+        "fhir_password",
+        "fhir_password_file",
+        "fhir_token",
+        "fhir_token_file",
+        "fhir_ca",
+        "fhir_client_certificate",
+        "fhir_client_key",
+        "fhir_patient_system",
         "fhir_system",
         mode="before",
     )

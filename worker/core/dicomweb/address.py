@@ -1,4 +1,4 @@
-"""The address of the PACS, and whether it may be reached without encryption."""
+"""The address of a PACS or FHIR server, and whether it may be reached without encryption."""
 
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -17,10 +17,11 @@ class DicomwebAddress:
     is_encrypted: bool
 
 
-def parse_dicomweb_address(text: str) -> DicomwebAddress:
+def parse_dicomweb_address(text: str, settings: str = "FUNDUS_DICOMWEB") -> DicomwebAddress:
     """Parse `https://HOST[:PORT]/PATH`, or `http://` for this machine or with `?plain_http=true` at the end.
 
-    Raises ValueError, whose text repeats nothing of the address, as it may contain a password.
+    settings: beginning of the names of the server's settings. Raises ValueError, whose text repeats nothing of the
+    address, as it may contain a password.
     """
     try:
         parts = urlsplit(text)
@@ -30,16 +31,14 @@ def parse_dicomweb_address(text: str) -> DicomwebAddress:
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError("must be https://HOST/PATH")
     if "@" in parts.netloc:
-        raise ValueError(
-            "must not contain a user or password; fix: use FUNDUS_DICOMWEB_USER and FUNDUS_DICOMWEB_PASSWORD"
-        )
+        raise ValueError(f"must not contain a user or password; fix: use {settings}_USER and {settings}_PASSWORD")
     query = parse_qsl(parts.query, keep_blank_values=True)
     if parts.fragment or any(parameter != PLAIN_HTTP for parameter in query):
         raise ValueError("must not have a fragment, nor a query except ?plain_http=true")
     is_encrypted = parts.scheme == "https"
     if not is_encrypted and not query and not is_this_machine(host):
         raise ValueError(
-            "http:// sends photographs and the password unencrypted; fix: use https://, or add ?plain_http=true to"
+            "http:// sends personal data and the password unencrypted; fix: use https://, or add ?plain_http=true to"
             " accept that"
         )
     url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))

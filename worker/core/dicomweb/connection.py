@@ -1,4 +1,4 @@
-"""Send requests to one PACS: TLS, sign-in, limits of time, size and parallel requests, and its errors."""
+"""Send requests to one PACS or FHIR server: TLS, sign-in, limits of time, size and parallel requests, its errors."""
 
 import math
 import ssl
@@ -55,12 +55,15 @@ class PacsConnection:
         connections: int,
         timeout_s: float,
         transfer_timeout_s: float,
+        settings: str = "FUNDUS_DICOMWEB",
     ) -> None:
         """Create it without any request.
 
         authorise: returns the headers of the sign-in, asked for each request. tls: None for plain HTTP. connections:
         the most parallel requests. timeout_s: of one response. transfer_timeout_s: of one whole body.
+        settings: beginning of the names of the server's settings.
         """
+        self._settings = settings
         self.host = address.host
         self._root = urllib3.util.parse_url(address.url).path or ""
         self._authorise = authorise
@@ -87,13 +90,16 @@ class PacsConnection:
     ) -> Answer:
         """Send one request and read its answer.
 
-        path: below the root of the service. content: type and body. max_bytes: limit on the answer's body.
+        path: below the root of the service; empty for the root itself. content: type and body. max_bytes: limit on the
+        answer's body.
 
         Raises ImageTooLargeError above the limit; StoreBusyError if the PACS asks to wait, also for other requests in
         that time, which are then not sent; StorageError if it fails, refuses the sign-in or redirects.
         """
         self._check_pause()
-        target = f"{self._root}/{quote(path)}" + (f"?{urlencode(query)}" if query else "")
+        target = (f"{self._root}/{quote(path)}" if path else self._root or "/") + (
+            f"?{urlencode(query)}" if query else ""
+        )
         headers = {"Accept": accept, "Accept-Encoding": "identity", **self._authorise()}
         if content is not None:
             headers["Content-Type"] = content[0]
@@ -135,7 +141,7 @@ class PacsConnection:
         if status in CREDENTIAL_STATUSES:
             raise StorageError(f"{self.host} refuses the sign-in: HTTP {status}")
         if 300 <= status < 400:
-            raise StorageError(f"{self.host} redirects (HTTP {status}): name the final address in FUNDUS_DICOMWEB_URL")
+            raise StorageError(f"{self.host} redirects (HTTP {status}): name the final address in {self._settings}_URL")
         if status in TEMPORARY_STATUSES or status >= 500 or status < 200:
             asked_s = _read_retry_after(response.headers.get("Retry-After"))
             if asked_s <= 0:
