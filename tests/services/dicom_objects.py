@@ -24,6 +24,8 @@ class Exposure:
     patient: str = "TEST001"
     issuer: str = "clinic-a"
     laterality: str = "R"
+    uid: str | None = None
+    """SOP Instance UID, if it is not to be derived."""
 
     @property
     def study_uid(self) -> str:
@@ -35,7 +37,7 @@ class Exposure:
 
     @property
     def instance_uid(self) -> str:
-        return str(generate_uid(entropy_srcs=["instance", self.study, self.series, self.name]))
+        return self.uid or str(generate_uid(entropy_srcs=["instance", self.study, self.series, self.name]))
 
 
 def make_photograph(jpeg: bytes, exposure: Exposure | None = None, **attributes: object) -> bytes:

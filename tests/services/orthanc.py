@@ -15,6 +15,13 @@ PROGRAM = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 USER = "fundus"
 PASSWORD = "test-password"
+REFUSED_UID = "2.25.403"
+"""SOP Instance UID of an instance that is found and not served: HTTP 403."""
+REFUSE = f"""
+function IncomingHttpRequestFilter(method, uri, ip, username, httpHeaders)
+  return string.find(uri .. '/', '/instances/{REFUSED_UID}/', 1, true) == nil
+end
+"""
 
 
 def why_unavailable() -> str | None:
@@ -59,19 +66,23 @@ class Orthanc:
             "DicomServerEnabled": False,
             "OverwriteInstances": False,
             "SaveJobs": False,
+            "LuaScripts": [str(directory / "refuse.lua")],
             "Plugins": [str(PLUGIN)],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
+        (directory / "refuse.lua").write_text(REFUSE)
         (directory / "orthanc.json").write_text(json.dumps(settings))
 
-    def launch(self) -> None:
+    def launch(self) -> Server:
         """Start the archive; returns before it is ready."""
+        self.client.close()
         assert PROGRAM is not None
         self.client = httpx.Client(base_url=self.address, auth=(USER, PASSWORD), timeout=30)
         command = [PROGRAM, self._directory / "orthanc.json"]
         # SIGTERM takes Orthanc 2 to 5 s, and an archive must survive a kill.
         log = self._directory / "orthanc.log"
         self._server = start_server(command, log, environment={}, stop_signal=signal.SIGKILL)
+        return self._server
 
     def wait(self) -> None:
         """Wait until the archive answers."""

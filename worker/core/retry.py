@@ -28,7 +28,7 @@ _BACKOFF = wait_random_exponential(multiplier=0.1, max=5)
 def retry_service_errors(work: Callable[[], T], *, timeout_s: float) -> T:
     """Call `work` until it raises no ServiceError, with random exponential backoff of at most 5 s.
 
-    A store that asks to wait gets that time, up to MAX_WAIT_S.
+    A store that asks to wait gets that time, up to MAX_WAIT_S, before the backoff.
 
     Raises the last ServiceError after `timeout_s`, and every other exception at once.
     """
@@ -60,7 +60,7 @@ async def retry_transfer(work: Callable[[], Awaitable[T]], *, timeout_s: float) 
 def _wait_s(retry_state: RetryCallState) -> float:
     error = None if retry_state.outcome is None else retry_state.outcome.exception()
     asked_s = error.retry_after_s if isinstance(error, StoreBusyError) else 0.0
-    return max(_BACKOFF(retry_state), min(asked_s, MAX_WAIT_S))
+    return min(asked_s, MAX_WAIT_S) + _BACKOFF(retry_state)
 
 
 class _StopIfDown(stop_base):

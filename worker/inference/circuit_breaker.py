@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from worker.core.errors import ImageError, ObjectRefusedError, StorageError, StoreDownError
+from worker.core.errors import ImageError, ObjectRefusedError, StorageError, StoreBusyError, StoreDownError
 
 FAILURES_TO_OPEN = 5
 """Successive failures after which requests are limited."""
@@ -15,7 +15,8 @@ class CircuitBreaker:
     """Counts the failures of one store; thread-safe.
 
     While it is open, one request at a time passes as a probe, and others fail without being sent. The first success
-    closes it. An error about the object is an answer of the store, and counts as a success.
+    closes it. An error about the object is an answer of the store, and counts as a success. A store that asks to wait
+    has neither failed nor answered: its client sends no request until then.
     """
 
     def __init__(self, store: str, *, patience_s: float) -> None:
@@ -39,6 +40,8 @@ class CircuitBreaker:
             yield
         except (ImageError, ObjectRefusedError):
             self._record_success()
+            raise
+        except StoreBusyError:
             raise
         except StorageError as error:
             if self._record_failure():

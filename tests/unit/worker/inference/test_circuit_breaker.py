@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from worker.core.errors import ImageMissingError, ObjectRefusedError, StorageError, StoreDownError
+from worker.core.errors import ImageMissingError, ObjectRefusedError, StorageError, StoreBusyError, StoreDownError
 from worker.inference.circuit_breaker import FAILURES_TO_OPEN, CircuitBreaker
 
 
@@ -55,6 +55,19 @@ def test_answer_about_an_object_is_no_failure(answer: Exception) -> None:
     fail(breaker, answer)
     with breaker.request(), breaker.request():
         pass
+
+
+def test_store_that_asks_to_wait_keeps_the_breaker_as_it_is() -> None:
+    breaker = CircuitBreaker("dicomweb://pacs/", patience_s=30)
+    for _ in range(2 * FAILURES_TO_OPEN):
+        fail(breaker, StoreBusyError("HTTP 503, asks to wait 5 s", retry_after_s=5))
+    with breaker.request(), breaker.request():
+        pass
+
+    breaker = open_breaker()
+    fail(breaker, StoreBusyError("HTTP 503, asks to wait 5 s", retry_after_s=5))
+    with breaker.request(), pytest.raises(StorageError, match="another request probes it"):
+        breaker.request().__enter__()
 
 
 def test_success_between_failures_keeps_the_breaker_closed() -> None:

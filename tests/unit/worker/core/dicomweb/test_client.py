@@ -2,16 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.services.dicom_objects import Exposure, make_photograph
 from tests.services.fault_proxy import Fault, FaultProxy, fault_proxy
-from tests.services.orthanc import PASSWORD, USER, Orthanc
+from tests.services.orthanc import PASSWORD, REFUSED_UID, USER, Orthanc
 from worker.core.dicomweb.client import DicomwebClient, read_text
 from worker.core.dicomweb.connect import make_dicomweb_client
-from worker.core.errors import ImageMissingError, ImageTooLargeError, StorageError, StoreBusyError
+from worker.core.errors import ImageMissingError, ImageTooLargeError, ObjectRefusedError, StorageError, StoreBusyError
 from worker.core.settings import Settings
 from worker.core.uris import InstancePath
 
@@ -122,6 +123,15 @@ def test_unknown_instance_is_missing(pacs: Orthanc, client: DicomwebClient) -> N
             client.retrieve(unknown, max_bytes=MAX_BYTES)
         with pytest.raises(ImageMissingError, match="has no instance"):
             client.metadata(unknown)
+
+
+def test_instance_that_is_not_served_is_refused(pacs: Orthanc, client: DicomwebClient) -> None:
+    refused = Exposure(uid=REFUSED_UID)
+    pacs.add(make_photograph(PHOTOGRAPH, refused))
+
+    for read in (partial(client.retrieve, max_bytes=MAX_BYTES), client.metadata, client.probe):
+        with pytest.raises(ObjectRefusedError, match=f"does not serve {REFUSED_UID}: HTTP 403"):
+            read(path_of(refused))
 
 
 def test_wrong_address_is_an_outage_and_no_missing_image(pacs: Orthanc, make_settings: MakeSettings) -> None:
