@@ -3,7 +3,6 @@
 import math
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from time import monotonic
 from urllib.parse import quote, urlencode
@@ -115,11 +114,14 @@ class PacsConnection:
                 decode_content=False,
                 pool_timeout=math.ceil(self._transfer_timeout_s),
             )
-            with closing(response):
+            try:
                 self._check_status(response)
                 with limit_time(response, ends_at - monotonic()):
                     body = _read_body(response, max_bytes)
-                # Whole, so the connection can serve the next request.
+            finally:
+                # A response that was read to its end has left its connection to the next request. Another one would
+                # keep its place in the pool for ever, even closed.
+                response.close()
                 response.release_conn()
         except HTTPError as error:
             if monotonic() >= ends_at:

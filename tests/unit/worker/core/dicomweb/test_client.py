@@ -184,6 +184,26 @@ def test_broken_connection_is_an_outage(pacs: Orthanc, proxy: FaultProxy, proxie
     assert PHOTOGRAPH in proxied.retrieve(path_of(Exposure()), max_bytes=MAX_BYTES)
 
 
+def test_failed_requests_keep_no_place_among_the_parallel_ones(
+    pacs: Orthanc, proxy: FaultProxy, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.core.dicomweb.client.ENVELOPE_BYTES", 0)
+    pacs.add(make_photograph(PHOTOGRAPH))
+    url = f"http://127.0.0.1:{proxy.port}/dicom-web"
+    client = make_dicomweb_client(make_settings(dicomweb_url=url, dicomweb_connections=1))
+
+    for _ in range(2):
+        with pytest.raises(ImageTooLargeError):
+            client.retrieve(path_of(Exposure()), max_bytes=1000)
+    for fault in (Fault("unavailable"), Fault("cut", after_bytes=5000)):
+        proxy.inject(fault, times=1)
+        with pytest.raises(StorageError, match=r"HTTP 503|ProtocolError"):
+            client.retrieve(path_of(Exposure()), max_bytes=MAX_BYTES)
+
+    assert PHOTOGRAPH in client.retrieve(path_of(Exposure()), max_bytes=MAX_BYTES)
+    client.close()
+
+
 def test_transfer_ends_at_its_timeout(pacs: Orthanc, proxy: FaultProxy, proxied: DicomwebClient) -> None:
     pacs.add(make_photograph(PHOTOGRAPH + bytes(2**20)))
     proxy.inject(Fault("slow", delay_s=0.5))
