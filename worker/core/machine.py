@@ -5,9 +5,6 @@ import os
 
 from worker.core.cgroup import read_cpu_quota, read_memory_limit
 
-MAX_DECODERS = 8
-"""Default limit of the decoding processes of one worker."""
-
 DECODER_REMEDY = "lower FUNDUS_DECODE_PROCESSES or FUNDUS_DECODE_MEMORY_MB, or raise the container's memory limit"
 
 
@@ -28,7 +25,7 @@ def quota_cores() -> int | None:
 
 def default_decoders(memory_mb: int) -> int:
     """Return the number of decoding processes of `memory_mb` MiB each for the usable cores and the memory limit."""
-    return max(1, min(MAX_DECODERS, usable_cores(), *_fitting(memory_mb)))
+    return max(1, min([usable_cores(), *_fitting(memory_mb)]))
 
 
 def default_decode_budget_mb(memory_mb: int) -> int:

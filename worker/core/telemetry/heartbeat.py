@@ -36,6 +36,15 @@ def remove_heartbeat() -> None:
     _path(os.getpid()).unlink(missing_ok=True)
 
 
+def discard_heartbeat(pid: int) -> bool:
+    """Remove the heartbeat file of a process that has ended; return whether it was there, as of one that worked."""
+    try:
+        _path(pid).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def read_heartbeats() -> list[Heartbeat]:
     """Return the heartbeats of the user's running workers by process id; ignore files of dead processes."""
     now = time.time()
