@@ -57,16 +57,16 @@ GRANT USAGE ON SEQUENCE outbox_outbox_id_seq TO fundus_worker;
 -- Reader: status, export, audit, report, evaluate, drift.
 GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, reports, audit, workers, duties TO fundus_reader;
 GRANT SELECT ON site_acceptances TO fundus_reader;
-GRANT SELECT ON reviews, decisions, reading_rules, photograph_views, outbox TO fundus_reader;
+GRANT SELECT ON reviews, decisions, withdrawals, reading_rules, photograph_views, outbox TO fundus_reader;
 
 -- Console: adds decisions and changes none. Only the owner manages users (`fundus console user`), and accepts models for
 -- sites (`fundus accept`).
-GRANT SELECT ON runs, images, gradings, models, inference_configurations, decisions, workers, site_acceptances TO fundus_console;
+GRANT SELECT ON runs, images, gradings, models, inference_configurations, decisions, withdrawals, workers, site_acceptances TO fundus_console;
 GRANT SELECT (name, role, password_hash, disabled_at) ON users TO fundus_console;
 GRANT SELECT, INSERT, UPDATE (seen_at), DELETE ON sessions TO fundus_console;
 GRANT SELECT, INSERT, DELETE ON sign_in_attempts TO fundus_console;
-GRANT SELECT, INSERT, UPDATE ON reading_rules, reviews TO fundus_console;
-GRANT INSERT ON decisions, photograph_views TO fundus_console;
+GRANT SELECT, INSERT, UPDATE ON reading_rules, reviews, reader_images TO fundus_console;
+GRANT INSERT ON decisions, withdrawals, photograph_views TO fundus_console;
 -- A decision makes the run's report outdated.
 GRANT SELECT (run_id, written_at, due_at), UPDATE (due_at, lease_token, attempts) ON reports TO fundus_console;
 GRANT USAGE ON SEQUENCE
@@ -78,10 +78,10 @@ GRANT USAGE ON SEQUENCE outbox_outbox_id_seq TO fundus_console;
 -- Keeper: close-nights, retention, erase. The only role that deletes images and outcomes; it cannot set or release a hold.
 GRANT SELECT ON runs, images, gradings, models, inference_configurations, nights, site_acceptances TO fundus_keeper;
 -- The report of a night contains the final grades.
-GRANT SELECT ON reviews, decisions, reading_rules TO fundus_keeper;
+GRANT SELECT ON reviews, decisions, withdrawals, reading_rules, reader_images TO fundus_keeper;
 GRANT UPDATE (closed_at, verdict, findings, told_at) ON nights TO fundus_keeper;
 GRANT UPDATE (overlay_key, retired_key, overlay_retired_at, status, settled_at, lease_token) ON gradings TO fundus_keeper;
-GRANT DELETE ON gradings, images, reviews TO fundus_keeper;
+GRANT DELETE ON gradings, images, reviews, reader_images TO fundus_keeper;
 GRANT SELECT, DELETE ON photograph_views TO fundus_keeper;
 -- A trigger refuses every change but an emptied reason.
 GRANT UPDATE (reason) ON decisions TO fundus_keeper;
@@ -93,7 +93,7 @@ GRANT SELECT, INSERT, UPDATE ON locks, duties TO fundus_keeper;
 GRANT SELECT, DELETE, UPDATE (lease_token) ON outbox TO fundus_keeper;
 
 -- Publisher: publish. It reads outcomes and decisions, but no patient id.
-GRANT SELECT ON runs, gradings, models, inference_configurations, reviews, decisions TO fundus_publisher;
+GRANT SELECT ON runs, gradings, models, inference_configurations, reviews, decisions, withdrawals TO fundus_publisher;
 GRANT SELECT (image_id, uri, eye, sha256) ON images TO fundus_publisher;
 GRANT SELECT, INSERT, UPDATE ON outbox, duties TO fundus_publisher;
 GRANT USAGE ON SEQUENCE outbox_outbox_id_seq TO fundus_publisher;

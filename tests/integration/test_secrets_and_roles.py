@@ -335,6 +335,8 @@ def test_keeper_erases_a_patient_by_the_keyed_id(night: RecordedRun) -> None:
         ("console", "UPDATE decisions SET grade = 0"),
         ("console", "DELETE FROM decisions"),
         ("console", "DELETE FROM reviews"),
+        ("console", "DELETE FROM withdrawals"),
+        ("console", "DELETE FROM reader_images"),
         ("console", "INSERT INTO users VALUES ('x', 'grader', 'x', now(), NULL)"),
         ("console", "UPDATE users SET role = 'operator'"),
         ("console", "SELECT * FROM audit"),

@@ -1,6 +1,6 @@
 """Clinical words shared by report, console, panels and export, so that one thing has one name everywhere."""
 
-from worker.core.vocabulary import Eye, Flag, Grade, Status
+from worker.core.vocabulary import Eye, Finding, Flag, Grade, Status
 
 GRADE_LABELS = {
     Grade.NO_DR: "No DR",
@@ -48,6 +48,13 @@ STATUS_LABELS = {
     Status.QUARANTINED: "Not graded: set aside after crashes",
     Status.CANCELLED: "Not graded: cancelled",
 }
+FINDING_LABELS = {
+    Finding.LASER_SCARS: "Laser scars",
+    Finding.OTHER_DISEASE: "Other disease",
+    Finding.MACULOPATHY: "Maculopathy",
+    Finding.MEDIA_OPACITY: "Media opacity",
+}
+"""What readers report next to the grade."""
 FLAG_NOTES = {
     Flag.NO_OUTPUT_PASSED: "No model score reached its threshold.",
     Flag.NOT_MONOTONE: "The model scores do not decrease with severity: review this image.",

@@ -70,8 +70,12 @@ class AuditAction(StrEnum):
     SIGN_OUT = "sign_out"
     DECIDE = "decide"
     """A reader decides the grade of an image."""
+    WITHDRAW = "withdraw"
+    """A reader withdraws an own decision."""
     SET_READERS = "set_readers"
     """The number of readers for each image of a run is set."""
+    SET_ASSISTANCE = "set_assistance"
+    """It is set which readers of a run see the model's result before they decide."""
     PUBLISH = "publish"
     """A publisher begins to store results of a run where clinicians look; the details count them by kind."""
 
@@ -171,6 +175,24 @@ class DecisionKind(StrEnum):
     READING = "reading"
     ARBITRATION = "arbitration"
     """Decision of a third reader after two readers disagree."""
+
+
+class Assistance(StrEnum):
+    """Which readers of a run see the model's result and the reference grade before their own decision."""
+
+    ALL = "all"
+    FIRST = "first"
+    """Only the first of two readers, and the arbitrator."""
+    NONE = "none"
+
+
+class Finding(StrEnum):
+    """What a reader reports next to the grade."""
+
+    LASER_SCARS = "laser_scars"
+    OTHER_DISEASE = "other_disease"
+    MACULOPATHY = "maculopathy"
+    MEDIA_OPACITY = "media_opacity"
 
 
 class ReviewState(StrEnum):

@@ -29,7 +29,7 @@ from worker.ledger.migrate import open_ledger
 from worker.ledger.outbox_schema import outbox
 from worker.ledger.report_copies import delete_report_copy
 from worker.ledger.report_leases import reschedule_withdrawn_reports, withdraw_reports
-from worker.ledger.review_schema import decisions, reviews
+from worker.ledger.review_schema import decisions, reader_images, reviews
 from worker.ledger.schema import audit_log, gradings, images, runs
 
 
@@ -166,6 +166,7 @@ class _Erasure:
             decided = decisions.c.image_id.in_(self._of_patient)
             reasons = update(decisions).where(decided, decisions.c.reason != "").values(reason="")
             erased = connection.execute(reasons).rowcount
+            connection.execute(delete(reader_images).where(reader_images.c.image_id.in_(self._of_patient)))
             connection.execute(delete(reviews).where(reviews.c.image_id.in_(self._of_patient)))
             outcomes = connection.execute(
                 delete(gradings)

@@ -20,6 +20,7 @@ from worker.ledger.fhir_export import write_transactions
 from worker.ledger.final_grades import (
     ReviewDecision,
     describe_outcome,
+    find_findings,
     format_decisions,
     is_final_referable,
     read_decisions,
@@ -134,6 +135,7 @@ def _to_cells(row: Any, overlays: ObjectStore, decided: Sequence[ReviewDecision]
     cells["overlay_uri"] = None if key is None else overlays.uri(key)
     review, grades = ReviewState(row.review), (row.grade, row.final_grade)
     cells["decisions"] = format_decisions(decided) or None
+    cells["findings"] = ",".join(find_findings(review, decided)) or None
     cells["outcome"] = describe_outcome(Status(row.status), review, *grades)
     cells["final_referable"] = is_final_referable(review, *grades, decided)
     cells["graded_at"] = settled_at if row.status == Status.GRADED else None

@@ -17,7 +17,7 @@ COLUMNS = (
     "disagreement", "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
     "review", "final_grade", "decided_by", "decided_at", "decisions", "outcome", "final_referable",
     "configuration_id", "program_version", "engine", "precision", "device",
-    "content_sha256", "content_version", "unfamiliarity", "site", "not_validated",
+    "content_sha256", "content_version", "unfamiliarity", "site", "not_validated", "findings",
 )  # fmt: skip
 """Columns of every table, in order."""
 

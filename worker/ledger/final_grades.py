@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, null, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, null, select, true
 
 from worker.core.clinical_labels import format_awaiting_reading, format_grade, format_model_grade
-from worker.core.vocabulary import REFERABLE_FROM, DecisionKind, ReviewState, Status
-from worker.ledger.review_schema import decisions, reviews
+from worker.core.vocabulary import REFERABLE_FROM, DecisionKind, Finding, ReviewState, Status
+from worker.ledger.review_schema import decisions, reviews, withdrawals
 from worker.ledger.schema import gradings
 
 FINAL_COLUMNS = ("review", "final_grade", "decided_by", "decided_at")
@@ -31,6 +31,8 @@ class ReviewDecision:
 
     grade: None means that the reader found the image ungradable. seen_status, seen_grade and seen_model_id: the outcome
     that the reader was shown. seen_sha256: hash of the photograph; None if it was not displayed or not recorded.
+    unassisted: whether the reader had not seen the outcome. seconds: time from opening the page to the decision; both
+    None if not recorded. withdrawn_at: when the reader took it back; such a decision does not count.
     """
 
     decision_id: int
@@ -44,6 +46,10 @@ class ReviewDecision:
     seen_model_id: str | None
     at: datetime
     seen_sha256: str | None = None
+    findings: tuple[Finding, ...] = ()
+    unassisted: bool | None = None
+    seconds: float | None = None
+    withdrawn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +80,32 @@ def with_final_grades(query: Select[Any]) -> Select[Any]:
 
 
 def read_decisions(
-    connection: Connection, run_id: int, run: str, within: ColumnElement[bool]
+    connection: Connection, run_id: int, run: str, within: ColumnElement[bool], *, withdrawn: bool = False
 ) -> Mapping[str, Sequence[ReviewDecision]]:
     """Read the decisions on images of a run by image id, oldest first.
 
-    within: condition on the table `decisions` that selects the images. Raises DatabaseError.
+    within: condition on the table `decisions` that selects the images. withdrawn: also those that were withdrawn.
+    Raises DatabaseError.
     """
+    stored = [decisions.c[name] for name in ReviewDecision.__dataclass_fields__ if name in decisions.c]
     rows = connection.execute(
-        select(*(decisions.c[name] for name in ReviewDecision.__dataclass_fields__))
+        select(*stored, withdrawals.c.at.label("withdrawn_at"))
+        .outerjoin(withdrawals, withdrawals.c.decision_id == decisions.c.decision_id)
+        .where(true() if withdrawn else withdrawals.c.decision_id.is_(None))
         .where(decisions.c.run_id == run_id, decisions.c.run == run, within)
         .order_by(decisions.c.decision_id)
     )
     found: dict[str, list[ReviewDecision]] = defaultdict(list)
     for row in rows:
-        decision = ReviewDecision(**row._asdict() | {"kind": DecisionKind(row.kind)})
+        findings = tuple(Finding(word) for word in (row.findings or "").split(",") if word)
+        decision = ReviewDecision(**row._asdict() | {"kind": DecisionKind(row.kind), "findings": findings})
         found[decision.image_id].append(decision)
     return found
+
+
+def is_standing() -> ColumnElement[bool]:
+    """Build the condition for a decision that was not withdrawn."""
+    return ~exists().where(withdrawals.c.decision_id == decisions.c.decision_id)
 
 
 def resolve_review(decided: Iterable[ReviewDecision], readers: int) -> ReviewResult:
@@ -144,6 +160,19 @@ def is_final_referable(
         return None if final_grade is None else final_grade >= REFERABLE_FROM
     given = [model_grade, *(one.grade for one in decided if review in DISCLOSED_STATES)]
     return True if any(grade is not None and grade >= REFERABLE_FROM for grade in given) else None
+
+
+def find_findings(review: ReviewState, decided: Sequence[ReviewDecision]) -> tuple[Finding, ...]:
+    """Return what the readers report next to the final grade; nothing before they have decided.
+
+    decided: oldest first. The findings of the latest arbitration, otherwise those of any reader's latest review.
+    """
+    if review not in DECIDED_STATES:
+        return ()
+    arbitrations = [one for one in decided if one.kind is DecisionKind.ARBITRATION]
+    counted = arbitrations[-1:] or {one.reader: one for one in decided}.values()
+    given = {finding for one in counted for finding in one.findings}
+    return tuple(finding for finding in Finding if finding in given)
 
 
 def format_decisions(decided: Iterable[ReviewDecision]) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from worker.core.vocabulary import DecisionKind, Eye, PublicationKind, PublicationState, Status
 from worker.ledger.database import read_transaction
+from worker.ledger.final_grades import is_standing
 from worker.ledger.outbox_schema import outbox
 from worker.ledger.review_schema import decisions
 from worker.ledger.schema import OUTPUTS, gradings, images, inference_configurations, models, runs
@@ -145,7 +146,8 @@ def _read_published(connection: Connection, publication: Publication) -> Sequenc
 def _read_reading(connection: Connection, publication: Publication, run: str) -> Reading | None:
     """Return the reading that ends with the publication's decision.
 
-    It depends on decisions alone, which are never changed, so that a repetition publishes the same.
+    It depends on decisions alone, which are never changed, so that a repetition publishes the same; None if that
+    decision was withdrawn.
     """
     query = select(decisions.c.decision_id, decisions.c.reader, decisions.c.kind, decisions.c.grade, decisions.c.at)
     rows = connection.execute(
@@ -154,6 +156,7 @@ def _read_reading(connection: Connection, publication: Publication, run: str) ->
             decisions.c.run == run,
             decisions.c.image_id == publication.image_id,
             decisions.c.decision_id <= publication.decision_id,
+            is_standing(),
         ).order_by(decisions.c.decision_id)
     ).all()
     if not rows or rows[-1].decision_id != publication.decision_id:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from worker.core.vocabulary import ReviewState
+from worker.core.vocabulary import Assistance, ReviewState
 from worker.ledger.schema import UtcDateTime, metadata
 
 MAX_USER_CHARS = 64
@@ -64,6 +64,8 @@ reading_rules = Table(
     metadata,
     Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
     Column("readers", SmallInteger, nullable=False),
+    # Which readers see the model's result before they decide; see `Assistance`.
+    Column("assistance", String(16), nullable=False, server_default=Assistance.FIRST),
     CheckConstraint("readers IN (1, 2)", name="readers_range"),
 )
 
@@ -81,7 +83,7 @@ decisions = Table(
     # NULL: the reader found the image ungradable.
     Column("grade", SmallInteger, nullable=True),
     Column("reason", Text, nullable=False),
-    # The outcome that the reader was shown.
+    # The outcome that the reader was shown, or that was hidden from them if `unassisted`.
     Column("seen_status", String(16), nullable=False),
     Column("seen_grade", SmallInteger, nullable=True),
     Column("seen_model_id", String(64), nullable=True),
@@ -89,10 +91,41 @@ decisions = Table(
     Column("version", String(32), nullable=False),
     # Hash of the photograph that the reader was shown; NULL if it could not be displayed.
     Column("seen_sha256", String(64), nullable=True),
+    # What the reader reports next to the grade, words separated by commas; NULL in rows of earlier versions, as below.
+    Column("findings", String(128), nullable=True),
+    # Whether the reader decided without having seen the model's result.
+    Column("unassisted", Boolean, nullable=True),
+    # Time from opening the page to the decision.
+    Column("seconds", Float(53), nullable=True),
     CheckConstraint("kind IN ('reading', 'arbitration')", name="kind_known"),
     CheckConstraint("grade BETWEEN 0 AND 4", name="grade_range"),
     CheckConstraint(f"length(reason) <= {MAX_REASON_CHARS}", name="reason_length"),
     Index("ix_decisions_image", "run_id", "image_id"),
+)
+
+# A reader takes back an own decision, which then counts no longer. Append-only, as the decisions are.
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("decision_id", ForeignKey("decisions.decision_id"), primary_key=True),
+    Column("reader", String(MAX_USER_CHARS), ForeignKey("users.name"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("version", String(32), nullable=False),
+)
+
+# What a reader did with an image apart from deciding.
+reader_images = Table(
+    "reader_images",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("reader", String(MAX_USER_CHARS), ForeignKey("users.name"), primary_key=True),
+    Column("image_id", String(128), primary_key=True),
+    # When the reader put it off.
+    Column("skipped_at", UtcDateTime, nullable=True),
+    # When the reader first saw the model's result, and decisions of others; recorded where they are hidden at first.
+    Column("result_seen_at", UtcDateTime, nullable=True),
+    Column("decisions_seen_at", UtcDateTime, nullable=True),
+    Index("ix_reader_images_image", "image_id"),
 )
 
 # Derived from the decisions and the run's reading rule; stored because deriving it for each page is too slow.

@@ -4,7 +4,8 @@ from base64 import b64encode
 from dataclasses import asdict
 from typing import Any
 
-from worker.core.vocabulary import ReviewState
+from worker.core.clinical_labels import FINDING_LABELS
+from worker.core.vocabulary import Finding, ReviewState
 from worker.report.columns import Thresholds, is_low_confidence
 from worker.report.patients import Patient
 from worker.report.rows import ReportRow
@@ -48,7 +49,10 @@ def _build_review_record(row: ReportRow) -> dict[str, Any]:
     return {
         "state": row.review,
         "model": row.model_status if row.model_grade is None else row.model_grade,
-        "decisions": [asdict(decision) for decision in row.decided],
+        "decisions": [
+            asdict(decision) | {"findings": [FINDING_LABELS[Finding(word)] for word in decision.findings]}
+            for decision in row.decided
+        ],
     }
 
 

@@ -27,12 +27,13 @@ _STORED = tuple(name for name in COLUMNS if name not in ("review", "final_grade"
 
 @dataclass(frozen=True, slots=True)
 class ReaderDecision:
-    """Decision of one reader. `grade` is None for ungradable; `at` is in UTC, to the minute."""
+    """Decision of one reader. `grade` is None for ungradable; `at` is in UTC, to the minute; `findings` are words."""
 
     reader: str
     kind: str
     grade: int | None
     at: str
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def read_report_pages(engine: Engine, run_id: int, run_name: str) -> Iterator[li
 
 def parse_decisions(text: str | None) -> tuple[ReaderDecision, ...]:
     """Parse the column `decisions`."""
-    return tuple(ReaderDecision(*one) for one in json.loads(text or "[]"))
+    decided = json.loads(text or "[]")
+    return tuple(ReaderDecision(reader, kind, grade, at, tuple(words)) for reader, kind, grade, at, words in decided)
 
 
 def _load_row(row: RowMapping, decided: Sequence[ReviewDecision]) -> dict[str, Any]:
@@ -115,5 +117,7 @@ def _load_row(row: RowMapping, decided: Sequence[ReviewDecision]) -> dict[str, A
 
 
 def _encode_decisions(decided: Sequence[ReviewDecision]) -> str:
-    """Encode reader, kind, grade and time. Reasons are free text and a report is passed on, so they are left out."""
-    return json.dumps([[one.reader, one.kind, one.grade, f"{one.at:%Y-%m-%d %H:%M} UTC"] for one in decided])
+    """Encode reader, kind, grade, time and findings. Reasons are free text and a report is passed on: left out."""
+    return json.dumps(
+        [[one.reader, one.kind, one.grade, f"{one.at:%Y-%m-%d %H:%M} UTC", one.findings] for one in decided]
+    )

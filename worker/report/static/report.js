@@ -235,7 +235,7 @@ function reviewSummary(image) {
       : model === (image.grade ?? "ungradable") ? "Model result confirmed" : `Changed from model result: ${result}`;
   return make("div", { class: "read" }, make("p", {}, `${text}.`),
     ...decisions.map((one) => make("p", { class: "quiet" },
-      `${one.reader}${one.kind === "arbitration" ? " (arbitration)" : ""}: ${gradeText(one.grade)}, ${one.at}`)));
+      `${one.reader}${one.kind === "arbitration" ? " (arbitration)" : ""}: ${[gradeText(one.grade), ...one.findings, one.at].join(", ")}`)));
 }
 
 function panels(image, order) {

@@ -16,7 +16,7 @@ from worker.core.errors import UsageError
 from worker.core.fhir.resources import Publisher
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.storage.folder_store import FolderStore
-from worker.core.vocabulary import Eye, Grade, Status
+from worker.core.vocabulary import Eye, Finding, Grade, Status
 from worker.ledger.export import export_run
 from worker.ledger.export_formats import COLUMNS, ExportFormat
 from worker.ledger.runs import Run, find_run
@@ -28,7 +28,7 @@ HEADER = (
     "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,flags,disagreement,model_id,"
     "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
     "review,final_grade,decided_by,decided_at,decisions,outcome,final_referable,"
-    "configuration_id,program_version,engine,precision,device,content_sha256,content_version,unfamiliarity,site,not_validated"
+    "configuration_id,program_version,engine,precision,device,content_sha256,content_version,unfamiliarity,site,not_validated,findings"
 )
 
 
@@ -68,11 +68,11 @@ def test_csv_has_exact_content(engine: Engine, run: Run, tmp_path: Path) -> None
 
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         HEADER,
-        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,,,,,,",
+        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,,,,,,,",
         'b,s3://clinic/a%2C1.jpg,"Doe, ""J""",left,graded,2,0.9,0.9,0.1234567,0.1,true,"not_monotone,no_evidence",0.3,'
         f"{MODEL},file:///store/night/{MODEL}/b.png,,,1,3,2026-11-22T12:00:00+00:00,unread,2,,,,2 Moderate NPDR,true"
-        f",,,,,,{SHA256},7,1.25,,",
-        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,,,,,,",
+        f",,,,,,{SHA256},7,1.25,,,",
+        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,,,,,,,",
     ]
 
 
@@ -80,12 +80,21 @@ def test_unfinished_review_is_awaiting_reading_and_referable_until_decided(engin
     run = graded_run(engine, [2, 0, 0, 1, None, 3])
     anna, ben, cleo = (add_session_user(engine, name) for name in ("anna", "ben", "cleo"))
 
+    found = {
+        ("00000", "anna"): (Finding.LASER_SCARS,),
+        ("00003", "anna"): (Finding.MEDIA_OPACITY,),
+        ("00003", "ben"): (Finding.LASER_SCARS, Finding.MEDIA_OPACITY),
+        ("00005", "ben"): (Finding.OTHER_DISEASE,),
+        ("00005", "cleo"): (Finding.MACULOPATHY,),
+    }
+
     def review(image_id: str, *given: int | None) -> None:
         last = 0
         for user, read in zip((anna, ben, cleo), given, strict=False):
             image = read_image_detail(engine, "night", image_id)
             assert image is not None
-            form = ReviewForm(read, "why", image.model_result, last if user is cleo else 0)
+            seen = last if user is cleo else 0
+            form = ReviewForm(read, "why", image.model_result, seen, findings=found.get((image_id, user.name), ()))
             last = record_decision(engine, "night", image_id, user, form, default_readers=2)
 
     review("00000", 0, 2)
@@ -106,6 +115,8 @@ def test_unfinished_review_is_awaiting_reading_and_referable_until_decided(engin
         ("Awaiting reading (model: ungradable)", None, None),
         ("0 No DR", False, 0),
     ]
+    # Those of both readers, or of the arbitrator; none before the review is complete.
+    assert [line["findings"] for line in lines] == [None, None, None, "laser_scars,media_opacity", None, "maculopathy"]
 
 
 def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Path) -> None:
@@ -117,7 +128,7 @@ def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Pat
         "b", "s3://clinic/a%2C1.jpg", 'Doe, "J"', "left", "graded", 2, 0.9, 0.9, 0.1234567, 0.1, True,
         "not_monotone,no_evidence", 0.3, MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
         "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None, "2 Moderate NPDR", True,
-        None, None, None, None, None, SHA256, "7", 1.25, None, None,
+        None, None, None, None, None, SHA256, "7", 1.25, None, None, None,
     ]  # fmt: skip
     assert ",".join(lines[1]) == HEADER
 

@@ -20,6 +20,7 @@ from worker.ledger.schema import metadata
 TABLES = {
     "models", "runs", "images", "gradings", "locks", "audit",
     "users", "sessions", "sign_in_attempts", "reading_rules", "decisions", "reviews", "photograph_views",
+    "withdrawals", "reader_images",
     "nights", "sightings", "reports", "compatibility", "workers", "duties",
     "inference_configurations", "site_acceptances", "outbox",
 }  # fmt: skip

@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from worker.core.errors import DatabaseError
 from worker.ledger.database import read_transaction, write_transaction
-from worker.ledger.review_schema import decisions, users
+from worker.ledger.review_schema import decisions, users, withdrawals
 from worker.ledger.schema import UtcDateTime
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -48,7 +48,11 @@ def change(decided: Engine, **values: object) -> None:
 @pytest.mark.parametrize("column", [column.name for column in decisions.columns if column.name != "reason"])
 def test_erasing_a_reason_changes_no_other_column(decided: Engine, column: str) -> None:
     kind = decisions.c[column].type
-    value = NOON.replace(hour=13) if isinstance(kind, UtcDateTime) else {str: "other", int: 3}[kind.python_type]
+    value = (
+        NOON.replace(hour=13)
+        if isinstance(kind, UtcDateTime)
+        else {str: "other", int: 3, bool: True, float: 3.5}[kind.python_type]
+    )
     with pytest.raises((DBAPIError, DatabaseError), match="decisions are append-only"):
         change(decided, reason="", **{column: value})
 
@@ -59,3 +63,15 @@ def test_reason_can_be_erased_but_not_changed(decided: Engine) -> None:
     change(decided, reason="")
     with read_transaction(decided) as connection:
         assert connection.execute(select(decisions.c.grade, decisions.c.reason)).all() == [(2, "")]
+
+
+@pytest.mark.parametrize("statement", ["UPDATE withdrawals SET reader = 'anna'", "DELETE FROM withdrawals"])
+def test_withdrawals_are_append_only(decided: Engine, statement: str) -> None:
+    with write_transaction(decided) as connection:
+        connection.execute(insert(withdrawals).values(decision_id=1, reader="anna", at=NOON, version="1"))
+    with (
+        pytest.raises((DBAPIError, DatabaseError), match="withdrawals are append-only"),
+        write_transaction(decided) as connection,
+    ):
+        connection.execute(text(statement))
+    change(decided, reason="")
