@@ -373,20 +373,20 @@ def test_grader_can_work_by_keyboard(fresh: Site, visit: Open) -> None:
     keys.press("Enter")
     window.page.wait_for_url("**/runs/night")
     keys.press("n")
-    window.page.wait_for_url("**/images/00000")
+    window.page.wait_for_url("**/images/00000*")
     keys.press("4")
     keys.press("Enter")
-    window.page.wait_for_url("**/images/00001")
+    window.page.wait_for_url("**/images/00001*")
     keys.press("3")
     keys.press("Enter")
     assert window.page.evaluate("document.activeElement.name") == "reason"
     assert fresh.decided() == [("00000", "anna", 4)]
     keys.type("4 haemorrhages, not 2")
     keys.press("Control+Enter")
-    window.page.wait_for_url("**/images/00002")
+    window.page.wait_for_url("**/images/00002*")
     keys.press("u")
     keys.press("Enter")
-    window.page.wait_for_url("**/images/00003")
+    window.page.wait_for_url("**/images/00003*")
     keys.press("?")
     assert window.page.locator("#keys").is_visible()
     keys.press("Escape")
@@ -397,6 +397,119 @@ def test_grader_can_work_by_keyboard(fresh: Site, visit: Open) -> None:
     assert fresh.decided() == expected
     assert fresh.query("SELECT reason FROM decisions WHERE decision_id = 2") == [("4 haemorrhages, not 2",)]
     assert window.complaints == []
+
+
+def test_enter_says_what_is_missing(fresh: Site, visit: Open) -> None:
+    window = visit(fresh, "anna")
+    keys, missing = window.page.keyboard, window.page.locator("#decide .missing")
+    window.go("/runs/night/images/00001")
+    keys.press("Enter")
+    assert missing.inner_text() == "Select a grade: 0 to 4, or u for ungradable."
+    keys.press("4")
+    assert not missing.is_visible()
+    keys.press("Enter")
+    assert missing.inner_text() == "Give a reason: your grade differs from the model's result."
+    assert window.page.evaluate("document.activeElement.name") == "reason"
+    assert window.violations() == []
+    assert fresh.decided() == []
+    assert window.complaints == []
+
+
+def test_saved_notice_leads_back_and_undoes(fresh: Site, visit: Open) -> None:
+    window = visit(fresh, "anna")
+    keys, notice = window.page.keyboard, window.page.locator(".saved")
+    window.go("/runs/night")
+    keys.press("n")
+    window.page.wait_for_url("**/images/00000")
+    assert "4 of 4 left" in window.page.inner_text(".trail")
+    for key in ("4", "6", "9"):
+        keys.press(key)
+    keys.press("Enter")
+    window.page.wait_for_url("**/images/00001?saved=1")
+    assert notice.inner_text().startswith("Saved: IDRiD_001.jpg, 4 PDR.")
+    assert "3 of 4 left" in window.page.inner_text(".trail")
+    assert window.violations() == []
+    for width in WIDTHS:
+        window.page.set_viewport_size({"width": width, "height": 800})
+        assert window.overflow_px() <= 0, width
+    keys.press("Backspace")
+    window.page.wait_for_selector("text=Undone: 4 PDR")
+    assert window.page.input_value("input[name=grade]:checked") == "4"
+    findings = ("laser_scars", "maculopathy", "media_opacity")
+    assert [window.page.is_checked(f"input[name={name}]") for name in findings] == [True, False, True]
+    assert window.page.locator(".history .withdrawn").count() == 1
+    keys.press("8")
+    keys.press("Enter")
+    window.page.wait_for_url("**/images/00001?saved=2")
+    keys.press("l")
+    window.page.wait_for_url("**/images/00000")
+    badges = window.page.locator(".history li:not(.withdrawn) .badge").all_inner_texts()
+    assert badges == ["4 PDR", "Laser scars", "Maculopathy", "Media opacity"]
+    rows = fresh.query("SELECT decision_id, findings, seconds > 0 FROM decisions ORDER BY decision_id")
+    assert rows == [(1, "laser_scars,media_opacity", 1), (2, "laser_scars,maculopathy,media_opacity", 1)]
+    assert fresh.query("SELECT decision_id, reader FROM withdrawals") == [(1, "anna")]
+    assert window.complaints == []
+
+
+def test_skipped_image_is_counted_and_comes_back(fresh: Site, visit: Open) -> None:
+    window = visit(fresh, "anna")
+    window.go("/runs/night")
+    window.page.keyboard.press("n")
+    for number in range(4):
+        window.page.wait_for_url(f"**/images/{number:05d}*")
+        window.page.click("text=Skip for now")
+    window.page.wait_for_url("**/images/00000?skipped=00003")
+    assert window.page.inner_text(".saved").startswith("Skipped: IDRiD_021.jpg.")
+    assert "4 of 4 left, 4 skipped" in window.page.inner_text(".trail")
+    for number, key in enumerate("42u"):
+        window.page.wait_for_url(f"**/images/{number:05d}*")
+        window.page.keyboard.press(key)
+        window.page.keyboard.press("Enter")
+    window.page.wait_for_url("**/images/00003*")
+    window.page.click("text=Skip for now")
+    window.page.wait_for_selector("h1 >> text=1 skipped image left")
+    assert window.violations() == []
+    window.page.keyboard.press("n")
+    window.page.wait_for_url("**/images/00003")
+
+
+def test_unassisted_reader_sees_the_result_after_the_own_decision(fresh: Site, visit: Open) -> None:
+    operator, window = visit(fresh, "olga"), visit(fresh, "anna")
+    operator.go("/runs/night")
+    operator.page.select_option("#assistance", "none")
+    operator.page.click("button:text-is('Set')")
+    operator.page.wait_for_selector(
+        "text=Readers see the model's result only after their own decision. >> visible=true"
+    )
+    assert operator.violations() == []
+    for width in WIDTHS:
+        operator.page.set_viewport_size({"width": width, "height": 800})
+        assert operator.overflow_px() <= 0, width
+    window.go("/runs/night")
+    assert window.page.locator("#images .badge").count() == 0
+    assert "hidden until you have decided" in window.page.inner_text("#images")
+    window.go("/runs/night/images/00000")
+    source = window.page.content()
+    for words in ("graded:4", "Reference grade", "4 <span", "/overlay", "referable DR</span>"):
+        assert words not in source, words
+    assert window.page.request.get(f"{fresh.address}/runs/night/images/00000/overlay").status == 403
+    assert window.violations() == []
+    window.page.keyboard.press("1")
+    window.page.keyboard.press("Enter")
+    window.page.wait_for_url("**/images/00001*")
+    window.page.keyboard.press("l")
+    window.page.wait_for_selector("#model ~ .line >> text=PDR")
+    assert "without the model's result" in window.page.inner_text(".history")
+    assert fresh.query("SELECT grade, reason, unassisted FROM decisions") == [(1, "", 1)]
+    operator.go("/runs/night/agreement")
+    row = operator.page.locator("main tbody tr").last.locator("td").all_inner_texts()
+    assert (row[0], row[4], row[5]) == ("1", "0 of 1, kappa 0.00", "")
+    assert operator.violations() == []
+    for width in WIDTHS:
+        operator.page.set_viewport_size({"width": width, "height": 800})
+        assert operator.overflow_px() <= 0, width
+    assert window.page.request.get(f"{fresh.address}/runs/night/agreement").status == 403
+    assert window.complaints + operator.complaints == []
 
 
 def test_shortcuts_can_be_disabled(site: Site, visit: Open) -> None:
@@ -418,7 +531,7 @@ def test_concurrent_decisions_are_both_kept(fresh: Site, visit: Open) -> None:
         window.page.check(f"input[name=grade][value='{grade}']")
         window.page.fill("textarea", f"because {grade}")
     anna.page.click("text=Save and open next")
-    anna.page.wait_for_url("**/images/00000")
+    anna.page.wait_for_url("**/images/00000*")
     ben.page.click("button:text-is('Save')")
     ben.page.wait_for_selector("text=anna has reviewed this image since you opened it")
     assert ben.page.input_value("textarea") == "because 1"

@@ -106,7 +106,14 @@ def test_nothing_is_shown_without_sign_in(address: str) -> None:
             found = stranger.client.get(path, follow_redirects=False)
             assert found.status_code == 303, path
         assert "<h1>Sign in</h1>" in stranger.get(IMAGE).text
-        for path in ("/sign-out", "/runs/night/next", "/runs/night/readers", f"{IMAGE}/decision", f"{IMAGE}/lease"):
+        for path in (
+            "/sign-out",
+            "/runs/night/next",
+            "/runs/night/readers",
+            f"{IMAGE}/decision",
+            f"{IMAGE}/undo",
+            f"{IMAGE}/lease",
+        ):
             found = stranger.client.post(path, data={"grade": "0"}, follow_redirects=False)
             assert found.status_code == 303, path
             assert found.headers["location"] == "/sign-in"

@@ -7,7 +7,7 @@ from typing import Self
 import httpx
 
 _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
-_HIDDEN = re.compile(r'name="(shown|last_seen|photograph)" value="([^"]*)"')
+_HIDDEN = re.compile(r'name="(shown|last_seen|photograph|opened|unassisted)" value="([^"]*)"')
 
 
 class ConsoleClient:

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from worker.console.endpoints import Console, RefusedError, action, get_console, view
 from worker.console.origin import Origin
-from worker.console.pages import images, login, review, runs
+from worker.console.pages import agreement, images, login, review, runs
 from worker.console.photographs import PhotographRenderer
 from worker.console.rendering import TemplateRenderer
 from worker.console.security_headers import HEALTH, SecurityHeadersMiddleware
@@ -58,6 +58,10 @@ def make_app(settings: Settings, engine: Engine, origin: Origin) -> SecurityHead
             Route(f"{IMAGE}/thumbnail", view(images.send_thumbnail)),
             Route(f"{IMAGE}/overlay", view(images.send_overlay)),
             Route(f"{IMAGE}/lease", action(review.renew_image_lease, role=Role.GRADER), methods=["POST"]),
+            Route("/runs/{run}/done", view(review.show_done)),
+            Route("/runs/{run}/agreement", view(agreement.show_agreement)),
+            Route("/runs/{run}/assistance", action(runs.change_assistance, role=Role.OPERATOR), methods=["POST"]),
+            Route(f"{IMAGE}/undo", action(review.undo_decision, role=Role.GRADER), methods=["POST"]),
             Route(f"{IMAGE}/decision", action(review.save_decision, role=Role.GRADER), methods=["POST"]),
         ],
         exception_handlers={

@@ -1,17 +1,18 @@
 """Record a reader's decision on one image: check it, store it, and update the state of the image's review."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from worker import __version__
 from worker.console.image_detail import ImageDetail, select_image_detail
-from worker.console.reader_policy import REPORT_AFTER_S, pin_reader_count, update_review
+from worker.console.reader_images import read_reader_image
+from worker.console.reader_policy import REPORT_AFTER_S, pin_rule, update_review
 from worker.console.sessions import SessionUser
 from worker.core.errors import FundusError
-from worker.core.vocabulary import AuditAction, DecisionKind, PublicationKind, ReviewState, Role
+from worker.core.vocabulary import AuditAction, DecisionKind, Finding, PublicationKind, ReviewState, Role
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.final_grades import ReviewDecision, read_decisions
@@ -33,7 +34,8 @@ class ReviewForm:
     """A submitted review. `grade` None means ungradable.
 
     The page displayed the model result `shown`, decisions up to the one with the id `last_seen` (0: none), and the
-    photograph with the SHA-256 `photograph` (None: it could not be displayed).
+    photograph with the SHA-256 `photograph` (None: it could not be displayed). It hid the model result if `unassisted`,
+    and was open for `seconds` (None: unknown).
     """
 
     grade: int | None
@@ -41,6 +43,9 @@ class ReviewForm:
     shown: str
     last_seen: int
     photograph: str | None = None
+    findings: tuple[Finding, ...] = ()
+    unassisted: bool = False
+    seconds: float | None = None
 
 
 def record_decision(
@@ -62,8 +67,8 @@ def record_decision(
     with write_transaction(engine) as connection:
         if (found := select_image_detail(connection, run, image_id)) is None:
             raise KeyError(image_id)
-        readers = pin_reader_count(connection, found.run_id, default_readers)
-        held_by = _lock(connection, found, user)
+        readers = pin_rule(connection, found.run_id, default_readers).readers
+        held_by = lock_review(connection, found, user)
         # Read again: another reader may have decided while this one waited for the lock.
         image = select_image_detail(connection, run, image_id) or found
         decided = read_image_decisions(connection, image)
@@ -72,6 +77,9 @@ def record_decision(
             raise ConflictError("both reviews of this image are complete; if they disagree, a third reader arbitrates")
         if held_by is not None:
             raise ConflictError(f"{held_by} is reviewing this image")
+        # What a reader has seen since the page was opened counts, too.
+        has_seen_result = read_reader_image(connection, image.run_id, image_id, user).has_seen_result
+        form = replace(form, unassisted=form.unassisted and not has_seen_result)
         _check(image, kind, form, visible_decisions(decided, image.review, readers, user))
         number = connection.execute(
             insert(decisions)
@@ -87,6 +95,9 @@ def record_decision(
                 seen_grade=image.grade,
                 seen_model_id=image.model_id,
                 seen_sha256=form.photograph,
+                findings=",".join(form.findings),
+                unassisted=form.unassisted,
+                seconds=form.seconds,
                 at=datetime.now(UTC),
                 version=__version__,
             )
@@ -99,10 +110,13 @@ def record_decision(
     return int(number)
 
 
-def read_image_decisions(connection: Connection, image: ImageDetail) -> Sequence[ReviewDecision]:
-    """Return all decisions on an image, oldest first."""
+def read_image_decisions(
+    connection: Connection, image: ImageDetail, *, withdrawn: bool = False
+) -> Sequence[ReviewDecision]:
+    """Return all decisions on an image, oldest first. withdrawn: also those that were withdrawn."""
     of_image = decisions.c.image_id == image.image_id
-    return read_decisions(connection, image.run_id, image.run, of_image).get(image.image_id, ())
+    found = read_decisions(connection, image.run_id, image.run, of_image, withdrawn=withdrawn)
+    return found.get(image.image_id, ())
 
 
 def allowed_decision(
@@ -131,7 +145,7 @@ def visible_decisions(
     return [one for one in decided if one.reader == user.name] if blind else decided
 
 
-def _lock(connection: Connection, image: ImageDetail, user: SessionUser) -> str | None:
+def lock_review(connection: Connection, image: ImageDetail, user: SessionUser) -> str | None:
     """Lock the review of an image for this transaction. Return the other reader who holds its lease, if any."""
     key = (reviews.c.run_id == image.run_id, reviews.c.image_id == image.image_id)
     connection.execute(insert_or_ignore(connection, reviews).values(run_id=image.run_id, image_id=image.image_id))
@@ -151,7 +165,8 @@ def _check(image: ImageDetail, kind: DecisionKind, form: ReviewForm, seen: Seque
         raise ConflictError("the model has graded this image again since you opened it: check the new result")
     if seen and seen[-1].decision_id != form.last_seen:
         raise ConflictError(f"{seen[-1].reader} has reviewed this image since you opened it: check the new decision")
-    if not form.reason and (form.grade != image.grade or kind is DecisionKind.ARBITRATION):
+    differs = form.grade != image.grade and not form.unassisted
+    if not form.reason and (differs or kind is DecisionKind.ARBITRATION):
         raise ValueError("a reason is required if you disagree with the model or arbitrate")
     if len(form.reason) > MAX_REASON_CHARS:
         raise ValueError(f"the reason has {len(form.reason):,} characters; the limit is {MAX_REASON_CHARS:,}")

@@ -44,6 +44,12 @@ class ImageFilter:
         return urlencode({name: "yes" if value is True else str(value) for name, value in given.items()})
 
     @property
+    def uses_result(self) -> bool:
+        """Whether it shows what the model found: by its conditions or by its order."""
+        words = (self.grade, self.status, self.referable, self.disagreement or None, self.unsure or None)
+        return self.sort == URGENCY or any(word is not None for word in words)
+
+    @property
     def matches_all(self) -> bool:
         """Whether it matches every image."""
         return replace(self, sort="").query == ""

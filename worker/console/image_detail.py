@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Engine, Select, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, false, or_, select
 
 from worker.console.filters import is_low_confidence
 from worker.core.vocabulary import Eye, ReviewState, Status
@@ -96,7 +96,10 @@ class ImageDetail:
 
 @dataclass(frozen=True, slots=True)
 class PatientImage:
-    """Another photograph of the same patient, or the same one in another run. grade: the model's."""
+    """Another photograph of the same patient, or the same one in another run.
+
+    grade: the model's. hides_result: it must not be shown to the reader yet.
+    """
 
     run: str
     image_id: str
@@ -108,6 +111,7 @@ class PatientImage:
     settled_at: datetime | None
     review: ReviewState
     final_grade: int | None
+    hides_result: bool
 
 
 def read_image_detail(engine: Engine, run: str, image_id: str) -> ImageDetail | None:
@@ -138,10 +142,13 @@ def select_image_detail(connection: Connection, run: str, image_id: str) -> Imag
     return ImageDetail(**fields, source=source, outputs=None if row.grade is None else outputs)
 
 
-def read_patient_images(engine: Engine, image: ImageDetail) -> list[PatientImage]:
+def read_patient_images(
+    engine: Engine, image: ImageDetail, hidden: ColumnElement[bool] | None = None
+) -> list[PatientImage]:
     """Return the other photographs of the patient and the same one in other runs, at most PATIENT_IMAGES_SHOWN.
 
     First those of the image's own run, the other eye before the same one, then those of other runs, latest first.
+    hidden: condition on `gradings` and `reviews` for images of the run whose results are hidden from the reader.
     """
     of_patient = select(images.c.image_id).where(images.c.patient_id == image.patient_id)
     is_same = gradings.c.image_id == image.image_id
@@ -155,6 +162,7 @@ def read_patient_images(engine: Engine, image: ImageDetail) -> list[PatientImage
             gradings.c.grade,
             gradings.c.error_code,
             gradings.c.settled_at,
+            and_(gradings.c.run_id == image.run_id, false() if hidden is None else hidden).label("hidden"),
         )
         .join(runs, runs.c.run_id == gradings.c.run_id)
         .join(images, images.c.image_id == gradings.c.image_id)
@@ -166,21 +174,24 @@ def read_patient_images(engine: Engine, image: ImageDetail) -> list[PatientImage
         .limit(PATIENT_IMAGES_SHOWN)
     )
     with read_transaction(engine) as connection:
-        return [
-            PatientImage(
-                row.run,
-                row.image_id,
-                row.uri,
-                Eye(row.eye),
-                Status(row.status),
-                row.grade,
-                row.error_code,
-                row.settled_at,
-                ReviewState(row.review),
-                row.final_grade,
-            )
-            for row in connection.execute(query)
-        ]
+        rows = connection.execute(query).all()
+    kept_back = {row.image_id for row in rows if row.hidden}
+    return [
+        PatientImage(
+            row.run,
+            row.image_id,
+            row.uri,
+            Eye(row.eye),
+            Status(row.status),
+            row.grade,
+            row.error_code,
+            row.settled_at,
+            ReviewState(row.review),
+            row.final_grade,
+            row.image_id in kept_back,
+        )
+        for row in rows
+    ]
 
 
 def _query() -> Select[Any]:

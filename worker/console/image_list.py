@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, false, func, select, true
 
+from worker.console.disclosure import HiddenResults
 from worker.console.filters import URGENCY, ImageFilter, filter_conditions, is_low_confidence
 from worker.core.vocabulary import Status
 from worker.ledger.database import read_transaction
@@ -34,15 +35,25 @@ class ImagePage:
     count: int | None
 
 
-def read_page(engine: Engine, run_id: int, image_filter: ImageFilter, cursor: Mapping[str, str]) -> ImagePage:
-    """Return up to PAGE_IMAGES rows after the key `cursor["after"]`, or the last ones before `cursor["before"]`."""
+def read_page(
+    engine: Engine,
+    run_id: int,
+    image_filter: ImageFilter,
+    cursor: Mapping[str, str],
+    hidden: HiddenResults | None = None,
+) -> ImagePage:
+    """Return up to PAGE_IMAGES rows after the key `cursor["after"]`, or the last ones before `cursor["before"]`.
+
+    hidden: model results that the reader may not see yet. Their rows have a true `hidden`; a filter or an order that
+    depends on the result leaves them out.
+    """
     backwards = bool(cursor.get("before"))
     given = cursor.get("before") or cursor.get("after", "")
     position = _parse_position(given, image_filter)
     with read_transaction(engine) as connection:
-        query = _rows(run_id, image_filter)
+        query = _rows(run_id, image_filter, hidden)
         found = _read_in_order(connection, query, image_filter, position, PAGE_IMAGES + 1, backwards=backwards)
-        count = _count(connection, run_id, image_filter)
+        count = _count(connection, run_id, image_filter, hidden)
     more, shown = len(found) > PAGE_IMAGES, found[:PAGE_IMAGES]
     if backwards:
         shown.reverse()
@@ -52,10 +63,10 @@ def read_page(engine: Engine, run_id: int, image_filter: ImageFilter, cursor: Ma
 
 
 def find_neighbours(
-    engine: Engine, run_id: int, image_filter: ImageFilter, image_id: str
+    engine: Engine, run_id: int, image_filter: ImageFilter, image_id: str, hidden: HiddenResults | None = None
 ) -> tuple[str | None, str | None]:
     """Return the ids before and after an image among those that match the filter, in its order."""
-    query = _joined(select(gradings.c.image_id), run_id, image_filter)
+    query = _joined(select(gradings.c.image_id), run_id, image_filter, hidden)
     with read_transaction(engine) as connection:
         position = _find_position(connection, run_id, image_filter, image_id)
         before, after = (
@@ -129,7 +140,7 @@ def _format_position(group: int, image_id: str, image_filter: ImageFilter) -> st
     return f"{group}.{image_id}" if image_filter.sort == URGENCY else str(image_id)
 
 
-def _rows(run_id: int, image_filter: ImageFilter) -> Select[Any]:
+def _rows(run_id: int, image_filter: ImageFilter, hidden: HiddenResults | None) -> Select[Any]:
     query = select(
         gradings.c.image_id,
         images.c.uri,
@@ -141,25 +152,27 @@ def _rows(run_id: int, image_filter: ImageFilter) -> Select[Any]:
         gradings.c.referable,
         gradings.c.error_code,
         is_low_confidence(run_id).label("unsure"),
+        (false() if hidden is None else hidden.condition).label("hidden"),
     )
     return with_final_grades(query.join(images, images.c.image_id == gradings.c.image_id)).where(
-        *_conditions(run_id, image_filter)
+        *_conditions(run_id, image_filter, hidden)
     )
 
 
-def _joined(query: Select[Any], run_id: int, image_filter: ImageFilter) -> Select[Any]:
+def _joined(query: Select[Any], run_id: int, image_filter: ImageFilter, hidden: HiddenResults | None) -> Select[Any]:
     return (
         query.join(images, images.c.image_id == gradings.c.image_id)
         .outerjoin(reviews, and_(reviews.c.run_id == gradings.c.run_id, reviews.c.image_id == gradings.c.image_id))
-        .where(*_conditions(run_id, image_filter))
+        .where(*_conditions(run_id, image_filter, hidden))
     )
 
 
-def _conditions(run_id: int, image_filter: ImageFilter) -> list[ColumnElement[bool]]:
-    return [gradings.c.run_id == run_id, *filter_conditions(image_filter, run_id)]
+def _conditions(run_id: int, image_filter: ImageFilter, hidden: HiddenResults | None) -> list[ColumnElement[bool]]:
+    found = [gradings.c.run_id == run_id, *filter_conditions(image_filter, run_id)]
+    return [*found, ~hidden.condition] if hidden is not None and image_filter.uses_result else found
 
 
-def _count(connection: Connection, run_id: int, image_filter: ImageFilter) -> int | None:
-    some = _joined(select(gradings.c.image_id), run_id, image_filter).limit(COUNTED_AT_MOST + 1).subquery()
+def _count(connection: Connection, run_id: int, image_filter: ImageFilter, hidden: HiddenResults | None) -> int | None:
+    some = _joined(select(gradings.c.image_id), run_id, image_filter, hidden).limit(COUNTED_AT_MOST + 1).subquery()
     count = connection.execute(select(func.count()).select_from(some)).scalar_one()
     return count if count <= COUNTED_AT_MOST else None

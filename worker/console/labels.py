@@ -1,6 +1,6 @@
 """Labels of the console's pages that the report does not use."""
 
-from worker.core.vocabulary import ReviewState
+from worker.core.vocabulary import Assistance, ReviewState
 
 REVIEW_LABELS = {
     ReviewState.UNREAD: "not reviewed",
@@ -8,4 +8,9 @@ REVIEW_LABELS = {
     ReviewState.DISPUTED: "readers disagree",
     ReviewState.READ: "reviewed",
     ReviewState.ARBITRATED: "arbitrated",
+}
+ASSISTANCE_LABELS = {
+    Assistance.ALL: "All readers see the model's result.",
+    Assistance.FIRST: "The second of two readers sees the model's result only after their own decision.",
+    Assistance.NONE: "Readers see the model's result only after their own decision.",
 }

@@ -1,10 +1,11 @@
-"""The number of readers that must review each image of a run."""
+"""How the images of a run are read: by how many readers, and which of them see the model's result first."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, select, true, update
+from sqlalchemy import Connection, Engine, Select, select, true, update
 
-from worker.core.vocabulary import AuditAction, PublicationKind, ReviewState
+from worker.core.vocabulary import Assistance, AuditAction, PublicationKind, ReviewState
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import write_transaction
 from worker.ledger.final_grades import DECIDED_STATES, ReviewDecision, read_decisions, resolve_review
@@ -18,20 +19,42 @@ REPORT_AFTER_S = 600
 """Delay between the last decision on a run and the update of its report."""
 
 
-def read_reader_count(connection: Connection, run_id: int, default: int) -> int:
-    """Return the number of readers of a run; `default` if it is not set."""
-    rule = connection.scalar(select(reading_rules.c.readers).where(reading_rules.c.run_id == run_id))
-    return default if rule is None else int(rule)
+@dataclass(frozen=True, slots=True)
+class ReadingRule:
+    """The number of readers of each image, 1 or 2, and which of them the model assists."""
+
+    readers: int
+    assistance: Assistance = Assistance.FIRST
+
+    @property
+    def hidden_states(self) -> tuple[ReviewState, ...]:
+        """States of a review in which a reader does not see the model's result before their own decision."""
+        return {
+            Assistance.ALL: (),
+            Assistance.FIRST: (ReviewState.HALF_READ,),
+            Assistance.NONE: (ReviewState.UNREAD, ReviewState.HALF_READ, ReviewState.DISPUTED),
+        }[self.assistance]
+
+    @property
+    def may_hide(self) -> bool:
+        """Whether any reader decides without the model's result."""
+        return self.assistance is Assistance.NONE or (self.assistance is Assistance.FIRST and self.readers > 1)
 
 
-def pin_reader_count(connection: Connection, run_id: int, default: int) -> int:
-    """Return the number of readers of a run, storing `default` if it is not set. Locks it for the transaction.
+def read_rule(connection: Connection, run_id: int, default_readers: int) -> ReadingRule:
+    """Return the reading rule of a run; with `default_readers` if none is set."""
+    rule = connection.execute(_select_rule(run_id)).first()
+    return ReadingRule(default_readers) if rule is None else ReadingRule(rule.readers, Assistance(rule.assistance))
+
+
+def pin_rule(connection: Connection, run_id: int, default_readers: int) -> ReadingRule:
+    """Return the reading rule of a run, storing the default if none is set. Locks it for the transaction.
 
     Once stored, a changed setting no longer affects the run.
     """
-    connection.execute(insert_or_ignore(connection, reading_rules).values(run_id=run_id, readers=default))
-    rule = select(reading_rules.c.readers).where(reading_rules.c.run_id == run_id)
-    return int(connection.execute(rule.with_for_update(read=True)).scalar_one())
+    connection.execute(insert_or_ignore(connection, reading_rules).values(run_id=run_id, readers=default_readers))
+    rule = connection.execute(_select_rule(run_id).with_for_update(read=True)).one()
+    return ReadingRule(rule.readers, Assistance(rule.assistance))
 
 
 def set_reader_count(
@@ -48,6 +71,17 @@ def set_reader_count(
             update_review(connection, run.run_id, image_id, decided, readers, publish)
         reschedule_report(connection, run.run_id, after_s=REPORT_AFTER_S)
         record_action(connection, AuditAction.SET_READERS, by, run=run.name, readers=readers)
+
+
+def set_assistance(engine: Engine, run: Run, assistance: Assistance, by: str, *, default_readers: int) -> None:
+    """Set which readers of a run see the model's result before they decide. Raises DatabaseError."""
+    with write_transaction(engine) as connection:
+        connection.execute(
+            insert_or_ignore(connection, reading_rules).values(run_id=run.run_id, readers=default_readers)
+        )
+        of_run = update(reading_rules).where(reading_rules.c.run_id == run.run_id)
+        connection.execute(of_run.values(assistance=assistance))
+        record_action(connection, AuditAction.SET_ASSISTANCE, by, run=run.name, assistance=assistance)
 
 
 def update_review(
@@ -78,3 +112,7 @@ def update_review(
     )
     if resolution.state in DECIDED_STATES:
         enqueue_decision(connection, run_id, image_id, decided[-1].decision_id, publish)
+
+
+def _select_rule(run_id: int) -> Select[tuple[int, str]]:
+    return select(reading_rules.c.readers, reading_rules.c.assistance).where(reading_rules.c.run_id == run_id)

@@ -10,6 +10,7 @@ from worker import __version__
 from worker.console.labels import REVIEW_LABELS
 from worker.core.clinical_labels import (
     EYE_LABELS,
+    FINDING_LABELS,
     FLAG_NOTES,
     GRADE_LABELS,
     NOTHING_FOUND,
@@ -44,6 +45,7 @@ class TemplateRenderer:
             "version": __version__,
             "grade_labels": {int(grade): label for grade, label in GRADE_LABELS.items()},
             "review_labels": REVIEW_LABELS,
+            "finding_labels": FINDING_LABELS,
             "decided_states": DECIDED_STATES,
             "pending_states": PENDING_STATES,
             "awaiting_reading": format_awaiting_reading,

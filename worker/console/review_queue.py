@@ -1,16 +1,19 @@
 """Assign the images of a run to readers, most urgent first. A lease gives each image to one reader at a time."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, exists, func, or_, select, true, update
 
 from worker.console.filters import is_low_confidence
-from worker.console.reader_policy import pin_reader_count
+from worker.console.reader_images import mark_skipped
+from worker.console.reader_policy import ReadingRule, pin_rule
 from worker.console.sessions import SessionUser
 from worker.core.errors import ServiceError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, ReviewState, Status
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
-from worker.ledger.review_schema import decisions, reviews
+from worker.ledger.final_grades import DECIDED_STATES, is_standing
+from worker.ledger.review_schema import decisions, reader_images, reviews
 from worker.ledger.runs import Run
 from worker.ledger.schema import gradings
 from worker.ledger.upserts import insert_or_ignore
@@ -25,15 +28,19 @@ def lease_next_image(
 ) -> str | None:
     """Lease the next image for a reader, for LEASE_S seconds, and return its id; None if none is left.
 
-    An image that the reader already holds is returned first; `skip` releases one and excludes it. Raises ServiceError
-    if other readers leased each of MAX_ATTEMPTS candidates first, and DatabaseError.
+    An image that the reader already holds is returned first; `skip` releases one and puts it off until no others are
+    left. Raises ServiceError if other readers leased each of MAX_ATTEMPTS candidates first, and DatabaseError.
     """
     for _ in range(MAX_ATTEMPTS):
         with write_transaction(engine) as connection:
-            pin_reader_count(connection, run.run_id, default_readers)
-            if skip:
-                _release_lease(connection, run.run_id, skip, user)
-            chosen = _find_leased(connection, run.run_id, user) or _find_most_urgent(connection, run.run_id, user, skip)
+            rule = pin_rule(connection, run.run_id, default_readers)
+            if skip and _release_lease(connection, run.run_id, skip, user):
+                mark_skipped(connection, run.run_id, skip, user)
+            chosen = (
+                _find_leased(connection, run.run_id, user)
+                or _find_most_urgent(connection, run.run_id, rule, user, skip)
+                or _find_skipped(connection, run.run_id, user, skip)
+            )
             if chosen is None:
                 return None
             if _lease(connection, run.run_id, chosen, user):
@@ -68,22 +75,79 @@ def count_reviews(engine: Engine, run_id: int) -> dict[ReviewState, int]:
         return {ReviewState(state): count for state, count in connection.execute(query)}
 
 
-def _find_most_urgent(connection: Connection, run_id: int, user: SessionUser, skip: str) -> str | None:
-    for priority in _priorities(run_id):
+@dataclass(frozen=True, slots=True)
+class WorkLeft:
+    """Images of a run that a reader may still decide, those among them that the reader skipped, and all to be read."""
+
+    left: int
+    skipped: int
+    total: int
+
+
+def count_work_left(engine: Engine, run_id: int, user: SessionUser) -> WorkLeft:
+    """Count what is left to a reader. Raises DatabaseError."""
+    own = _has_decided(reviews.c.run_id, reviews.c.image_id, user)
+    is_open = reviews.c.state.in_((ReviewState.HALF_READ, ReviewState.DISPUTED))
+    done = select(func.count()).where(
+        reviews.c.run_id == run_id, or_(reviews.c.state.in_(DECIDED_STATES), and_(is_open, own))
+    )
+    total = select(func.count()).where(
+        gradings.c.run_id == run_id, gradings.c.status.in_((Status.GRADED, Status.UNGRADABLE))
+    )
+    skipped = (
+        select(func.count())
+        .select_from(reader_images)
+        .join(reviews, and_(reviews.c.run_id == reader_images.c.run_id, reviews.c.image_id == reader_images.c.image_id))
+        .where(*_is_skipped(run_id, user), reviews.c.state.not_in(DECIDED_STATES), ~own)
+    )
+    with read_transaction(engine) as connection:
+        counts = [connection.scalar(query) or 0 for query in (done, skipped, total)]
+    return WorkLeft(counts[2] - counts[0], counts[1], counts[2])
+
+
+def _find_skipped(connection: Connection, run_id: int, user: SessionUser, skip: str) -> str | None:
+    """Return the image that the reader skipped first and that is still open."""
+    of_reader = select(reader_images.c.skipped_at).where(
+        *_is_skipped(run_id, user), reader_images.c.image_id == gradings.c.image_id
+    )
+    query = _open_images(run_id, user, skip).where(of_reader.exists()).order_by(of_reader.scalar_subquery())
+    found = connection.scalar(query.limit(1))
+    return None if found is None else str(found)
+
+
+def _is_skipped(run_id: int, user: SessionUser) -> tuple[ColumnElement[bool], ...]:
+    return (
+        reader_images.c.run_id == run_id,
+        reader_images.c.reader == user.name,
+        reader_images.c.skipped_at.is_not(None),
+    )
+
+
+def _find_most_urgent(
+    connection: Connection, run_id: int, rule: ReadingRule, user: SessionUser, skip: str
+) -> str | None:
+    skipped = exists().where(*_is_skipped(run_id, user), reader_images.c.image_id == gradings.c.image_id)
+    for priority in _priorities(run_id, rule):
         found = connection.scalar(
-            _open_images(run_id, user, skip).where(priority).order_by(gradings.c.image_id).limit(1)
+            _open_images(run_id, user, skip).where(priority, ~skipped).order_by(gradings.c.image_id).limit(1)
         )
         if found is not None:
             return str(found)
     return None
 
 
-def _priorities(run_id: int) -> Iterator[ColumnElement[bool]]:
+def _priorities(run_id: int, rule: ReadingRule) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions of each priority: disputed; referable, worst first; ungradable; low confidence; the rest.
 
-    The database answers each by one index lookup.
+    Where readers do not see the model's result, its grade must not show in the order: second readings then follow the
+    image ids, and where no reader is assisted, all do. The database answers each by one index lookup.
     """
     yield reviews.c.state == ReviewState.DISPUTED
+    if ReviewState.HALF_READ in rule.hidden_states:
+        yield reviews.c.state == ReviewState.HALF_READ
+    if ReviewState.UNREAD in rule.hidden_states:
+        yield true()
+        return
     for grade in reversed(Grade):
         if grade >= REFERABLE_FROM:
             yield _graded(grade)
@@ -101,11 +165,7 @@ def _graded(grade: Grade) -> ColumnElement[bool]:
 
 def _open_images(run_id: int, user: SessionUser, skip: str) -> Select[tuple[str]]:
     """Select the ids of images that need a review and are open to this user."""
-    own = exists().where(
-        decisions.c.run_id == gradings.c.run_id,
-        decisions.c.image_id == gradings.c.image_id,
-        decisions.c.reader == user.name,
-    )
+    own = _has_decided(gradings.c.run_id, gradings.c.image_id, user)
     return (
         select(gradings.c.image_id)
         .outerjoin(reviews, and_(reviews.c.run_id == gradings.c.run_id, reviews.c.image_id == gradings.c.image_id))
@@ -119,6 +179,12 @@ def _open_images(run_id: int, user: SessionUser, skip: str) -> Select[tuple[str]
                 and_(reviews.c.state.in_((ReviewState.HALF_READ, ReviewState.DISPUTED)), ~own),
             ),
         )
+    )
+
+
+def _has_decided(run_id: ColumnElement[int], image_id: ColumnElement[str], user: SessionUser) -> ColumnElement[bool]:
+    return exists().where(
+        decisions.c.run_id == run_id, decisions.c.image_id == image_id, decisions.c.reader == user.name, is_standing()
     )
 
 
@@ -149,12 +215,13 @@ def _lease(connection: Connection, run_id: int, image_id: str, user: SessionUser
     return bool(leased.rowcount)
 
 
-def _release_lease(connection: Connection, run_id: int, image_id: str, user: SessionUser) -> None:
-    connection.execute(
+def _release_lease(connection: Connection, run_id: int, image_id: str, user: SessionUser) -> bool:
+    released = connection.execute(
         update(reviews)
         .where(*_of(run_id, image_id), reviews.c.leased_by == user.name)
         .values(leased_by=None, leased_until=None)
     )
+    return bool(released.rowcount)
 
 
 def _of(run_id: int, image_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

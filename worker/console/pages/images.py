@@ -1,17 +1,20 @@
 """One image: its page, its photograph and its overlay."""
 
+import time
 from typing import Any
 
 from starlette.responses import Response
 
-from worker.console.decisions import allowed_decision, read_image_decisions, visible_decisions
+from worker.console.decisions import allowed_decision
+from worker.console.disclosure import disclose, find_hidden_results, read_disclosure
 from worker.console.endpoints import RefusedError, RequestContext
 from worker.console.image_detail import ImageDetail, read_image_detail, read_patient_images
 from worker.console.image_list import find_neighbours
 from worker.console.pages.runs import parse_request_filter
 from worker.console.photographs import FoundPhotograph
-from worker.console.reader_policy import read_reader_count
-from worker.console.review_queue import LEASE_S, lease_holder
+from worker.console.review_queue import LEASE_S, count_work_left, lease_holder
+from worker.console.saved_notice import read_saved_notice
+from worker.console.sessions import seal
 from worker.core.vocabulary import Picture, Role
 from worker.ledger.database import read_transaction
 from worker.ledger.photograph_views import record_view
@@ -30,20 +33,21 @@ def show_image(context: RequestContext) -> Response:
 def render_image(
     context: RequestContext, image: ImageDetail, *, status: int = 200, message: str = "", **entered: Any
 ) -> Response:
-    """Render the page of an image. `message` and `entered` restore a form that was refused: `grade` and `reason`."""
-    engine = context.console.engine
+    """Render the page of an image. `message` and `entered` restore a form that was refused or undone."""
+    console, user = context.console, context.user
+    engine = console.engine
     filters = parse_request_filter(context)
+    shown = disclose(engine, image, user, console.settings.readers)
     with read_transaction(engine) as connection:
-        readers = read_reader_count(connection, image.run_id, context.console.settings.readers)
-        decided = read_image_decisions(connection, image)
         run = select_run(connection, image.run)
         not_validated = describe_missing_validation(connection, run.site if run else None, image.model_id)
-    visible = visible_decisions(decided, image.review, readers, context.user)
-    before, after = find_neighbours(engine, image.run_id, filters, image.image_id)
+    hidden = find_hidden_results(shown.rule, user)
+    before, after = find_neighbours(engine, image.run_id, filters, image.image_id, hidden)
     held_by = lease_holder(engine, image.run_id, image.image_id)
-    found = context.console.photographs.find(image.source) if image.is_reviewable else FoundPhotograph(None)
+    found = console.photographs.find(image.source) if image.is_reviewable else FoundPhotograph(None)
     is_open = image.is_reviewable and not found.is_changed
-    kind = allowed_decision(decided, image.review, readers, context.user) if is_open else None
+    kind = allowed_decision(shown.decided, image.review, shown.rule.readers, user) if is_open else None
+    kind = None if held_by not in (None, user.name) else kind
     return context.render(
         "image.html",
         status=status,
@@ -51,21 +55,24 @@ def render_image(
         before=before,
         after=after,
         filters=filters,
-        readers=readers,
-        decided=visible,
-        blind=len(visible) < len(decided),
-        last_seen=visible[-1].decision_id if visible else 0,
+        history=shown.history,
+        hides_result=shown.hides_result,
+        blind=len(shown.visible) < len(shown.decided),
+        last_seen=shown.visible[-1].decision_id if shown.visible else 0,
         photograph=found,
-        kind=None if held_by not in (None, context.user.name) else kind,
+        kind=kind,
         held_by=held_by,
-        mine=held_by == context.user.name,
-        is_grader=context.user.role is Role.GRADER,
+        mine=held_by == user.name,
+        is_grader=user.role is Role.GRADER,
         renew_s=RENEW_S,
         max_reason=MAX_REASON_CHARS,
-        patient=read_patient_images(engine, image),
+        patient=read_patient_images(engine, image, None if hidden is None else hidden.condition),
         not_validated=not_validated,
         message=message,
-        entered={"grade": None, "reason": ""} | entered,
+        entered={"grade": None, "reason": "", "findings": (), "opened": time.time_ns() // 10**6} | entered,
+        sealed_result=seal(image.model_result, user.token),
+        saved=read_saved_notice(context, image.run_id),
+        work=count_work_left(engine, image.run_id, user) if user.role is Role.GRADER else None,
     )
 
 
@@ -90,6 +97,8 @@ def send_overlay(context: RequestContext) -> Response:
     image = find_image_or_404(context)
     if image.overlay_key is None:
         raise RefusedError(404, "This image has no overlay.")
+    if read_disclosure(context.console.engine, image, context.user, context.console.settings.readers).hides_result:
+        raise RefusedError(403, "The map is hidden until you have decided.")
     try:
         data, kind = context.console.photographs.read_overlay(image.overlay_key)
     except KeyError:

@@ -5,14 +5,16 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
+from worker.console.disclosure import find_hidden_results
 from worker.console.endpoints import RefusedError, RequestContext
 from worker.console.filters import ImageFilter, parse_filter
 from worker.console.image_list import COUNTED_AT_MOST, PAGE_IMAGES, read_page
-from worker.console.reader_policy import read_reader_count, set_reader_count
+from worker.console.labels import ASSISTANCE_LABELS
+from worker.console.reader_policy import read_rule, set_assistance, set_reader_count
 from worker.console.review_queue import count_reviews
 from worker.core.errors import RunError
 from worker.core.manifests.admission import hash_patient_id
-from worker.core.vocabulary import REFERABLE_FROM, Eye, Grade, ReviewState, RunState, Status
+from worker.core.vocabulary import REFERABLE_FROM, Assistance, Eye, Grade, ReviewState, RunState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.runs import Run, find_run
 from worker.ledger.status import RunProgress, read_overview, read_progress
@@ -53,11 +55,14 @@ def show_run(context: RequestContext) -> Response:
     filters = parse_request_filter(context)
     engine = context.console.engine
     with read_transaction(engine) as connection:
-        readers = read_reader_count(connection, run.run_id, context.console.settings.readers)
+        rule = read_rule(connection, run.run_id, context.console.settings.readers)
+    hidden = find_hidden_results(rule, context.user)
     return context.render(
         "run.html",
-        readers=readers,
-        page=read_page(engine, run.run_id, filters, context.request.query_params),
+        rule=rule,
+        hides_results=hidden is not None,
+        assistance_labels=ASSISTANCE_LABELS,
+        page=read_page(engine, run.run_id, filters, context.request.query_params, hidden),
         counted_at_most=COUNTED_AT_MOST,
         page_images=PAGE_IMAGES,
         filters=filters,
@@ -86,6 +91,17 @@ def change_reader_count(context: RequestContext) -> Response:
         context.user.name,
         publish=context.console.settings.publication_kinds,
     )
+    return RedirectResponse(f"/runs/{run.name}", 303)
+
+
+def change_assistance(context: RequestContext) -> Response:
+    """Set which readers of the run see the model's result before they decide."""
+    run = find_run_or_404(context)
+    given = context.form.get("assistance", "")
+    if given not in list(Assistance):
+        raise RefusedError(400, f"The assistance must be one of {', '.join(Assistance)}.")
+    readers = context.console.settings.readers
+    set_assistance(context.console.engine, run, Assistance(given), context.user.name, default_readers=readers)
     return RedirectResponse(f"/runs/{run.name}", 303)
 
 

@@ -30,7 +30,10 @@ function go(rel, step) {
 
 function chooseGrade(value) {
   const radio = pick(`#decide input[name=grade][value="${value}"]`);
-  if (radio) { radio.checked = true; radio.focus(); }
+  if (!radio) return;
+  radio.checked = true;
+  radio.focus();
+  radio.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 const viewer = setUpViewer();
@@ -42,17 +45,23 @@ const SHORTCUTS = {
   r: () => { const reason = pick("#decide textarea"); if (reason) reason.focus(); },
   "/": () => { const search = pick("#search"); if (search) search.focus(); },
   u: () => chooseGrade("ungradable"),
+  l: () => { const last = pick("a[rel=last]"); if (last) last.click(); },
+  Backspace: () => { const undo = pick("#undo"); if (undo) undo.requestSubmit(); },
   "?": () => { const dialog = pick("#keys"); if (dialog) dialog.showModal(); },
 };
+document.querySelectorAll("#decide .findings input").forEach((box, index) => {
+  SHORTCUTS[index + 6] = () => { box.checked = !box.checked; };
+});
 // Where a grade can be given, the digits are grades.
 if (pick("#decide")) for (const grade of "01234") SHORTCUTS[grade] = () => chooseGrade(grade);
 else if (viewer.a) SHORTCUTS[1] = viewer.a;
 
 function onKey(event) {
   const target = event.target;
-  if (event.key === "Enter" && event.ctrlKey && target.matches("#decide textarea")) {
+  const form = pick("#decide"), isFree = target === document.body || target.matches("#decide input, input[type=range], main, .pane");
+  if (form && event.key === "Enter" && ((event.ctrlKey && target.matches("#decide textarea")) || isFree)) {
     event.preventDefault();
-    target.form.requestSubmit(target.form.querySelector("button"));
+    form.requestSubmit(form.querySelector("button"));
     return;
   }
   const types = target.matches("textarea, select, input:not([type=radio]):not([type=range]):not([type=checkbox])");
@@ -62,23 +71,29 @@ function onKey(event) {
   event.preventDefault();
 }
 
-// Require a reason in the browser; the server checks it again.
-function requireReason() {
+/** What prevents that the form is saved, and where to repair it; null if nothing does. The server checks it again. */
+function findMissing(form) {
+  const chosen = form.querySelector("input[name=grade]:checked");
+  if (!chosen) return ["Select a grade: 0 to 4, or u for ungradable.", form.querySelector("input[name=grade]")];
+  const reason = form.querySelector("textarea"), free = form.dataset.reasonUnless;
+  if (reason.value.trim() || free === "any" || free === chosen.value) return null;
+  return [free ? "Give a reason: your grade differs from the model's result." : "Give a reason for the arbitration.", reason];
+}
+
+function setUpForm() {
   const form = pick("#decide");
   if (!form) return;
-  const reason = form.querySelector("textarea");
-  const shown = form.elements.shown.value.split(":");
-  const model = shown[0] === "graded" ? shown[1] : "ungradable";
-  const always = pick("#yours").textContent.includes("arbitration");
-  const validate = () => {
-    const chosen = form.querySelector("input[name=grade]:checked");
-    const needed = chosen && (always || chosen.value !== model) && !reason.value.trim();
-    reason.setCustomValidity(needed ? "A reason is required." : "");
-  };
-  form.addEventListener("input", validate);
-  form.addEventListener("click", validate, true);
-  document.addEventListener("keydown", validate);
-  validate();
+  form.noValidate = true;
+  const message = form.querySelector(".missing");
+  form.addEventListener("submit", (event) => {
+    const missing = findMissing(form);
+    message.hidden = !missing;
+    if (!missing) return;
+    event.preventDefault();
+    message.textContent = missing[0];
+    missing[1].focus();
+  });
+  form.addEventListener("input", () => { message.hidden = true; });
 }
 
 document.addEventListener("keydown", onKey);
@@ -86,4 +101,4 @@ document.addEventListener("htmx:responseError", (event) => {
   if (event.detail.xhr.status === 409) location.reload();
 });
 setUpDialog();
-requireReason();
+setUpForm();

@@ -8,9 +8,17 @@ from sqlalchemy import Engine, update
 from tests.unit.worker.console.accounts_and_runs import add_session_user, graded_run
 from worker.console.decisions import ReviewForm, record_decision
 from worker.console.image_detail import read_image_detail
-from worker.console.review_queue import count_reviews, lease_holder, lease_next_image, renew_lease
+from worker.console.reader_policy import set_assistance
+from worker.console.review_queue import (
+    WorkLeft,
+    count_reviews,
+    count_work_left,
+    lease_holder,
+    lease_next_image,
+    renew_lease,
+)
 from worker.console.sessions import SessionUser
-from worker.core.vocabulary import ReviewState, Role
+from worker.core.vocabulary import Assistance, ReviewState, Role
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.review_schema import reviews
 from worker.ledger.runs import Run
@@ -60,6 +68,37 @@ def test_skipped_image_goes_to_another_reader(engine: Engine) -> None:
     assert take(engine, run, anna, skip="00000") == "00001"
     assert take(engine, run, ben) == "00000"
     assert take(engine, run, anna, skip="00001") is None
+    assert count_work_left(engine, run.run_id, anna) == WorkLeft(left=2, skipped=2, total=2)
+
+
+def test_skipped_images_come_back_when_no_others_are_left(engine: Engine) -> None:
+    run = graded_run(engine, [4, 3, 2, 0])
+    anna = add_session_user(engine, "anna")
+    assert take(engine, run, anna) == "00000"
+    assert take(engine, run, anna, skip="00000") == "00001"
+    assert take(engine, run, anna, skip="00001") == "00002"
+    submit_review(engine, anna, "00002", 2)
+    assert count_work_left(engine, run.run_id, anna) == WorkLeft(left=3, skipped=2, total=4)
+    assert take(engine, run, anna) == "00003"
+    submit_review(engine, anna, "00003", 0)
+    assert take(engine, run, anna) == "00000"
+    submit_review(engine, anna, "00000", 4)
+    assert count_work_left(engine, run.run_id, anna) == WorkLeft(left=1, skipped=1, total=4)
+    assert take(engine, run, anna) == "00001"
+    submit_review(engine, anna, "00001", 3)
+    assert count_work_left(engine, run.run_id, anna) == WorkLeft(left=0, skipped=0, total=4)
+    assert take(engine, run, anna) is None
+
+
+def test_order_does_not_disclose_the_model_result_to_unassisted_readers(engine: Engine) -> None:
+    run = graded_run(engine, [0, 4, None, 2])
+    set_assistance(engine, run, Assistance.NONE, "olga", default_readers=1)
+    anna = add_session_user(engine, "anna")
+    served = []
+    while (image_id := take(engine, run, anna)) is not None:
+        served.append(image_id)
+        submit_review(engine, anna, image_id, 2)
+    assert served == ["00000", "00001", "00002", "00003"]
 
 
 def test_expired_lease_makes_the_image_available(engine: Engine) -> None:
@@ -85,10 +124,11 @@ def test_second_review_and_arbitration_go_to_other_readers(engine: Engine) -> No
         assert image_id is not None
         submit_review(engine, anna, image_id, 3, readers=2)
     assert take(engine, run, anna, readers=2) is None
-    assert take(engine, run, ben, readers=2) == "00001"
-    submit_review(engine, ben, "00001", 1, readers=2)
+    # Second readings follow the image ids: an order by the model's grade would disclose it.
     assert take(engine, run, ben, readers=2) == "00000"
-    assert take(engine, run, cleo, readers=2) == "00001"
+    submit_review(engine, ben, "00000", 1, readers=2)
+    assert take(engine, run, ben, readers=2) == "00001"
+    assert take(engine, run, cleo, readers=2) == "00000"
     assert count_reviews(engine, run.run_id) == {ReviewState.HALF_READ: 1, ReviewState.DISPUTED: 1}
 
 
