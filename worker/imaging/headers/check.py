@@ -1,7 +1,8 @@
 """Detect the format of an image by its content and check its header: size, limits, truncation."""
 
+from worker.core.dicom.transfer_syntaxes import is_dicom
 from worker.core.errors import ImageDecodeError, ImageFormatError, ImageTooLargeError
-from worker.imaging.headers import bmp, jpeg, png, tiff, webp
+from worker.imaging.headers import bmp, dicom, jpeg, png, tiff, webp
 from worker.imaging.headers.header import Header, ImageFormat, ImageLimits
 
 
@@ -37,7 +38,9 @@ def read_header(data: bytes) -> Header:
         return webp.read_webp_header(data)
     if data.startswith(bmp.MAGIC):
         return bmp.read_bmp_header(data)
+    if is_dicom(data):
+        return dicom.read_dicom_header(data)
     if not data:
         raise ImageFormatError("the file is empty")
-    accepted = ", ".join(ImageFormat)
+    accepted = ", ".join(kind for kind in ImageFormat if kind is not ImageFormat.JPEG_2000)
     raise ImageFormatError(f"unsupported format: first bytes are {data[:8].hex(' ')}; accepted formats: {accepted}")

@@ -12,6 +12,9 @@ class ImageFormat(StrEnum):
     TIFF = "TIFF"
     WEBP = "WebP"
     BMP = "BMP"
+    DICOM = "DICOM"
+    JPEG_2000 = "JPEG 2000"
+    """Within DICOM only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ _END, _SCAN = 0xD9, 0xDA
 _WITHOUT_BODY = frozenset((0x01, *range(0xD0, 0xD9)))
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
+_LOSSLESS_FRAMES = frozenset((0xC3,))
 _ADOBE = 0xEE
 _COMPONENTS = (1, 3, 4)
 _IS_MARKER = np.ones(256, bool)
@@ -23,9 +24,10 @@ _IS_MARKER[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
 _WINDOW_BYTES = 2**16
 
 
-def read_jpeg_header(data: bytes) -> Header:
+def read_jpeg_header(data: bytes, *, lossless: bool = False) -> Header:
     """Return the header of a JPEG whose segments are complete (ITU-T T.81, annex B).
 
+    lossless: read JPEG Lossless, which DICOM has, instead of what cameras write.
     Raises ImageDecodeError for a truncated or malformed file, ImageFormatError for a coding that fundus cameras do not
     write: lossless, arithmetic, 12 bit, CMYK of unknown polarity.
     """
@@ -49,7 +51,7 @@ def read_jpeg_header(data: bytes) -> Header:
         if marker in _FRAMES:
             if header is not None:
                 raise ImageDecodeError(f"JPEG has a second frame at byte {offset - 2}")
-            header, components = _read_frame(data, offset, marker)
+            header, components = _read_frame(data, offset, marker, _LOSSLESS_FRAMES if lossless else _HUFFMAN_FRAMES)
         elif marker == _SCAN and header is None:
             raise ImageDecodeError(f"JPEG has a scan at byte {offset - 2} before any frame")
         elif marker == _ADOBE and data[offset + 2 : offset + 7] == b"Adobe":
@@ -75,10 +77,11 @@ def _find_marker(buffer: NDArray[np.uint8], offset: int) -> int | None:
     return None
 
 
-def _read_frame(data: bytes, offset: int, marker: int) -> tuple[Header, int]:
+def _read_frame(data: bytes, offset: int, marker: int, supported: frozenset[int]) -> tuple[Header, int]:
     _, precision, height, width, components = unpack_at(">HBHHB", data, offset, "JPEG frame")
-    if marker not in _HUFFMAN_FRAMES:
-        raise ImageFormatError(f"JPEG frame type {marker:02X} is not supported; supported: C0 to C2 (Huffman coding)")
+    if marker not in supported:
+        names = "C3 (lossless)" if supported is _LOSSLESS_FRAMES else "C0 to C2 (Huffman coding)"
+        raise ImageFormatError(f"JPEG frame type {marker:02X} is not supported; supported: {names}")
     if precision != 8:
         raise ImageFormatError(f"JPEG with {precision} bits per sample is not supported; supported: 8")
     if components not in _COMPONENTS:

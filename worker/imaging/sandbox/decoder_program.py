@@ -17,6 +17,7 @@ import cv2
 from pydantic import BaseModel, ConfigDict
 
 from worker.core.errors import ImageError, ImageTooLargeError, Ungradable
+from worker.core.vocabulary import DicomAdmission
 from worker.imaging.headers.header import ImageLimits
 from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
@@ -39,6 +40,8 @@ class DecoderConfig(BaseModel):
     overlay_size_px: int
     max_image_bytes: int
     max_image_pixels: int
+    dicom_admissions: frozenset[DicomAdmission] = frozenset()
+    """DICOM instances to decode in addition to colour photographs."""
     memory_mb: int
     """Limit on the address space beyond that of the idle program, MiB."""
     parent_pid: int
@@ -105,6 +108,7 @@ def main() -> None:
             extra_recipes=config.extra_recipes,
             overlay_size_px=config.overlay_size_px,
             limits=ImageLimits(config.max_image_bytes, config.max_image_pixels),
+            admitted=config.dicom_admissions,
         ),
     )
 

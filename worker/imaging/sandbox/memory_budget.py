@@ -21,6 +21,9 @@ BYTES_PER_PIXEL = 10
 """Measured for PNG and TIFF: 8 bytes."""
 ALPHA_BYTES_PER_PIXEL = 20
 """Measured for PNG with transparency: 18 bytes."""
+DICOM_BYTES_PER_PIXEL = 32
+"""JPEG 2000 has 4 bytes for each sample of a pixel, more than once."""
+_BYTES_PER_PIXEL = {ImageFormat.JPEG: JPEG_BYTES_PER_PIXEL, ImageFormat.DICOM: DICOM_BYTES_PER_PIXEL}
 
 
 class MemoryBudget:
@@ -72,9 +75,8 @@ def estimate_memory_mb(data: bytes, most_mb: int) -> int:
         return min(BASE_MB, most_mb)
     except Exception:  # noqa: BLE001 - hostile bytes; the decoding process reports what is wrong with them
         return most_mb
+    bytes_per_pixel = _BYTES_PER_PIXEL.get(header.format, BYTES_PER_PIXEL)
     if header.has_alpha:
         bytes_per_pixel = ALPHA_BYTES_PER_PIXEL
-    else:
-        bytes_per_pixel = JPEG_BYTES_PER_PIXEL if header.format is ImageFormat.JPEG else BYTES_PER_PIXEL
     needed = header.width * header.height * bytes_per_pixel + len(data)
     return min(BASE_MB + needed // 2**20, most_mb)

@@ -73,6 +73,7 @@ class DecoderPool:
             overlay_size_px=settings.overlay_size_px,
             max_image_bytes=settings.max_image_bytes,
             max_image_pixels=settings.max_image_pixels,
+            dicom_admissions=settings.dicom_admissions,
             memory_mb=settings.decode_memory_mb,
             parent_pid=os.getpid(),
         )

@@ -4,13 +4,14 @@ The only step that calls other steps. They run together in one decoding process,
 the process boundary instead of the whole photograph.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ImageDecodeError, ImageFormatError, Ungradable
+from worker.core.vocabulary import DicomAdmission
 from worker.imaging.headers.header import ImageLimits
 from worker.imaging.photograph import Field, Photograph, PreparedImage
 from worker.imaging.recipe import Recipe
@@ -25,16 +26,25 @@ FIELD_SIDE_PX = 700
 
 
 def prepare_image(
-    data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: ImageLimits, extra_recipes: Sequence[Recipe] = ()
+    data: bytes,
+    *,
+    recipe: Recipe,
+    overlay_size_px: int,
+    limits: ImageLimits,
+    extra_recipes: Sequence[Recipe] = (),
+    admitted: Collection[DicomAdmission] = (),
 ) -> PreparedImage:
     """Decode, crop and enhance a photograph for the model, and draw the canvas of its overlay.
 
-    extra_recipes: the other recipes of an ensemble; all recipes define the same field.
+    extra_recipes: the other recipes of an ensemble; all recipes define the same field. admitted: as for
+    `decode_photograph`.
     The canvas shows the field's bounding box with its aspect ratio kept, its longer side filling the canvas.
     Raises ImageError for an invalid or damaged file, Ungradable for a photograph without a gradable retina.
     """
     input_sizes_px = (one.input_size_px for one in (recipe, *extra_recipes))
-    photograph = decode_photograph(data, cover_px=max(overlay_size_px, *input_sizes_px), limits=limits)
+    photograph = decode_photograph(
+        data, cover_px=max(overlay_size_px, *input_sizes_px), limits=limits, admitted=admitted
+    )
     field = find_field(photograph, recipe)
     assess_gradability(photograph, field)
     crop = photograph.rgb[field.top : field.bottom, field.left : field.right]
@@ -48,12 +58,19 @@ def prepare_image(
     )
 
 
-def prepare_for_display(data: bytes, *, recipe: Recipe, overlay_size_px: int, limits: ImageLimits) -> PreparedImage:
+def prepare_for_display(
+    data: bytes,
+    *,
+    recipe: Recipe,
+    overlay_size_px: int,
+    limits: ImageLimits,
+    admitted: Collection[DicomAdmission] = (),
+) -> PreparedImage:
     """Prepare a photograph for display only, also an ungradable one; `enhanced` is black.
 
     The canvas is that of `prepare_image`, or shows the whole photograph if it has no field. Raises ImageError.
     """
-    photograph = decode_photograph(data, cover_px=overlay_size_px, limits=limits)
+    photograph = decode_photograph(data, cover_px=overlay_size_px, limits=limits, admitted=admitted)
     try:
         field = find_field(photograph, recipe)
         crop = photograph.rgb[field.top : field.bottom, field.left : field.right]

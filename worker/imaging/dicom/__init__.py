@@ -1,0 +1,1 @@
+"""Cut the photograph out of a DICOM file, for the decoder that reads image files too."""
