@@ -68,11 +68,16 @@ def _register(
 
 
 def index_by_image_id(references: Iterable[ImageReference]) -> dict[str, ImageReference]:
-    """Return the references by image id. Raises SourceError for an image id with two URIs."""
+    """Return the references by image id, of copies of a DICOM instance the first.
+
+    Raises SourceError for any other image id with two URIs.
+    """
     batch: dict[str, ImageReference] = {}
     for reference in references:
         image_id = reference.identity
         other = batch.setdefault(image_id, reference)
+        if other.uri != reference.uri and other.is_instance and reference.is_instance:
+            continue
         if other.uri != reference.uri:
             raise SourceError(f"image_id {image_id!r} is used for both {other.uri} and {reference.uri}")
         batch[image_id] = reference
@@ -96,11 +101,11 @@ def read_known_images(connection: Connection, image_ids: Sequence[str], run_id: 
 def check_uri_conflicts(batch: Mapping[str, ImageReference], known: Mapping[str, KnownImage]) -> None:
     """Raise SourceError if the ledger has an image id of the batch with another URI.
 
-    An instance that was moved within the PACS is the same one; the ledger then gets its new URI.
+    A DICOM instance that was moved or copied is the same one; the ledger then gets its new URI.
     """
     for image_id, image in known.items():
         known_uri, uri = image.reference.uri, batch[image_id].uri
-        if known_uri != uri and not is_moved_instance(known_uri, uri):
+        if known_uri != uri and not batch[image_id].is_instance and not is_moved_instance(known_uri, uri):
             raise SourceError(f"image_id {image_id!r} is {known_uri} in the ledger and {uri} in the source")
 
 

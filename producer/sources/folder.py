@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from producer.sources.dicom_files import DicomFiles, may_be_dicom
 from worker.core.errors import SourceError
 from worker.core.manifests.canonical_uri import canonical_path
 from worker.core.manifests.image_reference import ImageReference, OnWarning, file_etag, is_image_name
 from worker.core.uris import file_uri
 
 
-def list_folder_images(root: Path, on_warning: OnWarning) -> Iterator[ImageReference]:
+def list_folder_images(root: Path, on_warning: OnWarning, dicom_files: DicomFiles) -> Iterator[ImageReference]:
     """Yield references to the image files under `root`, depth first and sorted by name within each folder.
 
+    dicom_files: selects DICOM files by content among files without an image suffix.
     Symbolic links are followed. A folder that is reached twice is read once, so loops end. The number of hidden files
     and of files without an image suffix is passed to `on_warning` at the end. Only the names in the folders on the
     current path are kept in memory. Raises SourceError for a folder that cannot be read.
@@ -36,10 +38,13 @@ def list_folder_images(root: Path, on_warning: OnWarning) -> Iterator[ImageRefer
                 open_folders.append(_entries(path))
         elif is_file and is_image_name(path.name):
             yield _reference(path)
+        elif is_file and may_be_dicom(path.name) and (instance := dicom_files.select(_reference(path))):
+            yield instance
         else:
             ignored += 1
     if ignored:
         on_warning(f"not image files, ignored in {root}: {ignored}")
+    dicom_files.report(f"in {root}", on_warning)
     if reached_twice:
         on_warning(f"links to folders that had already been read, ignored in {root}: {reached_twice}")
 

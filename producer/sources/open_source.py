@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from producer.sources.bucket import list_bucket_images
+from producer.sources.dicom_files import DicomFiles
 from producer.sources.folder import list_folder_images
 from producer.sources.pacs import list_pacs_images, make_pacs_query
 from producer.sources.pacs_query import parse_pacs_query
@@ -59,13 +60,15 @@ def open_source(
 def _open(
     location: str, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None
 ) -> Source:
+    dicom_files = DicomFiles(storage.sources, admission)
     if location.startswith("s3://"):
-        references = list_bucket_images(location, storage.sources, on_warning)
+        references = list_bucket_images(location, storage.sources, on_warning, dicom_files)
         return Source(location, _labelled(references, labels, on_warning, admission))
     path = canonical_path(_local_path(location))
     suffix = path.suffix.lower()
     if path.is_dir():
-        return Source(str(path), _labelled(list_folder_images(path, on_warning), labels, on_warning, admission))
+        references = list_folder_images(path, on_warning, dicom_files)
+        return Source(str(path), _labelled(references, labels, on_warning, admission))
     if not path.is_file():
         raise SourceError(f"no file or folder at {path}")
     if suffix == ".npy":
@@ -74,7 +77,7 @@ def _open(
         raise SourceError(f"{path} is not a folder, a manifest ({', '.join(ROW_SUFFIXES)}) or an .npy stack")
     if labels is not None:
         raise SourceError(f"{path} is a manifest: put the grades of {labels} into its column reference_grade")
-    return Source(str(path), read_manifest(path, on_warning, admission))
+    return Source(str(path), map(dicom_files.describe, read_manifest(path, on_warning, admission)))
 
 
 def _open_pacs(

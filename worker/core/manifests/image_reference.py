@@ -40,6 +40,11 @@ class ImageReference:
         return self.etag or self.sha256
 
     @property
+    def is_instance(self) -> bool:
+        """Whether the image id is the UID of a DICOM instance: files with the same one are copies of each other."""
+        return self.image_id is not None and self.etag == self.image_id
+
+    @property
     def identity(self) -> str:
         """The given image_id, or the first 32 hexadecimal digits of the SHA-256 of the URI."""
         return self.image_id or hashlib.sha256(self.uri.encode()).hexdigest()[:32]

@@ -29,6 +29,8 @@ REQUEST_ATTEMPTS = 4
 CONNECT_TIMEOUT_S = 5
 KEYS_PER_REQUEST = 1000
 """The most keys that S3 deletes in one request."""
+EMPTY_CODES = {"InvalidRange", "416"}
+"""Of a store that is asked for the beginning of an empty object."""
 MISSING_CODES = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 CHANGED_CODES = {"412", "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
 """Error codes of a conditional write whose condition is not met; NoSuchKey: the expected object was deleted."""
@@ -263,6 +265,22 @@ def read_object(
     ) from interruption
 
 
+def read_beginning(client: "S3Client", bucket: str, key: str, *, size_bytes: int) -> bytes:
+    """Return at most the first `size_bytes` of one object. Raises as `read_object` does."""
+    try:
+        response = _get_object(client, bucket, key, Range=f"bytes=0-{size_bytes - 1}")
+    except StorageError as error:
+        cause = error.__cause__
+        if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") in EMPTY_CODES:
+            return b""
+        raise
+    with closing(response["Body"]) as body:
+        try:
+            return bytes(body.read(size_bytes))
+        except (BotoCoreError, HTTPClientError) as error:
+            raise StorageError(f"cannot read s3://{bucket}/{key}: {_reason(error)}") from error
+
+
 def probe_object(client: "S3Client", bucket: str, key: str) -> None:
     """Request one object without reading its body. Raises ImageMissingError, ObjectRefusedError or StorageError."""
     _get_object(client, bucket, key)["Body"].close()
@@ -277,10 +295,10 @@ def list_objects(client: "S3Client", bucket: str, prefix: str) -> Iterator["Obje
         raise StorageError(f"cannot list s3://{bucket}/{prefix}: {_reason(error)}") from error
 
 
-def _get_object(client: "S3Client", bucket: str, key: str) -> "GetObjectOutputTypeDef":
+def _get_object(client: "S3Client", bucket: str, key: str, **part: str) -> "GetObjectOutputTypeDef":
     uri = f"s3://{bucket}/{key}"
     try:
-        return client.get_object(Bucket=bucket, Key=key)
+        return client.get_object(Bucket=bucket, Key=key, **part)  # type: ignore[arg-type]
     except ClientError as error:
         if error.response.get("Error", {}).get("Code", "") in MISSING_CODES:
             raise ImageMissingError(f"no object at {uri}: {_reason(error)}") from error

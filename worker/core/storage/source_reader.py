@@ -14,7 +14,7 @@ from worker.core.dicomweb.client import DicomwebClient
 from worker.core.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, SettingsError, StorageError
 from worker.core.storage.file_errors import translate_read_error
 from worker.core.storage.object_store import ObjectContent
-from worker.core.storage.s3_store import list_objects, probe_object, read_object
+from worker.core.storage.s3_store import list_objects, probe_object, read_beginning, read_object
 from worker.core.uris import PACS, InstancePath, parse_dicomweb_uri, parse_file_uri, parse_s3_uri, s3_uri, uri_scheme
 
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ class SourceReader:
         if scheme == "dicomweb":
             instance = self._parse_instance(uri)
             return ObjectContent(self._open_pacs().retrieve(instance, max_bytes=max_bytes))
+        raise _unsupported(uri)
+
+    def read_beginning(self, uri: str, size_bytes: int) -> bytes:
+        """Return at most the first `size_bytes` of a `file://` or `s3://` reference. Raises as `read` does."""
+        scheme = uri_scheme(uri)
+        if scheme == "file":
+            with _open_file(parse_file_uri(uri), self._roots) as file:
+                return file.read(size_bytes)
+        if scheme == "s3":
+            return read_beginning(self._s3_client(), *self._parse_object(uri), size_bytes=size_bytes)
         raise _unsupported(uri)
 
     def probe(self, uri: str) -> None:

@@ -14,7 +14,13 @@ def main() -> None:
     limits = ImageLimits(config.max_image_bytes, config.max_image_pixels)
     serve(
         config,
-        partial(prepare_for_reading, recipe=config.recipe, largest_side_px=config.overlay_size_px, limits=limits),
+        partial(
+            prepare_for_reading,
+            recipe=config.recipe,
+            largest_side_px=config.overlay_size_px,
+            limits=limits,
+            admitted=config.dicom_admissions,
+        ),
     )
 
 

@@ -85,13 +85,20 @@ def prepare_for_display(
     )
 
 
-def prepare_for_reading(data: bytes, *, recipe: Recipe, largest_side_px: int, limits: ImageLimits) -> PreparedImage:
+def prepare_for_reading(
+    data: bytes,
+    *,
+    recipe: Recipe,
+    largest_side_px: int,
+    limits: ImageLimits,
+    admitted: Collection[DicomAdmission] = (),
+) -> PreparedImage:
     """Prepare a photograph for display at its own resolution, also an ungradable one; `enhanced` is black.
 
     The canvas has the geometry of `prepare_for_display`. Its side is the longer side of the crop in pixels of the
     photograph, at most `largest_side_px`. Raises ImageError.
     """
-    photograph = decode_photograph(data, cover_px=largest_side_px, limits=limits)
+    photograph = decode_photograph(data, cover_px=largest_side_px, limits=limits, admitted=admitted)
     top, bottom, left, right = _find_box_at_reduced_size(photograph, recipe)
     crop = photograph.rgb[top:bottom, left:right]
     side_px = min(largest_side_px, max(crop.shape[:2]))

@@ -3,9 +3,17 @@ from pathlib import Path
 
 import pytest
 
+from producer.sources.dicom_files import DicomFiles
 from producer.sources.folder import list_folder_images
 from worker.core.errors import SourceError
+from worker.core.manifests.admission import AdmissionPolicy
 from worker.core.manifests.image_reference import ImageReference
+from worker.core.settings import parse_settings
+from worker.core.storage.storage import Storage
+
+
+def make_dicom_files() -> DicomFiles:
+    return DicomFiles(Storage(parse_settings()).sources, AdmissionPolicy())
 
 
 def touch(root: Path, *names: str) -> None:
@@ -16,7 +24,10 @@ def touch(root: Path, *names: str) -> None:
 
 def list_relative(root: Path) -> tuple[list[str], list[str]]:
     warnings: list[str] = []
-    uris = [reference.uri.removeprefix(root.as_uri() + "/") for reference in list_folder_images(root, warnings.append)]
+    uris = [
+        reference.uri.removeprefix(root.as_uri() + "/")
+        for reference in list_folder_images(root, warnings.append, make_dicom_files())
+    ]
     return uris, warnings
 
 
@@ -67,12 +78,12 @@ def test_pipe_with_the_name_of_an_image_is_ignored(tmp_path: Path) -> None:
 def test_same_folder_by_another_path_gives_the_same_references(tmp_path: Path) -> None:
     touch(tmp_path, "a/eye.jpg", "b/x.jpg")
 
-    direct = list(list_folder_images(tmp_path / "a", print))
+    direct = list(list_folder_images(tmp_path / "a", print, make_dicom_files()))
 
-    assert direct == list(list_folder_images(tmp_path / "b" / ".." / "a", print))
+    assert direct == list(list_folder_images(tmp_path / "b" / ".." / "a", print, make_dicom_files()))
     assert direct == [ImageReference((tmp_path / "a" / "eye.jpg").as_uri())]
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=f"cannot read folder {tmp_path / 'none'}: No such file"):
-        next(list_folder_images(tmp_path / "none", print))
+        next(list_folder_images(tmp_path / "none", print, make_dicom_files()))
