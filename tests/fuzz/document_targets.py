@@ -1,4 +1,4 @@
-"""Fuzz targets: manifests, stacks, messages and model manifests are accepted or refused with a FundusError."""
+"""Fuzz targets: documents and answers from outside are accepted or refused with a FundusError."""
 
 import io
 import json
@@ -19,6 +19,7 @@ from kombu.message import Message
 
 from producer.sources.stack import list_stack_entries
 from tests.fuzz.fuzz_result import FuzzResult, peak_memory_mb
+from tests.fuzz.pacs_targets import check_pacs_answer, check_pacs_query, pacs_answers, pacs_queries
 from worker.consumer.validation import check_message
 from worker.core.errors import FundusError, SourceError
 from worker.core.manifests.admission import AdmissionPolicy
@@ -96,6 +97,8 @@ def make_targets() -> dict[str, tuple[Check, st.SearchStrategy[Any]]]:
         "stack": (check_stack, _stacks()),
         "message": (check_chunk, _messages()),
         "model.json": (check_model, _models()),
+        "PACS query": (check_pacs_query, pacs_queries()),
+        "PACS answer": (check_pacs_answer, pacs_answers(any_json)),
     }
 
 
