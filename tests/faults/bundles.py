@@ -12,7 +12,7 @@ SMALL_PX = 64
 
 def write_small_bundle(folder: Path) -> Bundle:
     """Write a bundle with the shipped weights and an input of 64 x 64 pixels."""
-    shipped = load_bundle("densenet121-aptos")
+    shipped = load_bundle("densenet121-aptos-224")
     recipe = shipped.recipe.model_copy(update={"input_size_px": SMALL_PX})
     draft = shipped.manifest.model_copy(update={"name": "small", "recipe": recipe})
     write_bundle(folder, draft, shipped.weights)

@@ -183,7 +183,7 @@ def _messages() -> st.SearchStrategy[bytes]:
 
 
 def _models() -> st.SearchStrategy[Any]:
-    valid = json.loads((find_bundle("densenet121-aptos") / MANIFEST_FILE).read_text())
+    valid = json.loads((find_bundle("densenet121-aptos-224") / MANIFEST_FILE).read_text())
     recipe = valid["recipe"]
     return (
         any_json

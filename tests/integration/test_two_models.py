@@ -25,7 +25,7 @@ def test_new_model_shadows_the_old_one_and_is_compared_with_it(
     photographs = str(tmp_path / "photographs")
     write_photographs(Path(photographs), IMAGES)
     write_small_bundle(tmp_path / "new")
-    bundles = {"night": "densenet121-aptos", "shadow": str(tmp_path / "new")}
+    bundles = {"night": "densenet121-aptos-224", "shadow": str(tmp_path / "new")}
     models = {run: load_bundle(bundle).model_id for run, bundle in bundles.items()}
     env = stub_settings(postgres_url, broker_url, bucket, tmp_path)
     with ExitStack() as workers:

@@ -58,9 +58,9 @@ def ensemble(
 
     Examples:
 
-        fundus model ensemble densenet121-aptos-320 ./mine --out both
+        fundus model ensemble densenet121-aptos-224 ./mine --out both
 
-        fundus model ensemble densenet121-aptos-320 --looks mirrored --out twice
+        fundus model ensemble densenet121-aptos-224 --looks mirrored --out twice
     """
     members = [_load_network(ref) for ref in bundles]
     weights = weight or [1.0] * len(members)

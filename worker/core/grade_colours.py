@@ -1,7 +1,7 @@
 """Colours of the ICDR grades on pages and plots.
 
 Urgency rises from grade 0 to 4 as contrast with the page: lightness falls on a light page and rises on a dark one, so
-that the order is the same to readers who do not tell red from green, and on a grey printout.
+that the order is the same to readers who do not distinguish red from green, and on a grey printout.
 """
 
 from worker.core.vocabulary import Grade

@@ -62,7 +62,7 @@ def test_card_excludes_the_training_set(folder: Path, fitted: Path, tmp_path: Pa
 
 
 def test_card_of_weights_without_a_record_has_a_warning(folder: Path, tmp_path: Path) -> None:
-    run("card", "densenet121-aptos", "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
+    run("card", "densenet121-aptos-224", "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
     assert "The training set and the fit of these weights are not recorded" in text
     assert "It is unknown whether the weights were trained on these photographs" in text
@@ -101,7 +101,7 @@ def test_card_of_an_ensemble_describes_each_member_and_excludes_all_training_set
 
 def test_ensemble_with_an_unknown_training_set_has_a_warning(folder: Path, tmp_path: Path) -> None:
     both = tmp_path / "twice"
-    run("ensemble", "densenet121-aptos", "--looks", "mirrored", "--out", str(both))
+    run("ensemble", "densenet121-aptos-224", "--looks", "mirrored", "--out", str(both))
     run("card", str(both), "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
     assert "2 forward passes for each image" in text

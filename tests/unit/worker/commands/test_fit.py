@@ -162,7 +162,7 @@ def test_initial_share_without_init_is_rejected(eyes: Path, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_unknown_training_set_is_recorded(eyes: Path, tmp_path: Path) -> None:
     out = tmp_path / "b"
-    shown = run("--manifest", str(eyes), "--out", str(out), *QUICK, "--epochs=1", "--init=densenet121-aptos")
+    shown = run("--manifest", str(eyes), "--out", str(out), *QUICK, "--epochs=1", "--init=densenet121-aptos-224")
     assert (shown["fit"]["ancestry"], shown["fit"]["validation_seen"]) == ("unknown", "unknown")
 
 

@@ -44,11 +44,11 @@ def test_list_has_each_pretrained_bundle_with_its_id_and_marks_the_default() -> 
 
 
 def test_show_prints_the_whole_manifest_with_its_id() -> None:
-    default, single = load_model(DEFAULT_BUNDLE), load_bundle("densenet121-aptos").manifest
+    default, single = load_model(DEFAULT_BUNDLE), load_bundle("densenet121-aptos-224").manifest
     assert isinstance(default, Ensemble)
     assert run_json("show") == {"model_id": default.model_id, **default.manifest.model_dump(mode="json")}
     assert all(network.name in run("show") for network in default.networks)
-    text = run("show", "densenet121-aptos")
+    text = run("show", "densenet121-aptos-224")
     assert "recipe.enhancement" in text
     assert single.weights_sha256 in text
 

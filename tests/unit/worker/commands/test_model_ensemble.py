@@ -57,7 +57,7 @@ def test_one_bundle_with_two_views_keeps_its_thresholds(bundles: None) -> None:
         (["./a"], "ensemble: content: Value error, one network with one view is not an ensemble"),
         (["./a", "./b", "--weight", "1"], "2 bundles have 1 weights"),
         (["./a", "./b", "--weight", "1", "--weight", "0"], "Input should be greater than 0"),
-        (["./a", "densenet121-aptos"], "random has the crop none, densenet121-aptos lit_box"),
+        (["./a", "densenet121-aptos-224"], "random has the crop none, densenet121-aptos-224 field"),
         (["./a", "./b", "--explain", "1"], "--explain 1 is not of the form LOWEST,HIGHEST, such as 1,2"),
         (["./a", "./b", "--explain", "2,1"], "explained_outputs: Value error, output 2 is above 1"),
         (["./a", "./b", "--explain", "1,5"], "explained_outputs.1: Input should be less than 5"),

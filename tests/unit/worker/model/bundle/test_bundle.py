@@ -60,7 +60,7 @@ def test_float16_kernels_are_read_as_float32_and_vectors_are_unchanged(tmp_path:
 
 def test_id_of_a_pretrained_bundle_does_not_change_with_new_optional_fields() -> None:
     # Runs in ledgers refer to it.
-    assert load_bundle("densenet121-aptos").model_id == "1078896a1a581428"
+    assert load_bundle("densenet121-aptos-224").model_id == "12ff7f06b9a34d01"
 
 
 def test_weights_of_a_bundle_are_read_only(folder: Path) -> None:
@@ -130,7 +130,7 @@ def test_missing_files_are_named(folder: Path) -> None:
 
 
 def test_unknown_name_lists_the_pretrained_bundles() -> None:
-    with pytest.raises(ModelError, match=r"no model bundle 'resnet'.*densenet121-aptos"):
+    with pytest.raises(ModelError, match=r"no model bundle 'resnet'.*densenet121-aptos-224"):
         load_bundle("resnet")
 
 
@@ -307,7 +307,7 @@ def test_ledger_has_no_field_of_a_fit_that_earlier_versions_refuse(tmp_path: Pat
 
 
 def test_new_weights_have_no_files_of_the_old_ones(tmp_path: Path) -> None:
-    shipped = load_bundle("densenet121-aptos-320")
+    shipped = load_bundle("densenet121-aptos-224")
     assert shipped.manifest.ranges_sha256 is not None
     assert shipped.manifest.golden_sha256 is not None
     write_bundle(tmp_path / "changed", shipped.manifest, {**shipped.weights, "head/bias": np.zeros(5, np.float32)})

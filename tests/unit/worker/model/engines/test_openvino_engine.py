@@ -68,7 +68,7 @@ def test_full_batch_of_uint8_and_any_other_give_equal_predictions(engine: OpenVi
 def test_reference_predictions_of_a_pretrained_bundle_are_reproduced(
     precision: str | None, tolerance: float, *, full_batch: bool
 ) -> None:
-    bundle = load_bundle("densenet121-aptos")
+    bundle = load_bundle("densenet121-aptos-224")
     reference = json.loads((DATA / "reference.json").read_text())
     enhanced = [cv2.imread(str(DATA / f"{name}_enhanced.png"), cv2.IMREAD_COLOR_RGB) for name in reference]
     engine = OpenVinoEngine(bundle, precision)
@@ -104,7 +104,7 @@ def test_tensorflow_is_not_imported() -> None:
         "import sys\n"
         "from worker.model.bundle.bundle import load_bundle\n"
         "from worker.model.engines.openvino_engine import OpenVinoEngine\n"
-        "OpenVinoEngine(load_bundle('densenet121-aptos')).warm_up(1)\n"
+        "OpenVinoEngine(load_bundle('densenet121-aptos-224')).warm_up(1)\n"
         "print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -130,6 +130,5 @@ def test_int8_is_selected_by_name_and_never_by_auto(ready: Bundle, monkeypatch: 
         assert make_engine(name, ready).description.precision is not Precision.INT8  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["densenet121-aptos-320", "densenet121-aptos-224"])
-def test_pretrained_bundle_has_activation_ranges(name: str) -> None:
-    assert make_engine("openvino-int8", load_bundle(name)).description.precision is Precision.INT8
+def test_pretrained_bundle_has_activation_ranges() -> None:
+    assert make_engine("openvino-int8", load_bundle("densenet121-aptos-224")).description.precision is Precision.INT8

@@ -181,7 +181,7 @@ def test_openvino_passes_in_both_shapes_and_fails_with_other_weights() -> None:
 
 
 def test_default_bundle_passes_on_this_machine() -> None:
-    name = load_model("densenet121-aptos-320").name
+    name = load_model("densenet121-aptos-224").name
     golden = load_golden_inputs(name)
     assert golden is not None
     started = start_engine("auto", "auto", load_model(name), golden, batch_size=2)
