@@ -17,6 +17,7 @@ from worker.commands.model_calibrate import calibrate
 from worker.commands.model_cross_validate import cross_validate
 from worker.commands.model_ensemble import ensemble
 from worker.commands.model_familiarity import familiarity
+from worker.commands.model_localise import localise
 from worker.commands.model_quantise import quantise
 from worker.commands.model_selftest import selftest
 from worker.commands.model_thresholds import thresholds
@@ -157,6 +158,7 @@ app.command("cross-validate")(cross_validate)
 app.command()(card)
 app.command()(calibrate)
 app.command()(thresholds)
+app.command()(localise)
 app.command()(familiarity)
 app.command()(ensemble)
 app.command()(audit)

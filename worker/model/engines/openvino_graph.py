@@ -22,10 +22,11 @@ def build_openvino_graph(bundle: Bundle, operands: Operands = float_operands) ->
     return openvino.Model(_class_maps(features, bundle), inputs, bundle.name)
 
 
-def build_pooled_features_graph(bundle: Bundle) -> openvino.Model:
-    """Return a graph with the same inputs, whose output is the pooled features (N, C)."""
+def build_feature_graph(bundle: Bundle) -> openvino.Model:
+    """Return a graph with the same inputs, whose outputs are pooled features (N, C) and feature maps (N, C, h, w)."""
     inputs, features = build_features(bundle, float_operands)
-    return openvino.Model([ops.reduce_mean(features, ops.constant([_HEIGHT, _WIDTH]))], inputs, bundle.name)
+    pooled = ops.reduce_mean(features, ops.constant([_HEIGHT, _WIDTH]))
+    return openvino.Model([pooled.output(0), features.output(0)], inputs, bundle.name)
 
 
 def build_features(bundle: Bundle, operands: Operands) -> tuple[list[openvino.Node], openvino.Node]:

@@ -22,7 +22,7 @@ from worker.model.bundle.familiarity import Familiarity, FeatureSpace
 from worker.model.bundle.writer import add_familiarity, copy_bundle, write_bundle, write_ensemble
 from worker.model.decide_grade import decide_grade
 from worker.model.engines.factory import make_engine
-from worker.model.engines.pooled_features import PooledFeatures
+from worker.model.engines.features import FeatureReader
 from worker.model.engines.protocol import Engine
 
 IMAGES = list(np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8))
@@ -53,7 +53,7 @@ def measure(engine: Engine) -> NDArray[np.float64]:
 
 def expected(model: Bundle | Ensemble) -> NDArray[np.float32]:
     assert model.familiarity is not None
-    features = PooledFeatures(model).read(IMAGES)
+    features = FeatureReader(model).read_pooled(IMAGES)
     spaces = model.familiarity.spaces
     return model.familiarity.unfamiliarity(
         [one @ space.directions for one, space in zip(features, spaces, strict=True)]
