@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 SBOM := sbom
 IMAGES := worker gpu producer console flower
-FOREIGN_IMAGES := valkey postgres seaweedfs prometheus grafana
+FOREIGN_IMAGES := valkey postgres seaweedfs prometheus grafana orthanc
 INSTALL := PYTHON=$(PYTHON) sh deploy/locks/install.sh $(VENV)
 
 .PHONY: help demo console test test-slow faults soak fuzz bench check sbom digests env lock clean
@@ -54,7 +54,7 @@ sbom: $(VENV)/.dev  ## Write the software bill of materials of each image (Cyclo
 	done
 
 digests:  ## Write docker-compose.digests.yml with the digest of each foreign image (needs Docker and its registry)
-	docker compose --profile observability config --lock-image-digests $(FOREIGN_IMAGES) >docker-compose.digests.yml
+	docker compose --profile observability --profile pacs config --lock-image-digests $(FOREIGN_IMAGES) >docker-compose.digests.yml
 
 env:  ## Write .env with random secrets for docker compose
 	$(PYTHON) deploy/write_env.py .env

@@ -24,6 +24,7 @@ SECRETS = (
     "S3_CONSOLE_SECRET_KEY",
     "FLOWER_BASIC_AUTH",
     "GRAFANA_PASSWORD",
+    "ORTHANC_PASSWORD",
 )
 OWN_IMAGES = {f"fundus-{target}:{__version__}" for target in ("worker", "producer", "console", "flower")}
 OWN_IMAGES |= {f"fundus-worker:{__version__}-gpu"}
@@ -63,6 +64,7 @@ def test_every_service_is_defined(project: Any) -> None:
         "exporter",
         "prometheus",
         "grafana",
+        "orthanc",
         "fundus",
     }
 
@@ -88,7 +90,7 @@ def test_every_image_has_a_version(project: Any) -> None:
     images = {service["image"] for service in project["services"].values()}
     assert images >= OWN_IMAGES
     for image in images - OWN_IMAGES:
-        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+[\w.-]*", image)
+        assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+[\w.-]*", image)
     base = re.search(r"^ARG BASE_IMAGE=(.+)$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
     assert re.fullmatch(r"python:3\.\d+\.\d+-[a-z-]+", base[1])
@@ -178,6 +180,7 @@ def test_ports_are_published_to_this_machine_only(project: Any) -> None:
         "flower": [("127.0.0.1", 5555)],
         "prometheus": [("127.0.0.1", 9090)],
         "grafana": [("127.0.0.1", 3000)],
+        "orthanc": [("127.0.0.1", 4242)],
     }
 
 
@@ -185,7 +188,7 @@ def test_console_url_is_the_published_address(project: Any) -> None:
     console = project["services"]["console"]
     (port,) = console["ports"]
     assert console["environment"]["FUNDUS_CONSOLE_URL"] == f"http://127.0.0.1:{port['published']}"
-    assert set(console["networks"]) == {"database", "storage", "outside"}
+    assert set(console["networks"]) == {"database", "storage", "pacs", "outside"}
 
 
 def test_prometheus_scrapes_exporter_and_workers_and_loads_the_rules(project: Any) -> None:
@@ -213,6 +216,7 @@ def test_optional_services_need_a_profile(project: Any) -> None:
         "exporter": ["observability"],
         "prometheus": ["observability"],
         "grafana": ["observability"],
+        "orthanc": ["pacs"],
         "fundus": ["tools"],
     }
 
@@ -257,6 +261,13 @@ def test_services_share_a_network_with_their_dependencies(project: Any) -> None:
             r"@?\b(valkey|postgres|seaweedfs):\d", " ".join(service.get("environment", {}).values())
         ):
             assert networks[name] & networks[host], f"{name} cannot reach {host}"
+
+
+def test_orthanc_has_no_known_vulnerability_and_shares_a_network_with_its_clients(project: Any) -> None:
+    version = project["services"]["orthanc"]["image"].rpartition(":")[2]
+    assert tuple(map(int, version.split("."))) >= (1, 12, 11)
+    clients = {name for name, service in project["services"].items() if "pacs" in service["networks"]}
+    assert clients == {"orthanc", "worker", "worker-gpu", "console", "fundus"}
 
 
 def test_flower_shows_the_tested_columns(project: Any) -> None:

@@ -14,7 +14,7 @@ def test_every_placeholder_gets_its_own_secret(tmp_path: Path) -> None:
     write_env(tmp_path / ".env")
     written = (tmp_path / ".env").read_text()
     secrets = re.findall(r"(?m)^\w+=(?:\w+:)?([0-9a-f]{48})$", written)
-    assert len(secrets) == len(set(secrets)) == 7
+    assert len(secrets) == len(set(secrets)) == 8
     assert re.sub(r"[0-9a-f]{48}", "change-me", written) == EXAMPLE.read_text()
 
 
