@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tests.services.dicom_files import LOSSLESS_SYNTAXES, wrap_jpeg, wrap_pixels
+
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 SIDE = 96
@@ -17,7 +19,7 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 def make_seed_images() -> dict[str, list[bytes]]:
     """Return valid images by format, each a bright disc on black."""
     fundus = _draw_fundus()
-    grey, deep = fundus[..., 1], fundus.astype(np.uint16) * 257
+    grey, deep = np.ascontiguousarray(fundus[..., 1]), fundus.astype(np.uint16) * 257
     alpha = np.dstack([fundus, np.full(fundus.shape[:2], 200, np.uint8)])
     tiff = [[cv2.IMWRITE_TIFF_COMPRESSION, kind] for kind in (1, 5, 8, 32773)]
     return {
@@ -34,6 +36,19 @@ def make_seed_images() -> dict[str, list[bytes]]:
         "WebP": [_encode(".webp", fundus, [cv2.IMWRITE_WEBP_QUALITY, quality]) for quality in (60, 101)]
         + [_encode(".webp", alpha), *_stored("*.webp")],
         "BMP": [_encode(".bmp", picture) for picture in (fundus, grey, alpha)],
+        "DICOM": [
+            wrap_jpeg(_encode(".jpg", fundus)),
+            *(wrap_jpeg(jpeg) for jpeg in _stored("exif*.jpg")),
+            *(wrap_pixels(picture, syntax) for syntax in LOSSLESS_SYNTAXES for picture in (fundus, grey)),
+            *(wrap_pixels(fundus, syntax, PhotometricInterpretation="YBR_FULL") for syntax in LOSSLESS_SYNTAXES),
+            wrap_pixels(np.ascontiguousarray(deep[..., 1]), WindowCenter="30000", WindowWidth="60000"),
+            wrap_pixels(
+                grey,
+                PhotometricInterpretation="PALETTE COLOR",
+                **{f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 8] for colour in ("Red", "Green", "Blue")},
+                **{f"{colour}PaletteColorLookupTableData": bytes(range(256)) for colour in ("Red", "Green", "Blue")},
+            ),
+        ],
     }
 
 

@@ -16,6 +16,7 @@ from tests.fuzz.damaged_images import make_seed_images, mutate
 from tests.fuzz.fuzz_result import HANG_TIMEOUT_S, FuzzResult, peak_memory_mb
 from worker.core.errors import ImageDecoderCrashError, ImageError, Ungradable
 from worker.core.settings import parse_settings
+from worker.core.vocabulary import DicomAdmission
 from worker.imaging.headers.check import check_header
 from worker.imaging.headers.header import ImageLimits
 from worker.imaging.photograph import PreparedImage
@@ -31,6 +32,7 @@ SETTINGS = {
     "decode_memory_mb": 1024,
     "overlay_size_px": 64,
     "max_image_pixels": 4_000_000,
+    "dicom_admit": ",".join(DicomAdmission),
 }
 IN_FLIGHT = 16
 

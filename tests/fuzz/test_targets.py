@@ -19,7 +19,7 @@ def assert_passed(result: FuzzResult, cases: int) -> None:
     assert result.cases == cases
 
 
-@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WebP", "BMP"])
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "WebP", "BMP", "DICOM"])
 def test_damaged_images_crash_no_decoder(fmt: str) -> None:
     result = fuzz_decoders(fmt, 150, SEED)
     assert_passed(result, 150)
@@ -29,7 +29,7 @@ def test_damaged_images_crash_no_decoder(fmt: str) -> None:
 def test_damaged_headers_are_refused_with_a_code() -> None:
     result = fuzz_headers(5000, SEED)
     assert_passed(result, 5000)
-    assert {"JPEG", "PNG", "TIFF", "WebP", "BMP", "image_damaged", "image_format"} <= result.outcomes.keys()
+    assert {"JPEG", "PNG", "TIFF", "WebP", "BMP", "DICOM", "image_damaged", "image_format"} <= result.outcomes.keys()
 
 
 @pytest.mark.parametrize("name", make_targets())

@@ -32,7 +32,7 @@ def find_number(dataset: Dataset, tag: str) -> float | None:
 
 
 def read_bytes(dataset: Dataset, tag: str) -> bytes:
-    """Return the bytes of an attribute. Raises ImageDecodeError if there are none."""
+    """Return the bytes of an attribute. Raises ImageDecodeError without any."""
     value = _value(dataset, tag)
     if not isinstance(value, bytes) or not value:
         raise ImageDecodeError(f"DICOM attribute ({tag[:4]},{tag[4:]}) is missing or empty")

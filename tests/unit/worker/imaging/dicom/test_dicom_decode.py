@@ -1,8 +1,9 @@
 """DICOM photographs are decoded to the pixels of the same photograph as an image file; other instances are refused."""
 
 import struct
+import sys
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from tests.services.dicom_files import (
     wrap_pixels,
     write_dicom,
 )
+from worker.core.dicom.file_header import load_pydicom
 from worker.core.errors import (
     ImageDecodeError,
     ImageError,
@@ -377,6 +379,21 @@ def test_extended_jpeg_is_read_and_12_bits_are_refused_by_their_number() -> None
     assert np.array_equal(decode(data).rgb, decode(jpeg).rgb)
     at = data.index(b"\xff\xc0")
     assert refuse(data[: at + 4] + b"\x0c" + data[at + 5 :]).detail.startswith("JPEG with 12 bits per sample")
+
+
+@pytest.fixture
+def without_pydicom(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    load_pydicom.cache_clear()
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    yield
+    load_pydicom.cache_clear()
+
+
+@pytest.mark.usefixtures("without_pydicom")
+def test_worker_without_the_extra_says_what_to_install() -> None:
+    error = refuse(wrap_jpeg(ORIENTATION_6))
+    assert error.code == "dicom_not_installed"
+    assert error.detail.endswith("fix: install the extra `dicom`: pip install 'fundus-grading[dicom]'")
 
 
 def test_preamble_is_ignored() -> None:

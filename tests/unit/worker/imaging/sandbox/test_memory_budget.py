@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.services.dicom_files import wrap_pixels
 from tests.services.process import HUNG_AFTER_S
 from worker.imaging.sandbox.memory_budget import BASE_MB, MemoryBudget, estimate_memory_mb
 
@@ -24,6 +25,10 @@ def test_estimate_follows_the_declared_size(suffix: str, pixels: np.ndarray, byt
     assert len(data) < 2**20
     assert estimate_memory_mb(data, 2048) == BASE_MB + 2 * bytes_per_pixel
     assert estimate_memory_mb(data, 40) == 40
+
+
+def test_estimate_of_a_dicom_file_needs_no_library() -> None:
+    assert estimate_memory_mb(wrap_pixels(PIXELS), 2048) == BASE_MB + 2 * 32 + 6
 
 
 def test_image_whose_header_is_refused_takes_little() -> None:
