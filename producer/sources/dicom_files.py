@@ -62,16 +62,20 @@ class DicomFiles:
             return None
         except ImageError as error:
             return _keep_malformed(reference, error)
-        return make_instance_reference(reference.uri, *found)
+        return replace(make_instance_reference(reference.uri, *found), modified_at=reference.modified_at)
 
     def select_all(self, candidates: Iterator[ImageReference]) -> Iterator[ImageReference | None]:
-        """Yield the result of `select` for each reference, in order; READERS files are read at a time."""
-        waiting: deque[Future[ImageReference | None]] = deque()
+        """Yield the result of `select` for each reference, in order; READERS files are read at a time.
+
+        Files with an image suffix are not read, and keep their references.
+        """
+        waiting: deque[ImageReference | Future[ImageReference | None] | None] = deque()
         with ThreadPoolExecutor(READERS, thread_name_prefix="dicom") as pool:
-            waiting.extend(pool.submit(self._select_named, one) for one in islice(candidates, READERS))
+            waiting.extend(self._begin(one, pool) for one in islice(candidates, READERS))
             while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(self._select_named, one) for one in islice(candidates, 1))
+                first = waiting.popleft()
+                yield first.result() if isinstance(first, Future) else first
+                waiting.extend(self._begin(one, pool) for one in islice(candidates, 1))
 
     def describe(self, reference: ImageReference) -> ImageReference:
         """Return the reference of a manifest's row with what the header adds: a row's own values stay.
@@ -108,11 +112,13 @@ class DicomFiles:
             counts = ", ".join(f"{count} {code}" for code, count in sorted(self._refused.items()))
             on_warning(f"DICOM files that are no photographs to grade, ignored {place}: {counts}")
 
-    def _select_named(self, reference: ImageReference) -> ImageReference | None:
+    def _begin(
+        self, reference: ImageReference, pool: ThreadPoolExecutor
+    ) -> ImageReference | Future[ImageReference | None] | None:
         name = _name(reference.uri)
         if is_image_name(name):
             return reference
-        return self.select(reference) if may_be_dicom(name) else None
+        return pool.submit(self.select, reference) if may_be_dicom(name) else None
 
     def _read(self, uri: str) -> tuple[InstanceHeader, Metadata] | None:
         head = self._reader.read_beginning(uri, HEAD_BYTES)

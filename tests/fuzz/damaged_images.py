@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from tests.services.dicom_files import LOSSLESS_SYNTAXES, wrap_jpeg, wrap_pixels
+from worker.core.dicom.transfer_syntaxes import META_OFFSET, is_dicom
 
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -53,13 +54,17 @@ def make_seed_images() -> dict[str, list[bytes]]:
 
 
 def mutate(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Damage an image in one to six places. Half of the PNGs get valid checksums, to pass the first check."""
-    damaged = bytearray(data)
+    """Damage an image in one to six places. Half of the PNGs get valid checksums, to pass the first check.
+
+    The preamble of a DICOM file, which nothing reads, and the four bytes that make it one stay.
+    """
+    start = META_OFFSET if is_dicom(data) else 0
+    damaged = bytearray(data[start:])
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
         _damage(damaged, others, rng)
     if damaged.startswith(PNG_MAGIC) and rng.random() < 0.5:
         return _fix_png_checksums(bytes(damaged))
-    return bytes(damaged)
+    return data[:start] + bytes(damaged)
 
 
 def _damage(data: bytearray, others: list[bytes], rng: random.Random) -> None:

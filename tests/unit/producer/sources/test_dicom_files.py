@@ -59,6 +59,7 @@ def test_folder_gives_uid_eye_and_hashed_patient(tmp_path: Path, make_settings: 
     hashed = [hmac.digest(KEY.encode(), text, "sha256").hex() for text in (b"1001^^^CLINIC A", b"1001")]
     assert (a.identity, a.eye, a.patient_id, a.source) == ("2.25.1", Eye.RIGHT, hashed[0], "NW400")
     assert (no_suffix.identity, no_suffix.eye, no_suffix.patient_id) == ("2.25.2", Eye.LEFT, hashed[1])
+    assert (a.content_version, a.modified_at is not None) == ("2.25.1", True)
     assert x.image_id is None
     # The worker says what is wrong with a malformed file.
     assert (y.uri, y.image_id) == ((tmp_path / "y.dcm").as_uri(), None)
