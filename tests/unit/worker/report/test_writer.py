@@ -24,7 +24,7 @@ from worker.console.sessions import SessionUser
 from worker.core.errors import RunError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
-from worker.core.vocabulary import Eye, Grade, Status
+from worker.core.vocabulary import Eye, Finding, Grade, Status
 from worker.ledger.configurations import InferenceConfiguration, register_configuration
 from worker.ledger.database import connect, write_transaction
 from worker.ledger.runs import Run
@@ -198,7 +198,8 @@ def test_final_grades_name_their_readers_and_unfinished_reviews_do_not(ledger: L
     anna, ben = (add_session_user(ledger.engine, name) for name in ("anna", "ben"))
 
     def review(user: SessionUser, image_id: str, given: int, shown: int, readers: int) -> None:
-        form = ReviewForm(given, "<b>why</b>", f"graded:{shown}:{MANIFEST.model_id}", 0)
+        findings = (Finding.LASER_SCARS,) if user is ben else ()
+        form = ReviewForm(given, "<b>why</b>", f"graded:{shown}:{MANIFEST.model_id}", 0, findings=findings)
         record_decision(ledger.engine, "july", image_id, user, form, default_readers=readers)
 
     for image_id, given, shown in (("over", 0, 4), ("missed", 2, 0)):
@@ -219,8 +220,8 @@ def test_final_grades_name_their_readers_and_unfinished_reviews_do_not(ledger: L
     ]  # fmt: skip
     decided = images["over"]["reading"]
     assert (decided["state"], decided["model"]) == ("read", 4)
-    assert [(one["reader"], one["kind"], one["grade"]) for one in decided["decisions"]] == [
-        ("anna", "reading", 0), ("ben", "reading", 0),
+    assert [(one["reader"], one["kind"], one["grade"], one["findings"]) for one in decided["decisions"]] == [
+        ("anna", "reading", 0, []), ("ben", "reading", 0, ["Laser scars"]),
     ]  # fmt: skip
     # The first decision would bias the second reader, and reasons are free text.
     assert images["begun"]["reading"] == {"state": "half_read", "model": 3, "decisions": []}
