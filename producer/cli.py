@@ -16,6 +16,7 @@ COMMANDS = (
     LazyCommand("status", "producer.commands.status", "Show the state of runs.", "Runs"),
     LazyCommand("export", "producer.commands.export", "Write one row per image to a file.", "Runs"),
     LazyCommand("report", "worker.commands.report", "Write the HTML report of a run.", "Runs"),
+    LazyCommand("publish", "worker.commands.publish", "Publish results in the PACS.", "Runs"),
     LazyCommand("evaluate", "worker.commands.evaluate", "Measure agreement with reference grades.", "Runs"),
     LazyCommand("accept", "worker.commands.accept", "Accept or refuse a model for a site.", "Runs"),
     LazyCommand("compare", "worker.commands.compare", "Compare the grades of two runs.", "Runs"),

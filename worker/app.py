@@ -22,7 +22,15 @@ from worker.consumer.duty_queue import DutyQueueConsumer
 from worker.consumer.live_queue import LiveQueueConsumer
 from worker.core.errors import FundusError, MessageError, ServiceError
 from worker.core.messages import TRACE_HEADER, GradeChunk, WriteReport
-from worker.core.messaging.broker import CLOSE_NIGHTS, GRADE_CHUNK, NIGHTLY, RETENTION, WRITE_REPORT, make_celery
+from worker.core.messaging.broker import (
+    CLOSE_NIGHTS,
+    GRADE_CHUNK,
+    NIGHTLY,
+    PUBLISH,
+    RETENTION,
+    WRITE_REPORT,
+    make_celery,
+)
 from worker.core.process_hardening import forbid_inspection
 from worker.core.settings import read_settings
 from worker.core.telemetry.log_setup import configure_logs
@@ -86,6 +94,14 @@ def close_nights(message: dict[str, Any] | None = None) -> dict[str, Any]:
     beat_tasks.read_due_date(CLOSE_NIGHTS, message, settings.time_zone)
     with _tracked() as touch:
         return beat_tasks.close_nights(settings, touch)
+
+
+@app.task(name=PUBLISH, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
+def publish(message: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Publish the results that are due."""
+    beat_tasks.read_due_date(PUBLISH, message, settings.time_zone)
+    with _tracked() as touch:
+        return beat_tasks.publish(settings, touch)
 
 
 @app.task(name=RETENTION, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))

@@ -14,9 +14,19 @@ from sqlalchemy import Connection, Engine, func, or_, select, text
 
 from producer.exporter.night_metrics import read_night_metrics
 from worker.core.errors import FundusError
-from worker.core.vocabulary import TASK_QUEUES, Grade, Queue, RunState, Status
+from worker.core.vocabulary import (
+    TASK_QUEUES,
+    Grade,
+    PublicationKind,
+    PublicationState,
+    Queue,
+    RunState,
+    Status,
+)
 from worker.ledger.database import epoch_now, read_transaction
 from worker.ledger.duty_record import RETENTION, read_duty
+from worker.ledger.outbox_runs import count_publications
+from worker.ledger.outbox_schema import outbox
 from worker.ledger.schema import RECONCILER_LOCK, gradings, locks, runs
 from worker.ledger.site_acceptance import describe_missing_validation
 from worker.ledger.stranded_runs import count_stranded_images
@@ -79,6 +89,7 @@ class LedgerCollector(Collector):
                 *_worker_metrics(connection),
                 *read_night_metrics(connection, now - RECENT),
                 *self._retention_metrics(connection),
+                *_publication_metrics(connection, now),
                 _ledger_size(connection),
             ]
 
@@ -234,6 +245,21 @@ def _worker_metrics(connection: Connection) -> Iterator[Metric]:
         stranded.add_metric([missing], images)
     yield stranded
     yield _gauge("fundus_reconciler_active", "1 while a reconciler is active in any worker, else 0.", active)
+
+
+def _publication_metrics(connection: Connection, now: datetime) -> Iterator[Metric]:
+    recent = select(runs.c.run_id).where(or_(runs.c.state.in_(ACTIVE_STATES), runs.c.finished_at > now - RECENT))
+    counts = count_publications(connection, connection.scalars(recent).all())
+    metric = GaugeMetricFamily(
+        "fundus_publications", "Objects of the outbox of active and recent runs.", labels=["kind", "state"]
+    )
+    for kind in PublicationKind:
+        for state in PublicationState:
+            metric.add_metric([kind, state], counts.get(kind, {}).get(state, 0))
+    yield metric
+    oldest = connection.scalar(select(func.min(outbox.c.queued_at)).where(outbox.c.state == PublicationState.PENDING))
+    age = 0.0 if oldest is None else max((now - oldest).total_seconds(), 0.0)
+    yield _gauge("fundus_oldest_publication_seconds", "Time for which the oldest unpublished object has waited.", age)
 
 
 def _ledger_size(connection: Connection) -> Metric:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from worker.core.terminal.output import BAR_STYLE, format_duration
 from worker.core.vocabulary import REFERABLE_FROM, Grade, RunState, Status
+from worker.ledger.outbox_runs import describe_publications
 from worker.ledger.runs import Run
 from worker.ledger.status import FAILURES, Counts, RunProgress
 
@@ -38,6 +39,9 @@ def draw_progress(progress: RunProgress) -> RenderableType:
         parts += ["", Text(progress.not_validated, "yellow")]
     if progress.errors:
         parts += ["", _errors(progress)]
+    if published := describe_publications(progress.publications):
+        codes = ", ".join(f"{code} {number:,}" for code, number in progress.publication_errors.items())
+        parts += ["", Text(f"published: {published}"), *([Text(f"not published: {codes}", "yellow")] if codes else [])]
     return Group(*parts)
 
 

@@ -15,7 +15,7 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 
 from worker.core.errors import MessageError
 from worker.core.messages import TASK_ID_PATTERN, TRACE_HEADER, TRACE_PATTERN, Duty, GradeChunk, Message, WriteReport
-from worker.core.messaging.broker import CLOSE_NIGHTS, GRADE_CHUNK, NIGHTLY, RETENTION, WRITE_REPORT
+from worker.core.messaging.broker import CLOSE_NIGHTS, GRADE_CHUNK, NIGHTLY, PUBLISH, RETENTION, WRITE_REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +29,7 @@ MESSAGE_TYPES: dict[str, type[Message]] = {
     NIGHTLY: Duty,
     CLOSE_NIGHTS: Duty,
     RETENTION: Duty,
+    PUBLISH: Duty,
 }
 """Message type of each task."""
 

@@ -177,6 +177,12 @@ class OverlapError(FundusError):
     exit_status = 3
 
 
+class PublicationError(FundusError):
+    """A result must not be published as it is; others are not affected."""
+
+    code = "publication_refused"
+
+
 class ModelError(FundusError):
     """A model bundle is invalid, or its network returns values that are not finite."""
 

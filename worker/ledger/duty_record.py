@@ -9,6 +9,7 @@ from worker.ledger.schema import duties
 from worker.ledger.upserts import insert_or_ignore
 
 RETENTION = "retention"
+PUBLISH = "publish"
 
 
 def record_duty(engine: Engine, name: str) -> None:

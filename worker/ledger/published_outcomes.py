@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from worker.core.vocabulary import DecisionKind, Eye, PublicationKind, PublicationState, Status
 from worker.ledger.database import read_transaction
@@ -15,7 +15,7 @@ from worker.ledger.review_schema import decisions
 from worker.ledger.schema import OUTPUTS, gradings, images, inference_configurations, models, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
@@ -34,13 +34,22 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierObject:
+    """An object about the same image that was published before."""
+
+    uid: str
+    kind: PublicationKind
+    is_reading: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedOutcome:
     """What is published about one image.
 
     probabilities: five, output k is P(grade >= k); empty for an ungradable image. position: of the image in its run.
     reading: None for the model's outcome. program_version, engine, precision: None if the ledger did not record them.
-    overlay_uid: identifier of the overlay that was published; None without one. predecessor_uid: of the object of the
-    same kind that this one replaces; a model's outcome never replaces a reading.
+    overlay: the overlay that was published; None without one. predecessor: the object of the same kind that this one
+    replaces; a model's outcome never replaces a reading.
     """
 
     publication: Publication
@@ -59,8 +68,8 @@ class PublishedOutcome:
     engine: str | None
     precision: str | None
     overlay_key: str | None
-    overlay_uid: str | None
-    predecessor_uid: str | None
+    overlay: EarlierObject | None
+    predecessor: EarlierObject | None
     reading: Reading | None
 
     @property
@@ -72,11 +81,18 @@ class PublishedOutcome:
 def read_published_outcome(engine: Engine, publication: Publication) -> PublishedOutcome | None:
     """Read what is published; None if the ledger no longer has this outcome. Raises DatabaseError."""
     with read_transaction(engine) as connection:
-        row = connection.execute(_select_outcome(publication)).first()
-        if row is None:
-            return None
-        objects = _read_published(connection, publication)
-        reading = _read_reading(connection, publication, row.run)
+        return select_published_outcome(connection, publication, states=(PublicationState.PUBLISHED,))
+
+
+def select_published_outcome(
+    connection: Connection, publication: Publication, *, states: Collection[PublicationState]
+) -> PublishedOutcome | None:
+    """Read what is published; see `read_published_outcome`. states: of the earlier objects that it refers to."""
+    row = connection.execute(_select_outcome(publication)).first()
+    if row is None:
+        return None
+    objects = _read_earlier(connection, publication, states)
+    reading = _read_reading(connection, publication, row.run)
     if publication.decision_id and reading is None:
         return None
     values = row._asdict()
@@ -85,17 +101,8 @@ def read_published_outcome(engine: Engine, publication: Publication) -> Publishe
         **values | {"eye": Eye(row.eye), "status": Status(row.status), "model_id": row.model_id or ""},
         publication=publication,
         probabilities=() if None in outputs else tuple(outputs),
-        overlay_uid=next((one.uid for one in objects if one.kind == PublicationKind.OVERLAY), None),
-        predecessor_uid=next(
-            (
-                one.uid
-                for one in objects
-                if one.kind == publication.kind
-                and one.outbox_id < publication.outbox_id
-                and (publication.decision_id or not one.decision_id)
-            ),
-            None,
-        ),
+        overlay=next((one for one in objects if one.kind is PublicationKind.OVERLAY), None),
+        predecessor=next((one for one in objects if _is_replaced(one, publication)), None),
         reading=reading,
     )
 
@@ -133,14 +140,23 @@ def _select_outcome(publication: Publication) -> Any:
     )
 
 
-def _read_published(connection: Connection, publication: Publication) -> Sequence[Any]:
-    """Return what is published of the image, the latest first."""
-    query = select(outbox.c.outbox_id, outbox.c.kind, outbox.c.uid, outbox.c.decision_id).where(
+def _read_earlier(
+    connection: Connection, publication: Publication, states: Collection[PublicationState]
+) -> list[EarlierObject]:
+    """Return the other objects about the image in these states, the latest first; of its own kind, the earlier ones."""
+    query = select(outbox.c.uid, outbox.c.kind, outbox.c.decision_id).where(
         outbox.c.run_id == publication.run_id,
         outbox.c.image_id == publication.image_id,
-        outbox.c.state == PublicationState.PUBLISHED,
+        outbox.c.state.in_(states),
+        or_(outbox.c.kind != publication.kind, outbox.c.outbox_id < publication.outbox_id),
     )
-    return connection.execute(query.order_by(outbox.c.outbox_id.desc())).all()
+    rows = connection.execute(query.order_by(outbox.c.outbox_id.desc()))
+    return [EarlierObject(row.uid, PublicationKind(row.kind), bool(row.decision_id)) for row in rows]
+
+
+def _is_replaced(earlier: EarlierObject, publication: Publication) -> bool:
+    is_reading = publication.decision_id != 0
+    return earlier.kind is publication.kind and (is_reading or not earlier.is_reading)
 
 
 def _read_reading(connection: Connection, publication: Publication, run: str) -> Reading | None:

@@ -2,14 +2,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
-from worker.core.vocabulary import Grade, Status
+from worker.core.vocabulary import Grade, PublicationKind, PublicationState, Status
 from worker.ledger.database import read_transaction
+from worker.ledger.outbox_runs import count_publication_errors, count_publications
 from worker.ledger.runs import ENDED_STATES, Run, find_run, list_runs
 from worker.ledger.schema import gradings
 from worker.ledger.site_acceptance import describe_missing_validation
@@ -48,7 +49,8 @@ class RunProgress:
 
     errors: number of images without a grade by error code, most frequent first. missing_model: name of the run's model
     and precision if workers run, but none with both. not_validated: a warning if the model is not accepted at the run's
-    site.
+    site. publications: number of objects of the outbox by kind and state. publication_errors: number of those that are
+    refused or wait after a failure, by error code.
     """
 
     run: Run
@@ -57,6 +59,8 @@ class RunProgress:
     throughput: Throughput
     missing_model: str | None = None
     not_validated: str | None = None
+    publications: Mapping[PublicationKind, Mapping[PublicationState, int]] = field(default_factory=dict)
+    publication_errors: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:
@@ -84,7 +88,18 @@ def read_progress(engine: Engine, name: str, *, overall: bool = True) -> RunProg
         throughput = _throughput(connection, run, counts, overall=overall)
         missing = {stranded.run_id: stranded.missing for stranded in find_stranded_runs(connection)}
         not_validated = describe_missing_validation(connection, run.site, run.model_id)
-    return RunProgress(run, counts, errors, throughput, missing.get(run.run_id), not_validated)
+        publications = count_publications(connection, [run.run_id])
+        publication_errors = count_publication_errors(connection, run.run_id) if publications else {}
+    return RunProgress(
+        run,
+        counts,
+        errors,
+        throughput,
+        missing.get(run.run_id),
+        not_validated,
+        publications,
+        publication_errors,
+    )
 
 
 def read_overview(
@@ -107,6 +122,11 @@ def describe_progress(progress: RunProgress) -> dict[str, Any]:
         "seconds_left": progress.seconds_left,
         "missing_model": progress.missing_model,
         "not_validated": progress.not_validated,
+        "publications": {
+            str(kind): {str(state): number for state, number in by_state.items()}
+            for kind, by_state in progress.publications.items()
+        },
+        "publication_errors": dict(progress.publication_errors),
     }
 
 

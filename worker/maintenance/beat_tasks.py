@@ -12,7 +12,7 @@ from celery.schedules import crontab
 from worker.core.errors import OverlapError, SettingsError
 from worker.core.local_date import local_date
 from worker.core.messages import Duty
-from worker.core.messaging.broker import CLOSE_NIGHTS, NIGHTLY, RETENTION
+from worker.core.messaging.broker import CLOSE_NIGHTS, NIGHTLY, PUBLISH, RETENTION
 from worker.core.vocabulary import DUTIES
 
 if TYPE_CHECKING:
@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from worker.core.settings import Settings
 
 CLOSE_NIGHTS_EVERY_MIN = 10
+PUBLISH_EVERY_MIN = 5
 
 log = structlog.get_logger(__name__)
 
 
 def schedule(settings: Settings) -> dict[str, Any]:
-    """Return Celery's `beat_schedule`: nightly and close-nights need a source, retention a maximum age."""
+    """Return Celery's `beat_schedule`.
+
+    Nightly and close-nights need a source, retention a maximum age, publish the kinds of FUNDUS_PUBLISH.
+    """
     entries: dict[str, Any] = {}
     if settings.nightly_source is not None:
         entries["nightly"] = _entry(NIGHTLY, settings.time_zone, _daily(settings.nightly_at), {})
@@ -36,6 +40,9 @@ def schedule(settings: Settings) -> dict[str, Any]:
         entries["close-nights"] = _entry(
             CLOSE_NIGHTS, settings.time_zone, often, {"expires": CLOSE_NIGHTS_EVERY_MIN * 60}
         )
+    if settings.publication_kinds:
+        often = crontab(minute=f"*/{PUBLISH_EVERY_MIN}")
+        entries["publish"] = _entry(PUBLISH, settings.time_zone, often, {"expires": PUBLISH_EVERY_MIN * 60})
     if settings.expects_retention:
         entries["retention"] = _entry(RETENTION, settings.time_zone, _daily(settings.retention_at), {})
     return entries
@@ -77,6 +84,13 @@ def close_nights(settings: Settings, on_progress: Callable[[], object]) -> dict[
         return {night.run: night.verdict for night in close_ended_nights(settings, on_progress=on_progress)}
 
     return _unless_elsewhere("close-nights", close)
+
+
+def publish(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:
+    """Publish the results that are due; return the number of objects by what became of them."""
+    from worker.publishing.passes import publish_all
+
+    return _unless_elsewhere("publish", lambda: publish_all(settings, on_progress=on_progress).describe())
 
 
 def run_retention(settings: Settings, on_progress: Callable[[], object]) -> dict[str, Any]:

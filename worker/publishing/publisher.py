@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from traceback import extract_tb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -70,6 +70,14 @@ class PassResult:
     def count(self, result: PublicationResult) -> int:
         """Return the number of objects with this result."""
         return sum(number for (found, _), number in self.counts.items() if found is result)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the numbers by result and kind, and the errors by kind, as JSON types."""
+        by_result = {
+            str(result): {str(kind): number for (found, kind), number in sorted(self.counts.items()) if found is result}
+            for result in PublicationResult
+        }
+        return {**by_result, "away": {str(kind): detail for kind, detail in self.away.items()}}
 
 
 def publish_pending(

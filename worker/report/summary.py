@@ -10,6 +10,7 @@ from worker.core.errors import RunError
 from worker.core.vocabulary import REFERABLE_FROM, Grade, ReviewState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import with_final_grades
+from worker.ledger.outbox_runs import count_publications, describe_publications
 from worker.ledger.schema import gradings, models, runs
 from worker.ledger.site_acceptance import describe_missing_validation
 from worker.model.bundle.ensemble import AnyManifest, parse_manifest
@@ -23,7 +24,8 @@ THROUGHPUT_BINS = 60
 class ReportedRun:
     """A run with its model; `model_id` and `manifest` are None until a worker has started it.
 
-    not_validated: a warning if the model is not accepted at the run's site.
+    not_validated: a warning if the model is not accepted at the run's site. published: how much of the outbox is
+    published; None if nothing is in it.
     """
 
     run_id: int
@@ -39,6 +41,7 @@ class ReportedRun:
     site: str | None
     manifest: AnyManifest | None
     not_validated: str | None
+    published: str | None
 
     @property
     def thresholds(self) -> Thresholds:
@@ -92,8 +95,9 @@ def find_reported_run(engine: Engine, name: str) -> ReportedRun:
         if row is None:
             raise RunError(f"no run {name!r}; `fundus status` lists them")
         not_validated = describe_missing_validation(connection, row.site, row.model_id)
+        published = describe_publications(count_publications(connection, [row.run_id]))
     manifest = None if row.manifest is None else parse_manifest(row.manifest)
-    return ReportedRun(**row._asdict() | {"manifest": manifest, "not_validated": not_validated})
+    return ReportedRun(**row._asdict() | {"manifest": manifest, "not_validated": not_validated, "published": published})
 
 
 def read_grade_shares(engine: Engine, run_id: int) -> dict[Grade, float]:

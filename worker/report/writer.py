@@ -199,6 +199,7 @@ def _summary_document(content: PageContent, files: list[str]) -> dict[str, Any]:
         "model_id": run.model_id,
         "site": run.site,
         "not_validated": run.not_validated,
+        "published": run.published,
         "version": __version__,
         "configurations": [
             {"configuration_id": one.configuration.configuration_id, "images": one.images, **asdict(one.configuration)}

@@ -22,6 +22,7 @@ WRITE_REPORT = "fundus.write_report"
 NIGHTLY = "fundus.nightly"
 CLOSE_NIGHTS = "fundus.morning"
 RETENTION = "fundus.retention"
+PUBLISH = "fundus.publish"
 SOCKET_TIMEOUT_S = 10
 HEARTBEAT_S = 30
 DELIVERY_LIMIT = 20

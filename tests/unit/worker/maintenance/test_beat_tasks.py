@@ -7,10 +7,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from celery.schedules import maybe_schedule
 
+from worker.consumer.validation import MESSAGE_TYPES
 from worker.core.local_date import local_date
 from worker.core.messages import Duty
-from worker.core.messaging.broker import make_celery
+from worker.core.messaging.broker import PUBLISH, make_celery
 from worker.core.settings import Settings
+from worker.core.vocabulary import DUTIES
 from worker.maintenance.beat_tasks import schedule
 
 BERLIN = "Europe/Berlin"
@@ -67,3 +69,10 @@ def test_message_carries_the_local_date(make_settings: Callable[..., Settings], 
     settings = make_settings(time_zone=time_zone, nightly_source="x")
     message = schedule(settings)["nightly"]["kwargs"]["message"]()
     assert Duty.decode(message).date == datetime.now(ZoneInfo(time_zone)).date()
+
+
+def test_results_are_published_only_where_a_kind_is_set(make_settings: Callable[..., Settings]) -> None:
+    assert "publish" not in schedule(make_settings())
+    entry = schedule(make_settings(publish="sr"))["publish"]
+    assert (entry["task"], entry["options"]) == (PUBLISH, {"queue": DUTIES, "expires": 300})
+    assert MESSAGE_TYPES[entry["task"]] is Duty

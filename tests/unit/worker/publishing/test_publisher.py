@@ -15,7 +15,7 @@ from worker.core.vocabulary import Eye, PublicationKind, PublicationState, Statu
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.outbox import enqueue_decision, enqueue_outcomes
 from worker.ledger.outbox_schema import outbox
-from worker.ledger.published_outcomes import PublishedOutcome, Reading
+from worker.ledger.published_outcomes import EarlierObject, PublishedOutcome, Reading
 from worker.ledger.review_schema import decisions
 from worker.ledger.runs import Run
 from worker.publishing.publisher import PassResult, PublicationResult, Publisher, publish_pending
@@ -87,7 +87,7 @@ def test_each_object_is_published_once_and_the_overlay_before_its_report(engine:
     for uid in UIDS[1:]:
         of_image = [one for one in published if one.publication.image_id == uid]
         assert [one.publication.kind for one in of_image] == [OVERLAY, SR]
-        assert of_image[1].overlay_uid == of_image[0].publication.uid
+        assert of_image[1].overlay == EarlierObject(of_image[0].publication.uid, OVERLAY, is_reading=False)
     assert publish(engine, published.append).counts == {}
 
 
@@ -101,7 +101,7 @@ def test_outcome_is_that_of_the_ledger(engine: Engine, run: Run) -> None:
     assert (graded.status, graded.grade, graded.referable, graded.eye) == (Status.GRADED, 2, True, Eye.LEFT)
     assert graded.probabilities == pytest.approx((0.9, 0.9, 0.9, 0.1, 0.1))
     assert (graded.run, graded.model_id, graded.model_name, graded.made_at) == ("night", MODEL, "toy", NOON)
-    assert (graded.overlay_uid, graded.predecessor_uid, graded.reading) == (None, None, None)
+    assert (graded.overlay, graded.predecessor, graded.reading) == (None, None, None)
 
 
 def test_reading_names_its_readers_and_its_predecessor(engine: Engine, run: Run) -> None:
@@ -114,9 +114,11 @@ def test_reading_names_its_readers_and_its_predecessor(engine: Engine, run: Run)
     model, one, two, three = published
     assert two.reading == Reading(second, 3, ("anna", "ben"), NOON)
     assert three.reading == Reading(third, None, ("cleo",), NOON)
-    assert [one.predecessor_uid, two.predecessor_uid, three.predecessor_uid] == [
-        model.publication.uid, one.publication.uid, two.publication.uid,
-    ]  # fmt: skip
+    assert [one.predecessor, two.predecessor, three.predecessor] == [
+        EarlierObject(model.publication.uid, SR, is_reading=False),
+        EarlierObject(one.publication.uid, SR, is_reading=True),
+        EarlierObject(two.publication.uid, SR, is_reading=True),
+    ]
 
 
 def test_outcome_that_was_graded_again_is_superseded(engine: Engine, run: Run) -> None:
