@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from worker.core.vocabulary import PublicationKind, PublicationState
 from worker.ledger.database import write_transaction
-from worker.ledger.final_grades import DECIDED_STATES
+from worker.ledger.final_grades import DECIDED_STATES, is_standing
 from worker.ledger.outbox import (
     PUBLISHED_STATUSES,
     Publication,
@@ -139,6 +139,7 @@ def _enqueue_page(connection: Connection, run: Run, page: Sequence[str], kinds: 
             reviews.c.image_id.in_(page),
             reviews.c.state.in_(DECIDED_STATES),
             decisions.c.run == run.name,
+            is_standing(),
         )
         .group_by(reviews.c.image_id)
     )

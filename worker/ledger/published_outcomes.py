@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from worker.ledger.outbox import Publication
 
 
+UNKNOWN = "unknown"
+"""Model of an outcome that no model computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The readers' final grade. grade: None for an ungradable image. readers: who gave it, the last one last."""
@@ -98,7 +102,13 @@ def select_published_outcome(
     values = row._asdict()
     outputs = [values.pop(name) for name in OUTPUTS]
     return PublishedOutcome(
-        **values | {"eye": Eye(row.eye), "status": Status(row.status), "model_id": row.model_id or ""},
+        **values
+        | {
+            "eye": Eye(row.eye),
+            "status": Status(row.status),
+            "model_id": row.model_id or UNKNOWN,
+            "model_name": row.model_name or UNKNOWN,
+        },
         publication=publication,
         probabilities=() if None in outputs else tuple(outputs),
         overlay=next((one for one in objects if one.kind is PublicationKind.OVERLAY), None),
