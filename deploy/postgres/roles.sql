@@ -93,7 +93,7 @@ GRANT SELECT, INSERT, UPDATE ON locks, duties TO fundus_keeper;
 GRANT SELECT, DELETE, UPDATE (lease_token) ON outbox TO fundus_keeper;
 
 -- Publisher: publish. It reads outcomes and decisions, but no patient id.
-GRANT SELECT ON runs, gradings, models, inference_configurations, reviews, decisions, withdrawals TO fundus_publisher;
+GRANT SELECT ON runs, gradings, models, inference_configurations, reviews, decisions, withdrawals, reading_rules TO fundus_publisher;
 GRANT SELECT (image_id, uri, eye, sha256) ON images TO fundus_publisher;
 GRANT SELECT, INSERT, UPDATE ON outbox, duties, locks TO fundus_publisher;
 GRANT USAGE ON SEQUENCE outbox_outbox_id_seq TO fundus_publisher;

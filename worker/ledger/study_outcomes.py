@@ -8,6 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 import numpy as np
 from sqlalchemy import Connection, Engine, select
 
+from worker.core.batches import batched
 from worker.core.dicom.derived_uid import find_instance_uid, is_uid
 from worker.core.fhir.outcomes import PhotographOutcome, Reading
 from worker.core.vocabulary import Eye, ReviewState, Status
@@ -27,6 +28,7 @@ from worker.ledger.schema import gradings, images, inference_configurations
 
 BY_READER = "by a reader"
 PAGE_ROWS = 5000
+PAGE_IDS = 1000
 _OUTPUTS = ("p_ge1", "p_ge2", "p_ge3", "p_ge4")
 
 
@@ -58,10 +60,14 @@ def read_study_photographs(engine: Engine, run: Run) -> Iterator[list[StudyPhoto
         after = page[-1].image_id
 
 
-def read_outcomes(connection: Connection, run: Run, image_ids: Sequence[str]) -> list[PhotographOutcome]:
-    """Return the outcomes of those of these images that the run has, ordered by id. No patient id is read."""
-    query = _select(run).where(gradings.c.image_id.in_(image_ids)).order_by(gradings.c.image_id)
-    return _to_outcomes(connection, run, connection.execute(query).all())
+def read_outcomes(engine: Engine, run: Run, image_ids: Sequence[str]) -> list[PhotographOutcome]:
+    """Return the outcomes of those of these images that the run has. No patient id is read. Raises DatabaseError."""
+    outcomes: list[PhotographOutcome] = []
+    with read_transaction(engine) as connection:
+        for page in batched(image_ids, PAGE_IDS):
+            query = _select(run).where(gradings.c.image_id.in_(page)).order_by(gradings.c.image_id)
+            outcomes += _to_outcomes(connection, run, connection.execute(query).all())
+    return outcomes
 
 
 def find_study_uid(uri: str) -> str | None:
