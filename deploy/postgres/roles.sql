@@ -43,8 +43,8 @@ GRANT UPDATE (state, finished_at, model_id) ON runs TO fundus_worker;
 GRANT SELECT ON gradings TO fundus_worker;
 GRANT UPDATE (
     status, attempts, refusals, lease_token, due_at, grade, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4, referable, flags,
-    disagreement, unfamiliarity, saliency, model_id, configuration_id, overlay_key, content_sha256, content_version, error_code,
-    error_detail, settled_at, leased_at
+    disagreement, unfamiliarity, saliency, evidence, evidence_scale, model_id, configuration_id, overlay_key,
+    content_sha256, content_version, error_code, error_detail, settled_at, leased_at
 ) ON gradings TO fundus_worker;
 GRANT SELECT (model_id, name), INSERT ON models TO fundus_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON workers TO fundus_worker;

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
 _OUTCOME = (
-    "grade", *OUTPUTS, "referable", "flags", "disagreement", "unfamiliarity", "saliency", "model_id",
-    "configuration_id", "overlay_key", "content_sha256", "content_version", "error_code", "error_detail", "settled_at",
+    "grade", *OUTPUTS, "referable", "flags", "disagreement", "unfamiliarity", "saliency", "evidence",
+    "evidence_scale", "model_id", "configuration_id", "overlay_key", "content_sha256", "content_version", "error_code",
+    "error_detail", "settled_at",
 )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def measure(uris: list[str], servers: list[int]) -> StageTimer:
         encoded = []
         for one, prediction in zip(prepared, predictions, strict=True):
             with timer.stage("overlay"):
-                drawn = render_overlay(one, prediction.saliency, settings.overlay_colours)
+                drawn = render_overlay(one, prediction.saliency, settings.overlay_colours, strength=prediction.strength)
             with timer.stage("encode"):
                 encoded.append(encode_overlay(drawn, settings.overlay_format, settings.overlay_quality))
         outcomes = []

@@ -14,11 +14,13 @@ from worker.core.settings import read_settings
 from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import REFERABLE_FROM, Grade
 from worker.ledger.database import connect
+from worker.ledger.evidence import read_referable_evidence
 from worker.ledger.migrate import require_compatible
 from worker.ledger.runs import find_run
 from worker.model.bundle.bundle import describe_validation_error, find_bundle
 from worker.model.bundle.ensemble import AnyManifest, parse_manifest, read_any_manifest
 from worker.model.bundle.writer import copy_bundle
+from worker.model.class_activation_maps import measure_evidence_scale
 
 if TYPE_CHECKING:
     from worker.evaluation.calibration import Calibration
@@ -60,7 +62,8 @@ def calibrate(
 ) -> None:
     """Calibrate a model on a labelled run: fit its temperature, set thresholds, and write a new bundle.
 
-    The weights are unchanged. Use images that the model was not trained on.
+    The weights are unchanged. The scale of the maps becomes the median evidence of the run's referable images. Use
+    images that the model was not trained on.
 
     Examples:
 
@@ -106,6 +109,9 @@ def calibrate(
             on_progress=lambda: progress.advance(task),
         )
     changed = _at_operating_point(manifest, calibration, name or out.resolve().name, site)
+    evidence = read_referable_evidence(engine, graded_run.run_id)
+    scale = measure_evidence_scale([one / calibration.temperature for one in evidence])
+    changed = changed.model_copy(update={"evidence_scale": scale})
     copy_bundle(source, out, changed)
     # TensorFlow is slow to import.
     from worker.model.golden_inputs import add_golden_inputs

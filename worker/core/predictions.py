@@ -17,11 +17,29 @@ ModelInput: TypeAlias = "NDArray[np.uint8] | NDArray[np.float32] | tuple[NDArray
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """Evidence for the explained output at the maximum of a saliency map.
+
+    logits: by how much the output would exceed the bias of the head if the whole image looked as it does there.
+    scale: the evidence that all maps of the model show at full strength, in logits; None for a model without a scale.
+    """
+
+    logits: float
+    scale: float | None = None
+
+    @property
+    def strength(self) -> float:
+        """Strength of the maximum, in [0, 1]; 1 without a scale, so that the map shows its places only."""
+        return 1.0 if self.scale is None else min(1.0, self.logits / self.scale)
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """Output of the network or ensemble for one image.
 
     probabilities: float32 (5,) in [0, 1]; output k is P(grade >= k), not necessarily monotone.
     saliency: float32 (h, w) in [0, 1] with maximum 1; all zero without positive evidence for the explained output.
+    evidence: what the saliency's maximum stands for; None if unknown.
     disagreement: standard deviation of the members' expected grades; None for a single network.
     unfamiliarity: distance of the image's features from those of the training images, above 1 for 2 % of held-out ones;
     None for a model without a feature space.
@@ -29,8 +47,14 @@ class Prediction:
 
     probabilities: NDArray[np.float32]
     saliency: NDArray[np.float32]
+    evidence: Evidence | None = None
     disagreement: float | None = None
     unfamiliarity: float | None = None
+
+    @property
+    def strength(self) -> float:
+        """Strength of the saliency's maximum, in [0, 1], see `Evidence`."""
+        return 1.0 if self.evidence is None else self.evidence.strength
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,9 +140,10 @@ class Settings(BaseSettings):
     """File format of overlays: JPEG has a sixth of the bytes of PNG and is eight times as fast; PNG is lossless."""
     overlay_quality: Annotated[int, Field(ge=1, le=100)] = 92
     """JPEG quality of overlays, from 1 to 100."""
-    overlay_colours: str = "notebook"
-    """Colour map of overlays: `notebook` (low magenta, high cyan) or an OpenCV colour map such as `turbo` or
-    `viridis`."""
+    overlay_colours: str = "warm"
+    """Colours of overlays: `warm`, or an OpenCV colour map such as `viridis`, tints where the evidence is, with lines
+    at 50 and 80 % of the model's scale; `notebook` covers the photograph by half, from magenta (low) to cyan (high),
+    and stretches each map to its own maximum."""
 
     overlay_panels: bool = False
     """Upload a panel of photograph, preprocessed image and overlay instead of the overlay alone."""

@@ -214,7 +214,9 @@ class ImageGrader:
     ) -> bytes:
         settings = self._settings
         with self._metrics.time_stage(Stage.DRAW):
-            overlay = render_overlay(prepared, prediction.saliency, settings.overlay_colours)
+            overlay = render_overlay(
+                prepared, prediction.saliency, settings.overlay_colours, strength=prediction.strength
+            )
             if settings.overlay_panels:
                 titles = (image.image_id, f"graded {decision.grade:d}")
                 overlay = render_panel(prepared, overlay, titles, settings.overlay_size_px)

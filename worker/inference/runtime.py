@@ -16,8 +16,9 @@ from worker.core.messaging.broker import queue_depth, send_report
 from worker.core.periodic import PeriodicThread
 from worker.core.storage.storage import Storage
 from worker.core.telemetry.heartbeat import HEARTBEAT_INTERVAL_S, remove_heartbeat
+from worker.imaging.colour_maps import load_colour_map
 from worker.imaging.sandbox.pool import DecoderPool
-from worker.imaging.steps.overlay import load_colour_map, use_one_opencv_thread
+from worker.imaging.steps.overlay import use_one_opencv_thread
 from worker.inference.activity_tracker import ActivityTracker
 from worker.inference.batcher import Batcher
 from worker.inference.configuration import describe_configuration

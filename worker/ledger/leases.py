@@ -310,8 +310,9 @@ def _released_rows(lease: Lease, released: Mapping[str, ServiceError], retry_aft
 
 
 _SETTLED_COLUMNS = (
-    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "unfamiliarity", "saliency", "model_id",
-    "configuration_id", "overlay_key", "content_sha256", "content_version", "error_code", "error_detail", "settled_at",
+    "status", "grade", *OUTPUTS, "referable", "flags", "disagreement", "unfamiliarity", "saliency", "evidence",
+    "evidence_scale", "model_id", "configuration_id", "overlay_key", "content_sha256", "content_version", "error_code",
+    "error_detail", "settled_at",
 )  # fmt: skip
 
 
@@ -329,6 +330,7 @@ def _settled_row(outcome: Outcome, model_id: str, configuration_id: str | None) 
     if outcome.content is not None:
         row |= {"content_sha256": outcome.content.sha256, "content_version": outcome.content.version}
     if outcome.prediction is not None and outcome.decision is not None:
+        evidence = outcome.prediction.evidence
         row |= {
             "grade": int(outcome.decision.grade),
             "referable": outcome.decision.referable,
@@ -336,6 +338,8 @@ def _settled_row(outcome: Outcome, model_id: str, configuration_id: str | None) 
             "disagreement": outcome.prediction.disagreement,
             "unfamiliarity": outcome.prediction.unfamiliarity,
             "saliency": outcome.prediction.saliency.astype(np.float16).tobytes(),
+            "evidence": None if evidence is None else evidence.logits,
+            "evidence_scale": None if evidence is None else evidence.scale,
             "overlay_key": outcome.overlay_key,
         }
         row |= {name: float(p) for name, p in zip(OUTPUTS, outcome.prediction.probabilities, strict=True)}

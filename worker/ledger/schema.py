@@ -167,6 +167,9 @@ gradings = Table(
     Column("unfamiliarity", REAL, nullable=True),
     # float16 in row-major order; 7 x 7 for a 224 px DenseNet-121.
     Column("saliency", LargeBinary, nullable=True),
+    # Logits at the maximum of the saliency, and those that are shown at full strength; NULL if unknown.
+    Column("evidence", REAL, nullable=True),
+    Column("evidence_scale", REAL, nullable=True),
     Column("model_id", String(64), ForeignKey("models.model_id"), nullable=True),
     # NULL for images that a version before this table settled, or no worker.
     Column("configuration_id", String(16), ForeignKey("inference_configurations.configuration_id"), nullable=True),

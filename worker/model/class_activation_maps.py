@@ -29,15 +29,14 @@ class ClassMaps:
 
 def explain(
     class_maps: ClassMaps, thresholds: Sequence[float], explained_outputs: tuple[int, int]
-) -> tuple[Array, Array]:
-    """Return probabilities (N, 5) and the saliency (N, h, w) in [0, 1] of each image's explained output.
+) -> tuple[Array, Array, Array]:
+    """Return probabilities (N, 5), saliency (N, h, w) and evidence (N,) in logits of each image's explained output.
 
-    explained_outputs: as for `find_explained_outputs`. A saliency map has the maximum 1, or is zero everywhere if there
-    is no evidence for the output.
+    explained_outputs: as for `find_explained_outputs`. Saliency and evidence are those of `to_saliency`.
     """
     probabilities = sigmoid(class_maps.logits)
     outputs = find_explained_outputs(probabilities, thresholds, explained_outputs)
-    return probabilities, to_saliency(class_maps.maps, outputs)
+    return probabilities, *to_saliency(class_maps.maps, outputs)
 
 
 def find_highest_passed(probabilities: Array, thresholds: Sequence[float]) -> NDArray[np.int64]:
@@ -53,14 +52,25 @@ def find_explained_outputs(
     return np.clip(find_highest_passed(probabilities, thresholds), *explained_outputs)
 
 
-def to_saliency(maps: Array, outputs: NDArray[np.int64]) -> Array:
-    """Return the positive part of each image's map for its output, divided by its maximum: (N, h, w) in [0, 1].
+def to_saliency(maps: Array, outputs: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return the positive part of each image's map for its output, divided by its maximum, and that maximum.
 
-    maps: signed, (N, 5, h, w). outputs: (N,).
+    maps: signed, (N, 5, h, w). outputs: (N,). Returns the saliency (N, h, w) with the maximum 1, or zero everywhere if
+    there is no evidence for the output, and the evidence (N,) in logits.
     """
     positive = np.maximum(maps[np.arange(len(outputs)), outputs], 0)
-    most = positive.max(axis=(1, 2), keepdims=True)
-    return np.asarray(positive / np.where(most > 0, most, 1), np.float32)
+    most = positive.max(axis=(1, 2))
+    return np.asarray(positive / np.where(most > 0, most, 1)[:, None, None], np.float32), most
+
+
+def measure_evidence_scale(evidence: Sequence[float]) -> float | None:
+    """Return the evidence in logits that all maps of a model show at full strength: the median of referable images.
+
+    evidence: of images that the model refers, so that a map is as strong as that of a typical eye with referable DR.
+    None if no image has any.
+    """
+    found = [one for one in evidence if one > 0]
+    return float(f"{np.median(found):.3g}") if found else None
 
 
 def sigmoid(logits: Array) -> Array:

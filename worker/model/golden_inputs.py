@@ -14,6 +14,8 @@ from worker.imaging.steps.prepare import prepare_image
 from worker.model.bundle.ensemble import AnyManifest, Model, load_model
 from worker.model.bundle.golden import GoldenInputs
 from worker.model.bundle.writer import attach_golden_inputs
+from worker.model.class_activation_maps import measure_evidence_scale
+from worker.model.decide_grade import decide_grade
 from worker.model.engines.factory import make_engine
 
 SAMPLES = (
@@ -24,16 +26,20 @@ SAMPLES = (
 
 
 def add_golden_inputs(folder: Path) -> AnyManifest:
-    """Compute the golden inputs of a bundle, add them to its folder, and return its manifest.
+    """Compute the golden inputs of a bundle, and a scale if it has none, add them, and return its manifest.
 
     Raises ModelError for an invalid bundle, and if the model grades none of the samples; UsageError if the folder
     cannot be written; SettingsError without TensorFlow.
     """
-    return attach_golden_inputs(folder, compute_golden_inputs(load_model(folder)))
+    model = load_model(folder)
+    golden, evidence_scale = compute_golden_inputs(model)
+    return attach_golden_inputs(folder, golden, evidence_scale=model.evidence_scale or evidence_scale)
 
 
-def compute_golden_inputs(model: Model) -> GoldenInputs:
-    """Return one sample of each grade with the model's answers, computed by TensorFlow in float32.
+def compute_golden_inputs(model: Model) -> tuple[GoldenInputs, float | None]:
+    """Return one sample of each grade with the model's answers, computed by TensorFlow in float32, and a scale.
+
+    The scale of the maps, in logits, is the one of `measure_evidence_scale` for the samples; None if none is referable.
 
     Of the two samples of a grade, the one whose probabilities are further from the thresholds is taken, so that
     rounding does not change which output its map explains. Raises as `add_golden_inputs` does.
@@ -46,14 +52,17 @@ def compute_golden_inputs(model: Model) -> GoldenInputs:
         chosen += sorted(answers, key=lambda pair: _measure_margin(pair[1], model), reverse=True)[:1]
     if not chosen:
         raise ModelError(f"{model.name} grades none of the sample photographs")
+    referred = [one for _, one in chosen if decide_grade(one, model).referable]
+    evidence = [one.evidence.logits for one in referred if one.evidence is not None]
     pictures = [one if isinstance(one, tuple) else (one,) for one, _ in chosen]
-    return GoldenInputs(
+    golden = GoldenInputs(
         pictures=tuple(
             np.stack([np.asarray(one, np.uint8) for one in column]) for column in zip(*pictures, strict=True)
         ),
         probabilities=np.stack([answer.probabilities for _, answer in chosen]),
         saliency=np.stack([answer.saliency for _, answer in chosen]),
     )
+    return golden, measure_evidence_scale(evidence)
 
 
 def _prepare(names: tuple[str, ...], model: Model) -> Iterator[ModelInput]:

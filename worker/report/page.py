@@ -15,7 +15,7 @@ from worker import __version__
 from worker.core.clinical_labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS
 from worker.core.settings import Settings
 from worker.core.vocabulary import THRESHOLD_MARGIN, Grade, ReviewState, Status
-from worker.imaging.steps.overlay import load_colour_map
+from worker.imaging.colour_maps import load_colour_map
 from worker.ledger.configurations import UsedConfiguration
 from worker.model.ordinal import ALL_OUTPUTS, describe_explained_outputs
 from worker.report.columns import FilterColumns

@@ -35,6 +35,7 @@ def load(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], EngineOutp
 
     def run() -> EngineOutput:
         class_maps = ClassMaps(*session.run(None, inputs))
-        return explain(class_maps, bundle.thresholds, bundle.explained_outputs)
+        probabilities, saliency, _ = explain(class_maps, bundle.thresholds, bundle.explained_outputs)
+        return probabilities, saliency
 
     return run

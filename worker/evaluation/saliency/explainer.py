@@ -75,7 +75,8 @@ def _explain_closed_form(
         maps = found.maps
         if either_sign:
             maps = maps * np.where(maps.mean(axis=(2, 3), keepdims=True) < 0, np.float32(-1), np.float32(1))
-        return probabilities, explained, to_saliency(maps, explained)
+        saliency, _ = to_saliency(maps, explained)
+        return probabilities, explained, saliency
 
     return explain_batch
 

@@ -1,4 +1,8 @@
-"""Render the saliency map over the photograph's field, and encode the result."""
+"""Draw the saliency map over the photograph's field, and encode the result.
+
+A map is transparent where it is low, tinted above TINTED_FROM, and has contour lines at CONTOURS; the levels are shares
+of the evidence that the model's scale shows in full. So an eye without evidence looks like its photograph.
+"""
 
 from functools import cache
 from typing import Literal
@@ -7,13 +11,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.errors import SettingsError
+from worker.imaging.colour_maps import NOTEBOOK_COLOUR_MAP, WARM_COLOUR_MAP, load_colour_map
+from worker.imaging.contours import CONTOURS, draw_contours, find_contours
 from worker.imaging.photograph import PreparedImage
-from worker.imaging.upsample import upsample_cubic
+from worker.imaging.saliency_levels import place_on_canvas
 
-NOTEBOOK_COLOUR_MAP = "notebook"
-_LARGE_CELL_PX = 40
-"""Side of a saliency cell on the canvas from which the cubic is nearly straight between neighbouring pixels."""
+TINTED_FROM = 0.25
+"""Level below which a map is transparent."""
+MAX_OPACITY = 0.35
+"""Opacity of the tint at level 1: vessels and lesions stay visible below it."""
+RETINA = (170, 84, 36)
+"""Colour of a retina, as the ground of a scale."""
+
+Pixels = NDArray[np.uint8]
 
 
 def use_one_opencv_thread() -> None:
@@ -22,61 +32,86 @@ def use_one_opencv_thread() -> None:
 
 
 def render_overlay(
-    prepared: PreparedImage, saliency: NDArray[np.float32], colours: str = NOTEBOOK_COLOUR_MAP, *, opacity: float = 0.5
-) -> NDArray[np.uint8]:
-    """Blend the coloured saliency map with the photograph: uint8 (C, C, 3) RGB, black outside the field.
+    prepared: PreparedImage,
+    saliency: NDArray[np.float32],
+    colours: str = WARM_COLOUR_MAP,
+    *,
+    strength: float = 1.0,
+) -> Pixels:
+    """Draw the saliency map over the photograph: uint8 (C, C, 3) RGB, black outside the field.
+
+    Overlay and canvas have the same pixels in the same places, and any picture of the same canvas at another size lies
+    under it if both are stretched to one square: a page may switch or fade between them.
 
     saliency: float32 (h, w) in [0, 1]. It covers `prepared.crop_box`; beyond it, where the model saw nothing, it is 0.
     A map of zeros leaves the photograph unchanged.
-    colours: `notebook` or the name of an OpenCV colour map, such as `turbo`.
-    opacity: weight of the colours, in [0, 1].
+    colours: `warm`, `notebook`, or the name of an OpenCV colour map, such as `turbo`. `notebook` covers the whole field
+    by half, and stretches each map to its own maximum, whatever its strength.
+    strength: level of the map's maximum, in [0, 1], see `Evidence.strength`.
     Raises SettingsError for an unknown colour map.
     """
     colour_map = load_colour_map(colours)
     overlay = prepared.canvas
-    if saliency.any():
-        # Five times as fast as NumPy's indexing and `np.where`.
-        coloured = cv2.applyColorMap(_place_on_canvas(saliency, prepared), colour_map[:, None])
-        overlay = np.asarray(cv2.addWeighted(overlay, 1 - opacity, coloured, opacity, 0), np.uint8)
+    if colours == NOTEBOOK_COLOUR_MAP:
+        if saliency.any():
+            # Five times as fast as NumPy's indexing and `np.where`.
+            coloured = cv2.applyColorMap(place_on_canvas(saliency, prepared, 1.0), colour_map[:, None])
+            overlay = np.asarray(cv2.addWeighted(overlay, 0.5, coloured, 0.5, 0), np.uint8)
+    elif strength > TINTED_FROM and saliency.any():
+        levels = place_on_canvas(saliency, prepared, strength)
+        rows, columns = _find_tinted(levels)
+        part = levels[rows, columns]
+        if part.size:
+            tinted = draw_contours(_tint(overlay[rows, columns], part, colours), part, _line_width_px(len(levels)))
+            overlay = overlay.copy()
+            overlay[rows, columns] = tinted
     return np.asarray(cv2.bitwise_and(overlay, overlay, mask=prepared.field_mask.view(np.uint8)), np.uint8)
 
 
 def render_saliency_layer(
-    prepared: PreparedImage, saliency: NDArray[np.float32], colours: str = NOTEBOOK_COLOUR_MAP
-) -> NDArray[np.uint8]:
-    """Render the coloured saliency map without the photograph, uint8 (C, C, 4) RGBA, opaque within the field.
+    prepared: PreparedImage,
+    saliency: NDArray[np.float32],
+    colours: str = WARM_COLOUR_MAP,
+    *,
+    strength: float = 1.0,
+    with_contours: bool = True,
+) -> Pixels:
+    """Draw the saliency map without the photograph, uint8 (C, C, 4) RGBA, for a page that lays it over the photograph.
 
-    Blended half and half with the canvas it equals `render_overlay`, which documents arguments and errors.
+    It is aligned with the canvas as the overlay is. On the canvas at full opacity it equals `render_overlay`, which
+    documents arguments and errors. with_contours: False for a page that draws the lines of `trace_contours` itself.
     """
-    coloured = cv2.applyColorMap(_place_on_canvas(saliency, prepared), load_colour_map(colours)[:, None])
-    return np.asarray(np.dstack([coloured, np.where(prepared.field_mask, 255, 0)]), np.uint8)
+    side = prepared.canvas.shape[0]
+    if colours == NOTEBOOK_COLOUR_MAP:
+        levels = place_on_canvas(saliency, prepared, 1.0)
+        rgb = np.asarray(cv2.applyColorMap(levels, load_colour_map(colours)[:, None]), np.uint8)
+        alpha = np.full((side, side), 128 if saliency.any() else 0, np.uint8)
+    else:
+        levels, width_px = place_on_canvas(saliency, prepared, strength), _line_width_px(side)
+        rgb = np.asarray(cv2.applyColorMap(levels, load_colour_map(colours)[:, None]), np.uint8)
+        alpha = np.asarray(cv2.LUT(levels, _opacities()), np.uint8)
+        if with_contours:
+            rgb = draw_contours(rgb, levels, width_px)
+            lines = cv2.dilate(find_contours(levels, width_px), np.ones((3, 3), np.uint8))
+            alpha = np.asarray(cv2.max(alpha, lines), np.uint8)
+    return np.asarray(np.dstack([rgb, np.where(prepared.field_mask, alpha, 0)]), np.uint8)
 
 
-@cache
-def load_colour_map(colours: str) -> NDArray[np.uint8]:
-    """Return the colours of levels 0 to 255, uint8 (256, 3) RGB, read-only.
+def render_scale(width_px: int, height_px: int, colours: str = WARM_COLOUR_MAP) -> Pixels:
+    """Draw the scale of the levels 0 to 1 on the colour of a retina, uint8 (height, width, 3) RGB.
 
-    `notebook` is OpenCV's `spring` with red and blue swapped, from magenta (low) to cyan (high), as in the notebook
-    that the project started from. Raises SettingsError, with a list of all names, for an unknown name.
+    It has a line at each of CONTOURS, except with `notebook`.
     """
-    name = "spring" if colours == NOTEBOOK_COLOUR_MAP else colours
-    code = getattr(cv2, f"COLORMAP_{name.upper()}", None)
-    if name != name.lower() or not isinstance(code, int):
-        raise SettingsError(f"unknown colour map {colours!r}; available: {', '.join(list_colour_maps())}")
-    levels = np.arange(256, dtype=np.uint8)[:, None]
-    bgr = np.asarray(cv2.applyColorMap(levels, code), np.uint8)[:, 0]
-    colour_map = np.ascontiguousarray(bgr if colours == NOTEBOOK_COLOUR_MAP else bgr[:, ::-1])
-    colour_map.setflags(write=False)
-    return colour_map
-
-
-def list_colour_maps() -> list[str]:
-    """Return the valid names of colour maps."""
-    prefix = "COLORMAP_"
-    return [
-        NOTEBOOK_COLOUR_MAP,
-        *sorted(name.removeprefix(prefix).lower() for name in dir(cv2) if name.startswith(prefix)),
-    ]
+    levels = np.tile(np.linspace(0, 255, width_px).round().astype(np.uint8), (height_px, 1))
+    retina = np.tile(np.array(RETINA, np.uint8), (height_px, width_px, 1))
+    if colours == NOTEBOOK_COLOUR_MAP:
+        return np.asarray(cv2.applyColorMap(levels, load_colour_map(colours)[:, None]), np.uint8)
+    scale = _tint(retina, levels, colours)
+    for level in CONTOURS:
+        at = round(level * (width_px - 1))
+        scale[:, max(at - 2, 0) : at + 2] = 0
+        scale[:, max(at - 1, 0) : at + 1] = 255
+    return scale
 
 
 def encode_overlay(rgb: NDArray[np.uint8], fmt: Literal["png", "jpeg"], quality: int) -> bytes:
@@ -91,24 +126,35 @@ def encode_overlay(rgb: NDArray[np.uint8], fmt: Literal["png", "jpeg"], quality:
     return encoded.tobytes()
 
 
-def _upsample(saliency: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Resize to (height, width): bicubic, with a last bilinear doubling if the cells are large.
-
-    With the doubling it is three times as fast and differs by less than one of 255 levels.
-    """
-    if min(width, height) < _LARGE_CELL_PX * max(saliency.shape):
-        return upsample_cubic(saliency, height, width)
-    half = upsample_cubic(saliency, -(-height // 2), -(-width // 2))
-    return np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+def _find_tinted(levels: Pixels) -> tuple[slice, slice]:
+    """Return the rows and columns that hold every tinted pixel: drawing only there saves half of the time."""
+    _, tinted = cv2.threshold(levels, TINTED_FROM * 255, 255, cv2.THRESH_BINARY)
+    left, top, width, height = cv2.boundingRect(tinted)
+    return slice(top, top + height), slice(left, left + width)
 
 
-def _place_on_canvas(saliency: NDArray[np.float32], prepared: PreparedImage) -> NDArray[np.uint8]:
-    """Saliency of each canvas pixel in levels 0 to 255, uint8 (C, C); 0 outside the crop box."""
-    top, bottom, left, right = prepared.crop_box
-    _, positive = cv2.threshold(_upsample(saliency, bottom - top, right - left), 0, 0, cv2.THRESH_TOZERO)
-    _, highest, _, _ = cv2.minMaxLoc(positive)
-    shown = positive[max(-top, 0) :, max(-left, 0) :]
-    levels = np.zeros(prepared.canvas.shape[:2], np.uint8)
-    target = levels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    target[:] = cv2.convertScaleAbs(shown[: target.shape[0], : target.shape[1]], alpha=255 / (highest or 1))
-    return levels
+def _tint(photograph: Pixels, levels: Pixels, colours: str) -> Pixels:
+    """Blend the colours of levels (h, w) into a photograph (h, w, 3)."""
+    paint, rest = _paints(colours)
+    shine = cv2.multiply(photograph, cv2.applyColorMap(levels, rest), scale=1 / 255)
+    return np.asarray(cv2.add(shine, cv2.applyColorMap(levels, paint)), np.uint8)
+
+
+@cache
+def _opacities() -> Pixels:
+    """Opacity of levels 0 to 255, uint8 (256,)."""
+    levels = np.arange(256) / 255
+    return np.rint(255 * MAX_OPACITY * np.clip((levels - TINTED_FROM) / (1 - TINTED_FROM), 0, 1)).astype(np.uint8)
+
+
+@cache
+def _paints(colours: str) -> tuple[Pixels, Pixels]:
+    """Return the colours times their opacity, and the share of the photograph that remains, uint8 (256, 1, 3)."""
+    opacities = _opacities()[:, None]
+    paint = np.rint(load_colour_map(colours) * (opacities / 255)).astype(np.uint8)
+    return paint[:, None], np.repeat(255 - opacities, 3, axis=1)[:, None]
+
+
+def _line_width_px(side_px: int) -> int:
+    """Return the width of a line on a canvas, an even number because the border has two sides."""
+    return 2 * max(1, round(side_px / 512))

@@ -40,11 +40,12 @@ def tile_images(images: Sequence[NDArray[np.uint8]], titles: Sequence[str], side
         interpolation = cv2.INTER_AREA if image.shape[0] > side_px else cv2.INTER_CUBIC
         resized = cv2.resize(image, (side_px, side_px), interpolation=interpolation)
         panel[title_px : title_px + side_px, left : left + side_px] = resized
-        panel[:title_px, left : left + side_px] = _draw_title(title, side_px, title_px)
+        panel[:title_px, left : left + side_px] = draw_title(title, side_px, title_px)
     return panel
 
 
-def _draw_title(title: str, side_px: int, title_px: int) -> NDArray[np.uint8]:
+def draw_title(title: str, side_px: int, title_px: int) -> NDArray[np.uint8]:
+    """Draw one line of text in the middle of a band, uint8 (title_px, side_px, 3) RGB, cut if it is too long."""
     scale = cv2.getFontScaleFromHeight(_FONT, max(7, round(0.42 * title_px)))
     text, length = title, len(title)
     while (width_px := cv2.getTextSize(text, _FONT, scale, 1)[0][0]) > side_px and length:

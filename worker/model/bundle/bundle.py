@@ -41,8 +41,9 @@ MAX_WEIGHTS_BYTES = 512 * 1024 * 1024
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 FiveThresholds = tuple[Threshold, Threshold, Threshold, Threshold, Threshold]
 Temperature = Annotated[float, Field(ge=0.01, le=100)]
+EvidenceScale = Annotated[float, Field(ge=0.001, le=1e6)]
 
-LATER_FIELDS = ("familiarity_sha256", "golden_sha256", "threshold_rule")
+LATER_FIELDS = ("evidence_scale", "familiarity_sha256", "golden_sha256", "threshold_rule")
 """Fields of a manifest that earlier versions refuse, and that change neither probabilities nor grades."""
 
 
@@ -66,6 +67,8 @@ class Manifest(BaseModel):
     """The divisor of the logits before the sigmoid (Guo et al. 2017, arXiv 1706.04599)."""
     explained_outputs: ExplainedOutputs = ALL_OUTPUTS
     """(1, 2): the evidence for referral, or the evidence for any retinopathy in an eye that is not referred."""
+    evidence_scale: EvidenceScale | None = None
+    """The evidence in logits that all maps show at full strength; None shows the maximum of each map in full."""
     training_data: str = Field(max_length=2000)
     licence: str = Field(max_length=2000)
     notes: str = Field(default="", max_length=4000)
@@ -103,9 +106,15 @@ class Manifest(BaseModel):
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical content, with the weights' SHA-256."""
         # Ids must not change between versions: a field that an earlier version did not have counts only if it is set.
+<<<<<<< HEAD
         # Ranges, feature space, golden inputs and rule never count: they change neither probabilities nor grades.
         later = dict.fromkeys(("ranges_sha256", *LATER_FIELDS), True)
         content = self.model_dump(mode="json", exclude_none=True, exclude={**later, "fit": set(LATER_FIT_FIELDS)})
+=======
+        # Ranges, feature space, golden inputs, rule and scale of the maps never count: they change neither
+        # probabilities nor grades.
+        content = self.model_dump(mode="json", exclude_none=True, exclude={"ranges_sha256", *LATER_FIELDS})
+>>>>>>> 5cd2e9a (Draw saliency that does not hide the photograph)
         if self.temperature == 1:
             del content["temperature"]
         if self.explained_outputs == ALL_OUTPUTS:
@@ -162,6 +171,11 @@ class Bundle:
     def explained_outputs(self) -> tuple[int, int]:
         """The lowest and the highest output that a map may explain."""
         return self.manifest.explained_outputs
+
+    @property
+    def evidence_scale(self) -> float | None:
+        """The evidence in logits that maps show at full strength; None if it was not measured."""
+        return self.manifest.evidence_scale
 
 
 def list_pretrained() -> list[str]:

@@ -21,6 +21,7 @@ from worker.model.bundle.bundle import (
     MAX_MANIFEST_BYTES,
     NAME_PATTERN,
     Bundle,
+    EvidenceScale,
     FiveThresholds,
     Manifest,
     Temperature,
@@ -93,6 +94,8 @@ class EnsembleManifest(BaseModel):
     """The divisor of the averaged logits before the sigmoid."""
     explained_outputs: ExplainedOutputs = ALL_OUTPUTS
     """As those of a single network."""
+    evidence_scale: EvidenceScale | None = None
+    """As that of a single network; the members' own scales are not used."""
     notes: str = Field(default="", max_length=4000)
     threshold_rule: str | None = Field(default=None, max_length=400)
     """As that of a single network."""
@@ -194,6 +197,11 @@ class Ensemble:
     def explained_outputs(self) -> tuple[int, int]:
         """The lowest and the highest output that a map may explain."""
         return self.manifest.explained_outputs
+
+    @property
+    def evidence_scale(self) -> float | None:
+        """The evidence in logits that maps show at full strength; None if it was not measured."""
+        return self.manifest.evidence_scale
 
 
 Model = Bundle | Ensemble

@@ -68,7 +68,7 @@ def write_bundle(
     data = serialise_weights(weights, float16_kernels=float16_kernels)
     parse_weights(data, source=f"{folder / WEIGHTS_FILE}", architecture=draft.architecture)
     # Files that were measured with other weights are not those of these.
-    measured = dict.fromkeys(("ranges_sha256", "familiarity_sha256", "golden_sha256"))
+    measured = dict.fromkeys(("ranges_sha256", "familiarity_sha256", "golden_sha256", "evidence_scale"))
     manifest = draft.model_copy(update={**measured, "weights_sha256": hashlib.sha256(data).hexdigest()})
     _write_files(folder, {WEIGHTS_FILE: data, MANIFEST_FILE: _encode(manifest), **(extra_files or {})})
     return manifest
@@ -104,8 +104,10 @@ def add_familiarity(source: Path, folder: Path, manifest: AnyManifest, familiari
     return changed
 
 
-def attach_golden_inputs(folder: Path, golden: GoldenInputs) -> AnyManifest:
-    """Add golden inputs to the bundle in `folder`, or replace them, and return its manifest. The model id stays.
+def attach_golden_inputs(folder: Path, golden: GoldenInputs, *, evidence_scale: float | None = None) -> AnyManifest:
+    """Add golden inputs and the scale of the maps to the bundle in `folder`, or replace them, and return its manifest.
+
+    The model id stays. evidence_scale: None leaves that of the bundle.
 
     Raises ModelError for an invalid manifest or golden inputs of another model, UsageError if the folder cannot be
     written.
@@ -115,6 +117,8 @@ def attach_golden_inputs(folder: Path, golden: GoldenInputs) -> AnyManifest:
     parse_golden_inputs(data, source=f"{folder / GOLDEN_FILE}", input_sizes_px=sizes)
     path = folder / MANIFEST_FILE
     document = json.loads(read_bounded(path, MAX_MANIFEST_BYTES))
+    if evidence_scale is not None:
+        document["evidence_scale"] = evidence_scale
     document["golden_sha256"] = hashlib.sha256(data).hexdigest()
     manifest = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
     try:

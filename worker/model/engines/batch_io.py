@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.errors import ModelError
-from worker.core.predictions import ModelInput, Prediction
+from worker.core.predictions import Evidence, ModelInput, Prediction
 from worker.model.bundle.ensemble import Model
 from worker.model.bundle.familiarity import Familiarity
 from worker.model.class_activation_maps import ClassMaps, explain
@@ -52,22 +52,30 @@ def stack_images(images: Images) -> tuple[NDArray[np.uint8 | np.float32], float]
 
 
 def to_predictions(
-    logits: NDArray[np.float32], probabilities: NDArray[np.float32], saliency: NDArray[np.float32], model_id: str
+    logits: NDArray[np.float32],
+    probabilities: NDArray[np.float32],
+    saliency: NDArray[np.float32],
+    evidence: NDArray[np.float32],
+    model: Model,
 ) -> list[Prediction]:
-    """Return a prediction for each row of (N, 5), (N, 5) and (N, h, w).
+    """Return a prediction for each row of (N, 5), (N, 5), (N, h, w) and (N,).
 
     Raises ModelError, naming the image, for a value that is not finite.
     """
     for index, (image_logits, image_saliency) in enumerate(zip(logits, saliency, strict=True)):
         if not (np.isfinite(image_logits).all() and np.isfinite(image_saliency).all()):
-            raise ModelError(f"model {model_id}: image {index} of {len(logits)} yields a value that is not finite")
-    return [Prediction(p.copy(), s.copy()) for p, s in zip(probabilities, saliency, strict=True)]
+            raise ModelError(
+                f"model {model.model_id}: image {index} of {len(logits)} yields a value that is not finite"
+            )
+    rows = zip(probabilities, saliency, evidence.tolist(), strict=True)
+    scale = model.evidence_scale
+    return [Prediction(one.copy(), other.copy(), Evidence(most, scale)) for one, other, most in rows]
 
 
 def predictions_from_class_maps(class_maps: ClassMaps, model: Model) -> list[Prediction]:
     """Return a prediction for each image of the class maps. Raises ModelError as `to_predictions` does."""
-    probabilities, saliency = explain(class_maps, model.thresholds, model.explained_outputs)
-    predictions = to_predictions(class_maps.logits, probabilities, saliency, model.model_id)
+    explained = explain(class_maps, model.thresholds, model.explained_outputs)
+    predictions = to_predictions(class_maps.logits, *explained, model)
     if model.familiarity is None or class_maps.projections is None:
         return predictions
     return with_unfamiliarity(predictions, [class_maps.projections], model.familiarity)

@@ -59,8 +59,8 @@ class TensorFlowEngine:
             return []
         if self.bundle.manifest.is_closed_form:
             return predictions_from_class_maps(self.class_maps(enhanced), self.bundle)
-        logits, probabilities, saliency = self._run(enhanced)
-        return to_predictions(logits, probabilities, saliency, self.bundle.model_id)
+        logits, probabilities, saliency, evidence = self._run(enhanced)
+        return to_predictions(logits, probabilities, saliency, evidence, self.bundle)
 
     def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
         """See `Engine.class_maps`."""

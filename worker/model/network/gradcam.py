@@ -40,13 +40,16 @@ def find_explained_outputs(
     return tf.clip_by_value(highest, *explained_outputs)
 
 
-def explain_from_gradients(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Return the saliency float32 (N, h, w) from a feature map and the gradients of each image's own logit there.
+def explain_from_gradients(features: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return saliency (N, h, w) and evidence (N,) from a feature map and the gradients of each image's own logit there.
 
-    features, gradients: float32 (N, h, w, C). The saliency's maximum is 1, or it is zero everywhere.
+    features, gradients: float32 (N, h, w, C). The saliency's maximum is 1, or it is zero everywhere. The evidence is in
+    logits; at the last feature map it is that of the class map.
     """
-    positive = tf.nn.relu(tf.einsum("nhwc,nc->nhw", features, tf.reduce_mean(gradients, axis=(1, 2))))
-    return tf.math.divide_no_nan(positive, tf.reduce_max(positive, axis=(1, 2), keepdims=True))
+    # The logit is a mean over the places: the sum of their gradients, not the mean, is the weight of a channel.
+    positive = tf.nn.relu(tf.einsum("nhwc,nc->nhw", features, tf.reduce_sum(gradients, axis=(1, 2))))
+    most = tf.reduce_max(positive, axis=(1, 2))
+    return tf.math.divide_no_nan(positive, most[:, None, None]), most
 
 
 def split_backbone(network: keras.Sequential, layer: str) -> keras.Model:

@@ -15,8 +15,8 @@ from worker.model.network.build import get_backbone
 
 ClassMapTensors = tuple[tf.Tensor, ...]
 """Logits (N, 5), signed maps of all outputs (N, 5, h, w) and, with a feature space, projections (N, K), float32."""
-ExplainedTensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-"""Logits (N, 5), probabilities (N, 5) and saliency (N, h, w), float32."""
+ExplainedTensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+"""Logits (N, 5), probabilities (N, 5), saliency (N, h, w) and evidence (N,), float32."""
 
 
 def build_class_map_graph(
@@ -82,7 +82,7 @@ def build_layer_explainer(
             # In inference mode the images of a batch are independent: the gradient of the sum is that of each image.
             explained_logits = tf.reduce_sum(tf.gather(logits, explained, batch_dims=1))
         gradients = tape.gradient(explained_logits, features)
-        return logits, probabilities, gradcam.explain_from_gradients(features, gradients)
+        return logits, probabilities, *gradcam.explain_from_gradients(features, gradients)
 
     return explain
 

@@ -22,7 +22,7 @@ from tests.unit.worker.ledger.ledger_rows import (
 from worker.core.content import ContentId
 from worker.core.errors import MessageError, ModelError, ObjectRefusedError, StorageError
 from worker.core.messages import GradeChunk
-from worker.core.predictions import Outcome
+from worker.core.predictions import Evidence, Outcome
 from worker.ledger.leases import find_graded_uri, finish_run, is_suspect, register_model, renew_lease, settle_chunk
 
 
@@ -97,13 +97,14 @@ def test_settled_row_has_all_values(engine: Engine, night: int) -> None:
     assert (a.disagreement, b.disagreement) == (None, None)
 
 
-def test_disagreement_and_unfamiliarity_are_stored(engine: Engine, night: int) -> None:
+def test_disagreement_unfamiliarity_and_evidence_are_stored(engine: Engine, night: int) -> None:
     held = lease(engine, night, "a")
     outcome = graded("a")
     assert outcome.prediction is not None
-    prediction = replace(outcome.prediction, disagreement=0.75, unfamiliarity=1.5)
+    prediction = replace(outcome.prediction, disagreement=0.75, unfamiliarity=1.5, evidence=Evidence(4.5, 18.0))
     settle(engine, held, [replace(outcome, prediction=prediction)])
     assert (row(engine, "a").disagreement, row(engine, "a").unfamiliarity) == (0.75, 1.5)
+    assert (row(engine, "a").evidence, row(engine, "a").evidence_scale) == (4.5, 18.0)
 
 
 @pytest.mark.parametrize("outcome", [graded("a"), failed("a")], ids=["graded", "failed"])

@@ -56,7 +56,7 @@ def tape_of_one(network: keras.Sequential, image: NDArray[np.float32], output: i
 
 
 def test_closed_form_equals_each_images_own_tape(network: keras.Sequential, images: NDArray[np.float32]) -> None:
-    _, probabilities, saliency = explain_last(network, images)
+    _, probabilities, saliency, _ = explain_last(network, images)
     explained = [max(np.flatnonzero(row > 0.5), default=0) for row in probabilities]
     assert len(set(explained)) >= 3
     for image, output, got in zip(images, explained, saliency, strict=True):
@@ -86,7 +86,7 @@ def test_map_does_not_depend_on_the_batch(network: keras.Sequential, images: NDA
 def test_closed_form_equals_the_tape_for_each_output(network: keras.Sequential, images: NDArray[np.float32]) -> None:
     features = network.get_layer(DENSENET121)(images[:5], training=False)
     kernel = network.get_layer("head").kernel.value
-    saliency = to_saliency(compute_class_maps(features, kernel).numpy(), np.arange(5))
+    saliency, _ = to_saliency(compute_class_maps(features, kernel).numpy(), np.arange(5))
     for output, (image, got) in enumerate(zip(images, saliency, strict=False)):
         assert np.abs(got - tape_of_one(network, image, output)).max() < 1e-5
 
@@ -97,7 +97,7 @@ def test_map_of_an_inner_layer_equals_that_of_a_network_split_there(
     backbone = network.get_layer(DENSENET121)
     cut = backbone.get_layer("pool3_conv").output
     front, back = keras.Model(backbone.input, cut), keras.Model(cut, backbone.output)
-    _, probabilities, saliency = (
+    _, probabilities, saliency, _ = (
         part.numpy() for part in build_layer_explainer(network, "pool3_conv", HALF, ALL_OUTPUTS)(images)
     )
     assert saliency.shape == (8, SIDE // 8, SIDE // 8)
@@ -118,8 +118,9 @@ def test_saliency_by_hand() -> None:
     # Two channels of 1 x 2 pixels; output 0 has the weights 2 and -1, output 1 has -1 and -1.
     features = tf.constant([[[[1.0, 0.0], [3.0, 2.0]]], [[[1.0, 0.0], [3.0, 2.0]]]])
     kernel = tf.constant([[2.0, -1.0], [-1.0, -1.0]])
-    saliency = to_saliency(compute_class_maps(features, kernel).numpy(), np.array([0, 1]))
+    saliency, evidence = to_saliency(compute_class_maps(features, kernel).numpy(), np.array([0, 1]))
     np.testing.assert_array_equal(saliency, [[[0.5, 1.0]], [[0.0, 0.0]]])
+    np.testing.assert_array_equal(evidence, [4, 0])  # 2 * 3 - 1 * 2 at the right pixel
 
 
 def test_explained_output_is_the_highest_one_passed() -> None:
