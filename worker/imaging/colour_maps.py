@@ -27,9 +27,9 @@ def load_colour_map(colours: str) -> Colours:
     """
     if colours == WARM_COLOUR_MAP:
         low, high = _WARM
-        colour_map = load_colour_map("inferno")[np.linspace(low * 255, high * 255, 256).round().astype(int)]
-        colour_map.setflags(write=False)
-        return colour_map
+        warm: Colours = load_colour_map("inferno")[np.linspace(low * 255, high * 255, 256).round().astype(int)]
+        warm.setflags(write=False)
+        return warm
     name = "spring" if colours == NOTEBOOK_COLOUR_MAP else colours
     code = getattr(cv2, f"COLORMAP_{name.upper()}", None)
     if name != name.lower() or not isinstance(code, int):

@@ -10,7 +10,7 @@ CONTOURS = (0.5, 0.8)
 """Shares of the model's scale at which a line is drawn."""
 PATH_SIDE = 1000
 """Side of the square of coordinates of `trace_contours`."""
-_PATH_TOLERANCE = 2
+_PATH_TOLERANCE = 1.5
 """Greatest distance of a path from its line, in its coordinates."""
 
 Pixels: TypeAlias = "NDArray[np.uint8]"

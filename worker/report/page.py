@@ -12,13 +12,25 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from worker import __version__
-from worker.core.clinical_labels import EYE_LABELS, FLAG_NOTES, GRADE_LABELS
+from worker.core.clinical_labels import (
+    EYE_CODES,
+    EYE_LABELS,
+    FLAG_NOTES,
+    GRADE_LABELS,
+    NOTHING_FOUND,
+    OUTPUT_LABELS,
+    SALIENCY,
+    SCORE,
+    THRESHOLD,
+)
 from worker.core.settings import Settings
 from worker.core.vocabulary import THRESHOLD_MARGIN, Grade, ReviewState, Status
-from worker.imaging.colour_maps import load_colour_map
+from worker.imaging.colour_maps import NOTEBOOK_COLOUR_MAP
+from worker.imaging.steps.overlay import render_scale
 from worker.ledger.configurations import UsedConfiguration
 from worker.model.ordinal import ALL_OUTPUTS, describe_explained_outputs
 from worker.report.columns import FilterColumns
+from worker.report.headline import find_heat, format_headline, share_outcomes
 from worker.report.parts import encode_for_script
 from worker.report.patients import Patient
 from worker.report.remedies import find_remedy
@@ -27,7 +39,15 @@ from worker.report.summary import ReportedRun, Summary
 
 STATUS_LABELS = {UNDER_REVIEW: "awaiting reading"}
 """Labels of the statuses that are not displayed as stored."""
-SCALE_STEPS = 15
+SCALE_STEPS = 24
+LOGO = (
+    '<svg xmlns="http://www.w3.org/2000/svg" class="logo" viewBox="0 0 32 32" width="24" height="24"'
+    ' aria-hidden="true">'
+    '<circle cx="16" cy="16" r="15" fill="#7a0f3a"/><circle cx="21" cy="15" r="3.5" fill="#f6d777"/>'
+    '<path d="M21 15C17 8 11 7 6 9M21 15C16 22 11 24 6 22M21 15C24 11 27 11 29 12M21 15C24 19 27 20 29 19"'
+    ' fill="none" stroke="#ed9a3a" stroke-width="1.6" stroke-linecap="round"/></svg>'
+)
+"""An eye's optic disc and vessels, in the colours of the grades."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +81,8 @@ class PageContent:
 def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[str, str]]) -> bytes:
     """Return the page, UTF-8. `parts` are name and JSON of the parts to embed, from `encode_for_script`."""
     static = files("worker.report") / "static"
-    style = (static / "report.css").read_text(encoding="utf-8") + _scale(settings.overlay_colours)
+    style = (static / "report.css").read_text(encoding="utf-8")
+    style += _scale(settings.overlay_colours) + _page_margins(content.run.name)
     script = (static / "report.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=PackageLoader("worker.report"),
@@ -94,6 +115,16 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
             ALL_OUTPUTS if content.run.manifest is None else content.run.manifest.explained_outputs
         ),
         near=THRESHOLD_MARGIN,
+        headline=format_headline(content.summary, content.patients),
+        outcome_shares=share_outcomes(content.summary),
+        heat=lambda reference, count: find_heat(content.summary, reference, count),
+        nothing_found=NOTHING_FOUND,
+        eye_codes=EYE_CODES,
+        saliency_label=SALIENCY,
+        is_notebook=settings.overlay_colours == NOTEBOOK_COLOUR_MAP,
+        full_scale=_format_full_scale(content.summary),
+        logo=Markup(LOGO),  # noqa: S704 - constant
+        icon=f"data:image/svg+xml;base64,{b64encode(LOGO.encode()).decode()}",
         ungradable=str(Status.UNGRADABLE),
         under_review=UNDER_REVIEW,
         status_labels=STATUS_LABELS,
@@ -130,6 +161,11 @@ def _page_data(content: PageContent) -> dict[str, Any]:
         "patientsPerPart": content.patients_per_part,
         "gradeLabels": {str(int(grade)): label for grade, label in GRADE_LABELS.items()},
         "eyeLabels": _present_eyes(content.columns),
+        "nothingFound": NOTHING_FOUND,
+        "outputLabels": {str(int(grade)): label for grade, label in OUTPUT_LABELS.items()},
+        "words": {"score": SCORE, "threshold": THRESHOLD, "saliency": SALIENCY},
+        "eyeCodes": EYE_CODES,
+        "urgent": content.urgent_count,
         "flagNotes": FLAG_NOTES,
         "nextSteps": dict(content.next_steps),
         "thresholds": [round(100 * threshold, 1) for threshold in content.run.thresholds[1:]],
@@ -148,6 +184,24 @@ def _hash(text: str) -> str:
 
 
 def _scale(colours: str) -> str:
-    """Return the CSS gradient of the colour scale, from weak to strong."""
-    stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in load_colour_map(colours)[:: 255 // SCALE_STEPS].tolist())
+    """Return the CSS gradient of the scale of the areas, from none to strong, on the colour of a retina."""
+    row = render_scale(SCALE_STEPS * 10, 1, colours)[0].tolist()
+    places = range(0, len(row), 2)
+    stops = ", ".join(f"rgb({' '.join(map(str, row[at]))}) {100 * at / len(row):.1f}%" for at in places)
     return f".scale {{ background: linear-gradient(to right, {stops}); }}\n"
+
+
+def _page_margins(run: str) -> str:
+    """Return the CSS that prints the name of the run and the page number on every page."""
+    escaped = "".join(f"\\{ord(character):x} " if not character.isalnum() else character for character in run)
+    return (
+        f'@page {{ @top-left {{ content: "{escaped}"; }} @bottom-left {{ content: "Not a medical device"; }}'
+        ' @bottom-right { content: counter(page) " / " counter(pages); } }\n'
+    )
+
+
+def _format_full_scale(summary: Summary) -> str:
+    """Describe the evidence that is shown at full strength."""
+    if len(summary.evidence_scales) == 1 and summary.evidence_scales[0] is not None:
+        return f"{summary.evidence_scales[0]:.3g} logits, the same in all images"
+    return "each image's own maximum" if summary.evidence_scales == (None,) else "full scale"

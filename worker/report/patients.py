@@ -16,7 +16,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from worker.core.clinical_labels import format_awaiting_reading
 from worker.core.errors import UsageError
-from worker.core.vocabulary import Eye
+from worker.core.vocabulary import Eye, ReviewState
+from worker.report.rows import describe_ungraded
 from worker.report.snapshot import Snapshot
 
 ATTENTION = "attention"
@@ -38,15 +39,17 @@ _STEPS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 
 @dataclass(frozen=True, slots=True)
 class EyeOutcome:
-    """Outcome of one eye. `rank`, `file` and `status` refer to its worst image.
+    """Outcome of one eye. `rank`, `file`, `label` and `by_model` refer to its worst image.
 
+    label: the outcome in words if the eye has no grade. by_model: whether no reader has graded the image.
     grade: None if no image has one, or if only images that are not referable have one while another is not decided.
     photographs: number of settled images of the eye. pending: what the eye is waiting for, None if it is decided.
     """
 
     eye: Eye
     grade: int | None
-    status: str
+    label: str
+    by_model: bool
     rank: int
     file: str
     photographs: int
@@ -68,6 +71,11 @@ class Patient:
     pending: str | None
 
     @property
+    def by_model(self) -> bool:
+        """Whether no reader has graded an eye of which the patient's grade is."""
+        return any(eye.by_model for eye in self.eyes if eye.grade == self.grade)
+
+    @property
     def outcomes(self) -> tuple[str, ...]:
         """Keys of the next steps."""
         grade = () if self.grade is None else (str(self.grade),)
@@ -85,18 +93,23 @@ def read_patients(snapshot: Snapshot, first: int, last: int) -> Iterator[Patient
     """
     found = snapshot.query(
         "SELECT number, patients.grade, attention, patients.under_review, patients.queued, patients.awaited,"
-        " patient_id, eyes.eye, images.grade, status, rank, uri, photographs, eyes.under_review, eyes.queued,"
-        " eyes.awaited FROM patients JOIN eyes USING (patient_key) JOIN images ON rank = worst"
+        " patient_id, eyes.eye, images.grade, status, error_code, review, rank, uri, photographs,"
+        " eyes.under_review, eyes.queued, eyes.awaited FROM patients"
+        " JOIN eyes USING (patient_key) JOIN images ON rank = worst"
         " WHERE number BETWEEN ? AND ? ORDER BY number",
         first,
         last,
     )
     for (_, grade, attention, *waits), rows in groupby(found, key=lambda row: row[:6]):
         eyes = []
-        for patient_id, eye, eye_grade, status, rank, uri, photographs, *eye_waits in (row[6:] for row in rows):
+        for patient_id, eye, eye_grade, status, code, review, rank, uri, photographs, *eye_waits in (
+            row[6:] for row in rows
+        ):
             known_id = patient_id or None
             file = uri.rpartition("/")[2]
-            eyes.append(EyeOutcome(Eye(eye), eye_grade, status, rank, file, photographs, _describe_wait(*eye_waits)))
+            label, by_model = describe_ungraded(status, code), review == ReviewState.UNREAD
+            wait = _describe_wait(*eye_waits)
+            eyes.append(EyeOutcome(Eye(eye), eye_grade, label, by_model, rank, file, photographs, wait))
         eyes.sort(key=lambda outcome: list(Eye).index(outcome.eye))
         yield Patient(known_id, tuple(eyes), grade, bool(attention), _describe_wait(*waits))
 

@@ -8,7 +8,7 @@ from worker.core.clinical_labels import FINDING_LABELS
 from worker.core.vocabulary import Finding, ReviewState
 from worker.report.columns import Thresholds, is_low_confidence
 from worker.report.patients import Patient
-from worker.report.rows import ReportRow
+from worker.report.rows import ReportRow, describe_ungraded
 from worker.report.thumbnails import Thumbnails
 
 ThumbnailResult = Thumbnails | str | None
@@ -18,12 +18,11 @@ ThumbnailResult = Thumbnails | str | None
 def build_image_record(row: ReportRow, thumbnails: ThumbnailResult, thresholds: Thresholds) -> dict[str, Any]:
     """Return the record of an image: JSON types only.
 
-    `chances` are P(grade >= 1) to P(grade >= 4) in percent; `pictures` are the photograph, the network input and the
-    saliency colours, base64; `reading` is the model result and the decisions, None if nobody has reviewed the image.
+    `chances` are P(grade >= 1) to P(grade >= 4) in percent; `pictures` are the photograph and the tint, base64, the
+    path of the contour lines, and whether the photograph is large; `reading` is the model result and the decisions,
+    None if nobody has reviewed the image.
     """
-    files = None
-    if isinstance(thumbnails, Thumbnails):
-        files = [thumbnails.photograph, thumbnails.enhanced, thumbnails.colours]
+    pictures = _build_pictures(thumbnails) if isinstance(thumbnails, Thumbnails) else None
     return {
         "rank": row.rank,
         "id": row.image_id,
@@ -31,17 +30,27 @@ def build_image_record(row: ReportRow, thumbnails: ThumbnailResult, thresholds: 
         "patient": row.patient_id,
         "eye": row.eye,
         "reference": row.reference,
-        "status": row.status,
+        "label": describe_ungraded(row.status, row.error_code),
         "grade": row.grade,
+        "byModel": row.review is ReviewState.UNREAD,
         "waits": row.pending,
         "chances": None if row.outputs is None else [round(100 * output, 1) for output in row.outputs[1:]],
         "unsure": is_low_confidence(row, thresholds),
         "flags": row.flags.split(",") if row.flags else [],
         "code": row.error_code if row.grade is None else None,
         "detail": row.error_detail if row.grade is None else None,
-        "pictures": files and [None if file is None else b64encode(file).decode() for file in files],
+        "pictures": pictures,
         "missing": thumbnails if isinstance(thumbnails, str) else None,
         "reading": None if row.review is ReviewState.UNREAD else _build_review_record(row),
+    }
+
+
+def _build_pictures(thumbnails: Thumbnails) -> dict[str, Any]:
+    return {
+        "photograph": b64encode(thumbnails.photograph).decode(),
+        "tint": thumbnails.tint and b64encode(thumbnails.tint).decode(),
+        "lines": thumbnails.contours,
+        "large": thumbnails.is_large,
     }
 
 
@@ -61,6 +70,7 @@ def build_patient_record(patient: Patient) -> dict[str, Any]:
     return {
         "id": patient.patient_id,
         "grade": patient.grade,
+        "byModel": patient.by_model,
         "attention": patient.needs_attention,
         "waits": patient.pending,
         "steps": patient.outcomes,
@@ -68,7 +78,8 @@ def build_patient_record(patient: Patient) -> dict[str, Any]:
             {
                 "eye": outcome.eye,
                 "grade": outcome.grade,
-                "status": outcome.status,
+                "label": outcome.label,
+                "byModel": outcome.by_model,
                 "rank": outcome.rank,
                 "file": outcome.file,
                 "photographs": outcome.photographs,

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Engine, RowMapping, select
 
-from worker.core.clinical_labels import format_awaiting_reading
-from worker.core.vocabulary import Eye, ReviewState
+from worker.core.clinical_labels import format_awaiting_reading, format_ungraded
+from worker.core.predictions import Evidence
+from worker.core.vocabulary import REFERABLE_FROM, Eye, ReviewState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import DISCLOSED_STATES, ReviewDecision, read_decisions, with_final_grades
 from worker.ledger.review_schema import decisions
@@ -17,8 +18,8 @@ from worker.ledger.schema import OUTPUTS, gradings, images
 PAGE_ROWS = 5000
 COLUMNS = (
     "image_id", "uri", "sha256", "content_sha256", "patient_id", "eye", "reference_grade", "status", "grade", "flags",
-    "error_code", "error_detail", "saliency", "settled_at", *OUTPUTS, "review", "final_grade", "decisions",
-    "worst_decision",
+    "error_code", "error_detail", "saliency", "evidence", "evidence_scale", "settled_at", *OUTPUTS, "review",
+    "final_grade", "decisions", "worst_decision",
 )  # fmt: skip
 UNDER_REVIEW = "being read"
 """Status of an image whose review is in progress. The value is part of `summary.json`."""
@@ -44,7 +45,7 @@ class ReportRow:
     ones. Those of the readers if they have decided, UNDER_REVIEW and None while the review is in progress, else those
     of the model. urgency: the final grade, or while the review is in progress the worst grade that the model or a
     reader has given so far; it decides whether the image counts as referable. outputs: the model's P(grade >= 0) to
-    P(grade >= 4), None if it gave no grade.
+    P(grade >= 4), None if it gave no grade. evidence: None if a version without it graded the image.
     """
 
     rank: int
@@ -66,7 +67,18 @@ class ReportRow:
     error_code: str | None
     error_detail: str | None
     saliency: bytes | None
+    evidence: Evidence | None
     outputs: tuple[float, ...] | None
+
+    @property
+    def is_referable(self) -> bool:
+        """Whether the image is referable by the model or by its readers."""
+        return any(grade is not None and grade >= REFERABLE_FROM for grade in (self.urgency, self.model_grade))
+
+    @property
+    def strength(self) -> float:
+        """Strength of the saliency's maximum, in [0, 1], see `Evidence`."""
+        return 1.0 if self.evidence is None else self.evidence.strength
 
     @property
     def pending(self) -> str | None:
@@ -77,6 +89,11 @@ class ReportRow:
     def file(self) -> str:
         """File name: the last part of the URI."""
         return self.uri.rpartition("/")[2]
+
+
+def describe_ungraded(status: str, code: str | None) -> str:
+    """Describe the outcome of an image without a grade, with reason and next step if it is ungradable."""
+    return "Awaiting reading" if status == UNDER_REVIEW else format_ungraded(Status(status), code)
 
 
 def read_report_pages(engine: Engine, run_id: int, run_name: str) -> Iterator[list[dict[str, Any]]]:

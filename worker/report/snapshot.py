@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
+from worker.core.predictions import Evidence
 from worker.core.vocabulary import REFERABLE_FROM, Eye, ReviewState, Status
 from worker.ledger.final_grades import DECIDED_STATES, PENDING_STATES
 from worker.report.rows import COLUMNS, UNDER_REVIEW, ReportRow, parse_decisions
@@ -17,8 +18,8 @@ BY_READER = "ungradable_by_reader"
 """Stored as the error code of an image that readers marked ungradable."""
 _ROW = (
     "rank, image_id, uri, sha256, content_sha256, patient_id, eye, reference_grade, status, grade, model_status,"
-    " model_grade, review, decisions, urgency, flags, error_code, error_detail, saliency, p_ge0, p_ge1, p_ge2, p_ge3,"
-    " p_ge4"
+    " model_grade, review, decisions, urgency, flags, error_code, error_detail, saliency, evidence, evidence_scale,"
+    " p_ge0, p_ge1, p_ge2, p_ge3, p_ge4"
 )
 _STATUSES = (
     Status.GRADED, UNDER_REVIEW, Status.UNGRADABLE, Status.FAILED, Status.QUARANTINED, Status.QUEUED, Status.CANCELLED,
@@ -123,7 +124,7 @@ class Snapshot:
 
 
 def _row(*values: Any) -> ReportRow:
-    *plain, saliency, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 = values
+    *plain, saliency, logits, scale, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 = values
     rank, image_id, uri, sha256, content_sha256, patient_id, eye, reference, *outcome, flags, code, detail = plain
     status, grade, model_status, model_grade, review, decisions, urgency = outcome
     return ReportRow(
@@ -146,5 +147,6 @@ def _row(*values: Any) -> ReportRow:
         error_code=code,
         error_detail=detail,
         saliency=saliency,
+        evidence=None if logits is None else Evidence(logits, scale),
         outputs=None if model_grade is None else (p_ge0, p_ge1, p_ge2, p_ge3, p_ge4),
     )

@@ -57,7 +57,9 @@ class Summary:
     progress by the worst grade that the model or a reader has given so far. errors: images by status and code.
     confusion: images by reference grade and grade, None if the image has no grade. reviews: images by review state,
     without unreviewed ones; `changed`: reviewed images whose final grade differs from the model's. throughput: images
-    settled in each of equal intervals from `began` to `ended`.
+    settled in each of equal intervals from `began` to `ended`. to_refer, urgent (grade 4), to_photograph_again (an eye
+    without a grade), to_read: patients, where an image without a patient id counts as one. evidence_scales: the
+    different scales of the saliency maps, in logits.
     """
 
     images: int
@@ -74,6 +76,11 @@ class Summary:
     patients_referable: int
     patients_attention: int
     patients_under_review: int
+    to_refer: int
+    urgent: int
+    to_photograph_again: int
+    to_read: int
+    evidence_scales: tuple[float | None, ...]
     began: datetime | None
     ended: datetime | None
     throughput: tuple[int, ...]
@@ -151,6 +158,16 @@ def summarise(snapshot: Snapshot) -> Summary:
         patients_referable=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id} AND referable"),  # noqa: S608
         patients_attention=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id} AND attention"),  # noqa: S608
         patients_under_review=snapshot.count(f"SELECT count(*) FROM patients WHERE {has_patient_id} AND under_review"),  # noqa: S608
+        to_refer=snapshot.count("SELECT count(*) FROM patients WHERE referable"),
+        urgent=snapshot.count("SELECT count(*) FROM patients WHERE grade = ?", int(Grade.PROLIFERATIVE)),
+        to_photograph_again=snapshot.count("SELECT count(*) FROM patients WHERE attention"),
+        to_read=snapshot.count("SELECT count(*) FROM patients WHERE under_review"),
+        evidence_scales=tuple(
+            scale
+            for (scale,) in snapshot.query(
+                "SELECT DISTINCT evidence_scale FROM images WHERE model_status = ? ORDER BY 1", Status.GRADED
+            )
+        ),
         began=_to_datetime(began),
         ended=_to_datetime(ended),
         throughput=_measure_throughput(snapshot, began, ended),

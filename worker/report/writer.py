@@ -12,7 +12,7 @@ from worker import __version__
 from worker.core.errors import ServiceError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
-from worker.core.vocabulary import REFERABLE_FROM, Status
+from worker.core.vocabulary import Status
 from worker.ledger.configurations import read_used_configurations
 from worker.report.columns import read_filter_columns
 from worker.report.destination import SUMMARY, Destination
@@ -168,7 +168,7 @@ def _has_thumbnails(row: ReportRow, *, every: bool) -> bool:
     """Whether an image gets thumbnails: every decodable one, or only those referable by the model or the readers."""
     if every:
         return row.model_status in (Status.GRADED, Status.UNGRADABLE)
-    return any(grade is not None and grade >= REFERABLE_FROM for grade in (row.urgency, row.model_grade))
+    return row.is_referable
 
 
 def _write_patients(snapshot: Snapshot, parts: ReportParts) -> None:

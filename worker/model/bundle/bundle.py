@@ -106,15 +106,10 @@ class Manifest(BaseModel):
     def model_id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical content, with the weights' SHA-256."""
         # Ids must not change between versions: a field that an earlier version did not have counts only if it is set.
-<<<<<<< HEAD
-        # Ranges, feature space, golden inputs and rule never count: they change neither probabilities nor grades.
-        later = dict.fromkeys(("ranges_sha256", *LATER_FIELDS), True)
-        content = self.model_dump(mode="json", exclude_none=True, exclude={**later, "fit": set(LATER_FIT_FIELDS)})
-=======
         # Ranges, feature space, golden inputs, rule and scale of the maps never count: they change neither
         # probabilities nor grades.
-        content = self.model_dump(mode="json", exclude_none=True, exclude={"ranges_sha256", *LATER_FIELDS})
->>>>>>> 5cd2e9a (Draw saliency that does not hide the photograph)
+        later = dict.fromkeys(("ranges_sha256", *LATER_FIELDS), True)
+        content = self.model_dump(mode="json", exclude_none=True, exclude={**later, "fit": set(LATER_FIT_FIELDS)})
         if self.temperature == 1:
             del content["temperature"]
         if self.explained_outputs == ALL_OUTPUTS:

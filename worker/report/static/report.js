@@ -52,10 +52,11 @@ function make(tag, attributes, ...children) {
   return element;
 }
 
+const SVG = "http://www.w3.org/2000/svg";
 const number = (value) => value.toLocaleString("en");
 const picture = (data, name) => make("img", { src: `data:image/webp;base64,${data}`, alt: "", class: name });
-const badge = (grade) =>
-  make("span", { class: `badge grade-${grade}` }, `${grade} `, make("span", { class: "word" }, reportData.gradeLabels[grade]));
+const badge = (grade, byModel) => make("span", { class: `badge grade-${grade}` }, `${grade} `,
+  make("span", { class: "word" }, grade === 0 && byModel ? reportData.nothingFound : reportData.gradeLabels[grade]));
 const attention = (label) => make("span", { class: "badge attention" }, label);
 
 function address(view, query, changes) {
@@ -101,7 +102,7 @@ const patientTests = {
   urgent: (referable, ungraded, undecided) => referable || ungraded || undecided,
   referable: (referable) => referable,
   attention: (referable, ungraded) => ungraded,
-  reading: (referable, ungraded, undecided) => undecided,
+  reading: (_referable, _ungraded, undecided) => undecided,
 };
 
 function findPatients(query) {
@@ -126,26 +127,99 @@ async function showPatients(view, query, isCurrent) {
   const positions = shown.map((index) => [Math.floor(index / reportData.patientsPerPart), index % reportData.patientsPerPart]);
   try {
     const rows = await Promise.all(positions.map(async ([part, row]) => (await loadPart("patients", part + 1))[row]));
-    if (isCurrent()) body.replaceChildren(...rows.map(patientRow));
+    if (isCurrent()) body.replaceChildren(...rows.map((row, order) => patientRow(row, shown[order])));
   } catch (error) {
     if (isCurrent()) view.querySelector(".found").textContent = error.message;
   }
 }
 
-function patientRow(patient) {
+function patientRow(patient, index) {
   const name = patient.id === null
     ? make("th", { scope: "row" }, make("span", { class: "quiet" }, "no patient ID: "), patient.eyes[0].file)
     : make("th", { scope: "row" }, patient.id);
-  const outcome = make("td", {}, patient.grade === null ? null : badge(patient.grade), " ",
+  const outcome = make("td", {}, patient.grade === null ? null : badge(patient.grade, patient.byModel), " ",
     patient.attention ? attention("ungraded eye") : null, " ", patient.waits ? attention(patient.waits) : null);
   const eyes = Object.entries(reportData.eyeLabels).map(([eye, label]) => make("td", { "data-label": label }, ...patient.eyes.filter((one) => one.eye === eye)
     .flatMap((one) => [
-      make("a", { href: `#images?at=${one.rank}`, ...(one.waits && { class: "pending" }) }, one.grade === null ? one.waits ?? one.status : `${one.grade} ${reportData.gradeLabels[one.grade]}`),
+      make("a", { href: `#images?at=${one.rank}`, ...(one.waits && { class: "pending" }) }, one.grade === null ? one.waits ?? one.label : gradeText(one.grade, one.byModel)),
       one.waits && one.grade !== null ? make("span", { class: "quiet" }, ` another image: ${one.waits}`) : null,
       one.photographs > 1 ? make("span", { class: "quiet" }, ` worst of ${one.photographs} images`) : null,
     ])));
-  return make("tr", {}, name, outcome, ...eyes, make("td", {}, patient.steps.map((key) => reportData.nextSteps[key]).join(" ")));
+  const print = make("button", { type: "button", class: "plain" }, "Print");
+  print.addEventListener("click", () => printSheets([index], true));
+  return make("tr", {}, name, outcome, ...eyes, make("td", {}, `${patient.steps.map((key) => reportData.nextSteps[key]).join(" ")} `, print));
 }
+
+// --- photographs of patients, on the overview and on paper ---
+
+async function imageAt(rank) {
+  const part = await loadPart("images", Math.floor((rank - 1) / reportData.imagesPerPart) + 1);
+  return part[(rank - 1) % reportData.imagesPerPart];
+}
+
+const patientAt = async (index) =>
+  (await loadPart("patients", Math.floor(index / reportData.patientsPerPart) + 1))[index % reportData.patientsPerPart];
+
+async function photographs(patient) {
+  const images = await Promise.all(patient.eyes.map((one) => imageAt(one.rank)));
+  return images.flatMap((image) => {
+    if (!image.pictures) return [];
+    const code = reportData.eyeCodes[image.eye];
+    const words = image.pictures.large ? code : `${code}: preview, not for grading`;
+    const one = picture(image.pictures.photograph, "photograph");
+    one.alt = `Photograph, ${code}`;
+    return [make("figure", {}, make("span", { class: "stack" }, one, influence(image)), make("figcaption", {}, words))];
+  });
+}
+
+async function fillPeople() {
+  for (const person of document.querySelectorAll(".person")) {
+    try {
+      const shown = await photographs(await patientAt(Number(person.dataset.number) - 1));
+      if (shown.length === 1 && shown[0].querySelector(".influence")) shown.unshift(plainOf(shown[0]));
+      person.querySelector(".pair").replaceChildren(...shown.slice(0, 2));
+    } catch (error) {
+      person.querySelector(".pair").replaceChildren(make("p", { class: "missing" }, error.message));
+      return;
+    }
+  }
+}
+
+// One eye only: the photograph without and with the areas.
+function plainOf(figure) {
+  const plain = figure.cloneNode(true);
+  plain.querySelector(".influence").remove();
+  return plain;
+}
+
+async function sheetOf(index) {
+  const patient = await patientAt(index);
+  const name = patient.id ?? `no patient ID: ${patient.eyes[0].file}`;
+  const eyes = patient.eyes.map((one) => make("li", {}, `${reportData.eyeCodes[one.eye]}: `,
+    one.grade === null ? one.waits ?? one.label : gradeText(one.grade, one.byModel), ` (${one.file})`));
+  return make("section", { class: "sheet" }, make("h2", {}, name),
+    make("p", { class: "line" }, patient.grade === null ? null : badge(patient.grade, patient.byModel),
+      patient.attention ? attention("ungraded eye") : null, patient.waits ? attention(patient.waits) : null),
+    make("p", {}, patient.steps.map((key) => reportData.nextSteps[key]).join(" ")), make("ul", {}, ...eyes),
+    make("div", { class: "pair" }, ...await photographs(patient)));
+}
+
+// indices: of patients. The sheets follow the overview, or stand alone.
+async function printSheets(indices, alone) {
+  const sheets = document.getElementById("sheets");
+  sheets.replaceChildren(...await Promise.all(indices.map(sheetOf)));
+  await Promise.all([...sheets.querySelectorAll("img")].map((one) => one.decode().catch(() => {})));
+  sheets.hidden = false;
+  document.body.classList.toggle("sheets-only", alone);
+  window.print();
+}
+
+window.addEventListener("afterprint", () => {
+  document.getElementById("sheets").hidden = true;
+  document.body.classList.remove("sheets-only");
+});
+document.getElementById("print")?.addEventListener("click", () =>
+  printSheets(findPatients(new URLSearchParams("show=urgent")), false));
 
 // --- images ---
 
@@ -210,7 +284,7 @@ async function showImages(view, query, isCurrent) {
 function fillCard(card, image, order) {
   const differs = image.grade !== null && image.reference !== null && image.grade !== image.reference;
   const facts = make("p", { class: "line" },
-    image.grade === null ? attention(image.waits ?? image.status) : badge(image.grade),
+    image.grade === null ? attention(image.waits ?? image.label) : badge(image.grade, image.byModel),
     image.patient === null ? null : make("span", {}, `patient ${image.patient}`),
     image.eye === "unknown" ? null : make("span", {}, reportData.eyeLabels[image.eye]),
     image.reference === null ? null : make("span", differs ? { class: "wrong" } : {}, `reference grade ${image.reference}${differs ? ", differs" : ""}`));
@@ -218,18 +292,28 @@ function fillCard(card, image, order) {
   card.replaceChildren(make("h2", { id: `name-${image.rank}` }, image.file), facts);
   if (image.reading) card.append(reviewSummary(image));
   if (image.pictures) card.append(panels(image, order));
-  else if (image.missing) card.append(make("p", { class: "missing" }, `No thumbnail: ${image.missing}`));
-  if (image.chances) card.append(scoreTable(image));
-  if (image.code) card.append(make("p", {}, make("code", {}, image.code), ` ${image.detail ?? ""}`));
+  else if (image.missing) card.append(make("p", { class: "missing" }, `No photograph: ${image.missing}`));
+  if (image.chances) card.append(leadingScore(image));
   for (const flag of image.flags) card.append(make("p", { class: "quiet" }, reportData.flagNotes[flag] ?? flag));
-  card.append(make("p", { class: "quiet" }, image.id));
+  const more = make("details", {}, make("summary", {}, "Scores and provenance"));
+  if (image.chances) more.append(scoreTable(image));
+  if (image.code) more.append(make("p", {}, make("code", {}, image.code), ` ${image.detail ?? ""}`));
+  more.append(make("p", { class: "quiet" }, image.id));
+  card.append(more);
 }
 
-const gradeText = (value) => value === null ? "ungradable" : reportData.gradeLabels[value] ? `${value} ${reportData.gradeLabels[value]}` : value;
+function leadingScore(image) {
+  const { score, threshold } = reportData.words;
+  return make("p", { class: "leading" }, `${score} for referable DR `, make("b", {}, `${image.chances[1].toFixed(0)} %`),
+    `, ${threshold.toLowerCase()} ${reportData.thresholds[1].toFixed(0)} %`);
+}
+
+const gradeText = (value, byModel) => value === null ? "ungradable" : value === 0 && byModel ? `0 ${reportData.nothingFound}`
+  : reportData.gradeLabels[value] ? `${value} ${reportData.gradeLabels[value]}` : value;
 
 function reviewSummary(image) {
   const { state, model, decisions } = image.reading;
-  const result = gradeText(model);
+  const result = gradeText(model, true);
   const text = state === "half_read" ? `One of two reviews; model result: ${result}`
     : state === "disputed" ? `Readers disagree; model result: ${result}`
       : model === (image.grade ?? "ungradable") ? "Model result confirmed" : `Changed from model result: ${result}`;
@@ -238,15 +322,34 @@ function reviewSummary(image) {
       `${one.reader}${one.kind === "arbitration" ? " (arbitration)" : ""}: ${[gradeText(one.grade), ...one.findings, one.at].join(", ")}`)));
 }
 
+// Photograph, tint and contour lines are pictures of the same square.
+function influence(image) {
+  const { tint, lines } = image.pictures;
+  if (!tint && !lines) return null;
+  const layer = make("span", { class: "influence" });
+  if (tint) layer.append(picture(tint, "tint"));
+  if (lines) {
+    const drawing = document.createElementNS(SVG, "svg");
+    drawing.setAttribute("viewBox", "0 0 1000 1000");
+    for (const name of ["casing", "line"]) {
+      const path = document.createElementNS(SVG, "path");
+      path.setAttribute("d", lines);
+      path.setAttribute("class", name);
+      drawing.append(path);
+    }
+    layer.append(drawing);
+  }
+  return layer;
+}
+
 function panels(image, order) {
-  const [photograph, enhanced, colours] = image.pictures;
+  const photograph = () => picture(image.pictures.photograph, "photograph");
   const panel = (label, ...pictures) => make("span", { class: "panel" },
     make("span", { class: "stack" }, ...pictures), make("span", { class: "words" }, label));
   const button = make("button", { type: "button", class: "panels", "aria-label": `Enlarge ${image.file}` },
-    panel("photograph", picture(photograph, "photograph")));
-  if (enhanced !== null) button.append(panel("preprocessed", picture(enhanced, "enhanced")),
-    panel("overlay", picture(photograph, "photograph"), colours && picture(colours, "colours")));
-  else button.append(make("span", { class: "without" }, "no overlay: not graded by the model"));
+    panel(image.pictures.large ? "photograph" : "preview, not for grading", photograph()));
+  if (image.chances === null) button.append(make("span", { class: "without" }, "no map: not graded by the model"));
+  else button.append(panel(influence(image) ? "with areas that influenced the result" : "no area stands out", photograph(), influence(image)));
   cards[order] = image;
   button.addEventListener("click", () => enlarge(order));
   return button;
@@ -258,7 +361,7 @@ function scoreTable(image) {
     const threshold = reportData.thresholds[index];
     filled.style.width = `${score}%`;
     tick.style.left = `${threshold}%`;
-    return make("tr", {}, make("th", { scope: "row" }, index < 3 ? `grade ${index + 1} or worse` : "grade 4"),
+    return make("tr", {}, make("th", { scope: "row" }, reportData.outputLabels[index + 1]),
       make("td", { class: "number" }, `${score.toFixed(0)} %`),
       make("td", { class: "meter", "aria-hidden": "true" }, filled, tick),
       make("td", { class: "number quiet" }, `${threshold.toFixed(0)} %`));
@@ -272,20 +375,28 @@ function scoreTable(image) {
 // --- enlarged ---
 
 const dialog = document.querySelector("dialog"), slider = dialog.querySelector("input");
-const large = dialog.querySelector(".photograph"), over = dialog.querySelector(".colours");
+const stack = dialog.querySelector(".stack");
 let enlarged = 0;
 
 function enlarge(order) {
-  const image = cards[order], [photograph, , colours] = image.pictures;
+  const image = cards[order], layer = influence(image);
   enlarged = order;
-  dialog.querySelector("h2").textContent = `${image.file}: ${image.grade === null ? image.waits ?? image.status : `grade ${gradeText(image.grade)}`}`
+  dialog.querySelector("h2").textContent = `${image.file}: ${image.grade === null ? image.waits ?? image.label : gradeText(image.grade, image.byModel)}`
     + (image.reference === null ? "" : `, reference grade ${image.reference}`);
-  large.src = `data:image/webp;base64,${photograph}`;
-  over.hidden = slider.disabled = colours === null;
-  if (colours !== null) over.src = `data:image/webp;base64,${colours}`;
+  const photograph = picture(image.pictures.photograph, "photograph");
+  photograph.alt = "Photograph";
+  stack.replaceChildren(photograph, ...(layer ? [layer] : []));
+  slider.disabled = layer === null;
+  dialog.querySelector(".preview").hidden = image.pictures.large;
+  fade();
   dialog.querySelector(".previous").disabled = neighbour(-1) === undefined;
   dialog.querySelector(".next").disabled = neighbour(1) === undefined;
   if (!dialog.open) dialog.showModal();
+}
+
+function fade() {
+  const layer = stack.querySelector(".influence");
+  if (layer) layer.style.opacity = slider.value / 100;
 }
 
 function neighbour(direction) {
@@ -294,7 +405,12 @@ function neighbour(direction) {
   return undefined;
 }
 
-slider.addEventListener("input", () => { over.style.opacity = slider.value / 100; });
+slider.addEventListener("input", fade);
+dialog.addEventListener("keydown", (event) => {
+  if (event.key === "m") slider.value = slider.value > 0 ? 0 : 100, fade();
+  else if (event.target !== slider && event.key === "ArrowLeft" && neighbour(-1) !== undefined) enlarge(neighbour(-1));
+  else if (event.target !== slider && event.key === "ArrowRight" && neighbour(1) !== undefined) enlarge(neighbour(1));
+});
 dialog.querySelector(".previous").addEventListener("click", () => enlarge(neighbour(-1)));
 dialog.querySelector(".next").addEventListener("click", () => enlarge(neighbour(1)));
 dialog.querySelector(".close").addEventListener("click", () => dialog.close());
@@ -335,4 +451,5 @@ for (const [view, id] of [["patients", "patient-filters"], ["images", "image-fil
 for (const link of document.querySelectorAll("a[data-file]")) link.href = addresses[link.dataset.file] ?? link.dataset.file;
 window.addEventListener("hashchange", show);
 show();
+fillPeople();
 })();

@@ -40,6 +40,8 @@ def row(
         "error_code": None if graded else "blurred",
         "error_detail": None if graded else "why",
         "saliency": np.ones((7, 7), np.float16).tobytes() if graded else None,
+        "evidence": 18.2 if graded else None,
+        "evidence_scale": 18.2 if graded else None,
         "settled_at": NOON.timestamp() + seconds,
         **dict(zip(OUTPUTS, outputs, strict=True)),
         "review": "unread",

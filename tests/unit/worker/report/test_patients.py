@@ -76,7 +76,8 @@ def test_decision_of_a_reader_overrides_the_model() -> None:
         ("4", None, (ATTENTION,)),
         ("1", 0, ("0",)),
     ]
-    assert [patient.eyes[0].status for patient in patients] == ["graded", "graded", "ungradable", "graded"]
+    assert patients[2].eyes[0].label == "Ungradable: by a reader, photograph again or examine the patient"
+    assert not any(patient.by_model for patient in patients)
 
 
 @pytest.mark.parametrize("review", ["half_read", "disputed"])
@@ -141,7 +142,10 @@ def test_image_under_review_has_no_grade_and_keeps_the_rank_of_the_model_grade(r
         ("1", None, (ATTENTION,)),
         ("5", 0, ("0",)),
     ]
-    assert patients[0].eyes[0].status == "being read"
+    assert [patient.eyes[0].label for patient in (patients[0], patients[3])] == [
+        "Awaiting reading", "Ungradable: blurred, photograph again or check for media opacity",
+    ]  # fmt: skip
+    assert patients[4].by_model
 
 
 def test_disputed_image_ranks_by_the_worse_decision() -> None:

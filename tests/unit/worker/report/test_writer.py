@@ -128,10 +128,13 @@ def test_report_has_patients_thumbnails_and_counts(ledger: Ledger, out: Path) ->
     assert [(image["id"], image["grade"], image["pictures"] is not None) for image in images] == [
         ("r", 4, True), ("gone", 2, False), ("l", 0, True), ("dark", None, False),
     ]  # fmt: skip
-    photograph, enhanced, colours = map(pixels, images[0]["pictures"])
-    assert (photograph.shape, enhanced.shape, colours.shape) == ((448, 448, 3), (160, 160, 3), (48, 48, 4))
-    assert colours[24, 24, 3] == 255
-    assert colours[0, 0, 3] == 0
+    referable, preview = images[0]["pictures"], images[2]["pictures"]
+    photograph, tint = pixels(referable["photograph"]), pixels(referable["tint"])
+    assert (photograph.shape, tint.shape, referable["large"]) == ((1024, 1024, 3), (48, 48, 4), True)
+    assert 0 < tint[24, 24, 3] < 128  # the vessels below stay visible
+    assert tint[0, 0, 3] == 0
+    assert referable["lines"].startswith("M")
+    assert (pixels(preview["photograph"]).shape, preview["large"]) == ((384, 384, 3), False)
     (patient, *_) = held(out, "patients-1")
     assert (patient["id"], patient["grade"], [eye["eye"] for eye in patient["eyes"]]) == (
         "Patient 7",
@@ -182,11 +185,14 @@ def test_page_describes_what_the_saliency_explains(ledger: Ledger, out: Path) ->
         with write_transaction(ledger.engine) as connection:
             connection.execute(runs.update().where(runs.c.name == run).values(model_id=model_id))
     report(ledger, "july", out)
-    assert "Colours: evidence for referable DR, or for any DR below grade 2." in (out / "index.html").read_text()
+    assert (
+        "Areas that most influenced this result: evidence for referable DR, or for any DR below grade 2."
+        in (out / "index.html").read_text()
+    )
     assert "; layer <code>relu</code></dd>" in (out / "index.html").read_text()
     report(ledger, "june", out)
     page = (out / "index.html").read_text()
-    assert "Colours: evidence for grade 2 or worse." in page
+    assert "Areas that most influenced this result: evidence for grade 2 or worse." in page
     # The members of an ensemble may have different target layers.
     assert "<dd>Grad-CAM, evidence for grade 2 or worse</dd>" in page
 
@@ -215,9 +221,10 @@ def test_final_grades_name_their_readers_and_unfinished_reviews_do_not(ledger: L
     assert (summary["readings"], summary["changed_by_readers"]) == ({"half_read": 1, "read": 2}, 2)
     assert (summary["referable"], summary["patients_referable"], summary["patients_being_read"]) == (2, 2, 1)
     images = {image["id"]: image for image in held(out, "images-1")}
-    assert [(name, image["grade"], image["status"]) for name, image in images.items()] == [
-        ("begun", None, "being read"), ("missed", 2, "graded"), ("unread", 1, "graded"), ("over", 0, "graded"),
+    assert [(name, image["grade"], image["byModel"]) for name, image in images.items()] == [
+        ("begun", None, False), ("missed", 2, False), ("unread", 1, True), ("over", 0, False),
     ]  # fmt: skip
+    assert images["begun"]["label"] == "Awaiting reading"
     decided = images["over"]["reading"]
     assert (decided["state"], decided["model"]) == ("read", 4)
     assert [(one["reader"], one["kind"], one["grade"], one["findings"]) for one in decided["decisions"]] == [
@@ -244,8 +251,8 @@ def test_ungradable_photograph_has_no_overlay(ledger: Ledger, out: Path) -> None
         fail(ledger.engine, run, name, "too_dark", Status.UNGRADABLE)
     report(ledger, "july", out)
     dark, gone = held(out, "images-1")
-    photograph, enhanced, colours = dark["pictures"]
-    assert (pixels(photograph).shape, enhanced, colours) == ((448, 448, 3), None, None)
+    pictures = dark["pictures"]
+    assert (pixels(pictures["photograph"]).shape, pictures["tint"], pictures["lines"]) == ((384, 384, 3), None, "")
     assert (dark["missing"], gone["pictures"]) == (None, None)
     assert gone["missing"] == "no file at /gone.jpg"
 
@@ -312,7 +319,7 @@ def test_report_of_an_unfinished_run_shows_its_current_state(ledger: Ledger, out
     ledger.fill("july", references("a", "b"), {})
     report(ledger, "july", out)
     index = (out / "index.html").read_text()
-    assert "<b>2</b> queued" in index
+    assert "<b>2</b> waiting to be graded" in index
     assert "No referable DR and no ungraded eye among the images graded so far." in index
 
 
