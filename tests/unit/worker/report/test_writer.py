@@ -21,6 +21,7 @@ from tests.unit.worker.console.accounts_and_runs import add_session_user
 from tests.unit.worker.ledger.ledger_rows import change
 from worker.console.decisions import ReviewForm, record_decision
 from worker.console.sessions import SessionUser
+from worker.core.clinical_labels import SALIENCY
 from worker.core.errors import RunError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
@@ -192,7 +193,7 @@ def test_page_describes_what_the_saliency_explains(ledger: Ledger, out: Path) ->
     assert "; layer <code>relu</code></dd>" in (out / "index.html").read_text()
     report(ledger, "june", out)
     page = (out / "index.html").read_text()
-    assert "Areas that most influenced this result: evidence for grade 2 or worse." in page
+    assert f"{SALIENCY}: evidence for grade 2 or worse." in page
     # The members of an ensemble may have different target layers.
     assert "<dd>Grad-CAM, evidence for grade 2 or worse</dd>" in page
 
