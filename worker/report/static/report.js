@@ -160,8 +160,8 @@ async function imageAt(rank) {
 const patientAt = async (index) =>
   (await loadPart("patients", Math.floor(index / reportData.patientsPerPart) + 1))[index % reportData.patientsPerPart];
 
-async function photographs(patient) {
-  const images = await Promise.all(patient.eyes.map((one) => imageAt(one.rank)));
+async function photographs(eyes) {
+  const images = await Promise.all(eyes.map((one) => imageAt(one.rank)));
   return images.flatMap((image) => {
     if (!image.pictures) return [];
     const code = reportData.eyeCodes[image.eye];
@@ -175,7 +175,10 @@ async function photographs(patient) {
 async function fillPeople() {
   for (const person of document.querySelectorAll(".person")) {
     try {
-      const shown = await photographs(await patientAt(Number(person.dataset.number) - 1));
+      // Eyes to be seen: their images are in the first parts, those of the other eyes anywhere.
+      const { eyes } = await patientAt(Number(person.dataset.number) - 1);
+      const urgent = eyes.filter((one) => one.grade >= 2);
+      const shown = await photographs(urgent.length ? urgent : eyes);
       if (shown.length === 1 && shown[0].querySelector(".influence")) shown.unshift(plainOf(shown[0]));
       person.querySelector(".pair").replaceChildren(...shown.slice(0, 2));
     } catch (error) {
@@ -201,7 +204,7 @@ async function sheetOf(index) {
     make("p", { class: "line" }, patient.grade === null ? null : badge(patient.grade, patient.byModel),
       patient.attention ? attention("ungraded eye") : null, patient.waits ? attention(patient.waits) : null),
     make("p", {}, patient.steps.map((key) => reportData.nextSteps[key]).join(" ")), make("ul", {}, ...eyes),
-    make("div", { class: "pair" }, ...await photographs(patient)));
+    make("div", { class: "pair" }, ...await photographs(patient.eyes)));
 }
 
 // indices: of patients. The sheets follow the overview, or stand alone.
