@@ -10,7 +10,7 @@ from worker.core.settings import read_settings
 from worker.core.storage.storage import Storage
 from worker.core.terminal.output import print_json, stdout_console
 from worker.ledger.export import export_run
-from worker.ledger.export_formats import ExportFormat
+from worker.ledger.export_formats import ExportFormat, choose_format
 from worker.ledger.migrate import open_ledger
 from worker.ledger.runs import find_run
 
@@ -20,11 +20,17 @@ app = typer.Typer()
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
-    out: Annotated[Path, typer.Option(help="File to write. An existing one is replaced atomically.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write: .csv, .jsonl or .parquet. An existing one is replaced atomically.")
+    ],
     fmt: Annotated[
-        ExportFormat,
-        typer.Option("--format", help="File format. parquet needs the extra `worker`, fhir needs FUNDUS_FHIR_SYSTEM."),
-    ] = ExportFormat.CSV,
+        ExportFormat | None,
+        typer.Option(
+            "--format",
+            help="File format. parquet needs the extra `worker`, fhir needs FUNDUS_FHIR_SYSTEM.",
+            show_default="by the name",
+        ),
+    ] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -34,9 +40,10 @@ def export(
 
     Examples:
     $ fundus export night-1 --out night-1.csv
-    $ fundus export night-1 --format parquet --out night-1.parquet
-    $ fundus export night-1 --format fhir --out night-1.ndjson
+    $ fundus export night-1 --out night-1.parquet
+    $ fundus export night-1 --out night-1.ndjson     # FHIR
     """
+    fmt = choose_format(out, fmt)
     settings = read_settings()
     engine = open_ledger(settings)
     found = find_run(engine, run)

@@ -132,6 +132,7 @@ def _to_cells(row: Any, overlays: ObjectStore, decided: Sequence[ReviewDecision]
     cells: dict[str, Any] = row._asdict()
     key, settled_at = cells.pop("overlay_key"), cells.pop("settled_at")
     cells |= {name: _shortest_decimal(cells[name]) for name in (*_OUTPUTS, "disagreement", "unfamiliarity")}
+    cells["model_flags"] = cells.pop("flags")
     cells["overlay_uri"] = None if key is None else overlays.uri(key)
     review, grades = ReviewState(row.review), (row.grade, row.final_grade)
     cells["decisions"] = format_decisions(decided) or None

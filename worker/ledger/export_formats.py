@@ -11,15 +11,7 @@ from typing import Any
 
 from worker.core.errors import UsageError
 from worker.core.storage.private_file import create_file
-
-COLUMNS = (
-    "image_id", "uri", "patient_id", "eye", "status", "grade", "p_ge1", "p_ge2", "p_ge3", "p_ge4", "referable", "flags",
-    "disagreement", "model_id", "overlay_uri", "error_code", "error_detail", "attempts", "reference_grade", "graded_at",
-    "review", "final_grade", "decided_by", "decided_at", "decisions", "outcome", "final_referable",
-    "configuration_id", "program_version", "engine", "precision", "device",
-    "content_sha256", "content_version", "unfamiliarity", "site", "not_validated", "findings",
-)  # fmt: skip
-"""Columns of every table, in order."""
+from worker.ledger.export_columns import COLUMNS, EXPORT_COLUMNS, ColumnType
 
 WritePage = Callable[[Sequence[dict[str, Any]]], object]
 """Function that writes one page of rows, each a dict by column name."""
@@ -33,6 +25,29 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
     FHIR = "fhir"
     """Not a table; see `fhir_export`."""
+
+
+SUFFIXES = {
+    ".csv": ExportFormat.CSV,
+    ".jsonl": ExportFormat.JSONL,
+    ".parquet": ExportFormat.PARQUET,
+    ".ndjson": ExportFormat.FHIR,
+}
+"""Formats by the suffix of a file name."""
+
+
+def choose_format(path: Path, wanted: ExportFormat | None) -> ExportFormat:
+    """Return the format that the suffix of a file name says, or the wanted one for a name without a known suffix.
+
+    Raises UsageError if name and wish differ, or if neither says a format.
+    """
+    named = SUFFIXES.get(path.suffix.lower())
+    if named is None and wanted is None:
+        raise UsageError(f"{path} does not say its format; fix: end it with {', '.join(SUFFIXES)}, or add --format")
+    if named is not None and wanted is not None and named != wanted:
+        suffix = next(suffix for suffix, fmt in SUFFIXES.items() if fmt == wanted)
+        raise UsageError(f"{path} would contain {wanted}; fix: name it {suffix}, or leave --format out")
+    return named or wanted or ExportFormat.CSV
 
 
 def open_writer(fmt: ExportFormat, path: Path) -> AbstractContextManager[WritePage]:
@@ -73,19 +88,33 @@ def _parquet(path: Path) -> Iterator[WritePage]:
             code="extra_missing",
         ) from error
     kinds = {
-        "grade": pa.int8(),
-        **dict.fromkeys(("p_ge1", "p_ge2", "p_ge3", "p_ge4", "disagreement", "unfamiliarity"), pa.float32()),
-        "referable": pa.bool_(),
-        "attempts": pa.int16(),
-        "reference_grade": pa.int8(),
-        "graded_at": pa.timestamp("us", tz="UTC"),
-        "final_grade": pa.int8(),
-        "final_referable": pa.bool_(),
-        "decided_at": pa.timestamp("us", tz="UTC"),
+        ColumnType.TEXT: pa.string(),
+        ColumnType.INTEGER: pa.int16(),
+        ColumnType.NUMBER: pa.float32(),
+        ColumnType.BOOLEAN: pa.bool_(),
+        ColumnType.TIME: pa.timestamp("us", tz="UTC"),
     }
-    schema = pa.schema([(column, kinds.get(column, pa.string())) for column in COLUMNS])
+    fields = [(column.name, kinds[column.type]) for column in EXPORT_COLUMNS]
+    schema = pa.schema(fields, metadata={"pandas": json.dumps(_describe_for_pandas())})
     with create_file(path, "xb") as file, ParquetWriter(file, schema) as writer:
         yield lambda page: writer.write_table(pa.Table.from_pylist(list(page), schema=schema))
+
+
+def _describe_for_pandas() -> dict[str, Any]:
+    """Return the metadata by which pandas reads empty cells as NA, and not whole columns as float or object."""
+    nullable = {ColumnType.INTEGER: "Int16", ColumnType.BOOLEAN: "boolean", ColumnType.NUMBER: "Float32"}
+    columns = [
+        {
+            "name": column.name,
+            "field_name": column.name,
+            "pandas_type": str(column.type),
+            "numpy_type": nullable[column.type],
+            "metadata": None,
+        }
+        for column in EXPORT_COLUMNS
+        if column.type in nullable
+    ]
+    return {"index_columns": [], "column_indexes": [], "columns": columns, "pandas_version": "1.0.0"}
 
 
 def _csv_cell(value: object) -> object:

@@ -18,14 +18,15 @@ from worker.core.manifests.image_reference import ImageReference
 from worker.core.storage.folder_store import FolderStore
 from worker.core.vocabulary import Eye, Finding, Grade, Status
 from worker.ledger.export import export_run
-from worker.ledger.export_formats import COLUMNS, ExportFormat
+from worker.ledger.export_columns import COLUMNS, EXPORT_COLUMNS
+from worker.ledger.export_formats import ExportFormat, choose_format
 from worker.ledger.runs import Run, find_run
 
 SHA256 = "ab" * 32
 STORE = FolderStore(Path("/store"))
 PUBLISHER = Publisher("https://clinic.example/fundus")
 HEADER = (
-    "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,flags,disagreement,model_id,"
+    "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,model_flags,disagreement,model_id,"
     "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
     "review,final_grade,decided_by,decided_at,decisions,outcome,final_referable,"
     "configuration_id,program_version,engine,precision,device,content_sha256,content_version,unfamiliarity,site,not_validated,findings"
@@ -143,6 +144,13 @@ def test_parquet_keeps_types_and_order(engine: Engine, run: Run, tmp_path: Path)
     assert table["p_ge3"].to_numpy(zero_copy_only=False)[1] == pytest.approx(0.1234567, abs=1e-8)
     assert str(table.schema.field("p_ge3").type) == "float"
     assert table["graded_at"].to_pylist()[1].astimezone(UTC) == NOON
+    for_pandas = {
+        column["name"]: column["numpy_type"] for column in json.loads(table.schema.metadata[b"pandas"])["columns"]
+    }
+    assert (for_pandas["grade"], for_pandas["referable"], for_pandas["p_ge3"]) == ("Int16", "boolean", "Float32")
+    assert for_pandas.keys() == {
+        column.name for column in EXPORT_COLUMNS if column.type in ("integer", "boolean", "number")
+    }
 
 
 def test_run_of_many_pages_is_complete_and_ordered(engine: Engine, tmp_path: Path) -> None:
@@ -193,3 +201,41 @@ def test_parquet_without_pyarrow_names_the_extra(
 
 def test_columns_are_those_of_the_header() -> None:
     assert ",".join(COLUMNS) == HEADER
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "chosen"),
+    [
+        ("night.parquet", None, ExportFormat.PARQUET),
+        ("night.JSONL", None, ExportFormat.JSONL),
+        ("night.csv", ExportFormat.CSV, ExportFormat.CSV),
+        ("night.txt", ExportFormat.CSV, ExportFormat.CSV),
+    ],
+)
+def test_format_is_that_of_the_name(name: str, wanted: ExportFormat | None, chosen: ExportFormat) -> None:
+    assert choose_format(Path(name), wanted) is chosen
+
+
+def test_name_of_another_format_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"night.parquet would contain csv; fix: name it .csv"):
+        choose_format(Path("night.parquet"), ExportFormat.CSV)
+    with pytest.raises(UsageError, match="night does not say its format; fix: "):
+        choose_format(Path("night"), None)
+
+
+def test_no_column_hides_an_attribute_of_a_data_frame() -> None:
+    taken = {
+        "index",
+        "columns",
+        "dtypes",
+        "values",
+        "axes",
+        "ndim",
+        "size",
+        "shape",
+        "empty",
+        "flags",
+        "attrs",
+        "style",
+    }
+    assert not taken.intersection(COLUMNS)
