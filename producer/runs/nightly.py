@@ -161,7 +161,15 @@ def enqueue_night(
             precision=request.precision or settings.nightly_precision,
             site=site,
         )
-        result = enqueue(engine, app, settings, run_request, watermark.filter(source.references), keep_lock)
+        result = enqueue(
+            engine,
+            app,
+            settings,
+            run_request,
+            watermark.filter(source.references),
+            keep_lock,
+            may_be_empty=True,
+        )
         if watermark.newest is not None:
             # A modification time in the future would exclude later images with `since last`.
             _save_watermark(engine, night, min(watermark.newest, started_at))

@@ -1,5 +1,6 @@
 """Open the source that a path or URI names."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -46,9 +47,9 @@ def open_source(
     """Open a folder, `s3://BUCKET/PREFIX`, `dicomweb://pacs?QUERY`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
 
     labels: CSV with reference grades; not for a manifest, which has its own column. studies_since: first study date of
-    a PACS's photographs if the source names none. Raises SourceError for a missing
-    source, one of an unsupported kind, and labels with a manifest. Invalid content and references that `admission`
-    rejects raise SourceError while the references are read.
+    a PACS's photographs if the source names none. Raises SourceError for a missing source, one of an unsupported kind,
+    labels with a manifest, and a manifest with an invalid row, which is read twice. Other invalid content and
+    references that `admission` rejects raise SourceError while the references are read.
     """
     if location.startswith("dicomweb:"):
         source = _open_pacs(location, storage, admission, on_warning, labels, studies_since)
@@ -77,7 +78,13 @@ def _open(
         raise SourceError(f"{path} is not a folder, a manifest ({', '.join(ROW_SUFFIXES)}) or an .npy stack")
     if labels is not None:
         raise SourceError(f"{path} is a manifest: put the grades of {labels} into its column reference_grade")
+    _read_through(path, admission)
     return Source(str(path), map(dicom_files.describe, read_manifest(path, on_warning, admission)))
+
+
+def _read_through(manifest: Path, admission: AdmissionPolicy) -> None:
+    """Raise SourceError for an invalid row anywhere in a manifest, so that it makes no run of its first rows."""
+    deque(admit_references(read_manifest(manifest, lambda _: None, admission), admission), maxlen=0)
 
 
 def _open_pacs(

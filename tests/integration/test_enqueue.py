@@ -104,14 +104,18 @@ def test_full_batches_make_full_chunks(enqueued: Enqueue, app: Celery) -> None:
 
 def test_unreachable_broker_loses_nothing(engine: Engine, enqueued: Enqueue, app: Celery, settings: Settings) -> None:
     request = RunRequest(name="night", source="test")
-    with pytest.raises(BrokerError, match="cannot send 3 images of run night"):
+    with pytest.raises(BrokerError, match="cannot send 3 images of run night") as raised:
         enqueue(
             engine, without_broker(settings), settings, request, iter(references(*"abcd")), lambda _found, _new: None
         )
 
     run = find_run(engine, "night")
     rows = rows_of(engine, run)
-    assert run.state == RunState.OPEN
+    assert raised.value.detail.endswith(
+        "; 4 images of run night are recorded: a worker sends them within 1 min 20 s of the broker's return; fix: start"
+        " the broker or correct FUNDUS_BROKER_URL, then wait, or run `fundus resend night`"
+    )
+    assert run.state == RunState.RUNNING
     assert list(rows) == ["a", "b", "c", "d"]
     assert all(row.due_at <= database_now(engine) + 60 for row in rows.values())
 
@@ -147,8 +151,32 @@ def test_run_continues_after_its_source_failed(engine: Engine, enqueued: Enqueue
     assert (done.new, done.state, consume(app)) == (1, RunState.RUNNING, [(names[-1],)])
 
 
-def test_run_without_images_finishes_at_once(enqueued: Enqueue) -> None:
-    assert enqueued([]).state == RunState.FINISHED
+def test_unreachable_broker_stops_no_registration(engine: Engine, settings: Settings) -> None:
+    names = [f"i{number}" for number in range(BATCH_IMAGES + 1)]
+    request = RunRequest(name="night", source="test")
+
+    with pytest.raises(BrokerError, match=f"; {len(names):,} images of run night are recorded"):
+        enqueue(engine, without_broker(settings), settings, request, iter(references(*names)), lambda *_: None)
+
+    assert len(rows_of(engine, find_run(engine, "night"))) == len(names)
+
+
+def test_id_of_two_images_makes_no_run(engine: Engine, enqueued: Enqueue) -> None:
+    with pytest.raises(SourceError, match="image_id 'a' is used for both"):
+        enqueued([*references("a"), ImageReference("file:///other.jpg", image_id="a")])
+    assert list_runs(engine, 1) == []
+
+
+def test_empty_source_makes_no_run(engine: Engine, enqueued: Enqueue) -> None:
+    with pytest.raises(SourceError, match="test has no image; fix: "):
+        enqueued([])
+    assert list_runs(engine, 1) == []
+
+
+def test_night_without_images_finishes_at_once(engine: Engine, app: Celery, settings: Settings) -> None:
+    night = RunRequest(name="night", source="test")
+    done = enqueue(engine, app, settings, night, iter(()), lambda *_: None, may_be_empty=True)
+    assert done.state == RunState.FINISHED
 
 
 def test_resend_sends_suspects_alone_and_keeps_leased_and_settled_images(

@@ -78,3 +78,9 @@ def test_labels_with_a_manifest_are_refused(opened: Open, tmp_path: Path) -> Non
 
     with pytest.raises(SourceError, match=r"put the grades of .*labels.csv into its column reference_grade"):
         opened(tmp_path / "m.csv", tmp_path / "labels.csv")
+
+
+def test_invalid_last_row_refuses_the_whole_manifest(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "eyes.csv").write_text("uri,reference_grade\n" + "a.jpg,2\n" * 5000 + "b.jpg,7\n")
+    with pytest.raises(SourceError, match="line 5002, column reference_grade: '7' is not a grade"):
+        opened(tmp_path / "eyes.csv")
