@@ -9,12 +9,13 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery.concurrency import ALIASES
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, SecurityWarning
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from structlog.contextvars import bound_contextvars
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
     from worker.inference.runtime import Runtime
 
+# Celery's own warning about root speaks of its options and of pickle, which this worker refuses; see `_warn_of_root`.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 VALIDATING_STRATEGY = "worker.consumer.validation:validating_strategy"
 
 log = structlog.get_logger(__name__)
@@ -52,7 +55,7 @@ ALIASES["threads"] = "worker.consumer.task_pool:TaskPool"
 _runtime: Runtime | None = None
 
 
-# Celery logs a FundusError in one line, without a traceback: it is in `throws`.
+# Celery prints no traceback of a FundusError: it is in `throws`.
 @app.task(name=GRADE_CHUNK, Strategy=VALIDATING_STRATEGY, throws=(FundusError,), bind=True)
 def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
     """Grade the images of one chunk; return their number by status."""
@@ -63,6 +66,7 @@ def grade_chunk(task: Any, message: dict[str, Any]) -> dict[str, int]:
     with (
         bound_contextvars(chunk=request.id),
         app.tracing.trace_grading(request.get(TRACE_HEADER), chunk=request.id, images=len(chunk.image_ids)),
+        _failure_logged(GRADE_CHUNK),
     ):
         try:
             return _runtime.grade_chunk(chunk, urgent=request.delivery_info["routing_key"] == Queue.LIVE)
@@ -77,14 +81,15 @@ def write_report(message: dict[str, Any]) -> bool:
     run_id = WriteReport.decode(message).run_id
     if _runtime is None:
         raise ServiceError("no report can be written: the worker is starting or stopping")
-    return _runtime.write_report(run_id)
+    with _failure_logged(WRITE_REPORT):
+        return _runtime.write_report(run_id)
 
 
 @app.task(name=NIGHTLY, Strategy=VALIDATING_STRATEGY, throws=(FundusError,))
 def nightly(message: dict[str, Any] | None = None) -> dict[str, Any]:
     """Enqueue images of the nightly source that are new or changed, into the night of the message."""
     night = beat_tasks.read_due_date(NIGHTLY, message, settings.time_zone)
-    with _tracked() as touch:
+    with _failure_logged(NIGHTLY), _tracked() as touch:
         return beat_tasks.enqueue_night(settings, night, touch)
 
 
@@ -92,7 +97,7 @@ def nightly(message: dict[str, Any] | None = None) -> dict[str, Any]:
 def close_nights(message: dict[str, Any] | None = None) -> dict[str, Any]:
     """Close the nights whose runs are finished."""
     beat_tasks.read_due_date(CLOSE_NIGHTS, message, settings.time_zone)
-    with _tracked() as touch:
+    with _failure_logged(CLOSE_NIGHTS), _tracked() as touch:
         return beat_tasks.close_nights(settings, touch)
 
 
@@ -108,11 +113,21 @@ def publish(message: dict[str, Any] | None = None) -> dict[str, Any]:
 def retention(message: dict[str, Any] | None = None) -> dict[str, Any]:
     """Delete expired overlays and outcomes."""
     beat_tasks.read_due_date(RETENTION, message, settings.time_zone)
-    with _tracked() as touch:
+    with _failure_logged(RETENTION), _tracked() as touch:
         return beat_tasks.run_retention(settings, touch)
 
 
 app.conf.beat_schedule = beat_tasks.schedule(settings)
+
+
+@contextmanager
+def _failure_logged(task: str) -> Iterator[None]:
+    """Log a FundusError in one line; Celery's own line about it is switched off."""
+    try:
+        yield
+    except FundusError as error:
+        log.warning("task_failed", task=task, code=error.code, detail=error.detail)
+        raise
 
 
 @contextmanager
@@ -135,6 +150,7 @@ def _start(**_: object) -> None:
     global _runtime
     forbid_inspection()
     _set_up_logging()  # Celery sends its signal for logging only after this one
+    _warn_of_root()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     try:
         from worker.inference.runtime import Runtime
@@ -147,6 +163,15 @@ def _start(**_: object) -> None:
     except Exception as error:
         logging.getLogger(__name__).exception("cannot start")
         raise SystemExit(1) from error
+
+
+def _warn_of_root() -> None:
+    if os.geteuid() == 0:
+        log.warning(
+            "runs_as_root",
+            detail="whoever takes over this worker has all rights on the machine; fix: start it as a user of its own,"
+            " as the service unit and the container image do",
+        )
 
 
 @worker_ready.connect

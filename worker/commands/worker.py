@@ -10,7 +10,9 @@ import typer
 
 from worker.consumer.worker_processes import run_processes, share_of
 from worker.core.settings import PREFIX, EngineName, Settings, parse_settings, read_settings
+from worker.core.telemetry.heartbeat import runtime_folder
 from worker.core.telemetry.log_setup import configure_logs
+from worker.core.telemetry.worker_number import claim_worker_number
 
 PROGRAM = (sys.executable, "-P", "-m", "producer", "worker")
 """The program of each of several worker processes."""
@@ -23,7 +25,9 @@ def worker(
     engine: Annotated[EngineName | None, typer.Option(help="Inference engine.")] = None,
     queues: Annotated[str | None, typer.Option(help="Queues to consume, comma-separated.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Bulk chunks in flight.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name in Flower; unique on this machine.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name in Flower; unique on this machine.", show_default="fundus-1, fundus-2, ...")
+    ] = None,
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Worker processes on this device, which share cores and memory.")
     ] = 1,
@@ -45,8 +49,9 @@ def worker(
         if value is not None:
             os.environ[PREFIX + variable] = str(value)
     settings = parse_settings()
+    name = name or f"fundus-{claim_worker_number(runtime_folder())}"
     if processes > 1:
-        raise typer.Exit(_run_several(processes, name or f"fundus-{os.getpid()}", settings))
+        raise typer.Exit(_run_several(processes, name, settings))
     read_settings.cache_clear()
     from celery.utils.nodenames import default_nodename, host_format
 
@@ -54,7 +59,7 @@ def worker(
 
     settings = read_settings()
     node = celery.Worker(
-        hostname=host_format(default_nodename(f"{name or f'fundus-{os.getpid()}'}@%h")),
+        hostname=host_format(default_nodename(f"{name}@%h")),
         pool="threads",
         concurrency=settings.concurrency,
         loglevel=settings.log_level.upper(),

@@ -122,7 +122,7 @@ class ImageGrader:
             return error
         except (ImageError, Ungradable, ModelError) as error:
             status = Status.UNGRADABLE if isinstance(error, Ungradable) else Status.FAILED
-            log.info(str(status), code=error.code, detail=error.detail)
+            log.warning(str(status), code=error.code, detail=error.detail)
             return Outcome(image.image_id, status, error_code=error.code, error_detail=error.detail)
         except Exception as error:
             log.exception("unexpected")

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from contextvars import copy_context
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -138,6 +139,7 @@ class Pipeline:
         self._grader.close()
 
     def _grade_chunk(self, chunk: GradeChunk, activity: ChunkActivity, *, urgent: bool) -> dict[str, int]:
+        started = monotonic()
         suspect = self._retry(partial(is_suspect, self._database, chunk))
         lock = self._suspect_lock.exclusive if suspect else self._suspect_lock.shared
         with lock(urgent=urgent):
@@ -153,7 +155,9 @@ class Pipeline:
             finally:
                 del self._chunks[lease.token]
         self._finish_run(lease)
-        return dict(Counter(str(o.status) for o in outcomes) + Counter({str(Status.QUEUED): len(released)}))
+        counts = dict(Counter(str(o.status) for o in outcomes) + Counter({str(Status.QUEUED): len(released)}))
+        log.info("chunk_settled", images=len(lease.images), **counts, seconds=round(monotonic() - started, 1))
+        return counts
 
     def _lease(self, chunk: GradeChunk) -> Lease:
         with self._metrics.time_stage(Stage.LEASE):

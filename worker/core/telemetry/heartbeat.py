@@ -49,7 +49,7 @@ def read_heartbeats() -> list[Heartbeat]:
     """Return the heartbeats of the user's running workers by process id; ignore files of dead processes."""
     now = time.time()
     found = []
-    for path in _folder().glob(f"*{_SUFFIX}"):
+    for path in runtime_folder().glob(f"*{_SUFFIX}"):
         pid = path.name.removesuffix(_SUFFIX)
         try:
             if pid.isdecimal() and _is_running(int(pid)):
@@ -59,12 +59,13 @@ def read_heartbeats() -> list[Heartbeat]:
     return sorted(found, key=lambda heartbeat: heartbeat.pid)
 
 
-def _folder() -> Path:
+def runtime_folder() -> Path:
+    """Return this user's folder for the files of running workers."""
     return Path(tempfile.gettempdir()) / f"fundus-{os.getuid()}"
 
 
 def _path(pid: int) -> Path:
-    return _folder() / f"{pid}{_SUFFIX}"
+    return runtime_folder() / f"{pid}{_SUFFIX}"
 
 
 def _is_running(pid: int) -> bool:

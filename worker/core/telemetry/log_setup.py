@@ -45,3 +45,7 @@ def configure_logs(fmt: Literal["human", "json"], level: str) -> None:
     # Below a warning they log too much, and botocore's debug lines contain signed headers.
     for name in ("boto3", "botocore", "urllib3", "s3transfer", "tensorflow", "h5py", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if level != "debug":
+        # A line when a task is taken and one when it is done: the worker has one line for each chunk.
+        for name in ("celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(name).setLevel(logging.WARNING)
