@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from worker.core.errors import FundusError, UsageError
+from worker.core.errors import BrokerError, DatabaseError, FundusError, StorageError, UsageError
 from worker.core.terminal.output import configure_command_logs, print_error
 
 EXTRAS = {
@@ -17,6 +17,13 @@ EXTRAS = {
     "alarms": ("apprise",),
 }
 """Packages that an extra of the distribution installs, by extra."""
+
+REMEDIES: dict[type[FundusError], str] = {
+    DatabaseError: "start the database or correct FUNDUS_DATABASE_URL",
+    BrokerError: "start the broker or correct FUNDUS_BROKER_URL",
+    StorageError: "start the store, or correct its address, the access key or its rights",
+}
+"""What to do about a service that fails, unless the error says it."""
 
 
 class ErrorReportingGroup(TyperGroup):
@@ -33,8 +40,13 @@ class ErrorReportingGroup(TyperGroup):
             reported = to_fundus_error(error)
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            print_error(reported.code, reported.detail)
+            print_error(reported.code, _with_remedy(reported))
             raise typer.Exit(reported.exit_status) from None
+
+
+def _with_remedy(error: FundusError) -> str:
+    remedy = next((remedy for kind, remedy in REMEDIES.items() if isinstance(error, kind)), None)
+    return error.detail if remedy is None or "fix: " in error.detail else f"{error.detail}; fix: {remedy}"
 
 
 def to_fundus_error(error: Exception) -> FundusError:

@@ -227,6 +227,7 @@ def test_service_error_is_one_line_and_status_1() -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error[database_unavailable]: ")
+    assert done.stderr.endswith("; fix: start the database or correct FUNDUS_DATABASE_URL\n")
     assert done.stderr.count("\n") == 1
     assert "secret" not in done.stderr
 
@@ -307,7 +308,15 @@ def test_unreachable_broker_is_reported(fundus: Fundus, photos: Path) -> None:
 
     assert done.exit_code == 1
     assert done.stderr.startswith("error[broker_unavailable]: cannot send 2 images of run night to queue bulk")
-    assert json.loads(fundus("status", "night", "--json").stdout)["state"] == "open"
+    assert json.loads(fundus("status", "night", "--json").stdout)["state"] == "running"
+
+
+def test_empty_folder_makes_no_run(fundus: Fundus, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    done = fundus("enqueue", tmp_path / "photos", "--run", "night")
+
+    assert (done.exit_code, done.stderr.splitlines()[0].startswith("error[source_invalid]: ")) == (2, True)
+    assert json.loads(fundus("status", "--json").stdout) == {"runs": []}
 
 
 def test_enqueue_status_export_and_cancel(

@@ -8,7 +8,7 @@ import uvicorn
 
 from worker.console.app import make_app
 from worker.console.origin import make_origin
-from worker.console.server import SERVER_OPTIONS
+from worker.console.server import SERVER_OPTIONS, check_port
 from worker.core.errors import UsageError
 from worker.core.process_hardening import forbid_inspection
 from worker.core.settings import read_settings
@@ -53,6 +53,7 @@ def serve(
     engine = connect(settings, pool_size=CONNECTIONS)
     require_compatible(engine)
     warn_of_unverified_host(engine)
+    check_port(host, port)
     print_note(f"console listening on {settings.console_url or f'http://{host}:{port}'}")
     uvicorn.run(
         make_app(settings, engine, origin),

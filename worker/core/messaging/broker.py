@@ -173,5 +173,6 @@ def _transport_options(settings: Settings, *, amqp: bool) -> dict[str, object]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the exception's class and the first line of its message."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}"
+    """Return the first line of the exception's message, in its own words instead of a class name."""
+    message = str(error).strip()
+    return message.splitlines()[0] if message else "the broker gave no reason"

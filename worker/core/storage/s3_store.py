@@ -1,5 +1,6 @@
 """Object store in an S3 bucket, and the S3 calls that read source images."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from io import BytesIO
@@ -43,6 +44,19 @@ CREDENTIAL_CODES = {
 """Error codes with status 4xx that concern keys, clock or account, and so every request."""
 TEMPORARY_CODES = {"OperationAborted", "RequestTimeout", "SlowDown"}
 TEMPORARY_STATUSES = {408, 425, 429}
+
+CLIENT_FAILURES = {
+    "NoCredentialsError": "no access key; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
+    "PartialCredentialsError": "half an access key; set both AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "ProfileNotFound": "no such profile; correct AWS_PROFILE",
+    "NoRegionError": "no region; set AWS_DEFAULT_REGION",
+    "EndpointConnectionError": "no store answers; is FUNDUS_S3_ENDPOINT_URL right, and does the store run?",
+    "ConnectTimeoutError": "the store did not accept the connection in time",
+    "ReadTimeoutError": "the store did not answer in time",
+    "ConnectionClosedError": "the store closed the connection",
+    "SSLError": "the certificate of the store is not trusted; set AWS_CA_BUNDLE to that of its authority",
+}
+"""Failures of the client by exception class; their own messages may contain URLs."""
 
 
 class S3Store:
@@ -332,9 +346,10 @@ def _send_without_expect(params: dict[str, Any], **_: object) -> None:
 
 
 def _reason(error: Any) -> str:
-    """Return the store's error code or the client's exception class, never a signed URL or a header."""
+    """Return the store's error code or the client's failure in words, never a signed URL or a header."""
     if isinstance(error, ClientError):
         response = error.response
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
         return f"{response.get('Error', {}).get('Code', '?')} (HTTP {status})"
-    return type(error).__name__
+    name = type(error).__name__
+    return CLIENT_FAILURES.get(name, re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower())

@@ -76,7 +76,7 @@ def test_consumer_of_bulk_can_send_to_live(broker_url: str) -> None:
 
 
 def test_queue_depth_of_an_unreachable_broker_is_a_broker_error() -> None:
-    with pytest.raises(BrokerError, match="cannot inspect queue bulk: ConnectionError") as caught:
+    with pytest.raises(BrokerError, match=r"cannot inspect queue bulk: .*Connection refused") as caught:
         depth(UNREACHABLE)
     assert "hunter2" not in caught.value.detail
 
