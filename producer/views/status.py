@@ -28,6 +28,8 @@ STATE_STYLES = {
 }
 _BAR_COLUMNS = 64
 _ERRORS_SHOWN = 8
+_RUN_COLUMNS = 18
+"""The name of a night fits."""
 
 
 def draw_progress(progress: RunProgress) -> RenderableType:
@@ -47,10 +49,10 @@ def draw_progress(progress: RunProgress) -> RenderableType:
 
 def draw_overview(runs: Sequence[tuple[Run, Counts]]) -> RenderableType:
     """Draw a table of runs."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("run", overflow="fold")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("run", overflow="fold", min_width=_RUN_COLUMNS)
     table.add_column("state")
-    for column in ("images", "settled", "graded", "referable", "not graded"):
+    for column in ("images", "done", "graded", "referable", "not\ngraded"):
         table.add_column(column, justify="right")
     for run, counts in runs:
         not_graded = sum(counts.by_status[status] for status in FAILURES)

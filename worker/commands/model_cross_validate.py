@@ -135,7 +135,9 @@ def cross_validate(
 
 
 def _draw(results: "dict[str, SourceResult]", means: "SourceResult") -> Table:
-    table = Table("left out", "images", *(metric.replace("_", " ") for metric in means))
+    from worker.evaluation.view import plain_table
+
+    table = plain_table("left out", "images", *(metric.replace("_", " ") for metric in means))
     for source, result in [*results.items(), ("mean", means)]:
         values = [result[metric] for metric in means]
         count = result.get("images")

@@ -8,7 +8,6 @@ import numpy as np
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
@@ -52,6 +51,7 @@ def thresholds(
     # SciPy and scikit-learn are slow to import.
     from worker.evaluation.labelled import NOT_GRADED
     from worker.evaluation.screening_thresholds import ScreeningRule, choose_screening_thresholds
+    from worker.evaluation.view import plain_table
     from worker.model.engines.factory import make_engine
     from worker.model.golden_inputs import add_golden_inputs
     from worker.model_card.held_out_grading import grade_held_out
@@ -96,7 +96,7 @@ def thresholds(
         document = {"thresholds": chosen, "threshold_rule": changed.threshold_rule, "figures": figures}
         typer.echo(json.dumps({"model_id": changed.model_id, "name": changed.name, **document}))
         return
-    table = Table("source", "images", *(name.replace("_", " ") for name in _SHOWN))
+    table = plain_table("source", "images", *(name.replace("_", " ") for name in _SHOWN))
     for row, values in figures.items():
         count = int((sources == row).sum()) or len(sources)
         table.add_row(row, f"{count:,}", *("-" if value is None else f"{value:.3f}" for value in values.values()))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from pydantic import Field
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from worker.core.vocabulary import Grade
@@ -20,7 +19,7 @@ from worker.evaluation.operating_point import (
     cross_entropy,
     cross_fit,
 )
-from worker.evaluation.view import format_estimate, format_name
+from worker.evaluation.view import format_name, plain_table, stack_estimate
 from worker.model.ordinal import Thresholds
 
 SHOWN_METRICS = (
@@ -102,12 +101,12 @@ def describe_target(target: Target) -> str:
 
 def draw_calibration(calibration: Calibration) -> RenderableType:
     """Return the operating point and a table of the metrics before and after."""
-    table = Table("", "before", "after", f"held out ({FOLDS} folds)")
+    table = plain_table("", "before", "after", f"held out ({FOLDS} folds)")
     for name in SHOWN_METRICS:
         table.add_row(
             format_name(name),
             *(
-                format_estimate(variant[name])
+                stack_estimate(variant[name])
                 for variant in (calibration.before, calibration.after, calibration.held_out)
             ),
         )

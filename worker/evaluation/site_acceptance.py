@@ -5,7 +5,6 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from worker.core.errors import RunError
@@ -14,7 +13,7 @@ from worker.evaluation.bootstrap import Estimate
 from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
 from worker.evaluation.proportions import exact_interval
-from worker.evaluation.view import format_estimate
+from worker.evaluation.view import format_estimate, plain_table
 
 MIN_PHOTOGRAPHS = 100
 """Least number of photographs with an outcome and a reference grade."""
@@ -105,7 +104,7 @@ def evaluate_for_site(
 def draw_site_evaluation(evaluation: SiteEvaluation) -> RenderableType:
     """Return the verdict, the figures next to those required, and what they were measured on."""
     verdict = "accepted" if evaluation.accepted else "refused"
-    table = Table("referable DR", "95 % interval", "correct", "patients", "lower end required", "")
+    table = plain_table("referable DR", "with 95 % interval", "correct", "patients", "must be above", "")
     for name, figure in evaluation.figures.items():
         table.add_row(
             name,

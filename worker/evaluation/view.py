@@ -11,6 +11,13 @@ from worker.evaluation.agreement import CUTS
 from worker.evaluation.bootstrap import Estimate
 from worker.evaluation.document import SUBGROUP_METRICS, Evaluation
 
+SUBGROUP_HEADINGS = {
+    "gradable_fraction": "gradable",
+    "quadratic_weighted_kappa": "weighted kappa",
+    "referable_auc": "referable AUC",
+    "referable_sensitivity": "sensitivity",
+    "referable_specificity": "specificity",
+}
 OVERALL_METRICS = ("gradable_fraction", "accuracy", "quadratic_weighted_kappa")
 
 
@@ -22,10 +29,10 @@ def draw_evaluation(evaluation: Evaluation) -> RenderableType:
         f"{evaluation.run}: {evaluation.labelled:,} images with a reference grade{patients}: {counts}\n"
         f"{evaluation.model} ({evaluation.model_id})"
     )
-    parts: list[RenderableType] = [Text(head), _overall_table(evaluation), _cut_table(evaluation)]
-    parts += [*map(Text, format_auc_loss(evaluation)), _grade_table(evaluation)]
-    if evaluation.groups:
-        parts.append(_subgroup_table(evaluation))
+    parts: list[RenderableType] = [Text(head), _overall_table(evaluation), "", _cut_table(evaluation), ""]
+    parts += [*map(Text, format_auc_loss(evaluation)), "", _grade_table(evaluation), ""]
+    for column in dict.fromkeys(group.column for group in evaluation.groups):
+        parts += [_subgroup_table(evaluation, column), ""]
     unit = "images" if evaluation.patients is None else "patients"
     parts.append(Text(f"In brackets: 95% intervals from {evaluation.resamples:,} resamples of {unit}.", style="dim"))
     return Group(*parts)
@@ -38,6 +45,30 @@ def format_estimate(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def shorten_estimate(estimate: Estimate) -> str:
+    """Return a text such as `0.912 (0.87 to 0.95)`, for tables of 80 columns."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return format_estimate(estimate)
+    return f"{estimate.value:.3f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def stack_estimate(estimate: Estimate) -> Text:
+    """Return the value with its interval below, for tables of 80 columns."""
+    if estimate.value is None:
+        return Text("-")
+    if estimate.low is None or estimate.high is None:
+        return Text(f"{estimate.value:.3f}")
+    return Text.assemble(f"{estimate.value:.3f}\n", (f"{estimate.low:.2f} to {estimate.high:.2f}", "dim"))
+
+
+def plain_table(*columns: str) -> Table:
+    """Return a table without lines, whose numbers align at the right; the first column holds names."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    return table
 
 
 def format_name(name: str) -> str:
@@ -63,35 +94,31 @@ def _overall_table(evaluation: Evaluation) -> Table:
 
 
 def _cut_table(evaluation: Evaluation) -> Table:
-    table = Table("", *(format_name(cut) for cut in CUTS))
+    table = plain_table("", *(format_name(cut) for cut in CUTS))
     first = next(iter(CUTS))
     for name in evaluation.figures:
         if name.startswith(f"{first}_"):
             metric = name.removeprefix(f"{first}_")
             table.add_row(
-                format_name(metric), *(format_estimate(evaluation.figures[f"{cut}_{metric}"]) for cut in CUTS)
+                format_name(metric), *(shorten_estimate(evaluation.figures[f"{cut}_{metric}"]) for cut in CUTS)
             )
     return table
 
 
 def _grade_table(evaluation: Evaluation) -> Table:
-    table = Table("reference")
-    for grade in Grade:
-        table.add_column(f"as {grade:d}", justify="right")
-    for name in ("recall", "precision"):
-        table.add_column(name, no_wrap=True)
+    table = plain_table("reference", *(f"as {grade:d}" for grade in Grade), "recall", "precision")
     for grade, row in zip(Grade, evaluation.confusion, strict=True):
         cells = [Text(f"{count:,}", style="bold" if column == grade else "") for column, count in enumerate(row)]
-        rates = [format_estimate(evaluation.figures[f"{name}_grade_{grade:d}"]) for name in ("recall", "precision")]
+        rates = [stack_estimate(evaluation.figures[f"{name}_grade_{grade:d}"]) for name in ("recall", "precision")]
         table.add_row(str(int(grade)), *cells, *rates)
     return table
 
 
-def _subgroup_table(evaluation: Evaluation) -> Table:
-    table = Table(title="Subgroups", title_justify="left")
-    for name in ("column", "value", "images", *map(format_name, SUBGROUP_METRICS)):
-        table.add_column(name, justify="left" if name in ("column", "value") else "right")
-    for group in evaluation.groups:
-        cells = [format_estimate(group.figures[name]) for name in SUBGROUP_METRICS]
-        table.add_row(group.column, group.value or "(none)", f"{group.images:,}", *cells)
+def _subgroup_table(evaluation: Evaluation, column: str) -> Table:
+    table = plain_table(column, *(SUBGROUP_HEADINGS[name] for name in SUBGROUP_METRICS))
+    table.padding = (0, 1, 0, 0)
+    table.columns[0].overflow = "fold"
+    for group in (group for group in evaluation.groups if group.column == column):
+        cells = [stack_estimate(group.figures[name]) for name in SUBGROUP_METRICS]
+        table.add_row(f"{group.value or '(none)'}\n{group.images:,} images", *cells)
     return table

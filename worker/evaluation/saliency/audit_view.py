@@ -1,11 +1,10 @@
 """Show a saliency audit on the terminal."""
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from worker.evaluation.saliency.audit_document import SaliencyAudit
 from worker.evaluation.saliency.pointing_view import draw_game
-from worker.evaluation.view import format_estimate
+from worker.evaluation.view import plain_table, stack_estimate
 
 
 def draw_audit_table(audit: SaliencyAudit) -> RenderableType:
@@ -26,7 +25,7 @@ def draw_audit_table(audit: SaliencyAudit) -> RenderableType:
         rows.append((f"map after randomising {name}", estimate, "different photographs", audit.other_images))
     for one in audit.rotation:
         rows.append((f"map rotated by {one.degrees:+g} degrees", one.rank_correlation, "same grade", one.same_grade))
-    table = Table("test", "result", "reference")
+    table = plain_table("test", "result", "of", "reference")
     for name, result, reference_name, reference in rows:
-        table.add_row(name, format_estimate(result), f"{reference_name}: {format_estimate(reference)}")
+        table.add_row(name, stack_estimate(result), reference_name, stack_estimate(reference))
     return Group(draw_game(audit.game), table)

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from worker.evaluation.bootstrap import Estimate, bootstrap_mean
 from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.saliency.pointing_game import TOLERANCE, PointingScore
-from worker.evaluation.view import format_estimate
+from worker.evaluation.view import plain_table, stack_estimate
 
 MISS_BELOW = 0.5
 """A map is a miss if less than this share of its brightest pixels is on a lesion."""
@@ -107,10 +106,10 @@ def summarise_scores(scores: Sequence[PointingScore], *, resamples: int, seed: i
 
 def draw_game(game: PointingGame) -> RenderableType:
     """Return a table of the scores, in total and by grade."""
-    table = Table("graded", "images", "map", "centre of the field", "random position", "energy", "energy of the centre")
+    table = plain_table("graded", "images", "map", "centre of field", "random position", "energy", "energy of centre")
     for name, score in game.scores.items():
         estimates = (score.map, score.centre, score.chance, score.energy, score.centre_energy)
-        table.add_row(name, str(score.images), *map(format_estimate, estimates))
+        table.add_row(name, str(score.images), *map(stack_estimate, estimates))
     foot = (
         f"On a lesion: within {game.tolerance:.3f} of the field's side. Energy: share of the map's energy on lesions,"
         f" equal to that of a random position for a uniform map. In brackets: 95% intervals from {game.resamples:,}"

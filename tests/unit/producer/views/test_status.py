@@ -103,6 +103,7 @@ def test_overview_counts_referable_and_not_graded() -> None:
     lines = drawn(draw_overview([(run(), counts(5, (1, 1, 2, 0, 1), 2))]))
 
     assert [line.split() for line in lines] == [
-        ["run", "state", "images", "settled", "graded", "referable", "not", "graded"],
+        ["not"],
+        ["run", "state", "images", "done", "graded", "referable", "graded"],
         ["night-1", "running", "12", "58.3", "%", "5", "3", "2"],
     ]
