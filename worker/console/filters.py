@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from worker.core.vocabulary import THRESHOLD_MARGIN, Eye, Grade, ReviewState, Status
+from worker.core.vocabulary import REFERABLE_FROM, REVIEW_FLAGS, REVIEW_MARGIN, Eye, Flag, Grade, ReviewState, Status
 from worker.ledger.review_schema import reviews
 from worker.ledger.schema import OUTPUTS, gradings, images, models, runs
 
@@ -106,17 +106,14 @@ def filter_conditions(image_filter: ImageFilter, run_id: int) -> list[ColumnElem
 
 
 def is_low_confidence(run_id: int | ColumnElement[int]) -> ColumnElement[bool]:
-    """Return the SQL condition for low confidence: graded, with an output near its threshold or with a flag.
+    """Return the SQL condition for low confidence: graded, and almost referable or with a flag that asks for a review.
 
     run_id: a number, so that the database looks up the thresholds once, or the column of each row.
     """
-    near = []
-    for output, name in list(enumerate(OUTPUTS))[Grade.MILD :]:
-        threshold = _threshold(output, run_id)
-        near.append(
-            and_(gradings.c[name] > threshold - THRESHOLD_MARGIN, gradings.c[name] < threshold + THRESHOLD_MARGIN)
-        )
-    return and_(gradings.c.status == Status.GRADED, or_(*near, gradings.c.flags != ""))
+    score, threshold = gradings.c[OUTPUTS[REFERABLE_FROM]], _threshold(REFERABLE_FROM, run_id)
+    almost = and_(gradings.c.grade < REFERABLE_FROM, score > threshold - REVIEW_MARGIN)
+    asking = [flag for flag in Flag if flag not in REVIEW_FLAGS]
+    return and_(gradings.c.status == Status.GRADED, or_(almost, gradings.c.flags.not_in(["", *asking])))
 
 
 def _threshold(output: int, run_id: int | ColumnElement[int]) -> ColumnElement[float]:

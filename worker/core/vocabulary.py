@@ -114,8 +114,11 @@ class Grade(IntEnum):
 REFERABLE_FROM = Grade.MODERATE
 """Lowest grade of referable DR. Macular oedema is not assessed."""
 
-THRESHOLD_MARGIN = 0.1
-"""Distance of an output from its threshold below which the decision has low confidence."""
+REVIEW_MARGIN = 0.065
+"""A grade that is not referable has low confidence if its score for referable DR is less than this below the threshold.
+
+Chosen so that a tenth of the correct negatives is marked, as a mean over sources; see `docs/models.md`.
+"""
 
 
 class Flag(StrEnum):
@@ -127,6 +130,10 @@ class Flag(StrEnum):
     """The saliency is zero everywhere: no positive evidence for the explained output, although it passed."""
     UNFAMILIAR = "unfamiliar"
     """The image is unlike those that the model has learned from."""
+
+
+REVIEW_FLAGS = frozenset({Flag.NOT_MONOTONE, Flag.NO_EVIDENCE, Flag.UNFAMILIAR})
+"""Flags that ask for a review. A grade 0 because no output passed is the usual grade 0 of many models."""
 
 
 class DicomAdmission(StrEnum):

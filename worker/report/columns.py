@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from worker.core.vocabulary import REFERABLE_FROM, THRESHOLD_MARGIN, Grade, ReviewState, Status
+from worker.core.vocabulary import REFERABLE_FROM, REVIEW_FLAGS, REVIEW_MARGIN, ReviewState, Status
 from worker.report.rows import UNDER_REVIEW, ReportRow
 from worker.report.snapshot import Snapshot
 
@@ -66,7 +66,7 @@ def read_filter_columns(snapshot: Snapshot, thresholds: Thresholds) -> FilterCol
         " p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 FROM images ORDER BY rank"
     ):
         decided = REVIEW_CODES[review] == REVIEW_CODES[ReviewState.READ]
-        unsure = model_grade is not None and not decided and (bool(flags) or is_near_threshold(outputs, thresholds))
+        unsure = model_grade is not None and not decided and is_doubtful(model_grade, flags or "", outputs, thresholds)
         characters = (
             _encode_outcome(status, grade, urgency),
             eye[0],
@@ -89,14 +89,14 @@ def _encode_outcome(status: str, grade: int | None, urgency: int | None) -> str:
 
 
 def is_low_confidence(row: ReportRow, thresholds: Thresholds) -> bool:
-    """Whether an image needs a review: flagged or with an output near its threshold, and without a final review."""
+    """Whether an image asks for a review and has no final one."""
     decided = REVIEW_CODES[row.review] == REVIEW_CODES[ReviewState.READ]
-    return row.outputs is not None and not decided and (bool(row.flags) or is_near_threshold(row.outputs, thresholds))
+    if row.outputs is None or row.model_grade is None or decided:
+        return False
+    return is_doubtful(row.model_grade, row.flags, row.outputs, thresholds)
 
 
-def is_near_threshold(outputs: Sequence[float], thresholds: Thresholds) -> bool:
-    """Whether an output of grade 1 or above is within THRESHOLD_MARGIN of its threshold."""
-    return any(
-        abs(output - threshold) < THRESHOLD_MARGIN
-        for output, threshold in zip(outputs[Grade.MILD :], thresholds[Grade.MILD :], strict=True)
-    )
+def is_doubtful(grade: int, flags: str, outputs: Sequence[float], thresholds: Thresholds) -> bool:
+    """Whether a model's grade asks for a review: a flag, or almost referable. flags: separated by commas."""
+    almost = thresholds[REFERABLE_FROM] - outputs[REFERABLE_FROM] < REVIEW_MARGIN
+    return (grade < REFERABLE_FROM and almost) or not REVIEW_FLAGS.isdisjoint(flags.split(","))

@@ -24,7 +24,7 @@ from worker.core.clinical_labels import (
     THRESHOLD,
 )
 from worker.core.settings import Settings
-from worker.core.vocabulary import THRESHOLD_MARGIN, Grade, ReviewState, Status
+from worker.core.vocabulary import REVIEW_MARGIN, Grade, ReviewState, Status
 from worker.imaging.colour_maps import NOTEBOOK_COLOUR_MAP
 from worker.imaging.steps.overlay import render_scale
 from worker.ledger.configurations import UsedConfiguration
@@ -114,7 +114,7 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
         explained=describe_explained_outputs(
             ALL_OUTPUTS if content.run.manifest is None else content.run.manifest.explained_outputs
         ),
-        near=THRESHOLD_MARGIN,
+        near=REVIEW_MARGIN,
         headline=format_headline(content.summary, content.patients),
         outcome_shares=share_outcomes(content.summary),
         heat=lambda reference, count: find_heat(content.summary, reference, count),

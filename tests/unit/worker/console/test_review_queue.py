@@ -41,7 +41,7 @@ def submit_review(
 def test_most_urgent_image_is_first(engine: Engine) -> None:
     run = graded_run(engine, [0, 1, None, 0, 2, 3, 4, 2])
     with write_transaction(engine) as connection:
-        connection.execute(update(gradings).where(gradings.c.image_id == "00003").values(p_ge1=0.45))
+        connection.execute(update(gradings).where(gradings.c.image_id == "00003").values(p_ge2=0.45))
     anna = add_session_user(engine, "anna")
     served = []
     while (image_id := take(engine, run, anna)) is not None:
