@@ -38,7 +38,7 @@ GRANT USAGE ON SEQUENCE runs_run_id_seq TO fundus_producer;
 
 -- Worker: reads the URI and SHA-256 of an image, but not its patient id or eye.
 GRANT SELECT (image_id, uri, sha256) ON images TO fundus_worker;
-GRANT SELECT (run_id, name, state, queue, chunk_size, model_id, precision) ON runs TO fundus_worker;
+GRANT SELECT (run_id, name, state, queue, chunk_size, model_id, precision, source) ON runs TO fundus_worker;
 GRANT UPDATE (state, finished_at, model_id) ON runs TO fundus_worker;
 GRANT SELECT ON gradings TO fundus_worker;
 GRANT UPDATE (

@@ -1,5 +1,6 @@
 """`fundus enqueue`: add the images of a source to a run."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,16 +15,25 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from producer.runs.dry_run import DryRunResult, dry_run_enqueue
 from producer.runs.enqueue import EnqueueResult, OnEnqueueProgress, enqueue
 from producer.runs.lifecycle import RunRequest
+from producer.sources.naming import NamingRules, make_naming_rules
 from producer.sources.open_source import open_source
 from producer.views.status import draw_progress
 from producer.views.watch import watch_run
+from worker.core.errors import UsageError
+from worker.core.image_name import name_below
 from worker.core.manifests.admission import make_admission_policy
 from worker.core.messages import MAX_CHUNK_IMAGES
 from worker.core.messaging.broker import make_celery
-from worker.core.settings import read_settings
+from worker.core.settings import Settings, read_settings
 from worker.core.storage.storage import Storage
-from worker.core.terminal.output import print_json, print_note, stderr_console, stdout_console
-from worker.core.vocabulary import Precision, Queue
+from worker.core.terminal.output import (
+    escape_control_characters,
+    print_json,
+    print_note,
+    stderr_console,
+    stdout_console,
+)
+from worker.core.vocabulary import Eye, Precision, Queue
 from worker.ledger.migrate import open_ledger
 from worker.ledger.status import describe_progress
 
@@ -42,6 +52,22 @@ def enqueue_source(
     run: Annotated[str, typer.Option(help="Name of the run. An existing run gets the images it lacks.")],
     *,
     labels: Annotated[Path | None, typer.Option(help="CSV with reference grades, by file name or in order.")] = None,
+    eye_from_name: Annotated[
+        bool | None,
+        typer.Option(
+            "--eye-from-name/--no-eye-from-name",
+            help="Read the eye from the file names: right, left, OD, OS, R or L as a word.",
+            show_default="FUNDUS_EYE_FROM_NAME",
+        ),
+    ] = None,
+    patient_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Read the patient id from the path below the source: group `patient`, first group, or whole match.",
+            show_default="FUNDUS_PATIENT_FROM",
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Id of the model that must grade the run.")] = None,
     precision: Annotated[
         Precision | None,
@@ -73,6 +99,7 @@ def enqueue_source(
     $ fundus enqueue /photos/2026-11 --run november --watch
     $ fundus enqueue s3://clinic/2026/ --run november --dry-run
     $ fundus enqueue 'dicomweb://pacs?StudyDate=20261101-20261130' --run november
+    $ fundus enqueue /photos --run archive --eye-from-name --patient-from '^([0-9]+)/'
     $ fundus enqueue patients.csv --run patients --queue live --chunk 1
     $ fundus enqueue x_test.npy --run test --labels test.csv
     $ fundus enqueue /photos/clinic-a --run clinic-a-1 --labels grades.csv --site clinic-a
@@ -82,7 +109,12 @@ def enqueue_source(
     warnings: list[str] = []
     admission = make_admission_policy(settings, allow_column or ())
     opened = open_source(
-        source, storage=Storage(settings), admission=admission, labels=labels, on_warning=warnings.append
+        source,
+        storage=Storage(settings),
+        admission=admission,
+        labels=labels,
+        on_warning=warnings.append,
+        naming=_choose_naming(settings, eye_from_name, patient_from),
     )
     references = islice(opened.references, limit)
     request = RunRequest(
@@ -108,7 +140,7 @@ def enqueue_source(
         print_note(warning)
     document = asdict(result) | {"remarks": warnings}
     if not json:
-        _print_dry_run(result) if isinstance(result, DryRunResult) else _print_result(result)
+        _print_dry_run(result, opened.location) if isinstance(result, DryRunResult) else _print_result(result)
     if watch and not dry_run:
         last = watch_run(engine, run)
         document |= describe_progress(last)
@@ -116,6 +148,15 @@ def enqueue_source(
             stdout_console().print(draw_progress(last))
     if json:
         print_json(document)
+
+
+def _choose_naming(settings: Settings, eye: bool | None, patient: str | None) -> NamingRules:  # noqa: FBT001 - options
+    try:
+        pattern = None if patient is None else re.compile(patient)
+    except re.error as error:
+        raise UsageError(f"--patient-from {patient!r} is not a regular expression: {error}") from error
+    rules = make_naming_rules(settings)
+    return NamingRules(rules.eye if eye is None else eye, pattern or rules.patient)
 
 
 @contextmanager
@@ -140,9 +181,12 @@ def _print_result(result: EnqueueResult) -> None:
     stdout_console().print(f"Follow it with: fundus status {result.run} --watch")
 
 
-def _print_dry_run(result: DryRunResult) -> None:
+def _print_dry_run(result: DryRunResult, source: str) -> None:
     verb = "would be resumed" if result.resumes else "would be created"
     stdout_console().print(f"{result.run} {verb}: {result.found:,} found, {result.new:,} new; nothing was written")
     for reference in result.first:
         grade = "" if reference.reference_grade is None else f"  grade {int(reference.reference_grade)}"
-        stdout_console().print(f"  {reference.identity}  {reference.uri}{grade}", soft_wrap=True)
+        eye = "" if reference.eye is Eye.UNKNOWN else f"  {reference.eye} eye"
+        patient = "" if reference.patient_id is None else f"  patient {reference.patient_id}"
+        name = escape_control_characters(name_below(reference.uri, source))
+        stdout_console().print(f"  {name}{eye}{patient}{grade}", soft_wrap=True, markup=False)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, func, select, update
 from producer.runs.enqueue import enqueue
 from producer.runs.lifecycle import Night, RunRequest, seal_run
 from producer.runs.watermark import Watermark, parse_since
+from producer.sources.naming import make_naming_rules
 from producer.sources.open_source import open_source
 from worker.core.errors import FundusError, OverlapError, UsageError
 from worker.core.manifests.admission import make_admission_policy
@@ -145,6 +146,7 @@ def enqueue_night(
             on_warning=on_warning,
             # The date at which a photograph was taken: it may arrive later, and nights may have been missed.
             studies_since=night.date - timedelta(days=settings.nightly_study_days + missed),
+            naming=make_naming_rules(settings),
         )
         sealed = _seal_interrupted(engine, night, report=settings.reports)
 

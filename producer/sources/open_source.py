@@ -9,6 +9,7 @@ from pathlib import Path
 from producer.sources.bucket import list_bucket_images
 from producer.sources.dicom_files import DicomFiles
 from producer.sources.folder import list_folder_images
+from producer.sources.naming import NamingRules, read_names
 from producer.sources.pacs import list_pacs_images, make_pacs_query
 from producer.sources.pacs_query import parse_pacs_query
 from producer.sources.stack import list_stack_entries
@@ -22,6 +23,8 @@ from worker.core.manifests.manifest import read_manifest
 from worker.core.manifests.rows import ROW_SUFFIXES
 from worker.core.storage.storage import Storage
 from worker.core.uris import parse_file_uri
+
+NO_NAMING = NamingRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +46,41 @@ def open_source(
     on_warning: OnWarning,
     labels: Path | None = None,
     studies_since: date | None = None,
+    naming: NamingRules = NO_NAMING,
 ) -> Source:
     """Open a folder, `s3://BUCKET/PREFIX`, `dicomweb://pacs?QUERY`, a `.csv` or `.jsonl` manifest, or an `.npy` stack.
 
     labels: CSV with reference grades; not for a manifest, which has its own column. studies_since: first study date of
-    a PACS's photographs if the source names none. Raises SourceError for a missing source, one of an unsupported kind,
-    labels with a manifest, and a manifest with an invalid row, which is read twice. Other invalid content and
-    references that `admission` rejects raise SourceError while the references are read.
+    a PACS's photographs if the source names none. naming: what the paths of a folder or bucket say; others say it
+    themselves. Raises SourceError for a missing source, one of an unsupported kind, labels with a manifest, and a
+    manifest with an invalid row, which is read twice. Other invalid content and references that `admission` rejects
+    raise SourceError while the references are read.
     """
     if location.startswith("dicomweb:"):
         source = _open_pacs(location, storage, admission, on_warning, labels, studies_since)
     else:
-        source = _open(location, storage, admission, on_warning, labels)
+        source = _open(location, storage, admission, on_warning, labels, naming)
     return Source(source.location, admit_references(source.references, admission))
 
 
 def _open(
-    location: str, storage: Storage, admission: AdmissionPolicy, on_warning: OnWarning, labels: Path | None
+    location: str,
+    storage: Storage,
+    admission: AdmissionPolicy,
+    on_warning: OnWarning,
+    labels: Path | None,
+    naming: NamingRules,
 ) -> Source:
     dicom_files = DicomFiles(storage.sources, admission)
     if location.startswith("s3://"):
         references = list_bucket_images(location, storage.sources, on_warning, dicom_files)
+        references = _named(references, location, naming, on_warning)
         return Source(location, _labelled(references, labels, on_warning, admission))
     path = canonical_path(_local_path(location))
     suffix = path.suffix.lower()
     if path.is_dir():
         references = list_folder_images(path, on_warning, dicom_files)
+        references = _named(references, str(path), naming, on_warning)
         return Source(str(path), _labelled(references, labels, on_warning, admission))
     if not path.is_file():
         raise SourceError(f"no file or folder at {path}")
@@ -103,6 +115,12 @@ def _open_pacs(
     # The location without the added dates: each night has others.
     named = parse_pacs_query(location).location
     return Source(named, list_pacs_images(storage.pacs, query, admitted=admitted, on_warning=on_warning))
+
+
+def _named(
+    references: Iterator[ImageReference], location: str, naming: NamingRules, on_warning: OnWarning
+) -> Iterator[ImageReference]:
+    return references if naming == NO_NAMING else read_names(references, location, naming, on_warning)
 
 
 def _labelled(

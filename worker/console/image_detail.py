@@ -52,6 +52,7 @@ class ImageDetail:
 
     run_id: int
     run: str
+    run_source: str
     image_id: str
     source: ImageSource
     patient_id: str | None
@@ -102,6 +103,7 @@ class PatientImage:
     """
 
     run: str
+    run_source: str
     image_id: str
     uri: str
     eye: Eye
@@ -155,6 +157,7 @@ def read_patient_images(
     query = with_final_grades(
         select(
             runs.c.name.label("run"),
+            runs.c.source.label("run_source"),
             gradings.c.image_id,
             images.c.uri,
             images.c.eye,
@@ -179,6 +182,7 @@ def read_patient_images(
     return [
         PatientImage(
             row.run,
+            row.run_source,
             row.image_id,
             row.uri,
             Eye(row.eye),
@@ -199,6 +203,7 @@ def _query() -> Select[Any]:
         select(
             gradings.c.run_id,
             runs.c.name.label("run"),
+            runs.c.source.label("run_source"),
             gradings.c.image_id,
             images.c.uri,
             images.c.sha256,

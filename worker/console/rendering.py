@@ -19,6 +19,7 @@ from worker.core.clinical_labels import (
     format_awaiting_reading,
     format_ungraded,
 )
+from worker.core.image_name import name_below
 from worker.core.terminal.output import format_duration
 from worker.ledger.final_grades import DECIDED_STATES, PENDING_STATES
 
@@ -38,7 +39,7 @@ class TemplateRenderer:
         self._environment.filters |= {
             "moment": _format_time,
             "thousands": lambda number: f"{number:,}",
-            "file": lambda uri: uri.rpartition("/")[2],
+            "file": name_below,
             "duration": format_duration,
         }
         self._environment.globals |= {

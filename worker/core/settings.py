@@ -1,6 +1,7 @@
 """Settings of producers and workers, read once from `FUNDUS_` environment variables."""
 
 import os
+import re
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -95,6 +96,11 @@ class Settings(BaseSettings):
     patient_key: SecretStr | None = None
     """Secret of at least 32 characters; if set, producers replace patient ids by their HMAC-SHA-256 with this key. They
     refuse DICOM without it."""
+    eye_from_name: bool = False
+    """Read the eye from the file names of folders and buckets: right, left, OD, OS, R or L as a word."""
+    patient_from: str | None = None
+    """Regular expression that finds the patient id in the path below a folder or prefix: its group `patient`, its first
+    group, or the whole match."""
     dicom_admit: str = ""
     """DICOM instances to grade in addition to Ophthalmic Photography 8 Bit, comma-separated: `vl-photographic`,
     `secondary-capture`, `16-bit`, `monochrome`, and `multi-frame` for the first frame of several. The same for
@@ -271,6 +277,9 @@ class Settings(BaseSettings):
     """Log format: readable lines, or `json` for a log collector."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
+    log_file_names: bool = True
+    """Name the file of an image, by its path below the source, in log lines about it. Set it to false if paths contain
+    names or record numbers of patients."""
 
     @field_validator("database_url")
     @classmethod
@@ -329,6 +338,16 @@ class Settings(BaseSettings):
         safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
         if not safe or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
             raise ValueError("must be https://HOST[:PORT], or http://127.0.0.1[:PORT] on this machine only")
+        return value
+
+    @field_validator("patient_from")
+    @classmethod
+    def _check_patient_from(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"is not a regular expression: {error}") from error
         return value
 
     @field_validator("source_roots")

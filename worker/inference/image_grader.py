@@ -20,6 +20,7 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from worker.core.errors import ImageError, ImageFormatError, LeaseLostError, ModelError, ServiceError, Ungradable
+from worker.core.image_name import name_below
 from worker.core.machine import usable_cores
 from worker.core.predictions import Outcome
 from worker.core.retry import retry_transfer
@@ -107,7 +108,8 @@ class ImageGrader:
     async def _grade(
         self, image: LeasedImage, chunk: ChunkInFlight, on_fetched: OnFetched
     ) -> Outcome | ServiceError | LeaseLostError:
-        bind_contextvars(image=image.image_id)
+        file = {"file": name_below(image.uri, chunk.lease.source)} if self._settings.log_file_names else {}
+        bind_contextvars(image=image.image_id, **file)
         try:
             prepared = await self._prepare(image, chunk, on_fetched)
             chunk.activity.touch()

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, select
 
 from worker.core.errors import UsageError
 from worker.core.fhir.resources import Publisher
+from worker.core.image_name import name_below
 from worker.core.storage.object_store import ObjectStore
 from worker.core.vocabulary import AuditAction, ReviewState, Status
 from worker.ledger.audit_log import record_action
@@ -124,7 +125,10 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
                 return
             on_page = decisions.c.image_id.between(page[0].image_id, page[-1].image_id)
             decided = read_decisions(connection, run.run_id, run.name, on_page)
-        yield [_to_cells(row, overlays, decided.get(row.image_id, ())) | of_run for row in page]
+        yield [
+            _to_cells(row, overlays, decided.get(row.image_id, ())) | of_run | {"file": name_below(row.uri, run.source)}
+            for row in page
+        ]
         after = page[-1].image_id
 
 

@@ -64,6 +64,7 @@ EXPORT_COLUMNS = (
     Column("site", TEXT, "where the photographs of the run were taken"),
     Column("not_validated", TEXT, "a warning if the model is not accepted at the site"),
     Column("findings", TEXT, "what readers recorded beside the grade, separated by commas"),
+    Column("file", TEXT, "path of the photograph below the source of the run; never empty"),
 )  # fmt: skip
 """In the order of every format. New ones are added at the end."""
 

@@ -52,13 +52,17 @@ class LeasedImage:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The leased images of one chunk; may be empty. unknown: number of the chunk's ids that the run does not have."""
+    """The leased images of one chunk; may be empty. unknown: number of the chunk's ids that the run does not have.
+
+    source: that of the run, below which its images are named.
+    """
 
     token: str
     run_id: int
     run_name: str
     images: tuple[LeasedImage, ...]
     unknown: int = 0
+    source: str = ""
 
 
 def register_model(engine: Engine, model_id: str, name: str, document: dict[str, Any]) -> None:
@@ -105,7 +109,7 @@ def lease_chunk(
         if refusal is None:
             leased = _lease_free_images(connection, chunk, token, lease_s, max_attempts)
             unknown = _count_unknown(connection, chunk) if len(leased) < len(chunk.image_ids) else 0
-            return Lease(token, chunk.run_id, run.name, leased, unknown)
+            return Lease(token, chunk.run_id, run.name, leased, unknown, run.source)
         _record_refusal(connection, chunk, refusal)
     raise refusal
 
@@ -193,7 +197,9 @@ def finish_run(engine: Engine, run_id: int, *, report: bool) -> bool:
 
 def _pin_model(connection: Connection, chunk: GradeChunk, model_id: str, precision: Precision | None) -> Any:
     """Return the run, after giving it this model if it has none and admits this precision."""
-    query = select(runs.c.name, runs.c.state, runs.c.model_id, runs.c.precision).where(runs.c.run_id == chunk.run_id)
+    query = select(runs.c.name, runs.c.state, runs.c.model_id, runs.c.precision, runs.c.source).where(
+        runs.c.run_id == chunk.run_id
+    )
     run = connection.execute(query).first()
     if run is None:
         raise MessageError(f"the ledger has no run {chunk.run_id}", code="run_unknown")

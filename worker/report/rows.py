@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, RowMapping, select
 
 from worker.core.clinical_labels import format_awaiting_reading, format_ungraded
+from worker.core.image_name import name_below
 from worker.core.predictions import Evidence
 from worker.core.vocabulary import REFERABLE_FROM, Eye, ReviewState, Status
 from worker.ledger.database import read_transaction
@@ -17,13 +18,14 @@ from worker.ledger.schema import OUTPUTS, gradings, images
 
 PAGE_ROWS = 5000
 COLUMNS = (
-    "image_id", "uri", "sha256", "content_sha256", "patient_id", "eye", "reference_grade", "status", "grade", "flags",
-    "error_code", "error_detail", "saliency", "evidence", "evidence_scale", "settled_at", *OUTPUTS, "review",
+    "image_id", "uri", "file", "sha256", "content_sha256", "patient_id", "eye", "reference_grade", "status", "grade",
+    "flags", "error_code", "error_detail", "saliency", "evidence", "evidence_scale", "settled_at", *OUTPUTS, "review",
     "final_grade", "decisions", "worst_decision",
 )  # fmt: skip
 UNDER_REVIEW = "being read"
 """Status of an image whose review is in progress. The value is part of `summary.json`."""
-_STORED = tuple(name for name in COLUMNS if name not in ("review", "final_grade", "decisions", "worst_decision"))
+_COMPUTED = ("file", "review", "final_grade", "decisions", "worst_decision")
+_STORED = tuple(name for name in COLUMNS if name not in _COMPUTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class ReaderDecision:
 class ReportRow:
     """One image of a run. `rank` is its position in the report, from 1, most urgent first.
 
+    file: path below the source of the run.
     sha256: from the manifest. content_sha256: of the bytes that were graded, None if unknown. status, grade: final
     ones. Those of the readers if they have decided, UNDER_REVIEW and None while the review is in progress, else those
     of the model. urgency: the final grade, or while the review is in progress the worst grade that the model or a
@@ -51,6 +54,7 @@ class ReportRow:
     rank: int
     image_id: str
     uri: str
+    file: str
     sha256: str | None
     content_sha256: str | None
     patient_id: str | None
@@ -85,19 +89,17 @@ class ReportRow:
         """Description of the outcome while the review is in progress, otherwise None."""
         return format_awaiting_reading(self.model_grade) if self.status == UNDER_REVIEW else None
 
-    @property
-    def file(self) -> str:
-        """File name: the last part of the URI."""
-        return self.uri.rpartition("/")[2]
-
 
 def describe_ungraded(status: str, code: str | None) -> str:
     """Describe the outcome of an image without a grade, with reason and next step if it is ungradable."""
     return "Awaiting reading" if status == UNDER_REVIEW else format_ungraded(Status(status), code)
 
 
-def read_report_pages(engine: Engine, run_id: int, run_name: str) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows with the keys COLUMNS, ordered by image id; `settled_at` is a Unix time. Raises DatabaseError."""
+def read_report_pages(engine: Engine, run_id: int, run_name: str, source: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows with the keys COLUMNS, ordered by image id; `settled_at` is a Unix time. Raises DatabaseError.
+
+    source: that of the run, for the column `file`.
+    """
     stored = [images.c[name] if name in images.c and name != "image_id" else gradings.c[name] for name in _STORED]
     query = with_final_grades(
         select(*stored)
@@ -114,7 +116,7 @@ def read_report_pages(engine: Engine, run_id: int, run_name: str) -> Iterator[li
                 return
             on_page = decisions.c.image_id.between(page[0]["image_id"], page[-1]["image_id"])
             decided = read_decisions(connection, run_id, run_name, on_page)
-        yield [_load_row(row, decided.get(row["image_id"], ())) for row in page]
+        yield [_load_row(row, source, decided.get(row["image_id"], ())) for row in page]
         after = page[-1]["image_id"]
 
 
@@ -124,9 +126,10 @@ def parse_decisions(text: str | None) -> tuple[ReaderDecision, ...]:
     return tuple(ReaderDecision(reader, kind, grade, at, tuple(words)) for reader, kind, grade, at, words in decided)
 
 
-def _load_row(row: RowMapping, decided: Sequence[ReviewDecision]) -> dict[str, Any]:
+def _load_row(row: RowMapping, source: str, decided: Sequence[ReviewDecision]) -> dict[str, Any]:
     disclosed = decided if row["review"] in DISCLOSED_STATES else ()
     return {name: row[name] for name in (*_STORED, "review", "final_grade")} | {
+        "file": name_below(row["uri"], source),
         "settled_at": None if row["settled_at"] is None else row["settled_at"].timestamp(),
         "decisions": _encode_decisions(disclosed) if disclosed else None,
         "worst_decision": max((one.grade for one in disclosed if one.grade is not None), default=None),

@@ -17,7 +17,7 @@ from worker.report.rows import COLUMNS, UNDER_REVIEW, ReportRow, parse_decisions
 BY_READER = "ungradable_by_reader"
 """Stored as the error code of an image that readers marked ungradable."""
 _ROW = (
-    "rank, image_id, uri, sha256, content_sha256, patient_id, eye, reference_grade, status, grade, model_status,"
+    "rank, image_id, uri, file, sha256, content_sha256, patient_id, eye, reference_grade, status, grade, model_status,"
     " model_grade, review, decisions, urgency, flags, error_code, error_detail, saliency, evidence, evidence_scale,"
     " p_ge0, p_ge1, p_ge2, p_ge3, p_ge4"
 )
@@ -45,7 +45,7 @@ CREATE TABLE images (rank INTEGER PRIMARY KEY, {", ".join(_IMAGE_COLUMNS)});
 INSERT INTO images ({", ".join(_IMAGE_COLUMNS)}) SELECT {", ".join(_IMAGE_COLUMNS)} FROM loaded
     ORDER BY iif(urgency IS NOT NULL, 0,
         CASE status {" ".join(f"WHEN '{word}' THEN {place}" for place, word in enumerate(_STATUSES))} END),
-    urgency DESC, p_ge4 DESC, p_ge3 DESC, p_ge2 DESC, p_ge1 DESC, image_id;
+    urgency DESC, p_ge4 DESC, p_ge3 DESC, p_ge2 DESC, p_ge1 DESC, file, image_id;
 DROP TABLE loaded;
 CREATE TABLE eyes AS
     SELECT coalesce('patient ' || nullif(patient_id, ''), 'image ' || image_id) AS patient_key, eye,
@@ -125,12 +125,13 @@ class Snapshot:
 
 def _row(*values: Any) -> ReportRow:
     *plain, saliency, logits, scale, p_ge0, p_ge1, p_ge2, p_ge3, p_ge4 = values
-    rank, image_id, uri, sha256, content_sha256, patient_id, eye, reference, *outcome, flags, code, detail = plain
+    rank, image_id, uri, file, sha256, content_sha256, patient_id, eye, reference, *outcome, flags, code, detail = plain
     status, grade, model_status, model_grade, review, decisions, urgency = outcome
     return ReportRow(
         rank=rank,
         image_id=image_id,
         uri=uri,
+        file=file,
         sha256=sha256,
         content_sha256=content_sha256,
         patient_id=patient_id or None,

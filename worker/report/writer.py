@@ -77,7 +77,7 @@ def write_report(
     baseline = None if options.baseline is None else find_reported_run(engine, options.baseline)
     used, unrecorded = read_used_configurations(engine, run.run_id)
     before = destination.list_files()
-    with Snapshot(read_report_pages(engine, run.run_id, run.name)) as snapshot:
+    with Snapshot(read_report_pages(engine, run.run_id, run.name, run.source)) as snapshot:
         generation = snapshot.fingerprint(__version__, settings.overlay_colours, options)
         parts = ReportParts(destination, generation, within_page_bytes=WITHIN_PAGE_BYTES)
         pictures = _write_images(snapshot, run, settings, options, parts, on_warning, on_progress, should_continue)

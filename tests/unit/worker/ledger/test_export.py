@@ -29,7 +29,7 @@ HEADER = (
     "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,model_flags,disagreement,model_id,"
     "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
     "review,final_grade,decided_by,decided_at,decisions,outcome,final_referable,"
-    "configuration_id,program_version,engine,precision,device,content_sha256,content_version,unfamiliarity,site,not_validated,findings"
+    "configuration_id,program_version,engine,precision,device,content_sha256,content_version,unfamiliarity,site,not_validated,findings,file"
 )
 
 
@@ -69,11 +69,11 @@ def test_csv_has_exact_content(engine: Engine, run: Run, tmp_path: Path) -> None
 
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         HEADER,
-        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,,,,,,,",
+        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,,,,,,,,a.jpg",
         'b,s3://clinic/a%2C1.jpg,"Doe, ""J""",left,graded,2,0.9,0.9,0.1234567,0.1,true,"not_monotone,no_evidence",0.3,'
         f"{MODEL},file:///store/night/{MODEL}/b.png,,,1,3,2026-11-22T12:00:00+00:00,unread,2,,,,2 Moderate NPDR,true"
-        f",,,,,,{SHA256},7,1.25,,,",
-        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,,,,,,,",
+        f',,,,,,{SHA256},7,1.25,,,,"a,1.jpg"',
+        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,,,,,,,,c.jpg",
     ]
 
 
@@ -129,7 +129,7 @@ def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Pat
         "b", "s3://clinic/a%2C1.jpg", 'Doe, "J"', "left", "graded", 2, 0.9, 0.9, 0.1234567, 0.1, True,
         "not_monotone,no_evidence", 0.3, MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
         "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None, "2 Moderate NPDR", True,
-        None, None, None, None, None, SHA256, "7", 1.25, None, None, None,
+        None, None, None, None, None, SHA256, "7", 1.25, None, None, None, "a,1.jpg",
     ]  # fmt: skip
     assert ",".join(lines[1]) == HEADER
 

@@ -29,6 +29,7 @@ def row(
     return {
         "image_id": image_id,
         "uri": f"file:///eyes/{image_id}.jpg",
+        "file": f"{image_id}.jpg",
         "sha256": None,
         "content_sha256": None,
         "patient_id": patient,

@@ -1,0 +1,28 @@
+"""Name an image as people know it: by its path below the source of its run."""
+
+from pathlib import PurePosixPath
+from urllib.parse import quote, unquote
+
+
+def name_below(uri: str, source: str = "") -> str:
+    """Return the decoded path of an image below the source, or its last part if it lies elsewhere or none is given.
+
+    uri: canonical. source: as the ledger records it: a folder, a manifest, a stack or `s3://BUCKET/PREFIX`. Images of a
+    manifest are named below its folder, entries of a stack as `NAME.npy#INDEX`.
+    """
+    for folder in _folders(source):
+        if uri.startswith(folder) and len(uri) > len(folder):
+            return unquote(uri[len(folder) :])
+    return unquote(uri.rpartition("/")[2])
+
+
+def _folders(source: str) -> tuple[str, ...]:
+    """Return the URIs, with a slash at the end, below which an image may lie; the longest first."""
+    if source.startswith("s3://"):
+        bucket, _, prefix = source.removeprefix("s3://").partition("/")
+        folder = prefix.rpartition("/")[0]
+        return (f"s3://{bucket}/{quote(folder)}/" if folder else f"s3://{bucket}/",)
+    path = PurePosixPath(source)
+    if not path.is_absolute():
+        return ()
+    return tuple(one.as_uri().removesuffix("/") + "/" for one in (path, path.parent))
