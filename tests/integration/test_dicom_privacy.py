@@ -20,6 +20,7 @@ from tests.integration.test_secrets_and_roles import _dump_broker
 from tests.services.dicom_files import make_header, write_dicom
 from worker.core.dicom.instance_header import HEADER_TAGS
 
+pytestmark = pytest.mark.timeout(600)
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 STUB = Path(__file__).with_name("stub_worker.py")
 MARK = "ZZMARK"
@@ -111,8 +112,8 @@ def written(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         with worker(env | {"FUNDUS_DECODE_TIMEOUT_S": "0.001"}, log, sys.executable, str(STUB)):
             wait_until_finished("crashed", env)
         output["crashed worker"] = log.read_bytes()
-        for name in ("listed", "named", "crashed"):
-            run("status", name, "--json")
+        run("status", "named", "--json")
+        for name in ("named", "crashed"):
             run("export", name, "--out", str(folder / f"{name}.csv"))
             output[f"{name}.csv"] = (folder / f"{name}.csv").read_bytes()
         run("audit", "--json")
