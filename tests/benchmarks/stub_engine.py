@@ -77,7 +77,7 @@ def measure(uris: list[str], rate: float) -> str:
 
     def start_stub(_name: object, _precision: object, bundle: Bundle, _golden: object, **_: object) -> StartedEngine:
         engines.append(StubEngine(bundle, rate))
-        return StartedEngine(engines[0], None)  # type: ignore[arg-type]
+        return StartedEngine(engines[0], None, settings.max_batch_size)  # type: ignore[arg-type]
 
     runtime.start_engine = start_stub
     settings = parse_settings()

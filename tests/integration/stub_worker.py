@@ -45,6 +45,11 @@ class StubEngine:
 if __name__ == "__main__":
     from worker.inference import runtime
 
-    runtime.start_engine = lambda _name, _precision, bundle, _golden, **_: StartedEngine(StubEngine(bundle), None)
+    def start_stub(
+        _name: object, _precision: object, bundle: Bundle, _golden: object, *, batch_size: int
+    ) -> StartedEngine:
+        return StartedEngine(StubEngine(bundle), None, batch_size)
+
+    runtime.start_engine = start_stub
     sys.argv = ["fundus", "worker", *sys.argv[1:]]
     sys.exit(main())

@@ -107,7 +107,7 @@ class Runtime:
         configuration_id = register_configuration(database, configuration)
         batcher = Batcher(
             metrics.instrument_predict(engine.predict),
-            max_batch_size=settings.max_batch_size,
+            max_batch_size=started.batch_size,
             max_wait_ms=settings.max_wait_ms,
         )
         resources.callback(batcher.close)
@@ -166,7 +166,7 @@ class Runtime:
             device=configuration.device,
             configuration_id=configuration_id,
             self_test=None if self_test is None else self_test.figures,
-            batch_size=settings.max_batch_size,
+            batch_size=started.batch_size,
             queues=settings.queues,
             chunks_in_flight=settings.concurrency,
         )

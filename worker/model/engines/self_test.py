@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from worker.core.errors import ModelError
+from worker.core.errors import AcceleratorMemoryError, ModelError
 from worker.core.predictions import ModelInput, Prediction
 from worker.core.vocabulary import Precision
 from worker.model.bundle.ensemble import Model
@@ -70,10 +70,14 @@ class SelfTest:
 
 @dataclass(frozen=True, slots=True)
 class StartedEngine:
-    """An engine that is warmed up, and its self-test; None for a bundle without golden inputs."""
+    """An engine that is warmed up, and its self-test; None for a bundle without golden inputs.
+
+    batch_size: the size of a full batch, smaller than requested if that does not fit into the device's memory.
+    """
 
     engine: Engine
     self_test: SelfTest | None
+    batch_size: int
 
 
 def start_engine(
@@ -82,8 +86,9 @@ def start_engine(
     """Return the first engine that passes the self-test, warmed up.
 
     With precision `auto`, float32 follows the fastest precision, and with the engine `auto`, TensorFlow follows
-    OpenVINO. An engine or a precision that was chosen by name is not replaced. Without golden inputs there is no test,
-    and `auto` does not use bfloat16, which some processors compute wrongly. Raises ModelError (`self_test_failed`) if
+    OpenVINO. An engine or a precision that was chosen by name is not replaced. A batch that does not fit into the
+    device's memory is halved. Without golden inputs there is no test, and `auto` does not use bfloat16, which some
+    processors compute wrongly. Raises ModelError (`self_test_failed`) if
     no engine passes, and as `make_engine` and `Engine.warm_up` do.
     """
     if golden is None:
@@ -95,15 +100,11 @@ def start_engine(
         description = _describe(engine.description)
         if description in failures:
             continue
-        if golden is None:
-            if engine_precision == "auto" and engine.description.precision is Precision.BFLOAT16:
-                continue
-            engine.warm_up(batch_size)
-            return StartedEngine(engine, None)
-        engine.warm_up(batch_size)
-        failure, self_test = _test(engine, golden, batch_size)
+        if golden is None and engine_precision == "auto" and engine.description.precision is Precision.BFLOAT16:
+            continue
+        failure, started = _start(engine, golden, batch_size)
         if failure is None:
-            return StartedEngine(engine, self_test)
+            return started
         failures[description] = failure
         log.error("self_test_failed", model=model.name, engine=description, detail=failure)
     detail = "; ".join(f"{description}: {failure}" for description, failure in failures.items())
@@ -157,6 +158,22 @@ def _attempts(name: EngineName, precision: PrecisionName) -> Iterator[tuple[Engi
         yield name, "float32"
         if name == "auto":
             yield "tensorflow", "float32"
+
+
+def _start(engine: Engine, golden: GoldenInputs | None, batch_size: int) -> tuple[str | None, StartedEngine]:
+    """Warm up and test an engine, with half of the batch while a batch does not fit into memory.
+
+    Returns why it fails, None if it passes. Raises AcceleratorMemoryError if one image does not fit.
+    """
+    try:
+        engine.warm_up(batch_size)
+        failure, self_test = (None, None) if golden is None else _test(engine, golden, batch_size)
+    except AcceleratorMemoryError as error:
+        if batch_size == 1:
+            raise
+        log.warning("batch_halved", batch_size=batch_size, detail=error.detail)
+        return _start(engine, golden, (batch_size + 1) // 2)
+    return failure, StartedEngine(engine, self_test, batch_size)
 
 
 def _test(engine: Engine, golden: GoldenInputs, batch_size: int) -> tuple[str | None, SelfTest | None]:

@@ -42,7 +42,7 @@ class IdleEngine:
 
 
 def start_idle(_name: str, _precision: str, model: Model, _golden: object, *, batch_size: int) -> StartedEngine:
-    return StartedEngine(IdleEngine(model), None)  # type: ignore[arg-type]
+    return StartedEngine(IdleEngine(model), None, 16)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
-from worker.core.errors import ModelError
+from worker.core.errors import AcceleratorMemoryError, ModelError
 from worker.core.predictions import ModelInput, Prediction
 from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import Bundle
@@ -26,6 +26,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint
 SALIENCY = np.random.default_rng(1).random((3, 7, 7), np.float32)
 PROBABILITIES = np.array([[1, 0.9, 0.8, 0.1, 0], [1, 0.1, 0, 0, 0], [1, 1, 1, 0.9, 0.8]], np.float32)
 GOLDEN = GoldenInputs((PICTURES,), PROBABILITIES, SALIENCY)
+ONE_GOLDEN = GoldenInputs((PICTURES[:1],), PROBABILITIES[:1], SALIENCY[:1])
 
 Corrupt = Callable[[Sequence[ModelInput]], bool]
 
@@ -37,13 +38,20 @@ class TableEngine:
     description: EngineDescription
     is_corrupt: Corrupt
     bundle: Bundle = field(default=BUNDLE)
+    fits: int = BATCH
 
     def warm_up(self, batch_size: int) -> None:
-        assert batch_size == BATCH
+        assert batch_size <= BATCH
+        self.require_memory(batch_size)
 
     def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
+        self.require_memory(len(enhanced))
         shift = np.float32(0.2 if self.is_corrupt(enhanced) else 0)
         return [self._answer(np.asarray(one), shift) for one in enhanced]
+
+    def require_memory(self, batch_size: int) -> None:
+        if batch_size > self.fits:
+            raise AcceleratorMemoryError(f"a batch of {batch_size} images does not fit the device's memory")
 
     def _answer(self, picture: np.ndarray, shift: np.float32) -> Prediction:
         pixels = picture if picture.dtype == np.uint8 else np.rint(255 * picture).astype(np.uint8)
@@ -96,6 +104,26 @@ def start(name: EngineName = "auto", precision: PrecisionName = "auto", golden: 
 def test_sound_engine_is_used(machine: Callable[..., None]) -> None:
     machine()
     assert start() == "openvino bfloat16"
+
+
+@pytest.mark.parametrize(("fits", "expected", "halved"), [(3, 2, [4]), (2, 2, [4]), (1, 1, [4, 2])])
+@pytest.mark.parametrize("golden", [None, ONE_GOLDEN])
+def test_batch_that_does_not_fit_at_the_start_is_halved(
+    monkeypatch: pytest.MonkeyPatch, golden: GoldenInputs | None, fits: int, expected: int, halved: list[int]
+) -> None:
+    description = EngineDescription("tensorflow", Precision.FLOAT32, "gpu", {})
+    monkeypatch.setattr(module, "make_engine", lambda *_: TableEngine(description, never, fits=fits))
+    with capture_logs() as log:
+        started = start_engine("tensorflow", "auto", BUNDLE, golden, batch_size=BATCH)
+    assert started.batch_size == expected
+    assert [line["batch_size"] for line in log if line["event"] == "batch_halved"] == halved
+
+
+def test_device_without_memory_for_one_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    description = EngineDescription("tensorflow", Precision.FLOAT32, "gpu", {})
+    monkeypatch.setattr(module, "make_engine", lambda *_: TableEngine(description, never, fits=0))
+    with pytest.raises(AcceleratorMemoryError, match="a batch of 1 images does not fit"):
+        start_engine("tensorflow", "auto", BUNDLE, None, batch_size=BATCH)
 
 
 @pytest.mark.parametrize("corrupt", [always, in_full_batches, in_other_shapes])
