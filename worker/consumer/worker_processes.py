@@ -68,7 +68,7 @@ def share_of(total: int, count: int, number: int) -> int:
 
 @contextmanager
 def _stop_signals(running: dict[int, _Running]) -> Iterator[Callable[[], bool]]:
-    """Terminate all running processes at the first SIGTERM or SIGINT; yields a function that tells if it has come."""
+    """Terminate all processes at the first SIGTERM or SIGINT; yields a function that returns whether one has come."""
     received: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:

@@ -18,7 +18,7 @@ FINISH = (
     "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (remove_heartbeat(), sys.exit(0)));"
     " pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
 )
-"""Work until SIGTERM, and end as a worker does. The file tells that it is ready for the signal."""
+"""Work until SIGTERM, and end as a worker does. The file shows that it is ready for the signal."""
 
 
 class Children:
