@@ -169,8 +169,8 @@ def _warn_of_root() -> None:
     if os.geteuid() == 0:
         log.warning(
             "runs_as_root",
-            detail="whoever takes over this worker has all rights on the machine; fix: start it as a user of its own,"
-            " as the service unit and the container image do",
+            detail="an attacker who takes over this worker has all rights on the machine; fix: start it as a user of"
+            " its own, as the service unit and the container image do",
         )
 
 

@@ -1,4 +1,4 @@
-"""Throughput of one worker with photographs from a PACS beside the same photographs from S3.
+"""Throughput of one worker with photographs from a PACS and with the same photographs from S3.
 
     python -m tests.benchmarks.pacs [--photographs FOLDER] [--images N] [--rounds N]
 
