@@ -22,7 +22,7 @@ def localise(
     *,
     drift: Annotated[
         float, typer.Option(help="Largest change of the logits of training photographs, as a share of their spread.")
-    ] = 0.03,
+    ] = 0.05,
     limit: Annotated[int, typer.Option(min=200, help="Number of training photographs to keep the logits of.")] = 4000,
     name: Annotated[str | None, typer.Option(help="Name of the new bundle. Default: the name of the folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
