@@ -75,7 +75,7 @@ def test_rolled_back_action_leaves_no_entry(engine: Engine) -> None:
 def test_each_action_is_recorded(engine: Engine, make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     settings = make_settings()
     request = RunRequest(name="night", source="/photos")
-    enqueue(engine, None, settings, request, iter(()), lambda _found, _new: None)
+    enqueue(engine, None, settings, request, iter(()), lambda _found, _new: None, may_be_empty=True)
     export_run(engine, Storage(settings).overlays, find_run(engine, "night"), ExportFormat.CSV, tmp_path / "night.csv")
     register_model(engine, "0123456789abcdef", "toy", {})
     register_model(engine, "0123456789abcdef", "toy", {})
@@ -90,7 +90,7 @@ def test_each_action_is_recorded(engine: Engine, make_settings: Callable[..., Se
 
 def test_refused_cancel_is_not_recorded(engine: Engine, make_settings: Callable[..., Settings]) -> None:
     request = RunRequest(name="night", source="/photos")
-    enqueue(engine, None, make_settings(), request, iter(()), lambda _found, _new: None)
+    enqueue(engine, None, make_settings(), request, iter(()), lambda _found, _new: None, may_be_empty=True)
     with pytest.raises(RunError, match="is finished"):
         cancel(engine, "night")
     assert [action for action, _, _ in entries(engine)] == ["enqueue", "seal"]

@@ -169,7 +169,7 @@ def test_report_names_what_computed_the_grades(ledger: Ledger, out: Path) -> Non
 
 
 def test_page_describes_what_the_saliency_explains(ledger: Ledger, out: Path) -> None:
-    single = read_manifest(find_bundle("densenet121-aptos-224"))
+    single = read_manifest(find_bundle("densenet121-aptos-224")).model_copy(update={"explained_outputs": (1, 2)})
     ensemble = EnsembleManifest(
         name="twice", members=(Member(manifest=single, views=(View.AS_IS, View.MIRRORED)),), explained_outputs=(2, 2)
     )
