@@ -9,9 +9,9 @@ MODE = 0o640
 
 
 def create_file(path: Path, mode: str, **options: Any) -> IO[Any]:
-    """Create a file for writing; `mode` is `x` or `xb`, the options are those of `open`.
+    """Create a file for writing; `mode` is `x` or `xb`, or `a` for a file that may exist; the options are `open`'s.
 
-    Raises OSError, also if the file exists.
+    Raises OSError, in the modes `x` and `xb` also if the file exists.
     """
     return open(path, mode, opener=_open, **options)
 

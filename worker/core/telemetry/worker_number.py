@@ -5,6 +5,8 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
+from worker.core.storage.private_file import create_file
+
 _held: list[IO[str]] = []
 """Open lock files: the kernel releases a number when its process ends, however it ends."""
 
@@ -16,7 +18,7 @@ def claim_worker_number(folder: Path) -> int:
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     for number in count(1):
-        file = (folder / f"worker-{number}.lock").open("a")
+        file = create_file(folder / f"worker-{number}.lock", "a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
