@@ -33,16 +33,17 @@ def test_overlays_show_saliency_only_within_the_field(demo: dict[str, object]) -
     overlays = sorted(Path(str(demo["store"])).rglob("*.jpg"))
     assert len(overlays) == 11
     for path in overlays:
-        blue, green, red = cv2.split(cv2.imread(str(path)).astype(int))
-        assert path.stat().st_size > 15_000
-        # Magenta to cyan always contains blue; a fundus is mostly red.
-        assert ((blue > 100) & (red + green > 100)).mean() > 0.3
-        assert (blue + green + red)[:5, :5].max() == 0
+        overlay = cv2.imread(str(path))
+        assert path.stat().st_size > 10_000
+        assert overlay[:5, :5].max() == 0
+    # Lines at 50 and 80 % are white, and a fundus hardly is.
+    referable = cv2.imread(str(next(path for path in overlays if path.stem == "IDRiD_008")))
+    assert (referable.min(axis=2) > 235).mean() > 0.005
 
 
 def test_report_is_written(demo: dict[str, object]) -> None:
     page = Path(str(demo["report"])).read_text()
-    assert page.count('"pictures":[') == 12  # images that could be decoded
+    assert page.count('"pictures":{') == 12  # images that could be decoded
     assert '"graded": 11' in Path(str(demo["report"])).with_name("summary.json").read_text()
 
 
@@ -69,7 +70,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     labels.write_text("image,dr_grade\nIDRiD_008,4\n")
     done = fundus(
         "demo", "--out", str(folder / "out"), "--images", str(photographs), "--labels", str(labels), "--run", "first",
-        env={"COLUMNS": "80", "FUNDUS_OVERLAY_PANELS": "true"},
+        env={"COLUMNS": "80", "FUNDUS_OVERLAY_PANELS": "true", "FUNDUS_OVERLAY_COLOURS": "notebook"},
     )  # fmt: skip
     return folder, done.stdout
 

@@ -143,7 +143,7 @@ def check_report_is_written(services: Services, run: str) -> None:
     assert rows == [(f"{run}/report/",)]
     files = sorted(key.removeprefix(rows[0][0]) for key in list(services.keys()) if key.startswith(rows[0][0]))
     assert files == ["index.html", "results.csv", "results.parquet", "summary.json"]
-    assert services.read_object(f"{run}/report/index.html").count(b'"pictures":[') == 12
+    assert services.read_object(f"{run}/report/index.html").count(b'"pictures":{') == 12
 
 
 def test_samples_are_graded_on_sqlite_and_a_folder(broker_url: str, tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 """Several processes run as one: real child processes, which touch heartbeats as workers do."""
 
-import os
-import signal
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from worker.consumer.worker_processes import run_processes, share_of
+from worker.consumer.worker_processes import share_of
 from worker.core.telemetry.heartbeat import read_heartbeats
 
 READY = "import pathlib, sys; from worker.core.telemetry.heartbeat import *; touch_heartbeat(); "
@@ -21,17 +21,22 @@ FINISH = (
 """Work until SIGTERM, and end as a worker does. The file shows that it is ready for the signal."""
 
 
-class Children:
-    """Starts the programs in turn, and remembers the number of each."""
+DRIVER = """
+import json, subprocess, sys
+from worker.consumer.worker_processes import run_processes
 
-    def __init__(self, folder: Path, *programs: str) -> None:
-        self.numbers: list[int] = []
-        self._folder, self._programs = folder, iter(programs)
+count, folder, *programs = sys.argv[1:]
+numbers = []
 
-    def __call__(self, number: int) -> "subprocess.Popen[bytes]":
-        self.numbers.append(number)
-        mark = self._folder / f"ready-{len(self.numbers)}"
-        return subprocess.Popen([sys.executable, "-c", next(self._programs), str(mark)])
+def start(number):
+    numbers.append(number)
+    mark = f"{folder}/ready-{len(numbers)}"
+    return subprocess.Popen([sys.executable, "-c", programs[len(numbers) - 1], mark])
+
+status = run_processes(int(count), start)
+print(json.dumps([status, numbers]))
+"""
+"""Run the programs in turn. It is a process of its own, as signals and `os.wait` would disturb the test session."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,33 +45,28 @@ def _own_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
-def stop_when(*marks: Path) -> "subprocess.Popen[bytes]":
-    """Send SIGTERM to this process when all these files exist."""
-    program = (
-        "import os, pathlib, sys, time\n"
-        "while not all(pathlib.Path(mark).exists() for mark in sys.argv[1:]): time.sleep(0.02)\n"
-        f"os.kill({os.getpid()}, {int(signal.SIGTERM)})"
-    )
-    return subprocess.Popen([sys.executable, "-c", program, *map(str, marks)])
-
-
-def run(tmp_path: Path, count: int, *programs: str, stop: Callable[[], object] = lambda: None) -> tuple[int, list[int]]:
-    children = Children(tmp_path, *programs)
-    stop()
-    return run_processes(count, children), children.numbers
+def run(tmp_path: Path, count: int, *programs: str, stop_at: Sequence[int] = ()) -> tuple[int, list[int]]:
+    """Return the status and the numbers of the processes started; stop_at: send SIGTERM when these ones are ready."""
+    command = [sys.executable, "-c", DRIVER, str(count), str(tmp_path), *programs]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        if stop_at:
+            while not all((tmp_path / f"ready-{number}").exists() for number in stop_at) and driver.poll() is None:
+                time.sleep(0.02)
+            driver.terminate()
+        printed, _ = driver.communicate(timeout=60)
+    status, numbers = json.loads(printed)
+    return status, numbers
 
 
 def test_signal_ends_all_and_they_finish(tmp_path: Path) -> None:
-    marks = [tmp_path / f"ready-{number}" for number in (1, 2)]
-    found = run(tmp_path, 2, READY + FINISH, READY + FINISH, stop=lambda: stop_when(*marks))
+    found = run(tmp_path, 2, READY + FINISH, READY + FINISH, stop_at=(1, 2))
     assert found == (0, [0, 1])
     assert read_heartbeats() == []
 
 
 def test_process_that_dies_at_work_is_replaced(tmp_path: Path) -> None:
     killed = READY + "import os; os.kill(os.getpid(), 9)"
-    marks = [tmp_path / f"ready-{number}" for number in (2, 3)]
-    status, numbers = run(tmp_path, 2, killed, READY + FINISH, READY + FINISH, stop=lambda: stop_when(*marks))
+    status, numbers = run(tmp_path, 2, killed, READY + FINISH, READY + FINISH, stop_at=(2, 3))
     assert (status, numbers) == (0, [0, 1, 0])
 
 

@@ -67,6 +67,9 @@ WRONG = {
     "OTLP_URL": "grpc://collector:4317",
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "loud",
+    "LOG_FILE_NAMES": "perhaps",
+    "EYE_FROM_NAME": "perhaps",
+    "PATIENT_FROM": "(",
 }
 ANY_VALUE = {
     "S3_ENDPOINT_URL", "S3_REGION", "MODEL", "OVERLAY_COLOURS", "NIGHTLY_SOURCE", "ALLOWED_COLUMNS", "REPORTS_DIR",
