@@ -29,6 +29,8 @@ QUICK = {
 """Short timeouts, so that recovery takes seconds instead of minutes."""
 PLAIN = {
     "FUNDUS_OVERLAY_SIZE_PX": "256",
+    # Lines of the default style may cross the number in a photograph.
+    "FUNDUS_OVERLAY_COLOURS": "notebook",
     "FUNDUS_DECODE_PROCESSES": "1",
     "FUNDUS_TRANSFER_THREADS": "4",
     "TF_CPP_MIN_LOG_LEVEL": "2",

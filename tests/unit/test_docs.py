@@ -43,7 +43,9 @@ def test_every_command_named_on_a_page_exists(page: Path) -> None:
 
 def test_every_setting_named_on_a_page_or_in_a_deployment_exists() -> None:
     # A program does not start with an unknown setting.
-    deployment = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".txt"]
+    deployment = [
+        path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix not in {".txt", ".pyc"}
+    ]
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     named = {
         f"{path.relative_to(ROOT)}: {name}"

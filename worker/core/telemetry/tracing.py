@@ -27,6 +27,8 @@ OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDP
 """OpenTelemetry's own variables that name a collector."""
 PREFIX = "fundus."
 """Prefix of span attributes."""
+NOT_IN_SPANS = ("trace", "file")
+"""Variables of the log's context that are no span attributes: a file name may contain the name of a patient."""
 
 
 class Tracing:
@@ -79,7 +81,7 @@ class Tracing:
         if not self.is_enabled:
             return
         epoch_ns = time_ns() - int(monotonic() * 1e9)
-        attributes = {PREFIX + key: value for key, value in get_contextvars().items() if key != "trace"}
+        attributes = {PREFIX + key: value for key, value in get_contextvars().items() if key not in NOT_IN_SPANS}
         span = self._tracer.start_span(str(name), attributes=attributes, start_time=epoch_ns + int(started * 1e9))
         span.end(epoch_ns + int(ended * 1e9))
 

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from tests.unit.worker.training.eyes import write_eyes
 from worker.commands.model import app
 from worker.core.errors import UsageError
+from worker.model.bundle.bundle import load_bundle
+from worker.model.bundle.writer import write_bundle
 from worker.training.dataset import read_dataset
 
 QUICK = ("--size=32", "--epochs=1", "--batch-size=4", "--validation-share=0.4", "--precision=float32")
@@ -61,8 +63,17 @@ def test_card_excludes_the_training_set(folder: Path, fitted: Path, tmp_path: Pa
         assert f"(external/{name}.png)" in text
 
 
-def test_card_of_weights_without_a_record_has_a_warning(folder: Path, tmp_path: Path) -> None:
-    run("card", "densenet121-aptos-224", "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
+@pytest.fixture(scope="module")
+def unrecorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that does not say how its weights were made."""
+    shipped = load_bundle("densenet121-aptos-224")
+    out = tmp_path_factory.mktemp("unrecorded") / "bundle"
+    write_bundle(out, shipped.manifest.model_copy(update={"fit": None}), shipped.weights)
+    return out
+
+
+def test_card_of_weights_without_a_record_has_a_warning(folder: Path, unrecorded: Path, tmp_path: Path) -> None:
+    run("card", str(unrecorded), "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
     assert "The training set and the fit of these weights are not recorded" in text
     assert "It is unknown whether the weights were trained on these photographs" in text
@@ -99,9 +110,9 @@ def test_card_of_an_ensemble_describes_each_member_and_excludes_all_training_set
     assert "## Member 2: second" in text
 
 
-def test_ensemble_with_an_unknown_training_set_has_a_warning(folder: Path, tmp_path: Path) -> None:
+def test_ensemble_with_an_unknown_training_set_has_a_warning(folder: Path, unrecorded: Path, tmp_path: Path) -> None:
     both = tmp_path / "twice"
-    run("ensemble", "densenet121-aptos-224", "--looks", "mirrored", "--out", str(both))
+    run("ensemble", str(unrecorded), "--looks", "mirrored", "--out", str(both))
     run("card", str(both), "--external", str(folder / "others.csv"), "--out", str(tmp_path / "card"))
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
     assert "2 forward passes for each image" in text

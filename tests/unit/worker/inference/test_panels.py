@@ -41,6 +41,6 @@ def test_each_photograph_has_a_row_and_an_ungraded_one_shows_why(settings: Setti
         assert centre[0] > 2 * centre[2]  # a retina is red
         changes.append((np.abs(overlay - photograph).max(axis=2) > 20).mean())
     assert changes[0] > 0.02  # lines and tint over the eye with proliferative retinopathy
-    assert changes[1] < 0.005  # nothing over the healthy one, but the border of the field
+    assert changes[1] < 0.015  # nothing over the healthy one, but the border of the field
     assert (figure[-LEGEND_PX + 8, GAP_PX] < 200).any()
     assert figure[row_px + TITLE_PX : 2 * row_px - GAP_PX, GAP_PX : GAP_PX + SIDE_PX].max() == 0
