@@ -72,8 +72,8 @@ def written(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "eye.dcm": eye,
         "oct.dcm": write_dicom(make_marked("2", SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.5.4"), JPEGBaseline8Bit),
         "uid.dcm": write_dicom(make_marked("3", SOPInstanceUID=f"{MARK} UID"), JPEGBaseline8Bit),
-        "cut.dcm": eye.replace(b"2.25.1\0", b"2.25.4\0")[: len(eye) // 2],
-        "bent.dcm": eye.replace(b"2.25.1\0", b"2.25.5\0").replace(ROWS, ROWS.replace(b"US", b"DS")),
+        "cut.dcm": eye.replace(b"2.25.1", b"2.25.4")[: len(eye) // 2],
+        "bent.dcm": eye.replace(b"2.25.1", b"2.25.5").replace(ROWS, ROWS.replace(b"US", b"DS")),
     }
     for name, data in files.items():
         (source / name).write_bytes(data)
