@@ -47,6 +47,11 @@ class DecoderConfig(BaseModel):
     parent_pid: int
     """Process id of the worker."""
 
+    @property
+    def limits(self) -> ImageLimits:
+        """The largest file and the largest picture that are decoded."""
+        return ImageLimits(self.max_image_bytes, self.max_image_pixels)
+
 
 def serve(config: DecoderConfig, prepare: Callable[[bytes], PreparedImage]) -> None:
     """Answer requests until standard input ends. An unexpected error ends the process.
@@ -107,7 +112,7 @@ def main() -> None:
             recipe=config.recipe,
             extra_recipes=config.extra_recipes,
             overlay_size_px=config.overlay_size_px,
-            limits=ImageLimits(config.max_image_bytes, config.max_image_pixels),
+            limits=config.limits,
             admitted=config.dicom_admissions,
         ),
     )

@@ -3,7 +3,6 @@
 import sys
 from functools import partial
 
-from worker.imaging.headers.header import ImageLimits
 from worker.imaging.sandbox.decoder_program import DecoderConfig, serve
 from worker.imaging.steps.prepare import prepare_for_display
 
@@ -11,14 +10,13 @@ from worker.imaging.steps.prepare import prepare_for_display
 def main() -> None:
     """Prepare images as configured by the first argument."""
     config = DecoderConfig.model_validate_json(sys.argv[1])
-    limits = ImageLimits(config.max_image_bytes, config.max_image_pixels)
     serve(
         config,
         partial(
             prepare_for_display,
             recipe=config.recipe,
             overlay_size_px=config.overlay_size_px,
-            limits=limits,
+            limits=config.limits,
             admitted=config.dicom_admissions,
         ),
     )
