@@ -3,6 +3,7 @@
 The servers that the selected tests need start together, once per pytest process.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -69,6 +70,18 @@ def _uncached_loggers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(structlog, "configure", configure_uncached)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_log_handlers() -> Iterator[None]:
+    """Remove the handlers that a test adds to the root logger: they write to a stream that closes with the test."""
+    root = logging.getLogger()
+    before, level = [*root.handlers], root.level
+    yield
+    for handler in [*root.handlers]:
+        if handler not in before:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)

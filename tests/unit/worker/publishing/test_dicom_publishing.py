@@ -285,7 +285,7 @@ def test_nothing_is_published_unless_it_is_set(run: Run, make: Callable[..., Set
 
 
 MARK = "MARKED"
-MARKED = {
+IDENTIFIERS = {
     "PatientName": "MARKEDNAME^Anna",
     "PatientID": "MARKEDID",
     "IssuerOfPatientID": "MARKEDISSUER",
@@ -298,6 +298,7 @@ MARKED = {
     "OperatorsName": "MARKEDOPERATOR",
     "StationName": "MARKEDSTATION",
 }
+INVALID = {"PatientSex": "MARKEDSEX", "StudyTime": "MARKEDTIME"}
 
 
 def test_values_of_the_header_reach_the_pacs_alone(
@@ -314,9 +315,9 @@ def test_values_of_the_header_reach_the_pacs_alone(
     """Places searched: ledger (tables and file), log, warnings, output, errors; also of an object that is refused."""
     caplog.set_level("DEBUG")
     bad = Exposure(name="bad", study="bad")
-    pacs.add(make_photograph(SAMPLE, RIGHT, **MARKED))
+    pacs.add(make_photograph(SAMPLE, RIGHT, **IDENTIFIERS))
     with disable_value_validation():
-        pacs.add(make_photograph(SAMPLE, bad, **MARKED, PatientSex="MARKEDSEX", StudyTime="MARKEDTIME"))
+        pacs.add(make_photograph(SAMPLE, bad, **IDENTIFIERS, **INVALID))
     add_model(ledger)
     run = make_run(ledger, "night", [refer(RIGHT, Eye.RIGHT), refer(bad, Eye.RIGHT)])
     key = f"night/{MODEL}/right.jpg"
