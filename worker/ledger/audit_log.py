@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, insert, select
 
 from worker import __version__
 from worker.core.vocabulary import AuditAction
@@ -48,9 +48,16 @@ def actor() -> str:
 
 def read_audit_log(engine: Engine, *, run: str | None, last: int) -> Iterator[dict[str, Any]]:
     """Yield the latest `last` entries of one run or of all runs, oldest first, as JSON types. Raises DatabaseError."""
-    query = select(audit_log).order_by(audit_log.c.audit_id.desc()).limit(last)
+    return read_latest(engine, audit_log, audit_log.c.audit_id, run=run, last=last)
+
+
+def read_latest(
+    engine: Engine, table: Table, number: ColumnElement[int], *, run: str | None, last: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a trail with the highest numbers, in their order, as JSON types. Raises DatabaseError."""
+    query = select(table).order_by(number.desc()).limit(last)
     if run is not None:
-        query = query.where(audit_log.c.run == run)
+        query = query.where(table.c.run == run)
     with read_transaction(engine) as connection:
         rows = connection.execute(query).all()
     for row in reversed(rows):

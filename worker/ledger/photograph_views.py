@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select
 
 from worker.core.vocabulary import AuditAction, Picture
-from worker.ledger.audit_log import record_action
-from worker.ledger.database import read_transaction, write_transaction
+from worker.ledger.audit_log import read_latest, record_action
+from worker.ledger.database import write_transaction
 from worker.ledger.review_schema import photograph_views
 from worker.ledger.schema import runs
 
@@ -25,15 +25,7 @@ def record_view(engine: Engine, *, viewer: str, run: str, image_id: str, picture
 
 def read_views(engine: Engine, *, run: str | None, last: int) -> Iterator[dict[str, Any]]:
     """Yield the latest `last` views of one run or of all runs, oldest first, as JSON types. Raises DatabaseError."""
-    query = select(photograph_views).order_by(photograph_views.c.view_id.desc()).limit(last)
-    if run is not None:
-        query = query.where(photograph_views.c.run == run)
-    with read_transaction(engine) as connection:
-        rows = connection.execute(query).all()
-    for row in reversed(rows):
-        entry = row._asdict()
-        at: datetime = entry.pop("at")
-        yield {"at": at.isoformat(), **entry}
+    return read_latest(engine, photograph_views, photograph_views.c.view_id, run=run, last=last)
 
 
 def is_view_expired(cutoff: datetime) -> ColumnElement[bool]:
