@@ -35,9 +35,9 @@ def audit(
     """Test whether the saliency maps of a model can be trusted.
 
     Tests: pointing game and energy on lesions, compared with the field's centre, chance and models with random weights;
-    energy outside the field; deletion and insertion; weight randomisation from the last layer to the first; rotation
-    stability. A mask has one byte per pixel with the bits 1 microaneurysms, 2 haemorrhages, 4 hard exudates, 8 soft
-    exudates; other bits are ignored. An empty map counts as a miss.
+    energy outside the field; coverage of each kind of lesion; deletion and insertion; weight randomisation from the
+    last layer to the first; rotation stability. A mask has one byte per pixel with the bits 1 microaneurysms, 2
+    haemorrhages, 4 hard exudates, 8 soft exudates; other bits are ignored. An empty map counts as a miss.
 
     Examples:
 

@@ -12,6 +12,7 @@ from worker.core.predictions import ModelInput
 from worker.core.vocabulary import Grade
 from worker.evaluation.saliency.deletion_insertion import PerturbationCurves, measure_deletion_insertion
 from worker.evaluation.saliency.explainer import BATCH, Explainer, Explanations
+from worker.evaluation.saliency.lesion_coverage import LesionCoverage, measure_coverage
 from worker.evaluation.saliency.lesion_masks import enhance_for, read_annotated
 from worker.evaluation.saliency.pointing_game import PointingScore, find_lesion_areas, score_map
 from worker.evaluation.saliency.rank_correlation import rank_correlation, to_grid
@@ -28,12 +29,13 @@ CONTROL_SEEDS = (0, 1, 2)
 class AuditResults:
     """Results of all tests, image by image.
 
-    pointing: scores of the model. controls: for each of CONTROL_SEEDS, scores of the model with random weights that
-    explains the same outputs. randomisation: by stage, rank correlation of each map with that of the randomised model.
-    other_images: rank correlation of each map with the next photograph's.
+    pointing: scores of the model. coverage: of lesions by its maps. controls: for each of CONTROL_SEEDS, scores of the
+    model with random weights that explains the same outputs. randomisation: by stage, rank correlation of each map with
+    that of the randomised model. other_images: rank correlation of each map with the next photograph's.
     """
 
     pointing: list[PointingScore]
+    coverage: list[LesionCoverage]
     controls: list[list[PointingScore]]
     perturbation: list[PerturbationCurves] = field(default_factory=list)
     randomisation: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class _PointingRun:
     images: list[ModelInput]
     explanations: list[Explanations]
     scores: list[list[PointingScore]]
+    coverage: list[LesionCoverage]
 
 
 def audit_saliency(
@@ -68,7 +71,7 @@ def audit_saliency(
     run = _run_pointing_games(explainer, controls, folder, on_warning, lambda: on_progress("pointing game"))
     pointing, *control_scores = run.scores
     if quick:
-        return AuditResults(pointing, control_scores)
+        return AuditResults(pointing, run.coverage, control_scores)
     explanations = _concatenate(run.explanations)
     maps = [to_grid(saliency) for saliency in explanations.saliency]
     randomisation = {}
@@ -90,7 +93,7 @@ def audit_saliency(
         on_progress=lambda: on_progress("deletion and insertion"),
     )
     other_images = _correlate(maps, maps[1:] + maps[:1])
-    return AuditResults(pointing, control_scores, perturbation, randomisation, rotations, other_images)
+    return AuditResults(pointing, run.coverage, control_scores, perturbation, randomisation, rotations, other_images)
 
 
 def _run_pointing_games(
@@ -101,7 +104,7 @@ def _run_pointing_games(
     on_progress: Callable[[], object],
 ) -> _PointingRun:
     """Score the maps of all models; each photograph is read once."""
-    run = _PointingRun([], [], [], [[] for _ in (explainer, *controls)])
+    run = _PointingRun([], [], [], [[] for _ in (explainer, *controls)], [])
     photographs = read_annotated(folder, explainer.model, on_warning)
     while batch := list(islice(photographs, BATCH)):
         images = [enhance_for(explainer.model, photograph) for photograph in batch]
@@ -112,6 +115,7 @@ def _run_pointing_games(
             areas, grade = find_lesion_areas(photograph), Grade(int(explanations.passed[index]))
             for scores, saliency in zip(run.scores, maps, strict=True):
                 scores.append(score_map(photograph, areas, saliency[index], grade))
+            run.coverage.append(measure_coverage(photograph, explanations.saliency[index]))
             on_progress()
         run.names.extend(photograph.name for photograph in batch)
         run.images.extend(images)

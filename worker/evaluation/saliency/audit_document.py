@@ -10,6 +10,8 @@ from worker.evaluation.bootstrap import Estimate, bootstrap_mean
 from worker.evaluation.json_document import JsonDocument
 from worker.evaluation.saliency.audit import AuditResults
 from worker.evaluation.saliency.deletion_insertion import ORDERS, SHARES, Order, PerturbationCurves, area_under_curve
+from worker.evaluation.saliency.lesion_coverage import ANY_LESION, LEVEL, LesionCoverage
+from worker.evaluation.saliency.lesion_masks import LESION_KINDS
 from worker.evaluation.saliency.pointing_game import PointingScore
 from worker.evaluation.saliency.pointing_view import (
     PointingGame,
@@ -39,6 +41,21 @@ class Control(JsonDocument):
     def scores(self) -> dict[str, ScoreSummary]:
         """The scores by name, see `name_scores`."""
         return name_scores(self.whole, self.by_grade)
+
+
+class CoverageOfKind(JsonDocument):
+    """Mean share of the lesion pixels, and of the field, that maps cover in the photographs with a kind of lesion."""
+
+    images: int
+    lesions: Estimate
+    field: Estimate
+
+
+class Coverage(JsonDocument):
+    """Coverage of lesions by kind. level: share of a map's maximum from which it covers a pixel."""
+
+    level: float
+    kinds: dict[str, CoverageOfKind]
 
 
 class OrderCurves(JsonDocument):
@@ -81,6 +98,7 @@ class SaliencyAudit(JsonDocument):
     """
 
     game: PointingGame
+    coverage: Coverage
     control: Control
     deletion_insertion: DeletionInsertion | None = Field(serialization_alias="erasing")
     weight_randomisation: dict[str, Estimate] = Field(serialization_alias="redrawn")
@@ -96,6 +114,7 @@ def summarise_audit(results: AuditResults, *, model: str, model_id: str, resampl
 
     return SaliencyAudit(
         game=summarise_game(results.pointing, model=model, model_id=model_id, resamples=resamples, seed=seed),
+        coverage=_summarise_coverage(results.coverage, resamples=resamples, seed=seed),
         control=_summarise_control(results.pointing, results.controls, resamples=resamples, seed=seed),
         deletion_insertion=_summarise_curves(results.perturbation, resamples=resamples, seed=seed)
         if results.perturbation
@@ -126,6 +145,18 @@ def _summarise_control(
         by_grade=summarise_by_grade(averaged, resamples=resamples, seed=seed),
         over_control=bootstrap_mean(differences, resamples=resamples, seed=seed),
     )
+
+
+def _summarise_coverage(coverage: Sequence[LesionCoverage], *, resamples: int, seed: int) -> Coverage:
+    kinds = {}
+    for kind in (ANY_LESION, *LESION_KINDS):
+        images = [one for one in coverage if kind in one.lesions]
+        if not images:
+            continue
+        shares = np.array([(one.lesions[kind], one.field) for one in images])
+        lesions, field = (bootstrap_mean(values, resamples=resamples, seed=seed) for values in shares.T)
+        kinds[kind] = CoverageOfKind(images=len(images), lesions=lesions, field=field)
+    return Coverage(level=LEVEL, kinds=kinds)
 
 
 def _average(scores: Sequence[PointingScore]) -> PointingScore:

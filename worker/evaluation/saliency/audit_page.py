@@ -19,6 +19,7 @@ def render_audit(audit: SaliencyAudit, plot: str, command: str) -> str:
             (name, score.images, score.map, score.centre, control[name].map, score.chance)
             for name, score in audit.game.scores.items()
         ],
+        coverage_rows=[(kind, one.images, one.lesions, one.field) for kind, one in audit.coverage.kinds.items()],
         perturbation_rows=[]
         if perturbation is None
         else [

@@ -15,6 +15,8 @@ def draw_audit_table(audit: SaliencyAudit) -> RenderableType:
         ("energy on lesions", whole.energy, "randomised models", control.energy),
         ("energy outside the field", whole.outside, "uniform map", whole.outside_area),
     ]
+    for kind, coverage in audit.coverage.kinds.items():
+        rows.append((f"map covers {kind}", coverage.lesions, "the field", coverage.field))
     if audit.deletion_insertion is not None:
         of_map, at_random = audit.deletion_insertion.orders["map"], audit.deletion_insertion.orders["random"]
         rows += [

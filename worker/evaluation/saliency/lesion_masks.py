@@ -16,8 +16,9 @@ from worker.imaging.steps.find_field import find_field
 from worker.imaging.upsample import upsample_saliency
 from worker.model.bundle.ensemble import Model
 
+LESION_KINDS = {"microaneurysms": 1, "haemorrhages": 2, "hard exudates": 4, "soft exudates": 8}
+"""Bits of lesions in a mask. Bit 16 is the optic disc."""
 LESION_BITS = 1 | 2 | 4 | 8
-"""Bits of lesions in a mask: microaneurysms, haemorrhages, hard exudates, soft exudates. Bit 16 is the optic disc."""
 MASK_SUFFIX = "_lesions.png"
 
 
@@ -25,21 +26,26 @@ MASK_SUFFIX = "_lesions.png"
 class AnnotatedPhotograph:
     """A photograph with its lesion mask.
 
-    window: top, bottom, left, right of the model's input in photograph pixels; it can exceed the photograph. lesions:
-    bool (H, W), the size of the photograph.
+    window: top, bottom, left, right of the model's input in photograph pixels; it can exceed the photograph. mask:
+    bits of `LESION_KINDS`, uint8 (H, W), the size of the photograph.
     """
 
     name: str
     photograph: Photograph
     field: Field
     window: tuple[int, int, int, int]
-    lesions: NDArray[np.bool_]
+    mask: NDArray[np.uint8]
+
+    @property
+    def lesions(self) -> NDArray[np.bool_]:
+        """Pixels on a lesion of any kind, bool (H, W)."""
+        return np.asarray(self.mask & LESION_BITS != 0)
 
     @property
     def field_mask(self) -> NDArray[np.bool_]:
         """Pixels within the field's border and its bounding box, bool (H, W)."""
         field, border = self.field, self.field.border
-        y, x = np.ogrid[: self.lesions.shape[0], : self.lesions.shape[1]]
+        y, x = np.ogrid[: self.mask.shape[0], : self.mask.shape[1]]
         across, down = (x - border.centre_x) / border.radius_x_px, (y - border.centre_y) / border.radius_y_px
         inside = np.asarray(across**2 + down**2 <= 1)
         inside[: field.top] = inside[field.bottom :] = inside[:, : field.left] = inside[:, field.right :] = False
@@ -49,7 +55,7 @@ class AnnotatedPhotograph:
         """Return a map (h, w) in photograph pixels, (H, W): enlarged to the window as in the overlay, 0 outside it."""
         top, bottom, left, right = self.window
         enlarged = upsample_saliency(saliency, bottom - top, right - left)[max(-top, 0) :, max(-left, 0) :]
-        projected = np.zeros(self.lesions.shape, np.float32)
+        projected = np.zeros(self.mask.shape, np.float32)
         visible = projected[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
         visible[:] = enlarged[: visible.shape[0], : visible.shape[1]]
         return projected
@@ -99,7 +105,7 @@ def _read(mask: Path, model: Model) -> AnnotatedPhotograph:
         raise UsageError(f"{mask} is {bits.shape}, its photograph {rgb.shape}; (H, W) and (H, W, 3) are needed")
     photograph = Photograph(rgb)
     field = find_field(photograph, model.recipe)
-    return AnnotatedPhotograph(name, photograph, field, field.crop_window(model.recipe), bits & LESION_BITS != 0)
+    return AnnotatedPhotograph(name, photograph, field, field.crop_window(model.recipe), bits)
 
 
 def _read_bytes(path: Path) -> NDArray[np.uint8]:

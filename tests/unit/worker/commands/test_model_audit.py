@@ -61,6 +61,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_quick_audit_compares_with_randomised_models(lesions: Path, bundle: Path) -> None:
     found = json.loads(run(str(bundle), "--lesions", str(lesions), "--quick", "--json"))
     assert found["game"]["whole"]["images"] == found["control"]["whole"]["images"] == 3
+    assert found["coverage"]["kinds"].keys() == {"any lesion", "haemorrhages"}
     assert found["control"]["models"] == 3
     assert found["game"]["whole"]["chance"] == found["control"]["whole"]["chance"]
     # The maps of the randomised models are not empty and differ from those of the model.

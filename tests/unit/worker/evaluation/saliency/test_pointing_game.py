@@ -28,9 +28,9 @@ WHOLE = (0, 512, 0, 512)
 
 def annotated(*lesions: tuple[int, int], window: tuple[int, int, int, int] = WHOLE) -> AnnotatedPhotograph:
     """Return a photograph of 512 x 512 with lesions of one pixel at (x, y)."""
-    mask = np.zeros((512, 512), bool)
+    mask = np.zeros((512, 512), np.uint8)
     for x, y in lesions:
-        mask[y, x] = True
+        mask[y, x] = 1
     return AnnotatedPhotograph("eye", Photograph(np.zeros((512, 512, 3), np.uint8)), FIELD, window, mask)
 
 
