@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -32,6 +34,8 @@ outbox = Table(
     Column("settled_at", UtcDateTime, nullable=False),
     # The decision that made the readers' grade final; 0 for the model's outcome.
     Column("decision_id", BigInteger, nullable=False, server_default=text("0")),
+    # Whether the object says that the decision was withdrawn.
+    Column("withdrawn", Boolean, nullable=False, server_default=false()),
     # Identifier of the object, derived from the columns before.
     Column("uid", String(64), nullable=False),
     Column("state", String(16), nullable=False, server_default=PublicationState.PENDING),
@@ -55,7 +59,7 @@ outbox = Table(
     CheckConstraint("state <> 'refused' OR error_code IS NOT NULL", name="refusal_has_code"),
     CheckConstraint("state = 'pending' OR lease_token IS NULL", name="only_pending_is_leased"),
     CheckConstraint("attempts >= 0", name="attempts_range"),
-    Index("ix_outbox_object", "run_id", "image_id", "kind", "settled_at", "decision_id", unique=True),
+    Index("ix_outbox_object", "run_id", "image_id", "kind", "settled_at", "decision_id", "withdrawn", unique=True),
     Index("ix_outbox_due", "due_at", postgresql_where=_IS_PENDING, sqlite_where=_IS_PENDING),
     Index("ix_outbox_state", "run_id", "state", "kind"),
 )
