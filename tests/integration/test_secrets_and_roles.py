@@ -22,13 +22,12 @@ from redis import Redis
 
 from tests.integration.processes import FUNDUS, fundus, wait_until_finished, worker
 from tests.services.postgres import Postgres
+from tests.services.postgres_roles import PASSWORD, program_roles
 from tests.services.seaweedfs import SeaweedFS
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
-ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
-ROLE_NAMES = ("producer", "worker", "reader", "keeper", "console", "publisher")
 SECRETS = {
-    "database": "marked-database-password",
+    "database": PASSWORD,
     "broker": "marked-broker-password",
     "storage": "test-secret-key",
     "patient key": "marked-key-of-thirty-two-characters",
@@ -57,8 +56,11 @@ def night(
 ) -> Iterator[RecordedRun]:
     folder = tmp_path_factory.mktemp("night")
     database, bucket = postgres.create(), seaweedfs.create()
-    urls = _make_roles(postgres.url(database), database)
-    with Redis.from_url(valkey) as broker, broker.pubsub() as published:
+    with (
+        program_roles(postgres.url(database)) as urls,
+        Redis.from_url(valkey) as broker,
+        broker.pubsub() as published,
+    ):
         broker.flushall()
         broker.execute_command("ACL", "SETUSER", "marked", "on", f">{SECRETS['broker']}", "~*", "&*", "+@all")
         published.psubscribe("*")
@@ -75,31 +77,16 @@ def night(
         _run_programs(night, env, folder)
         night.broker = _dump_broker(broker) + _read_published(published)
         broker.execute_command("ACL", "DELUSER", "marked")
-    night.ledger = _dump_ledger(urls["owner"])
-    listed = bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]
-    night.overlays = [bucket.client.get_object(Bucket=bucket.name, Key=item["Key"])["Body"].read() for item in listed]
-    as_keeper = env | {"FUNDUS_DATABASE_URL": urls["keeper"]}
-    erased = fundus("erase", "--patient", "-", "--json", env=as_keeper, given=f"{SECRETS['patient']}\n")
-    night.output["erase"] = erased.stdout + erased.stderr
-    yield night
-    for role in ROLE_NAMES:
-        with closing(psycopg.connect(urls["owner"], autocommit=True)) as connection:
-            connection.execute(f"DROP OWNED BY marked_{role}; DROP ROLE marked_{role}")
+        night.ledger = _dump_ledger(urls["owner"])
+        listed = bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]
+        night.overlays = [
+            bucket.client.get_object(Bucket=bucket.name, Key=item["Key"])["Body"].read() for item in listed
+        ]
+        as_keeper = env | {"FUNDUS_DATABASE_URL": urls["keeper"]}
+        erased = fundus("erase", "--patient", "-", "--json", env=as_keeper, given=f"{SECRETS['patient']}\n")
+        night.output["erase"] = erased.stdout + erased.stderr
+        yield night
     postgres.drop(database)
-
-
-def _make_roles(owner: str, database: str) -> dict[str, str]:
-    """Create the roles as an operator does, with a login for each; return the URLs by role."""
-    with closing(psycopg.connect(owner, autocommit=True)) as connection:
-        connection.execute(ROLES.read_bytes())
-        connection.execute(ROLES.read_bytes())
-        for role in ROLE_NAMES:
-            login = f"CREATE ROLE marked_{role} LOGIN PASSWORD '{SECRETS['database']}' IN ROLE fundus_{role}"
-            connection.execute(login.encode())
-    port = urlsplit(owner).port
-    return {"owner": owner} | {
-        role: f"postgresql://marked_{role}:{SECRETS['database']}@127.0.0.1:{port}/{database}" for role in ROLE_NAMES
-    }
 
 
 def _run_programs(night: RecordedRun, env: dict[str, str], folder: Path) -> None:
