@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from producer.doctor.broker import check_broker
 from producer.doctor.check import Check
 from producer.doctor.database import check_database
+from producer.doctor.fhir import check_fhir
 from producer.doctor.machine import check_machine
 from producer.doctor.model import check_model
 from producer.doctor.pacs import check_pacs
@@ -18,5 +19,5 @@ def run_checks() -> Iterator[Check]:
     yield from findings
     if settings is None:
         return
-    for check in (check_database, check_broker, check_storage, check_pacs, check_machine, check_model):
+    for check in (check_database, check_broker, check_storage, check_pacs, check_fhir, check_machine, check_model):
         yield from check(settings)

@@ -51,6 +51,7 @@ class FhirServer:
 
     def __init__(self, file: Path) -> None:
         self.port = 0
+        self.version = "4.0.1"
         self.faults = Faults()
         self.requests: list[tuple[str, str | None]] = []
         """Method with path, and Authorization, of each request."""
@@ -86,6 +87,11 @@ class FhirServer:
         """Return the number of versions of all resources of a kind."""
         with self._connect() as database:
             return int(database.execute("SELECT count(*) FROM versions WHERE kind = ?", (kind,)).fetchone()[0])
+
+    def count(self, kind: str, query: str) -> int:
+        """Return the number of resources that match a search by identifier."""
+        with self._connect() as database:
+            return len(self._search(database, kind, query))
 
     def add(self, resource: Document) -> None:
         """Store a resource without conditions."""
@@ -184,14 +190,19 @@ def run_fhir_server(file: Path) -> Iterator[FhirServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            path, _, query = self.path.removeprefix(f"{ROOT}/").partition("?")
+            # As on many servers, without a sign-in.
+            if path == "metadata":
+                return self.answer(200, {"resourceType": "CapabilityStatement", "fhirVersion": fhir.version})
+            if not self.is_signed_in():
+                return self.answer(401, {})
+            return self.answer(200, {"resourceType": "Bundle", "type": "searchset", "total": fhir.count(path, query)})
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            authorisation = self.headers["Authorization"]
-            fhir.requests.append((f"POST {self.path}", authorisation))
-            if authorisation not in (
-                f"Bearer {TOKEN}",
-                "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
-            ):
+            fhir.requests.append((f"POST {self.path}", self.headers["Authorization"]))
+            if not self.is_signed_in():
                 return self.answer(401, {})
             if urlsplit(self.path).path != ROOT or self.headers["Content-Type"] != "application/fhir+json":
                 return self.answer(404, {})
@@ -212,6 +223,12 @@ def run_fhir_server(file: Path) -> Iterator[FhirServer]:
                 self.close_connection = True
                 return None
             return self.answer(200, answer)
+
+        def is_signed_in(self) -> bool:
+            return self.headers["Authorization"] in (
+                f"Bearer {TOKEN}",
+                "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
+            )
 
         def answer(self, status: int, document: Document | str, **headers: str) -> None:
             body = (document if isinstance(document, str) else json.dumps(document)).encode()

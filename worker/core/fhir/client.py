@@ -11,7 +11,7 @@ from typing import Any
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from worker.core.dicomweb.address import parse_dicomweb_address
-from worker.core.dicomweb.connection import Answer, PacsConnection
+from worker.core.dicomweb.connection import Answer, PacsConnection, Query
 from worker.core.dicomweb.sign_in import make_authorisation, make_tls, read_sign_in
 from worker.core.errors import (
     FhirConflictError,
@@ -28,6 +28,7 @@ from worker.core.settings import Settings
 CONNECTIONS = 4
 CONFLICT_ATTEMPTS = 4
 MAX_ANSWER_BYTES = 8 * 2**20
+MAX_VERSION_CHARS = 16
 _JSON = "application/fhir+json"
 _ENTRY = re.compile(r"Bundle\.entry\[(\d{1,4})\]")
 _ISSUE = re.compile(r"[a-z-]{1,32}")
@@ -58,9 +59,34 @@ class FhirClient:
             with attempt:
                 self._post(bundle)
 
+    def read_version(self) -> str:
+        """Return the FHIR version that the server names in its capability statement. Raises StorageError."""
+        document = _parse(self._get("metadata"))
+        version = document.get("fhirVersion")
+        if document.get("resourceType") != "CapabilityStatement" or not isinstance(version, str):
+            raise StorageError(f"{self.host}: `metadata` is no capability statement: no FHIR server is there")
+        return version[:MAX_VERSION_CHARS]
+
+    def search(self, kind: str, identifier: str) -> None:
+        """Search resources of a kind by `SYSTEM|VALUE`, as conditional requests do. Raises StorageError."""
+        document = _parse(self._get(kind, [("identifier", identifier), ("_count", "1")]))
+        if document.get("resourceType") != "Bundle":
+            raise StorageError(f"{self.host}: a search of {kind} gives no Bundle")
+
     def close(self) -> None:
         """Close the idle connections."""
         self._connection.close()
+
+    def _get(self, path: str, query: Query = ()) -> Answer:
+        try:
+            answer = self._connection.request("GET", path, accept=_JSON, query=query, max_bytes=MAX_ANSWER_BYTES)
+        except ImageTooLargeError as error:
+            raise StorageError(f"{self.host}: answer of {error.detail}") from error
+        if answer.status == 403:
+            raise ObjectRefusedError(f"{self.host}: HTTP 403 for {path}: no permission")
+        if not answer.is_success:
+            raise StorageError(f"{self.host}: HTTP {answer.status} for {path}")
+        return answer
 
     def _post(self, bundle: Resource) -> None:
         content = (_JSON, json.dumps(bundle, separators=(",", ":")).encode())
