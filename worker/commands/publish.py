@@ -9,7 +9,7 @@ import typer
 from worker.core.errors import PublicationError, SettingsError, StorageError, UsageError
 from worker.core.settings import Settings, read_settings
 from worker.core.terminal.output import print_json, print_note, stderr_console, stdout_console
-from worker.publishing.passes import preview, publish_run, write_objects
+from worker.publishing.passes import preview, publish_all, publish_run, write_objects
 from worker.publishing.publisher import PassResult, PublicationResult
 
 app = typer.Typer()
@@ -17,7 +17,9 @@ app = typer.Typer()
 
 @app.command()
 def publish(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run to publish.")],
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Run to publish; without it, what is due of all runs.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the DICOM objects as files into this folder and store nothing.")
     ] = None,
@@ -27,8 +29,8 @@ def publish(
 ) -> None:
     """Publish the results of a run as FUNDUS_PUBLISH says: reports and overlays in the PACS, FHIR resources.
 
-    Each object is stored once, however often the command is called. It publishes what beat's task has not published
-    yet, outcomes from before FUNDUS_PUBLISH was set, and again tries what was refused.
+    Each object is stored once, however often the command is called. With a run, it also publishes outcomes from before
+    FUNDUS_PUBLISH was set, and again tries what was refused. Without one, it does what beat's task does, for cron.
     The files of --out have the patient's name in them.
     The exit status is 1 if an object is refused or waits for a service.
 
@@ -39,10 +41,17 @@ def publish(
     settings = read_settings()
     if not settings.publication_kinds:
         raise SettingsError("FUNDUS_PUBLISH is not set; fix: name what is published, such as sr,overlay")
-    if dry_run:
+    if run is None:
+        if dry_run or out is not None:
+            raise UsageError("--dry-run and --out need a run; fix: fundus publish RUN")
+        is_complete = _report("all runs", publish_all(settings), json=json)
+    elif dry_run:
         _count(settings, run, json=json)
         return
-    is_complete = _write(settings, run, out, json=json) if out is not None else _publish(settings, run, json=json)
+    elif out is not None:
+        is_complete = _write(settings, run, out, json=json)
+    else:
+        is_complete = _report(run, publish_run(settings, run), json=json)
     if not is_complete:
         raise typer.Exit(1)
 
@@ -81,8 +90,8 @@ def _write(settings: Settings, run: str, folder: Path, *, json: bool) -> bool:
     return not refused
 
 
-def _publish(settings: Settings, run: str, *, json: bool) -> bool:
-    result = publish_run(settings, run)
+def _report(run: str, result: PassResult, *, json: bool) -> bool:
+    """Print a result and return whether it is complete. Raises StorageError if a service is away."""
     if json:
         print_json({"run": run, **result.describe()})
     else:
