@@ -8,7 +8,7 @@ publishers never store an object at once, and when one dies, another one takes o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from sqlalchemy import and_, or_, select, update
 from worker.core.dicom.derived_uid import derive_uid, find_instance_uid
 from worker.core.vocabulary import AuditAction, PublicationKind, PublicationState, Status
 from worker.ledger.audit_log import record_action
-from worker.ledger.database import epoch_now, write_transaction
+from worker.ledger.database import epoch_now, read_transaction, write_transaction
 from worker.ledger.outbox_schema import outbox
 from worker.ledger.schema import gradings, images, runs
 from worker.ledger.upserts import insert_or_ignore
@@ -234,6 +234,14 @@ def postpone_publication(
         error_code=error.code,
         error_detail=error.detail,
     )
+
+
+def accepts_objects(engine: Engine, kind: PublicationKind) -> bool:
+    """Whether an object of this kind was published within MAX_PAUSE_S, the longest pause. Raises DatabaseError."""
+    since = datetime.now(UTC) - timedelta(seconds=MAX_PAUSE_S)
+    query = select(outbox.c.outbox_id).where(outbox.c.kind == kind, outbox.c.published_at > since).limit(1)
+    with read_transaction(engine) as connection:
+        return connection.execute(query).first() is not None
 
 
 def release_publications(engine: Engine, lease: PublicationLease) -> None:

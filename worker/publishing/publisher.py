@@ -20,6 +20,7 @@ from worker.core.vocabulary import PublicationKind
 from worker.ledger.outbox import (
     Publication,
     PublicationLease,
+    accepts_objects,
     finish_publication,
     lease_publications,
     postpone_publication,
@@ -44,7 +45,7 @@ THREADS = 4
 MAX_SERVICE_FAILURES = 4
 """After this many failures of a kind in a row, its service is considered away, and the pass ends for it."""
 MAX_REFUSALS = 5
-"""How often a service may refuse one object before the object is refused."""
+"""How often a service may refuse one object, while it accepts others, before the object is refused."""
 
 log = structlog.get_logger(__name__)
 
@@ -141,12 +142,15 @@ def _publish(
 ) -> tuple[PublicationResult, FundusError | None]:
     outcome = read_published_outcome(engine, one)
     if outcome is None:
-        is_held = supersede_publication(engine, lease, one)
-        return PublicationResult.SUPERSEDED if is_held else PublicationResult.LOST, None
+        return _supersede(engine, lease, one), None
     try:
         publishers[one.kind](outcome)
+    except NothingToRetractError:
+        return _supersede(engine, lease, one), None
     except ServiceError as error:
-        if isinstance(error, ObjectRefusedError) and one.failures >= MAX_REFUSALS:
+        is_refusal = isinstance(error, ObjectRefusedError) and one.failures >= MAX_REFUSALS
+        # A service that accepts nothing, as a PACS whose disk is full, says nothing about this object.
+        if is_refusal and accepts_objects(engine, one.kind):
             return _refuse(engine, lease, one, error)
         log.warning("publication_postponed", kind=one.kind, uid=one.uid, code=error.code, detail=error.detail)
         is_held = postpone_publication(engine, lease, one, error)

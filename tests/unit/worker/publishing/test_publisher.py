@@ -157,13 +157,23 @@ def test_object_that_must_not_be_published_is_refused_with_its_code(engine: Engi
     assert states(engine) == [(OVERLAY, refused, "photograph_gone"), (SR, refused, "photograph_gone")]
 
 
-def test_object_that_a_service_refuses_again_and_again_is_refused(engine: Engine, run: Run) -> None:
+def test_object_that_a_service_refuses_while_it_accepts_others_is_refused(engine: Engine, run: Run) -> None:
     enqueue(engine, run, UIDS[1], kinds=(SR,))
-    for _ in range(5):
+    for _ in range(7):
         assert publish(engine, raiser(ObjectRefusedError("HTTP 403")), (SR,)).count(PublicationResult.POSTPONED) == 1
         make_due(engine)
-    assert publish(engine, raiser(ObjectRefusedError("HTTP 403")), (SR,)).count(PublicationResult.REFUSED) == 1
-    assert states(engine) == [(SR, PublicationState.REFUSED, "storage_refused")]
+    enqueue(engine, run, UIDS[2], kinds=(SR,))
+
+    def refuse_first(outcome: PublishedOutcome) -> None:
+        if outcome.publication.image_id == UIDS[1]:
+            raise ObjectRefusedError("HTTP 403")
+
+    assert publish(engine, refuse_first, (SR,)).count(PublicationResult.PUBLISHED) == 1
+    make_due(engine)
+    publish(engine, refuse_first, (SR,))
+    assert states(engine) == [
+        (SR, PublicationState.REFUSED, "storage_refused"), (SR, PublicationState.PUBLISHED, None),
+    ]  # fmt: skip
 
 
 def test_unexpected_error_is_recorded_without_its_message(engine: Engine, run: Run) -> None:
