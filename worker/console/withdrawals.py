@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine, exists, insert, select, update
+from sqlalchemy import Connection, Engine, insert, update
 
 from worker import __version__
 from worker.console.decisions import ConflictError, lock_review, read_image_decisions
@@ -12,11 +12,11 @@ from worker.console.reader_images import read_reader_image
 from worker.console.reader_policy import REPORT_AFTER_S, pin_rule, update_review
 from worker.console.review_queue import LEASE_S
 from worker.console.sessions import SessionUser
-from worker.core.vocabulary import AuditAction, DecisionKind, PublicationKind, PublicationState, ReviewState
+from worker.core.vocabulary import AuditAction, DecisionKind, PublicationKind, ReviewState
 from worker.ledger.audit_log import record_action
 from worker.ledger.database import epoch_now, write_transaction
 from worker.ledger.final_grades import ReviewDecision
-from worker.ledger.outbox_schema import outbox
+from worker.ledger.outbox import enqueue_withdrawal
 from worker.ledger.report_leases import reschedule_report
 from worker.ledger.review_schema import reviews, withdrawals
 
@@ -33,9 +33,9 @@ def withdraw_decision(
 ) -> ReviewDecision:
     """Withdraw a decision, lease the image to its reader, and return the decision. publish: see `update_review`.
 
-    Raises ConflictError unless it is the latest decision on the image and the user's own, if the user has seen the
-    other reader's decision since, if the result was published, or if another reader holds the image; KeyError if the
-    run has no such image; DatabaseError.
+    What was published about it is retracted. Raises ConflictError unless it is the latest decision on the image and the
+    user's own, if the user has seen the other reader's decision since, or if another reader holds the image; KeyError
+    if the run has no such image; DatabaseError.
     """
     with write_transaction(engine) as connection:
         if (found := select_image_detail(connection, run, image_id)) is None:
@@ -53,6 +53,8 @@ def withdraw_decision(
                 decision_id=decision_id, reader=user.name, at=datetime.now(UTC), version=__version__
             )
         )
+        # Before what counts again is enqueued: publishers keep the order.
+        enqueue_withdrawal(connection, image.run_id, image_id, decision_id)
         update_review(connection, image.run_id, image_id, read_image_decisions(connection, image), readers, publish)
         connection.execute(
             update(reviews)
@@ -80,11 +82,3 @@ def _check(
     is_second = readers > 1 and is_complete and decision.kind is DecisionKind.READING
     if is_second and read_reader_image(connection, image.run_id, image.image_id, user).has_seen_decisions:
         raise ConflictError("you have seen the other reader's decision since")
-    published = exists().where(
-        outbox.c.run_id == image.run_id,
-        outbox.c.image_id == image.image_id,
-        outbox.c.decision_id == decision.decision_id,
-        outbox.c.state == PublicationState.PUBLISHED,
-    )
-    if connection.scalar(select(published)):
-        raise ConflictError("the result was published: review the image again instead")

@@ -183,6 +183,12 @@ class PublicationError(FundusError):
     code = "publication_refused"
 
 
+class NothingToRetractError(FundusError):
+    """A withdrawn result was never stored where it was to be published."""
+
+    code = "nothing_to_retract"
+
+
 class ModelError(FundusError):
     """A model bundle is invalid, or its network returns values that are not finite."""
 

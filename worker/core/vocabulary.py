@@ -233,4 +233,4 @@ class PublicationState(StrEnum):
     REFUSED = "refused"
     """The object must not be published as it is; the row has the code of the reason."""
     SUPERSEDED = "superseded"
-    """The image has been graded again before its earlier outcome was published."""
+    """Its outcome was replaced or withdrawn before it was published."""

@@ -41,7 +41,7 @@ PAGE_IMAGES = 1000
 class Publication:
     """One object to publish. decision_id: the decision it is about; 0 for the model's outcome.
 
-    failures: how often a service failed it.
+    withdrawn: whether it says that this decision was withdrawn. failures: how often a service failed it.
     """
 
     outbox_id: int
@@ -50,6 +50,7 @@ class Publication:
     kind: PublicationKind
     settled_at: datetime
     decision_id: int
+    withdrawn: bool
     uid: str
     failures: int
 
@@ -122,6 +123,38 @@ def enqueue_decision(
         for row in connection.execute(published.order_by(outbox.c.outbox_id)).all()
     ]
     return added + _insert(connection, rows)
+
+
+def enqueue_withdrawal(connection: Connection, run_id: int, image_id: str, decision_id: int) -> int:
+    """Enqueue the retraction of a decision that was enqueued before; return the number of rows added.
+
+    Also of one that is not published yet: its publisher may be storing it at the moment.
+    """
+    of_image = (gradings.c.run_id == outbox.c.run_id) & (gradings.c.image_id == outbox.c.image_id)
+    enqueued = (
+        select(outbox.c.kind, outbox.c.uid, gradings.c.settled_at)
+        .join(gradings, of_image)
+        .where(
+            outbox.c.run_id == run_id,
+            outbox.c.image_id == image_id,
+            outbox.c.decision_id == decision_id,
+            ~outbox.c.withdrawn,
+        )
+        .order_by(outbox.c.outbox_id)
+    )
+    rows = [
+        {
+            "run_id": run_id,
+            "image_id": image_id,
+            "kind": row.kind,
+            "settled_at": row.settled_at,
+            "decision_id": decision_id,
+            "withdrawn": True,
+            "uid": derive_uid(row.uid, "withdrawn"),
+        }
+        for row in connection.execute(enqueued).all()
+    ]
+    return _insert(connection, rows)
 
 
 def lease_publications(
@@ -213,7 +246,10 @@ def refuse_publication(engine: Engine, lease: PublicationLease, publication: Pub
 
 
 def supersede_publication(engine: Engine, lease: PublicationLease, publication: Publication) -> bool:
-    """Mark an object whose outcome the ledger no longer has; see `finish_publication`."""
+    """Mark an object that there is no need for: its outcome has changed, or nothing was to be retracted.
+
+    See `finish_publication`.
+    """
     return _settle(engine, lease, publication, state=PublicationState.SUPERSEDED, error_code=None, error_detail=None)
 
 

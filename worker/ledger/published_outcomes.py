@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import exists, func, or_, select
 
 from worker.core.vocabulary import DecisionKind, Eye, PublicationKind, PublicationState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import is_standing
 from worker.ledger.outbox_schema import outbox
-from worker.ledger.review_schema import decisions
+from worker.ledger.review_schema import decisions, withdrawals
 from worker.ledger.schema import OUTPUTS, gradings, images, inference_configurations, models, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import ColumnElement, Connection, Engine
 
     from worker.ledger.outbox import Publication
 
@@ -51,9 +51,10 @@ class PublishedOutcome:
     """What is published about one image.
 
     probabilities: five, output k is P(grade >= k); empty for an ungradable image. position: of the image in its run.
-    reading: None for the model's outcome. program_version, engine, precision: None if the ledger did not record them.
-    overlay: the overlay that was published; None without one. predecessor: the object of the same kind that this one
-    replaces; a model's outcome never replaces a reading.
+    reading: the readers' grade that counts; None if the model's outcome does. program_version, engine, precision: None
+    if the ledger did not record them. overlay: the overlay that was published; None without one. predecessor: the
+    object of the same kind that this one replaces; a model's outcome never replaces a reading, unless it retracts it.
+    retracted, withdrawn_at: the object of a reading that was withdrawn, and when; None if this one retracts nothing.
     """
 
     publication: Publication
@@ -74,12 +75,20 @@ class PublishedOutcome:
     overlay_key: str | None
     overlay: EarlierObject | None
     predecessor: EarlierObject | None
+    retracted: EarlierObject | None
     reading: Reading | None
+    withdrawn_at: datetime | None
 
     @property
     def made_at(self) -> datetime:
-        """When the outcome or the reading was made."""
-        return self.publication.settled_at if self.reading is None else self.reading.at
+        """When the outcome or the reading was made, or the reading was withdrawn."""
+        made_at = self.publication.settled_at if self.reading is None else self.reading.at
+        return self.withdrawn_at or made_at
+
+    @property
+    def follows_reading(self) -> bool:
+        """Whether it is a reading, or retracts one."""
+        return self.publication.decision_id != 0
 
 
 def read_published_outcome(engine: Engine, publication: Publication) -> PublishedOutcome | None:
@@ -96,8 +105,9 @@ def select_published_outcome(
     if row is None:
         return None
     objects = _read_earlier(connection, publication, states)
-    reading = _read_reading(connection, publication, row.run)
-    if publication.decision_id and reading is None:
+    decision_id = _find_earlier_decision(connection, publication) if publication.withdrawn else publication.decision_id
+    reading = _read_reading(connection, publication, row.run, decision_id)
+    if decision_id and reading is None:
         return None
     values = row._asdict()
     outputs = [values.pop(name) for name in OUTPUTS]
@@ -113,7 +123,9 @@ def select_published_outcome(
         probabilities=() if None in outputs else tuple(outputs),
         overlay=next((one for one in objects if one.kind is PublicationKind.OVERLAY), None),
         predecessor=next((one for one in objects if _is_replaced(one, publication)), None),
+        retracted=_read_retracted(connection, publication) if publication.withdrawn else None,
         reading=reading,
+        withdrawn_at=_read_withdrawal(connection, publication) if publication.withdrawn else None,
     )
 
 
@@ -169,11 +181,46 @@ def _is_replaced(earlier: EarlierObject, publication: Publication) -> bool:
     return earlier.kind is publication.kind and (is_reading or not earlier.is_reading)
 
 
-def _read_reading(connection: Connection, publication: Publication, run: str) -> Reading | None:
-    """Return the reading that ends with the publication's decision.
+def _find_earlier_decision(connection: Connection, publication: Publication) -> int:
+    """Return the decision that counts again once the publication's is withdrawn; 0 if none does.
 
-    It depends on decisions alone, which are never changed, so that a repetition publishes the same; None if that
-    decision was withdrawn.
+    It is the last one before that made a grade final, as the outbox knows.
+    """
+    is_withdrawn = exists().where(withdrawals.c.decision_id == outbox.c.decision_id)
+    query = select(func.max(outbox.c.decision_id)).where(
+        *_is_reading_of(publication), outbox.c.decision_id < publication.decision_id, ~is_withdrawn
+    )
+    return connection.scalar(query) or 0
+
+
+def _read_retracted(connection: Connection, publication: Publication) -> EarlierObject:
+    """Return the object of the decision that was withdrawn, which is older than its retraction."""
+    query = select(outbox.c.uid).where(*_is_reading_of(publication), outbox.c.decision_id == publication.decision_id)
+    uid = connection.scalars(query.order_by(outbox.c.outbox_id.desc()).limit(1)).one()
+    return EarlierObject(uid, publication.kind, is_reading=True)
+
+
+def _read_withdrawal(connection: Connection, publication: Publication) -> datetime:
+    query = select(withdrawals.c.at).where(withdrawals.c.decision_id == publication.decision_id)
+    withdrawn_at: datetime = connection.execute(query).scalar_one()
+    return withdrawn_at
+
+
+def _is_reading_of(publication: Publication) -> Sequence[ColumnElement[bool]]:
+    """Build the conditions for publications of readings of the same image and kind."""
+    return (
+        outbox.c.run_id == publication.run_id,
+        outbox.c.image_id == publication.image_id,
+        outbox.c.kind == publication.kind,
+        outbox.c.decision_id > 0,
+        ~outbox.c.withdrawn,
+    )
+
+
+def _read_reading(connection: Connection, publication: Publication, run: str, decision_id: int) -> Reading | None:
+    """Return the reading that ends with a decision; None for the decision 0, and for one that was withdrawn.
+
+    It depends on decisions alone, which are never changed, so that a repetition publishes the same.
     """
     query = select(decisions.c.decision_id, decisions.c.reader, decisions.c.kind, decisions.c.grade, decisions.c.at)
     rows = connection.execute(
@@ -181,11 +228,11 @@ def _read_reading(connection: Connection, publication: Publication, run: str) ->
             decisions.c.run_id == publication.run_id,
             decisions.c.run == run,
             decisions.c.image_id == publication.image_id,
-            decisions.c.decision_id <= publication.decision_id,
+            decisions.c.decision_id <= decision_id,
             is_standing(),
         ).order_by(decisions.c.decision_id)
     ).all()
-    if not rows or rows[-1].decision_id != publication.decision_id:
+    if not rows or rows[-1].decision_id != decision_id:
         return None
     last = rows[-1]
     latest: dict[str, Any] = {}

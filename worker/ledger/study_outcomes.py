@@ -101,12 +101,15 @@ def _to_outcomes(connection: Connection, run: Run, rows: Sequence[Any]) -> list[
     if not rows:
         return []
     of_rows = decisions.c.image_id.between(rows[0].image_id, rows[-1].image_id)
-    decided = read_decisions(connection, run.run_id, run.name, of_rows)
+    decided = read_decisions(connection, run.run_id, run.name, of_rows, withdrawn=True)
     readers = connection.scalar(select(reading_rules.c.readers).where(reading_rules.c.run_id == run.run_id)) or 1
     return [_to_outcome(row, decided.get(row.image_id, ()), readers) for row in rows]
 
 
-def _to_outcome(row: Any, decided: Sequence[ReviewDecision], readers: int) -> PhotographOutcome:
+def _to_outcome(row: Any, recorded: Sequence[ReviewDecision], readers: int) -> PhotographOutcome:
+    """recorded: all decisions on the photograph, oldest first."""
+    decided = [one for one in recorded if one.withdrawn_at is None]
+    withdrawn_at = recorded[-1].withdrawn_at if recorded else None
     review = ReviewState(row.review)
     is_read = review in DECIDED_STATES
     return PhotographOutcome(
@@ -117,9 +120,10 @@ def _to_outcome(row: Any, decided: Sequence[ReviewDecision], readers: int) -> Ph
         model_grade=row.grade,
         outputs=None if row.grade is None else tuple(_shortest_decimal(getattr(row, name)) for name in _OUTPUTS),
         reason=BY_READER if is_read else row.error_code,
-        reading=_find_reading(review, row.final_grade, decided, readers),
+        reading=_find_reading(review, row.final_grade, decided, readers, is_withdrawn=withdrawn_at is not None),
         readers=row.decided_by if is_read else None,
-        changed_at=max((at for at in (row.settled_at, row.decided_at) if at is not None), default=None),
+        is_withdrawn=withdrawn_at is not None,
+        changed_at=max((at for at in (row.settled_at, row.decided_at, withdrawn_at) if at is not None), default=None),
         instance_uid=find_instance_uid(row.image_id, row.uri),
         program_version=row.program_version,
     )
@@ -133,14 +137,19 @@ def _worst_grade(model_grade: int | None, review: ReviewState, decided: Sequence
 
 
 def _find_reading(
-    review: ReviewState, final_grade: int | None, decided: Sequence[ReviewDecision], readers: int
+    review: ReviewState,
+    final_grade: int | None,
+    decided: Sequence[ReviewDecision],
+    readers: int,
+    *,
+    is_withdrawn: bool,
 ) -> Reading:
     if review in PENDING_STATES:
         return Reading.PENDING
     if review not in DECIDED_STATES:
         return Reading.NONE
     earlier = (resolve_review(decided[:count], readers) for count in range(1, len(decided)))
-    changed = any(one.state in DECIDED_STATES and one.grade != final_grade for one in earlier)
+    changed = is_withdrawn or any(one.state in DECIDED_STATES and one.grade != final_grade for one in earlier)
     return Reading.AMENDED if changed else Reading.FINAL
 
 

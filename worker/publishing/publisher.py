@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from worker.core.errors import FundusError, ObjectRefusedError, ServiceError
+from worker.core.errors import FundusError, NothingToRetractError, ObjectRefusedError, ServiceError
 from worker.core.periodic import PeriodicThread
 from worker.core.vocabulary import PublicationKind
 from worker.ledger.outbox import (
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 Publisher = Callable[[PublishedOutcome], object]
 """Stores one object, so that a repetition stores no second one; it reads what is stored before and after.
 
-Raises ServiceError if a service failed, and the object is tried again; another FundusError if it must not be published.
+Raises ServiceError if a service failed, and the object is tried again; NothingToRetractError; another FundusError if it
+must not be published.
 """
 
 BATCH = 16
@@ -165,6 +166,11 @@ def _publish(
         return PublicationResult.LOST, None
     log.info("published", kind=one.kind, uid=one.uid, run=outcome.run)
     return PublicationResult.PUBLISHED, None
+
+
+def _supersede(engine: Engine, lease: PublicationLease, one: Publication) -> PublicationResult:
+    is_held = supersede_publication(engine, lease, one)
+    return PublicationResult.SUPERSEDED if is_held else PublicationResult.LOST
 
 
 def _refuse(

@@ -24,7 +24,7 @@ class Reading(StrEnum):
     """A reader has begun, and the grade is not final."""
     FINAL = "final"
     AMENDED = "amended"
-    """A later decision has changed a grade that was final."""
+    """A later decision, or the withdrawal of one, has changed a grade that was final."""
 
 
 class Absence(StrEnum):
@@ -41,9 +41,9 @@ class PhotographOutcome:
 
     grade: the grade that counts now: the readers' if they have decided, otherwise the worst one given so far; None if
     there is no grade. model_grade, outputs: the model's, outputs are P(grade >= 1) to P(grade >= 4); None if it was not
-    graded. reason: error code of a photograph without a grade. readers: names of those who decided. changed_at: time
-    of the last change. instance_uid: SOP Instance UID; None if it is no DICOM instance. program_version: None if it is
-    not recorded.
+    graded. reason: error code of a photograph without a grade. readers: names of those who decided. is_withdrawn:
+    whether the latest decision was withdrawn. changed_at: time of the last change. instance_uid: SOP Instance UID; None
+    if it is no DICOM instance. program_version: None if it is not recorded.
     """
 
     image_id: str
@@ -55,6 +55,7 @@ class PhotographOutcome:
     reason: str | None
     reading: Reading
     readers: str | None
+    is_withdrawn: bool
     changed_at: datetime | None
     instance_uid: str | None
     program_version: str | None

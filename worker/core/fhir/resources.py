@@ -37,6 +37,7 @@ _ABSENCES = {
 }
 _EYES = {Eye.RIGHT: "Right eye", Eye.LEFT: "Left eye"}
 _BY_SOFTWARE = "By software, not read by a person."
+_WITHDRAWN = "a reading was withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,8 @@ def _method(eye: EyeOutcome) -> str:
     read = "not read by a person"
     if eye.read:
         read = f"{eye.read} of {len(eye.considered)} photographs read by a person"
+    if any(one.is_withdrawn for one in eye.considered):
+        read += f"; {_WITHDRAWN}"
     return f"Colour fundus photograph graded by software, ICDR scale; {read}"
 
 

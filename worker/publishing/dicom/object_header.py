@@ -61,7 +61,7 @@ def add_header(
     """Set the attributes of the modules Patient, General Study, General Series, General Equipment and SOP Common."""
     for element in photograph.identity:
         dataset.add(element)
-    is_reading = outcome.reading is not None
+    is_reading = outcome.follows_reading
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.StudyInstanceUID = photograph.path.study
     study, kind = photograph.path.study, outcome.publication.kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.core.errors import ImageError, PublicationError
+from worker.core.errors import ImageError, NothingToRetractError, PublicationError
 from worker.core.uris import InstancePath
 from worker.core.vocabulary import PublicationKind
 from worker.imaging.steps.marked_picture import mark_picture
@@ -43,7 +43,8 @@ class DicomPublisher:
     def publish(self, outcome: PublishedOutcome) -> bool:
         """Store the object of an outcome unless it is stored; return whether it was sent.
 
-        Raises PublicationError if it must not be published, ServiceError.
+        Raises PublicationError if it must not be published, NothingToRetractError if the PACS has no such reading,
+        ServiceError.
         """
         built = self.build(outcome)
         path = built.photograph.path
@@ -65,8 +66,11 @@ class DicomPublisher:
             return BuiltObject(photograph, self._build_overlay(outcome, photograph))
         find = self._find if stored else _expect
         overlay = find(outcome, photograph, outcome.overlay) if outcome.overlay else None
-        predecessor = find(outcome, photograph, outcome.predecessor) if outcome.predecessor else None
-        file = build_report(outcome, photograph, self._labelling, overlay=overlay, predecessor=predecessor)
+        earlier = {one.uid: one for one in (outcome.retracted, outcome.predecessor) if one is not None}
+        predecessors = [path for one in earlier.values() if (path := find(outcome, photograph, one)) is not None]
+        if outcome.retracted is not None and outcome.retracted.uid not in [path.instance for path in predecessors]:
+            raise NothingToRetractError("the PACS has no report of the reading that was withdrawn")
+        file = build_report(outcome, photograph, self._labelling, overlay=overlay, predecessors=predecessors)
         return BuiltObject(photograph, file)
 
     def _build_overlay(self, outcome: PublishedOutcome, photograph: Photograph) -> bytes:

@@ -36,6 +36,8 @@ from worker.core.vocabulary import REFERABLE_FROM, Eye, Grade
 from worker.publishing.dicom.object_header import MANUFACTURER, Labelling, add_header, to_local_time, write_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from worker.core.uris import InstancePath
     from worker.ledger.published_outcomes import PublishedOutcome
     from worker.publishing.dicom.photograph import Photograph
@@ -61,6 +63,8 @@ _AI = CodedConcept("123110", "DCM", "Artificial Intelligence")
 _IMAGE_QUALITY = CodedConcept("111101", "DCM", "Image Quality")
 _VISUAL_EXPLANATION = CodedConcept("130401", "DCM", "Visual explanation")
 _REFERABLE = CodedConcept("REFERABLE", SCHEME, "Referable diabetic retinopathy (grade 2 or worse)")
+_LATEST_READING = CodedConcept("READING", SCHEME, "Latest reading by a person")
+_WITHDRAWN = CodedConcept("WITHDRAWN", SCHEME, "Withdrawn by its reader")
 _SEVERITY_UNKNOWN_EYE = CodedConcept("SEVERITY", SCHEME, "Diabetic retinopathy severity level, eye unknown")
 _SCHEME_ITEM = CodingSchemeIdentificationItem(
     SCHEME,
@@ -76,12 +80,12 @@ def build_report(
     labelling: Labelling,
     *,
     overlay: InstancePath | None,
-    predecessor: InstancePath | None,
+    predecessors: Sequence[InstancePath],
 ) -> bytes:
     """Return the DICOM file of the report; the same arguments give the same bytes.
 
-    overlay: the stored overlay, which the report names as its visual explanation. predecessor: the stored report that
-    this one replaces.
+    overlay: the stored overlay, which the report names as its visual explanation. predecessors: the stored reports
+    that this one replaces.
     """
     source = _refer(photograph.path, photograph.sop_class_uid)
     explanation = None if overlay is None else _refer(overlay, SecondaryCaptureImageStorage)
@@ -100,14 +104,14 @@ def build_report(
         is_verified=is_verified,
         verifying_observer_name=_to_person_name(reading.readers[-1]) if is_verified and reading else None,
         verifying_organization=labelling.organisation,
-        previous_versions=None if predecessor is None else [_refer(predecessor, Comprehensive3DSRStorage)],
+        previous_versions=[_refer(one, Comprehensive3DSRStorage) for one in predecessors] or None,
         coding_schemes=[_SCHEME_ITEM],
     )
     # The library writes the present time and its own name there.
     del report.ContributingEquipmentSequence
-    add_header(report, outcome, photograph, labelling, MODEL_SERIES if reading is None else READING_SERIES)
-    if is_verified:
-        at = to_local_time(outcome.made_at, photograph, labelling)
+    add_header(report, outcome, photograph, labelling, READING_SERIES if outcome.follows_reading else MODEL_SERIES)
+    if is_verified and reading:
+        at = to_local_time(reading.at, photograph, labelling)
         report.VerifyingObserverSequence[0].VerificationDateTime = at.strftime("%Y%m%d%H%M%S%z")
     return write_file(Dataset(report))
 
@@ -188,7 +192,12 @@ def _list_probabilities(outcome: PublishedOutcome) -> list[Measurement] | None:
 
 
 def _evaluate(outcome: PublishedOutcome, eye: Eye) -> list[QualitativeEvaluation]:
-    """Return grade and referral, or the reason why the image is ungradable."""
+    """Return grade and referral, or the reason why the image is ungradable; and whether a reading was withdrawn."""
+    withdrawal = [] if outcome.retracted is None else [QualitativeEvaluation(_LATEST_READING, _WITHDRAWN)]
+    return [*_evaluate_image(outcome, eye), *withdrawal]
+
+
+def _evaluate_image(outcome: PublishedOutcome, eye: Eye) -> list[QualitativeEvaluation]:
     grade = outcome.grade if outcome.reading is None else outcome.reading.grade
     if grade is None:
         reason = (outcome.error_code or "ungradable") if outcome.reading is None else BY_READER

@@ -112,11 +112,17 @@ def test_image_that_another_reader_holds_is_not_undone(
         undo(engine, graders["anna"], first)
 
 
-def test_published_decision_is_not_undone(engine: Engine, run: Run, graders: dict[str, SessionUser]) -> None:
+def test_undone_decision_that_was_published_is_to_be_retracted(
+    engine: Engine, run: Run, graders: dict[str, SessionUser]
+) -> None:
     first = submit_review(engine, graders["anna"], 3)
     row = {"run_id": run.run_id, "image_id": "00000", "kind": "sr", "settled_at": NOON, "decision_id": first}
     row |= {"uid": "1.2.3", "due_at": 0.0, "queued_at": NOON, "state": "published", "published_at": NOON}
     with write_transaction(engine) as connection:
         connection.execute(insert(outbox).values(row))
-    with pytest.raises(ConflictError, match="the result was published"):
-        undo(engine, graders["anna"], first)
+    undo(engine, graders["anna"], first)
+    with read_transaction(engine) as connection:
+        query = select(outbox.c.kind, outbox.c.decision_id, outbox.c.withdrawn, outbox.c.state, outbox.c.settled_at)
+        assert connection.execute(query.order_by(outbox.c.outbox_id)).all() == [
+            ("sr", first, False, "published", NOON), ("sr", first, True, "pending", NOON),
+        ]  # fmt: skip

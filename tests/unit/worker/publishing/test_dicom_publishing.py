@@ -18,13 +18,15 @@ from tests.services.orthanc import Orthanc
 from tests.services.stow_proxy import StoreFault, StowProxy, stow_proxy
 from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, change, fail, grade, make_run
 from tests.unit.worker.console.accounts_and_runs import add_session_user
+from worker.console.sessions import SessionUser
+from worker.console.withdrawals import withdraw_decision
 from worker.core.dicom.instance_header import read_instance_header
 from worker.core.dicom.selection import check_instance_kind
 from worker.core.errors import NotAPhotographError, PublicationError, SettingsError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
 from worker.core.uris import InstancePath, dicomweb_uri
-from worker.core.vocabulary import Eye, PublicationState, Status
+from worker.core.vocabulary import Eye, PublicationState, Role, Status
 from worker.ledger.database import connect, epoch_now, read_transaction, write_transaction
 from worker.ledger.outbox import enqueue_decision
 from worker.ledger.outbox_schema import outbox
@@ -82,7 +84,7 @@ def refer(exposure: Exposure, eye: Eye) -> ImageReference:
     return ImageReference(dicomweb_uri(path), exposure.instance_uid, eye=eye)
 
 
-def decide(ledger: Engine, run: Run, exposure: Exposure, reader: str, given: int | None) -> None:
+def decide(ledger: Engine, run: Run, exposure: Exposure, reader: str, given: int | None) -> int:
     add_session_user(ledger, reader)
     row = {"run": run.name, "reader": reader, "kind": "reading", "grade": given, "reason": "", "version": "1"}
     review = {"run_id": run.run_id, "image_id": exposure.instance_uid, "state": "read", "grade": given}
@@ -94,6 +96,12 @@ def decide(ledger: Engine, run: Run, exposure: Exposure, reader: str, given: int
         ).scalar_one()
         connection.execute(insert(reviews).values(**review))
         enqueue_decision(connection, run.run_id, exposure.instance_uid, number, ())
+    return int(number)
+
+
+def withdraw(ledger: Engine, run: Run, exposure: Exposure, reader: str, decision_id: int) -> None:
+    user = SessionUser(reader, Role.GRADER, "token")
+    withdraw_decision(ledger, run.name, exposure.instance_uid, user, decision_id, default_readers=1)
 
 
 def make_due(ledger: Engine) -> None:
@@ -187,6 +195,41 @@ def test_reading_is_a_new_report_that_names_its_predecessor_and_the_reader(
     assert find_items(reading, "P1") == find_items(reading, "111001") == []
     reading.save_as(tmp_path / "reading.dcm")
     assert DCIODVFY is None or find_dciodvfy_errors(tmp_path / "reading.dcm") == []
+
+
+def test_withdrawn_reading_is_retracted_by_a_new_report(
+    pacs: Orthanc, run: Run, ledger: Engine, make: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = make(publish_organisation="Eye Clinic")
+    decision = decide(ledger, run, RIGHT, "anna", 3)
+    publish_run(settings, "night")
+    # Stored, but its publisher died before it recorded so.
+    with write_transaction(ledger) as connection:
+        connection.execute(
+            update(outbox).where(outbox.c.decision_id == decision).values(state=PENDING, published_at=None)
+        )
+    make_due(ledger)
+    withdraw(ledger, run, RIGHT, "anna", decision)
+    assert publish_run(settings, "night").describe()["published"] == {"sr": 1}
+    model, *of_person = [one for one in stored(pacs, REPORT_CLASS) if one.InstanceNumber == 1]
+    reading, retraction = sorted(of_person, key=lambda one: len(find_items(one, "READING")))
+    assert reading.SeriesInstanceUID == retraction.SeriesInstanceUID != model.SeriesInstanceUID
+    assert reading.SeriesDescription == retraction.SeriesDescription
+    (previous,) = [
+        one.ReferencedSOPInstanceUID
+        for of_study in retraction.PredecessorDocumentsSequence
+        for of_series in of_study.ReferencedSeriesSequence
+        for one in of_series.ReferencedSOPSequence
+        if one.ReferencedSOPInstanceUID != model.SOPInstanceUID
+    ]
+    assert previous == reading.SOPInstanceUID
+    assert code_of(retraction, "READING") == "WITHDRAWN"
+    assert code_of(retraction, "71491-5") == code_of(model, "71491-5") == "LA18645-4"
+    assert (reading.PreliminaryFlag, reading.VerificationFlag) == ("FINAL", "VERIFIED")
+    assert (retraction.PreliminaryFlag, retraction.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
+    retraction.save_as(tmp_path / "retraction.dcm")
+    assert DCIODVFY is None or find_dciodvfy_errors(tmp_path / "retraction.dcm") == []
+    assert publish_run(settings, "night").counts == {}
 
 
 @pytest.mark.parametrize("fault", ["lost answer", "409 after storing", "409", "202 with a failed sequence", "503"])

@@ -15,6 +15,8 @@ from tests.unit.producer.ledger_rows import MODEL, add_model, change, fail, grad
 from tests.unit.worker.console.accounts_and_runs import add_session_user
 from worker.console.decisions import ReviewForm, record_decision
 from worker.console.image_detail import read_image_detail
+from worker.console.sessions import SessionUser
+from worker.console.withdrawals import withdraw_decision
 from worker.core.errors import SettingsError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.settings import Settings
@@ -94,14 +96,14 @@ def make_due(engine: Engine) -> None:
         connection.execute(update(outbox).values(due_at=epoch_now() - 1))
 
 
-def read(engine: Engine, exposure: Exposure, given: int) -> None:
-    """Decide as the only reader."""
+def read(engine: Engine, exposure: Exposure, given: int) -> tuple[SessionUser, int]:
+    """Decide as the only reader; return the reader and the decision."""
     image = read_image_detail(engine, "night", exposure.instance_uid)
     assert image is not None
     form = ReviewForm(given, "why", image.model_result, 0)
     user = add_session_user(engine, f"reader-of-{exposure.name}")
     kinds = (PublicationKind.FHIR,)
-    record_decision(engine, "night", exposure.instance_uid, user, form, default_readers=1, publish=kinds)
+    return user, record_decision(engine, "night", exposure.instance_uid, user, form, default_readers=1, publish=kinds)
 
 
 def test_eight_photographs_of_a_study_make_one_set_of_resources(
@@ -147,6 +149,23 @@ def test_readers_grade_updates_the_same_resources(
     assert (right["status"], right["valueCodeableConcept"]["coding"][0]["code"]) == ("final", "LA18646-2")
     assert right["performer"] == [{"display": f"reader-of-{EXPOSURES[0].name}"}]
     assert left["status"] == "preliminary"
+    assert server.read("DiagnosticReport")[0]["status"] == "preliminary"
+
+
+def test_withdrawn_reading_makes_the_outcome_preliminary_again(
+    ledger: Engine, run: Run, server: FhirServer, settings: Settings
+) -> None:
+    read_by = [read(ledger, one, 3) for one in EXPOSURES[:4]]
+    publish_run(settings, "night")
+    assert server.read("Observation")[0]["status"] == "final"
+    user, decision = read_by[0]
+    withdraw_decision(ledger, "night", EXPOSURES[0].instance_uid, user, decision, default_readers=1)
+    publish_run(settings, "night")
+
+    assert numbers(server) == [1, 2, 1]
+    right = server.read("Observation")[0]
+    assert right["status"] == "preliminary"
+    assert right["method"]["text"].endswith("3 of 4 photographs read by a person; a reading was withdrawn")
     assert server.read("DiagnosticReport")[0]["status"] == "preliminary"
 
 

@@ -9,18 +9,19 @@ from structlog.testing import capture_logs
 
 from tests.unit.producer.ledger_rows import MODEL, NOON, add_model, change, fail, grade, make_run
 from tests.unit.worker.console.accounts_and_runs import add_session_user
-from worker.core.errors import FundusError, ObjectRefusedError, StorageError
+from worker.core.errors import FundusError, NothingToRetractError, ObjectRefusedError, StorageError
 from worker.core.manifests.image_reference import ImageReference
 from worker.core.vocabulary import Eye, PublicationKind, PublicationState, Status
 from worker.ledger.database import epoch_now, read_transaction, write_transaction
-from worker.ledger.outbox import enqueue_decision, enqueue_outcomes
+from worker.ledger.outbox import enqueue_decision, enqueue_outcomes, enqueue_withdrawal
 from worker.ledger.outbox_schema import outbox
 from worker.ledger.published_outcomes import EarlierObject, PublishedOutcome, Reading
-from worker.ledger.review_schema import decisions
+from worker.ledger.review_schema import decisions, withdrawals
 from worker.ledger.runs import Run
 from worker.publishing.publisher import PassResult, PublicationResult, Publisher, publish_pending
 
 OVERLAY, SR = PublicationKind.OVERLAY, PublicationKind.SR
+LATER = NOON + timedelta(hours=1)
 UIDS = [f"1.2.826.0.1.3680043.8.498.{number}" for number in range(1, 9)]
 
 
@@ -51,6 +52,13 @@ def decide(engine: Engine, run: Run, uid: str, reader: str, given: int | None, k
         ).scalar_one()
         enqueue_decision(connection, run.run_id, uid, number, (OVERLAY, SR))
     return int(number)
+
+
+def withdraw(engine: Engine, run: Run, uid: str, decision_id: int, reader: str) -> None:
+    with write_transaction(engine) as connection:
+        connection.execute(insert(withdrawals).values(decision_id=decision_id, reader=reader, at=LATER, version="1"))
+        assert enqueue_withdrawal(connection, run.run_id, uid, decision_id) == 1
+        assert enqueue_withdrawal(connection, run.run_id, uid, decision_id) == 0
 
 
 def publish(
@@ -119,6 +127,47 @@ def test_reading_names_its_readers_and_its_predecessor(engine: Engine, run: Run)
         EarlierObject(one.publication.uid, SR, is_reading=True),
         EarlierObject(two.publication.uid, SR, is_reading=True),
     ]
+
+
+def test_withdrawn_reading_is_retracted_by_what_counts_again(engine: Engine, run: Run) -> None:
+    uid = UIDS[1]
+    first = decide(engine, run, uid, "anna", 3)
+    second = decide(engine, run, uid, "ben", 1)
+    published: list[PublishedOutcome] = []
+    publish(engine, published.append, (SR,))
+    withdraw(engine, run, uid, second, "ben")
+    publish(engine, published.append, (SR,))
+    withdraw(engine, run, uid, first, "anna")
+    publish(engine, published.append, (SR,))
+    _, of_anna, of_ben, anna_again, model_again = published
+    assert anna_again.reading == of_anna.reading
+    assert (model_again.reading, model_again.grade) == (None, 2)
+    assert [one.retracted for one in published] == [
+        None, None, None,
+        EarlierObject(of_ben.publication.uid, SR, is_reading=True),
+        EarlierObject(of_anna.publication.uid, SR, is_reading=True),
+    ]  # fmt: skip
+    assert anna_again.predecessor == anna_again.retracted
+    assert model_again.predecessor == EarlierObject(anna_again.publication.uid, SR, is_reading=True)
+    assert [one.made_at for one in published] == [NOON, NOON, NOON, LATER, LATER]
+    assert len({one.publication.uid for one in published}) == 5
+
+
+def test_withdrawn_reading_that_was_never_stored_needs_no_retraction(engine: Engine, run: Run) -> None:
+    withdraw(engine, run, UIDS[1], decide(engine, run, UIDS[1], "anna", 3), "anna")
+    published: list[PublishedOutcome] = []
+
+    def store(outcome: PublishedOutcome) -> None:
+        if outcome.retracted is not None:
+            raise NothingToRetractError("the PACS has no report of the reading")
+        published.append(outcome)
+
+    publish(engine, store, (SR,))
+    assert [one.reading for one in published] == [None]
+    superseded = PublicationState.SUPERSEDED
+    assert [state for kind, state, _ in states(engine) if kind == SR] == [
+        PublicationState.PUBLISHED, superseded, superseded,
+    ]  # fmt: skip
 
 
 def test_outcome_that_was_graded_again_is_superseded(engine: Engine, run: Run) -> None:

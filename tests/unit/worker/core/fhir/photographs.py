@@ -25,6 +25,7 @@ def photograph(image_id: str, grade: int | None = 0, eye: Eye = Eye.RIGHT, **val
         "reason": None if graded else "blurred",
         "reading": Reading.NONE,
         "readers": None,
+        "is_withdrawn": False,
         "changed_at": NOON,
         "instance_uid": None,
         "program_version": "1.2.0",
