@@ -1,10 +1,12 @@
-"""Throughput of one worker with photographs from a PACS and with the same photographs from S3.
+"""Throughput of one worker with photographs from a PACS, to which their results return, and with the same ones from S3.
 
-    python -m tests.benchmarks.pacs [--photographs FOLDER] [--images N] [--rounds N]
+    python -m tests.benchmarks.pacs [--photographs FOLDER] [--images N] [--rounds N] [--kills N]
 
 Full-size JPEGs, in a bucket as files and in Orthanc as DICOM instances with the same JPEG as their frame. Rounds of
-both sources alternate, with one worker and the same servers; overlays go to S3 and rows to PostgreSQL. Listing the PACS
-is measured apart: it happens once a night, in the producer. Without a folder, the shipped samples are upscaled.
+both sources alternate, with one worker and the same servers; overlays go to S3 and rows to PostgreSQL. After each round
+from the PACS, a report and an overlay of each photograph are stored there. Listing the PACS is measured apart: it
+happens once a night, in the producer. With kills, one more run has its worker and its publisher killed in turn. Without
+a folder, the shipped samples are upscaled.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from pathlib import Path
 from producer.sources.open_source import open_source
 from tests.benchmarks.end_to_end import RoundResult, measure_round
 from tests.benchmarks.engine_process import versions_of
+from tests.benchmarks.pacs_circle import KilledRun, run_with_kills
 from tests.benchmarks.photographs import full_size_jpegs
 from tests.benchmarks.producer_client import ProducerClient
 from tests.benchmarks.results import as_table, describe_machine, format_range, write_section
@@ -25,13 +28,18 @@ from tests.benchmarks.testbed import Testbed, open_testbed
 from tests.integration.processes import worker
 from tests.services.dicom_objects import Exposure, make_photograph
 from tests.services.orthanc import PASSWORD, USER, Orthanc
+from tests.services.published_objects import StoredObjects, read_objects
 from worker.core.manifests.admission import make_admission_policy
 from worker.core.settings import parse_settings
 from worker.core.storage.storage import Storage
+from worker.core.uris import parse_dicomweb_uri
+from worker.publishing.passes import publish_run
+from worker.publishing.publisher import PublicationResult
 
 TARGET = 0.85
 PACKAGES = ("openvino", "opencv-python-headless", "pydicom", "urllib3", "boto3", "numpy")
 WARM_UP = 32
+"""Images of each source that are graded before the first round; their results are not published."""
 SOURCES = ("S3", "PACS")
 STUDY_DATE = Exposure().study_date
 
@@ -41,6 +49,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kills", type=int, default=0)
     options = parser.parse_args()
     with open_testbed() as testbed:
         archive = start_pacs(testbed)
@@ -51,22 +60,42 @@ def main() -> None:
         assert len(in_pacs) == options.images, f"{len(in_pacs)} of {options.images} instances found"
         uris = dict(zip(SOURCES, (in_bucket, in_pacs), strict=True))
         rounds: dict[str, list[RoundResult]] = {source: [] for source in SOURCES}
-        producer = ProducerClient()
+        publishing_s: list[float] = []
+        producer, killed = ProducerClient(), None
         with worker({"FUNDUS_LOG_LEVEL": "info"}, testbed.scratch / "worker.log"):
             for source in SOURCES:
                 print(f"{source}: warm after {producer.grade(uris[source][:WARM_UP]):.1f} s", flush=True)
             for _ in range(options.rounds):
                 for source in SOURCES:
-                    grade = partial(grade_first, producer, uris[source])
+                    runs: list[str] = []
+                    grade = partial(grade_first, producer, uris[source], runs)
                     rounds[source].append(measure_round(grade, options.images))
                     print(source, rounds[source][-1], flush=True)
+                    if source == "PACS":
+                        publishing_s.append(publish(runs[0]))
+                        print(f"published in {publishing_s[-1]:.1f} s", flush=True)
+        if options.kills:
+            killed = run_with_kills(producer, os.environ, testbed.scratch, in_pacs, options.kills)
+        photographs = [parse_dicomweb_uri(uri).instance for uri in in_pacs]
+        stored = read_objects(archive, photographs)
         archive.stop()
-        print(report(rounds, options.images, listing_s))
+        print(report(rounds, options.images, listing_s, publishing_s, stored, killed))
 
 
-def grade_first(producer: ProducerClient, uris: list[str], count: int) -> float:
-    """Grade a number of images in a run of their own; return its seconds."""
-    return producer.grade(uris[:count])
+def grade_first(producer: ProducerClient, uris: list[str], runs: list[str], count: int) -> float:
+    """Grade a number of images in a run of their own, whose name is added to `runs`; return its seconds."""
+    started = time.perf_counter()
+    runs.append(producer.send(uris[:count]))
+    producer.wait(runs[-1], count)
+    return time.perf_counter() - started
+
+
+def publish(run: str) -> float:
+    """Publish a run; return its seconds. Every object must be published."""
+    started = time.perf_counter()
+    result = publish_run(parse_settings(), run)
+    assert {found for found, _ in result.counts} == {PublicationResult.PUBLISHED}, result.describe()
+    return time.perf_counter() - started
 
 
 def start_pacs(testbed: Testbed) -> Orthanc:
@@ -81,6 +110,7 @@ def start_pacs(testbed: Testbed) -> Orthanc:
         "FUNDUS_DICOMWEB_USER": USER,
         "FUNDUS_DICOMWEB_PASSWORD": PASSWORD,
         "FUNDUS_PATIENT_KEY": "0123456789abcdef0123456789abcdef",
+        "FUNDUS_PUBLISH": "sr,overlay",
     }
     return archive
 
@@ -111,9 +141,19 @@ def list_pacs() -> list[str]:
     return [reference.uri for reference in source.references]
 
 
-def report(rounds: dict[str, list[RoundResult]], count: int, listing_s: float) -> str:
+def report(
+    rounds: dict[str, list[RoundResult]],
+    count: int,
+    listing_s: float,
+    publishing_s: list[float],
+    stored: StoredObjects,
+    killed: KilledRun | None,
+) -> str:
     """Format the table and write it to RESULTS.md."""
     ratios = [pacs.images_per_s / s3.images_per_s for s3, pacs in zip(*(rounds[s] for s in SOURCES), strict=True)]
+    circle = [
+        count / (count / one.images_per_s + seconds) for one, seconds in zip(rounds["PACS"], publishing_s, strict=True)
+    ]
     body = "\n\n".join(
         [
             "## Photographs from a PACS",
@@ -134,10 +174,32 @@ def report(rounds: dict[str, list[RoundResult]], count: int, listing_s: float) -
                 ],
             ),
             f"PACS over S3: {format_range(ratios)}, target at least {TARGET}.",
+            "A report and an overlay of each photograph were then stored in the PACS, by four threads, at "
+            f"{format_range([count / seconds for seconds in publishing_s])} images/s; from the first registered image "
+            f"to the last stored object, {format_range(circle)} images/s.",
+            *([] if killed is None else [describe_kills(killed, count)]),
+            describe_objects(stored, count, len(ratios) + (killed is not None)),
         ]
     )
     write_section("photographs from a pacs", body)
     return body
+
+
+def describe_kills(killed: KilledRun, count: int) -> str:
+    """Describe the run whose worker and publisher were killed."""
+    return (
+        f"With kill -9 of the worker {killed.kills['worker']} times and of the publisher {killed.kills['publisher']} "
+        f"times while they held images and objects: {count / killed.seconds:.2f} images/s from the first registered "
+        "image to the last stored object."
+    )
+
+
+def describe_objects(stored: StoredObjects, count: int, runs: int) -> str:
+    """Describe what the PACS has, as it counts itself."""
+    return (
+        f"Objects in the PACS after {runs} runs of {count}: {stored.reports} reports and {stored.overlays} overlays; "
+        f"photographs of which a run stored two of a kind: {stored.twice}."
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A PACS that is killed, rejects or drops requests, and workers that are killed while they read from it."""
+"""A PACS that is killed, rejects or drops requests, and workers that are killed while they read from it or publish."""
 
 import signal
 from collections.abc import Iterator
@@ -9,10 +9,13 @@ import pytest
 
 from tests.faults.conftest import Verify
 from tests.faults.deployment import Deployment
-from tests.faults.fault_run import fault_run
+from tests.faults.fault_run import RUN, fault_run
+from tests.faults.hooks import Hooks, Stage
 from tests.faults.servers import Daemon, make_orthanc
+from tests.integration.processes import fundus
 from tests.services.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.services.orthanc import PASSWORD, USER, Orthanc, why_unavailable
+from tests.services.published_objects import StoredObjects, read_objects
 
 KILLS = 3
 
@@ -99,3 +102,17 @@ def test_worker_killed_while_it_reads_from_the_pacs_loses_nothing(
             run.until(lambda: len(run.supervisor.exits) == len(run.faults))
         pacs.proxy.inject(None)
         verify(f"worker killed {KILLS} times while it reads from the PACS", run, within_s=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["leased", "uploaded", "before_commit", "committing", "committed"])
+def test_worker_killed_at_any_stage_leaves_one_report_and_one_overlay_of_each_photograph(
+    stage: Stage, pacs: Pacs, minimal: Deployment, small_bundle: Path, verify: Verify
+) -> None:
+    env = {**pacs.env, "FUNDUS_MAX_ATTEMPTS": "10", "FUNDUS_PUBLISH": "sr,overlay"}
+    hooks = Hooks(folder=minimal.folder, kill_at=stage, kills=2)
+    with fault_run(minimal, small_bundle, images=20, pacs=pacs.archive, hooks=hooks, env=env) as run:
+        run.until_killed(2)
+        verify(f"worker killed: {stage}, photographs of a PACS", run)
+        fundus("publish", RUN, env=minimal.env | env)
+        assert read_objects(pacs.archive, run.image_ids) == StoredObjects(reports=20, overlays=20, twice=0)
