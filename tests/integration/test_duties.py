@@ -13,7 +13,11 @@ from redis import Redis
 
 from tests.integration.processes import fundus, wait_until_finished
 from tests.integration.stub_devices import devices, stub_settings
+from tests.services.dicom_objects import Exposure, make_photograph
+from tests.services.orthanc import Orthanc
+from tests.services.published_objects import StoredObjects, read_objects
 from tests.services.seaweedfs import Bucket
+from worker.core.local_date import local_date
 from worker.core.messaging.broker import make_celery
 from worker.core.settings import Settings
 from worker.maintenance import beat_tasks
@@ -22,13 +26,13 @@ SAMPLE = Path(__file__).parents[2] / "producer" / "demo" / "samples" / "IDRiD_00
 IMAGES = 16
 
 
-def send_duties(settings: Settings, folder: Path) -> list[str]:
-    """Send every duty once, as beat does when it is due; return their names."""
+def send_duties(settings: Settings, folder: Path, *chosen: str) -> list[str]:
+    """Send every duty once, or those chosen, as beat does when they are due; return their names."""
     app: Celery = make_celery(settings)
     app.conf.beat_schedule = beat_tasks.schedule(settings)
     scheduler = PersistentScheduler(app, schedule_filename=str(folder / "schedule"), lazy=True)
     scheduler.setup_schedule()
-    names = [name for name in scheduler.schedule if not name.startswith("celery.")]
+    names = [*chosen] or [name for name in scheduler.schedule if not name.startswith("celery.")]
     for name in names:
         scheduler.apply_entry(scheduler.schedule[name], producer=scheduler.producer)
     scheduler.close()
@@ -74,7 +78,7 @@ def test_night_starts_while_bulk_chunks_wait(
         assert sorted(send_duties(settings, tmp_path)) == ["close-nights", "nightly", "retention"]
         wait_until_finished("bulk", env)
         ((night, created),) = wait_for(
-            ledger.execute("SELECT name, created_at FROM runs WHERE kind = 'nightly'").fetchall
+            lambda: ledger.execute("SELECT name, created_at FROM runs WHERE kind = 'nightly'").fetchall()
         )
         wait_until_finished(night, env)
     ((finished,),) = ledger.execute("SELECT finished_at FROM runs WHERE name = 'bulk'").fetchall()
@@ -82,3 +86,31 @@ def test_night_starts_while_bulk_chunks_wait(
     with Redis.from_url(broker_url) as broker:
         assert broker.hlen("unacked") == 0
         assert broker.llen("duties") == broker.llen("bulk") == 0
+
+
+def test_night_of_a_pacs_is_graded_and_published_by_duties_alone(
+    tmp_path: Path,
+    sqlite_url: str,
+    broker_url: str,
+    bucket: Bucket,
+    pacs: Orthanc,
+    make_settings: Callable[..., Settings],
+) -> None:
+    exposures = [Exposure(name=name, study_date=f"{local_date('UTC'):%Y%m%d}") for name in ("first", "second")]
+    pacs.add(*(make_photograph(SAMPLE.read_bytes(), exposure) for exposure in exposures))
+    values = {"nightly_source": "dicomweb://pacs", "publish": "sr,overlay", "patient_key": "k" * 32}
+    env = stub_settings(sqlite_url, broker_url, bucket, tmp_path) | {
+        **{f"FUNDUS_{name.upper()}": value for name, value in values.items()},
+        "FUNDUS_REPORTS": "false",
+        "STUB_IMAGE_S": "0",
+    }
+    settings = make_settings(database_url=sqlite_url, broker_url=broker_url, **values)
+    published = "SELECT count(*) FROM outbox WHERE state = 'published'"
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as ledger, devices(1, env):
+        assert "publish" in send_duties(settings, tmp_path)
+        ((night,),) = wait_for(lambda: ledger.execute("SELECT name FROM runs WHERE kind = 'nightly'").fetchall())
+        wait_until_finished(night, env)
+        # Every five minutes, and at once here.
+        send_duties(settings, tmp_path, "publish")
+        wait_for(lambda: ledger.execute(published).fetchone() == (4,))
+    assert read_objects(pacs, [one.instance_uid for one in exposures]) == StoredObjects(2, 2, twice=0)
