@@ -78,6 +78,11 @@ def format_awaiting_reading(model_grade: int | None) -> str:
     return f"Awaiting reading (model: {format_grade(model_grade)})"
 
 
+def format_full_scale(scale: float | None) -> str:
+    """Describe the evidence that a map shows at full strength. scale: in logits; None without a scale of the model."""
+    return "each image's own maximum" if scale is None else f"{scale:.3g} logits, the same in all images"
+
+
 def format_ungraded(status: Status, code: str | None) -> str:
     """Describe the outcome of an image without a grade, such as `Ungradable: too dark, photograph again`."""
     label = STATUS_LABELS[status]

@@ -13,6 +13,6 @@ The bytes pass these files in order:
 8. steps/enhance.py: crop, resize and enhance the field as the model's recipe.py says (resize_cache.py,
    gaussian_blur.py); prepare.py draws the canvas, the field in colour on which the overlay is drawn.
 9. sandbox/protocol.py: return the PreparedImage (photograph.py) to the worker, which runs the model.
-10. steps/overlay.py: draw the saliency map over the canvas and encode it (upsample.py); steps/panel.py and
-    steps/thumbnail.py make the other pictures.
+10. steps/overlay.py: draw the saliency map over the canvas and encode it (upsample.py); saliency_layer.py renders it as
+    a layer for pages; steps/panel.py and steps/thumbnail.py make the other pictures.
 """

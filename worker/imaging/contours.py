@@ -42,6 +42,10 @@ def trace_contours(levels: Pixels) -> str:
         for line in cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]:
             corners = cv2.approxPolyDP(line, _PATH_TOLERANCE / scale, True)[:, 0]  # noqa: FBT003 - closed
             # The centre of pixel i is at i + 0.5.
-            places = np.rint((corners + 0.5) * scale).astype(int).tolist()
-            parts.append("M" + "L".join(f"{x} {y}" for x, y in places) + "Z")
+            if len(corners) < 3:  # a spot without an area
+                continue
+            places = np.rint((corners + 0.5) * scale).astype(int)
+            steps = " ".join(f"{x} {y}" for x, y in np.diff(places, axis=0).tolist())
+            # Relative and without a blank before a sign: half as long.
+            parts.append(f"M{places[0, 0]} {places[0, 1]}l{steps.replace(' -', '-')}z")
     return "".join(parts)

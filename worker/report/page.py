@@ -22,6 +22,7 @@ from worker.core.clinical_labels import (
     SALIENCY,
     SCORE,
     THRESHOLD,
+    format_full_scale,
 )
 from worker.core.settings import Settings
 from worker.core.vocabulary import REVIEW_MARGIN, Grade, ReviewState, Status
@@ -202,6 +203,4 @@ def _page_margins(run: str) -> str:
 
 def _format_full_scale(summary: Summary) -> str:
     """Describe the evidence that is shown at full strength."""
-    if len(summary.evidence_scales) == 1 and summary.evidence_scales[0] is not None:
-        return f"{summary.evidence_scales[0]:.3g} logits, the same in all images"
-    return "each image's own maximum" if summary.evidence_scales == (None,) else "full scale"
+    return format_full_scale(summary.evidence_scales[0]) if len(summary.evidence_scales) == 1 else "full scale"

@@ -48,8 +48,8 @@ def build_image_record(row: ReportRow, thumbnails: ThumbnailResult, thresholds: 
 def _build_pictures(thumbnails: Thumbnails) -> dict[str, Any]:
     return {
         "photograph": b64encode(thumbnails.photograph).decode(),
-        "tint": thumbnails.tint and b64encode(thumbnails.tint).decode(),
-        "lines": thumbnails.contours,
+        "tint": thumbnails.layer.tint and b64encode(thumbnails.layer.tint).decode(),
+        "lines": thumbnails.layer.contours,
         "large": thumbnails.is_large,
     }
 

@@ -8,59 +8,55 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from worker.core.errors import ImageError, ServiceError, Ungradable
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
 from worker.core.vocabulary import Status
-from worker.imaging.colour_maps import NOTEBOOK_COLOUR_MAP
-from worker.imaging.contours import trace_contours
 from worker.imaging.photograph import PreparedImage
 from worker.imaging.recipe import Recipe
-from worker.imaging.saliency_levels import place_on_canvas
-from worker.imaging.sandbox.pool import DECODER_PROGRAM, VIEWER_PROGRAM, DecoderPool
+from worker.imaging.saliency_layer import NO_LAYER, SaliencyLayer, render_layer, unpack_saliency
+from worker.imaging.sandbox.pool import READER_PROGRAM, DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
-from worker.imaging.steps.overlay import render_saliency_layer
 from worker.imaging.steps.prepare import prepare_stack_entry
 from worker.imaging.steps.thumbnail import encode_thumbnail
 from worker.report.rows import ReportRow
 
 LARGE_PX, LARGE_QUALITY = 1024, 85
 PREVIEW_PX, PREVIEW_QUALITY = 384, 50
-TINT_PX, TINT_QUALITY = 48, 60
-"""A tint is smooth, so the browser can scale it up to the size of the photograph."""
 MAX_CONSECUTIVE_SERVICE_ERRORS = 20
 """After this many, the source is considered unavailable and the rest of the report has no thumbnails."""
+
+IMAGES_PER_PROCESS = 100
+"""To start a decoding process takes as long as to decode tens of photographs."""
 
 OnWarning = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """Pictures of one image, aligned with each other: photograph and tint as WebP files, and contour lines.
+    """Pictures of one image, aligned with each other: photograph, a WebP file, and what is laid over it.
 
-    is_large: whether the photograph has LARGE_PX instead of PREVIEW_PX. tint: None where nothing is tinted. contours:
-    the lines of `trace_contours`; empty without any. An image that the model did not grade has neither.
+    is_large: whether the photograph is to be read, up to LARGE_PX, or is a preview. An image that the model did not
+    grade has an empty layer.
     """
 
     photograph: bytes
     is_large: bool
-    tint: bytes | None = None
-    contours: str = ""
+    layer: SaliencyLayer = NO_LAYER
 
 
 class ThumbnailRenderer:
     """Renders thumbnails for one part of the report at a time, which bounds memory."""
 
-    def __init__(self, recipe: Recipe, settings: Settings, on_warning: OnWarning) -> None:
+    def __init__(self, recipe: Recipe, settings: Settings, on_warning: OnWarning, *, images: int) -> None:
+        """Prepare for about this number of images."""
+        processes = min(settings.decode_processes, 1 + images // IMAGES_PER_PROCESS)
         self._recipe = recipe
-        self._settings = settings
+        self._settings = settings.model_copy(update={"decode_processes": processes})
         self._on_warning = on_warning
         self._sources = Storage(settings, connections=settings.transfer_threads).sources
         self._threads = ThreadPoolExecutor(settings.transfer_threads, thread_name_prefix="report")
-        self._pools: dict[tuple[bool, int], DecoderPool] = {}
+        self._pools: dict[int, DecoderPool] = {}
         self._service_errors = 0
 
     def __enter__(self) -> Self:
@@ -76,17 +72,14 @@ class ThumbnailRenderer:
 
         Raises ServiceError if no decoder process starts.
         """
-        started = [(row, self._threads.submit(self._render, row, self._pool(row))) for row in rows]
+        started = [(row, self._threads.submit(self._render, row, self._pool(_side_px(row)))) for row in rows]
         return {row.rank: self._finish(row, rendered) for row, rendered in started}
 
-    def _pool(self, row: ReportRow) -> DecoderPool:
-        """Return the pool for graded images, or the viewer pool, which also decodes ungradable ones."""
-        graded, side_px = row.model_status == Status.GRADED, _side_px(row)
-        if (graded, side_px) not in self._pools:
+    def _pool(self, side_px: int) -> DecoderPool:
+        if side_px not in self._pools:
             settings = self._settings.model_copy(update={"overlay_size_px": side_px})
-            program = DECODER_PROGRAM if graded else VIEWER_PROGRAM
-            self._pools[graded, side_px] = DecoderPool(self._recipe, settings, program=program)
-        return self._pools[graded, side_px]
+            self._pools[side_px] = DecoderPool(self._recipe, settings, program=READER_PROGRAM)
+        return self._pools[side_px]
 
     def _render(self, row: ReportRow, pool: DecoderPool) -> Thumbnails:
         return render_thumbnails(self._prepare(row, pool), row, self._settings.overlay_colours)
@@ -123,28 +116,13 @@ class ThumbnailRenderer:
 
 def render_thumbnails(image: PreparedImage, row: ReportRow, colours: str) -> Thumbnails:
     """Return the pictures of a prepared image. colours: name of the colour map of the saliency."""
-    is_large = row.is_referable
-    quality = LARGE_QUALITY if is_large else PREVIEW_QUALITY
+    quality = LARGE_QUALITY if row.is_referable else PREVIEW_QUALITY
     photograph = encode_thumbnail(image.canvas, _side_px(row), quality)
-    saliency = read_saliency(row)
-    if row.model_status != Status.GRADED or not saliency.any():
-        return Thumbnails(photograph, is_large)
-    tint = render_saliency_layer(image, saliency, colours, strength=row.strength, with_contours=False)
-    levels = place_on_canvas(saliency, image, row.strength) * image.field_mask
-    return Thumbnails(
-        photograph,
-        is_large,
-        encode_thumbnail(tint, TINT_PX, TINT_QUALITY) if tint[..., 3].any() else None,
-        "" if colours == NOTEBOOK_COLOUR_MAP else trace_contours(levels),
-    )
+    if row.model_status != Status.GRADED:
+        return Thumbnails(photograph, row.is_referable)
+    layer = render_layer(image, unpack_saliency(row.saliency), colours, strength=row.strength)
+    return Thumbnails(photograph, row.is_referable, layer)
 
 
 def _side_px(row: ReportRow) -> int:
     return LARGE_PX if row.is_referable else PREVIEW_PX
-
-
-def read_saliency(row: ReportRow) -> NDArray[np.float32]:
-    """Return the saliency of a row, float32 (h, h), square as for every shipped network; 0 if the row has none."""
-    flat = np.frombuffer(row.saliency or bytes(2), np.float16).astype(np.float32)
-    side = int(np.sqrt(flat.size))
-    return flat[: side * side].reshape(side, side)

@@ -12,7 +12,7 @@ from worker import __version__
 from worker.core.errors import ServiceError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
-from worker.core.vocabulary import Status
+from worker.core.vocabulary import REFERABLE_FROM, Status
 from worker.ledger.configurations import read_used_configurations
 from worker.report.columns import read_filter_columns
 from worker.report.destination import SUMMARY, Destination
@@ -128,7 +128,9 @@ def _write_images(
     if run.manifest is None or not options.pictures:
         return sum(_write_part(snapshot, number, {}, parts, thresholds) for number in range(1, _part_count(images) + 1))
     pictured_count = 0
-    with ThumbnailRenderer(run.manifest.recipe, settings, on_warning) as renderer:
+    referable = "SELECT count(*) FROM images WHERE urgency >= ? OR model_grade >= ?"
+    shown = images if every else snapshot.count(referable, REFERABLE_FROM, REFERABLE_FROM)
+    with ThumbnailRenderer(run.manifest.recipe, settings, on_warning, images=shown) as renderer:
         for number in range(1, _part_count(images) + 1):
             if not should_continue():
                 raise ReportStopped(f"stopped writing the report of run {run.name}; another worker will write it")

@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from worker.imaging.recipe import Recipe
 
 DECODER_PROGRAM = ("-m", "worker.imaging.sandbox.decoder_program")
-VIEWER_PROGRAM = ("-m", "worker.imaging.sandbox.viewer_program")
-"""Also prepares ungradable photographs, for display only; makes no input for a model."""
 READER_PROGRAM = ("-m", "worker.imaging.sandbox.reader_program")
-"""Prepares photographs at their own resolution, for readers; `overlay_size_px` is the largest side."""
+"""Prepares photographs for people, also ungradable ones; `overlay_size_px` is the largest side."""
 IMAGES_PER_PROCESS = 1000
 """A process is replaced after this number of images, which bounds memory leaks of codecs."""
 

@@ -1,4 +1,4 @@
-"""The program of a decoding process that prepares photographs for readers, at their own resolution."""
+"""The program of a decoding process that prepares photographs for people."""
 
 import sys
 from functools import partial

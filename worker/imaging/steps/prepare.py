@@ -5,6 +5,7 @@ the process boundary instead of the whole photograph.
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from worker.core.errors import ImageDecodeError, ImageFormatError, Ungradable
 from worker.core.vocabulary import DicomAdmission
 from worker.imaging.headers.header import ImageLimits
-from worker.imaging.photograph import Field, Photograph, PreparedImage
+from worker.imaging.photograph import Ellipse, Field, Photograph, PreparedImage
 from worker.imaging.recipe import Recipe
 from worker.imaging.steps.decode import decode_photograph
 from worker.imaging.steps.enhance import enhance_field
@@ -22,7 +23,7 @@ from worker.imaging.steps.gradability import assess_gradability
 
 Box = tuple[int, int, int, int]
 FIELD_SIDE_PX = 700
-"""Shorter side of the copy on which the field of a photograph for display is found."""
+"""Shorter side of the copy on which the field of a photograph for readers is found."""
 
 
 def prepare_image(
@@ -58,33 +59,6 @@ def prepare_image(
     )
 
 
-def prepare_for_display(
-    data: bytes,
-    *,
-    recipe: Recipe,
-    overlay_size_px: int,
-    limits: ImageLimits,
-    admitted: Collection[DicomAdmission] = (),
-) -> PreparedImage:
-    """Prepare a photograph for display only, also an ungradable one; `enhanced` is black.
-
-    The canvas is that of `prepare_image`, or shows the whole photograph if it has no field. Raises ImageError.
-    """
-    photograph = decode_photograph(data, cover_px=overlay_size_px, limits=limits, admitted=admitted)
-    try:
-        field = find_field(photograph, recipe)
-        crop = photograph.rgb[field.top : field.bottom, field.left : field.right]
-    except Ungradable:
-        crop = photograph.rgb
-    box = _centre_box(crop.shape[0], crop.shape[1], overlay_size_px)
-    return PreparedImage(
-        enhanced=np.zeros((recipe.input_size_px, recipe.input_size_px, 3), np.uint8),
-        canvas=_draw_canvas(crop, box, overlay_size_px),
-        field_mask=np.ones((overlay_size_px, overlay_size_px), bool),
-        crop_box=box,
-    )
-
-
 def prepare_for_reading(
     data: bytes,
     *,
@@ -93,21 +67,23 @@ def prepare_for_reading(
     limits: ImageLimits,
     admitted: Collection[DicomAdmission] = (),
 ) -> PreparedImage:
-    """Prepare a photograph for display at its own resolution, also an ungradable one; `enhanced` is black.
+    """Prepare a photograph for people, also an ungradable one; `enhanced` is black.
 
-    The canvas has the geometry of `prepare_for_display`. Its side is the longer side of the crop in pixels of the
-    photograph, at most `largest_side_px`. Raises ImageError.
+    The canvas has the geometry of `prepare_image`, so that a saliency map fits on it, or shows the whole photograph if
+    it has no field. It is never enlarged: its side is the longer side of the crop in pixels of the photograph, at most
+    `largest_side_px`. Raises ImageError.
     """
     photograph = decode_photograph(data, cover_px=largest_side_px, limits=limits, admitted=admitted)
-    top, bottom, left, right = _find_box_at_reduced_size(photograph, recipe)
-    crop = photograph.rgb[top:bottom, left:right]
-    side_px = min(largest_side_px, max(crop.shape[:2]))
-    box = _centre_box(crop.shape[0], crop.shape[1], side_px)
+    field = _find_field_for_reading(photograph, recipe)
+    whole = (0, photograph.rgb.shape[0], 0, photograph.rgb.shape[1])
+    top, bottom, left, right = whole if field is None else (field.top, field.bottom, field.left, field.right)
+    side_px = min(largest_side_px, max(bottom - top, right - left))
+    box = _centre_box(bottom - top, right - left, side_px)
     return PreparedImage(
         enhanced=np.zeros((recipe.input_size_px, recipe.input_size_px, 3), np.uint8),
-        canvas=_draw_canvas(crop, box, side_px),
-        field_mask=np.ones((side_px, side_px), bool),
-        crop_box=box,
+        canvas=_draw_canvas(photograph.rgb[top:bottom, left:right], box, side_px),
+        field_mask=np.ones((side_px, side_px), bool) if field is None else _draw_field_mask(field, box, side_px),
+        crop_box=box if field is None else _crop_box_on_canvas(field, recipe, box),
     )
 
 
@@ -142,19 +118,32 @@ def prepare_stack_entry(
     )
 
 
-def _find_box_at_reduced_size(photograph: Photograph, recipe: Recipe) -> Box:
-    """Bounding box of the field, or of the whole photograph if it has no field: top, bottom, left, right.
+def _find_field_for_reading(photograph: Photograph, recipe: Recipe) -> Field | None:
+    """Find the field on a copy with about FIELD_SIDE_PX pixels on the shorter side, in a tenth of the time.
 
-    The field is found on a copy with about FIELD_SIDE_PX pixels on the shorter side, in a tenth of the time.
+    If it has none there, it is searched in all pixels. None if there is no field.
     """
     height, width = photograph.rgb.shape[:2]
-    step = max(1, min(height, width) // FIELD_SIDE_PX)
-    small = photograph.rgb if step == 1 else cv2.resize(photograph.rgb, (width // step, height // step))
-    try:
-        field = find_field(Photograph(np.asarray(small, np.uint8), photograph.scale / step), recipe)
-    except Ungradable:
-        return 0, height, 0, width
-    return field.top * step, min(height, field.bottom * step), field.left * step, min(width, field.right * step)
+    for step in sorted({max(1, min(height, width) // FIELD_SIDE_PX), 1}, reverse=True):
+        small = photograph.rgb if step == 1 else cv2.resize(photograph.rgb, (width // step, height // step))
+        with suppress(Ungradable):
+            field = find_field(Photograph(np.asarray(small, np.uint8), photograph.scale / step), recipe)
+            return field if step == 1 else _enlarge_field(field, step, height, width)
+    return None
+
+
+def _enlarge_field(field: Field, step: int, height: int, width: int) -> Field:
+    """Return a field in pixels that are `step` times smaller, within a photograph of height x width."""
+    border = field.border
+    # The centre of pixel i is at i + 0.5.
+    x, y = ((centre + 0.5) * step - 0.5 for centre in (border.centre_x, border.centre_y))
+    return Field(
+        field.top * step,
+        min(height, field.bottom * step),
+        field.left * step,
+        min(width, field.right * step),
+        Ellipse(x, y, border.radius_x_px * step, border.radius_y_px * step),
+    )
 
 
 def _centre_box(height: int, width: int, size_px: int) -> Box:

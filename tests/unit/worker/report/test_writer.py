@@ -131,7 +131,8 @@ def test_report_has_patients_thumbnails_and_counts(ledger: Ledger, out: Path) ->
     ]  # fmt: skip
     referable, preview = images[0]["pictures"], images[2]["pictures"]
     photograph, tint = pixels(referable["photograph"]), pixels(referable["tint"])
-    assert (photograph.shape, tint.shape, referable["large"]) == ((1024, 1024, 3), (48, 48, 4), True)
+    # The field of the sample is 615 pixels wide: the photograph is not enlarged to 1024.
+    assert (photograph.shape, tint.shape, referable["large"]) == ((615, 615, 3), (48, 48, 4), True)
     assert 0 < tint[24, 24, 3] < 128  # the vessels below stay visible
     assert tint[0, 0, 3] == 0
     assert referable["lines"].startswith("M")

@@ -224,7 +224,7 @@ def test_map_whose_maximum_is_beyond_the_canvas_is_drawn() -> None:
 def test_contours_are_paths_in_thousandths_of_the_canvas() -> None:
     levels = np.zeros((100, 100), np.uint8)
     levels[20:41, 10:31] = 140  # above 50 %, below 80 %
-    assert trace_contours(levels) == "M105 205L105 405L305 405L305 205Z"
+    assert trace_contours(levels) == "M105 205l0 200 200 0 0-200z"
     assert trace_contours(np.zeros((100, 100), np.uint8)) == ""
 
 

@@ -196,3 +196,13 @@ def test_photograph_for_readers_is_reduced_to_the_largest_side() -> None:
 def test_photograph_without_a_field_is_prepared_whole_for_readers() -> None:
     grey = cv2.imencode(".png", np.zeros((60, 80, 3), np.uint8))[1].tobytes()
     assert prepare_reading(grey).crop_box == (10, 70, 0, 80)
+
+
+def test_map_of_a_photograph_for_readers_has_the_place_of_the_overlay() -> None:
+    # Larger than FIELD_SIDE_PX, and cut off at the top: the crop of the model reaches past the canvas.
+    data, recipe = textured_disc(2000, 2600, 1300, 900, 1100), RECIPE.model_copy(update={"crop": "field"})
+    overlay = prepare_image(data, recipe=recipe, overlay_size_px=512, limits=ImageLimits())
+    reading = prepare_for_reading(data, recipe=recipe, largest_side_px=512, limits=ImageLimits())
+    assert reading.crop_box == pytest.approx(overlay.crop_box, abs=2)
+    assert overlay.crop_box[0] < 0
+    assert (reading.field_mask != overlay.field_mask).mean() < 0.01
