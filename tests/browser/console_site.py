@@ -85,7 +85,8 @@ def draw_overlay(storage: Storage, key: str) -> None:
 
 
 def _add_photographs(engine: Engine, storage: Storage, run: Run, count: int) -> None:
-    """Set photographs, patients, eyes and one common overlay."""
+    """Set photographs, patients, eyes, one common map and overlay."""
+    saliency = np.eye(7, dtype=np.float16).tobytes()
     key = f"{run.name}/overlay.png"
     draw_overlay(storage, key)
     with write_transaction(engine) as connection:
@@ -100,7 +101,8 @@ def _add_photographs(engine: Engine, storage: Storage, run: Run, count: int) -> 
                     reference_grade=3 if number % 7 == 0 else None,
                 )
             )
-        connection.execute(update(gradings).where(gradings.c.overlay_key.is_not(None)).values(overlay_key=key))
+        graded = update(gradings).where(gradings.c.overlay_key.is_not(None))
+        connection.execute(graded.values(overlay_key=key, saliency=saliency))
         connection.execute(update(models).values(document={"thresholds": THRESHOLDS}))
 
 
@@ -119,13 +121,6 @@ def move_photograph(engine: Engine, image_id: str) -> None:
     with write_transaction(engine) as connection:
         gone = (SAMPLES / "moved.jpg").as_uri()
         connection.execute(update(images).where(images.c.image_id == image_id).values(uri=gone))
-
-
-def store_panel_overlays(site: Site) -> None:
-    """Replace the overlay by one with three panels, as with FUNDUS_OVERLAY_PANELS: three times as wide as high."""
-    panels = np.full((256, 768, 3), (200, 60, 200), np.uint8)
-    encoded = cv2.imencode(".png", panels)[1].tobytes()
-    site.storage.overlays.put("night/overlay.png", encoded, content_type="image/png", metadata={})
 
 
 def add_earlier_run(site: Site) -> str:

@@ -102,6 +102,9 @@ def test_nothing_is_shown_without_sign_in(address: str) -> None:
             IMAGE,
             f"{IMAGE}/photograph",
             f"{IMAGE}/overlay",
+            f"{IMAGE}/map",
+            f"{IMAGE}/contours",
+            "/map-scale.png",
         ):
             found = stranger.client.get(path, follow_redirects=False)
             assert found.status_code == 303, path
@@ -538,7 +541,7 @@ def test_untrusted_text_is_escaped(visit: Callable[[str], ConsoleClient], engine
         ("/runs/night?grade=7", 400),
         ("/runs/night?eye=third", 400),
         ("/nothing", 404),
-        (f"{IMAGE}/decision", 405),
+        (f"{IMAGE}/lease", 405),
     ],
 )
 def test_unknown_address_gets_an_error_page(path: str, status: int, visit: Callable[[str], ConsoleClient]) -> None:
@@ -586,6 +589,44 @@ def test_photograph_and_overlay_are_served_by_the_console(
     assert anna.get("/runs/night/images/00002/overlay").status_code == 404
     viewed = [(view["viewer"], view["image_id"], view["picture"]) for view in read_views(engine, run="night", last=9)]
     assert viewed == [("anna", "00000", "overlay"), ("anna", "00000", "photograph")]
+
+
+def test_map_is_drawn_over_the_field_by_the_scale_of_its_model(
+    visit: Callable[[str], ConsoleClient], engine: Engine
+) -> None:
+    anna = visit("anna")
+    saliency = np.zeros((8, 8), np.float16)
+    saliency[3:5, 3:5] = 1
+    with write_transaction(engine) as connection:
+        uri = (SAMPLES / "IDRiD_138.jpg").as_uri()
+        connection.execute(update(images).where(images.c.image_id.in_(("00000", "00001"))).values(uri=uri))
+        change = update(gradings).values(saliency=saliency.tobytes(), evidence_scale=4.0)
+        connection.execute(change.where(gradings.c.image_id == "00000").values(evidence=2.8))
+        connection.execute(change.where(gradings.c.image_id == "00001").values(evidence=0.4))
+    tint, lines = anna.get(f"{IMAGE}/map"), anna.get(f"{IMAGE}/contours")
+    assert (tint.headers["content-type"], lines.headers["content-type"]) == ("image/webp", "image/svg+xml")
+    alpha = cv2.imdecode(np.frombuffer(tint.content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 3]
+    assert alpha.shape == (48, 48)
+    # At 70 % of the scale, the opacity is 0.6 of the strongest one, and there is a line at 50 % but none at 80 %.
+    assert alpha.max() == pytest.approx(255 * 0.35 * 0.6, abs=4)
+    assert (alpha[:12].any(), alpha[21:27, 21:27].min() > 0) == (False, True)
+    assert lines.text.count("M") == 2  # one line, with its casing
+    assert "4 logits, the same in all images" in anna.get(IMAGE).text
+    # At 10 % of the scale, a healthy eye looks like its photograph.
+    faint = anna.get("/runs/night/images/00001/map")
+    assert not cv2.imdecode(np.frombuffer(faint.content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 3].any()
+    assert "<path" not in anna.get("/runs/night/images/00001/contours").text
+    assert "No area of this image reaches 25 %" in anna.get("/runs/night/images/00001").text
+    assert anna.get("/runs/night/images/00002/map").status_code == 404
+    scale = cv2.imdecode(np.frombuffer(anna.get("/map-scale.png").content, np.uint8), cv2.IMREAD_COLOR)
+    assert scale.shape == (1, 240, 3)
+
+
+def test_answer_to_a_form_can_be_reloaded(visit: Callable[[str], ConsoleClient]) -> None:
+    anna = visit("anna")
+    for form in ("decision", "undo"):
+        reloaded = anna.get(f"{IMAGE}/{form}")
+        assert (reloaded.status_code, reloaded.url.path) == (200, IMAGE)
 
 
 def test_run_without_images_offers_no_review(visit: Callable[[str], ConsoleClient], engine: Engine) -> None:
@@ -652,13 +693,20 @@ def test_console_role_suffices_for_the_console(
         page = anna.post("/runs/night/next", anna.get("/runs/night?unsure=yes"))
         assert page.url.path == "/runs/night/images/00003"
         assert anna.post(f"{page.url.path}/lease", page).status_code == 204
-        assert anna.decide(page.url.path, "3", "why").status_code == 200
+        saved = anna.decide(page.url.path, "3", "why")
+        assert saved.url.query == b"saved=1"
+        undone = anna.post(f"{page.url.path}/undo", saved, decision="1")
+        assert (undone.status_code, undone.url.query) == (200, b"undone=1")
+        assert "Undone: 3 Severe NPDR" in anna.get(str(undone.url)).text
+        assert anna.decide(page.url.path, "2", "why").status_code == 200
         assert anna.get("/runs/night/progress").status_code == 200
         assert anna.post("/sign-out", anna.get("/runs")).status_code == 200
     with read_transaction(owner) as connection:
-        assert connection.execute(select(decisions.c.reader)).scalars().all() == ["anna"]
+        assert connection.execute(select(decisions.c.reader)).scalars().all() == ["anna", "anna"]
     logged = [entry["action"] for entry in read_audit_log(owner, run=None, last=99)]
-    assert logged == ["enqueue", "seal", "sign_in", "sign_in", "sign_in", "set_readers", "decide", "sign_out"]
+    assert logged == [
+        "enqueue", "seal", "sign_in", "sign_in", "sign_in", "set_readers", "decide", "withdraw", "decide", "sign_out"
+    ]  # fmt: skip
     engine.dispose()
     owner.dispose()
 

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, false, or_, select
 
 from worker.console.filters import is_low_confidence
+from worker.core.predictions import Evidence
 from worker.core.vocabulary import Eye, ReviewState, Status
 from worker.imaging.recipe import Recipe
 from worker.ledger.database import read_transaction
@@ -47,7 +48,7 @@ class ImageDetail:
     """One image of a run. `outputs` are P(grade >= 0) to P(grade >= 4), None if it has no grade.
 
     thresholds: one per output, 0.5 if the model's manifest has none.
-    explained: description of what the colours of the overlay show.
+    saliency, evidence, evidence_scale: as the ledger stores them. explained: description of what the map shows.
     """
 
     run_id: int
@@ -72,6 +73,9 @@ class ImageDetail:
     engine: str | None
     precision: str | None
     device: str | None
+    saliency: bytes | None
+    evidence: float | None
+    evidence_scale: float | None
     overlay_key: str | None
     content_version: str | None
     explained: str
@@ -88,6 +92,11 @@ class ImageDetail:
     def model_result(self) -> str:
         """The model's result as one word: a form carries it to detect that it has changed since."""
         return f"{self.status}:{'' if self.grade is None else self.grade}:{self.model_id or ''}"
+
+    @property
+    def strength(self) -> float:
+        """Strength of the map's maximum, in [0, 1], see `Evidence`."""
+        return 1.0 if self.evidence is None else Evidence(self.evidence, self.evidence_scale).strength
 
     @property
     def is_reviewable(self) -> bool:
@@ -221,6 +230,9 @@ def _query() -> Select[Any]:
             models.c.name.label("model_name"),
             models.c.document,
             *(inference_configurations.c[name] for name in ("program_version", "engine", "precision", "device")),
+            gradings.c.saliency,
+            gradings.c.evidence,
+            gradings.c.evidence_scale,
             gradings.c.overlay_key,
             gradings.c.content_sha256,
             gradings.c.content_version,

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
-from worker.console.image_detail import ImageSource
+from worker.console.image_detail import ImageDetail, ImageSource
 from worker.core.errors import ImageChangedError, ImageError, ServiceError
 from worker.core.settings import Settings
 from worker.core.storage.storage import Storage
 from worker.imaging.recipe import Recipe
+from worker.imaging.saliency_layer import SaliencyLayer, render_layer, unpack_saliency
 from worker.imaging.sandbox.pool import READER_PROGRAM, DecoderPool
 from worker.imaging.steps.fetch import Fetched, StackEntry, fetch_photograph, fetch_stack_entry, is_stack_entry
 from worker.imaging.steps.overlay import encode_overlay
@@ -22,12 +23,14 @@ from worker.imaging.steps.prepare import prepare_stack_entry
 from worker.imaging.steps.thumbnail import encode_thumbnail
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from worker.imaging.photograph import PreparedImage
 
 LARGEST_SIDE_PX = 4096
 """A field that is larger is reduced to this side."""
 QUALITY = 90
+MAP_PX = 512
+"""Side of the canvas on which the field is found for a map, which is smooth."""
+CACHED_MAPS = 64
 THUMBNAIL_PX = 128
 THUMBNAIL_QUALITY = 75
 CACHED_BYTES = 64 * 2**20
@@ -88,6 +91,8 @@ class PhotographRenderer:
         self._pools: dict[tuple[Recipe, int], DecoderPool] = {}
         self._starting = Lock()
         self._slots = BoundedSemaphore(MAX_CONCURRENT)
+        self._maps: OrderedDict[object, SaliencyLayer] = OrderedDict()
+        self._map_slot = Lock()
         # Of their own, so that a page of thumbnails does not delay the photograph that a reader waits for.
         self._thumbnail_slots = BoundedSemaphore(1)
 
@@ -103,8 +108,8 @@ class PhotographRenderer:
             fetched = self._fetch(source)
             key = (fetched.content.sha256, recipe)
             if (encoded := self._photographs.get(key)) is None:
-                canvas = self._canvas(fetched.data, recipe, LARGEST_SIDE_PX, PROCESSES)
-                encoded = encode_overlay(canvas, "jpeg", QUALITY)
+                prepared = self._prepare(fetched.data, recipe, LARGEST_SIDE_PX, PROCESSES)
+                encoded = encode_overlay(prepared.canvas, "jpeg", QUALITY)
         self._photographs.put(key, encoded)
         return encoded
 
@@ -121,10 +126,32 @@ class PhotographRenderer:
             fetched = self._fetch(source)
             key = (fetched.content.sha256, recipe)
             if (encoded := self._thumbnails.get(key)) is None:
-                canvas = self._canvas(fetched.data, recipe, THUMBNAIL_PX, 1)
-                encoded = encode_thumbnail(canvas, THUMBNAIL_PX, THUMBNAIL_QUALITY)
+                prepared = self._prepare(fetched.data, recipe, THUMBNAIL_PX, 1)
+                encoded = encode_thumbnail(prepared.canvas, THUMBNAIL_PX, THUMBNAIL_QUALITY)
         self._thumbnails.put(key, encoded)
         return encoded
+
+    def render_map(self, image: ImageDetail) -> SaliencyLayer:
+        """Return the saliency map of a graded image, to be laid over the picture of `render`. Raises as `render` does.
+
+        It has the look of overlay and report: the same transparency, lines and scale.
+        """
+        source = image.source
+        key = (image.run_id, image.image_id, image.saliency, image.strength)
+        with self._map_slot:
+            if (layer := self._maps.get(key)) is None:
+                prepared = self._prepare(self._fetch(source).data, source.recipe or DEFAULT_RECIPE, MAP_PX, 1)
+                layer = render_layer(
+                    prepared,
+                    unpack_saliency(image.saliency),
+                    self._settings.overlay_colours,
+                    strength=image.strength,
+                )
+            self._maps[key] = layer
+            self._maps.move_to_end(key)
+            if len(self._maps) > CACHED_MAPS:
+                self._maps.popitem(last=False)
+        return layer
 
     def find(self, source: ImageSource) -> FoundPhotograph:
         """Return what is at the location of a photograph now, without decoding it."""
@@ -159,13 +186,13 @@ class PhotographRenderer:
             sources, source.uri, max_bytes=limit, sha256=source.sha256, graded_sha256=source.content_sha256
         )
 
-    def _canvas(
+    def _prepare(
         self, data: "bytes | StackEntry", recipe: Recipe, largest_side_px: int, processes: int
-    ) -> "NDArray[np.uint8]":
+    ) -> "PreparedImage":
         if isinstance(data, bytes):
-            return self._pool(recipe, largest_side_px, processes).submit(data).result().canvas
+            return self._pool(recipe, largest_side_px, processes).submit(data).result()
         side_px = min(recipe.input_size_px, largest_side_px)
-        return prepare_stack_entry(data, recipe=recipe, overlay_size_px=side_px).canvas
+        return prepare_stack_entry(data, recipe=recipe, overlay_size_px=side_px)
 
     def _pool(self, recipe: Recipe, largest_side_px: int, processes: int) -> DecoderPool:
         # The canvas does not depend on the size of the network input, so most models share one pool.

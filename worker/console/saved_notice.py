@@ -1,12 +1,14 @@
-"""What the page that follows a decision, a skip or an undo says about the image before."""
+"""What the page that follows a decision, a skip or an undo says about it."""
 
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
+from worker.console.decisions import read_image_decisions
 from worker.console.endpoints import RequestContext
+from worker.console.image_detail import ImageDetail
 from worker.ledger.database import read_transaction
-from worker.ledger.final_grades import is_standing
+from worker.ledger.final_grades import ReviewDecision, is_standing
 from worker.ledger.review_schema import decisions
 from worker.ledger.schema import gradings, images
 
@@ -30,6 +32,17 @@ def read_saved_notice(context: RequestContext, run_id: int) -> SavedNotice | Non
     if saved.isascii() and saved.isdigit() and len(saved) <= MAX_DIGITS:
         return _read_decision(context, run_id, int(saved))
     return _read_skipped(context, run_id, skipped) if skipped else None
+
+
+def read_undone_decision(context: RequestContext, image: ImageDetail) -> ReviewDecision | None:
+    """Read the decision that the query parameter `undone` names; None unless it is the user's latest, and withdrawn."""
+    undone = context.request.query_params.get("undone", "")
+    if not undone:
+        return None
+    with read_transaction(context.console.engine) as connection:
+        recorded = read_image_decisions(connection, image, withdrawn=True)
+    latest = next((one for one in reversed(recorded) if one.reader == context.user.name), None)
+    return latest if latest and latest.withdrawn_at is not None and str(latest.decision_id) == undone else None
 
 
 def _read_decision(context: RequestContext, run_id: int, decision_id: int) -> SavedNotice | None:

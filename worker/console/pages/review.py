@@ -3,23 +3,21 @@
 import re
 import time
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
 from worker.console.decisions import NOT_GRADED, ConflictError, ReviewForm, record_decision
 from worker.console.endpoints import RefusedError, RequestContext
 from worker.console.image_detail import ImageDetail
-from worker.console.pages.images import find_image_or_404, render_image
+from worker.console.pages.images import UNGRADABLE, find_image_or_404, image_path, render_image
 from worker.console.pages.runs import find_run_or_404
 from worker.console.review_queue import count_work_left, lease_next_image, renew_lease
 from worker.console.saved_notice import read_saved_notice
 from worker.console.sessions import seal
 from worker.console.withdrawals import withdraw_decision
-from worker.core.clinical_labels import format_grade
 from worker.core.vocabulary import Finding
 
-UNGRADABLE = "ungradable"
 SHA256 = re.compile("[0-9a-f]{64}")
 MAX_READING_S = 3600.0
 """A page that was open for longer does not give the time of a reading."""
@@ -77,11 +75,11 @@ def save_decision(context: RequestContext) -> Response:
     if form.get("then") == "next":
         return _redirect_to_next(context, saved=decision_id)
     query = f"{context.request.url.query}&" if context.request.url.query else ""
-    return RedirectResponse(f"{_image_path(image.run, image.image_id)}?{query}saved={decision_id}", 303)
+    return RedirectResponse(f"{image_path(image.run, image.image_id)}?{query}saved={decision_id}", 303)
 
 
 def undo_decision(context: RequestContext) -> Response:
-    """Withdraw a decision of the user and show its image with the form as it was."""
+    """Withdraw a decision of the user and redirect to its image with the form as it was."""
     image = find_image_or_404(context)
     try:
         undone = withdraw_decision(
@@ -97,14 +95,8 @@ def undo_decision(context: RequestContext) -> Response:
         raise RefusedError(404, "This run has no such image.") from None
     except ConflictError as error:
         return render_image(context, image, status=409, message=f"Not undone: {error.detail}.")
-    return render_image(
-        context,
-        find_image_or_404(context),
-        message=f"Undone: {format_grade(undone.grade)}. The image awaits your decision again.",
-        grade=UNGRADABLE if undone.grade is None else str(undone.grade),
-        reason=undone.reason,
-        findings=undone.findings,
-    )
+    # Redirected, so that the browser can reload the page and go back to it.
+    return RedirectResponse(f"{image_path(image.run, image.image_id)}?undone={undone.decision_id}", 303)
 
 
 def _find_shown_photograph(context: RequestContext, image: ImageDetail) -> str | None:
@@ -128,7 +120,7 @@ def _redirect_to_next(context: RequestContext, *, skip: str = "", saved: int | N
     settings, engine, user = context.console.settings, context.console.engine, context.user
     chosen = lease_next_image(engine, run, user, default_readers=settings.readers, skip=skip)
     query = urlencode({"skipped": skip} if skip else {} if saved is None else {"saved": saved})
-    path = f"/runs/{run.name}/done" if chosen is None else _image_path(run.name, chosen)
+    path = f"/runs/{run.name}/done" if chosen is None else image_path(run.name, chosen)
     return RedirectResponse(f"{path}?{query}" if query else path, 303)
 
 
@@ -138,10 +130,6 @@ def show_done(context: RequestContext) -> Response:
     saved = read_saved_notice(context, run.run_id)
     work = count_work_left(context.console.engine, run.run_id, context.user)
     return context.render("no_images_left.html", run=run, saved=saved, work=work)
-
-
-def _image_path(run: str, image_id: str) -> str:
-    return f"/runs/{run}/images/{quote(image_id, safe='')}"
 
 
 def _parse_number(text: str) -> int | None:

@@ -79,6 +79,7 @@ class Pane {
     this.element.classList.toggle("zoomed", this.scale > this.wholeScale * 1.001);
     this.readout.textContent = `${Math.round(100 * this.scale * devicePixelRatio)} %`;
     this.element.dataset.scale = this.scale;
+    this.stage.style.setProperty("--scale", this.scale);
   }
 
   /** Centre a photograph that is smaller than the pane, and leave no gap next to a larger one. */
@@ -148,17 +149,24 @@ class Viewer {
     this.slider.addEventListener("input", show);
     pick("#map").addEventListener("click", () => this.toggleMap());
     show();
-    // An overlay of three panels does not match the photograph: show it separately.
-    const checkShape = () => {
-      if (Math.abs(this.over.naturalWidth / this.over.naturalHeight - 1) > 0.1) showSeparately(this.over);
-    };
-    this.over.addEventListener("load", checkShape);
-    if (this.over.complete && this.over.naturalWidth) checkShape();
+    // The photograph first: it is what a reader waits for.
+    const { photograph } = this.panes[0];
+    if (photograph.complete) this.loadMap(); else photograph.addEventListener("load", () => this.loadMap());
+  }
+
+  async loadMap() {
+    if (!this.panes[0].side) return;
+    const tint = this.over.querySelector(".tint");
+    tint.src = tint.dataset.src;
+    const response = await fetch(this.over.dataset.contours);
+    if (!response.ok) return;
+    const lines = new DOMParser().parseFromString(await response.text(), "image/svg+xml").documentElement;
+    this.over.append(document.importNode(lines, true));
   }
 
   /** Hide the map, or show it as strong as it was before. */
   toggleMap() {
-    if (!this.slider || pick(".slide").hidden) return;
+    if (!this.slider) return;
     const shown = Number(this.slider.value);
     if (shown > 0) this.strength = shown;
     this.slider.value = shown > 0 ? 0 : this.strength ?? 100;
@@ -226,15 +234,6 @@ class Viewer {
   }
 }
 
-function showSeparately(over) {
-  const container = pick(".alone");
-  over.removeAttribute("style");
-  over.alt = "Overlay";
-  container.append(over);
-  container.hidden = false;
-  pick(".slide").hidden = pick("#map").hidden = true;
-}
-
 function watchForErrors(photograph) {
   const missing = () => {
     pick(".panes").hidden = pick(".tools").hidden = true;
@@ -247,8 +246,12 @@ function watchForErrors(photograph) {
 
 // The response that was not an image is an error page: show its message.
 async function showReason(photograph) {
-  const over = pick(".over");
-  if (over) { showSeparately(over); pick(".instead").hidden = false; }
+  const alone = pick(".alone");
+  if (alone) {
+    const overlay = alone.querySelector("img");
+    overlay.src = overlay.dataset.src;
+    alone.hidden = false;
+  }
   const response = await fetch(photograph.src);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const message = page.querySelector("main h1");
