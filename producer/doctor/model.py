@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 
 from producer.doctor.check import Check, CheckStatus
+from worker.core.machine import has_worker_packages
 from worker.core.settings import Settings
 
 TIMEOUT_S = 180
@@ -32,7 +32,7 @@ else:
 
 def check_model(settings: Settings) -> list[Check]:
     """Load the bundle of FUNDUS_MODEL and answer its golden inputs on the device."""
-    if find_spec("tensorflow") is None:
+    if not has_worker_packages():
         return [Check("model", CheckStatus.ABSENT, "not installed; a producer does not need it")]
     try:
         probe = subprocess.run(  # noqa: S603 - this interpreter, and a name as an argument

@@ -19,6 +19,10 @@ def pins(lock: str) -> set[str]:
     return set(re.findall(r"^\S+==\S+", LOCKS[lock], re.MULTILINE))
 
 
+def names(pinned: set[str]) -> set[str]:
+    return {pin.partition("==")[0] for pin in pinned}
+
+
 def test_images_use_the_base_image_argument() -> None:
     sources = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
     names = {name for _, name in sources}
@@ -62,9 +66,14 @@ def test_flower_without_a_password_listens_on_loopback_only() -> None:
     assert "ENV FLOWER_ADDRESS=127.0.0.1\n" in stage("flower")
 
 
-def test_gpu_worker_lacks_only_the_cpu_engines() -> None:
-    lacking = {pin.partition("==")[0] for pin in pins("worker") - pins("gpu")}
-    assert lacking == {"openvino", "tensorflow-cpu"}
+def test_workers_of_other_locks_differ_only_in_their_engines() -> None:
+    worker, jax, gpu = (pins(lock) for lock in ("worker", "jax", "gpu"))
+    tensorflow = names(worker) - names(jax)
+    assert {"tensorflow", "tensorflow-cpu"} <= tensorflow
+    # A package of both has the same version.
+    assert names(worker - jax) == tensorflow
+    assert names(worker - gpu) == tensorflow | {"openvino"}
+    assert names(gpu - jax) > {"jax-cuda13-plugin", "jax-cuda13-pjrt"}
 
 
 def test_hadolint_finds_nothing() -> None:

@@ -15,10 +15,16 @@ def values(key: str) -> list[str]:
 
 
 def test_each_instance_has_one_gpu_and_its_own_heartbeat() -> None:
-    assert set(values("Environment")) == {"CUDA_VISIBLE_DEVICES=%i", "TMPDIR=/run/fundus-worker-%i"}
+    own = {"CUDA_VISIBLE_DEVICES=%i", "TMPDIR=/run/fundus-worker-%i"}
+    assert set(values("Environment")) == own | {"XDG_CACHE_HOME=/var/cache"}
     assert values("RuntimeDirectory") == ["fundus-worker-%i"]
     (command,) = values("ExecStart")
     assert command.split()[1:] == ["worker", "--name", "gpu-%i"]
+
+
+def test_compiled_networks_are_kept_where_nobody_else_writes() -> None:
+    # `fundus/compiled` below XDG_CACHE_HOME is the default of FUNDUS_COMPILE_CACHE.
+    assert (values("CacheDirectory"), values("CacheDirectoryMode")) == (["fundus"], ["0700"])
 
 
 def test_worker_that_exited_is_restarted() -> None:

@@ -141,6 +141,16 @@ def poison(graph: Callable[..., Any]) -> Callable[..., Any]:
     return poisonous
 
 
+def poison_graph(init: Callable[..., None]) -> Callable[..., None]:
+    """An engine's constructor after which its graph is poisonous."""
+
+    def construct(engine: Any, *given: Any) -> None:
+        init(engine, *given)
+        engine._graph = poison(engine._graph)
+
+    return construct
+
+
 _fetch, _settle = image_grader.fetch_photograph, pipeline.settle_chunk
 image_grader.fetch_photograph = fetch
 pipeline.settle_chunk = settle
@@ -156,7 +166,6 @@ if __name__ == "__main__":
     import tensorflow as tf
 
     from worker.inference import runtime
-    from worker.model.engines import tensorflow_engine
     from worker.model.engines.tensorflow_engine import TensorFlowEngine
 
     TensorFlowEngine.predict = around(TensorFlowEngine.predict, before="inferring")  # type: ignore[method-assign]
@@ -169,8 +178,7 @@ if __name__ == "__main__":
     if hooks.hangs_at_batch is not None:
         TensorFlowEngine.predict = hang(TensorFlowEngine.predict, hooks.hangs_at_batch)  # type: ignore[method-assign]
     if hooks.poisons_first_image:
-        build_graph = tensorflow_engine.build_class_map_graph
-        tensorflow_engine.build_class_map_graph = lambda *given: poison(build_graph(*given))
+        TensorFlowEngine.__init__ = poison_graph(TensorFlowEngine.__init__)  # type: ignore[method-assign]
     if hooks.rogue_decoder:
         runtime.DecoderPool = partial(DecoderPool, program=ROGUE_DECODER)  # type: ignore[misc,assignment]
     if hooks.stuck_after_s is not None:

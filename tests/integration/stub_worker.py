@@ -43,13 +43,13 @@ class StubEngine:
 
 
 if __name__ == "__main__":
+    from worker.commands import worker
     from worker.inference import runtime
 
-    def start_stub(
-        _name: object, _precision: object, bundle: Bundle, _golden: object, *, batch_size: int
-    ) -> StartedEngine:
-        return StartedEngine(StubEngine(bundle), None, batch_size)
+    def start_stub(_name: object, _precision: object, bundle: Bundle, _golden: object, **others: Any) -> StartedEngine:
+        return StartedEngine(StubEngine(bundle), None, others["batch_size"])
 
     runtime.start_engine = start_stub
+    worker.PROGRAM = (sys.executable, "-m", "tests.integration.stub_worker")
     sys.argv = ["fundus", "worker", *sys.argv[1:]]
     sys.exit(main())

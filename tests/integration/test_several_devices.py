@@ -1,5 +1,8 @@
 """One worker process per device: throughput scales with devices, and all drain on a stop."""
 
+import os
+import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,8 +10,8 @@ import psycopg
 import pytest
 
 from tests.faults.numbered_photographs import write_photographs
-from tests.integration.processes import fundus, fundus_json, wait_until_finished
-from tests.integration.stub_devices import devices, images_by_device, stub_settings, wait_for_images
+from tests.integration.processes import fundus, fundus_json, wait_until_finished, worker
+from tests.integration.stub_devices import PROGRAM, devices, images_by_device, stub_settings, wait_for_images
 from tests.services.seaweedfs import Bucket
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -50,6 +53,36 @@ def test_two_devices_are_twice_as_fast_as_one(env: dict[str, str], tmp_path: Pat
         assert min(share.values()) > IMAGES / count * 0.8
         print(f"{count} worker(s): {IMAGES / duration_s[count]:.1f} images/s, {share}")  # noqa: T201 - for `pytest -s`
     assert 1.6 < duration_s[1] / duration_s[2] < 2.1
+
+
+def running_pids(folder: Path) -> set[int]:
+    return {int(path.stem) for path in folder.rglob("*.heartbeat")}
+
+
+def wait_for_pids(folder: Path, *, without: int = 0) -> set[int]:
+    """Wait until two processes work that are not this one."""
+    deadline = time.monotonic() + 120
+    while len(pids := running_pids(folder) - {without}) < 2:
+        assert time.monotonic() < deadline, pids
+        time.sleep(0.1)
+    return pids
+
+
+def test_processes_of_one_command_share_a_device_and_a_killed_one_is_replaced(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    heartbeats = tmp_path / "tmp"
+    heartbeats.mkdir()
+    own = {**env, "CUDA_VISIBLE_DEVICES": "0", "TMPDIR": str(heartbeats), "FUNDUS_LEASE_S": "10"}
+    with worker(own, tmp_path / "worker.log", *PROGRAM, "--processes", "2", "--name", "gpu"):
+        (killed, *_) = sorted(wait_for_pids(heartbeats))
+        fundus("enqueue", str(tmp_path / "photographs"), "--run", "night", env=env)
+        wait_for_images(8, 1, tmp_path)
+        os.kill(killed, signal.SIGKILL)
+        wait_for_pids(heartbeats, without=killed)
+        assert wait_until_finished("night", env)["graded"] == IMAGES
+    assert running_pids(heartbeats) == set()
+    assert (tmp_path / "worker.log").read_text().count("worker_process_replaced") == 1
 
 
 def test_stopped_workers_drain_and_the_rest_is_graded_later(env: dict[str, str], tmp_path: Path) -> None:

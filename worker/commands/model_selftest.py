@@ -24,7 +24,7 @@ def selftest(
 ) -> None:
     """Test the numbers of the engine that a worker would use, as each worker does at its start.
 
-    A bundle has golden inputs, one sample photograph of each grade, with the answers of TensorFlow in float32. The
+    A bundle has golden inputs, one sample photograph of each grade, with the answers in float32. The
     engine of FUNDUS_ENGINE and FUNDUS_PRECISION answers them in full batches of FUNDUS_MAX_BATCH_SIZE and in another
     shape. With `auto`, the first engine that passes is shown. --write adds golden inputs to a bundle without them, or
     replaces them; the model and its id stay the same.

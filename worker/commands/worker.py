@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from worker.consumer.worker_processes import run_processes, share_of
+from worker.core.machine import has_worker_packages
 from worker.core.settings import PREFIX, EngineName, Settings, parse_settings, read_settings
 from worker.core.telemetry.heartbeat import runtime_folder
 from worker.core.telemetry.log_setup import configure_logs
@@ -42,8 +42,8 @@ def worker(
     $ fundus worker --queues live --concurrency 2
     $ fundus worker --processes 4
     """
-    if find_spec("tensorflow") is None:
-        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+    if not has_worker_packages():
+        raise ModuleNotFoundError("No module named 'keras'", name="keras")
     # The Celery application reads its settings from the environment, as with `celery worker`.
     for variable, value in (("ENGINE", engine), ("QUEUES", queues), ("CONCURRENCY", concurrency)):
         if value is not None:

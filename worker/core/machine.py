@@ -2,6 +2,9 @@
 
 import math
 import os
+import platform
+from importlib.util import find_spec
+from pathlib import Path
 
 from worker.core.cgroup import read_cpu_quota, read_memory_limit
 
@@ -44,6 +47,21 @@ def find_memory_excess(decoders: int, memory_mb: int) -> str | None:
         f"{decoders} decoding processes of {memory_mb} MiB may use {decoders * memory_mb} MiB, "
         f"and this container's limit is {limit_mb} MiB"
     )
+
+
+def has_worker_packages() -> bool:
+    """Return whether this machine can grade: Keras is part of the extras `worker`, `gpu` and `jax`."""
+    return find_spec("keras") is not None
+
+
+def processor_name() -> str:
+    """Return the processor's name as the kernel reports it, else the machine's type."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _fitting(memory_mb: int) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ FHIR_SYSTEM_PATTERN = r"^(https?://|urn:)[A-Za-z0-9._~:/-]+[A-Za-z0-9]$"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
-EngineName = Literal["auto", "tensorflow", "openvino", "openvino-int8"]
+EngineName = Literal["auto", "tensorflow", "jax", "openvino", "openvino-int8"]
 
 
 class Settings(BaseSettings):
@@ -109,11 +109,16 @@ class Settings(BaseSettings):
     model: str = "densenet121-efficientnetlite2-320"
     """Model bundle: the name of a shipped one or a directory."""
     engine: EngineName = "auto"
-    """Engine that runs the network; `auto` uses OpenVINO on CPUs if it is installed, and TensorFlow otherwise.
-    `openvino-int8` is faster, but changes about one grade in a thousand."""
+    """Engine that runs the network; `auto` uses JAX or TensorFlow on GPUs and OpenVINO on CPUs, whichever of them is
+    installed. `openvino-int8` is faster, but changes about one grade in a thousand."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the network; `auto` uses the fastest one of the device that passes the self-test at the start.
     Runs that require a precision (`fundus enqueue --precision`) are left to workers that compute in it."""
+    gpu_memory_mb: Annotated[int, Field(ge=256)] | None = None
+    """Memory of a GPU that one worker process may use, in MiB; unset allocates what is needed."""
+    compile_cache: Path | None = None
+    """Folder of networks that JAX has compiled, which no other user may write to; unset means
+    `$XDG_CACHE_HOME/fundus/compiled` or `~/.cache/fundus/compiled`."""
     queues: str = "live,bulk"
     """Queues that a worker consumes, comma-separated."""
     concurrency: Count = 4
@@ -364,6 +369,8 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
+        "gpu_memory_mb",
+        "compile_cache",
         "broker_ca_file",
         "broker_client_certificate",
         "broker_client_key",

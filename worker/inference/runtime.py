@@ -34,6 +34,7 @@ from worker.ledger.migrate import require_compatible
 from worker.ledger.worker_presence import announce_worker, end_presence, renew_presence
 from worker.maintenance.reconciler import reconcile
 from worker.model.bundle.ensemble import ledger_document, load_golden_inputs, load_model
+from worker.model.engines.device_options import read_device_options
 from worker.model.engines.self_test import start_engine
 from worker.report.job import ReportJob
 
@@ -101,7 +102,14 @@ class Runtime:
         if settings.dicomweb_url is not None:
             resources.callback(storage.pacs.close)  # Fails here rather than at the first image.
         golden = load_golden_inputs(settings.model)
-        started = start_engine(settings.engine, settings.precision, model, golden, batch_size=settings.max_batch_size)
+        started = start_engine(
+            settings.engine,
+            settings.precision,
+            model,
+            golden,
+            batch_size=settings.max_batch_size,
+            options=read_device_options(settings),
+        )
         engine, self_test = started.engine, started.self_test
         configuration = describe_configuration(engine, self_test)
         configuration_id = register_configuration(database, configuration)

@@ -16,7 +16,7 @@ from worker.model.bundle.golden import GoldenInputs
 from worker.model.bundle.writer import attach_golden_inputs
 from worker.model.class_activation_maps import measure_evidence_scale
 from worker.model.decide_grade import decide_grade
-from worker.model.engines.factory import make_engine
+from worker.model.engines.factory import exact_engine, make_engine
 
 SAMPLES = (
     ("IDRiD_138", "IDRiD_139"), ("IDRiD_021", "IDRiD_203"), ("IDRiD_020", "IDRiD_047"), ("IDRiD_001", "IDRiD_055"),
@@ -29,7 +29,7 @@ def add_golden_inputs(folder: Path) -> AnyManifest:
     """Compute the golden inputs of a bundle, and a scale if it has none, add them, and return its manifest.
 
     Raises ModelError for an invalid bundle, and if the model grades none of the samples; UsageError if the folder
-    cannot be written; SettingsError without TensorFlow.
+    cannot be written; SettingsError without TensorFlow and JAX.
     """
     model = load_model(folder)
     golden, evidence_scale = compute_golden_inputs(model)
@@ -37,14 +37,14 @@ def add_golden_inputs(folder: Path) -> AnyManifest:
 
 
 def compute_golden_inputs(model: Model) -> tuple[GoldenInputs, float | None]:
-    """Return one sample of each grade with the model's answers, computed by TensorFlow in float32, and a scale.
+    """Return one sample of each grade with the model's answers, computed in float32, and a scale.
 
     The scale of the maps, in logits, is the one of `measure_evidence_scale` for the samples; None if none is referable.
 
     Of the two samples of a grade, the one whose probabilities are further from the thresholds is taken, so that
     rounding does not change which output its map explains. Raises as `add_golden_inputs` does.
     """
-    engine = make_engine("tensorflow", model, "float32")
+    engine = make_engine(exact_engine(), model, "float32")
     chosen: list[tuple[ModelInput, Prediction]] = []
     for names in SAMPLES:
         inputs = list(_prepare(names, model))

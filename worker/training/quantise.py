@@ -52,7 +52,9 @@ def quantise(
     for batch in _batches(bundle, test, settings, on_progress):
         for engine, predictions in zip(engines, (expected, found), strict=True):
             predictions.extend(engine.predict(batch))
-    agreement = measure_agreement(expected, found, bundle.thresholds, precision="int8", model_id=bundle.model_id)
+    agreement = measure_agreement(
+        expected, found, bundle.thresholds, engine="openvino", precision="int8", model_id=bundle.model_id
+    )
     if not agreement.passed:
         figures = "; ".join(" ".join(line.split()) for line in agreement.lines)
         raise ModelError(

@@ -145,12 +145,7 @@ def limit_threads(threads: int | None) -> None:
 
 def _build_network(plan: Plan) -> keras.Sequential:
     """Build the network; with bfloat16 the activations are bfloat16 and the variables stay float32."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if plan.precision == "bfloat16" else "float32")
-    try:
-        return build_network(plan.recipe.input_size_px, plan.architecture)
-    finally:
-        keras.config.set_dtype_policy(previous)
+    return build_network(plan.recipe.input_size_px, plan.architecture, plan.precision)
 
 
 def schedule_rate(plan: Plan, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -73,10 +73,11 @@ def measure_agreement(
     found: Sequence[Prediction],
     thresholds: Sequence[float],
     *,
+    engine: str,
     precision: str,
     model_id: str,
 ) -> EngineAgreement:
-    """Compare OpenVINO's predictions with the expected ones: N >= 1 of each, of the same images in the same order."""
+    """Compare an engine's predictions with the expected ones: N >= 1 of each, of the same images in the same order."""
     pairs = list(zip(expected, found, strict=True))
     same = [
         decode_outputs(one.probabilities, thresholds).grade == decode_outputs(other.probabilities, thresholds).grade
@@ -85,7 +86,7 @@ def measure_agreement(
     changes = [np.abs(one.probabilities - other.probabilities).max() for one, other in pairs]
     correlations = [correlate(one.saliency, other.saliency) for one, other in pairs]
     return EngineAgreement(
-        engine="openvino",
+        engine=engine,
         precision=precision,
         model_id=model_id,
         images=len(expected),

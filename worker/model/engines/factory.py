@@ -10,19 +10,27 @@ from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, Model
 from worker.model.efficientnet_lite import VARIANTS
 from worker.model.engines.acceptance import is_accepted
+from worker.model.engines.device_options import DeviceOptions
 from worker.model.engines.protocol import Engine
+from worker.model.network.backend import Backend, installed_backends, loaded_backend, use_backend
 
-EngineName = Literal["auto", "tensorflow", "openvino", "openvino-int8"]
+EngineName = Literal["auto", "tensorflow", "jax", "openvino", "openvino-int8"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 NVIDIA_DEVICE = Path("/dev/nvidia0")
 
-_Chosen = Literal["tensorflow", "openvino", "openvino-int8"]
+_Chosen = Literal["tensorflow", "jax", "openvino", "openvino-int8"]
 _PRECISIONS: dict[PrecisionName, Literal["f32", "bf16"] | None] = {"auto": None, "float32": "f32", "bfloat16": "bf16"}
 
 
-def make_engine(name: EngineName, model: Model, precision: PrecisionName = "auto") -> Engine:
-    """Return the engine with this name. `auto`: OpenVINO if it supports the model, is accepted, and there is no GPU.
+def make_engine(
+    name: EngineName,
+    model: Model,
+    precision: PrecisionName = "auto",
+    options: DeviceOptions = DeviceOptions(),  # noqa: B008 - it is frozen
+) -> Engine:
+    """Return the engine with this name. `auto` is the best installed one for the hardware that is accepted.
 
+    On a GPU that is JAX, then TensorFlow; on a processor OpenVINO if it supports the model, then `exact_engine`.
     `openvino-int8` must be chosen by name: it is accepted, but changes the grade of about one image in a thousand.
     precision: `auto` is the fastest floating type of the device. Raises SettingsError for an engine that is not
     installed or does not support the model or the precision.
@@ -30,12 +38,19 @@ def make_engine(name: EngineName, model: Model, precision: PrecisionName = "auto
     if isinstance(model, Ensemble):
         from worker.model.engines.ensemble_engine import EnsembleEngine
 
-        return EnsembleEngine(model, [make_engine(name, network, precision) for network in model.networks])
+        return EnsembleEngine(model, [make_engine(name, network, precision, options) for network in model.networks])
     chosen = _choose(name, model, precision)
+    # A backend must be chosen before the modules that import Keras are loaded.
     if chosen == "tensorflow":
+        use_backend("tensorflow")
         from worker.model.engines.tensorflow_engine import TensorFlowEngine
 
-        return TensorFlowEngine(model, exact=precision == "float32")
+        return TensorFlowEngine(model, None if precision == "auto" else precision, options)
+    if chosen == "jax":
+        use_backend("jax")
+        from worker.model.engines.jax_engine import JaxEngine
+
+        return JaxEngine(model, _jax_precision(precision), options)
     from worker.model.engines.openvino_engine import OpenVinoEngine
 
     if chosen == "openvino-int8":
@@ -46,16 +61,24 @@ def make_engine(name: EngineName, model: Model, precision: PrecisionName = "auto
     return OpenVinoEngine(model, _PRECISIONS[precision])
 
 
+def exact_engine() -> Backend:
+    """Return the engine whose float32 is the reference: that of this process's Keras, else the first installed one.
+
+    Raises SettingsError if neither TensorFlow nor JAX is installed.
+    """
+    installed = installed_backends()
+    if not installed:
+        raise SettingsError(
+            "FUNDUS_ENGINE: neither tensorflow nor jax is installed; fix: pip install 'fundus-grading[worker]'"
+        )
+    return next((name for name in installed if name == loaded_backend()), installed[0])
+
+
 def _choose(name: EngineName, network: Bundle, precision: PrecisionName) -> _Chosen:
     unsupported = openvino_unsupported_reason(network)
     if name == "auto":
-        name = "openvino" if unsupported is None and _openvino_is_best(precision) else "tensorflow"
-    if name == "tensorflow":
-        if precision == "bfloat16":
-            raise SettingsError(
-                f"FUNDUS_PRECISION: {network.name} runs with tensorflow, which has no bfloat16; fix:"
-                " FUNDUS_PRECISION=auto"
-            )
+        name = _choose_best(unsupported is None, precision)
+    if name in ("tensorflow", "jax"):
         return name
     if find_spec("openvino") is None:
         raise SettingsError(f"FUNDUS_ENGINE: {name} needs the extra `cpu`: pip install 'fundus-grading[cpu]'")
@@ -78,6 +101,25 @@ def _choose(name: EngineName, network: Bundle, precision: PrecisionName) -> _Cho
     return name
 
 
+def _choose_best(openvino_supports_it: bool, precision: PrecisionName) -> _Chosen:  # noqa: FBT001 - private
+    if NVIDIA_DEVICE.exists():
+        is_free = loaded_backend() in (None, "jax")
+        return "jax" if is_free and jax_supports_gpus() else exact_engine()
+    return "openvino" if openvino_supports_it and _openvino_is_best(precision) else exact_engine()
+
+
+def jax_supports_gpus() -> bool:
+    """Return whether JAX is installed with support for NVIDIA GPUs."""
+    plugins = (find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+    return find_spec("jax") is not None and any(plugin is not None for plugin in plugins)
+
+
+def _jax_precision(precision: PrecisionName) -> Literal["float32", "bfloat16"] | None:
+    if precision != "auto":
+        return precision
+    return None if is_accepted("jax", "bf16") else "float32"
+
+
 def openvino_unsupported_reason(network: Bundle) -> str | None:
     """Return why OpenVINO does not support a network, in words; None if it does."""
     manifest = network.manifest
@@ -89,7 +131,7 @@ def openvino_unsupported_reason(network: Bundle) -> str | None:
 
 
 def _openvino_is_best(precision: PrecisionName) -> bool:
-    if find_spec("openvino") is None or NVIDIA_DEVICE.exists():
+    if find_spec("openvino") is None:
         return False
     return is_accepted("openvino", _PRECISIONS[precision] or _fastest_float())
 

@@ -17,7 +17,7 @@ _HEIGHT, _WIDTH = 2, 3
 
 
 def build_openvino_graph(bundle: Bundle, operands: Operands = float_operands) -> openvino.Model:
-    """Return the graph. Its inputs and outputs are those of `worker.model.network.graph.build_class_map_graph`."""
+    """Return the graph. Its inputs and outputs are those of `worker.model.network.graph.build_image_function`."""
     inputs, features = build_features(bundle, operands)
     return openvino.Model(_class_maps(features, bundle), inputs, bundle.name)
 

@@ -14,8 +14,8 @@ from worker.model.class_activation_maps import ClassMaps
 class EngineDescription:
     """What an engine computes with.
 
-    engine: `tensorflow`, `openvino`, or both joined by `+`. device: its name for people, such as `NVIDIA H100 80GB
-    HBM3`. libraries: the versions of the inference libraries by name.
+    engine: `tensorflow`, `jax`, `openvino`, or several joined by `+`. device: its name for people, such as `NVIDIA H100
+    80GB HBM3`. libraries: the versions of the inference libraries by name.
     """
 
     engine: str
@@ -36,7 +36,7 @@ class Engine(Protocol):
         """The library, the precision and the device."""
 
     def warm_up(self, batch_size: int) -> None:
-        """Trace, allocate and run once on blank images, so that the first real batch is not slower than the next.
+        """Trace, compile, allocate and run once on blank images, so that the first real batch is as fast as the next.
 
         Raises as `predict` does.
         """

@@ -14,7 +14,8 @@ from worker.model.bundle.ensemble import Model
 from worker.model.bundle.golden import GoldenInputs
 from worker.model.class_activation_maps import find_highest_passed
 from worker.model.engines.acceptance import correlate
-from worker.model.engines.factory import EngineName, PrecisionName, make_engine
+from worker.model.engines.device_options import DeviceOptions
+from worker.model.engines.factory import EngineName, PrecisionName, exact_engine, make_engine
 from worker.model.engines.protocol import Engine, EngineDescription
 
 log = structlog.get_logger(__name__)
@@ -81,22 +82,28 @@ class StartedEngine:
 
 
 def start_engine(
-    name: EngineName, precision: PrecisionName, model: Model, golden: GoldenInputs | None, *, batch_size: int
+    name: EngineName,
+    precision: PrecisionName,
+    model: Model,
+    golden: GoldenInputs | None,
+    *,
+    batch_size: int,
+    options: DeviceOptions = DeviceOptions(),  # noqa: B008 - it is frozen
 ) -> StartedEngine:
     """Return the first engine that passes the self-test, warmed up.
 
-    With precision `auto`, float32 follows the fastest precision, and with the engine `auto`, TensorFlow follows
+    With precision `auto`, float32 follows the fastest precision, and with the engine `auto`, TensorFlow or JAX follows
     OpenVINO. An engine or a precision that was chosen by name is not replaced. A batch that does not fit into the
     device's memory is halved. Without golden inputs there is no test, and `auto` does not use bfloat16, which some
-    processors compute wrongly. Raises ModelError (`self_test_failed`) if
-    no engine passes, and as `make_engine` and `Engine.warm_up` do.
+    processors compute wrongly. Raises ModelError (`self_test_failed`) if no engine passes, and as `make_engine` and
+    `Engine.warm_up` do.
     """
     if golden is None:
         detail = "numbers are not tested; fix: `fundus model selftest BUNDLE --write`"
         log.warning("no_golden_inputs", model=model.name, detail=detail)
     failures: dict[str, str] = {}
     for engine_name, engine_precision in _attempts(name, precision):
-        engine = make_engine(engine_name, model, engine_precision)
+        engine = make_engine(engine_name, model, engine_precision, options)
         description = _describe(engine.description)
         if description in failures:
             continue
@@ -157,7 +164,7 @@ def _attempts(name: EngineName, precision: PrecisionName) -> Iterator[tuple[Engi
     if precision == "auto" and name != "openvino-int8":
         yield name, "float32"
         if name == "auto":
-            yield "tensorflow", "float32"
+            yield exact_engine(), "float32"
 
 
 def _start(engine: Engine, golden: GoldenInputs | None, batch_size: int) -> tuple[str | None, StartedEngine]:

@@ -1,9 +1,8 @@
 """Grade and explain batches with TensorFlow, on a GPU if there is one."""
 
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -11,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.core.errors import AcceleratorMemoryError, ModelError
-from worker.core.machine import quota_cores
+from worker.core.machine import processor_name, quota_cores
 from worker.core.predictions import ModelInput, Prediction
 from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import Bundle
@@ -23,9 +22,10 @@ from worker.model.engines.batch_io import (
     to_predictions,
     validate_images,
 )
+from worker.model.engines.device_options import DeviceOptions
 from worker.model.engines.protocol import EngineDescription
-from worker.model.network.build import load_network
-from worker.model.network.graph import build_class_map_graph, build_gradient_graph
+from worker.model.network.build import FloatPrecision, load_network
+from worker.model.network.graph import build_image_function
 
 TF32_SINCE = (8, 0)
 """Compute capability of the first GPUs with TF32."""
@@ -36,17 +36,26 @@ log = structlog.get_logger(__name__)
 class TensorFlowEngine:
     """An `Engine` with one graph, traced once for all batch sizes."""
 
-    def __init__(self, bundle: Bundle, *, exact: bool = False) -> None:
-        """exact: compute in float32 also on GPUs whose default is TF32; it holds for the whole process."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: FloatPrecision | None = None,
+        options: DeviceOptions = DeviceOptions(),  # noqa: B008 - it is frozen
+    ) -> None:
+        """precision: None is float32, or TF32 on GPUs whose default it is; float32 turns TF32 off for the process."""
         self.bundle = bundle
-        if exact:
+        if precision == "float32":
             tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
-        self.description = _claim_device()
-        network = load_network(bundle)
-        self._graph: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]] = (
-            build_class_map_graph(network, bundle.recipe, bundle.feature_space)
-            if bundle.manifest.is_closed_form
-            else build_gradient_graph(network, bundle.manifest)
+        description = _claim_device(options)
+        self.description = (
+            replace(description, precision=Precision.BFLOAT16) if precision == "bfloat16" else description
+        )
+        side = bundle.recipe.input_size_px
+        self._graph: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]] = tf.function(
+            build_image_function(bundle, load_network(bundle, precision or "float32")),
+            # There is no Python control flow to convert, and the conversion leaves files in the temporary folder.
+            autograph=False,
+            input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32), tf.TensorSpec((), tf.float32)],
         )
 
     def warm_up(self, batch_size: int) -> None:
@@ -85,12 +94,16 @@ def translate_memory_errors(batch_size: int) -> Iterator[None]:
         raise AcceleratorMemoryError(f"a batch of {batch_size} images does not fit the device's memory") from error
 
 
-def _claim_device() -> EngineDescription:
-    """Describe the device. A GPU's memory is allocated as needed, because other processes may use the GPU."""
+def _claim_device(options: DeviceOptions) -> EngineDescription:
+    """Describe the device. Without a limit a GPU's memory is allocated as needed: others may use the GPU, too."""
     _limit_threads()
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        if not tf.config.experimental.get_memory_growth(gpu):
+        if options.memory_mb is not None:
+            if not tf.config.get_logical_device_configuration(gpu):
+                share = tf.config.LogicalDeviceConfiguration(memory_limit=options.memory_mb)
+                tf.config.set_logical_device_configuration(gpu, [share])
+        elif not tf.config.experimental.get_memory_growth(gpu):
             tf.config.experimental.set_memory_growth(gpu, enable=True)
     libraries = {"keras": tf.keras.__version__, "tensorflow": tf.__version__}
     if gpus:
@@ -103,7 +116,7 @@ def _claim_device() -> EngineDescription:
         return EngineDescription("tensorflow", precision, details.get("device_name", gpus[0].name), libraries)
     if tf.test.is_built_with_cuda():
         log.warning("no_gpu", detail="TensorFlow supports GPUs but finds none; it runs on the CPU")
-    return EngineDescription("tensorflow", Precision.FLOAT32, _processor_name(), libraries)
+    return EngineDescription("tensorflow", Precision.FLOAT32, processor_name(), libraries)
 
 
 def _limit_threads() -> None:
@@ -112,13 +125,3 @@ def _limit_threads() -> None:
     with suppress(RuntimeError):  # this process has run an operation before, and keeps its threads
         tf.config.threading.set_intra_op_parallelism_threads(cores)
         tf.config.threading.set_inter_op_parallelism_threads(cores)
-
-
-def _processor_name() -> str:
-    """Return the processor's name as the kernel reports it, else the machine's type."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

@@ -4,9 +4,11 @@ Backbones are those of keras.applications, and EfficientNet-Lite.
 """
 
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
+from typing import Literal
 
 import keras
 import numpy as np
@@ -16,8 +18,11 @@ from worker.core.errors import ModelError, SettingsError
 from worker.model.architecture import DENSENET121, HEAD
 from worker.model.bundle.bundle import Bundle
 from worker.model.efficientnet_lite import VARIANTS
+from worker.model.network.backend import BACKENDS
 from worker.model.network.efficientnet_lite import build_efficientnet_lite
 from worker.model.ordinal import OUTPUTS
+
+FloatPrecision = Literal["float32", "bfloat16"]
 
 DROPOUT_RATE = 0.5
 UINT8_RANGE = (0.0, 255.0)
@@ -25,14 +30,14 @@ UINT8_RANGE = (0.0, 255.0)
 _SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
-def load_network(bundle: Bundle) -> keras.Sequential:
+def load_network(bundle: Bundle, precision: FloatPrecision = "float32") -> keras.Sequential:
     """Return the bundle's network, from float32 (N, S, S, 3) in the recipe's range to outputs (N, 5) in [0, 1].
 
-    Raises SettingsError if Keras is set to another backend or channel order, ModelError for an architecture that Keras
-    does not have, or for weights of another network.
+    precision: as for `build_network`. Raises SettingsError if Keras is set to another backend or channel order,
+    ModelError for an architecture that Keras does not have, or for weights of another network.
     """
     architecture = bundle.manifest.architecture
-    network = build_network(bundle.recipe.input_size_px, architecture)
+    network = build_network(bundle.recipe.input_size_px, architecture, precision)
     try:
         assign_weights(network, bundle.scaled_weights)
     except ModelError as error:
@@ -40,23 +45,26 @@ def load_network(bundle: Bundle) -> keras.Sequential:
     return network
 
 
-def build_network(input_size_px: int, architecture: str = DENSENET121) -> keras.Sequential:
+def build_network(
+    input_size_px: int, architecture: str = DENSENET121, precision: FloatPrecision = "float32"
+) -> keras.Sequential:
     """Return the network with random weights; nothing is downloaded. Raises as `load_network` does.
 
-    architecture: a key of `list_backbones`.
+    architecture: a key of `list_backbones`. precision: that between layers; variables are float32.
     """
-    if keras.config.backend() != "tensorflow":
-        raise SettingsError(f"KERAS_BACKEND is {keras.config.backend()!r}, 'tensorflow' is needed")
+    if (backend := keras.config.backend()) not in BACKENDS:
+        raise SettingsError(f"KERAS_BACKEND is {backend!r}, {' or '.join(map(repr, BACKENDS))} is needed")
     if keras.config.image_data_format() != "channels_last":
         raise SettingsError("image_data_format in keras.json is 'channels_first', 'channels_last' is needed")
-    return keras.Sequential(
-        [
-            _build_backbone(architecture, (input_size_px, input_size_px, 3)),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dropout(DROPOUT_RATE),
-            keras.layers.Dense(OUTPUTS, activation="sigmoid", name=HEAD),
-        ]
-    )
+    with _dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"):
+        return keras.Sequential(
+            [
+                _build_backbone(architecture, (input_size_px, input_size_px, 3)),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dropout(DROPOUT_RATE),
+                keras.layers.Dense(OUTPUTS, activation="sigmoid", name=HEAD),
+            ]
+        )
 
 
 def get_backbone(network: keras.Sequential) -> keras.Model:
@@ -122,6 +130,16 @@ def list_backbones() -> dict[str, Callable[[tuple[int, int, int]], keras.Model]]
     offered = {name: getattr(keras.applications, name) for name in dir(keras.applications) if name[0].isupper()}
     backbones = {name.lower(): partial(_build_application, build) for name, build in offered.items() if callable(build)}
     return backbones | {name: partial(build_efficientnet_lite, name) for name in VARIANTS}
+
+
+@contextmanager
+def _dtype_policy(policy: str) -> Iterator[None]:
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 def _build_application(build: Callable[..., keras.Model], shape: tuple[int, int, int]) -> keras.Model:

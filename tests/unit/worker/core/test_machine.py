@@ -39,8 +39,9 @@ print(compiled.get_property("INFERENCE_NUM_THREADS"))
 """
 TENSORFLOW = """
 import tensorflow as tf
+from worker.model.engines.device_options import DeviceOptions
 from worker.model.engines.tensorflow_engine import _claim_device
-_claim_device()
+_claim_device(DeviceOptions())
 tf.constant(1.0)
 print(tf.config.threading.get_intra_op_parallelism_threads())
 """

@@ -41,7 +41,7 @@ class IdleEngine:
         raise AssertionError(enhanced)
 
 
-def start_idle(_name: str, _precision: str, model: Model, _golden: object, *, batch_size: int) -> StartedEngine:
+def start_idle(_name: str, _precision: str, model: Model, _golden: object, **_: object) -> StartedEngine:
     return StartedEngine(IdleEngine(model), None, 16)  # type: ignore[arg-type]
 
 
@@ -104,9 +104,9 @@ def test_ledger_knows_a_worker_from_start_to_end(settings: Settings, monkeypatch
             rows = connection.execute(select(workers.c.model_id, workers.c.queues, workers.c.stopped_at)).all()
         return [(row.model_id, row.queues, row.stopped_at is None) for row in rows]
 
-    def see_loading(_name: str, _precision: str, model: Model, _golden: object, *, batch_size: int) -> StartedEngine:
+    def see_loading(_name: str, _precision: str, model: Model, _golden: object, **_: object) -> StartedEngine:
         assert read_workers() == [(None, "live,bulk", True)]
-        return start_idle(_name, _precision, model, _golden, batch_size=batch_size)
+        return start_idle(_name, _precision, model, _golden)
 
     engine = connect(settings)
     monkeypatch.setattr(runtime, "start_engine", see_loading)
@@ -118,7 +118,7 @@ def test_ledger_knows_a_worker_from_start_to_end(settings: Settings, monkeypatch
 
 
 def test_failed_start_closes_what_was_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_name: str, _precision: str, model: Model, _golden: object, *, batch_size: int) -> None:
+    def refuse(_name: str, _precision: str, model: Model, _golden: object, **_: object) -> None:
         assert open_resources(settings) == (before[0] + 1, before[1], True)
         raise ModelError(f"{model.name} does not load")
 

@@ -82,7 +82,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def use(bfloat16: Corrupt = never, float32: Corrupt = never, tensorflow: Corrupt = never) -> None:
         faults = {Precision.BFLOAT16: bfloat16, Precision.FLOAT32: float32, Precision.INT8: bfloat16}
 
-        def make(name: EngineName, model: Bundle, precision: PrecisionName) -> TableEngine:
+        def make(name: EngineName, model: Bundle, precision: PrecisionName, _options: object) -> TableEngine:
             if name == "tensorflow":
                 return TableEngine(EngineDescription("tensorflow", Precision.FLOAT32, "cpu", {}), tensorflow, model)
             found = Precision.BFLOAT16 if precision == "auto" else Precision(precision)

@@ -4,13 +4,13 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
+from tests.unit.worker.model.networks import SIDE, make_bundle, make_manifest, random_weights
 from worker.core.errors import ModelError
 from worker.model.architecture import DENSENET121
 from worker.model.class_activation_maps import ClassMaps, explain, to_saliency
 from worker.model.network import graph
 from worker.model.network.build import load_network
-from worker.model.network.gradcam import compute_class_maps, compute_logits, find_explained_outputs, split_backbone
+from worker.model.network.gradcam import compute_class_maps, compute_logits, find_explained_outputs, find_feature_layer
 from worker.model.network.graph import build_layer_explainer
 from worker.model.ordinal import ALL_OUTPUTS
 
@@ -66,14 +66,14 @@ def test_closed_form_equals_each_images_own_tape(network: keras.Sequential, imag
 
 def test_closed_form_equals_the_tape_at_the_last_layer(network: keras.Sequential, images: NDArray[np.float32]) -> None:
     closed = explain_last(network, images)
-    taped = build_layer_explainer(network, "relu", HALF, ALL_OUTPUTS)(images)
+    taped = build_layer_explainer(network, make_manifest(target_layer="relu"))(images)
     for ours, oracle in zip(closed, taped, strict=True):
         assert np.abs(ours - oracle).max() < 1e-5
 
 
 @pytest.mark.parametrize("layer", ["relu", "conv4_block24_concat"])
 def test_map_does_not_depend_on_the_batch(network: keras.Sequential, images: NDArray[np.float32], layer: str) -> None:
-    taped = build_layer_explainer(network, layer, HALF, ALL_OUTPUTS)
+    taped = build_layer_explainer(network, make_manifest(target_layer=layer))
 
     def saliency(images: NDArray[np.float32]) -> NDArray[np.float32]:
         return explain_last(network, images)[2] if layer == "relu" else taped(images)[2].numpy()
@@ -98,7 +98,7 @@ def test_map_of_an_inner_layer_equals_that_of_a_network_split_there(
     cut = backbone.get_layer("pool3_conv").output
     front, back = keras.Model(backbone.input, cut), keras.Model(cut, backbone.output)
     _, probabilities, saliency, _ = (
-        part.numpy() for part in build_layer_explainer(network, "pool3_conv", HALF, ALL_OUTPUTS)(images)
+        part.numpy() for part in build_layer_explainer(network, make_manifest(target_layer="pool3_conv"))(images)
     )
     assert saliency.shape == (8, SIDE // 8, SIDE // 8)
     assert (saliency.max(axis=(1, 2)) == 1).sum() >= 4
@@ -132,4 +132,4 @@ def test_explained_output_is_the_highest_one_passed() -> None:
 
 def test_unknown_layer_is_named(network: keras.Sequential) -> None:
     with pytest.raises(ModelError, match="no layer 'conv9'"):
-        split_backbone(network, "conv9")
+        find_feature_layer(network, "conv9")
