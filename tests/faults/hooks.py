@@ -33,7 +33,7 @@ class Hooks(BaseModel):
     """Delay of a forward pass per image, so that a short run lasts long enough for faults."""
     hangs_at_batch: int | None = None
     """Number of the forward pass, from 1, that never returns, once per run."""
-    signs_late: int = 0
-    """Number of requests to the store signed with a clock that is one hour late."""
+    late_clock: Path | None = None
+    """Requests to the store are signed with a clock that is one hour late while this file exists."""
     stuck_after_s: float | None = None
     """Timeout of the watchdog for a stuck chunk and for a stalled consumer."""

@@ -108,10 +108,9 @@ def delay(predict: Callable[..., Any], seconds: float) -> Callable[..., Any]:
     return delayed
 
 
-def run_late(clock: Callable[[], datetime], times: int) -> Callable[[], datetime]:
-    """Return a clock that is one hour late for the first `times` calls."""
-    numbers = itertools.count()
-    return lambda: clock() - timedelta(hours=next(numbers) < times)
+def run_late(clock: Callable[[], datetime], file: Path) -> Callable[[], datetime]:
+    """Return a clock that is one hour late while `file` exists."""
+    return lambda: clock() - timedelta(hours=file.exists())
 
 
 def hang(predict: Callable[..., Any], at: int) -> Callable[..., Any]:
@@ -158,7 +157,8 @@ pipeline.lease_chunk = around(pipeline.lease_chunk, after="leased")
 image_grader.upload_overlay = around(image_grader.upload_overlay, before="uploading", after="uploaded")
 Destination.write = around(Destination.write, after="reporting")  # type: ignore[method-assign]
 DecoderPool.submit = around(DecoderPool.submit, after="decoding")  # type: ignore[method-assign]
-botocore.auth.get_current_datetime = run_late(botocore.auth.get_current_datetime, hooks.signs_late)
+if hooks.late_clock is not None:
+    botocore.auth.get_current_datetime = run_late(botocore.auth.get_current_datetime, hooks.late_clock)
 event.listen(Engine, "commit", commit)
 
 if __name__ == "__main__":
