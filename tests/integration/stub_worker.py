@@ -1,6 +1,7 @@
 """`fundus worker` with a simulated device, which takes a fixed time per image and no CPU time.
 
 STUB_IMAGE_S: seconds per image. STUB_FOLDER: folder in which each device counts its images in a file with its name.
+STUB_GATE: file without which no device finishes a batch; none by default.
 """
 
 import os
@@ -20,6 +21,7 @@ from worker.model.engines.protocol import EngineDescription
 from worker.model.engines.self_test import StartedEngine
 
 IMAGE_S = float(os.environ["STUB_IMAGE_S"])
+GATE = Path(os.environ["STUB_GATE"]) if "STUB_GATE" in os.environ else None
 DEVICE = f"device-{os.environ['CUDA_VISIBLE_DEVICES']}"
 
 
@@ -35,6 +37,8 @@ class StubEngine:
         pass
 
     def predict(self, enhanced: Sequence[Any]) -> list[Prediction]:
+        while GATE is not None and not GATE.exists():
+            time.sleep(0.01)
         time.sleep(IMAGE_S * len(enhanced))
         self._count.write("x" * len(enhanced) + "\n")
         saliency = np.zeros((7, 7), np.float32)

@@ -1,39 +1,39 @@
 """A live image is graded while a worker is busy with bulk chunks, and its message is acknowledged."""
 
-import shutil
 import sqlite3
-import time
 from pathlib import Path
 
 from redis import Redis
 
-from tests.integration.processes import fundus, wait_until_finished, worker
+from tests.integration.processes import fundus, wait_until_finished
+from tests.integration.stub_devices import devices, stub_settings
+from tests.integration.test_duties import copies, wait_for
+from tests.services.seaweedfs import Bucket
 
-SAMPLE = Path(__file__).parents[2] / "producer" / "demo" / "samples" / "IDRiD_001.jpg"
 BULK = 96
-"""Drawing these takes ten times as long as the live image needs from its registration to its outcome."""
+IMAGE_S = 0.05
+"""The bulk chunk is on the device for 4.8 s after a worker has taken the live image, which needs 0.1 s to reach it."""
 
 
-def test_live_image_overtakes_a_bulk_chunk(tmp_path: Path, sqlite_url: str, broker_url: str) -> None:
-    env = {
-        "FUNDUS_DATABASE_URL": sqlite_url,
-        "FUNDUS_BROKER_URL": broker_url,
-        "FUNDUS_STORAGE_URL": (tmp_path / "store").as_uri(),
+def test_live_image_overtakes_a_bulk_chunk(tmp_path: Path, sqlite_url: str, broker_url: str, bucket: Bucket) -> None:
+    env = stub_settings(sqlite_url, broker_url, bucket, tmp_path) | {
         "FUNDUS_CONCURRENCY": "1",
-        # Large overlays are slow to render, so that the bulk chunk is still in progress.
-        "FUNDUS_OVERLAY_SIZE_PX": "2048",
-        "FUNDUS_OVERLAY_FORMAT": "png",
         "FUNDUS_REPORTS": "false",
+        "STUB_IMAGE_S": str(IMAGE_S),
+        "STUB_GATE": str(gate := tmp_path / "gate"),
     }
-    for name in [f"bulk/{number:03}.jpg" for number in range(BULK)] + ["live/patient.jpg"]:
-        target = tmp_path / name
-        target.parent.mkdir(exist_ok=True)
-        shutil.copy(SAMPLE, target)
-    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as ledger, worker(env, tmp_path / "worker.log"):
-        fundus("enqueue", str(tmp_path / "bulk"), "--run", "bulk", "--chunk", str(BULK), env=env)
-        while ledger.execute("SELECT count(*) FROM gradings WHERE lease_token IS NOT NULL").fetchone() != (BULK,):
-            time.sleep(0.01)
-        fundus("enqueue", str(tmp_path / "live"), "--run", "live", "--queue", "live", "--chunk", "1", env=env)
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), timeout=30) as ledger, devices(1, env):
+
+        def wait_for_leases(run: str, count: int) -> None:
+            query = "SELECT count(*) FROM gradings JOIN runs USING (run_id) WHERE name = ? AND lease_token IS NOT NULL"
+            wait_for(lambda: ledger.execute(query, (run,)).fetchone() == (count,))
+
+        bulk, live = copies(tmp_path / "bulk", BULK), copies(tmp_path / "live", 1)
+        fundus("enqueue", str(bulk), "--run", "bulk", "--chunk", str(BULK), env=env)
+        wait_for_leases("bulk", BULK)
+        fundus("enqueue", str(live), "--run", "live", "--queue", "live", "--chunk", "1", env=env)
+        wait_for_leases("live", 1)
+        gate.touch()
         wait_until_finished("live", env)
         wait_until_finished("bulk", env)
     settled = dict(
