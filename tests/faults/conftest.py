@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.bundles import write_small_bundle
 from tests.faults.deployment import Deployment, full_deployment, minimal_deployment
 from tests.faults.fault_run import FaultRun
 
@@ -62,14 +61,6 @@ def verify(request: pytest.FixtureRequest) -> Verify:
         )
 
     return record
-
-
-@pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the shipped network for 64 x 64 pixels, which starts and predicts fast."""
-    folder = tmp_path_factory.mktemp("model") / "small"
-    write_small_bundle(folder)
-    return folder
 
 
 @pytest.fixture

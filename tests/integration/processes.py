@@ -12,6 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from worker.core.settings import parse_settings
+from worker.core.vocabulary import RunState
+from worker.ledger.database import connect
+from worker.ledger.status import describe_progress, read_progress
+
 FUNDUS = Path(sys.executable).with_name("fundus")
 READY = re.compile(r"model_id(=|\": )")
 """Matches the log line of a ready worker, in text or JSON format."""
@@ -62,14 +67,19 @@ def worker(env: Mapping[str, str], log: Path, *command: str, exits_with: int = 0
 
 
 def wait_until_finished(run: str, env: Mapping[str, str], *, within_s: float = 180) -> Any:
-    """Wait until a run is finished; return its status."""
+    """Wait until a run is finished; return the object that `fundus status` prints.
+
+    It is read in this process: a command for each look at the ledger would take a core from the worker.
+    """
+    engine = connect(parse_settings(database_url=env["FUNDUS_DATABASE_URL"]))
     deadline = time.monotonic() + within_s
-    while True:
-        status = fundus_json("status", run, env=env)
-        if status["state"] == "finished":
-            return status
-        assert time.monotonic() < deadline, status
-        time.sleep(0.5)
+    try:
+        while (progress := read_progress(engine, run)).run.state != RunState.FINISHED:
+            assert time.monotonic() < deadline, describe_progress(progress)
+            time.sleep(0.1)
+    finally:
+        engine.dispose()
+    return describe_progress(progress)
 
 
 def _wait_for(ready: Any, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -17,8 +17,8 @@ PERSONAL = re.compile(r"IDRiD|\.jpg|file://|sqlite|" + re.escape(str(SAMPLES)))
 
 
 @pytest.fixture
-def env(tmp_path: Path, broker_url: str) -> dict[str, str]:
-    return {
+def env(tmp_path: Path, broker_url: str, small_model: dict[str, str]) -> dict[str, str]:
+    return small_model | {
         "FUNDUS_DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
         "FUNDUS_BROKER_URL": broker_url,
         "FUNDUS_STORAGE_URL": (tmp_path / "store").as_uri(),

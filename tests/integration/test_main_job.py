@@ -21,6 +21,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from tests.faults.bundles import SMALL_PX
 from tests.integration.processes import FUNDUS, fundus, fundus_json, wait_until_finished, worker
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.seaweedfs import Bucket
@@ -150,8 +151,12 @@ def test_samples_are_graded_on_sqlite_and_a_folder(broker_url: str, tmp_path: Pa
     grade_samples(on_sqlite_and_folder(tmp_path, broker_url), tmp_path)
 
 
-def test_samples_are_graded_through_rabbitmq(rabbitmq: RabbitMQ, rabbitmq_url: str, tmp_path: Path) -> None:
-    grade_samples(on_sqlite_and_folder(tmp_path, rabbitmq_url), tmp_path)
+def test_samples_are_graded_through_rabbitmq(
+    rabbitmq: RabbitMQ, rabbitmq_url: str, small_model: dict[str, str], tmp_path: Path
+) -> None:
+    services = on_sqlite_and_folder(tmp_path, rabbitmq_url)
+    services.env |= small_model
+    grade_samples(services, tmp_path, input_size_px=SMALL_PX)
     with closing(rabbitmq.connect()) as connection, closing(connection.channel()) as channel:
         assert channel.queue_declare("bulk", passive=True).message_count == 0
         with pytest.raises(amqp.NotFound):
@@ -162,12 +167,13 @@ def test_samples_are_graded_on_postgresql_and_s3(postgres_and_s3: Services, tmp_
     grade_samples(postgres_and_s3, tmp_path)
 
 
-def grade_samples(services: Services, tmp_path: Path) -> None:
+def grade_samples(services: Services, tmp_path: Path, *, input_size_px: int = INPUT_SIZE_PX) -> None:
     fundus("db", "upgrade", env=services.env)
     counts = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=services.env)
     assert counts["found"] == 13
     with worker(services.env, tmp_path / "worker.log"):
-        status = wait_until_finished("samples", services.env)
+        wait_until_finished("samples", services.env)
+        status = fundus_json("status", "samples", env=services.env)
         check_report_is_written(services, "samples")
     assert (status["total"], status["graded"], status["ungradable"], status["failed"]) == (13, 11, 1, 1)
     check_ledger_and_store_agree(services)
@@ -179,7 +185,7 @@ def grade_samples(services: Services, tmp_path: Path) -> None:
     hashes = services.rows("SELECT uri, content_sha256 FROM gradings JOIN images USING (image_id)")
     assert dict(hashes) == {uri: hash_of_file(Path(parse_file_uri(uri))) for uri, _ in hashes}
     saliency = services.rows("SELECT saliency FROM gradings WHERE status = 'graded'")[0][0]
-    assert len(saliency) == (INPUT_SIZE_PX // 32) ** 2 * 2
+    assert len(saliency) == (input_size_px // 32) ** 2 * 2
 
     again = fundus_json("enqueue", str(SAMPLES / "manifest.csv"), "--run", "samples", env=services.env)
     assert again["new"] == 0
@@ -220,11 +226,14 @@ def test_unusual_files_get_clear_codes_and_do_not_affect_others(
     check_ledger_and_store_agree(services)
 
 
-def test_stack_of_preprocessed_images_is_graded_unchanged(sqlite_and_folder: Services, tmp_path: Path) -> None:
+def test_stack_of_preprocessed_images_is_graded_unchanged(
+    sqlite_and_folder: Services, small_model: dict[str, str], tmp_path: Path
+) -> None:
     """The format of the original notebook: an array of float RGB in [0, 1] and a CSV of diagnoses."""
     services = sqlite_and_folder
+    services.env |= small_model
     pictures = [cv2.cvtColor(cv2.imread(str(SAMPLES / name)), cv2.COLOR_BGR2RGB) for name in GRADABLE[:3]]
-    square = (INPUT_SIZE_PX, INPUT_SIZE_PX)
+    square = (SMALL_PX, SMALL_PX)
     array = np.stack([cv2.resize(picture, square, interpolation=cv2.INTER_AREA) for picture in pictures])
     np.save(tmp_path / "images.npy", array.astype(np.float32) / 255)
     (tmp_path / "labels.csv").write_text("id_code,diagnosis\na,0\nb,1\nc,2\n")
@@ -246,9 +255,11 @@ def test_stack_of_preprocessed_images_is_graded_unchanged(sqlite_and_folder: Ser
     check_ledger_and_store_agree(services)
 
 
-def test_worker_killed_in_the_middle_loses_nothing(postgres_and_s3: Services, tmp_path: Path) -> None:
+def test_worker_killed_in_the_middle_loses_nothing(
+    postgres_and_s3: Services, small_model: dict[str, str], tmp_path: Path
+) -> None:
     services = postgres_and_s3
-    services.env |= {"FUNDUS_LEASE_S": "5", "FUNDUS_CHUNK_SIZE": "4"}
+    services.env |= small_model | {"FUNDUS_LEASE_S": "5", "FUNDUS_CHUNK_SIZE": "4"}
     fundus("db", "upgrade", env=services.env)
     fundus("enqueue", str(SAMPLES / "manifest.csv"), "--run", "crash", env=services.env)
     with worker(services.env, tmp_path / "first.log", exits_with=-signal.SIGKILL) as process:

@@ -52,7 +52,11 @@ class RecordedRun:
 
 @pytest.fixture(scope="module")
 def night(
-    postgres: Postgres, seaweedfs: SeaweedFS, valkey: str, tmp_path_factory: pytest.TempPathFactory
+    postgres: Postgres,
+    seaweedfs: SeaweedFS,
+    valkey: str,
+    small_model: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RecordedRun]:
     folder = tmp_path_factory.mktemp("night")
     database, bucket = postgres.create(), seaweedfs.create()
@@ -64,7 +68,7 @@ def night(
         broker.flushall()
         broker.execute_command("ACL", "SETUSER", "marked", "on", f">{SECRETS['broker']}", "~*", "&*", "+@all")
         published.psubscribe("*")
-        env = {
+        env = small_model | {
             "FUNDUS_BROKER_URL": f"redis://marked:{SECRETS['broker']}@127.0.0.1:{urlsplit(valkey).port}/0",
             "FUNDUS_STORAGE_URL": bucket.storage_url,
             "FUNDUS_S3_ENDPOINT_URL": bucket.endpoint_url,

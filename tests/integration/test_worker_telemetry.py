@@ -45,10 +45,10 @@ class Observed:
 
 
 @pytest.fixture(scope="module")
-def observed(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Observed:
+def observed(tmp_path_factory: pytest.TempPathFactory, valkey: str, small_model: dict[str, str]) -> Observed:
     folder = tmp_path_factory.mktemp("observed")
     port = reserve_port()
-    env = {
+    env = small_model | {
         "FUNDUS_DATABASE_URL": f"sqlite:///{folder / 'ledger.db'}",
         "FUNDUS_BROKER_URL": valkey,
         "FUNDUS_STORAGE_URL": (folder / "store").as_uri(),
