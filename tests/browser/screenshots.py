@@ -125,7 +125,7 @@ def _page(browser: "Browser", *, width: int = 1280, dark: bool = False) -> Itera
         # The Content-Security-Policy of the pages would block the box font.
         bypass_csp=True,
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 

@@ -345,6 +345,22 @@ def test_content_security_policy_blocks_injected_markup(reports: Reports, visit:
     assert "example.invalid" not in str(seen.requests)
 
 
+def test_sheet_of_a_patient_has_each_photograph_without_and_with_areas(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.parts)
+    seen.page.evaluate("window.print = () => { window.printed = true; }; location.hash = '#patients'")
+    seen.page.locator("#view-patients tbody tr").first.get_by_role("button", name="Print").click()
+    seen.page.wait_for_function("window.printed")
+    sheet = seen.page.locator("#sheets .sheet")
+    figures = sheet.locator("figure")
+    words = [figures.nth(place).inner_text() for place in range(figures.count())]
+    marked = [figures.nth(place).locator(".influence").count() for place in range(figures.count())]
+    assert len(words) >= 2
+    assert marked == [int("with areas" in text) for text in words]
+    assert marked[:2] == [0, 1]
+    assert "Lines at 50 and 80 %" in sheet.locator(".legend").inner_text()
+    assert seen.complaints == []
+
+
 def test_print_has_pages_and_no_controls(reports: Reports, visit: Open) -> None:
     seen = visit(f"{reports.parts}#images?outcome=3")
     settle(seen)

@@ -168,8 +168,18 @@ async function photographs(eyes) {
     const words = image.pictures.large ? code : `${code}: preview, not for grading`;
     const one = picture(image.pictures.photograph, "photograph");
     one.alt = `Photograph, ${code}`;
-    return [make("figure", {}, make("span", { class: "stack" }, one, influence(image)), make("figcaption", {}, words))];
+    const plain = make("figure", {}, make("span", { class: "stack" }, one), make("figcaption", {}, words));
+    const layer = influence(image);
+    return [{ plain, marked: layer && markedOf(plain, layer, `${code} with areas`) }];
   });
+}
+
+// The same photograph with the areas.
+function markedOf(plain, layer, words) {
+  const figure = plain.cloneNode(true);
+  figure.querySelector(".stack").append(layer);
+  figure.querySelector("figcaption").textContent = words;
+  return figure;
 }
 
 async function fillPeople() {
@@ -179,8 +189,8 @@ async function fillPeople() {
       const { eyes } = await patientAt(Number(person.dataset.number) - 1);
       const urgent = eyes.filter((one) => one.grade >= 2);
       const shown = await photographs(urgent.length ? urgent : eyes);
-      if (shown.length === 1 && shown[0].querySelector(".influence")) shown.unshift(plainOf(shown[0]));
-      person.querySelector(".pair").replaceChildren(...shown.slice(0, 2));
+      const figures = shown.length === 1 ? [shown[0].plain, shown[0].marked] : shown.map((one) => one.marked ?? one.plain);
+      person.querySelector(".pair").replaceChildren(...figures.filter(Boolean).slice(0, 2));
     } catch (error) {
       person.querySelector(".pair").replaceChildren(make("p", { class: "missing" }, error.message));
       return;
@@ -188,23 +198,18 @@ async function fillPeople() {
   }
 }
 
-// One eye only: the photograph without and with the areas.
-function plainOf(figure) {
-  const plain = figure.cloneNode(true);
-  plain.querySelector(".influence").remove();
-  return plain;
-}
-
 async function sheetOf(index) {
   const patient = await patientAt(index);
   const name = patient.id ?? `no patient ID: ${patient.eyes[0].file}`;
   const eyes = patient.eyes.map((one) => make("li", {}, `${reportData.eyeCodes[one.eye]}: `,
     one.grade === null ? one.waits ?? one.label : gradeText(one.grade, one.byModel), ` (${one.file})`));
+  const figures = (await photographs(patient.eyes)).flatMap(({ plain, marked }) => (marked ? [plain, marked] : [plain]));
+  const legend = figures.some((one) => one.querySelector(".influence")) && document.querySelector("#view-images .legend");
   return make("section", { class: "sheet" }, make("h2", {}, name),
     make("p", { class: "line" }, patient.grade === null ? null : badge(patient.grade, patient.byModel),
       patient.attention ? attention("ungraded eye") : null, patient.waits ? attention(patient.waits) : null),
     make("p", {}, patient.steps.map((key) => reportData.nextSteps[key]).join(" ")), make("ul", {}, ...eyes),
-    make("div", { class: "pair" }, ...await photographs(patient.eyes)));
+    make("div", { class: "pair" }, ...figures), legend ? legend.cloneNode(true) : null);
 }
 
 // indices: of patients. The sheets follow the overview, or stand alone.
