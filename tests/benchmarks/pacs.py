@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from tests.services.published_objects import StoredObjects, read_objects
 from worker.core.manifests.admission import make_admission_policy
 from worker.core.settings import parse_settings
 from worker.core.storage.storage import Storage
+from worker.core.telemetry.log_setup import configure_logs
 from worker.core.uris import parse_dicomweb_uri
 from worker.publishing.passes import publish_run
 from worker.publishing.publisher import PublicationResult
@@ -51,6 +53,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=0)
     options = parser.parse_args()
+    configure_logs("human", "error")
+    # Before publishing is measured: a worker imports it once.
+    import_module("worker.publishing.dicom.publishers")
     with open_testbed() as testbed:
         archive = start_pacs(testbed)
         in_bucket = upload(testbed, archive, options.photographs, options.images)

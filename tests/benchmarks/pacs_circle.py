@@ -24,6 +24,8 @@ from worker.publishing.passes import publish_run
 POLL_S = 0.02
 SHORT_LEASE = {"lease_s": 6, "max_attempts": 20}
 RECOVERY = {
+    # The supervisor reads in the log that a worker is ready.
+    "FUNDUS_LOG_LEVEL": "info",
     "FUNDUS_LEASE_S": "6",
     "FUNDUS_RESEND_AFTER_S": "4",
     "FUNDUS_RECONCILE_EVERY_S": "1",
@@ -53,7 +55,7 @@ def run_with_kills(
         _until(supervisor.ready)
         started = time.perf_counter()
         circle = Circle(engine, find_run(engine, producer.send(uris)), supervisor, environment)
-        killed = circle.kill_in_turn(kills)
+        killed = circle.kill_in_turn(kills, len(uris))
         while not circle.is_complete(len(uris)):
             supervisor.restart_dead()
             publish_run(parse_settings(**SHORT_LEASE), circle.run.name)
@@ -73,7 +75,7 @@ class Circle:
     supervisor: Supervisor
     environment: Mapping[str, str]
 
-    def kill_in_turn(self, kills: int) -> dict[str, int]:
+    def kill_in_turn(self, kills: int, images: int) -> dict[str, int]:
         """Kill the worker, then a publisher, and so on; publishers alone once nothing is left to grade."""
         killed, chance = {"worker": 0, "publisher": 0}, random.Random(kills)
         for number in range(kills):
@@ -84,8 +86,9 @@ class Circle:
                 ends = killed["worker"]
                 _until(lambda ends=ends: len(self.supervisor.exits) == ends, self.supervisor.restart_dead)
             else:
-                self._kill_publisher(chance.uniform(0, 0.3))
+                self._kill_publisher(chance.uniform(0, 0.3), images)
                 killed["publisher"] += 1
+            print(f"killed {killed}", flush=True)
         return killed
 
     def is_complete(self, images: int) -> bool:
@@ -103,10 +106,11 @@ class Circle:
             self.supervisor.restart_dead()
             time.sleep(POLL_S)
 
-    def _kill_publisher(self, after_s: float) -> None:
+    def _kill_publisher(self, after_s: float, images: int) -> None:
         """Start publishers until one holds objects, and kill it some time afterwards."""
         held = func.count().filter(outbox.c.lease_token.is_not(None), outbox.c.due_at > epoch_now())
         while True:
+            assert not self.is_complete(images), "everything was published before the last kill: use more images"
             publisher = start_publisher(self.run.name, dict(self.environment))
             while publisher.is_alive() and not self._count(outbox, held, func.count())[0]:
                 self.supervisor.restart_dead()
