@@ -4,7 +4,7 @@ The bytes pass these files in order:
 
 1. steps/fetch.py: read them from storage and verify their checksum.
 2. sandbox/pool.py, sandbox/child_process.py: hand them to an idle decoding process, within a deadline
-   (sandbox/deadlines.py), through shared memory (sandbox/shared_memory.py, sandbox/protocol.py).
+   (worker/core/deadlines.py), through shared memory (sandbox/shared_memory.py, sandbox/protocol.py).
 3. sandbox/decoder_program.py: the loop of that process; it calls steps/prepare.py, which runs steps 4 to 8.
 4. headers/check.py: detect the format and check size and integrity; one file per format.
 5. steps/decode.py: decode at reduced scale to 8-bit RGB; codec_warnings.py reports damage that codecs only print.

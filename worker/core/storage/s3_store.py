@@ -14,6 +14,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from worker import __version__
 from worker.core.batches import batched
 from worker.core.errors import ImageMissingError, ImageTooLargeError, ObjectRefusedError, StorageError
 from worker.core.settings import Settings
@@ -231,6 +232,8 @@ def make_s3_client(settings: Settings, *, connections: int, request_attempts: in
         region_name=settings.s3_region,
         config=Config(
             signature_version="s3v4",
+            # botocore would compose its own text for every request, twice.
+            user_agent=f"fundus-grading/{__version__}",
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=settings.s3_timeout_s,
             retries={"mode": "standard", "total_max_attempts": request_attempts},

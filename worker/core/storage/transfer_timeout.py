@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
+
+from worker.core.deadlines import DeadlineMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +22,17 @@ class Response(Protocol):
 @contextmanager
 def limit_time(response: Response, timeout_s: float) -> Iterator[None]:
     """Interrupt reads of the body after `timeout_s`: they raise as if the store had closed the connection."""
-    timer = threading.Timer(max(0.0, timeout_s), _shut_down, [response])
-    timer.daemon = True
-    timer.start()
-    try:
+
+    def shut_down() -> None:
+        # RuntimeError: the body has been read at this moment. OSError: the store has closed the connection.
+        with suppress(RuntimeError, OSError):
+            response.shutdown()
+
+    with _deadlines().enforce(timeout_s, shut_down):
         yield
-    finally:
-        timer.cancel()
 
 
-def _shut_down(response: Response) -> None:
-    # RuntimeError: the body has been read at this moment. OSError: the store has closed the connection.
-    with suppress(RuntimeError, OSError):
-        response.shutdown()
+@cache
+def _deadlines() -> DeadlineMonitor:
+    """Return the monitor of all downloads of this process; its thread starts with the first one."""
+    return DeadlineMonitor()

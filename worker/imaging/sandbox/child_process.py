@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO
 
+    from worker.core.deadlines import DeadlineMonitor
     from worker.imaging.photograph import PreparedImage
-    from worker.imaging.sandbox.deadlines import DeadlineMonitor
     from worker.imaging.sandbox.decoder_program import DecoderConfig
 
 START_TIMEOUT_S = 60.0

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from worker.core.deadlines import DeadlineMonitor
 from worker.core.errors import ImageDecoderCrashError, ServiceError
 from worker.core.process_hardening import find_missing_protections, forbid_inspection
 from worker.imaging.sandbox.child_process import DecoderKilledError, DecoderProcess
-from worker.imaging.sandbox.deadlines import DeadlineMonitor
 from worker.imaging.sandbox.decoder_program import DecoderConfig
 from worker.imaging.sandbox.memory_budget import MemoryBudget, estimate_memory_mb
 

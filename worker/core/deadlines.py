@@ -1,4 +1,4 @@
-"""Deadlines of the decoding processes, enforced by one thread instead of one timer thread for each image."""
+"""Deadlines of decoding processes and downloads, enforced by one thread instead of a timer thread for each of them."""
 
 import threading
 import time

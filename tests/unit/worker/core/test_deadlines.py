@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.imaging.sandbox.deadlines import CHECK_INTERVAL_S, DeadlineMonitor
+from worker.core.deadlines import CHECK_INTERVAL_S, DeadlineMonitor
 
 
 @pytest.fixture
