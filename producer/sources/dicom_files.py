@@ -21,6 +21,7 @@ from worker.core.errors import ImageError, NotAPhotographError, SourceError
 from worker.core.manifests.admission import AdmissionPolicy
 from worker.core.manifests.image_reference import ImageReference, OnWarning, is_image_name
 from worker.core.storage.source_reader import SourceReader
+from worker.core.uris import uri_scheme
 from worker.core.vocabulary import Eye
 
 HEAD_BYTES = 2**16
@@ -121,6 +122,10 @@ class DicomFiles:
         return pool.submit(self.select, reference) if may_be_dicom(name) else None
 
     def _read(self, uri: str) -> tuple[InstanceHeader, Metadata] | None:
+        if uri_scheme(uri) == "dicomweb":
+            require_patient_key(self._policy)
+            metadata = self._reader.read_instance_metadata(uri)
+            return read_instance_header(metadata), metadata
         head = self._reader.read_beginning(uri, HEAD_BYTES)
         if not is_dicom(head):
             return None

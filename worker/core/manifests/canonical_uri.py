@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from worker.core.errors import ImageReferenceError
-from worker.core.uris import file_uri, parse_file_uri, parse_s3_uri, s3_uri
+from worker.core.uris import dicomweb_uri, file_uri, parse_dicomweb_uri, parse_file_uri, parse_s3_uri, s3_uri
 
 MAX_URI_CHARS = 4096
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -19,8 +19,9 @@ def canonical_path(path: Path) -> Path:
 
 
 def canonical_uri(text: str, *, folder: Path) -> str:
-    """Return the percent-encoded `file://` or `s3://` URI of a URI or path; a relative path is relative to `folder`.
+    """Return the `file://`, `s3://` or `dicomweb://` URI of a URI or path, percent-encoded.
 
+    A relative path is relative to `folder`; `dicomweb` names an instance of the PACS.
     A fragment is allowed only as the index of a stack entry: `file:///stack.npy#7`.
     Raises ValueError for any other text.
     """
@@ -29,9 +30,11 @@ def canonical_uri(text: str, *, folder: Path) -> str:
     scheme = SCHEME.match(text)
     if scheme is None:
         return file_uri(canonical_path(folder / text))
-    if scheme[1].lower() not in ("file", "s3"):
-        raise ValueError(f"scheme {scheme[1]!r} is not supported; use file or s3")
+    if scheme[1].lower() not in ("file", "s3", "dicomweb"):
+        raise ValueError(f"scheme {scheme[1]!r} is not supported; use file, s3 or dicomweb")
     try:
+        if scheme[1].lower() == "dicomweb":
+            return dicomweb_uri(parse_dicomweb_uri(text))
         uri = (
             s3_uri(*parse_s3_uri(text)) if scheme[1].lower() == "s3" else file_uri(canonical_path(parse_file_uri(text)))
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from worker.core.allowed_roots import AllowedRoots
-from worker.core.dicomweb.client import DicomwebClient
+from worker.core.dicomweb.client import Dataset, DicomwebClient
 from worker.core.errors import ImageMissingError, ImageReferenceError, ImageTooLargeError, SettingsError, StorageError
 from worker.core.storage.file_errors import translate_read_error
 from worker.core.storage.object_store import ObjectContent
@@ -72,6 +72,10 @@ class SourceReader:
         if scheme == "s3":
             return read_beginning(self._s3_client(), *self._parse_object(uri), size_bytes=size_bytes)
         raise _unsupported(uri)
+
+    def read_instance_metadata(self, uri: str) -> Dataset:
+        """Return the attributes of an instance of the PACS, in the DICOM JSON model. Raises as `read` does."""
+        return self._open_pacs().metadata(self._parse_instance(uri))
 
     def probe(self, uri: str) -> None:
         """Check that the store serves an object, without reading its content. Raises as `read` does."""

@@ -33,6 +33,25 @@ def list_images(settings: Settings, location: str) -> tuple[list[ImageReference]
     return list(source.references), warnings
 
 
+def test_manifest_names_instances_of_the_pacs(pacs: Orthanc, make_settings: MakeSettings, tmp_path: Path) -> None:
+    left, gone = Exposure(name="left", laterality="L"), Exposure(name="gone")
+    pacs.add(make_photograph(PHOTOGRAPH, left))
+    uris = [f"dicomweb://pacs/{one.study_uid}/{one.series_uid}/{one.instance_uid}" for one in (left, gone)]
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"uri,reference_grade\n{uris[0]},3\n{uris[1]},\n")
+    with pytest.raises(SourceError, match="dicomweb://pacs is not among the allowed places"):
+        list_images(make_settings(patient_key=KEY), str(manifest))
+    settings = make_settings(patient_key=KEY, source_roots="dicomweb://pacs")
+    (found, missing), _ = list_images(settings, str(manifest))
+
+    assert settings.patient_key is not None
+    assert (found.uri, found.image_id, found.eye) == (uris[0], left.instance_uid, Eye.LEFT)
+    assert (found.reference_grade, found.source) == (3, "Test Camera")
+    assert found.patient_id == hash_patient_id("TEST001^^^clinic-a", settings.patient_key)
+    # The worker says what is wrong with it, as with other rows.
+    assert missing.uri == uris[1]
+
+
 def test_photographs_of_the_dates_are_found_once_with_their_facts(pacs: Orthanc, make_settings: MakeSettings) -> None:
     right = Exposure(study="one", name="right")
     left = Exposure(study="one", name="left", laterality="L")

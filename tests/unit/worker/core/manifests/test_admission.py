@@ -75,7 +75,7 @@ def test_manifest_that_points_out_of_its_folder_is_refused(read_source: ReadSour
     "uri", ["http://host/eye.jpg", "https://host/eye.jpg", "HTTPS://host/eye.jpg", "ftp://h/e.jpg"]
 )
 def test_web_addresses_in_a_manifest_are_refused(read_source: ReadSource, clinic: Path, uri: str) -> None:
-    with pytest.raises(SourceError, match="is not supported; use file or s3"):
+    with pytest.raises(SourceError, match="is not supported; use file, s3 or dicomweb"):
         read_source(manifest(clinic, f"uri\n{uri}\n"), source_roots="/,s3://host")
 
 

@@ -21,6 +21,7 @@ FOLDER = Path("/photos")
         ("s3://clinic/2026/left%20eye.jpg", "s3://clinic/2026/left%20eye.jpg"),
         ("s3://clinic/a%23b%3Fc.jpg", "s3://clinic/a%23b%3Fc.jpg"),
         ("s3://clinic/a//b.jpg", "s3://clinic/a//b.jpg"),
+        ("dicomweb://pacs/1.2.3/1.2.4/1.2.5", "dicomweb://pacs/1.2.3/1.2.4/1.2.5"),
     ],
 )
 def test_every_spelling_gives_one_uri(text: str, uri: str) -> None:
@@ -30,8 +31,10 @@ def test_every_spelling_gives_one_uri(text: str, uri: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("http://clinic/eye.jpg", "'http' is not supported; use file or s3"),
-        ("data:image/png;base64,AAAA", "'data' is not supported; use file or s3"),
+        ("http://clinic/eye.jpg", "'http' is not supported; use file, s3 or dicomweb"),
+        ("data:image/png;base64,AAAA", "'data' is not supported; use file, s3 or dicomweb"),
+        ("dicomweb://other/1.2.3/1.2.4/1.2.5", "the only PACS is 'pacs'"),
+        ("dicomweb://pacs/1.2.3", "not of the form dicomweb://pacs/STUDY/SERIES/INSTANCE"),
         ("file://server/eye.jpg", "not of the form file:///DIR/NAME"),
         ("file:eye.jpg", "not of the form file:///DIR/NAME"),
         ("file:///eye.jpg#2", "has a fragment"),

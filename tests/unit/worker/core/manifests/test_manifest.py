@@ -92,7 +92,10 @@ def test_markup_is_accepted_in_patient_ids_only(tmp_path: Path) -> None:
         ("uri,eye\na.jpg,OD,x\n", "m.csv, line 2: 3 cells, the header has 2 columns"),
         ('uri\n"a.jpg\n', "m.csv, line 2: unexpected end of data"),
         ('uri\n"a"b\n', "m.csv, line 2: .*expected after"),
-        ("uri\nhttp://x/a.jpg\n", "m.csv, line 2, column uri: scheme 'http' is not supported; use file or s3"),
+        (
+            "uri\nhttp://x/a.jpg\n",
+            "m.csv, line 2, column uri: scheme 'http' is not supported; use file, s3 or dicomweb",
+        ),
         ("uri,eye\n,OD\n", "m.csv, line 2, column uri: is empty"),
         (
             "uri\na.jpg\na\x1b[31m.jpg\n",
