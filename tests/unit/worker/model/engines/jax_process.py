@@ -33,7 +33,7 @@ _engines: dict[tuple[Path, str], Any] = {}
 
 
 def engine(bundle: Path, precision: str = "auto") -> Any:
-    """Return the JAX engine of a bundle, made once. Its compiled networks are kept beside the bundle."""
+    """Return the JAX engine of a bundle, made once. Its compiled networks are kept next to the bundle."""
     if (bundle, precision) not in _engines:
         from worker.model.bundle.bundle import load_bundle
         from worker.model.engines.device_options import DeviceOptions
