@@ -1,6 +1,7 @@
 """Run the whole system on one machine: embedded broker, SQLite ledger, folder store and a worker process."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -30,6 +34,8 @@ from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, images, reports, runs
 
 SAMPLES = Path(__file__).parent / "samples" / "manifest.csv"
+DICOM_SAMPLES = Path(__file__).parent / "dicom" / "manifest.csv"
+"""Two of the photographs as a camera would send them; graded after the others where DICOM can be read."""
 POLL_INTERVAL_S = 0.25
 REPORT_TIMEOUT_S = 60
 LOG_TAIL_LINES = 15
@@ -99,6 +105,9 @@ def run_demo(
             "storage_url": (out / "store").as_uri(),
         }
         settings = parse_settings(**urls)
+        if settings.patient_key is None and source.location == str(SAMPLES):
+            # The DICOM samples have made-up patients. A user's own photographs need a key that is kept.
+            settings = parse_settings(**urls, patient_key=secrets.token_hex(32))
         engine = connect(settings)
         try:
             upgrade(engine)
@@ -116,16 +125,16 @@ def run_demo(
 
 def _enqueue(engine: Engine, settings: Settings, source: DemoSource, on_warning: Callable[[str], None]) -> str:
     name = source.run or f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-    opened = open_source(
-        source.location,
-        storage=Storage(settings),
-        admission=make_admission_policy(settings),
-        labels=source.labels,
-        on_warning=on_warning,
+    open_one = partial(
+        open_source, storage=Storage(settings), admission=make_admission_policy(settings), on_warning=on_warning
     )
+    opened = open_one(source.location, labels=source.labels)
+    references = opened.references
+    if source.location == str(SAMPLES) and find_spec("pydicom") is not None:
+        references = chain(references, open_one(str(DICOM_SAMPLES)).references)
     # Small chunks, so that the first grades appear early.
     request = RunRequest(name, opened.location, chunk_size=4)
-    done = enqueue(engine, make_celery(settings), settings, request, opened.references, lambda *_: None)
+    done = enqueue(engine, make_celery(settings), settings, request, references, lambda *_: None)
     if done.found == 0:
         raise SourceError(f"no photographs in {opened.location}")
     return done.run

@@ -9,11 +9,15 @@ from pathlib import Path
 import cv2
 import psutil
 import pytest
+from pydicom import dcmread
+from pydicom.encaps import generate_frames
 
 from tests.integration.processes import fundus
+from tests.services.dicom_validators import DCIODVFY, find_dciodvfy_errors
 
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
-COUNTS = {"images": 13, "graded": 11, "ungradable": 1, "failed": 1}
+DICOM_SAMPLES = SAMPLES.with_name("dicom")
+COUNTS = {"images": 15, "graded": 13, "ungradable": 1, "failed": 1}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def test_last_line_has_the_counts(demo: dict[str, object]) -> None:
 
 def test_overlays_show_saliency_only_within_the_field(demo: dict[str, object]) -> None:
     overlays = sorted(Path(str(demo["store"])).rglob("*.jpg"))
-    assert len(overlays) == 11
+    assert len(overlays) == 13
     for path in overlays:
         overlay = cv2.imread(str(path))
         assert path.stat().st_size > 10_000
@@ -43,14 +47,36 @@ def test_overlays_show_saliency_only_within_the_field(demo: dict[str, object]) -
 
 def test_report_is_written(demo: dict[str, object]) -> None:
     page = Path(str(demo["report"])).read_text()
-    assert page.count('"pictures":{') == 12  # images that could be decoded
-    assert '"graded": 11' in Path(str(demo["report"])).with_name("summary.json").read_text()
+    assert page.count('"pictures":{') == 14  # images that could be decoded
+    assert '"graded": 13' in Path(str(demo["report"])).with_name("summary.json").read_text()
 
 
 def test_ledger_agrees_with_the_summary(demo: dict[str, object]) -> None:
     with sqlite3.connect(str(demo["database"])) as connection:
         rows = dict(connection.execute("SELECT status, count(*) FROM gradings GROUP BY status"))
-    assert rows == {"graded": 11, "ungradable": 1, "failed": 1}
+    assert rows == {"graded": 13, "ungradable": 1, "failed": 1}
+
+
+def test_dicom_samples_have_the_frames_eyes_and_grades_of_their_photographs(demo: dict[str, object]) -> None:
+    columns = "eye, patient_id, reference_grade, uri, grade, p_ge1, p_ge2, p_ge3, p_ge4"
+    with sqlite3.connect(str(demo["database"])) as connection:
+        rows = connection.execute(f"SELECT {columns} FROM images JOIN gradings USING (image_id)").fetchall()
+    found = {str(row[3]).rpartition("/")[2]: row for row in rows}
+    for name, eye in (("IDRiD_008", "left"), ("IDRiD_047", "right")):
+        photograph, instance = found[f"{name}.jpg"], found[f"{name}-dicom.dcm"]
+        assert (instance[0], instance[2]) == (eye, photograph[2])
+        assert name not in instance[1]
+        # The same pixels, so the same grade and scores, to the last bit.
+        assert instance[4:] == photograph[4:]
+        file = DICOM_SAMPLES / f"{name}-dicom.dcm"
+        assert next(generate_frames(dcmread(file).PixelData, number_of_frames=1)) == _padded(SAMPLES / f"{name}.jpg")
+        assert DCIODVFY is None or find_dciodvfy_errors(file) == []
+
+
+def _padded(photograph: Path) -> bytes:
+    """Frames have an even number of bytes."""
+    jpeg = photograph.read_bytes()
+    return jpeg + b"\0" * (len(jpeg) % 2)
 
 
 def test_nothing_is_left_running(demo: dict[str, object]) -> None:

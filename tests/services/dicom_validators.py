@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 DCIODVFY = shutil.which("dciodvfy")
+RECOGNISED = {"Comprehensive3DSR", "SCImage", "OphthalmicPhotography8BitImage"}
 PIXELMED = shutil.which("DicomSRValidator")
 # The Debian build's style sheets exceed the limits that Java sets by default.
 JAVA_OPTIONS = "-Djdk.xml.xpathExprGrpLimit=0 -Djdk.xml.xpathExprOpLimit=0 -Djdk.xml.xpathTotalOpLimit=0"
@@ -21,7 +22,7 @@ def find_dciodvfy_errors(file: Path) -> list[str]:
     assert DCIODVFY is not None
     done = subprocess.run([DCIODVFY, file], capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).splitlines()
-    assert any(line in ("Comprehensive3DSR", "SCImage") for line in lines), lines
+    assert any(line in RECOGNISED for line in lines), lines
     return [line for line in lines if line.startswith("Error")]
 
 
