@@ -200,8 +200,11 @@ def test_prometheus_scrapes_exporter_and_workers_and_loads_the_rules(project: An
     assert ledger["static_configs"] == [{"targets": ["exporter:9808"]}]
     environment = project["services"]["worker"]["environment"]
     assert environment["FUNDUS_METRICS_HOST"] == "0.0.0.0"
-    (names,) = workers["dns_sd_configs"]
-    assert names == {"names": ["worker"], "type": "A", "port": int(environment["FUNDUS_METRICS_PORT"])}
+    found = {(name, each["port"]) for each in workers["dns_sd_configs"] for name in each["names"]}
+    first = int(environment["FUNDUS_METRICS_PORT"])
+    processes = int(project["services"]["worker-gpu"]["command"][-1])
+    assert found == {("worker", first), *(("worker-gpu", first + number) for number in range(processes))}
+    assert {each["type"] for each in workers["dns_sd_configs"]} == {"A"}
     for file in config["rule_files"]:
         assert (folder / Path(file).relative_to("/etc/prometheus")).is_file()
     for name in ("exporter", "worker"):
@@ -228,6 +231,7 @@ def test_gpu_worker_is_the_worker_with_a_gpu(project: Any) -> None:
     ]
     assert gpu["environment"] == plain["environment"] | {"CUDA_VISIBLE_DEVICES": "0"}
     assert gpu["build"]["args"] == {"WORKER_LOCK": "gpu"}
+    assert gpu["command"] == ["worker", "--name", "grader", "--processes", "2"]
     for same in ("read_only", "cap_drop", "depends_on", "networks", "stop_grace_period", "volumes"):
         assert gpu[same] == plain[same]
 

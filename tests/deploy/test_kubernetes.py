@@ -133,6 +133,8 @@ def test_overlay_requests_the_hardware_of_a_worker(overlay: tuple[str, list[Any]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     gpus = container["resources"]["limits"].get("nvidia.com/gpu")
     assert gpus == ("1" if name == "gpu" else None)
+    processes = ["worker", "--name", "grader", "--processes", "3"]
+    assert container.get("args") == (processes if name == "gpu" else None)
     # A new worker would wait for a GPU that the old one holds until the new one is ready.
     surge = deployment["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge")
     assert surge == (0 if name == "gpu" else None)

@@ -19,7 +19,7 @@ def test_each_instance_has_one_gpu_and_its_own_heartbeat() -> None:
     assert set(values("Environment")) == own | {"XDG_CACHE_HOME=/var/cache"}
     assert values("RuntimeDirectory") == ["fundus-worker-%i"]
     (command,) = values("ExecStart")
-    assert command.split()[1:] == ["worker", "--name", "gpu-%i"]
+    assert command.split()[1:] == ["worker", "--name", "gpu-%i", "$WORKER_OPTIONS"]
 
 
 def test_compiled_networks_are_kept_where_nobody_else_writes() -> None:
