@@ -52,13 +52,11 @@ def build_overlay(
 
 def _add_origin(overlay: Dataset, outcome: PublishedOutcome, photograph: Photograph, labelling: Labelling) -> None:
     """Name the photograph that the overlay was drawn from, and the software."""
-    source = Dataset()
-    source.ReferencedSOPClassUID = photograph.sop_class_uid
-    source.ReferencedSOPInstanceUID = photograph.path.instance
     series = Dataset()
     series.SeriesInstanceUID = photograph.path.series
-    series.ReferencedInstanceSequence = [Dataset(source)]
+    series.ReferencedInstanceSequence = [_refer_to(photograph)]
     overlay.ReferencedSeriesSequence = [series]
+    source = _refer_to(photograph)
     source.SpatialLocationsPreserved = "NO"
     source.PurposeOfReferenceCodeSequence = _code("121322", "DCM", "Source image for image processing operation")
     overlay.SourceImageSequence = [source]
@@ -78,6 +76,13 @@ def _add_origin(overlay: Dataset, outcome: PublishedOutcome, photograph: Photogr
     equipment.ContributionDescription = "Saliency overlay of an AI grading"
     equipment.PurposeOfReferenceCodeSequence = _code("109103", "DCM", "Modifying Equipment")
     overlay.ContributingEquipmentSequence = [equipment]
+
+
+def _refer_to(photograph: Photograph) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = photograph.sop_class_uid
+    reference.ReferencedSOPInstanceUID = photograph.path.instance
+    return reference
 
 
 def _add_picture(overlay: Dataset, picture: MarkedPicture) -> None:

@@ -173,6 +173,8 @@ def test_pacs_has_one_report_of_each_image_and_one_overlay_of_each_graded_one(
     assert find_items(ungradable, "71490-7") == []
     assert (overlay.BurnedInAnnotation, overlay.ImageLaterality) == ("YES", "R")
     assert overlay.SourceImageSequence[0].ReferencedSOPInstanceUID == RIGHT.instance_uid
+    (referenced,) = overlay.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {element.keyword for element in referenced} == {"ReferencedSOPClassUID", "ReferencedSOPInstanceUID"}
     for number, one in enumerate((graded, ungradable, overlay)):
         one.save_as(tmp_path / f"{number}.dcm")
         assert DCIODVFY is None or find_dciodvfy_errors(tmp_path / f"{number}.dcm") == []
