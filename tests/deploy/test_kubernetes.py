@@ -1,5 +1,6 @@
 """The Kubernetes manifests are valid by Kubernetes's schemas and consistent with the programs that run in them."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -44,19 +45,23 @@ LEDGER_ROLES = {
     "fundus-exporter": "reader",
     "fundus-console": "console",
     "fundus-flower": None,
+    "fundus-publish": "publisher",
 }
 KEEPERS = ("fundus-close-nights", "fundus-retention")
 REPORTS = "/var/lib/fundus/reports"
 PLAIN = {
     "FLOWER_ADDRESS",
     "FLOWER_READ_ONLY",
+    "FUNDUS_DECODE_PROCESSES",
     "FUNDUS_METRICS_HOST",
     "FUNDUS_METRICS_PORT",
     "FUNDUS_RETAIN_OVERLAYS_DAYS",
     "FUNDUS_RETAIN_ROWS_DAYS",
 }
 """Variables that are not secrets."""
-OPTIONAL = {"FUNDUS_ALARM_URLS", "FUNDUS_PATIENT_KEY"}
+PACS = KUBERNETES / "components" / "pacs"
+SIGN_IN = {f"FUNDUS_{service}_{name}" for service in ("DICOMWEB", "FHIR") for name in ("USER", "PASSWORD", "TOKEN")}
+OPTIONAL = {"FUNDUS_ALARM_URLS", "FUNDUS_PATIENT_KEY", *SIGN_IN}
 """Variables of optional secrets."""
 SETTINGS = dict(line.split("=", 1) for line in (BASE / "settings.env").read_text().splitlines())
 
@@ -97,6 +102,27 @@ def overlay(request: pytest.FixtureRequest) -> tuple[str, list[Any]]:
     )
     assert (built.returncode, built.stderr) == (0, "")
     return request.param, load(built.stdout)
+
+
+@pytest.fixture(scope="module", params=["cpu", "gpu"])
+def pacs_objects(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Return all objects of an overlay with the component `pacs`, as docs/runbook.md adds it."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("not installed: kubectl")
+    folder = tmp_path_factory.mktemp("pacs").resolve()
+    overlay, component = (os.path.relpath(path, folder) for path in (KUBERNETES / "overlays" / request.param, PACS))
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "fundus",
+        "resources": [overlay],
+        "components": [component],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    built = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
+    assert (built.returncode, built.stderr) == (0, "")
+    return load(built.stdout)
 
 
 def check_schemas(objects: list[Any]) -> None:
@@ -141,8 +167,12 @@ def test_overlay_requests_the_hardware_of_a_worker(overlay: tuple[str, list[Any]
 
 
 def test_every_program_is_unprivileged_with_a_read_only_root() -> None:
-    assert set(PODS) == set(LEDGER_ROLES)
-    for name, pod in PODS.items():
+    assert set(PODS) == set(LEDGER_ROLES) - {"fundus-publish"}
+    check_privileges(PODS)
+
+
+def check_privileges(found: dict[str, Any]) -> None:
+    for name, pod in found.items():
         spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False
         assert spec["securityContext"]["runAsNonRoot"] is True
@@ -161,7 +191,15 @@ def test_settings_are_known_and_secrets_are_references(monkeypatch: pytest.Monke
     assert of_kind("Secret", BASE_OBJECTS) == {}
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     assert set(SETTINGS) <= known
-    for pod in PODS.values():
+    check_variables(PODS)
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    parse_settings()
+
+
+def check_variables(found: dict[str, Any]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for pod in found.values():
         (container,) = pod["spec"]["containers"]
         for variable in container["env"]:
             assert variable["name"] in known or variable["name"].startswith(("AWS_", "FLOWER_"))
@@ -169,27 +207,33 @@ def test_settings_are_known_and_secrets_are_references(monkeypatch: pytest.Monke
             assert ("secretKeyRef" in variable.get("valueFrom", {})) is secret
             optional = variable["name"] in OPTIONAL
             assert variable.get("valueFrom", {}).get("secretKeyRef", {}).get("optional", False) is optional
-    for name, value in SETTINGS.items():
-        monkeypatch.setenv(name, value)
-    parse_settings()
 
 
 def test_each_program_has_only_the_ledger_role_it_needs() -> None:
+    check_ledger_roles(PODS)
+
+
+def check_ledger_roles(found: dict[str, Any]) -> None:
     roles = {
         name: [
             variable["valueFrom"]["secretKeyRef"]["name"]
             for variable in pod["spec"]["containers"][0]["env"]
             if variable["name"] == "FUNDUS_DATABASE_URL"
         ]
-        for name, pod in PODS.items()
+        for name, pod in found.items()
     }
-    assert roles == {name: [f"fundus-ledger-{role}"] if role else [] for name, role in LEDGER_ROLES.items()}
+    wanted = {name: LEDGER_ROLES[name] for name in found}
+    assert roles == {name: [f"fundus-ledger-{role}"] if role else [] for name, role in wanted.items()}
     written = set(re.findall(r"\bfundus_(\w+)", ROLES.read_text()))
     assert {role for role in LEDGER_ROLES.values() if role} - {"owner"} <= written
 
 
 def test_each_program_has_the_storage_keys_of_its_ledger_role() -> None:
-    for name, pod in PODS.items():
+    check_storage_keys(PODS)
+
+
+def check_storage_keys(found: dict[str, Any]) -> None:
+    for name, pod in found.items():
         given = {variable["name"]: variable for variable in pod["spec"]["containers"][0]["env"]}
         for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             if variable in given:
@@ -205,6 +249,30 @@ def test_only_enqueueing_programs_get_the_patient_key() -> None:
         if variable["name"] == "FUNDUS_PATIENT_KEY"
     }
     assert given == {"fundus-nightly"}
+
+
+def test_pacs_is_reached_by_the_programs_that_read_photographs_or_publish(pacs_objects: list[Any]) -> None:
+    check_schemas(pacs_objects)
+    found = pods(pacs_objects)
+    assert set(found) == set(LEDGER_ROLES)
+    for check in (check_privileges, check_variables, check_ledger_roles, check_storage_keys):
+        check(found)
+    signed_in = {
+        name: {one["name"] for one in pod["spec"]["containers"][0]["env"]} & SIGN_IN for name, pod in found.items()
+    }
+    reached = {name for name, pod in found.items() if "fundus/reaches-pacs" in pod["metadata"]["labels"]}
+    assert reached == {name for name, given in signed_in.items() if given}
+    assert {name for name, given in signed_in.items() if given == SIGN_IN} == {"fundus-publish"}
+    assert reached == {"fundus-worker", "fundus-console", "fundus-nightly", "fundus-close-nights", "fundus-publish"}
+    policy = of_kind("NetworkPolicy", pacs_objects)["pacs"]["spec"]
+    assert policy["podSelector"]["matchLabels"] == {"fundus/reaches-pacs": "true"}
+    job = of_kind("CronJob", pacs_objects)["fundus-publish"]["spec"]
+    settings = parse_settings(publish="sr", dicomweb_url="https://pacs/dicom-web")
+    assert crontab.from_string(job["schedule"]) == schedule(settings)["publish"]["schedule"]
+    assert (job["concurrencyPolicy"], job["timeZone"]) == ("Forbid", "Etc/UTC")
+    (container,) = found["fundus-publish"]["spec"]["containers"]
+    # Also with GPUs, it runs on CPUs.
+    assert (container["image"], container["args"]) == (f"fundus-worker:{__version__}", ["publish"])
 
 
 def test_reports_of_nights_are_kept_where_the_settings_say() -> None:
