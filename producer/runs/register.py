@@ -17,7 +17,7 @@ from worker.ledger.runs import Run
 from worker.ledger.schema import gradings, images, runs
 from worker.ledger.upserts import bulk_insert_or_ignore
 
-_ATTRIBUTES = ("uri", "patient_id", "eye", "reference_grade", "sha256")
+_ATTRIBUTES = ("uri", "patient_id", "eye", "reference_grade", "sha256", "source", "study_date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,16 @@ def read_known_images(connection: Connection, image_ids: Sequence[str], run_id: 
     taken = set(connection.scalars(of_run))
     return {
         row.image_id: KnownImage(
-            ImageReference(row.uri, row.image_id, row.patient_id, Eye(row.eye), row.reference_grade, row.sha256),
+            ImageReference(
+                row.uri,
+                row.image_id,
+                row.patient_id,
+                Eye(row.eye),
+                row.reference_grade,
+                row.sha256,
+                row.source,
+                row.study_date,
+            ),
             row.image_id in taken,
         )
         for row in rows
@@ -130,6 +139,8 @@ def _insert_images(connection: Connection, batch: Mapping[str, ImageReference]) 
             "eye": reference.eye,
             "reference_grade": reference.reference_grade,
             "sha256": reference.sha256,
+            "source": reference.source,
+            "study_date": reference.study_date,
         }
         for image_id, reference in sorted(batch.items())
     ]

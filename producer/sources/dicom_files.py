@@ -104,6 +104,7 @@ class DicomFiles:
             patient_id=reference.patient_id or made.patient_id,
             eye=made.eye if reference.eye is Eye.UNKNOWN else reference.eye,
             source=reference.source or made.source,
+            study_date=made.study_date,
             etag=made.etag,
         )
 

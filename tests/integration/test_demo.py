@@ -58,16 +58,17 @@ def test_ledger_agrees_with_the_summary(demo: dict[str, object]) -> None:
 
 
 def test_dicom_samples_have_the_frames_eyes_and_grades_of_their_photographs(demo: dict[str, object]) -> None:
-    columns = "eye, patient_id, reference_grade, uri, grade, p_ge1, p_ge2, p_ge3, p_ge4"
+    columns = "eye, source, study_date, patient_id, reference_grade, uri, grade, p_ge1, p_ge2, p_ge3, p_ge4"
     with sqlite3.connect(str(demo["database"])) as connection:
         rows = connection.execute(f"SELECT {columns} FROM images JOIN gradings USING (image_id)").fetchall()
-    found = {str(row[3]).rpartition("/")[2]: row for row in rows}
+    found = {str(row[5]).rpartition("/")[2]: row for row in rows}
     for name, eye in (("IDRiD_008", "left"), ("IDRiD_047", "right")):
         photograph, instance = found[f"{name}.jpg"], found[f"{name}-dicom.dcm"]
-        assert (instance[0], instance[2]) == (eye, photograph[2])
-        assert name not in instance[1]
+        assert instance[:3] == (eye, "Sample camera", "2026-11-28")
+        assert name not in instance[3]
+        assert instance[4] == photograph[4]
         # The same pixels, so the same grade and scores, to the last bit.
-        assert instance[4:] == photograph[4:]
+        assert instance[6:] == photograph[6:]
         file = DICOM_SAMPLES / f"{name}-dicom.dcm"
         assert next(generate_frames(dcmread(file).PixelData, number_of_frames=1)) == _padded(SAMPLES / f"{name}.jpg")
         assert DCIODVFY is None or find_dciodvfy_errors(file) == []

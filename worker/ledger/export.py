@@ -107,6 +107,8 @@ def _pages(engine: Engine, overlays: ObjectStore, run: Run) -> Iterator[list[dic
             gradings.c.error_detail,
             gradings.c.attempts,
             images.c.reference_grade,
+            images.c.source,
+            images.c.study_date,
             gradings.c.settled_at,
             gradings.c.configuration_id,
             *(inference_configurations.c[name] for name in _CONFIGURATION),
@@ -143,6 +145,7 @@ def _to_cells(row: Any, overlays: ObjectStore, decided: Sequence[ReviewDecision]
     cells["findings"] = ",".join(find_findings(review, decided)) or None
     cells["outcome"] = describe_outcome(Status(row.status), review, *grades)
     cells["final_referable"] = is_final_referable(review, *grades, decided)
+    cells["study_date"] = None if row.study_date is None else row.study_date.isoformat()
     cells["graded_at"] = settled_at if row.status == Status.GRADED else None
     return cells
 

@@ -65,6 +65,8 @@ EXPORT_COLUMNS = (
     Column("not_validated", TEXT, "the warning that the model is not accepted at the site"),
     Column("findings", TEXT, "what readers recorded in addition to the grade, separated by commas"),
     Column("file", TEXT, "path of the photograph below the source of the run; never empty"),
+    Column("source", TEXT, "camera model of the DICOM header, or `source` of the manifest; empty if unknown"),
+    Column("study_date", TEXT, "date of the DICOM study, `YYYY-MM-DD`; empty if unknown"),
 )  # fmt: skip
 """In the order of every format. New ones are added at the end."""
 

@@ -132,6 +132,10 @@ images = Table(
     Column("eye", String(8), nullable=False),
     Column("reference_grade", SmallInteger, nullable=True),
     Column("sha256", String(64), nullable=True),
+    # Camera or site, see `ImageReference`.
+    Column("source", String(64), nullable=True),
+    # Of a DICOM study: when the photograph was taken.
+    Column("study_date", Date, nullable=True),
     Column("registered_at", UtcDateTime, nullable=False),
     _one_of("eye", Eye),
     CheckConstraint("reference_grade BETWEEN 0 AND 4", name="reference_grade_range"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Column, Connection, String, Table, cast, column, func, literal, select
@@ -20,9 +21,9 @@ def insert_or_ignore(connection: Connection, table: Table) -> postgresql.Insert 
 def bulk_insert_or_ignore(connection: Connection, key: Column[str], rows: Rows, **constants: object) -> set[str]:
     """Insert the rows whose key is new; return the keys that were inserted.
 
-    key: primary-key column of the table to insert into. rows: JSON types, all with the same columns. constants: columns
-    with one value for all rows. On PostgreSQL all rows are sent as one JSON parameter; with one parameter for each
-    value, most of the time would be spent on the statement's text.
+    key: primary-key column of the table to insert into. rows: JSON types and dates, all with the same columns.
+    constants: columns with one value for all rows. On PostgreSQL all rows are sent as one JSON parameter; with one
+    parameter for each value, most of the time would be spent on the statement's text.
     """
     if not rows:
         return set()
@@ -32,7 +33,7 @@ def bulk_insert_or_ignore(connection: Connection, key: Column[str], rows: Rows, 
         complete = [{**row, **constants} for row in rows]
         return set(connection.scalars(insert_or_ignore(connection, table).returning(key), complete))
     names = list(rows[0])
-    document = json.dumps(rows, separators=(",", ":"))
+    document = json.dumps(rows, separators=(",", ":"), default=date.isoformat)
     recordset = func.json_to_recordset(cast(literal(document, String), postgresql.JSON)).table_valued(
         *(column(name, table.c[name].type) for name in names)
     )

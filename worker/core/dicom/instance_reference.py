@@ -7,7 +7,7 @@ from worker.core.manifests.image_reference import ImageReference
 
 
 def make_instance_reference(uri: str, header: InstanceHeader, metadata: Metadata) -> ImageReference:
-    """Return the reference of an instance: SOP Instance UID as image id and version, eye, camera and patient.
+    """Return the reference of an instance: SOP Instance UID as image id and version, eye, camera, date and patient.
 
     metadata: holds the patient's id, see `read_patient_id`; the reference has it in the clear until
     `admit_references` has replaced it. What a UID names never changes, so the UID also is the version.
@@ -18,6 +18,7 @@ def make_instance_reference(uri: str, header: InstanceHeader, metadata: Metadata
         patient_id=read_patient_id(metadata),
         eye=header.eye,
         source=header.camera_model,
+        study_date=header.study_date,
         etag=header.sop_instance_uid,
     )
 

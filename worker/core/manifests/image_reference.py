@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 from worker.core.vocabulary import Eye, Grade
 
@@ -21,6 +21,7 @@ class ImageReference:
     uri: canonical, see `canonical_uri`.
     sha256: of the bytes, lower-case hexadecimal.
     source: the site or camera, for training and evaluation by source.
+    study_date: when a DICOM study says that it was taken.
     etag: changes when the bytes change: the store's ETag of an object, time and size of a file.
     """
 
@@ -31,6 +32,7 @@ class ImageReference:
     reference_grade: Grade | None = None
     sha256: str | None = None
     source: str | None = None
+    study_date: date | None = None
     etag: str | None = field(default=None, compare=False)
     modified_at: datetime | None = field(default=None, compare=False)
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from sqlalchemy import Engine
@@ -35,12 +36,14 @@ def test_new_grading_is_queued_and_due_later(engine: Engine, run: Run) -> None:
 
 
 def test_image_is_stored_unchanged(engine: Engine, run: Run) -> None:
-    register(engine, run, ImageReference("s3://clinic/a.jpg", "a", "p-1", Eye.LEFT, Grade.SEVERE, SHA))
+    taken = date(2026, 11, 28)
+    register(engine, run, ImageReference("s3://clinic/a.jpg", "a", "p-1", Eye.LEFT, Grade.SEVERE, SHA, "NW400", taken))
 
     image = image_of(engine, "a")
     assert (image.uri, image.patient_id, image.eye, image.reference_grade, image.sha256) == (
         "s3://clinic/a.jpg", "p-1", "left", 3, SHA,
     )  # fmt: skip
+    assert (image.source, image.study_date) == ("NW400", taken)
 
 
 def test_positions_continue_without_gaps(engine: Engine, run: Run) -> None:
@@ -71,12 +74,13 @@ def test_reference_listed_twice_is_one_image(engine: Engine, run: Run) -> None:
 
 def test_new_attributes_are_added_and_known_ones_kept(engine: Engine, run: Run) -> None:
     (plain,) = references("a")
-    register(engine, run, replace(plain, patient_id="p-1", eye=Eye.RIGHT))
+    register(engine, run, replace(plain, patient_id="p-1", eye=Eye.RIGHT, source="NW400"))
 
-    register(engine, run, replace(plain, reference_grade=Grade.NO_DR, sha256=SHA))
+    register(engine, run, replace(plain, reference_grade=Grade.NO_DR, sha256=SHA, study_date=date(2026, 11, 28)))
 
     image = image_of(engine, "a")
     assert (image.patient_id, image.eye, image.reference_grade, image.sha256) == ("p-1", "right", 0, SHA)
+    assert (image.source, image.study_date) == ("NW400", date(2026, 11, 28))
 
 
 def test_batch_with_a_uri_conflict_in_the_ledger_is_refused(engine: Engine, run: Run) -> None:

@@ -73,6 +73,10 @@ def test_photographs_of_the_dates_are_found_once_with_their_facts(pacs: Orthanc,
         f"dicomweb://pacs/{exposure.study_uid}/{exposure.series_uid}/{exposure.instance_uid}"
         for exposure in (right, left, first_day)
     }
+    assert {(reference.source, str(reference.study_date)) for reference in references} == {
+        ("Test Camera", "2026-11-28"),
+        ("Test Camera", "2026-11-01"),
+    }
     assert {reference.content_version for reference in references} == {e.instance_uid for e in (right, left, first_day)}
     assert warnings == []
 

@@ -2,7 +2,8 @@ import csv
 import json
 import os
 import sys
-from datetime import UTC
+from dataclasses import replace
+from datetime import UTC, date
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ HEADER = (
     "image_id,uri,patient_id,eye,status,grade,p_ge1,p_ge2,p_ge3,p_ge4,referable,model_flags,disagreement,model_id,"
     "overlay_uri,error_code,error_detail,attempts,reference_grade,graded_at,"
     "review,final_grade,decided_by,decided_at,decisions,outcome,final_referable,"
-    "configuration_id,program_version,engine,precision,device,content_sha256,content_version,unfamiliarity,site,not_validated,findings,file"
+    "configuration_id,program_version,engine,precision,device,content_sha256,content_version,unfamiliarity,site,not_validated,findings,file,"
+    "source,study_date"
 )
 
 
@@ -37,6 +39,7 @@ HEADER = (
 def run(engine: Engine) -> Run:
     add_model(engine)
     graded = ImageReference("s3://clinic/a%2C1.jpg", "b", 'Doe, "J"', Eye.LEFT, Grade.SEVERE)
+    graded = replace(graded, source="NW400", study_date=date(2026, 11, 21))
     run = make_run(engine, "night", [graded, *references("a", "c")])
     grade(
         engine,
@@ -69,11 +72,11 @@ def test_csv_has_exact_content(engine: Engine, run: Run, tmp_path: Path) -> None
 
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         HEADER,
-        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,,,,,,,,a.jpg",
+        "a,file:///a.jpg,,unknown,ungradable,,,,,,,,,,,field_dark,why,1,,,unread,,,,,ungradable,,,,,,,,,,,,,a.jpg,,",
         'b,s3://clinic/a%2C1.jpg,"Doe, ""J""",left,graded,2,0.9,0.9,0.1234567,0.1,true,"not_monotone,no_evidence",0.3,'
         f"{MODEL},file:///store/night/{MODEL}/b.png,,,1,3,2026-11-22T12:00:00+00:00,unread,2,,,,2 Moderate NPDR,true"
-        f',,,,,,{SHA256},7,1.25,,,,"a,1.jpg"',
-        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,,,,,,,,c.jpg",
+        f',,,,,,{SHA256},7,1.25,,,,"a,1.jpg",NW400,2026-11-21',
+        "c,file:///c.jpg,,unknown,queued,,,,,,,,,,,,,0,,,unread,,,,,queued,,,,,,,,,,,,,c.jpg,,",
     ]
 
 
@@ -130,6 +133,7 @@ def test_json_lines_keep_types_and_order(engine: Engine, run: Run, tmp_path: Pat
         "not_monotone,no_evidence", 0.3, MODEL, f"file:///store/night/{MODEL}/b.png", None, None, 1, 3,
         "2026-11-22T12:00:00+00:00", "unread", 2, None, None, None, "2 Moderate NPDR", True,
         None, None, None, None, None, SHA256, "7", 1.25, None, None, None, "a,1.jpg",
+            "NW400", "2026-11-21",
     ]  # fmt: skip
     assert ",".join(lines[1]) == HEADER
 

@@ -20,7 +20,9 @@ PATIENT = {"00100020": {"vr": "LO", "Value": ["1001"]}, "00100021": {"vr": "LO",
 def test_reference_of_an_instance() -> None:
     header = InstanceHeader("1.2.3", "2.25.17", study_date=date(2026, 11, 28), eye=Eye.LEFT, camera_model="NW400")
     reference = make_instance_reference("file:///a.dcm", header, PATIENT)
-    assert reference == ImageReference("file:///a.dcm", "2.25.17", "1001^^^CLINIC A", Eye.LEFT, source="NW400")
+    assert reference == ImageReference(
+        "file:///a.dcm", "2.25.17", "1001^^^CLINIC A", Eye.LEFT, source="NW400", study_date=date(2026, 11, 28)
+    )
     assert (reference.identity, reference.content_version) == ("2.25.17", "2.25.17")
     (admitted,) = admit_references(iter([reference]), AdmissionPolicy(patient_key=KEY))
     assert admitted.patient_id == hmac.digest(b"k" * 32, b"1001^^^CLINIC A", "sha256").hex()
