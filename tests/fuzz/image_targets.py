@@ -14,6 +14,7 @@ import psutil
 
 from tests.fuzz.damaged_images import make_seed_images, mutate
 from tests.fuzz.fuzz_result import HANG_TIMEOUT_S, FuzzResult, peak_memory_mb
+from worker.core.dicom.pixel_hash import hash_pixels
 from worker.core.errors import ImageDecoderCrashError, ImageError, Ungradable
 from worker.core.settings import parse_settings
 from worker.core.vocabulary import DicomAdmission
@@ -46,13 +47,14 @@ def damaged_images(fmt: str, count: int, seed: int) -> Iterator[bytes]:
 
 
 def fuzz_headers(count: int, seed: int) -> FuzzResult:
-    """Check that every image gives a header or an ImageError, without a hang."""
+    """Check that every image gives a header or an ImageError, and a DICOM file a hash or none, without a hang."""
     result, started = FuzzResult("header"), time.monotonic()
     formats = list(make_seed_images())
     for fmt in formats:
         for data in damaged_images(fmt, count // len(formats), seed):
             before = time.monotonic()
             try:
+                hash_pixels(data)
                 outcome = check_header(data, ImageLimits()).format.value
             except ImageError as error:
                 outcome = error.code

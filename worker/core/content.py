@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class ContentId:
     """Identity of the bytes that were fetched for an image.
 
-    sha256: 64 hexadecimal digits, lower case; of an entry of a stack, the hash of its values as stored. version:
+    sha256: 64 hexadecimal digits, lower case; of an entry of a stack, the hash of its values as stored; of a DICOM file
+    that of its pixels, see `hash_pixels`, as its header may change in the PACS. version:
     version id of the S3 object; None for a file and for an object that can be overwritten in place.
     """
 

@@ -58,7 +58,7 @@ EXPORT_COLUMNS = (
     Column("engine", TEXT, "what ran the network, such as `openvino`"),
     Column("precision", TEXT, "what it computed in, such as `bfloat16`"),
     Column("device", TEXT, "on what"),
-    Column("content_sha256", TEXT, "SHA-256 of the bytes that were graded"),
+    Column("content_sha256", TEXT, "SHA-256 of the bytes that were graded; of a DICOM file, of its pixel data"),
     Column("content_version", TEXT, "version that the store gave these bytes"),
     Column("unfamiliarity", NUMBER, "distance from the training photographs, above 1 for 2 % of held-out ones"),
     Column("site", TEXT, "where the photographs of the run were taken"),

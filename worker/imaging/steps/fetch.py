@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from worker.core.content import ContentId
+from worker.core.dicom.pixel_hash import hash_pixels
+from worker.core.dicom.transfer_syntaxes import is_dicom
 from worker.core.errors import (
     ImageChangedError,
     ImageChecksumError,
@@ -51,16 +53,16 @@ def fetch_photograph(
 ) -> Fetched[bytes]:
     """Read a photograph and verify its checksum, if one is given.
 
-    sha256: from the manifest. graded_sha256: of the bytes that were graded, where they are fetched again for a reader;
-    it replaces the manifest's. A mismatch is fetched again, CHECKSUM_ATTEMPTS times in all: the bytes may have been
-    corrupted in transit. Raises ImageError, for a persistent mismatch ImageChecksumError or ImageChangedError, and
-    StorageError.
+    sha256: from the manifest. graded_sha256: of what was graded, see `ContentId`, where it is fetched again for a
+    reader; it replaces the manifest's. Of a DICOM file, both may also be the hash of the whole file. A mismatch is
+    fetched again, CHECKSUM_ATTEMPTS times in all: the bytes may have been corrupted in transit. Raises ImageError, for
+    a persistent mismatch ImageChecksumError or ImageChangedError, and StorageError.
     """
     expected = graded_sha256 or (sha256.lower() if sha256 else None)
     for _ in range(CHECKSUM_ATTEMPTS):
         found = sources.read(uri, max_bytes=max_bytes)
-        content = ContentId(hashlib.sha256(found.data).hexdigest(), found.version)
-        if expected in (None, content.sha256):
+        content = ContentId(_hash(found.data), found.version)
+        if expected in (None, content.sha256) or (is_dicom(found.data) and expected == _hash_bytes(found.data)):
             return Fetched(found.data, content)
     if graded_sha256 is not None:
         raise _changed(content.sha256, graded_sha256)
@@ -97,6 +99,14 @@ def fetch_stack_entry(
     if graded_sha256 not in (None, content.sha256):
         raise _changed(content.sha256, graded_sha256)
     return Fetched(entry, content)
+
+
+def _hash(data: bytes) -> str:
+    return (hash_pixels(data) if is_dicom(data) else None) or _hash_bytes(data)
+
+
+def _hash_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _changed(found: str, graded: str | None) -> ImageChangedError:

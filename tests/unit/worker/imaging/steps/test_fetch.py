@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.services.dicom_files import wrap_jpeg
 from worker.core.content import ContentId
 from worker.core.errors import ImageChangedError, ImageChecksumError
 from worker.core.settings import Settings
@@ -69,6 +70,22 @@ def test_photograph_that_differs_from_the_graded_one_is_refused_whatever_the_man
 def test_graded_photograph_corrupted_in_transit_is_fetched_again() -> None:
     sources = UnreliableReader(iter([CORRUPTED, GOOD]))
     assert fetch_photograph(sources, URI, max_bytes=99, graded_sha256=SHA256).data == GOOD
+
+
+def test_dicom_file_is_the_graded_one_after_its_header_was_corrected() -> None:
+    jpeg = (Path(__file__).parents[5] / "producer" / "demo" / "samples" / "IDRiD_001.jpg").read_bytes()
+    graded, corrected = wrap_jpeg(jpeg), wrap_jpeg(jpeg, PatientName="Corrected^Name")
+    other = wrap_jpeg(jpeg[:-2] + b"\0\0\xff\xd9")
+    found = fetch_photograph(UnreliableReader(iter([graded])), URI, max_bytes=99).content.sha256
+    assert found != hashlib.sha256(graded).hexdigest()
+    reader = UnreliableReader(iter([corrected]))
+    assert fetch_photograph(reader, URI, max_bytes=99, graded_sha256=found).data == corrected
+    with pytest.raises(ImageChangedError, match=found):
+        fetch_photograph(UnreliableReader(iter([other] * 3)), URI, max_bytes=99, graded_sha256=found)
+    # A manifest has the hash of the file, and so have images that earlier versions graded.
+    for name in ("sha256", "graded_sha256"):
+        reader, whole = UnreliableReader(iter([graded])), hashlib.sha256(graded).hexdigest()
+        assert fetch_photograph(reader, URI, max_bytes=99, **{name: whole}).content.sha256 == found
 
 
 def test_stack_entry_that_differs_from_the_graded_one_is_refused(
