@@ -134,6 +134,21 @@ def test_only_enqueueing_services_get_the_patient_key(key: str | None, env_file:
     assert given == dict.fromkeys(given) | dict.fromkeys(ENQUEUE, key)
 
 
+def test_pacs_and_its_sign_in_reach_the_services_that_use_it(env_file: Path, tmp_path: Path) -> None:
+    sign_in = [f"FUNDUS_{service}_{name}" for service in ("DICOMWEB", "FHIR") for name in ("USER", "PASSWORD", "TOKEN")]
+    given = {name: name.lower() for name in ("FUNDUS_DICOMWEB_URL", "FUNDUS_FHIR_URL", *sign_in)} | {
+        "FUNDUS_PUBLISH": "sr"
+    }
+    named = tmp_path / ".env"
+    named.write_text(env_file.read_text() + "".join(f"{name}={value}\n" for name, value in given.items()))
+    services = read_project(named)["services"]
+    for name in ("worker", "worker-gpu", "console", "fundus"):
+        assert given.items() <= services[name]["environment"].items(), name
+    # Beat schedules the publisher and connects to neither.
+    found = {name: value for name, value in services["beat"]["environment"].items() if name in given}
+    assert found == {"FUNDUS_PUBLISH": "sr"}
+
+
 def test_empty_patient_key_is_refused() -> None:
     with pytest.raises(SettingsError, match="FUNDUS_PATIENT_KEY: "):
         parse_settings(patient_key="")
