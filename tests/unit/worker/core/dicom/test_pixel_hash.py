@@ -47,7 +47,11 @@ def test_header_of_the_patient_does_not_count() -> None:
     hashes = {
         hash_pixels(photograph),
         hash_pixels(b"II*\0" + photograph[4:]),
-        hash_pixels(wrap_jpeg(JPEG, PatientID="2002", PatientName="Corrected^Name", ImageLaterality="L")),
+        hash_pixels(
+            wrap_jpeg(
+                JPEG, PatientID="2002", PatientName="Corrected^Name", ImageLaterality="L", SOPInstanceUID="2.25.18"
+            )
+        ),
         hash_pixels(write_open(photograph)),
         hash_pixels(wrap_jpeg(JPEG, PatientComments="x" * 70_000)),
     }
