@@ -47,7 +47,7 @@ def time_steps(precision: str, size: int, batch_size: int, steps: int, threads: 
     import tensorflow as tf
 
     from worker.training.plan import DEFAULT_RECIPE, Plan
-    from worker.training.trainer import Trainer
+    from worker.training.trainer import make_trainer
 
     recipe = DEFAULT_RECIPE.model_copy(update={"input_size_px": size})
     plan = Plan.model_validate(
@@ -59,7 +59,7 @@ def time_steps(precision: str, size: int, batch_size: int, steps: int, threads: 
             "threads": threads,
         }
     )
-    trainer = Trainer(plan, 1000, None)
+    trainer = make_trainer(plan, 1000, None)
     images = tf.constant(np.random.default_rng(0).integers(0, 255, (batch_size, size, size, 3), np.uint8))
     grades = tf.constant(np.arange(batch_size) % 5)
     for _ in range(WARM_UP_STEPS):

@@ -109,6 +109,10 @@ def fit(
         Literal["auto", "bfloat16", "float32"],
         typer.Option(help="auto: bfloat16 if the hardware supports it, else float32."),
     ] = "auto",
+    backend: Annotated[
+        Literal["auto", "tensorflow", "jax"],
+        typer.Option(help="auto: JAX on a GPU where it is installed for it, else the first one installed."),
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one for each usable core.")] = None,
     explain: Explained = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle. Default: the name of the folder.")] = None,
@@ -135,7 +139,11 @@ def fit(
 
         fundus model fit --manifest eyes.csv --out fit-2 --init fit-1/bundle --size 320 --learning-rate 2e-4
     """
-    # TensorFlow, scikit-learn and Matplotlib are slow to import.
+    # TensorFlow, JAX, scikit-learn and Matplotlib are slow to import.
+    from worker.training.trainer import choose_backend, prepare_backend
+
+    chosen_backend = choose_backend() if backend == "auto" else backend
+    prepare_backend(chosen_backend, threads)
     from worker.model.golden_inputs import add_golden_inputs
     from worker.training.experiment import (
         BUNDLE_FOLDER,
@@ -149,7 +157,6 @@ def fit(
     )
     from worker.training.fit import FitCallbacks
     from worker.training.initialisation import choose_backbone, make_recipe
-    from worker.training.trainer import limit_threads
 
     settings = read_settings()
     messages = stderr_console()
@@ -157,7 +164,6 @@ def fit(
     if initial is None and initial_share > 0:
         raise UsageError(f"--initial-share {initial_share:g} needs --init")
     architecture = choose_backbone(initial, backbone)
-    limit_threads(threads)
     try:
         plan = Plan(
             manifest_sha256=hash_file(manifest),
@@ -179,6 +185,7 @@ def fit(
             trained_from=train_from,
             amplitude_mixing=mix_amplitudes,
             label_smoothing=smooth_labels,
+            backend=chosen_backend,
             precision=choose_precision() if precision == "auto" else precision,
             threads=threads,
         )

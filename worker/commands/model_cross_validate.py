@@ -67,7 +67,11 @@ def cross_validate(
 
         fundus model cross-validate --manifest eyes.csv --out look --size 128 --epochs 2 --limit 400
     """
-    # TensorFlow and scikit-learn are slow to import.
+    # TensorFlow, JAX and scikit-learn are slow to import.
+    from worker.training.trainer import choose_backend, prepare_backend
+
+    backend = choose_backend()
+    prepare_backend(backend, None)
     from worker.training.cross_validation import average_results
     from worker.training.cross_validation import cross_validate as cross_validate_sources
     from worker.training.experiment import load_or_prepare, open_fit_folder
@@ -93,6 +97,7 @@ def cross_validate(
             trained_from=train_from,
             amplitude_mixing=mix_amplitudes,
             label_smoothing=smooth_labels,
+            backend=backend,
             precision=choose_precision() if precision == "auto" else precision,
             images_per_source=limit,
         )

@@ -19,7 +19,7 @@ from worker.training.dataset import Dataset
 from worker.training.fit import FitCallbacks, fit
 from worker.training.plan import Plan
 from worker.training.split import HASH_DIGITS, Split, group_images, split_groups
-from worker.training.trainer import Trainer
+from worker.training.trainer import make_trainer
 from worker.training.validation import SOURCE_MEAN, validate
 
 RESULT_FILE = "left_out.json"
@@ -72,7 +72,7 @@ def cross_validate(
                 checkpoint_every_s=checkpoint_every_s,
                 callbacks=callbacks(name),
             )
-            predict = Trainer(plan, 1, fitted.weights).predict
+            predict = make_trainer(plan, 1, fitted.weights).predict
             result = _measure(predict(dataset.enhanced[left_out]), dataset.grades[left_out], fitted.thresholds)
             write_atomically(part / RESULT_FILE, (json.dumps(result, indent=2) + "\n").encode())
         results[name] = json.loads((part / RESULT_FILE).read_bytes())

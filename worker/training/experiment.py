@@ -19,6 +19,7 @@ from worker.core.vocabulary import Grade
 from worker.model.bundle.bundle import Bundle, Manifest, describe_validation_error
 from worker.model.bundle.fit_record import SPLIT_FILE, ByGrade, FitRecord
 from worker.model.bundle.writer import write_bundle
+from worker.model.network.backend import Backend
 from worker.training.dataset import INDEX_FILE, Dataset, ExcludedImage, prepare_dataset, read_dataset
 from worker.training.examples import Example
 from worker.training.fit import KAPPA, FitCallbacks, FitResult, find_best_epoch, fit
@@ -30,7 +31,8 @@ from worker.training.split import Split, split_groups, write_split
 PLAN_FILE, BUNDLE_FOLDER, HISTORY_FILE = "plan.json", "bundle", "history.csv"
 EXCLUDED_FILE, LABEL_CONFLICTS_FILE = "left_out.csv", "contradicted.csv"
 RECORDED_METRICS = (KAPPA, "accuracy", "referable_auc", *(f"recall_grade_{grade:d}" for grade in Grade))
-LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
+LIBRARIES = ("keras", "numpy")
+BACKEND_LIBRARIES: dict[Backend, tuple[str, ...]] = {"jax": ("jax",), "tensorflow": ("tensorflow", "tensorflow-cpu")}
 
 
 def open_fit_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
@@ -181,7 +183,7 @@ def _make_record(
         averaging=plan.ema_decay,
         balance=plan.balance,
         precision=plan.precision,
-        versions=_library_versions(),
+        versions=_library_versions(plan.backend),
         figures={name: result.metrics[name] for name in RECORDED_METRICS},
     )
 
@@ -191,9 +193,9 @@ def _count_by_grade(grades: NDArray[np.int64]) -> ByGrade:
     return none, mild, moderate, severe, proliferative
 
 
-def _library_versions() -> dict[str, str]:
+def _library_versions(backend: Backend) -> dict[str, str]:
     versions = {}
-    for library in LIBRARIES:
+    for library in (*LIBRARIES, *BACKEND_LIBRARIES[backend]):
         try:
             versions[library] = version(library)
         except PackageNotFoundError:

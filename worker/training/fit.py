@@ -13,7 +13,6 @@ from worker.core.storage.atomic_write import write_atomically
 from worker.evaluation.screening_thresholds import ScreeningRule, choose_screening_thresholds
 from worker.model.bundle.weights import parse_weights, serialise_weights
 from worker.model.ordinal import DEFAULT_THRESHOLDS, Thresholds
-from worker.training.batches import augmented_batches
 from worker.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from worker.training.curves import draw_curves
 from worker.training.dataset import Dataset
@@ -21,7 +20,7 @@ from worker.training.plan import Plan
 from worker.training.sampling import number_strata, order_epoch
 from worker.training.split import Split
 from worker.training.thresholds import choose_thresholds
-from worker.training.trainer import Trainer
+from worker.training.trainer import Trainer, make_trainer
 from worker.training.validation import SOURCE_MEAN, validate
 
 CHECKPOINT_FILE, BEST_FILE, CURVES_FILE = "checkpoint.npz", "best.safetensors", "curves.png"
@@ -81,7 +80,7 @@ def fit(
     grades, sources = dataset.grades, dataset.sources
     strata = number_strata(grades[training], sources[training])
     steps_per_epoch = len(_order(plan, strata, 0))
-    trainer = Trainer(plan, plan.epochs * steps_per_epoch, initial)
+    trainer = make_trainer(plan, plan.epochs * steps_per_epoch, initial)
     state = _FitState()
     if resume and (folder / CHECKPOINT_FILE).exists():
         saved = read_checkpoint(folder / CHECKPOINT_FILE)
@@ -91,7 +90,7 @@ def fit(
     while len(state.history) < plan.epochs and not _has_converged(state.history, plan):
         epoch = len(state.history)
         order = training[_order(plan, strata, epoch)][trainer.steps - epoch * steps_per_epoch :]
-        for batch in augmented_batches(dataset.enhanced, grades, order, plan, first_step=trainer.steps):
+        for batch in trainer.augmented_batches(dataset.enhanced, grades, order):
             state.losses.append(trainer.train_step(*batch))
             callbacks.on_step(state.losses[-1])
             if time.monotonic() - state.saved_at > checkpoint_every_s:

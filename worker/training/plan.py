@@ -6,6 +6,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from worker.imaging.recipe import Recipe
 from worker.model.architecture import DENSENET121
+from worker.model.network.backend import Backend
 from worker.training.precision import Precision
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -82,9 +83,11 @@ class Plan(BaseModel):
     """Each grade of each source is drawn in proportion to its count to this power: 1 keeps the proportions, 0 draws all
     equally."""
     amplitude_mixing: Fraction = 0.0
-    """Largest share of another image's amplitude spectrum, see `worker.training.amplitude_mixing`; 0 mixes nothing."""
+    """Largest share of another image's amplitude spectrum, Xu et al. 2021, arXiv 2105.14291; 0 mixes nothing."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Targets are this value and one minus it instead of 0 and 1, for reference grades that are often wrong."""
+    backend: Backend = "tensorflow"
+    """Library that Keras computes with; each draws other random numbers."""
     precision: Precision = "bfloat16"
     threads: int | None = Field(default=None, ge=1)
     """Threads within an operation; another number sums in another order and changes the last digits."""

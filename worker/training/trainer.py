@@ -1,181 +1,87 @@
 """Training steps: AdamW on cumulative targets, with an exponential moving average (EMA) of the weights."""
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.core.errors import UsageError
-from worker.core.machine import quota_cores
-from worker.model.architecture import HEAD
-from worker.model.network.build import DROPOUT_RATE, assign_weights, build_network, get_backbone, get_weights
-from worker.model.ordinal import OUTPUTS
-from worker.training.fused_batch_norm import fuse_batch_norm
+from worker.model.engines.factory import NVIDIA_DEVICE, exact_engine, jax_supports_gpus
+from worker.model.network.backend import Backend, use_backend
 from worker.training.plan import Plan
 
-PREDICT_BATCH = 32
+Batch = tuple[Any, Any]
+"""Images uint8 (N, S, S, 3) RGB and grades int64 (N,), as tensors of the backend."""
 
 
-class Trainer:
-    """Holds the variables of a fit; all randomness is a function of the plan's seed and the step number."""
-
-    def __init__(self, plan: Plan, total_steps: int, initial: Mapping[str, NDArray[np.float32]] | None) -> None:
-        """initial: weights to start from, by the names of a bundle; None draws random ones."""
-        limit_threads(plan.threads)
-        keras.utils.set_random_seed(plan.seed)
-        tf.config.experimental.enable_op_determinism()
-        self._plan = plan
-        self._network = _build_network(plan)
-        if plan.trained_from is not None:
-            freeze_before(self._network, plan.trained_from)
-        fuse_batch_norm(self._network)
-        if initial is not None:
-            assign_weights(self._network, initial)
-        self._ema = _build_network(plan)
-        self._ema.set_weights(self._network.get_weights())
-        self._optimizer = _build_optimizer(plan, total_steps)
-        self._optimizer.build(self._network.trainable_variables)
-        self._optimizer.exclude_from_weight_decay(
-            [variable for variable in self._network.trainable_variables if len(variable.shape) < 2]
-        )
-        self._steps = tf.Variable(0, dtype=tf.int64)
-        side = plan.recipe.input_size_px
-        images = tf.TensorSpec((None, side, side, 3), tf.uint8)
-        self._train = tf.function(
-            self._train_batch, autograph=False, input_signature=[images, tf.TensorSpec((None,), tf.int64)]
-        )
-        self._predict = tf.function(self._predict_batch, autograph=False, input_signature=[images])
+class Trainer(Protocol):
+    """The variables of a fit; all randomness is a function of the plan's seed and the step number."""
 
     @property
     def steps(self) -> int:
         """Number of batches trained on."""
-        return int(self._steps.numpy())
 
-    def train_step(self, images: tf.Tensor, grades: tf.Tensor) -> float:
+    def augmented_batches(
+        self, enhanced: NDArray[np.uint8], grades: NDArray[np.int64], order: NDArray[np.int64]
+    ) -> Iterator[Batch]:
+        """Yield one augmented batch for each row of `order`; the next ones are prepared while one is trained on.
+
+        enhanced: uint8 (N, S, S, 3). grades: (N,). order: int (steps, batch_size), indices into both, from the current
+        step on. The augmentation of a batch depends on its step and plan.seed alone, so a resumed fit sees the same
+        batches.
+        """
+
+    def train_step(self, images: Any, grades: Any) -> float:
         """Train on one batch and return its loss before the update. images: uint8 (N, S, S, 3). grades: int64 (N,)."""
-        return float(self._train(images, grades))
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the cumulative probabilities of the averaged network, float32 (N, 5). images: uint8 (N, S, S, 3)."""
-        parts = [
-            self._predict(tf.constant(images[start : start + PREDICT_BATCH])).numpy()
-            for start in range(0, len(images), PREDICT_BATCH)
-        ]
-        return np.concatenate(parts or [np.empty((0, OUTPUTS), np.float32)])
 
     def set_ema_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """Replace the averaged weights, so that `predict` uses these. Do not train afterwards."""
-        assign_weights(self._ema, weights)
 
     def ema_weights(self) -> dict[str, NDArray[np.float32]]:
         """Return the averaged weights by the names of a bundle."""
-        return get_weights(self._ema)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Return every variable by name; after `restore`, training continues bit-identically."""
-        return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Load what `state` returned under the same plan."""
-        for name, variable in self._variables().items():
-            variable.assign(state[name])
-
-    def _variables(self) -> dict[str, tf.Variable]:
-        groups = {
-            "network": self._network.weights,
-            "average": self._ema.weights,
-            "optimizer": self._optimizer.variables,
-        }
-        named = {f"{group}/{index}": variable for group, some in groups.items() for index, variable in enumerate(some)}
-        return {**named, "steps": self._steps}
-
-    def _train_batch(self, images: tf.Tensor, grades: tf.Tensor) -> tf.Tensor:
-        targets = tf.cast(grades[:, None] >= tf.range(OUTPUTS, dtype=tf.int64), tf.float32)
-        targets = targets * (1 - 2 * self._plan.label_smoothing) + self._plan.label_smoothing
-        with tf.GradientTape() as tape:
-            pooled = _pool(self._network, _to_input(images, self._plan), training=True)
-            seed = tf.stack([tf.constant(self._plan.seed, tf.int64), self._steps])
-            pooled = tf.nn.experimental.stateless_dropout(pooled, DROPOUT_RATE, seed)
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, _logits(self._network, pooled))
-            loss = tf.reduce_mean(losses)
-        trained = self._network.trainable_variables
-        self._optimizer.apply(tape.gradient(loss, [variable.value for variable in trained]), trained)
-        self._steps.assign_add(1)
-        steps = tf.cast(self._steps, tf.float32)
-        # A small decay at first, so that the average forgets the initial weights quickly.
-        decay = tf.minimum(self._plan.ema_decay, (1 + steps) / (10 + steps))
-        for mean, variable in zip(self._ema.weights, self._network.weights, strict=True):
-            # EfficientNet has an integer counter among its weights, which cannot be averaged.
-            if tf.as_dtype(variable.dtype).is_floating:
-                mean.assign(mean + (1 - decay) * (variable - mean))
-        return loss
-
-    def _predict_batch(self, images: tf.Tensor) -> tf.Tensor:
-        pooled = _pool(self._ema, _to_input(images, self._plan), training=False)
-        return tf.sigmoid(_logits(self._ema, pooled))
 
 
-def freeze_before(network: keras.Sequential, name: str) -> None:
-    """Exclude the layers of the backbone before the named one from training, in the order in which they are computed.
+def choose_backend() -> Backend:
+    """Return JAX where it can use a GPU, else the first installed backend. Raises SettingsError without any."""
+    return "jax" if NVIDIA_DEVICE.exists() and jax_supports_gpus() else exact_engine()
 
-    Raises UsageError if the backbone has no such layer.
+
+def prepare_backend(backend: Backend, threads: int | None) -> None:
+    """Load the backend and limit its threads; None keeps its default, or fewer under a CPU quota.
+
+    Call it before the first module that imports Keras. Raises SettingsError as `use_backend` does.
     """
-    layers = get_backbone(network).layers
-    names = [layer.name for layer in layers]
-    if name not in names:
-        nearest = get_close_matches(name, names, n=3, cutoff=0)
-        raise UsageError(f"the backbone has no layer {name!r}; near names are {', '.join(nearest)}")
-    for layer in layers[: names.index(name)]:
-        layer.trainable = False
+    use_backend(backend)
+    if backend == "jax":
+        from worker.training.jax_trainer import prepare_device
+
+        prepare_device(threads)
+    else:
+        from worker.training.tensorflow_trainer import limit_threads
+
+        limit_threads(threads)
 
 
-def limit_threads(threads: int | None) -> None:
-    """Limit the threads within an operation; None keeps TensorFlow's default, or fewer under a CPU quota.
+def make_trainer(plan: Plan, total_steps: int, initial: Mapping[str, NDArray[np.float32]] | None) -> Trainer:
+    """Return a trainer on the plan's backend.
 
-    Call it before the first operation: later calls fail.
+    initial: weights to start from, by the names of a bundle; None draws random ones. Raises SettingsError as
+    `use_backend` does.
     """
-    threads = threads or quota_cores()
-    if threads is not None:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    use_backend(plan.backend)
+    if plan.backend == "jax":
+        from worker.training.jax_trainer import JaxTrainer
 
+        return JaxTrainer(plan, total_steps, initial)
+    from worker.training.tensorflow_trainer import TensorFlowTrainer
 
-def _build_network(plan: Plan) -> keras.Sequential:
-    """Build the network; with bfloat16 the activations are bfloat16 and the variables stay float32."""
-    return build_network(plan.recipe.input_size_px, plan.architecture, plan.precision)
-
-
-def schedule_rate(plan: Plan, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Return the learning rate by step: a linear warm-up to the plan's rate, then the plan's schedule."""
-    warm_up = int(plan.warm_up_share * total_steps)
-    return keras.optimizers.schedules.CosineDecay(
-        plan.learning_rate / 100 if warm_up else plan.learning_rate,
-        decay_steps=max(total_steps - warm_up, 1),
-        alpha=1.0 if plan.schedule == "constant" else 0.0,
-        warmup_target=plan.learning_rate if warm_up else None,
-        warmup_steps=warm_up,
-    )
-
-
-def _build_optimizer(plan: Plan, total_steps: int) -> keras.optimizers.Optimizer:
-    rate = schedule_rate(plan, total_steps)
-    return keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay, global_clipnorm=plan.gradient_norm)
-
-
-def _to_input(images: tf.Tensor, plan: Plan) -> tf.Tensor:
-    low, high = plan.recipe.input_range
-    return tf.cast(images, tf.float32) * ((high - low) / 255) + low
-
-
-def _pool(network: keras.Sequential, images: tf.Tensor, *, training: bool) -> tf.Tensor:
-    features = get_backbone(network)(images, training=training)
-    return tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2))
-
-
-def _logits(network: keras.Sequential, pooled: tf.Tensor) -> tf.Tensor:
-    # The head runs in float32: bfloat16 resolves probabilities only to 0.004.
-    head = network.get_layer(HEAD)
-    return tf.linalg.matmul(pooled, head.kernel.value) + head.bias.value
+    return TensorFlowTrainer(plan, total_steps, initial)

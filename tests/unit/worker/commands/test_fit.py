@@ -19,8 +19,10 @@ from tests.unit.worker.training.eyes import write_eyes
 from worker.commands.model import app
 from worker.core.errors import ModelError, SourceError, UsageError
 from worker.model.bundle.bundle import load_bundle
+from worker.model.bundle.ensemble import load_golden_inputs
 from worker.model.bundle.weights import parse_weights
 from worker.model.engines.factory import make_engine
+from worker.model.engines.self_test import start_engine
 from worker.training.dataset import read_dataset
 from worker.training.split import HASH_DIGITS, read_training_hashes
 
@@ -190,6 +192,33 @@ def test_backbone_and_crop_are_kept_by_the_next_fit(eyes: Path, tmp_path: Path) 
         UsageError, match="has the backbone efficientnetb0; its weights do not fit --backbone MobileNetV2"
     ):
         run(*quick, "--out", str(tmp_path / "third"), init, "--backbone=MobileNetV2")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_fit_on_jax_needs_no_tensorflow_and_makes_the_same_kind_of_bundle(eyes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="the extra `jax` is not installed")
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
+    made = {}
+    for backend, path in (("tensorflow", ""), ("jax", str(tmp_path / "absent"))):
+        options = ("--manifest", str(eyes), "--out", str(tmp_path / backend), *QUICK, "--backbone=MobileNet", "--json")
+        command = [sys.executable, "-m", "producer", "model", "fit", *options, f"--backend={backend}"]
+        env = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        assert done.returncode == 0, done.stderr
+        made[backend] = json.loads(done.stdout)
+    assert made["jax"].keys() == made["tensorflow"].keys()
+    assert made["jax"]["fit"].keys() == made["tensorflow"]["fit"].keys()
+    assert "jax" in made["jax"]["fit"]["versions"]
+    assert not [name for name in made["jax"]["fit"]["versions"] if name.startswith("tensorflow")]
+    assert "jax" not in made["tensorflow"]["fit"]["versions"]
+    splits = {(tmp_path / backend / "bundle" / "split.csv").read_text() for backend in made}
+    assert len(splits) == 1
+    # The answers to the golden inputs are those of JAX.
+    folder = tmp_path / "jax" / "bundle"
+    started = start_engine("tensorflow", "float32", load_bundle(folder), load_golden_inputs(folder), batch_size=4)
+    assert started.self_test is not None
 
 
 def test_unknown_backbone_is_rejected(eyes: Path, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from worker.training.optimizer import schedule_rate
 from worker.training.plan import DEFAULT_RECIPE, Plan
-from worker.training.trainer import schedule_rate
 
 STEPS = 200
 

@@ -1,39 +1,23 @@
-"""Augment enhanced images at random with changes that leave the grade unchanged.
-
-A retina has no preferred orientation, so any rotation and reflection is allowed. Background subtraction removes the
-local mean, so a change of illumination is simulated as a change of contrast that varies smoothly over the field.
-"""
+"""Augment enhanced images at random with TensorFlow."""
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.imaging.recipe import Recipe
-
-MAX_SCALE = 0.15
-"""Largest absolute change of the natural logarithm of the scale."""
-MAX_ASPECT = 0.10
-"""Largest absolute change of the logarithm of width over height. The crop `lit_box` squeezes a field that is cut off at
-the top and bottom by up to a fifth."""
-MAX_SHIFT = 0.04
-"""Largest translation, as a fraction of the side."""
-MAX_CONTRAST = 0.35
-"""Largest absolute change of the logarithm of the contrast."""
-MAX_TILT = 0.25
-"""Largest change of the logarithm of the contrast from the centre to the edge, horizontally and vertically."""
-MAX_COLOUR = 0.12
-"""Largest absolute change of the logarithm of the contrast of each channel."""
-MAX_TINT = 8.0
-"""Most grey levels added to or subtracted from each channel."""
-BLUR_RANGE = (-0.6, 0.5)
-"""Weight of the blurred image; a negative weight sharpens."""
-
-REFLEX_PROBABILITY = 0.5
-"""Probability of adding bands that imitate nerve fibre reflexes of young eyes or choroidal vessels of pale ones."""
-MAX_REFLEX = 110.0
-"""Largest brightness of a reflex in grey levels."""
-_NOISE_CELLS = (5, 14)
-"""Cells per side of the smooth noise that shapes the bands, coarse and fine."""
+from worker.training.augmentation import (
+    BLUR_RANGE,
+    MAX_ASPECT,
+    MAX_COLOUR,
+    MAX_CONTRAST,
+    MAX_REFLEX,
+    MAX_SCALE,
+    MAX_SHIFT,
+    MAX_TILT,
+    MAX_TINT,
+    NOISE_CELLS,
+    REFLEX_PROBABILITY,
+)
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor, recipe: Recipe) -> tf.Tensor:
@@ -95,7 +79,7 @@ def _random_reflexes(count: tf.Tensor, seed: tf.Tensor, size_px: int) -> tf.Tens
         grid = tf.random.stateless_normal((count, cells, cells, 1), key)
         return tf.image.resize(grid, (size_px, size_px), "bicubic")
 
-    coarse_cells, fine_cells = _NOISE_CELLS
+    coarse_cells, fine_cells = NOISE_CELLS
     fine = tf.random.stateless_uniform((count, 1, 1, 1), seeds[0]) < 0.5
     curves = tf.where(fine, noise(seeds[1], fine_cells), noise(seeds[1], coarse_cells))
     numbers = tf.random.stateless_uniform((7, count, 1, 1, 1), seeds[2])

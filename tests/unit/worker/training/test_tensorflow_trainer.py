@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from worker.model.architecture import DENSENET121, HEAD
 from worker.model.network.build import assign_weights, build_network
 from worker.training.plan import DEFAULT_RECIPE, Plan
-from worker.training.trainer import Trainer
+from worker.training.tensorflow_trainer import TensorFlowTrainer
 
 # Tracing the graph of a step takes 35 s of processor time; test_fit has a quick fit.
 pytestmark = pytest.mark.slow
@@ -37,14 +37,14 @@ def make_plan(**changes: object) -> Plan:
 class Step:
     """A trainer after one step, with its state before the step."""
 
-    trainer: Trainer
+    trainer: TensorFlowTrainer
     before: dict[str, NDArray[np.generic]]
     average_before: dict[str, NDArray[np.float32]]
     loss: float
 
 
 def take_step(plan: Plan) -> Step:
-    trainer = Trainer(plan, 10, None)
+    trainer = TensorFlowTrainer(plan, 10, None)
     before, average_before = trainer.state(), trainer.ema_weights()
     loss = trainer.train_step(tf.constant(PICTURES), tf.constant(GRADES))
     return Step(trainer, before, average_before, loss)
@@ -54,7 +54,7 @@ def take_step(plan: Plan) -> Step:
 def step() -> Step:
     """Return a step without dropout, whose loss can be computed by hand."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.training.trainer.DROPOUT_RATE", 0.0)
+        patch.setattr("worker.training.tensorflow_trainer.DROPOUT_RATE", 0.0)
         return take_step(make_plan())
 
 
@@ -97,7 +97,7 @@ def test_step_is_a_function_of_the_plan_and_its_seed() -> None:
 
 
 def test_restored_trainer_continues_bit_identically() -> None:
-    first, restored = take_step(make_plan()).trainer, Trainer(make_plan(), 10, None)
+    first, restored = take_step(make_plan()).trainer, TensorFlowTrainer(make_plan(), 10, None)
     restored.restore(first.state())
     losses = [each.train_step(tf.constant(PICTURES), tf.constant(GRADES)) for each in (first, restored)]
     assert losses[0] == losses[1]
@@ -130,7 +130,7 @@ def test_layers_before_the_first_trained_one_keep_weights_and_statistics() -> No
 
 
 def test_smoothed_labels_change_the_targets(monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
-    monkeypatch.setattr("worker.training.trainer.DROPOUT_RATE", 0.0)
+    monkeypatch.setattr("worker.training.tensorflow_trainer.DROPOUT_RATE", 0.0)
     smooth = take_step(make_plan(label_smoothing=0.1))
     network = as_network(smooth.average_before)
     features = np.asarray(network.get_layer(DENSENET121)(INPUTS, training=True))
@@ -142,5 +142,5 @@ def test_smoothed_labels_change_the_targets(monkeypatch: pytest.MonkeyPatch, ste
 
 
 def test_dtype_policy_of_the_process_is_unchanged() -> None:
-    Trainer(make_plan(precision="bfloat16"), 10, None)
+    TensorFlowTrainer(make_plan(precision="bfloat16"), 10, None)
     assert keras.config.dtype_policy().name == "float32"

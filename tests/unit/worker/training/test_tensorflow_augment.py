@@ -6,9 +6,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from worker.imaging.recipe import Recipe
-from worker.training import augment as module
-from worker.training.augment import augment
+from worker.training import tensorflow_augment as module
 from worker.training.plan import DEFAULT_RECIPE
+from worker.training.tensorflow_augment import augment
 
 SIDE = 65
 RECIPE = DEFAULT_RECIPE.model_copy(update={"input_size_px": SIDE})

@@ -1,4 +1,4 @@
-"""Stream the augmented batches of an epoch; the next batches are prepared while one is trained on."""
+"""Stream the augmented batches of an epoch with TensorFlow; the next batches are prepared while one is trained on."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.training.amplitude_mixing import mix_amplitudes
-from worker.training.augment import augment
 from worker.training.plan import Plan
+from worker.training.tensorflow_amplitude_mixing import mix_amplitudes
+from worker.training.tensorflow_augment import augment
 
 PREFETCH_BATCHES = 2
 

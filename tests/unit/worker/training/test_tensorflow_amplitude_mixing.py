@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.training.amplitude_mixing import mix_amplitudes
 from worker.training.plan import DEFAULT_RECIPE
+from worker.training.tensorflow_amplitude_mixing import mix_amplitudes
 
 SIDE = 64
 RECIPE = DEFAULT_RECIPE.model_copy(update={"input_size_px": SIDE})

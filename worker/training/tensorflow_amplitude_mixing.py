@@ -1,15 +1,9 @@
-"""Mix the amplitude spectra of images of a batch, so that the network does not rely on the texture of one camera.
-
-The phase of a spectrum holds the shapes, its amplitude the contrast at each scale, which depends on the camera. Source:
-Xu et al. 2021, arXiv 2105.14291.
-"""
+"""Mix the amplitude spectra of images of a batch with TensorFlow."""
 
 import tensorflow as tf
 
 from worker.imaging.recipe import Recipe
-
-MIXED_PROBABILITY = 0.5
-_SMALLEST_AMPLITUDE = 1e-3
+from worker.training.augmentation import MIXED_PROBABILITY, SMALLEST_AMPLITUDE
 
 
 def mix_amplitudes(images: tf.Tensor, seed: tf.Tensor, recipe: Recipe, share: float) -> tf.Tensor:
@@ -26,6 +20,6 @@ def mix_amplitudes(images: tf.Tensor, seed: tf.Tensor, recipe: Recipe, share: fl
     part, chosen = tf.unstack(tf.random.stateless_uniform((2, tf.shape(images)[0], 1, 1, 1), tf.bitwise.invert(seed)))
     part = share * part * tf.cast(chosen < MIXED_PROBABILITY, tf.float32)
     mixed = amplitudes + part * (tf.roll(amplitudes, 1, axis=0) - amplitudes)
-    ratio = mixed / tf.maximum(amplitudes, _SMALLEST_AMPLITUDE)
+    ratio = mixed / tf.maximum(amplitudes, SMALLEST_AMPLITUDE)
     result = tf.signal.irfft2d(spectra * tf.cast(ratio, tf.complex64), planes.shape[-2:]) + middle_grey
     return tf.cast(tf.round(tf.clip_by_value(tf.transpose(result, (0, 2, 3, 1)), 0, 255)), tf.uint8)
