@@ -1,12 +1,14 @@
 """What a DICOM header says of a person stays in it: a run with marked values, and a search of all that it wrote.
 
-Places: output of commands and of workers at the level debug, broker, ledger, overlays, panels, reports, exports; also
-after refused, damaged and crashed images.
+Places: output of commands and of workers at the level debug, messages that wait on the broker, the broker afterwards,
+ledger, traces, metrics, overlays, panels, reports, exports as CSV and FHIR; also after refused, damaged and crashed
+images.
 """
 
 import sqlite3
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from pydicom import Dataset
@@ -17,7 +19,9 @@ from redis import Redis
 
 from tests.integration.processes import fundus, wait_until_finished, worker
 from tests.integration.test_secrets_and_roles import _dump_broker
+from tests.services.collector import collector
 from tests.services.dicom_files import make_header, write_dicom
+from tests.services.ports import reserve_port
 from worker.core.dicom.instance_header import HEADER_TAGS
 
 pytestmark = pytest.mark.timeout(600)
@@ -66,6 +70,7 @@ def written(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     folder = tmp_path_factory.mktemp("dicom")
     source, store, ledger = folder / "source", folder / "store", folder / "ledger.db"
     source.mkdir()
+    port = reserve_port()
     eye = write_dicom(make_marked("1"), JPEGBaseline8Bit)
     assert all(mark in eye for mark in (*MARKS, PLACE))
     files = {
@@ -84,6 +89,8 @@ def written(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "FUNDUS_STORAGE_URL": store.as_uri(),
         "FUNDUS_PATIENT_KEY": "k" * 32,
         "FUNDUS_LOG_LEVEL": "debug",
+        "FUNDUS_METRICS_PORT": str(port),
+        "FUNDUS_FHIR_SYSTEM": "https://clinic.example/fundus",
         "FUNDUS_OVERLAY_PANELS": "true",
         "STUB_IMAGE_S": "0",
         "STUB_FOLDER": str(folder),
@@ -97,16 +104,19 @@ def written(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         assert (done.returncode != 0) == fails, (arguments, done.stdout, done.stderr)
         output[" ".join(arguments)] = (done.stdout + done.stderr).encode()
 
-    with Redis.from_url(valkey) as broker:
+    with Redis.from_url(valkey) as broker, collector() as received:
+        env["FUNDUS_OTLP_URL"] = received.url
         broker.flushall()
         run("db", "upgrade")
         run("--debug", "enqueue", str(source), "--run", "refused", fails=True, env=without_key)
         run("enqueue", str(source), "--run", "listed", "--json")
         run("enqueue", str(source / "all.csv"), "--run", "named", "--json")
+        output["messages"] = _dump_broker(broker)
         log = folder / "worker.log"
         with worker(env, log, sys.executable, str(STUB)):
             for name in ("listed", "named"):
                 wait_until_finished(name, env)
+            output["metrics"] = urlopen(f"http://127.0.0.1:{port}/metrics").read()
         output["worker"] = log.read_bytes()
         run("enqueue", str(source / "all.csv"), "--run", "crashed", "--json")
         with worker(env | {"FUNDUS_DECODE_TIMEOUT_S": "0.001"}, log, sys.executable, str(STUB)):
@@ -116,8 +126,11 @@ def written(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         for name in ("named", "crashed"):
             run("export", name, "--out", str(folder / f"{name}.csv"))
             output[f"{name}.csv"] = (folder / f"{name}.csv").read_bytes()
+        run("export", "named", "--out", str(folder / "named.ndjson"))
+        output["named.ndjson"] = (folder / "named.ndjson").read_bytes()
         run("audit", "--json")
         output["broker"] = _dump_broker(broker)
+    output["traces"] = repr(received.spans).encode()
     with sqlite3.connect(ledger) as connection:
         output["ledger"] = "\n".join(connection.iterdump()).encode()
     output |= {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
@@ -132,6 +145,10 @@ def test_runs_ended_as_they_should(written: dict[str, bytes]) -> None:
     for code in ("dicom_class", "image_damaged", "image_decoder_crash"):
         assert f"'{code}'" in ledger
     assert all(f"'2.25.{number}'" in ledger for number in (1, 2, 4, 5))
+    assert b"grade" in written["messages"]
+    assert written["traces"].count(b"Span(") > 10
+    assert b'fundus_worker_images_total{status="graded"}' in written["metrics"]
+    assert b"DiagnosticReport" in written["named.ndjson"]
     kinds = {Path(name).suffix for name in written}
     assert {".jpg", ".html", ".csv"} <= kinds
 
