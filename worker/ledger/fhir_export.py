@@ -6,6 +6,7 @@ Photographs are read in the order of their ids, in short transactions, and order
 import json
 import sqlite3
 from collections.abc import Iterator
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,21 @@ def _read_studies(engine: Engine, run: Run, publisher: Publisher) -> Iterator[St
     sorter = sqlite3.connect("", isolation_level=None)
     try:
         sorter.executescript("PRAGMA journal_mode = OFF; PRAGMA temp_store = FILE")
-        sorter.execute("CREATE TABLE photographs (study_key, study_uid, patient_id, outcome)")
+        sorter.execute("CREATE TABLE photographs (study_key, study_uid, patient_id, study_date, outcome)")
         for page in read_study_photographs(engine, run):
             sorter.execute("BEGIN")
             sorter.executemany(
-                "INSERT INTO photographs VALUES (?, ?, ?, ?)",
-                [(one.study_key, one.study_uid, one.patient_id, _OUTCOME.dump_json(one.outcome)) for one in page],
+                "INSERT INTO photographs VALUES (?, ?, ?, ?, ?)",
+                [
+                    (
+                        one.study_key,
+                        one.study_uid,
+                        one.patient_id,
+                        one.study_date.isoformat() if one.study_date else None,
+                        _OUTCOME.dump_json(one.outcome),
+                    )
+                    for one in page
+                ],
             )
             sorter.execute("COMMIT")
         rows = sorter.execute("SELECT * FROM photographs ORDER BY study_key, rowid")
@@ -62,7 +72,8 @@ def _read_studies(engine: Engine, run: Run, publisher: Publisher) -> Iterator[St
 
 
 def _to_study(run: Run, model_name: str, rows: list[tuple[Any, ...]], publisher: Publisher) -> Study:
-    key, study_uid, patient_id, _ = rows[0]
+    key, study_uid, patient_id, *_ = rows[0]
+    dates = {found for *_, found, _ in rows}
     return Study(
         run=run.name,
         model_id=run.model_id or "",
@@ -70,6 +81,7 @@ def _to_study(run: Run, model_name: str, rows: list[tuple[Any, ...]], publisher:
         key=key,
         study_uid=study_uid,
         subject={"system": f"{publisher.system}/patient", "value": patient_id} if patient_id else None,
-        taken=None,
+        # Photographs without a study are those of a patient, which may be of several days.
+        taken=date.fromisoformat(found) if len(dates) == 1 and (found := dates.pop()) else None,
         photographs=[_OUTCOME.validate_json(outcome) for *_, outcome in rows],
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -37,18 +38,20 @@ class StudyPhotograph:
     """A photograph of a run and its study.
 
     study_key: names the study within the run. Without a Study Instance UID, the photographs of a patient in the run are
-    a study, and a photograph without a patient id is one.
+    a study, and a photograph without a patient id is one. study_date: None if it is not known.
     """
 
     study_key: str
     study_uid: str | None
     patient_id: str | None
+    study_date: date | None
     outcome: PhotographOutcome
 
 
 def read_study_photographs(engine: Engine, run: Run) -> Iterator[list[StudyPhotograph]]:
     """Yield the photographs of a run in pages, ordered by image id. Raises DatabaseError."""
-    query = _select(run).add_columns(images.c.patient_id).order_by(gradings.c.image_id).limit(PAGE_ROWS)
+    columns = images.c.patient_id, images.c.study_date
+    query = _select(run).add_columns(*columns).order_by(gradings.c.image_id).limit(PAGE_ROWS)
     after = ""
     while True:
         with read_transaction(engine) as connection:
@@ -157,7 +160,8 @@ def _locate(row: Any, outcome: PhotographOutcome) -> StudyPhotograph:
     study_uid = find_study_uid(row.uri)
     # Hashed: ids of patients may contain characters that separate parts of a search.
     owner = f"patient {row.patient_id}" if row.patient_id else f"image {row.image_id}"
-    return StudyPhotograph(study_uid or str(uuid5(NAMESPACE_URL, owner)), study_uid, row.patient_id or None, outcome)
+    key = study_uid or str(uuid5(NAMESPACE_URL, owner))
+    return StudyPhotograph(key, study_uid, row.patient_id or None, row.study_date, outcome)
 
 
 def _shortest_decimal(value: float) -> float:

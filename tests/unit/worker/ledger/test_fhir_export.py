@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def resources(bundles: Sequence[dict[str, Any]], kind: str) -> list[dict[str, An
 
 def dicom(instance: int, eye: Eye, study: str = STUDY) -> ImageReference:
     uid = f"{SERIES}.{instance}"
-    return ImageReference(f"dicomweb://pacs/{study}/{SERIES}/{uid}", uid, f"patient of {study}", eye)
+    uri = f"dicomweb://pacs/{study}/{SERIES}/{uid}"
+    return ImageReference(uri, uid, f"patient of {study}", eye, study_date=date(2026, 11, 21))
 
 
 def test_photographs_of_a_study_are_one_valid_transaction(engine: Engine, tmp_path: Path) -> None:
@@ -71,6 +73,7 @@ def test_photographs_of_a_study_are_one_valid_transaction(engine: Engine, tmp_pa
         f"urn:oid:{uid}" for uid in (STUDY, f"{SERIES}.1", f"{SERIES}.2")
     ]
     assert right["component"][3]["valueQuantity"]["value"] == 0.1234567
+    assert {one["effectiveDateTime"] for one in (right, left, of_other)} == {"2026-11-21"}
     assert left["dataAbsentReason"]["text"] == "Not gradable: blurred"
     assert of_other["subject"]["identifier"] == {"system": f"{SYSTEM}/patient", "value": f"patient of {other}"}
     assert "unknown eye, which are not reported: 1." in resources(bundles, "DiagnosticReport")[0]["conclusion"]
@@ -82,8 +85,8 @@ def test_without_a_study_the_photographs_of_a_patient_belong_together(engine: En
         engine,
         "night",
         [
-            ImageReference("s3://clinic/a.jpg", "a", 'Doe, "J"|$\\', Eye.LEFT),
-            ImageReference("s3://clinic/b.jpg", "b", 'Doe, "J"|$\\', Eye.RIGHT),
+            ImageReference("s3://clinic/a.jpg", "a", 'Doe, "J"|$\\', Eye.LEFT, study_date=date(2026, 11, 21)),
+            ImageReference("s3://clinic/b.jpg", "b", 'Doe, "J"|$\\', Eye.RIGHT, study_date=date(2026, 11, 22)),
             ImageReference("s3://clinic/c.jpg", "c", None, Eye.RIGHT),
             ImageReference("s3://clinic/d.jpg", "d", None, Eye.RIGHT),
         ],
@@ -99,6 +102,8 @@ def test_without_a_study_the_photographs_of_a_patient_belong_together(engine: En
     assert "Doe" not in "".join(urls)
     subjects = [one.get("subject") for one in resources(bundles, "Observation")]
     assert subjects.count(None) == 2
+    # Photographs of two days have no date in common.
+    assert not any("effectiveDateTime" in one for one in resources(bundles, "Observation"))
 
 
 def test_reviews_make_results_final_and_later_ones_amend_them(engine: Engine, tmp_path: Path) -> None:
