@@ -13,17 +13,28 @@ from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
 from worker.ledger.throughput import MIN_IMAGES, read_busy_time
 
+PROCESS_MS = 9.0
+"""CPU time of a worker process for a photograph: fetch, draw, encode, upload, settle. One interpreter does no more."""
+DECODE_MS = 19.3
+"""CPU time of the decoding processes for a photograph of 4288 x 2848 pixels.
+
+Both were measured by `tests.benchmarks.process_cost --input full` on a busy Intel Xeon, with a store on the same
+machine. Where other programs used most of the cores, their sum was higher by two thirds.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerRate:
     """Grading rate of one worker.
 
     rate: images per second. run: where the rate was measured, None if it was given. images: number it rests on.
+    limited_by: what is slower than the device, in words; None if nothing is.
     """
 
     rate: float
     run: str | None = None
     images: int = 0
+    limited_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,20 @@ def estimate_capacity(images: int, begin: time, by: time, measured: WorkerRate, 
     workers = math.ceil(images / (seconds * measured.rate * (1 - spare)))
     done = first + timedelta(seconds=images / (workers * measured.rate))
     return CapacityEstimate(images, begin, by, measured, spare, images / seconds, workers, done.time())
+
+
+def limit_rate(device: float, processes: int, cores: int) -> WorkerRate:
+    """Return the rate of a worker whose device grades `device` images/s: that of the slowest part.
+
+    processes: of `fundus worker --processes`. cores: that the worker may use.
+    """
+    limits = {
+        None: device,
+        f"{processes} worker process{'es' * (processes > 1)}": processes * 1000 / PROCESS_MS,
+        f"{cores} core{'s' * (cores > 1)}": cores * 1000 / (PROCESS_MS + DECODE_MS),
+    }
+    slowest = min(limits, key=lambda name: limits[name])
+    return WorkerRate(limits[slowest], limited_by=slowest)
 
 
 def read_worker_rate(engine: Engine, like: str | None, workers: int) -> WorkerRate:

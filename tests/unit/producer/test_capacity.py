@@ -5,7 +5,8 @@ import pytest
 from sqlalchemy import Engine, update
 from typer.testing import CliRunner
 
-from producer.capacity import WorkerRate, estimate_capacity, read_worker_rate
+from producer import capacity
+from producer.capacity import DECODE_MS, PROCESS_MS, WorkerRate, estimate_capacity, limit_rate, read_worker_rate
 from producer.cli import app
 from tests.unit.producer.ledger_rows import make_run, references
 from worker.core.errors import RunError, UsageError
@@ -52,6 +53,24 @@ def test_workers_are_images_over_time_and_rate(
     assert estimate.done.replace(microsecond=0) == done.replace(microsecond=0)
 
 
+@pytest.mark.parametrize(
+    ("processes", "cores", "rate", "limited_by"),
+    [
+        (64, 10_000, 900.0, None),
+        (1, 10_000, 1000 / PROCESS_MS, "1 worker process"),
+        (2, 10_000, 2000 / PROCESS_MS, "2 worker processes"),
+        (64, 1, 1000 / (PROCESS_MS + DECODE_MS), "1 core"),
+        (4, 4, 4000 / (PROCESS_MS + DECODE_MS), "4 cores"),
+    ],
+)
+def test_rate_of_a_worker_is_that_of_its_slowest_part(
+    processes: int, cores: int, rate: float, limited_by: str | None
+) -> None:
+    found = limit_rate(900.0, processes, cores)
+    assert found.rate == pytest.approx(rate)
+    assert found.limited_by == limited_by
+
+
 def test_rate_is_that_of_the_latest_long_enough_run(engine: Engine) -> None:
     settle(engine, "long", 101, 5.0)
     settle(engine, "short", 99, 50.0)
@@ -84,8 +103,24 @@ def test_command_names_its_inputs(sqlite_url: str, monkeypatch: pytest.MonkeyPat
     document = json.loads(CliRunner().invoke(app, [*asked, "--rate", "12.5", "--from", "22:00", "--json"]).stdout)
     assert document == {
         "images": 90_000, "from": "22:00", "by": "06:00", "images_per_s_needed": 3.125,
-        "images_per_s_of_a_worker": 12.5, "measured_in": None, "spare": 0.2, "workers": 1, "done_at": "00:00",
+        "images_per_s_of_a_worker": 12.5, "measured_in": None, "limited_by": None, "spare": 0.2, "workers": 1,
+        "done_at": "00:00",
     }  # fmt: skip
+
+
+def test_command_names_what_limits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "PROCESS_MS", 5.0)
+    monkeypatch.setattr(capacity, "DECODE_MS", 20.0)
+    asked = ["capacity", "--images", "500000", "--by", "06:00", "--rate", "900", "--cores", "16", "--processes", "2"]
+    assert CliRunner().invoke(app, asked).stdout.splitlines()[1] == (
+        "one worker grades 400.00 images/s, all that 2 worker processes can feed to a device"
+    )
+    assert CliRunner().invoke(app, [*asked[:-1], "4"]).stdout.splitlines()[1] == (
+        "one worker grades 640.00 images/s, all that 16 cores can feed to a device"
+    )
+    done = CliRunner().invoke(app, ["capacity", "--images", "10", "--by", "06:00", "--cores", "4"])
+    assert done.exit_code == 2
+    assert "--cores needs --rate" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -95,6 +130,7 @@ def test_command_names_its_inputs(sqlite_url: str, monkeypatch: pytest.MonkeyPat
         (["--by", "24:00"], "--by '24:00': expected a time of day"),
         (["--by", "06:00", "--from", "1:00"], "--from '1:00': expected a time of day"),
         (["--by", "06:00", "--like", "night"], "--rate and --like exclude each other"),
+        (["--by", "06:00", "--processes", "4"], "--processes needs --cores"),
     ],
 )
 def test_invalid_option_is_refused(arguments: list[str], complaint: str) -> None:
