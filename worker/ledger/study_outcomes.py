@@ -10,8 +10,9 @@ import numpy as np
 from sqlalchemy import Connection, Engine, select
 
 from worker.core.batches import batched
-from worker.core.dicom.derived_uid import find_instance_uid, is_uid
+from worker.core.dicom.derived_uid import find_instance_uid
 from worker.core.fhir.outcomes import PhotographOutcome, Reading
+from worker.core.uris import UID_PATTERN
 from worker.core.vocabulary import Eye, ReviewState, Status
 from worker.ledger.database import read_transaction
 from worker.ledger.final_grades import (
@@ -77,7 +78,7 @@ def find_study_uid(uri: str) -> str | None:
     """Return the Study Instance UID in `dicomweb://SERVER/STUDY/SERIES/INSTANCE`; None for another URI."""
     scheme, _, path = uri.partition("://")
     parts = path.split("/")
-    return parts[1] if scheme == "dicomweb" and len(parts) == 4 and is_uid(parts[1]) else None
+    return parts[1] if scheme == "dicomweb" and len(parts) == 4 and UID_PATTERN.fullmatch(parts[1]) else None
 
 
 def _select(run: Run) -> Any:

@@ -6,6 +6,8 @@ Source: DICOM PS3.5, chapter 9 and section B.2 (identifiers below 2.25 are UUIDs
 import re
 from uuid import UUID, uuid5
 
+from worker.core.uris import UID_PATTERN
+
 MIN_UID_CHARS = 10
 """A shorter name, such as `1.2.3`, is more likely that of a file."""
 MAX_UID_CHARS = 64
@@ -16,7 +18,7 @@ _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
 
 
 def is_uid(text: str) -> bool:
-    """Whether the text is an identifier."""
+    """Whether a name, such as an image id, is an identifier; short ones do not count."""
     return MIN_UID_CHARS <= len(text) <= MAX_UID_CHARS and _UID.fullmatch(text) is not None
 
 
@@ -34,5 +36,5 @@ def find_instance_uid(image_id: str, uri: str) -> str | None:
     """
     if uri.startswith("dicomweb://"):
         last = uri.rpartition("/")[2]
-        return last if is_uid(last) else None
+        return last if UID_PATTERN.fullmatch(last) else None
     return image_id if is_uid(image_id) else None

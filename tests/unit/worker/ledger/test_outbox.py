@@ -90,6 +90,8 @@ def test_other_texts_are_no_uids(text: str) -> None:
         (UID, "file:///a.dcm", UID),
         ("photo", "file:///photo.jpg", None),
         ("any", f"dicomweb://pacs/1.2.3.4/1.2.3.5/{UID}", UID),
+        ("any", "dicomweb://pacs/1.2.3/1.2.4/2.25.17", "2.25.17"),
+        ("1.2.3", "file:///1.2.3", None),
         (UID, "dicomweb://pacs/studies", None),
     ],
 )
