@@ -8,10 +8,12 @@ import keras
 import pytest
 from typer.testing import CliRunner
 
+from tests.unit.worker.model.networks import make_bundle, random_weights
 from worker.commands.model import app
 from worker.core.errors import ModelError, UsageError
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, list_pretrained, load_bundle, read_manifest
 from worker.model.bundle.ensemble import Ensemble, load_model
+from worker.model.bundle.writer import write_bundle
 from worker.model.network.build import build_network
 
 
@@ -58,9 +60,11 @@ def test_unknown_bundle_is_rejected() -> None:
         run("show", "nothing")
 
 
-def test_show_validates_the_weights(tmp_path: Path, weights_file: Path) -> None:
+def test_show_validates_the_weights(tmp_path: Path) -> None:
     out = tmp_path / "b"
-    run("import", str(weights_file), "--out", str(out), "--size", "32", "--input-range", "0,1", "--preprocess", "none")
+    bundle = make_bundle(random_weights())
+    write_bundle(out, bundle.manifest, bundle.weights)
+    run("show", str(out))
     with (out / "weights.safetensors").open("r+b") as file:
         file.truncate(1000)
     with pytest.raises(ModelError, match="SHA-256"):

@@ -5,9 +5,11 @@ import pytest
 from typer.testing import CliRunner
 
 from producer.cli import app
-from tests.unit.worker.model.networks import make_manifest, random_weights
+from tests.unit.worker.model.networks import SMALL, make_manifest, random_backbone_weights
 from worker.model.bundle.ensemble import Ensemble, View, load_model
 from worker.model.bundle.writer import write_bundle
+
+NETWORK = {"architecture": SMALL, "target_layer": "last"}
 
 
 @pytest.fixture
@@ -16,10 +18,10 @@ def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     write_bundle(
         Path("a"),
-        make_manifest(side=64, thresholds=(0.5, 0.5, 0.4, 0.5, 0.5), explained_outputs=(1, 2)),
-        random_weights(0),
+        make_manifest(side=64, thresholds=(0.5, 0.5, 0.4, 0.5, 0.5), explained_outputs=(1, 2), **NETWORK),
+        random_backbone_weights(SMALL, 64),
     )
-    write_bundle(Path("b"), make_manifest(side=96), random_weights(1))
+    write_bundle(Path("b"), make_manifest(side=96, **NETWORK), random_backbone_weights(SMALL, 96, seed=1))
 
 
 def fundus(*arguments: str, status: int = 0) -> str:

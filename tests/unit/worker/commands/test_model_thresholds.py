@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.unit.worker.model.networks import make_bundle, random_weights
+from tests.unit.worker.model.networks import make_small_bundle
 from tests.unit.worker.training.eyes import write_eyes
 from worker.commands.model import app
 from worker.core.errors import UsageError
@@ -19,7 +19,7 @@ from worker.model.bundle.writer import write_bundle
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random bundle `model`, and `eyes.csv` with 24 photographs of two sources."""
     folder = tmp_path_factory.mktemp("thresholds")
-    bundle = make_bundle(random_weights(), side=32)
+    bundle = make_small_bundle(side=32)
     write_bundle(folder / "model", bundle.manifest, bundle.weights)
     write_eyes(folder, 24)
     with (folder / "eyes.csv").open(newline="") as file:
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, *options: str) -> str:
     arguments = ["thresholds", str(folder / "model"), "--validation", str(folder / "eyes.csv"), *options]
-    outcome = CliRunner().invoke(app, arguments, env={"FUNDUS_ENGINE": "openvino"}, catch_exceptions=False)
+    outcome = CliRunner().invoke(app, arguments, env={"FUNDUS_ENGINE": "tensorflow"}, catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
     return outcome.stdout
 

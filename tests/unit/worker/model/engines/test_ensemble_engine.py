@@ -1,6 +1,7 @@
 """An ensemble's saliency is the Grad-CAM of its averaged logit, with any engines and views of its members."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
+from tests.unit.worker.model.networks import SIDE, make_bundle, random_backbone_weights, random_weights
 from worker.core.errors import ModelError
-from worker.model.architecture import DENSENET121, HEAD
+from worker.model.architecture import HEAD
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member, View
 from worker.model.engines.ensemble_engine import EnsembleEngine, apply_view, invert_view, measure_disagreement
@@ -18,35 +19,45 @@ from worker.model.engines.factory import make_engine
 from worker.model.engines.openvino_engine import OpenVinoEngine
 from worker.model.engines.protocol import Engine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
-from worker.model.network.build import load_network
+from worker.model.network.build import get_backbone, load_network
 from worker.model.network.gradcam import compute_logits
 
-SMALL = 64
+SMALL_PX = 64
 
 
 def pictures(count: int, side: int = SIDE) -> list[NDArray[np.uint8]]:
     return list(np.random.default_rng(2).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
 
 
-def centred(weights: dict[str, NDArray[np.float32]], side: int = SIDE) -> Bundle:
+def make_lite(weights: dict[str, NDArray[np.float32]], side: int = SIDE, **others: float) -> Bundle:
+    return make_bundle(weights, side=side, architecture="efficientnetlite0", target_layer="last", **others)
+
+
+def centred(bundle: Bundle) -> Bundle:
     """A network whose outputs are each passed by about half of the pictures; which ones differs between networks."""
-    logits = OpenVinoEngine(make_bundle(weights, side=side), "f32").class_maps(pictures(8, side)).logits
-    return make_bundle(weights | {"head/bias": weights["head/bias"] - np.median(logits, axis=0)}, side=side)
+    logits = OpenVinoEngine(bundle, "f32").class_maps(pictures(8, bundle.recipe.input_size_px)).logits
+    bias = {"head/bias": bundle.weights["head/bias"] - np.median(logits, axis=0)}
+    return Bundle(bundle.manifest, MappingProxyType(dict(bundle.weights) | bias))
 
 
 @pytest.fixture(scope="module")
 def first() -> Bundle:
-    return centred(random_weights(0))
+    return centred(make_lite(random_backbone_weights("efficientnetlite0")))
 
 
 @pytest.fixture(scope="module")
 def second() -> Bundle:
-    return centred(random_weights(1))
+    return centred(make_lite(random_backbone_weights("efficientnetlite0", seed=1)))
+
+
+@pytest.fixture(scope="module")
+def dense() -> Bundle:
+    return centred(make_bundle(random_weights(1)))
 
 
 @pytest.fixture(scope="module")
 def small() -> Bundle:
-    return centred(random_weights(1), SMALL)
+    return centred(make_lite(random_backbone_weights("efficientnetlite0", SMALL_PX, seed=1), SMALL_PX))
 
 
 def join(
@@ -73,7 +84,7 @@ def explain_average(
     """
     with tf.GradientTape() as tape:
         features = [
-            network.get_layer(DENSENET121)(image[None].astype(np.float32) / 127.5 - 1, training=False)
+            get_backbone(network)(image[None].astype(np.float32) / 127.5 - 1, training=False)
             for network, image in zip(networks, images, strict=True)
         ]
         tape.watch(features)
@@ -94,11 +105,11 @@ def explain_average(
 
 
 @pytest.mark.parametrize("library", ["openvino", "tensorflow"])
-def test_map_equals_grad_cam_of_the_averaged_logit_by_tape(library: str, first: Bundle, second: Bundle) -> None:
+def test_map_equals_grad_cam_of_the_averaged_logit_by_tape(library: str, first: Bundle, dense: Bundle) -> None:
     kind = OpenVinoEngine if library == "openvino" else TensorFlowEngine
     options = ("f32",) if library == "openvino" else ()
-    engine = EnsembleEngine(join([first, second], [1, 3]), [kind(first, *options), kind(second, *options)])
-    networks = [load_network(first), load_network(second)]
+    engine = EnsembleEngine(join([first, dense], [1, 3]), [kind(first, *options), kind(dense, *options)])
+    networks = [load_network(first), load_network(dense)]
     explained = set()
     for prediction, image in zip(engine.predict(pictures(5)), pictures(5), strict=True):
         logits, saliency = explain_average(networks, [0.25, 0.75], [image, image])
@@ -112,9 +123,9 @@ def test_members_with_different_sizes_get_their_own_picture_and_share_the_finer_
     small: Bundle, first: Bundle
 ) -> None:
     ensemble = join([small, first], [1, 1])
-    assert [recipe.input_size_px for recipe in ensemble.manifest.recipes] == [SMALL, SIDE]
+    assert [recipe.input_size_px for recipe in ensemble.manifest.recipes] == [SMALL_PX, SIDE]
     networks = [load_network(small), load_network(first)]
-    pairs = list(zip(pictures(3, SMALL), pictures(3), strict=True))
+    pairs = list(zip(pictures(3, SMALL_PX), pictures(3), strict=True))
     for prediction, pair in zip(run(ensemble).predict(pairs), pairs, strict=True):
         logits, saliency = explain_average(networks, [0.5, 0.5], pair)
         assert prediction.saliency.shape == (3, 3)
@@ -178,10 +189,10 @@ def test_temperature_and_thresholds_of_the_ensemble_are_used(first: Bundle, seco
 
 def test_temperature_of_a_member_divides_its_logits(first: Bundle) -> None:
     weights = dict(first.weights)
-    halved = make_bundle(
+    halved = make_lite(
         {**weights, HEAD + "/kernel": weights[HEAD + "/kernel"] / 2, HEAD + "/bias": weights[HEAD + "/bias"] / 2}
     )
-    cooled = make_bundle(weights, temperature=2.0)
+    cooled = make_lite(weights, temperature=2.0)
     one, other = (run(join([network, first], [1, 1])).predict(pictures(2)) for network in (halved, cooled))
     for left, right in zip(one, other, strict=True):
         np.testing.assert_allclose(left.probabilities, right.probabilities, atol=1e-6)
@@ -207,7 +218,7 @@ def test_setting_selects_the_members_engines(first: Bundle) -> None:
 def test_wrong_number_of_pictures_is_named(small: Bundle, first: Bundle) -> None:
     engine = run(join([small, first], [1, 1]))
     with pytest.raises(ValueError, match="image 1 has 1 pictures, one for each of 2 recipes is needed"):
-        engine.predict([(pictures(1, SMALL)[0], pictures(1)[0]), pictures(1)[0]])
+        engine.predict([(pictures(1, SMALL_PX)[0], pictures(1)[0]), pictures(1)[0]])
     with pytest.raises(ValueError, match="an image has several pictures, this model needs one"):
         OpenVinoEngine(first, "f32").predict([(pictures(1)[0], pictures(1)[0])])
 
@@ -215,7 +226,7 @@ def test_wrong_number_of_pictures_is_named(small: Bundle, first: Bundle) -> None
 def test_value_that_is_not_finite_names_its_image(first: Bundle) -> None:
     weights = dict(first.weights)
     weights["head/kernel"] = np.full_like(weights["head/kernel"], 3e38)
-    engine = run(join([make_bundle(weights), first], [1, 1]))
+    engine = run(join([make_lite(weights), first], [1, 1]))
     with pytest.raises(ModelError, match="image 0 of 2 yields a value that is not finite"):
         engine.predict(pictures(2))
     with pytest.raises(ModelError, match="yields a value that is not finite"):

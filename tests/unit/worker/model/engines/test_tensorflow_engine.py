@@ -9,7 +9,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
+from tests.unit.worker.model.networks import (
+    SIDE,
+    make_bundle,
+    make_small_bundle,
+    random_backbone_weights,
+    random_weights,
+)
 from worker.core.errors import AcceleratorMemoryError, ModelError
 from worker.core.predictions import Prediction
 from worker.core.vocabulary import Precision
@@ -20,11 +26,13 @@ from worker.model.network.build import load_network
 from worker.model.ordinal import decode_outputs
 
 DATA = Path(__file__).parents[4] / "data" / "model"
+INNER = "conv_pw_11_relu"
+"""Its output has the side of the picture divided by 16, that of the last layer by 32."""
 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return TensorFlowEngine(make_bundle(random_weights()))
+    return TensorFlowEngine(make_small_bundle())
 
 
 def pictures(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
@@ -74,11 +82,10 @@ def test_prediction_does_not_depend_on_the_batch(engine: Engine) -> None:
     assert_close(engine.predict(images[::-1])[::-1], together)
 
 
-@pytest.mark.parametrize("layer", ["relu", "conv4_block24_concat"])
+@pytest.mark.parametrize("layer", ["last", INNER])
 def test_temperature_divides_the_logits_and_keeps_the_map(layer: str) -> None:
-    weights = random_weights()
-    plain = TensorFlowEngine(make_bundle(weights, target_layer=layer)).predict(pictures(2))
-    scaled = TensorFlowEngine(make_bundle(weights, target_layer=layer, temperature=2.0)).predict(pictures(2))
+    plain = TensorFlowEngine(make_small_bundle(target_layer=layer)).predict(pictures(2))
+    scaled = TensorFlowEngine(make_small_bundle(target_layer=layer, temperature=2.0)).predict(pictures(2))
     for one, other in zip(plain, scaled, strict=True):
         logits = np.log(one.probabilities / (1 - one.probabilities))
         np.testing.assert_allclose(other.probabilities, 1 / (1 + np.exp(-logits / 2)), atol=1e-5)
@@ -90,7 +97,7 @@ def test_no_images_give_no_predictions(engine: Engine) -> None:
 
 
 def test_graph_is_traced_once_for_all_batch_sizes_and_types() -> None:
-    engine = TensorFlowEngine(make_bundle(random_weights()))
+    engine = TensorFlowEngine(make_small_bundle())
     engine.warm_up(2)
     engine.predict(pictures(1))
     engine.predict(pictures(3))
@@ -100,32 +107,32 @@ def test_graph_is_traced_once_for_all_batch_sizes_and_types() -> None:
 
 def test_another_target_layer_changes_the_map_and_not_the_outputs(engine: Engine) -> None:
     images = pictures(2)
-    inner = TensorFlowEngine(make_bundle(random_weights(), target_layer="conv4_block24_concat"))
+    inner = TensorFlowEngine(make_small_bundle(target_layer=INNER))
     for one, other in zip(inner.predict(images), engine.predict(images), strict=True):
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
         assert one.saliency.shape == (SIDE // 16, SIDE // 16)
 
 
 def test_layer_before_the_last_has_no_class_maps() -> None:
-    inner = TensorFlowEngine(make_bundle(random_weights(), target_layer="conv4_block24_concat"))
-    with pytest.raises(ModelError, match="random has no class maps: it is explained at 'conv4_block24_concat'"):
+    inner = TensorFlowEngine(make_small_bundle(target_layer=INNER))
+    with pytest.raises(ModelError, match=f"random has no class maps: it is explained at '{INNER}'"):
         inner.class_maps(pictures(1))
 
 
 def test_saturated_output_still_has_a_map() -> None:
-    weights = random_weights()
-    weights["head/bias"] = np.array([0, 0, 0, 0, 200], np.float32)
     # With weights of one sign, features can only increase the logit.
-    weights["head/kernel"] = np.abs(weights["head/kernel"])
-    prediction = TensorFlowEngine(make_bundle(weights)).predict(pictures(1))[0]
+    head = {
+        "head/bias": np.array([0, 0, 0, 0, 200], np.float32),
+        "head/kernel": np.abs(random_backbone_weights()["head/kernel"]),
+    }
+    prediction = TensorFlowEngine(make_small_bundle(head)).predict(pictures(1))[0]
     assert prediction.probabilities[4] == 1
     assert prediction.saliency.max() == 1
 
 
 def test_map_without_positive_evidence_is_zero_everywhere() -> None:
-    weights = random_weights()
-    weights["head/kernel"] = -np.abs(weights["head/kernel"])
-    prediction = TensorFlowEngine(make_bundle(weights)).predict(pictures(1))[0]
+    head = {"head/kernel": -np.abs(random_backbone_weights()["head/kernel"])}
+    prediction = TensorFlowEngine(make_small_bundle(head)).predict(pictures(1))[0]
     np.testing.assert_array_equal(prediction.saliency, np.zeros((3, 3)))
 
 
@@ -177,6 +184,6 @@ def test_gpu_build_without_a_gpu_logs_a_warning(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
     monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: built_for_gpus)
     with capture_logs() as log:
-        description = TensorFlowEngine(make_bundle(random_weights())).description
+        description = TensorFlowEngine(make_small_bundle()).description
     assert description.precision is Precision.FLOAT32
     assert [line["event"] for line in log] == ["no_gpu"] * built_for_gpus

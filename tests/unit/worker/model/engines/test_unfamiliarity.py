@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.unit.worker.model.networks import SIDE, make_bundle, random_weights
+from tests.unit.worker.model.networks import SIDE, make_bundle, random_backbone_weights
 from worker.core.vocabulary import Flag
 from worker.model.bundle.bundle import Bundle, load_bundle
 from worker.model.bundle.ensemble import (
@@ -27,6 +27,13 @@ from worker.model.engines.protocol import Engine
 
 IMAGES = list(np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8))
 
+LITE, CHANNELS = "efficientnetlite0", 1280
+
+
+def make_lite(seed: int = 0) -> Bundle:
+    weights = random_backbone_weights(LITE, seed=seed)
+    return make_bundle(weights, architecture=LITE, target_layer="last")
+
 
 def make_space(channels: int, seed: int) -> FeatureSpace:
     random = np.random.default_rng(seed)
@@ -39,9 +46,9 @@ def make_space(channels: int, seed: int) -> FeatureSpace:
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of one network with a feature space."""
     folder = tmp_path_factory.mktemp("single")
-    bundle = make_bundle(random_weights())
+    bundle = make_lite()
     manifest = write_bundle(folder / "plain", bundle.manifest, bundle.weights)
-    add_familiarity(folder / "plain", folder / "familiar", manifest, Familiarity((make_space(1024, 0),), 40.0))
+    add_familiarity(folder / "plain", folder / "familiar", manifest, Familiarity((make_space(CHANNELS, 0),), 40.0))
     return folder
 
 
@@ -86,13 +93,13 @@ def test_copy_keeps_the_feature_space(single: Path, tmp_path: Path) -> None:
 def test_ensemble_uses_the_first_view_of_each_member(tmp_path: Path) -> None:
     members = []
     for number in range(2):
-        bundle = make_bundle(random_weights(number))
+        bundle = make_lite(number)
         manifest = write_bundle(tmp_path / f"{number}", bundle.manifest, bundle.weights)
         members.append(Member(manifest=manifest, views=(View.AS_IS, View.MIRRORED)[: number + 1]))
     manifest = EnsembleManifest(name="both", members=tuple(members))
     parts = [(tmp_path / f"{number}" / "weights.safetensors", tmp_path / "none") for number in range(2)]
     write_ensemble(tmp_path / "both", manifest, parts)
-    familiarity = Familiarity((make_space(1024, 0), make_space(1024, 1)), 40.0)
+    familiarity = Familiarity((make_space(CHANNELS, 0), make_space(CHANNELS, 1)), 40.0)
     add_familiarity(tmp_path / "both", tmp_path / "familiar", manifest, familiarity)
     model = load_model(tmp_path / "familiar")
     assert model.model_id == manifest.model_id
@@ -105,7 +112,7 @@ def test_ensemble_uses_the_first_view_of_each_member(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("scale", "flagged"), [(1e-3, True), (1e6, False)])
 def test_image_beyond_the_scale_is_flagged(single: Path, tmp_path: Path, scale: float, *, flagged: bool) -> None:
     model = load_bundle(single / "plain")
-    familiarity = Familiarity((make_space(1024, 0),), scale)
+    familiarity = Familiarity((make_space(CHANNELS, 0),), scale)
     add_familiarity(single / "plain", tmp_path / "b", model.manifest, familiarity)
     familiar = load_bundle(tmp_path / "b")
     prediction = make_engine("openvino", familiar).predict(IMAGES[:1])[0]

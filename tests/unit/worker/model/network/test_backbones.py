@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from tests.unit.worker.model.networks import draw_weight, make_bundle, random_weights
+from tests.unit.worker.model.networks import draw_weight, make_small_bundle, random_backbone_weights
 from worker.core.errors import ModelError, SettingsError
 from worker.imaging.recipe import Recipe
 from worker.model.architecture import HEAD
@@ -25,7 +25,6 @@ from worker.model.network.build import (
     assign_weights,
     build_network,
     get_backbone,
-    get_weights,
     includes_rescaling,
     list_backbones,
     load_network,
@@ -39,11 +38,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint
 
 def make(architecture: str, input_range: tuple[float, float] = (-1.0, 1.0), **others: object) -> Bundle:
     """Random weights by which activations neither vanish nor overflow, and a head of one sign for non-zero maps."""
-    rng = np.random.default_rng(0)
-    weights = {
-        name: array if name.startswith("normalization") else draw(name, array.shape, rng)
-        for name, array in get_weights(build_network(SIDE, architecture)).items()
-    }
+    weights = random_backbone_weights(architecture, SIDE)
     weights[f"{HEAD}/kernel"] = np.abs(weights[f"{HEAD}/kernel"])
     recipe = Recipe(input_size_px=SIDE, input_range=input_range, crop="none", enhancement="none")
     manifest = Manifest(
@@ -56,13 +51,6 @@ def make(architecture: str, input_range: tuple[float, float] = (-1.0, 1.0), **ot
         **others,  # type: ignore[arg-type]
     )
     return Bundle(manifest, MappingProxyType(weights))
-
-
-def draw(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """As `draw_weight`, but a filter of a depthwise convolution has one input channel."""
-    if len(shape) == 4 and shape[3] == 1:
-        return rng.normal(0, np.sqrt(2 / (shape[0] * shape[1])), shape).astype(np.float32)
-    return draw_weight(name, shape, rng)
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +136,10 @@ def test_scalar_count_of_a_normalisation_stays_a_scalar(efficient: Bundle, tmp_p
 
 
 def test_ensemble_of_two_backbones_averages_their_logits(mobile: Bundle) -> None:
-    dense = make_bundle(random_weights(), side=SIDE)
-    members = (Member(manifest=dense.manifest), Member(manifest=mobile.manifest, weight=3.0))
-    both = Ensemble(EnsembleManifest(name="both", members=members), (dense, mobile))
-    logits = [make_engine("tensorflow", one).class_maps(list(PICTURES)).logits for one in (dense, mobile)]
+    other = make_small_bundle()
+    members = (Member(manifest=other.manifest), Member(manifest=mobile.manifest, weight=3.0))
+    both = Ensemble(EnsembleManifest(name="both", members=members), (other, mobile))
+    logits = [make_engine("tensorflow", one).class_maps(list(PICTURES)).logits for one in (other, mobile)]
     found = make_engine("tensorflow", both).predict(list(PICTURES))
     expected = sigmoid((0.25 * logits[0] + 0.75 * logits[1]).astype(np.float32))
     assert np.stack([one.probabilities for one in found]) == pytest.approx(expected, abs=1e-5)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.unit.worker.model.network.test_backbones import draw
-from tests.unit.worker.model.networks import make_manifest
+from tests.unit.worker.model.networks import make_manifest, random_backbone_weights
 from worker.core.vocabulary import Precision
 from worker.model.architecture import HEAD
 from worker.model.bundle.bundle import Bundle
@@ -12,7 +11,7 @@ from worker.model.efficientnet_lite import list_blocks
 from worker.model.engines.factory import make_engine
 from worker.model.engines.openvino_engine import OpenVinoEngine
 from worker.model.engines.tensorflow_engine import TensorFlowEngine
-from worker.model.network.build import build_network, get_backbone, get_weights
+from worker.model.network.build import build_network, get_backbone
 
 CLASSIFIER_WEIGHTS = 1280 * 1000 + 1000
 """Of ImageNet's 1,000 classes; the published numbers include them."""
@@ -37,10 +36,7 @@ def test_number_of_weights_is_the_published_one(architecture: str, published: in
 
 def make(side: int) -> Bundle:
     architecture = "efficientnetlite2"
-    rng = np.random.default_rng(0)
-    weights = {
-        name: draw(name, array.shape, rng) for name, array in get_weights(build_network(side, architecture)).items()
-    }
+    weights = random_backbone_weights(architecture, side)
     weights[f"{HEAD}/kernel"] = np.abs(weights[f"{HEAD}/kernel"])
     return Bundle(make_manifest(side=side, target_layer="last", architecture=architecture), weights)  # type: ignore[arg-type]
 
