@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.processes import FUNDUS, fundus
+from tests.integration.processes import FUNDUS, READY_WITHIN_S, fundus
 from tests.services.console_client import ConsoleClient
+from tests.services.ports import reserve_port
 
 PASSWORD = "a long enough one"
 
@@ -23,14 +24,7 @@ def env(sqlite_url: str, tmp_path: Path) -> dict[str, str]:
 
 def manage_users(env: dict[str, str], *arguments: str, password: str = "") -> tuple[int, str]:
     """Run `fundus console user`; return its exit status and output."""
-    done = subprocess.run(
-        [FUNDUS, "console", "user", *arguments],
-        env=_full_environment(env),
-        input=password,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = fundus("console", "user", *arguments, env=env, given=password, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -61,11 +55,9 @@ def test_password_is_rejected_as_an_argument(env: dict[str, str]) -> None:
 
 def test_console_serves_until_it_is_stopped(env: dict[str, str]) -> None:
     manage_users(env, "add", "anna", "--role", "grader", password=PASSWORD)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = reserve_port()
     process = subprocess.Popen(
-        [FUNDUS, "console", "serve", "--port", str(port)], env=_full_environment(env), stderr=subprocess.PIPE, text=True
+        [FUNDUS, "console", "serve", "--port", str(port)], env={**os.environ, **env}, stderr=subprocess.PIPE, text=True
     )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -99,12 +91,8 @@ def test_unsafe_options_are_rejected(
     assert complaint in done.stderr
 
 
-def _full_environment(env: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, **env}
-
-
 def _wait(url: str, process: "subprocess.Popen[str]") -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < until and process.poll() is None:
         try:
             if httpx.get(url).status_code == 200:

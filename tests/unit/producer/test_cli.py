@@ -9,12 +9,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from producer.cli import COMMANDS, app
+from tests.integration.processes import fundus as run_command
 from worker import __version__
 from worker.ledger.migrate import MIGRATIONS
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, find_bundle
 from worker.model.bundle.ensemble import read_any_manifest
 
 Fundus = Callable[..., Result]
+WITH_EXAMPLES = ("enqueue", "status", "export", "nightly", "resend", "cancel", "audit", "doctor")
 
 
 @pytest.fixture
@@ -41,13 +43,7 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def run_main(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "producer", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "COLUMNS": "80", **environment},
-    )
+    return run_command(*arguments, env={"COLUMNS": "80", **environment}, check=False)
 
 
 def test_help_loads_no_heavy_library() -> None:
@@ -67,15 +63,24 @@ print(status, [name for name in {heavy} if name in sys.modules])
     assert all(f"│ {name} " in shown.stdout for name in ("serve", "user"))
 
 
-@pytest.mark.parametrize("command", ["enqueue", "status", "export", "nightly", "resend", "cancel", "audit", "doctor"])
-def test_help_of_a_command_has_examples_and_no_tensorflow(command: str) -> None:
+@pytest.fixture(scope="module")
+def helps() -> dict[str, list[str]]:
+    """Lines of the help of each command, and last the heavy libraries that it or one before it has loaded."""
     code = """
 import sys
 from producer.cli import main
-main()
-print([name for name in ("tensorflow", "cv2") if name in sys.modules])
+for command in sys.argv[1:]:
+    sys.argv = ["fundus", command, "--help"]
+    main()
+    print([name for name in ("tensorflow", "cv2") if name in sys.modules], end="\\f")
 """
-    lines = run_python(code, command, "--help").stdout.splitlines()
+    shown = run_python(code, *WITH_EXAMPLES).stdout.removesuffix("\f").split("\f")
+    return {command: text.splitlines() for command, text in zip(WITH_EXAMPLES, shown, strict=True)}
+
+
+@pytest.mark.parametrize("command", WITH_EXAMPLES)
+def test_help_of_a_command_has_examples_and_no_tensorflow(helps: dict[str, list[str]], command: str) -> None:
+    lines = helps[command]
 
     assert lines[-1] == "[]"
     assert any(f"$ fundus {command}" in line for line in lines)
