@@ -24,7 +24,7 @@ from producer.exporter.ledger_metrics import LedgerCollector
 from producer.exporter.night_metrics import DRIFT_LEVELS, NOT_COMPARED
 from producer.runs.lifecycle import Night, RunRequest, open_run, seal_run
 from producer.runs.resend import resend
-from tests.integration.processes import FUNDUS
+from tests.integration.processes import FUNDUS, READY_WITHIN_S
 from tests.services.ports import reserve_port
 from tests.unit.producer.ledger_rows import (
     NOON,
@@ -283,7 +283,7 @@ def test_command_serves_until_it_is_stopped(sqlite_url: str, broker_url: str) ->
         assert found["fundus_ledger_up",] == found["fundus_broker_up",] == 1
         assert found["fundus_disk_bytes", "machine"] > found["fundus_disk_free_bytes", "machine"] > 0
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
 
@@ -305,7 +305,7 @@ def test_port_in_use_is_named(sqlite_url: str) -> None:
 
 
 def _get(url: str) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + READY_WITHIN_S
     while True:
         try:
             with urlopen(url, timeout=10) as answer:
