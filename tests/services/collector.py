@@ -38,7 +38,7 @@ def collector() -> Iterator[Collector]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
     received = Collector(f"http://127.0.0.1:{server.server_port}")
     server.received = received  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, name="collector")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="collector")
     thread.start()
     try:
         yield received

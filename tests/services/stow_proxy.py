@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
 def stow_proxy(upstream_port: int) -> Iterator[StowProxy]:
     """Run a proxy for a port of loopback until the block ends."""
     with StowProxy(upstream_port) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, name="stow-proxy")
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, name="stow-proxy")
         thread.start()
         try:
             yield proxy
