@@ -19,7 +19,7 @@ demo: $(VENV)/.worker  ## Grade the sample photographs on embedded servers
 
 console: $(VENV)/.console  ## Install the review console in the environment
 
-test: $(VENV)/.dev  ## Run the tests on real servers (about 8 minutes on 2 cores)
+test: $(VENV)/.dev  ## Run the tests on real servers (about 17 minutes on 2 cores)
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(TESTS)
 
 test-slow: $(VENV)/.dev  ## Run all tests, including the slow ones
