@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from worker.ledger.status import describe_progress, read_progress
 FUNDUS = Path(sys.executable).with_name("fundus")
 READY = re.compile(r"model_id(=|\": )")
 """Matches the log line of a ready worker, in text or JSON format."""
-READY_WITHIN_S = 120
+READY_WITHIN_S = 120.0
 COMMAND_WITHIN_S = 180
 DRAINED_WITHIN_S = 60
 
@@ -105,14 +105,16 @@ def fundus_json(*arguments: str, env: Mapping[str, str]) -> Any:
 
 
 @contextmanager
-def worker(env: Mapping[str, str], log: Path, *command: str, exits_with: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    env: Mapping[str, str], log: Path, *command: str, exits_with: int = 0, ready_within_s: float = READY_WITHIN_S
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start a worker and wait until it is ready; stop it with SIGTERM at the end and check its exit status."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             command or (FUNDUS, "worker"), env={**os.environ, **env}, stdout=out, stderr=out, start_new_session=True
         )
     try:
-        _wait_for(lambda: READY.search(log.read_text()), process, log)
+        wait_for(lambda: READY.search(log.read_text()), process, log, ready_within_s)
         yield process
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -139,9 +141,10 @@ def wait_until_finished(run: str, env: Mapping[str, str], *, within_s: float = 1
     return describe_progress(progress)
 
 
-def _wait_for(ready: Any, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
+def wait_for(ready: Callable[[], object], process: subprocess.Popen[bytes], log: Path, within_s: float) -> None:
+    """Wait until a worker, with this log, is ready; fail if it ends before."""
+    deadline = time.monotonic() + within_s
     while not ready():
         assert process.poll() is None, f"the worker ended with {process.returncode}:\n{log.read_text()}"
-        assert time.monotonic() < deadline, f"the worker is not ready after {READY_WITHIN_S} s:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"the worker is not ready after {within_s} s:\n{log.read_text()}"
         time.sleep(0.1)

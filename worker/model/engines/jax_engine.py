@@ -64,7 +64,12 @@ class JaxEngine:
         self._full_batch = 1
 
     def warm_up(self, batch_size: int) -> None:
-        """See `Engine.warm_up`. Compiles the sizes up to `batch_size`, which is that of a full batch from now on."""
+        """See `Engine.warm_up`. `batch_size` is that of a full batch from now on."""
+        self.compile(batch_size)
+        self.predict(blank_images(self.bundle.recipe.input_size_px, batch_size))
+
+    def compile(self, batch_size: int) -> None:
+        """Compile the batch sizes up to a full batch, without running any."""
         self._full_batch = batch_size
         sizes = list_batch_sizes(batch_size)
         with translate_memory_errors(batch_size):
@@ -72,7 +77,6 @@ class JaxEngine:
             with ThreadPoolExecutor(min(MAX_COMPILERS, usable_cores())) as pool:
                 programs = pool.map(lambda one: one.compile(), traced)
                 self._programs |= {(size, "uint8"): one for size, one in zip(sizes, programs, strict=True)}
-        self.predict(blank_images(self.bundle.recipe.input_size_px, batch_size))
 
     def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
         """See `Engine.predict`."""

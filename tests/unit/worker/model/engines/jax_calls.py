@@ -46,7 +46,7 @@ def use_tensorflow(bundle: Path) -> None:
 
 def exhaust_memory(bundle: Path, images: Images) -> None:
     made = engine(bundle)
-    made._programs[len(images), "uint8"] = made._trace(len(images), np.uint8).compile()  # before memory is short
+    made._programs[len(images), "uint8"] = made._trace(len(images), np.uint8).compile()  # Before memory is short.
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**23, hard))

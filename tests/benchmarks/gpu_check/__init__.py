@@ -1,0 +1,1 @@
+"""Check and measure everything that depends on the device, with one command."""
