@@ -59,7 +59,7 @@ outbox = Table(
     CheckConstraint("state <> 'refused' OR error_code IS NOT NULL", name="refusal_has_code"),
     CheckConstraint("state = 'pending' OR lease_token IS NULL", name="only_pending_is_leased"),
     CheckConstraint("attempts >= 0", name="attempts_range"),
-    Index("ix_outbox_object", "run_id", "image_id", "kind", "settled_at", "decision_id", "withdrawn", unique=True),
+    Index("ix_outbox_decision", "run_id", "image_id", "kind", "settled_at", "decision_id", "withdrawn", unique=True),
     Index("ix_outbox_due", "due_at", postgresql_where=_IS_PENDING, sqlite_where=_IS_PENDING),
     Index("ix_outbox_state", "run_id", "state", "kind"),
 )

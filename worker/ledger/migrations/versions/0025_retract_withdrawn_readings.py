@@ -8,19 +8,13 @@ down_revision = "0024"
 branch_labels = None
 depends_on = None
 
-_OBJECT = ["run_id", "image_id", "kind", "settled_at", "decision_id"]
-
 
 def upgrade() -> None:
     """Expand the schema; the previous version must still run on it."""
     op.add_column("outbox", sa.Column("withdrawn", sa.Boolean(), server_default=sa.false(), nullable=False))
-    op.drop_index("ix_outbox_object", table_name="outbox")
-    op.create_index("ix_outbox_object", "outbox", [*_OBJECT, "withdrawn"], unique=True)
 
 
 def downgrade() -> None:
     """Revert the migration."""
     op.execute("DELETE FROM outbox WHERE withdrawn")
-    op.drop_index("ix_outbox_object", table_name="outbox")
-    op.create_index("ix_outbox_object", "outbox", _OBJECT, unique=True)
     op.drop_column("outbox", "withdrawn")
