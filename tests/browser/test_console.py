@@ -194,6 +194,11 @@ def place_under(window: Visit, x: float, y: float) -> tuple[float, float]:
     return (x - box["x"]) / box["width"], (y - box["y"]) / box["height"]
 
 
+def difference(picture: "np.ndarray[Any, Any]", other: "np.ndarray[Any, Any]") -> float:
+    """Return the mean absolute difference of two pictures, in levels of 255."""
+    return float(np.abs(picture.astype(int) - other.astype(int)).mean())
+
+
 def test_map_is_faded_and_hidden(site: Site, visit: Open) -> None:
     window = visit(site, "vera")
     open_photograph(window)
@@ -206,14 +211,14 @@ def test_map_is_faded_and_hidden(site: Site, visit: Open) -> None:
     half = window.pixels("#pane")
     window.page.locator("#opacity").fill("100")
     overlay = window.pixels("#pane")
-    change = [float(np.abs(photograph.astype(int) - other.astype(int)).mean()) for other in (half, overlay)]
-    assert 0.3 < change[0] < change[1]
+    assert 0.3 < difference(photograph, half) < difference(photograph, overlay)
     assert (overlay[4:40, 4:40] == photograph[4:40, 4:40]).all()  # nothing beyond the field
     window.page.locator("#opacity").fill("50")
     window.page.keyboard.press("o")
-    assert np.array_equal(window.pixels("#pane"), photograph)
+    # The browser may draw a repeated picture with other rounding.
+    assert difference(window.pixels("#pane"), photograph) < 0.05
     window.page.keyboard.press("m")
-    assert np.array_equal(window.pixels("#pane"), half)
+    assert difference(window.pixels("#pane"), half) < 0.05
     assert window.complaints == []
 
 

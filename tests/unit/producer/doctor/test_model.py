@@ -16,7 +16,7 @@ def test_unknown_bundle_is_named(make_settings: Callable[..., Settings]) -> None
 
 
 def test_producer_needs_no_model(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "find_spec", lambda _name: None)
+    monkeypatch.setattr(model, "has_worker_packages", lambda: False)
 
     (check,) = check_model(make_settings())
 
