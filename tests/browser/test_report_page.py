@@ -31,7 +31,7 @@ IMAGES = 210
 IMAGES_PER_PAGE = 24
 SHARES = (0.55, 0.17, 0.1, 0.08, 0.03)
 ORDER = "status DESC, grade DESC, p_ge4 DESC, p_ge3 DESC, p_ge2 DESC, p_ge1 DESC, uri, image_id"
-DOUBTFUL = f"flags NOT IN ('', 'no_output_passed') OR grade < 2 AND {MANIFEST.thresholds[2]} - p_ge2 < 0.065"
+DOUBTFUL = f"flags NOT IN ('', 'no_output_passed') OR grade < 2 AND {MANIFEST.thresholds[2]} - p_ge2 < 0.105"
 NIGHT = "gradings JOIN images USING (image_id) WHERE image_id LIKE 'night-%'"
 HOSTILE = '<img src=x onerror="window.harmed=1"></script><script>window.harmed=1</script>'
 HOSTILE_FILE = "%3Cscript%3Ewindow.harmed=1%3C/script%3E<svg onload=window.harmed=1>.jpg"

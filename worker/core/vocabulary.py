@@ -114,7 +114,7 @@ class Grade(IntEnum):
 REFERABLE_FROM = Grade.MODERATE
 """Lowest grade of referable DR. Macular oedema is not assessed."""
 
-REVIEW_MARGIN = 0.065
+REVIEW_MARGIN = 0.105
 """A grade that is not referable has low confidence if its score for referable DR is less than this below the threshold.
 
 Chosen so that a tenth of the correct negatives is marked, as a mean over sources; see `docs/models.md`.

@@ -51,9 +51,9 @@ def test_review_state_is_encoded_and_reviewed_images_are_not_low_confidence() ->
 @pytest.mark.parametrize(
     ("grade", "flags", "score", "doubtful"),
     [
-        (0, "", 0.18, True),
-        (1, "", 0.18, True),
-        (0, "", 0.17, False),
+        (0, "", 0.14, True),
+        (1, "", 0.14, True),
+        (0, "", 0.13, False),
         (2, "", 0.25, False),
         (0, "no_output_passed", 0.01, False),
         (0, "no_output_passed,not_monotone", 0.01, True),
