@@ -10,21 +10,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.core.errors import AcceleratorMemoryError, ModelError
+from worker.core.errors import AcceleratorMemoryError
 from worker.core.machine import usable_cores
-from worker.core.predictions import ModelInput, Prediction
+from worker.core.predictions import ModelInput
 from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import Bundle
-from worker.model.class_activation_maps import ClassMaps
-from worker.model.engines.batch_io import (
-    blank_images,
-    predictions_from_class_maps,
-    stack_images,
-    to_predictions,
-    validate_images,
-)
+from worker.model.engines.batch_io import blank_images, stack_images, validate_images
 from worker.model.engines.device_options import DeviceOptions
 from worker.model.engines.jax_device import claim_device
+from worker.model.engines.keras_engine import KerasEngine
 from worker.model.network.build import FloatPrecision, load_network
 from worker.model.network.graph import build_image_function
 
@@ -32,7 +26,7 @@ MAX_COMPILERS = 8
 """Most batch sizes that are compiled at a time."""
 
 
-class JaxEngine:
+class JaxEngine(KerasEngine):
     """An `Engine` with one program for each batch size 1, 2, 4, ...; a batch is padded to the next size."""
 
     def __init__(
@@ -77,22 +71,6 @@ class JaxEngine:
             with ThreadPoolExecutor(min(MAX_COMPILERS, usable_cores())) as pool:
                 programs = pool.map(lambda one: one.compile(), traced)
                 self._programs |= {(size, "uint8"): one for size, one in zip(sizes, programs, strict=True)}
-
-    def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
-        """See `Engine.predict`."""
-        if not enhanced:
-            return []
-        if self.bundle.manifest.is_closed_form:
-            return predictions_from_class_maps(self.class_maps(enhanced), self.bundle)
-        logits, probabilities, saliency, evidence = self._run(enhanced)
-        return to_predictions(logits, probabilities, saliency, evidence, self.bundle)
-
-    def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
-        """See `Engine.class_maps`."""
-        manifest = self.bundle.manifest
-        if not manifest.is_closed_form:
-            raise ModelError(f"{manifest.name} has no class maps: it is explained at {manifest.target_layer!r}")
-        return ClassMaps(*self._run(enhanced))
 
     def _run(self, enhanced: Sequence[ModelInput]) -> list[NDArray[np.float32]]:
         images, _ = stack_images(validate_images(enhanced, self.bundle.recipe.input_size_px))

@@ -9,20 +9,14 @@ import structlog
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from worker.core.errors import AcceleratorMemoryError, ModelError
+from worker.core.errors import AcceleratorMemoryError
 from worker.core.machine import processor_name, quota_cores
-from worker.core.predictions import ModelInput, Prediction
+from worker.core.predictions import ModelInput
 from worker.core.vocabulary import Precision
 from worker.model.bundle.bundle import Bundle
-from worker.model.class_activation_maps import ClassMaps
-from worker.model.engines.batch_io import (
-    blank_images,
-    predictions_from_class_maps,
-    stack_images,
-    to_predictions,
-    validate_images,
-)
+from worker.model.engines.batch_io import blank_images, stack_images, validate_images
 from worker.model.engines.device_options import DeviceOptions
+from worker.model.engines.keras_engine import KerasEngine
 from worker.model.engines.protocol import EngineDescription
 from worker.model.network.build import FloatPrecision, load_network
 from worker.model.network.graph import build_image_function
@@ -33,7 +27,7 @@ TF32_SINCE = (8, 0)
 log = structlog.get_logger(__name__)
 
 
-class TensorFlowEngine:
+class TensorFlowEngine(KerasEngine):
     """An `Engine` with one graph, traced once for all batch sizes."""
 
     def __init__(
@@ -61,22 +55,6 @@ class TensorFlowEngine:
     def warm_up(self, batch_size: int) -> None:
         """See `Engine.warm_up`."""
         self.predict(blank_images(self.bundle.recipe.input_size_px, batch_size))
-
-    def predict(self, enhanced: Sequence[ModelInput]) -> list[Prediction]:
-        """See `Engine.predict`."""
-        if not enhanced:
-            return []
-        if self.bundle.manifest.is_closed_form:
-            return predictions_from_class_maps(self.class_maps(enhanced), self.bundle)
-        logits, probabilities, saliency, evidence = self._run(enhanced)
-        return to_predictions(logits, probabilities, saliency, evidence, self.bundle)
-
-    def class_maps(self, enhanced: Sequence[ModelInput]) -> ClassMaps:
-        """See `Engine.class_maps`."""
-        manifest = self.bundle.manifest
-        if not manifest.is_closed_form:
-            raise ModelError(f"{manifest.name} has no class maps: it is explained at {manifest.target_layer!r}")
-        return ClassMaps(*self._run(enhanced))
 
     def _run(self, enhanced: Sequence[ModelInput]) -> list[NDArray[np.float32]]:
         images, white = stack_images(validate_images(enhanced, self.bundle.recipe.input_size_px))
