@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from worker.commands.explain_option import Explained, parse_explained
-from worker.commands.recipe_options import MixAmplitudes, SmoothLabels, TrainFrom
+from worker.commands.recipe_options import FitBackend, FitPrecision, MixAmplitudes, SmoothLabels, TrainFrom
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.terminal.output import print_note, stderr_console
@@ -105,14 +105,8 @@ def fit(
         ),
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split and of all random numbers.")] = 0,
-    precision: Annotated[
-        Literal["auto", "bfloat16", "float32"],
-        typer.Option(help="auto: bfloat16 if the hardware supports it, else float32."),
-    ] = "auto",
-    backend: Annotated[
-        Literal["auto", "tensorflow", "jax"],
-        typer.Option(help="auto: JAX on a GPU where it is installed for it, else the first one installed."),
-    ] = "auto",
+    precision: FitPrecision = "auto",
+    backend: FitBackend = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one for each usable core.")] = None,
     explain: Explained = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle. Default: the name of the folder.")] = None,

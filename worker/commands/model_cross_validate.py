@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from worker.commands.recipe_options import MixAmplitudes, SmoothLabels, TrainFrom
+from worker.commands.recipe_options import FitBackend, FitPrecision, MixAmplitudes, SmoothLabels, TrainFrom
 from worker.core.errors import UsageError
 from worker.core.settings import read_settings
 from worker.core.storage.atomic_write import write_atomically
@@ -50,10 +50,8 @@ def cross_validate(
         int | None, typer.Option(min=20, help="Largest number of photographs of a source, for a first look.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split and of all random numbers.")] = 0,
-    precision: Annotated[
-        Literal["auto", "bfloat16", "float32"],
-        typer.Option(help="auto: bfloat16 if the hardware supports it, else float32."),
-    ] = "auto",
+    precision: FitPrecision = "auto",
+    backend: FitBackend = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Leave each source out in turn, fit to the others, and measure on it: what a new camera may expect.
@@ -70,8 +68,8 @@ def cross_validate(
     # TensorFlow, JAX and scikit-learn are slow to import.
     from worker.training.trainer import choose_backend, prepare_backend
 
-    backend = choose_backend()
-    prepare_backend(backend, None)
+    chosen_backend = choose_backend() if backend == "auto" else backend
+    prepare_backend(chosen_backend, None)
     from worker.training.cross_validation import average_results
     from worker.training.cross_validation import cross_validate as cross_validate_sources
     from worker.training.experiment import load_or_prepare, open_fit_folder
@@ -97,7 +95,7 @@ def cross_validate(
             trained_from=train_from,
             amplitude_mixing=mix_amplitudes,
             label_smoothing=smooth_labels,
-            backend=backend,
+            backend=chosen_backend,
             precision=choose_precision() if precision == "auto" else precision,
             images_per_source=limit,
         )

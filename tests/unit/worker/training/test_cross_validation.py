@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from tests.unit.worker.training.eyes import write_eyes
 from worker.commands.model import app
-from worker.core.errors import SourceError
+from worker.core.errors import SettingsError, SourceError
+from worker.model.network.backend import BACKENDS
 from worker.training.cross_validation import METRICS, average_results, split_without
 from worker.training.dataset import Dataset, DatasetIndex
 from worker.training.plan import DEFAULT_RECIPE, Plan
@@ -72,6 +73,16 @@ def test_mean_ignores_undefined_metrics() -> None:
         name: dict.fromkeys(METRICS, value) | {"images": 9.0} for name, value in (("a", 0.5), ("b", 1.0), ("c", None))
     }
     assert average_results(results) == dict.fromkeys(METRICS, 0.75)
+
+
+def test_backend_is_the_one_that_was_named(tmp_path: Path) -> None:
+    import keras
+
+    other = next(name for name in BACKENDS if name != keras.config.backend())
+    pytest.importorskip(other)
+    arguments = ["cross-validate", "--manifest", str(tmp_path / "eyes.csv"), "--out", str(tmp_path / "cv")]
+    with pytest.raises(SettingsError, match=f"{other} needs a process of its own"):
+        CliRunner().invoke(app, [*arguments, "--backend", other], catch_exceptions=False)
 
 
 @pytest.mark.slow
