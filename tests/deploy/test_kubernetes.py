@@ -161,6 +161,11 @@ def test_overlay_requests_the_hardware_of_a_worker(overlay: tuple[str, list[Any]
     assert gpus == ("1" if name == "gpu" else None)
     processes = ["worker", "--name", "grader", "--processes", "3"]
     assert container.get("args") == (processes if name == "gpu" else None)
+    ports = [port["containerPort"] for port in container["ports"]]
+    assert ports == ([9809, 9810, 9811] if name == "gpu" else [9809])
+    # With the annotation, Prometheus would read one port of the pod.
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations.get("prometheus.io/port") == (None if name == "gpu" else "9809")
     # A new worker would wait for a GPU that the old one holds until the new one is ready.
     surge = deployment["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge")
     assert surge == (0 if name == "gpu" else None)
