@@ -1,5 +1,6 @@
 """Images/s of engines by batch size, next to the bare forward pass of the same networks on the same device."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,16 @@ from worker.model.engines.factory import make_engine
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """explain: images/s of `Engine.predict`. forward: of the networks alone, None if they do not run in Keras."""
+    """explain: images/s of `Engine.predict`. pair: of two threads that call it, so that one batch is transferred while
+    another is computed. forward: of the networks alone. The last two are None if the networks do not run in Keras.
+    """
 
     engine: str
     precision: str
     device: str
     batch: int
     explain: float
+    pair: float | None
     forward: float | None
 
     @property
@@ -39,8 +43,7 @@ def measure_speeds(
         with engine_process() as call:
             device = call(_start, bundle, candidate, max(batches))
             for batch in batches:
-                explain, forward = call(_measure, batch, turn_s)
-                yield Speed(candidate.engine, candidate.precision, device, batch, explain, forward)
+                yield Speed(candidate.engine, candidate.precision, device, batch, *call(_measure, batch, turn_s))
 
 
 _engine: Any = None
@@ -57,12 +60,13 @@ def _start(bundle: str, candidate: Candidate, batch: int) -> str:
     return device
 
 
-def _measure(batch: int, turn_s: float) -> tuple[float, float | None]:
+def _measure(batch: int, turn_s: float) -> tuple[float, float | None, float | None]:
     images = draw_inputs(_engine.bundle, batch)
     explain = _time(lambda: _engine.predict(images), batch, turn_s)
     if _candidate.engine not in ("tensorflow", "jax"):
-        return explain, None
-    return explain, _time(_build_forward(batch), batch, turn_s)
+        return explain, None, None
+    pair = _time_pair(lambda: _engine.predict(images), batch, turn_s)
+    return explain, pair, _time(_build_forward(batch), batch, turn_s)
 
 
 def draw_inputs(model: Model, batch: int) -> list[ModelInput]:
@@ -116,3 +120,14 @@ def _time(work: Callable[[], object], images: int, turn_s: float) -> float:
         work()
         count += 1
     return images * count / (time.perf_counter() - started)
+
+
+def _time_pair(work: Callable[[], object], images: int, turn_s: float) -> float:
+    """Return images/s of two threads that do the same work."""
+    rates: list[float] = []
+    threads = [threading.Thread(target=lambda: rates.append(_time(work, images, turn_s))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(rates)

@@ -13,8 +13,8 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "engines": {
         "engine": ("engine", ""), "precision": ("precision", ""), "batch": ("batch", ""),
-        "explain": ("grade and explain, images/s", ".1f"), "forward": ("forward alone", ".1f"),
-        "share": ("share", ".2f"), "device": ("device", ""),
+        "explain": ("grade and explain, images/s", ".1f"), "pair": ("two batches at once", ".1f"),
+        "forward": ("forward alone", ".1f"), "share": ("share", ".2f"), "device": ("device", ""),
     },
     "job": {
         "workers": ("workers", ""), "processes": ("processes each", ""), "rate": ("images/s", ".1f"),
