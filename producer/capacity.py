@@ -13,13 +13,13 @@ from worker.ledger.runs import find_run
 from worker.ledger.schema import gradings, runs
 from worker.ledger.throughput import MIN_IMAGES, read_busy_time
 
-PROCESS_MS = 9.0
+PROCESS_MS = 18.8
 """CPU time of a worker process for a photograph: fetch, draw, encode, upload, settle. One interpreter does no more."""
-DECODE_MS = 19.3
+DECODE_MS = 39.4
 """CPU time of the decoding processes for a photograph of 4288 x 2848 pixels.
 
-Both were measured by `tests.benchmarks.process_cost --input full` on a busy Intel Xeon, with a store on the same
-machine. Where other programs used most of the cores, their sum was higher by two thirds.
+Both were measured by `tests.benchmarks.process_cost --input full` on two virtual cores of an Intel Xeon at 2.80 GHz
+that were busy with nothing else, with a store on the same machine. Faster cores need half of it: see `end_to_end`.
 """
 
 
