@@ -69,6 +69,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=[one.name for one in CANDIDATES], metavar="NAME")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    if options.only and "openvino-bf16" in options.only and not has_bfloat16():
+        parser.error("openvino-bf16: this processor has no bfloat16, so float32 would be measured")
     name = parse_settings().model
     model = load_model(name)
     paths = sorted(options.folder.rglob("*.jpg"))[: options.limit]
@@ -90,7 +92,17 @@ def list_candidates(model: Model) -> list[Candidate]:
     absent = {name for name in ("openvino", "tensorflow", "jax") if find_spec(name) is None}
     if any(openvino_unsupported_reason(network) is not None for network in networks):
         absent.add("openvino")
-    return [one for one in CANDIDATES if one.engine not in absent and one.precision != "int8"]
+    left_out = {("openvino", "int8"), *([] if has_bfloat16() else [("openvino", "bf16")])}
+    return [one for one in CANDIDATES if one.engine not in absent and (one.engine, one.precision) not in left_out]
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16; OpenVINO would take float32 instead."""
+    if find_spec("openvino") is None:
+        return False
+    from worker.model.engines.openvino_executor import fastest_float_precision
+
+    return fastest_float_precision() == "bf16"
 
 
 def measure_agreements(
