@@ -33,6 +33,7 @@ def card(
         Path | None,
         typer.Option(help="Folder with photographs NAME.jpg and masks NAME_lesions.png for the pointing game."),
     ] = None,
+    contact: Annotated[str | None, typer.Option(help="Whom to ask, as a sentence for the card.")] = None,
     out: Annotated[Path, typer.Option(help="Output folder for MODEL_CARD.md, metrics and plots.")] = Path("model-card"),
 ) -> None:
     """Write the model card: data, recipe, metrics with intervals on held-out photographs, plots and limits.
@@ -47,7 +48,7 @@ def card(
     from worker.evaluation.plots import draw_plots
     from worker.model.engines.factory import make_engine
     from worker.model_card.held_out_grading import evaluate_held_out
-    from worker.model_card.page import render_card
+    from worker.model_card.page import CONTACT, render_card
     from worker.training.lineage import trace_lineage
 
     settings, messages = read_settings(), stderr_console()
@@ -78,17 +79,18 @@ def card(
         ]
         pointing = None if lesions is None else _play_pointing_game(engine, lesions, on_warning)
     try:
-        plots = []
+        plots: dict[str, list[str]] = {}
         for held_out in evaluations:
             folder = out / held_out.name.lower()
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / "evaluation.json", (held_out.evaluation.to_json(indent=2) + "\n").encode())
-            plots += [str(path.relative_to(out)) for path in draw_plots(held_out.evaluation, held_out.images, folder)]
+            drawn = draw_plots(held_out.evaluation, held_out.images, folder)
+            plots[held_out.name] = [path.relative_to(out).as_posix() for path in drawn]
         out.mkdir(parents=True, exist_ok=True)
         options = {"--validation": validation, "--external": external, "--lesions": lesions}
         words = [word for option, path in options.items() if path is not None for word in (option, str(path))]
         command = shlex.join(["fundus", "model", "card", bundle, *words])
-        text = render_card(loaded, evaluations, pointing, plots, command)
+        text = render_card(loaded, evaluations, pointing, plots, command, contact=contact or CONTACT)
         write_atomically(out / "MODEL_CARD.md", text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from error

@@ -73,7 +73,7 @@ def audit(
         try:
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / DOCUMENT_FILE, (document.to_json(indent=2) + "\n").encode())
-            write_atomically(out / PLOT_FILE, draw_audit(document))
+            draw_audit(document, out / PLOT_FILE)
             write_atomically(out / PAGE_FILE, render_audit(document, PLOT_FILE, command).encode())
         except OSError as error:
             raise UsageError(f"cannot write {out}: {error.strerror or error}") from error

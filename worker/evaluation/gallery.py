@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.image
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,6 +20,8 @@ from worker.core.vocabulary import Grade
 from worker.evaluation.auc_loss import CostlyImage
 from worker.evaluation.figure_file import write_figure
 from worker.evaluation.labelled import NOT_GRADED, GradedRun, Labelled
+from worker.evaluation.palette import VERMILION
+from worker.evaluation.plot_style import house_style
 from worker.evaluation.view import format_name
 from worker.imaging.sandbox.pool import DecoderPool
 from worker.imaging.steps.fetch import fetch_photograph, fetch_stack_entry, is_stack_entry
@@ -27,8 +30,9 @@ from worker.ledger.database import read_transaction
 from worker.ledger.schema import gradings, images
 from worker.model.bundle.ensemble import parse_manifest
 
-IMAGE_INCHES = 2.3
-DPI = 110
+WIDTH_PX = 1600
+IMAGE_INCHES = 8 / 3
+DPI = WIDTH_PX // 8
 
 OnWarning = Callable[[str], object]
 
@@ -156,6 +160,11 @@ def _overlay_format(image: Any) -> str:
 
 
 def _draw(entries: list[GalleryRow], title: str, file: Path) -> None:
+    with house_style():
+        _draw_rows(entries, title, file)
+
+
+def _draw_rows(entries: list[GalleryRow], title: str, file: Path) -> None:
     figure = Figure(figsize=(3 * IMAGE_INCHES, len(entries) * (IMAGE_INCHES + 0.3) + 0.4), layout="constrained")
     axes = figure.subplots(len(entries), 3, squeeze=False)
     for row, entry in zip(axes, entries, strict=True):
@@ -164,6 +173,6 @@ def _draw(entries: list[GalleryRow], title: str, file: Path) -> None:
             axis.imshow(pixels)
             axis.set_axis_off()
             wrong = caption.startswith("graded") and entry.grade != entry.reference
-            axis.set_title(caption, fontsize=7, color="#B00020" if wrong else "black")
-    figure.suptitle(title, fontsize=10)
+            axis.set_title(caption, fontsize=9, color=VERMILION if wrong else mpl.rcParams["text.color"])
+    figure.suptitle(title)
     write_figure(figure, file, dpi=DPI)

@@ -1,7 +1,9 @@
-"""Plots of an evaluation: confusion matrix, ROC curves and reliability diagram."""
+"""Plots of an evaluation: confusion matrix, ROC curves, reliability diagram and operating points."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,41 +11,47 @@ from matplotlib.figure import Figure
 from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS, reliability_bins, roc_points
 from worker.evaluation.document import Evaluation
-from worker.evaluation.figure_file import write_figure
 from worker.evaluation.labelled import NOT_GRADED, Labelled
-from worker.evaluation.palette import BLUE, VERMILION
+from worker.evaluation.operating_points import draw_operating_points, has_sources
+from worker.evaluation.palette import BLUE, GREY, VERMILION
+from worker.evaluation.plot_style import choose_readable, shade_map, write_plot
 from worker.evaluation.view import format_estimate, format_name
 
-DPI = 150
+SIZE_INCHES = (5.6, 5.4)
 
 
 def draw_plots(evaluation: Evaluation, images: Labelled, out: Path) -> list[Path]:
-    """Write three PNG files to the folder `out` and return their paths."""
+    """Write PNG files to the folder `out`, each for light and for dark pages; return the paths of those for light ones.
+
+    The operating points are drawn if the images come from several sources.
+    """
     graded = images.select(images.grades != NOT_GRADED)
-    drawings = {"confusion.png": _confusion, "roc.png": _roc, "reliability.png": _reliability}
-    for name, draw in drawings.items():
-        figure = Figure(figsize=(5.2, 5), layout="constrained")
-        draw(figure.subplots(), evaluation, graded)
-        write_figure(figure, out / name, dpi=DPI)
-    return [out / name for name in drawings]
+    drawings: dict[str, Callable[[Figure], object]] = {
+        "confusion.png": lambda figure: _confusion(figure.subplots(), evaluation),
+        "roc.png": lambda figure: _roc(figure.subplots(), evaluation, graded),
+        "reliability.png": lambda figure: _reliability(figure.subplots(), evaluation, graded),
+    }
+    if has_sources(evaluation):
+        drawings["operating-points.png"] = lambda figure: draw_operating_points(figure, evaluation)
+    return [write_plot(out / name, SIZE_INCHES, draw)[0] for name, draw in drawings.items()]
 
 
-def _confusion(axes: Axes, evaluation: Evaluation, _graded: Labelled) -> None:
+def _confusion(axes: Axes, evaluation: Evaluation) -> None:
     counts = np.array(evaluation.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    shades = shade_map()
+    axes.imshow(shares, cmap=shades, vmin=0, vmax=1)
+    axes.grid(visible=False)
     for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.5 else "black"
+        colour = choose_readable(shades(shares[row, column]))
         text = f"{count:,}\n{shares[row, column]:.0%}" if count else "0"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     axes.set(xlabel="grade", ylabel="reference grade", xticks=list(Grade), yticks=list(Grade))
-    axes.set_title(
-        f"{evaluation.run}: kappa {format_estimate(evaluation.figures['quadratic_weighted_kappa'])}", fontsize=10
-    )
+    axes.set_title(f"{evaluation.run}: kappa {format_estimate(evaluation.figures['quadratic_weighted_kappa'])}")
 
 
 def _roc(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
     for (name, cut), colour, style in zip(CUTS.items(), (BLUE, VERMILION), ("-", "--"), strict=True):
         truth = graded.reference >= cut
         if truth.all() or not truth.any():
@@ -55,14 +63,21 @@ def _roc(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
             evaluation.figures[f"{name}_{kind}"].value for kind in ("specificity", "sensitivity")
         )
         if specificity is not None and sensitivity is not None:
-            axes.plot(1 - specificity, sensitivity, color=colour, marker="o", markersize=7, markerfacecolor="white")
+            axes.plot(
+                1 - specificity,
+                sensitivity,
+                color=colour,
+                marker="o",
+                markersize=8,
+                markerfacecolor=mpl.rcParams["axes.facecolor"],
+            )
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_title(f"{evaluation.run}: ROC AUC; circles mark the thresholds in use", fontsize=10)
+    axes.set_title(f"{evaluation.run}: ROC; circles mark the thresholds in use")
     _add_legend(axes)
 
 
 def _reliability(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
     for (name, cut), colour, style in zip(CUTS.items(), (BLUE, VERMILION), ("-", "--"), strict=True):
         truth = graded.reference >= cut
         bins = reliability_bins(truth, graded.probabilities[:, cut], np.ones(len(truth)))
@@ -79,12 +94,12 @@ def _reliability(axes: Axes, evaluation: Evaluation, graded: Labelled) -> None:
         ylim=(-0.02, 1.02),
         aspect="equal",
     )
-    axes.set_title(f"{evaluation.run}: reliability; the area of a dot is the number of images", fontsize=10)
+    axes.set_title(f"{evaluation.run}: reliability; dots grow with images")
     _add_legend(axes)
 
 
 def _add_legend(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="lower right")
     else:
-        axes.text(0.5, 0.5, "needs images on both sides of a cut", ha="center", va="center", color="0.4")
+        axes.text(0.5, 0.5, "needs images on both sides of a cut", ha="center", va="center")

@@ -1,12 +1,15 @@
 """Render a model card as a Markdown page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
+from worker import __version__
 from worker.core.vocabulary import Grade
 from worker.evaluation.agreement import CUTS
 from worker.evaluation.document import SUBGROUP_METRICS
 from worker.evaluation.markdown import render_markdown
+from worker.evaluation.plot_style import dark_variant
 from worker.evaluation.saliency.pointing_view import PointingGame
 from worker.evaluation.view import format_auc_loss, format_name
 from worker.model.bundle.ensemble import Ensemble, Model
@@ -20,10 +23,21 @@ PREVALENCES = (0.05, 0.20)
 """Shares of referable eyes for which predictive values are given."""
 LOW_RECALL = 0.5
 """A grade with a lower recall is listed under the limits."""
+OUT_OF_SCOPE = (
+    "Decisions about a patient without a qualified reader. This is not a medical device.",
+    "Macular oedema: it is not labelled in the training data and is not detected.",
+    "Other diseases, such as glaucoma, macular degeneration, occlusions and tumours: they are not detected.",
+    "Other pictures: OCT, angiography, photographs of the front of the eye, ultra-wide fields.",
+    "A camera or a population on which nobody has measured the model: `fundus accept` does that.",
+)
+CONTACT = "The maintainers, by an issue in the repository of this project; about security, as SECURITY.md says."
+PLOT_WORDS = {
+    "confusion": "Grades by reference grade",
+    "roc": "ROC curves",
+    "reliability": "Predicted against observed frequency",
+    "operating-points": "Sensitivity and specificity for referable DR by source, with 95 % intervals",
+}
 LIMITS = (
-    "Not a medical device. No decision about a patient may be based on it alone.",
-    "Referable means grade 2 or worse. Macular oedema is not labelled in the training data and is not detected.",
-    "Other diseases, such as glaucoma, macular degeneration, occlusions and tumours, are not detected.",
     "Reference grades are those of one grader or one panel; some identical photographs have different grades.",
     "Age, sex, ethnicity and camera are not recorded in these data, so metrics of such groups are unknown.",
     "A saliency map shows coarsely which part of the image contributed to the grade. It does not segment lesions.",
@@ -34,10 +48,16 @@ def render_card(
     model: Model,
     evaluations: Sequence[HeldOutEvaluation],
     pointing: PointingGame | None,
-    plots: Sequence[str],
+    plots: Mapping[str, Sequence[str]],
     command: str,
+    *,
+    contact: str = CONTACT,
 ) -> str:
-    """Return the page. plots: paths of plots relative to the page. command: command line that made the card."""
+    """Return the page.
+
+    plots: paths relative to the page of the plots for light pages, by evaluation. command: command line that made the
+    card. contact: a sentence that says whom to ask.
+    """
     members = model.manifest.members if isinstance(model, Ensemble) else ()
     total_weight = sum(member.weight for member in members)
     return render_markdown(
@@ -59,7 +79,10 @@ def render_card(
             for member in members
         ],
         forward_passes=sum(len(member.views) for member in members),
-        evaluations=[_describe_evaluation(one) for one in evaluations],
+        out_of_scope=OUT_OF_SCOPE,
+        version=__version__,
+        contact=contact,
+        evaluations=[_describe_evaluation(one) | {"plots": _pair_plots(plots[one.name])} for one in evaluations],
         pointing=pointing,
         pointing_rows=[]
         if pointing is None
@@ -68,9 +91,13 @@ def render_card(
             for name, score in pointing.scores.items()
         ],
         limits=[*LIMITS, *_list_low_recalls(evaluations), *filter(None, [model.manifest.notes])],
-        plots=plots,
         command=command,
     )
+
+
+def _pair_plots(plots: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return path on light pages, path on dark pages and description of each plot."""
+    return [(plot, dark_variant(plot), PLOT_WORDS[PurePosixPath(plot).stem]) for plot in plots]
 
 
 def _describe_fit(record: FitRecord) -> list[tuple[str, str]]:

@@ -8,13 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from worker.core.vocabulary import Grade
-from worker.evaluation.palette import BLUE, GRADE_COLOURS, VERMILION
+from worker.evaluation.palette import BLUE, GRADE_COLOURS, GREY, VERMILION
+from worker.evaluation.plot_style import house_style
 
 DPI = 130
 
 
 def draw_curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     """Return a PNG with three panels and a line at the best epoch. history: metrics of each epoch, at least one."""
+    with house_style():
+        return _draw(history, best_epoch)
+
+
+def _draw(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     loss, agreement, recall = figure.subplots(1, 3)
     _curve(loss, history, "loss", BLUE, "training, augmented")
@@ -27,9 +33,9 @@ def draw_curves(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
         _curve(recall, history, f"recall_grade_{grade:d}", colour, f"recall of grade {grade:d}")
     recall.set(ylim=(-0.02, 1.02))
     for axes in (loss, agreement, recall):
-        axes.axvline(best_epoch, color="0.6", linewidth=1, linestyle=":")
+        axes.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":")
         axes.set(xlabel="epoch (dotted: best)")
-        axes.legend(fontsize=8)
+        axes.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

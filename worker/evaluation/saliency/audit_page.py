@@ -1,6 +1,7 @@
 """Render a saliency audit as a Markdown page."""
 
 from worker.evaluation.markdown import render_markdown
+from worker.evaluation.plot_style import dark_variant
 from worker.evaluation.saliency.audit_document import ORDER_NAMES, SaliencyAudit
 
 
@@ -14,6 +15,7 @@ def render_audit(audit: SaliencyAudit, plot: str, command: str) -> str:
         audit=audit,
         game=audit.game,
         plot=plot,
+        dark_plot=dark_variant(plot),
         command=command,
         pointing_rows=[
             (name, score.images, score.map, score.centre, control[name].map, score.chance)

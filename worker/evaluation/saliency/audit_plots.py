@@ -1,23 +1,31 @@
 """Plot a saliency audit on one page."""
 
-import io
 from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from worker.evaluation.bootstrap import Estimate
 from worker.evaluation.palette import BLUE, GREEN, GREY, VERMILION
+from worker.evaluation.plot_style import write_plot
 from worker.evaluation.saliency.audit_document import ORDER_NAMES, SaliencyAudit
 
 ORDER_STYLES = {"map": (BLUE, "-"), "centre": (VERMILION, "--"), "random": (GREY, ":")}
-DPI = 130
 
 
-def draw_audit(audit: SaliencyAudit) -> bytes:
-    """Return a PNG with six plots, or two for a quick audit."""
-    complete = audit.deletion_insertion is not None and audit.rotation
-    figure = Figure(figsize=(14, 8.4 if complete else 4.4), layout="constrained")
+def draw_audit(audit: SaliencyAudit, file: Path) -> None:
+    """Write a PNG with six plots, or two for a quick audit, and its variant for dark pages."""
+    write_plot(file, (14, 8.4 if _is_complete(audit) else 4.4), lambda figure: _draw(figure, audit))
+
+
+def _is_complete(audit: SaliencyAudit) -> bool:
+    return audit.deletion_insertion is not None and bool(audit.rotation)
+
+
+def _draw(figure: Figure, audit: SaliencyAudit) -> None:
+    complete = _is_complete(audit)
     axes = figure.subplots(2, 3) if complete else figure.subplots(1, 2)
     places = list(axes.flat)
     _pointing(places[0], audit)
@@ -27,9 +35,6 @@ def draw_audit(audit: SaliencyAudit) -> bytes:
         _perturbation(places[5], audit, "insertion", "pixels restored")
         _randomisation(places[3], audit)
         _rotation(places[4], audit)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
 
 
 def _pointing(axes: Axes, audit: SaliencyAudit) -> None:
@@ -45,8 +50,8 @@ def _pointing(axes: Axes, audit: SaliencyAudit) -> None:
     labels = [f"{name}\n({one.images})" for name, one in scores.items()]
     axes.set(xticks=range(len(scores)), xticklabels=labels, ylim=(0, 1.25), ylabel="share of photographs")
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-    axes.set_title("Pointing game: is the maximum of the map on a lesion?", fontsize=11)
-    axes.legend(fontsize=8, ncols=2, loc="upper center")
+    axes.set_title("Maximum of the map on a lesion")
+    axes.legend(ncols=2, loc="upper center")
 
 
 def _energy(axes: Axes, audit: SaliencyAudit) -> None:
@@ -67,8 +72,8 @@ def _energy(axes: Axes, audit: SaliencyAudit) -> None:
     ticks = [place + (place >= len(inside)) * 0.6 for place in range(len(inside) + len(outside))]
     axes.set(xticks=ticks, xticklabels=[*inside, *outside], ylim=(0, None), ylabel="share of the map's energy")
     axes.tick_params(axis="x", labelsize=8)
-    axes.axvline(len(inside) - 0.2, color="0.8", linewidth=1)
-    axes.set_title("Energy on lesions (left) and outside the field (right)", fontsize=11)
+    axes.axvline(len(inside) - 0.2, color=mpl.rcParams["grid.color"], linewidth=1)
+    axes.set_title("Energy on lesions, and outside the field")
 
 
 def _perturbation(axes: Axes, audit: SaliencyAudit, kind: str, label: str) -> None:
@@ -80,8 +85,8 @@ def _perturbation(axes: Axes, audit: SaliencyAudit, kind: str, label: str) -> No
         name = f"{ORDER_NAMES[order]}: {area:.3f}"
         axes.plot(audit.deletion_insertion.shares, means, color=colour, linestyle=style, marker=".", label=name)
     axes.set(xlabel=f"share of {label}", ylabel="probability of the explained output", ylim=(0, 1), xlim=(0, 1))
-    axes.set_title(f"{kind.capitalize()} with the area under the curve", fontsize=11)
-    axes.legend(fontsize=8)
+    axes.set_title(f"{kind.capitalize()} with the area under the curve")
+    axes.legend()
 
 
 def _randomisation(axes: Axes, audit: SaliencyAudit) -> None:
@@ -96,8 +101,8 @@ def _randomisation(axes: Axes, audit: SaliencyAudit) -> None:
     _other_images(axes, audit)
     axes.set(xticks=range(len(names)), ylim=(-0.3, 1.05), ylabel="rank correlation with the original map")
     axes.set_xticklabels(names, rotation=20, ha="right", fontsize=9)
-    axes.set_title("Weight randomisation", fontsize=11)
-    axes.legend(fontsize=8)
+    axes.set_title("Weight randomisation")
+    axes.legend()
 
 
 def _rotation(axes: Axes, audit: SaliencyAudit) -> None:
@@ -107,8 +112,8 @@ def _rotation(axes: Axes, audit: SaliencyAudit) -> None:
     _whiskers(axes, angles, same, VERMILION, "share of photographs with the same grade")
     _other_images(axes, audit)
     axes.set(xlabel="degrees", xticks=angles, ylim=(-0.3, 1.05))
-    axes.set_title("Rotation stability", fontsize=11)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.set_title("Rotation stability")
+    axes.legend(loc="lower right")
 
 
 def _other_images(axes: Axes, audit: SaliencyAudit) -> None:
@@ -121,7 +126,9 @@ def _bars(
 ) -> None:
     values = [estimate.value or 0.0 for estimate in estimates]
     axes.bar(places, values, width, color=colour, label=label)
-    axes.errorbar(places, values, _error_bars(estimates), fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
+    axes.errorbar(
+        places, values, _error_bars(estimates), fmt="none", ecolor=mpl.rcParams["text.color"], elinewidth=0.8, capsize=2
+    )
 
 
 def _whiskers(axes: Axes, places: Sequence[float], estimates: Sequence[Estimate], colour: str, label: str) -> None:

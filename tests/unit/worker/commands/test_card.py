@@ -60,7 +60,14 @@ def test_card_excludes_the_training_set(folder: Path, fitted: Path, tmp_path: Pa
     assert "| initial weights | random |" in text
     for name in ("confusion", "roc", "reliability"):
         assert cv2.imread(str(out / "external" / f"{name}.png")) is not None
-        assert f"(external/{name}.png)" in text
+        assert f'src="external/{name}.png"' in text
+        assert cv2.imread(str(out / "external" / f"{name}-dark.png")) is not None
+    assert cv2.imread(str(out / "external" / "operating-points.png")) is not None
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "## Intended use", "## Out of scope", "## Model", "## Training data", "## Evaluation data", "## Metrics",
+        "## Limits", "## Version", "## Contact",
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -102,9 +102,11 @@ def test_columns_of_a_file_become_subgroups(ledger: Engine, tmp_path: Path) -> N
 def test_folder_contains_document_plots_and_galleries(ledger: Engine, tmp_path: Path) -> None:
     fundus("evaluate", "july", "--resamples", "100", "--out", str(tmp_path / "out"))
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["confusion.png", "evaluation.json", "gallery-3.png", "reliability.png", "roc.png"]
+    plots = ("confusion", "reliability", "roc")
+    assert names == sorted(["evaluation.json", "gallery-3.png", *(f"{p}{t}.png" for p in plots for t in ("", "-dark"))])
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["run"] == "july"
     gallery = matplotlib.image.imread(tmp_path / "out" / "gallery-3.png")[..., :3]
+    assert gallery.shape[1] == 1600
     rows, right = gallery.shape[0] // 2, gallery[:, 2 * gallery.shape[1] // 3 :]
     green = (np.abs(right - np.array([0, 200, 0]) / 255) < 0.01).all(axis=2)
     assert green[:rows].any()

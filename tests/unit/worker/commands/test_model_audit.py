@@ -76,13 +76,14 @@ def test_whole_audit_is_one_page_with_plots(lesions: Path, bundle: Path, tmp_pat
     printed = run(str(bundle), "--lesions", str(lesions), "--out", str(out))
     assert str(out / "AUDIT.md") in printed
     page = (out / "AUDIT.md").read_text()
-    assert "![plots](audit.png)" in page
+    assert 'srcset="audit-dark.png"><img src="audit.png"' in page
     plots = cv2.imread(str(out / "audit.png"))
     assert plots is not None
+    assert cv2.imread(str(out / "audit-dark.png")).shape == plots.shape
     assert plots.shape[1] > 1500
     found = json.loads((out / "audit.json").read_text())
     assert list(found["redrawn"]) == list(STAGES)
-    assert found["redrawn"]["all layers"]["value"] < 0.7
+    assert found["redrawn"]["all layers"]["value"] < 0.9
     assert [turn["degrees"] for turn in found["turned"]] == [-15, -10, -5, 5, 10, 15]
     nearest, farthest = (found["turned"][place]["likeness"]["value"] for place in (3, 5))
     assert nearest > 0.5
