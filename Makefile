@@ -7,6 +7,9 @@ SBOM := sbom
 IMAGES := worker gpu producer console flower
 FOREIGN_IMAGES := valkey postgres seaweedfs prometheus grafana orthanc
 INSTALL := PYTHON=$(PYTHON) sh deploy/locks/install.sh $(VENV)
+# uv compiles nothing, so that a program compiles what it imports first. Without the result on disk, each start of a worker
+# would do so again, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo console test test-slow faults soak fuzz bench check sbom digests env lock clean
 .DELETE_ON_ERROR:
