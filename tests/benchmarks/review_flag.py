@@ -102,6 +102,11 @@ def choose_without_each_source(scored: Scored, negatives: float) -> dict[str, fl
     return {one: choose_margin(scored, [other for other in sources if other != one], negatives) for one in sources}
 
 
+def format_ratio(missed: "_Share", negatives: "_Share") -> str:
+    """Return how much larger the first share is, `-` without missed eyes or marked correct negatives."""
+    return f"{missed.value / negatives.value:.1f}" if missed.is_known and negatives.value else "-"
+
+
 def print_table(scored: Scored, margins: dict[str, float]) -> None:
     """Print one line for each source, and one for all."""
     marked = np.zeros(len(scored.grades), bool)
@@ -113,7 +118,7 @@ def print_table(scored: Scored, margins: dict[str, float]) -> None:
     for source in (*margins, "all"):
         there = np.ones_like(marked) if source == "all" else scored.sources == source
         cells = [_Share(marked[there & which]) for which in (scored.missed, scored.correct_negatives)]
-        ratio = f"{cells[0].value / cells[1].value:.1f}" if cells[1].value else "-"
+        ratio = format_ratio(*cells)
         margin = f"{margins[source]:.3f}" if source in margins else ""
         print(f"{source:12} {margin:>7} {cells[0]!s:>16} {cells[1]!s:>26} {ratio:>6} {marked[there].mean():>7.0%}")
 
@@ -121,6 +126,7 @@ def print_table(scored: Scored, margins: dict[str, float]) -> None:
 class _Share:
     def __init__(self, marked: NDArray[np.bool_]) -> None:
         self._text = f"{marked.sum():,} of {len(marked):,}"
+        self.is_known = len(marked) > 0
         self.value = float(marked.mean()) if len(marked) else 0.0
 
     def __str__(self) -> str:
