@@ -16,6 +16,10 @@ from worker.core.terminal.progress_bar import progress_bar
 from worker.core.vocabulary import Status
 
 MAX_ROWS = 25
+OTHER_COLUMNS = 42
+"""Characters that the table needs without names and status: borders, grade, reference grade and whether referable."""
+LEAST_NAME = 9
+LEAST_OVERLAY = 13
 STYLES = {Status.GRADED: "green", Status.UNGRADABLE: "yellow", Status.FAILED: "red", Status.QUARANTINED: "red"}
 
 app = typer.Typer()
@@ -50,7 +54,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(_describe(result)))
     else:
-        _show(result)
+        show_result(result, Console())
 
 
 def _describe(result: DemoResult) -> dict[str, object]:
@@ -67,23 +71,28 @@ def _describe(result: DemoResult) -> dict[str, object]:
     }
 
 
-def _show(result: DemoResult) -> None:
-    console = Console()
+def show_result(result: DemoResult, console: Console) -> None:
+    """Print the table of images, one line each, and where everything lies."""
     table = Table(title=f"Run {result.run}", title_justify="left")
-    table.add_column("image", overflow="fold")
-    table.add_column("status")
-    table.add_column("grade", justify="right")
-    table.add_column("reference", justify="right")
-    table.add_column("referable")
+    table.add_column("image", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("grade", justify="right", no_wrap=True)
+    table.add_column("reference", justify="right", no_wrap=True)
+    table.add_column("referable", no_wrap=True)
     table.add_column("overlay / reason")
-    for image in result.images[:MAX_ROWS]:
-        table.add_row(*_cells(image))
+    shown = result.images[:MAX_ROWS]
+    room = console.width - OTHER_COLUMNS - max((len(image.status) for image in shown), default=0)
+    longest = max((len(image.name) for image in shown), default=0)
+    name_width = min(longest, max(LEAST_NAME, room - LEAST_OVERLAY))
+    for image in shown:
+        table.add_row(*_cells(image, name_width, max(LEAST_OVERLAY, room - name_width)))
     console.print(table)
     if len(result.images) > MAX_ROWS:
         console.print(f"... and {len(result.images) - MAX_ROWS:,} more; the report lists all of them", highlight=False)
     counts = ", ".join(f"{result.count(status)} {status}" for status in Status if result.count(status))
     noun = "image" if len(result.images) == 1 else "images"
-    console.print(f"{len(result.images)} {noun} in {result.seconds:.1f} s: {counts}. Referable means grade 2 or worse.")
+    console.print(f"{len(result.images)} {noun} in {result.seconds:.1f} s: {counts}.")
+    console.print("Referable means grade 2 or worse.", highlight=False)
     overlays = next((image.overlay.parent for image in result.images if image.overlay), result.store)
     report = [] if result.report is None else [("report", result.report)]
     for name, path in (*report, ("overlays", overlays), ("ledger", result.database), ("worker's log", result.log)):
@@ -91,14 +100,22 @@ def _show(result: DemoResult) -> None:
     console.print("Not a medical device: do not use the grades for decisions about patients.", style="dim")
 
 
-def _cells(image: DemoImage) -> tuple[str, ...]:
+def _cells(image: DemoImage, name_width: int, overlay_width: int) -> tuple[str, ...]:
     style = STYLES.get(image.status, "")
-    name = f"[link={image.overlay.as_uri()}]{image.overlay.name}[/link]" if image.overlay else image.error_code or ""
+    name = image.error_code or ""
+    if image.overlay:
+        name = f"[link={image.overlay.as_uri()}]{escape(_shorten(image.overlay.name, overlay_width))}[/link]"
     return (
-        escape(escape_control_characters(image.name)),
+        escape(_shorten(escape_control_characters(image.name), name_width)),
         f"[{style}]{image.status}[/]" if style else str(image.status),
         "" if image.grade is None else str(image.grade),
         "" if image.reference_grade is None else str(image.reference_grade),
         {True: "yes", False: "no", None: ""}[image.referable],
         name,
     )
+
+
+def _shorten(text: str, width: int) -> str:
+    """Cut the middle out of a text that is longer than the width: names differ at their ends."""
+    head = (width - 1) // 2
+    return text if len(text) <= width else f"{text[:head]}…{text[head + 1 - width :]}"
