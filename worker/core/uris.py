@@ -18,6 +18,9 @@ _UNENCODED_S3_URI = re.compile(rf"s3://({BUCKET_PATTERN.pattern})/([A-Za-z0-9._~
 PACS = "pacs"
 """Name of the PACS of FUNDUS_DICOMWEB_URL in URIs, which neither its address nor a sign-in is part of."""
 UID_PATTERN = re.compile(r"(?=.{1,64}\Z)[0-9]+(?:\.[0-9]+)*")
+"""UIDs of DICOM as they are received: also leading zeros, which the standard forbids and cameras write.
+
+`image_id_is_uid` is stricter."""
 _DICOMWEB_URI = re.compile(r"dicomweb://([a-z0-9-]+)/([0-9.]+)/([0-9.]+)/([0-9.]+)")
 
 

@@ -17,9 +17,12 @@ NAMESPACE = UUID("5c6b1d4e-52f5-4c0b-9d47-3a1f6f0f9a11")
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
 
 
-def is_uid(text: str) -> bool:
-    """Whether a name, such as an image id, is an identifier; short ones do not count."""
-    return MIN_UID_CHARS <= len(text) <= MAX_UID_CHARS and _UID.fullmatch(text) is not None
+def image_id_is_uid(image_id: str) -> bool:
+    """Whether an image id is a SOP Instance UID and not the name of a file.
+
+    It has to be long and valid by the standard; `UID_PATTERN` accepts what a PACS sends.
+    """
+    return MIN_UID_CHARS <= len(image_id) <= MAX_UID_CHARS and _UID.fullmatch(image_id) is not None
 
 
 def derive_uid(*parts: object) -> str:
@@ -37,4 +40,4 @@ def find_instance_uid(image_id: str, uri: str) -> str | None:
     if uri.startswith("dicomweb://"):
         last = uri.rpartition("/")[2]
         return last if UID_PATTERN.fullmatch(last) else None
-    return image_id if is_uid(image_id) else None
+    return image_id if image_id_is_uid(image_id) else None

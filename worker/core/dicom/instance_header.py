@@ -11,6 +11,7 @@ from typing import Any
 
 from worker.core.errors import ImageDecodeError
 from worker.core.manifests.fields import SOURCE_PATTERN
+from worker.core.uris import UID_PATTERN
 from worker.core.vocabulary import Eye
 
 Metadata = Mapping[str, Any]
@@ -47,9 +48,6 @@ HEADER_TAGS = (
 PATIENT_TAGS = (PATIENT_ID, PATIENT_ID_ISSUER)
 """Attributes that `read_patient_id` uses."""
 
-UID_PATTERN = re.compile(r"[0-9]+(?:\.[0-9]+)+")
-"""Also leading zeros, which the standard forbids and cameras write."""
-MAX_UID_CHARS = 64
 MAX_DATE_CHARS = 8
 _EYES = {"R": Eye.RIGHT, "L": Eye.LEFT, "B": Eye.UNKNOWN, "U": Eye.UNKNOWN}
 _EYE_CODES = {"24028007": Eye.RIGHT, "G-A100": Eye.RIGHT, "7771000": Eye.LEFT, "G-A101": Eye.LEFT}
@@ -121,11 +119,6 @@ def read_patient_id(metadata: Metadata) -> str | None:
     return f"{patient_id}^^^{issuer}" if issuer else patient_id
 
 
-def is_uid(text: str) -> bool:
-    """Whether a text is a valid UID: it may then appear in a URI, a path or an image id."""
-    return len(text) <= MAX_UID_CHARS and UID_PATTERN.fullmatch(text) is not None
-
-
 def _read_eyes(metadata: Metadata) -> Iterator[Eye]:
     """Yield the eye of each attribute that gives one; never one for both eyes."""
     for tag in (IMAGE_LATERALITY, LATERALITY):
@@ -145,7 +138,7 @@ def _read_uid(metadata: Metadata, tag: str, name: str) -> str:
 
 def _find_uid(metadata: Metadata, tag: str) -> str | None:
     uid = _first(metadata, tag)
-    return uid if is_uid(uid) else None
+    return uid if UID_PATTERN.fullmatch(uid) else None
 
 
 def _parse_date(text: str) -> date | None:

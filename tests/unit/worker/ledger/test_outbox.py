@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, delete, select, update
 
 from tests.unit.worker.ledger.ledger_rows import MODEL, add_model, add_run, change, failed, graded, lease
-from worker.core.dicom.derived_uid import derive_uid, find_instance_uid, is_uid
+from worker.core.dicom.derived_uid import derive_uid, find_instance_uid, image_id_is_uid
 from worker.core.errors import FundusError, Ungradable
 from worker.core.errors import StorageError as ServiceFailure
 from worker.core.predictions import Outcome
@@ -76,12 +76,12 @@ def test_uid_is_derived_from_all_parts_and_their_borders() -> None:
     assert derive_uid("sr", "night", "a") == derive_uid("sr", "night", "a")
     assert derive_uid("sr", "nighta", "") != derive_uid("sr", "night", "a")
     assert derive_uid("sr", "night", "a") == "2.25.7353145432807649437747219373858934633"
-    assert is_uid(derive_uid("sr", "night", "a"))
+    assert image_id_is_uid(derive_uid("sr", "night", "a"))
 
 
 @pytest.mark.parametrize("text", ["", "photo", "1.2.3", "3.2.840.10008", "1.02.3.4", "1.2.3.4.", "1.2.3." + "4" * 60])
 def test_other_texts_are_no_uids(text: str) -> None:
-    assert not is_uid(text)
+    assert not image_id_is_uid(text)
 
 
 @pytest.mark.parametrize(

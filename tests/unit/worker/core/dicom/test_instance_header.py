@@ -7,6 +7,7 @@ import pytest
 
 from worker.core.dicom.instance_header import InstanceHeader, read_instance_header, read_patient_id
 from worker.core.errors import ImageDecodeError
+from worker.core.uris import parse_dicomweb_uri
 from worker.core.vocabulary import Eye
 
 OP = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
@@ -86,7 +87,14 @@ def test_eye_is_never_guessed(changed: Json, eye: Eye, is_contradictory: bool) -
     assert (header.eye, header.eye_is_contradictory) == (eye, is_contradictory)
 
 
-@pytest.mark.parametrize("uid", ["", "not-a-uid MARK", "1.2/../MARK", "1", "1." + "2" * 63, "1.2\nMARK"])
+@pytest.mark.parametrize("uid", ["1.02.3", "1"])
+def test_uid_of_a_header_may_be_any_that_a_uri_may_have(uid: str) -> None:
+    header = read_instance_header(metadata(T00080018=attribute("UI", uid)))
+    assert header.sop_instance_uid == uid
+    assert parse_dicomweb_uri(f"dicomweb://pacs/2.25.1/2.25.2/{uid}").instance == uid
+
+
+@pytest.mark.parametrize("uid", ["", "not-a-uid MARK", "1.2/../MARK", "1.", "1." + "2" * 63, "1.2\nMARK"])
 def test_malformed_uid_is_refused_and_not_repeated(uid: str) -> None:
     with pytest.raises(ImageDecodeError, match=r"SOP Instance UID \(0008,0018\) is missing or malformed") as caught:
         read_instance_header(metadata(T00080018=attribute("UI", uid)))
