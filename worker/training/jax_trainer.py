@@ -29,7 +29,6 @@ from worker.training.jax_amplitude_mixing import mix_amplitudes
 from worker.training.jax_augment import augment
 from worker.training.optimizer import build_optimizer, freeze_before
 from worker.training.plan import Plan
-from worker.training.trainer import Batch
 
 PREDICT_BATCH = 32
 PURPOSES = ("augment", "dropout", "mix")
@@ -37,6 +36,8 @@ PURPOSES = ("augment", "dropout", "mix")
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 Arrays = list[jax.Array]
+Batch = tuple[jax.Array, jax.Array]
+"""Images uint8 (N, S, S, 3) RGB and grades int32 (N,)."""
 
 
 class _State(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.model.engines.factory import NVIDIA_DEVICE, exact_engine, jax_supports_gpus
-from worker.model.network.backend import Backend, use_backend
+from worker.model.engines.factory import NVIDIA_DEVICE, exact_engine
+from worker.model.network.backend import Backend, jax_supports_gpus, use_backend
 from worker.training.plan import Plan
 
 Batch = tuple[Any, Any]

@@ -12,7 +12,7 @@ from worker.model.efficientnet_lite import VARIANTS
 from worker.model.engines.acceptance import is_accepted
 from worker.model.engines.device_options import DeviceOptions
 from worker.model.engines.protocol import Engine
-from worker.model.network.backend import Backend, installed_backends, loaded_backend, use_backend
+from worker.model.network.backend import Backend, installed_backends, jax_supports_gpus, loaded_backend, use_backend
 
 EngineName = Literal["auto", "tensorflow", "jax", "openvino", "openvino-int8"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
@@ -106,12 +106,6 @@ def _choose_best(openvino_supports_it: bool, precision: PrecisionName) -> _Chose
         is_free = loaded_backend() in (None, "jax")
         return "jax" if is_free and jax_supports_gpus() else exact_engine()
     return "openvino" if openvino_supports_it and _openvino_is_best(precision) else exact_engine()
-
-
-def jax_supports_gpus() -> bool:
-    """Return whether JAX is installed with support for NVIDIA GPUs."""
-    plugins = (find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
-    return find_spec("jax") is not None and any(plugin is not None for plugin in plugins)
 
 
 def _jax_precision(precision: PrecisionName) -> Literal["float32", "bfloat16"] | None:

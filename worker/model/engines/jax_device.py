@@ -13,8 +13,8 @@ from worker.core.machine import processor_name
 from worker.core.vocabulary import Precision
 from worker.model.engines.compile_cache import open_compile_cache
 from worker.model.engines.device_options import DeviceOptions
-from worker.model.engines.factory import jax_supports_gpus
 from worker.model.engines.protocol import EngineDescription
+from worker.model.network.backend import jax_supports_gpus
 from worker.model.network.build import FloatPrecision
 
 log = structlog.get_logger(__name__)

@@ -25,6 +25,12 @@ def installed_backends() -> tuple[Backend, ...]:
     return tuple(name for name in BACKENDS if find_spec(name) is not None)
 
 
+def jax_supports_gpus() -> bool:
+    """Return whether JAX is installed with support for NVIDIA GPUs."""
+    plugins = (find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+    return find_spec("jax") is not None and any(plugin is not None for plugin in plugins)
+
+
 def loaded_backend() -> str | None:
     """Return the backend of this process; None while Keras is not loaded."""
     if "keras" not in sys.modules:
