@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import cv2
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tests.browser.conftest import Visit
 from tests.browser.ledgers import MANIFEST, add_reviews, fill_ledger, ids_by_grade
@@ -35,6 +35,8 @@ DOUBTFUL = f"flags NOT IN ('', 'no_output_passed') OR grade < 2 AND {MANIFEST.th
 NIGHT = "gradings JOIN images USING (image_id) WHERE image_id LIKE 'night-%'"
 HOSTILE = '<img src=x onerror="window.harmed=1"></script><script>window.harmed=1</script>'
 HOSTILE_FILE = "%3Cscript%3Ewindow.harmed=1%3C/script%3E<svg onload=window.harmed=1>.jpg"
+
+PSEUDONYM = "5e" * 32
 
 Open = Callable[..., Visit]
 
@@ -70,6 +72,12 @@ def reports(tmp_path_factory: pytest.TempPathFactory, _migrated_file: Path) -> I
     said = {worst[0]: (4, 4), moderate[0]: (1, 1), moderate[1]: (3,), healthy[0]: (2, 0), healthy[1]: (2, 0, 3)}
     add_reviews(engine, "read", {**said, ids_by_grade(engine, read, None)[0]: (None, None)})
     with write_transaction(engine) as connection:
+        of_worst = select(images.c.patient_id).where(images.c.image_id == worst[0]).scalar_subquery()
+        connection.execute(
+            update(images)
+            .where(images.c.image_id.like("read-%"), images.c.patient_id == of_worst)
+            .values(patient_id=PSEUDONYM)
+        )
         connection.execute(update(runs).where(runs.c.name == "hostile").values(source=HOSTILE))
         ours = images.c.image_id.like("hostile-%")
         connection.execute(update(images).where(ours).values(patient_id=HOSTILE[:128], uri=f"file:///{HOSTILE_FILE}"))
@@ -251,6 +259,25 @@ def test_patients_are_those_that_sql_finds_and_lead_to_their_worst_image(reports
     seen.page.locator("#view-patients tbody tr").first.locator(f"[data-label^='{eye.title()} eye'] a").click()
     seen.page.wait_for_selector("article.target")
     assert seen.page.locator("article.target details > p:last-child").text_content() == worst
+
+
+def test_pseudonym_is_short_with_the_whole_on_hover_and_names_its_photographs(reports: Reports, visit: Open) -> None:
+    seen = visit(reports.read)
+    files = {
+        unquote(uri.rpartition("/")[2])
+        for (uri,) in reports.query("SELECT uri FROM images WHERE patient_id = ?", PSEUDONYM)
+    }
+    short = PSEUDONYM[:12] + "…"
+    heading = seen.page.locator(".person h3", has_text=short)
+    assert heading.locator("[title]").get_attribute("title") == PSEUDONYM
+    seen.page.evaluate("location.hash = '#patients'")
+    name = seen.page.locator("#view-patients tbody th", has_text=short)
+    name.wait_for()
+    assert name.locator("[title]").get_attribute("title") == PSEUDONYM
+    for shown in (heading.text_content(), name.text_content()):
+        named = set((shown or "").removeprefix(short).strip().split(", "))
+        assert named <= files
+    assert PSEUDONYM not in seen.page.inner_text("main")
 
 
 def test_phone_shows_a_patient_whole(reports: Reports, visit: Open) -> None:

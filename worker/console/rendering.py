@@ -19,7 +19,7 @@ from worker.core.clinical_labels import (
     format_awaiting_reading,
     format_ungraded,
 )
-from worker.core.image_name import name_below
+from worker.core.image_name import name_below, shorten_patient_id
 from worker.core.terminal.output import format_duration
 from worker.ledger.final_grades import DECIDED_STATES, PENDING_STATES
 
@@ -42,6 +42,7 @@ class TemplateRenderer:
             "file": name_below,
             "duration": format_duration,
         }
+        self._environment.filters["patient"] = shorten_patient_id
         self._environment.globals |= {
             "version": __version__,
             "grade_labels": {int(grade): label for grade, label in GRADE_LABELS.items()},

@@ -1,7 +1,18 @@
-"""Name an image as people know it: by its path below the source of its run."""
+"""Name images and patients as people know them: images by their path below the source of their run."""
 
+import re
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote
+
+PSEUDONYM = re.compile("[0-9a-f]{64}")
+"""A patient id as `hash_patient_id` leaves it; the report's script knows it too."""
+PSEUDONYM_DIGITS = 12
+"""Enough to distinguish 100,000 patients, and to search for one."""
+
+
+def shorten_patient_id(patient_id: str) -> str:
+    """Return the beginning of a pseudonym, and any other patient id as it is."""
+    return f"{patient_id[:PSEUDONYM_DIGITS]}…" if PSEUDONYM.fullmatch(patient_id) else patient_id
 
 
 def name_below(uri: str, source: str = "") -> str:

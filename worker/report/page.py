@@ -24,6 +24,7 @@ from worker.core.clinical_labels import (
     THRESHOLD,
     format_full_scale,
 )
+from worker.core.image_name import shorten_patient_id
 from worker.core.settings import Settings
 from worker.core.vocabulary import REVIEW_MARGIN, Grade, ReviewState, Status
 from worker.imaging.colour_maps import NOTEBOOK_COLOUR_MAP
@@ -98,6 +99,7 @@ def render_page(content: PageContent, settings: Settings, parts: Iterable[tuple[
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["percent"] = lambda fraction: f"{100 * fraction:.1f}"
     environment.filters["rate"] = _format_rate
+    environment.filters["patient"] = shorten_patient_id
     text = environment.get_template("index.html").render(
         **{field: getattr(content, field) for field in content.__dataclass_fields__},
         report_data=Markup(encode_for_script(_page_data(content))),  # noqa: S704 - escaped by encode_for_script

@@ -98,6 +98,12 @@ const pageOf = (query, pages) => Math.min(pages, Math.max(1, parseInt(query.get(
 
 // --- patients ---
 
+// Of a pseudonym, a keyed hash, the first digits are shown and the whole on hover.
+const patientName = (id) =>
+  /^[0-9a-f]{64}$/.test(id) ? make("span", { title: id }, `${id.slice(0, 12)}…`) : make("span", {}, id);
+const fileNames = (patient) => (/^[0-9a-f]{64}$/.test(patient.id)
+  ? [make("span", { class: "quiet" }, ` ${patient.eyes.map((one) => one.file).join(", ")}`)] : []);
+
 const patientTests = {
   urgent: (referable, ungraded, undecided) => referable || ungraded || undecided,
   referable: (referable) => referable,
@@ -136,7 +142,7 @@ async function showPatients(view, query, isCurrent) {
 function patientRow(patient, index) {
   const name = patient.id === null
     ? make("th", { scope: "row" }, make("span", { class: "quiet" }, "no patient ID: "), patient.eyes[0].file)
-    : make("th", { scope: "row" }, patient.id);
+    : make("th", { scope: "row" }, patientName(patient.id), ...fileNames(patient));
   const outcome = make("td", {}, patient.grade === null ? null : badge(patient.grade, patient.byModel), " ",
     patient.attention ? attention("ungraded eye") : null, " ", patient.waits ? attention(patient.waits) : null);
   const eyes = Object.entries(reportData.eyeLabels).map(([eye, label]) => make("td", { "data-label": label }, ...patient.eyes.filter((one) => one.eye === eye)
@@ -200,7 +206,7 @@ async function fillPeople() {
 
 async function sheetOf(index) {
   const patient = await patientAt(index);
-  const name = patient.id ?? `no patient ID: ${patient.eyes[0].file}`;
+  const name = patient.id === null ? `no patient ID: ${patient.eyes[0].file}` : patientName(patient.id);
   const eyes = patient.eyes.map((one) => make("li", {}, `${reportData.eyeCodes[one.eye]}: `,
     one.grade === null ? one.waits ?? one.label : gradeText(one.grade, one.byModel), ` (${one.file})`));
   const figures = (await photographs(patient.eyes)).flatMap(({ plain, marked }) => (marked ? [plain, marked] : [plain]));
@@ -293,7 +299,7 @@ function fillCard(card, image, order) {
   const differs = image.grade !== null && image.reference !== null && image.grade !== image.reference;
   const facts = make("p", { class: "line" },
     image.grade === null ? attention(image.waits ?? image.label) : badge(image.grade, image.byModel),
-    image.patient === null ? null : make("span", {}, `patient ${image.patient}`),
+    image.patient === null ? null : make("span", {}, "patient ", patientName(image.patient)),
     image.eye === "unknown" ? null : make("span", {}, reportData.eyeLabels[image.eye]),
     image.reference === null ? null : make("span", differs ? { class: "wrong" } : {}, `reference grade ${image.reference}${differs ? ", differs" : ""}`));
   card.setAttribute("aria-labelledby", `name-${image.rank}`);

@@ -1,6 +1,8 @@
 import pytest
+from pydantic import SecretStr
 
-from worker.core.image_name import name_below
+from worker.core.image_name import name_below, shorten_patient_id
+from worker.core.manifests.admission import hash_patient_id
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,10 @@ from worker.core.image_name import name_below
 )
 def test_name_is_the_path_below_the_source(uri: str, source: str, name: str) -> None:
     assert name_below(uri, source) == name
+
+
+def test_pseudonym_is_shortened_and_a_patient_id_is_not() -> None:
+    pseudonym = hash_patient_id("P0001", SecretStr("a key of thirty-two characters, or more"))
+    assert shorten_patient_id(pseudonym) == f"{pseudonym[:12]}…"
+    for patient_id in ("P0001", pseudonym[:63], pseudonym.upper()):
+        assert shorten_patient_id(patient_id) == patient_id
