@@ -14,9 +14,7 @@ from worker.core.terminal.progress_bar import progress_bar
 from worker.evaluation.bootstrap import RESAMPLES, SEED
 from worker.evaluation.document import evaluate as evaluate_run
 from worker.evaluation.document import read_subgroup_columns
-from worker.evaluation.gallery import draw_galleries
 from worker.evaluation.labelled import find_graded_run, read_labelled
-from worker.evaluation.plots import draw_plots
 from worker.evaluation.view import draw_evaluation
 from worker.ledger.database import connect
 from worker.ledger.migrate import require_compatible
@@ -57,6 +55,10 @@ def evaluate(
             graded_run, images, columns, resamples=resamples, seed=seed, on_progress=lambda: progress.advance(task)
         )
     if out is not None:
+        # Matplotlib is slow to import.
+        from worker.evaluation.gallery import draw_galleries
+        from worker.evaluation.plots import draw_plots
+
         try:
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / "evaluation.json", (evaluation.to_json(indent=2) + "\n").encode())

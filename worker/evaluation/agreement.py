@@ -8,8 +8,6 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import auc, roc_curve
 
 from worker.core.vocabulary import REFERABLE_FROM, Grade
 from worker.evaluation.labelled import NOT_GRADED, Labelled
@@ -77,6 +75,10 @@ def roc_points(truth: NDArray[np.bool_], probability: NDArray[np.float64], weigh
     counts = weights > 0
     if not counts.any():
         return np.empty((0, 2))
+    # scikit-learn is slow to import.
+    from sklearn.exceptions import UndefinedMetricWarning
+    from sklearn.metrics import roc_curve
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         false_positive_rate, true_positive_rate, _ = roc_curve(
@@ -99,6 +101,9 @@ def _grade_metrics(graded: Labelled, weights: Weights) -> dict[str, float]:
 
 
 def _cut_metrics(images: Labelled, graded: NDArray[np.bool_], weights: Weights, cut: Grade) -> dict[str, float]:
+    # scikit-learn is slow to import.
+    from sklearn.metrics import auc
+
     truth, called = images.reference >= cut, images.grades >= cut
     probability = images.probabilities[:, cut]
     curve = roc_points(truth[graded], probability[graded], weights[graded])
