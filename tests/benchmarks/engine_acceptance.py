@@ -49,7 +49,7 @@ class Candidate:
 
 
 CANDIDATES = (
-    # As a worker computes on a processor with bfloat16: EfficientNet-Lite stays in float32.
+    # EfficientNet-Lite stays in float32, as in a worker.
     Candidate("openvino", "bf16", ("openvino", "auto")),
     Candidate("openvino", "f32", ("openvino", "float32")),
     # Only if the bundle has activation ranges; `fundus model quantise` evaluates each bundle separately.

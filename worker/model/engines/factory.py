@@ -32,14 +32,15 @@ def make_engine(
 
     On a GPU that is JAX, then TensorFlow; on a processor OpenVINO if it supports the model, then `exact_engine`.
     `openvino-int8` must be chosen by name: it is accepted, but changes the grade of about one image in a thousand.
-    precision: `auto` is the fastest floating type of the device. Raises SettingsError for an engine that is not
-    installed or does not support the model or the precision.
+    precision: `auto` is the fastest floating type of the device; EfficientNet-Lite stays in float32. Raises
+    SettingsError for an engine that is not installed or does not support the model or the precision.
     """
     if isinstance(model, Ensemble):
         from worker.model.engines.ensemble_engine import EnsembleEngine
 
         return EnsembleEngine(model, [make_engine(name, network, precision, options) for network in model.networks])
     chosen = _choose(name, model, precision)
+    precision = _limit_precision(chosen, model.manifest.architecture, precision)
     # A backend must be chosen before the modules that import Keras are loaded.
     if chosen == "tensorflow":
         use_backend("tensorflow")
@@ -55,9 +56,6 @@ def make_engine(
 
     if chosen == "openvino-int8":
         return OpenVinoEngine(model, "int8")
-    if precision == "auto" and model.manifest.architecture in VARIANTS:
-        # bfloat16 makes depthwise convolutions slower.
-        return OpenVinoEngine(model, "f32")
     return OpenVinoEngine(model, _PRECISIONS[precision])
 
 
@@ -106,6 +104,19 @@ def _choose_best(openvino_supports_it: bool, precision: PrecisionName) -> _Chose
         is_free = loaded_backend() in (None, "jax")
         return "jax" if is_free and jax_supports_gpus() else exact_engine()
     return "openvino" if openvino_supports_it and _openvino_is_best(precision) else exact_engine()
+
+
+def _limit_precision(chosen: _Chosen, architecture: str, precision: PrecisionName) -> PrecisionName:
+    """Return the precision for a network. EfficientNet-Lite has none below float32.
+
+    bfloat16 changes one of its grades in a hundred and does not speed up its depthwise convolutions.
+    """
+    if architecture not in VARIANTS or chosen == "openvino-int8":
+        return precision
+    if chosen == "tensorflow":
+        # `float32` would turn TF32 off in the whole process.
+        return "auto" if precision == "bfloat16" else precision
+    return "float32"
 
 
 def _jax_precision(precision: PrecisionName) -> Literal["float32", "bfloat16"] | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.unit.worker.model.networks import SIDE, make_bundle, random_backbone_weights, random_weights
 from worker.core.errors import ModelError
+from worker.core.vocabulary import Precision
 from worker.model.architecture import HEAD
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.ensemble import Ensemble, EnsembleManifest, Member, View
@@ -240,3 +241,9 @@ def test_explained_output_is_clipped_to_the_range(first: Bundle, second: Bundle)
         output = min(max(max(np.flatnonzero(evidence.logits[row] > 0), default=0), 1), 2)
         positive = np.maximum(evidence.maps[row, output], 0)
         np.testing.assert_allclose(one.saliency, positive / max(positive.max(), 1e-9), atol=1e-5)
+
+
+def test_efficientnet_lite_stays_in_float32(first: Bundle, dense: Bundle) -> None:
+    assert make_engine("tensorflow", first, "bfloat16").description.precision is Precision.FLOAT32
+    joined = make_engine("tensorflow", join([dense, first], [1, 1]), "bfloat16")
+    assert joined.description.precision is Precision.BFLOAT16
