@@ -118,13 +118,14 @@ class S3Store:
     def version(self, key: str) -> str | None:
         """Return the object's ETag."""
         try:
-            return self._client.head_object(Bucket=self._bucket, Key=self._full_key(key))["ETag"]
+            response = self._client.head_object(Bucket=self._bucket, Key=self._full_key(key))
         except ClientError as error:
             if error.response.get("Error", {}).get("Code", "") in MISSING_CODES:
                 return None
             raise StorageError(f"cannot read {self.uri(key)}: {_reason(error)}") from error
         except BotoCoreError as error:
             raise StorageError(f"cannot read {self.uri(key)}: {_reason(error)}") from error
+        return str(_read_header(response, "ETag", self.uri(key)))
 
     def put_file(self, key: str, file: Path, *, content_type: str) -> None:
         """Upload one file, in several parts if it is large."""
@@ -262,7 +263,7 @@ def read_object(
     for _ in range(READ_ATTEMPTS):
         response = _get_object(client, bucket, key)
         with closing(response["Body"]) as body:
-            size = response["ContentLength"]
+            size = int(_read_header(response, "ContentLength", uri))
             if max_bytes is not None and size > max_bytes:
                 raise ImageTooLargeError(f"{size} bytes, the limit is {max_bytes}")
             try:
@@ -323,6 +324,13 @@ def _get_object(client: "S3Client", bucket: str, key: str, **part: str) -> "GetO
         raise kind(f"cannot read {uri}: {_reason(error)}") from error
     except BotoCoreError as error:
         raise StorageError(f"cannot read {uri}: {_reason(error)}") from error
+
+
+def _read_header(response: Mapping[str, Any], name: str, uri: str) -> Any:
+    """Return a header of S3. Raises StorageError without it: it was damaged on the way, and can be requested again."""
+    if name not in response:
+        raise StorageError(f"cannot read {uri}: the answer has no {name}")
+    return response[name]
 
 
 def _is_refusal(error: ClientError) -> bool:

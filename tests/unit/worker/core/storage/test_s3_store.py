@@ -76,6 +76,20 @@ def test_request_is_retried_while_the_store_is_unavailable(proxy: FaultProxy) ->
     assert proxy.faults == 2
 
 
+def test_answer_without_its_headers_is_a_storage_error(bucket: Bucket) -> None:
+    """As a damaged name of a header leaves it: the request can be sent again."""
+    storage = Storage(parse_settings())
+    storage.overlays.put("image.png", LARGE, **PNG)
+    for operation, header in (("GetObject", "ContentLength"), ("HeadObject", "ETag")):
+        storage.client.meta.events.register(
+            f"after-call.s3.{operation}", lambda parsed, lost=header, **_: parsed.pop(lost)
+        )
+    with pytest.raises(StorageError, match=rf"cannot read s3://{bucket.name}/overlays/image.png: .* no ContentLength"):
+        storage.overlays.get("image.png")
+    with pytest.raises(StorageError, match="the answer has no ETag"):
+        storage.overlays.version("image.png")
+
+
 def test_object_that_the_store_refuses_is_not_a_failing_store(bucket: Bucket) -> None:
     """An encrypted object without its key, and an object that a policy denies."""
     key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": b"k" * 32}
