@@ -7,7 +7,7 @@ from tests.deploy.compose import ROOT
 
 
 def test_compiled_modules_are_kept() -> None:
-    make = ["make", "--eval", 'show: ; @echo "[$${PYTHONDONTWRITEBYTECODE-unset}]"', "show"]
+    make = ["make", "--no-print-directory", "--eval", 'show: ; @echo "[$${PYTHONDONTWRITEBYTECODE-unset}]"', "show"]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[unset]"

@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 from redis import Redis
 
-from tests.integration.processes import fundus, wait_until_finished, worker
+from tests.integration.processes import fundus, wait_for, wait_until_finished, worker
 from tests.integration.test_secrets_and_roles import _dump_broker
 from tests.services.collector import collector
 from tests.services.dicom_files import make_header, write_dicom
@@ -113,9 +113,10 @@ def written(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         run("enqueue", str(source / "all.csv"), "--run", "named", "--json")
         output["messages"] = _dump_broker(broker)
         log = folder / "worker.log"
-        with worker(env, log, sys.executable, str(STUB)):
+        with worker(env, log, sys.executable, str(STUB)) as process:
             for name in ("listed", "named"):
                 wait_until_finished(name, env)
+            wait_for(lambda: len(list(store.rglob("index.html"))) == 2, process, log, 120)
             output["metrics"] = urlopen(f"http://127.0.0.1:{port}/metrics").read()
         output["worker"] = log.read_bytes()
         run("enqueue", str(source / "all.csv"), "--run", "crashed", "--json")
