@@ -34,7 +34,7 @@ faults: $(VENV)/.dev  ## Run the fault tests of servers, workers and images (abo
 soak: $(VENV)/.dev  ## Grade 20,000 photographs with a random fault every 30 s (about 10 minutes on 2 cores)
 	$(BIN)/pytest tests/faults/test_soak.py -s $(TESTS)
 
-fuzz: $(VENV)/.dev  ## Fuzz every input with damaged and hostile data (about 4 minutes on 2 cores)
+fuzz: $(VENV)/.dev  ## Fuzz every input with damaged and hostile data (about 30 minutes on 2 cores)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 bench: $(BENCH_VENV)/.bench  ## Benchmark against other projects and write RESULTS.md (about 30 minutes on 2 idle cores)
