@@ -10,14 +10,14 @@ from worker.report.summary import Summary
 BAR_WIDTH = 1000
 HEAT_LEVELS = 5
 _OTHERS = (
-    (UNDER_REVIEW, "awaiting reading", "r"),
-    (Status.UNGRADABLE, "ungradable", "u"),
-    (Status.FAILED, "not graded: failed", "f"),
-    (Status.QUARANTINED, "not graded: set aside", "q"),
-    (Status.QUEUED, "waiting to be graded", "w"),
-    (Status.CANCELLED, "cancelled", "c"),
+    (UNDER_REVIEW, "awaiting", "awaiting reading", "r"),
+    (Status.UNGRADABLE, "ungradable", "ungradable", "u"),
+    (Status.FAILED, "failed", "not graded: failed", "f"),
+    (Status.QUARANTINED, "failed", "not graded: set aside", "q"),
+    (Status.QUEUED, "waiting", "waiting to be graded", "w"),
+    (Status.CANCELLED, "waiting", "cancelled", "c"),
 )
-"""Status, words and the filter of the page for images without a grade."""
+"""Status, style, words and the filter of the page for images without a grade."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def share_outcomes(summary: Summary) -> list[OutcomeShare]:
         (f"grade-{grade:d}", f"{grade:d} {GRADE_LABELS[grade]}", str(int(grade)), summary.by_grade[grade])
         for grade in reversed(Grade)
     ] + [
-        ("no-grade", label, code, summary.by_status.get(status, 0)) for status, label, code in _OTHERS
+        (style, label, code, summary.by_status.get(status, 0)) for status, style, label, code in _OTHERS
     ]  # fmt: skip
     shares: list[OutcomeShare] = []
     start = 0

@@ -48,7 +48,7 @@ def test_bar_goes_from_the_most_severe_grade_to_images_without_one() -> None:
     shares = share_outcomes(summary(row("a", 0), row("b", 0), row("c", 4), row("d", None)))
     assert [(one.style, one.label, one.filter, one.start, one.width) for one in shares] == [
         ("grade-4", "4 PDR", "4", 0, 250), ("grade-0", "0 No DR", "0", 250, 500),
-        ("no-grade", "ungradable", "u", 750, 250),
+        ("ungradable", "ungradable", "u", 750, 250),
     ]  # fmt: skip
     assert share_outcomes(summary()) == []
 
