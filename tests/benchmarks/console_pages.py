@@ -4,7 +4,9 @@ python -m tests.benchmarks.console_pages 0 1 1000 100000
 
 The measured run is like that of a screening programme; up to 20 of its images are reviewed. The photographs are the
 shipped samples, and the ledger holds 20 other runs. Times are from navigation to the last image, in a signed-in window;
-thumbnails are loaded later. `full size` is an image page whose photograph has 4288 x 2848 pixels and is not cached.
+thumbnails are loaded later, and the next page is opened when they are there. `image` is the first image page after the
+console has started, which starts its decoder processes; `full size` is a later one with 4288 x 2848 pixels
+that is not cached.
 """
 
 import argparse
@@ -119,6 +121,7 @@ def _measure(page: "Page", action: Callable[[], Any]) -> tuple[float, int]:
     page.wait_for_load_state("load")
     seconds = time.monotonic() - started
     page.remove_listener("request", handler)
+    page.wait_for_load_state("networkidle")
     return seconds, sum(_size(request) for request in requests)
 
 
