@@ -135,7 +135,8 @@ def test_only_enqueueing_services_get_the_patient_key(key: str | None, env_file:
 
 
 def test_pacs_and_its_sign_in_reach_the_services_that_use_it(env_file: Path, tmp_path: Path) -> None:
-    sign_in = [f"FUNDUS_{service}_{name}" for service in ("DICOMWEB", "FHIR") for name in ("USER", "PASSWORD", "TOKEN")]
+    names = ("USER", "PASSWORD", "TOKEN", "CA", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+    sign_in = [f"FUNDUS_{service}_{name}" for service in ("DICOMWEB", "FHIR") for name in names]
     given = {name: name.lower() for name in ("FUNDUS_DICOMWEB_URL", "FUNDUS_FHIR_URL", *sign_in)} | {
         "FUNDUS_PUBLISH": "sr"
     }
@@ -144,6 +145,9 @@ def test_pacs_and_its_sign_in_reach_the_services_that_use_it(env_file: Path, tmp
     services = read_project(named)["services"]
     for name in ("worker", "worker-gpu", "console", "fundus"):
         assert given.items() <= services[name]["environment"].items(), name
+        (certificates,) = (one for one in services[name]["volumes"] if one["target"] == "/etc/fundus/certificates")
+        assert certificates["read_only"], name
+        assert Path(certificates["source"]).is_dir(), name
     # Beat schedules the publisher and connects to neither.
     found = {name: value for name, value in services["beat"]["environment"].items() if name in given}
     assert found == {"FUNDUS_PUBLISH": "sr"}

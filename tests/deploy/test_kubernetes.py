@@ -49,6 +49,7 @@ LEDGER_ROLES = {
 }
 KEEPERS = ("fundus-close-nights", "fundus-retention")
 REPORTS = "/var/lib/fundus/reports"
+CERTIFICATES = "/etc/fundus/certificates"
 PLAIN = {
     "FLOWER_ADDRESS",
     "FLOWER_READ_ONLY",
@@ -189,7 +190,9 @@ def check_privileges(found: dict[str, Any]) -> None:
             "capabilities": {"drop": ["ALL"]},
         }
         reports = [REPORTS] if name in KEEPERS else []
-        assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp", *reports]
+        certificates = [CERTIFICATES] if "fundus/reaches-pacs" in pod["metadata"].get("labels", {}) else []
+        mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert sorted(mounted) == sorted(["/tmp", *reports, *certificates])
 
 
 def test_settings_are_known_and_secrets_are_references(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +272,8 @@ def test_pacs_is_reached_by_the_programs_that_read_photographs_or_publish(pacs_o
     assert reached == {name for name, given in signed_in.items() if given}
     assert {name for name, given in signed_in.items() if given == SIGN_IN} == {"fundus-publish"}
     assert reached == {"fundus-worker", "fundus-console", "fundus-nightly", "fundus-close-nights", "fundus-publish"}
+    volume = {"name": "certificates", "secret": {"secretName": "fundus-certificates", "optional": True}}
+    assert {name for name, pod in found.items() if volume in pod["spec"]["volumes"]} == reached
     policy = of_kind("NetworkPolicy", pacs_objects)["pacs"]["spec"]
     assert policy["podSelector"]["matchLabels"] == {"fundus/reaches-pacs": "true"}
     job = of_kind("CronJob", pacs_objects)["fundus-publish"]["spec"]
