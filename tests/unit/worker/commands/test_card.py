@@ -146,12 +146,12 @@ def test_card_without_data_is_rejected() -> None:
         run("card")
 
 
-def test_card_has_the_pointing_game(tmp_path: Path) -> None:
+def test_card_has_the_pointing_game(unrecorded: Path, tmp_path: Path) -> None:
     picture = np.zeros((256, 256, 3), np.uint8)
     cv2.circle(picture, (128, 128), 126, (60, 90, 170), -1)
     cv2.imwrite(str(tmp_path / "eye.jpg"), picture)
     cv2.imwrite(str(tmp_path / "eye_lesions.png"), np.full((256, 256), 2, np.uint8))
-    run("card", "--lesions", str(tmp_path), "--out", str(tmp_path / "card"))
+    run("card", str(unrecorded), "--lesions", str(tmp_path), "--out", str(tmp_path / "card"))
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
     assert "or within 0.029 of the field's side of one" in text
     # Every pixel is a lesion, so centre and random position score 1; an empty map is a miss.

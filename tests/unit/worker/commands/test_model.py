@@ -8,7 +8,7 @@ import keras
 import pytest
 from typer.testing import CliRunner
 
-from tests.unit.worker.model.networks import make_bundle, random_weights
+from tests.unit.worker.model.networks import SMALL, make_bundle, random_weights
 from worker.commands.model import app
 from worker.core.errors import ModelError, UsageError
 from worker.model.bundle.bundle import DEFAULT_BUNDLE, list_pretrained, load_bundle, read_manifest
@@ -32,7 +32,7 @@ def run_json(*arguments: str) -> Any:
 def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("keras") / "model.weights.h5"
     keras.utils.set_random_seed(0)
-    build_network(32).save_weights(file)
+    build_network(32, SMALL).save_weights(file)
     return file
 
 
@@ -78,6 +78,7 @@ def test_import_records_the_recipe_of_the_options(tmp_path: Path, weights_file: 
         str(weights_file),
         "--out",
         str(out),
+        f"--backbone={SMALL}",
         "--size=512",
         "--input-range=-2,1.5",
         "--preprocess=graham",
@@ -94,7 +95,15 @@ def test_import_records_the_recipe_of_the_options(tmp_path: Path, weights_file: 
 
 
 def test_import_without_preprocessing_does_not_crop(tmp_path: Path, weights_file: Path) -> None:
-    base = ["import", str(weights_file), "--size=32", "--input-range=0,1", "--preprocess=none", "--out"]
+    base = [
+        "import",
+        str(weights_file),
+        f"--backbone={SMALL}",
+        "--size=32",
+        "--input-range=0,1",
+        "--preprocess=none",
+        "--out",
+    ]
     run(*base, str(tmp_path / "whole"))
     run(*base, str(tmp_path / "cropped"), "--crop=lit_box", "--name=c")
     whole, cropped = load_bundle(tmp_path / "whole").recipe, load_bundle(tmp_path / "cropped").recipe

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.unit.worker.model.networks import make_small_bundle
 from worker.commands.model import app
 from worker.core.errors import FundusError, ModelError, SourceError, UsageError
 from worker.model.bundle.activation_ranges import activation_range_shapes
 from worker.model.bundle.bundle import load_bundle
+from worker.model.bundle.writer import write_bundle
 from worker.training import quantise as module
 
 SAMPLES = Path(__file__).parents[4] / "producer" / "demo" / "samples"
@@ -90,7 +92,9 @@ def test_existing_folder_is_not_changed(tmp_path: Path) -> None:
 
 def test_ensemble_is_rejected(tmp_path: Path) -> None:
     twice = tmp_path / "twice"
-    made = CliRunner().invoke(app, ["ensemble", BUNDLE, "--looks", "mirrored", "--out", str(twice)])
+    single = make_small_bundle()
+    write_bundle(tmp_path / "single", single.manifest, single.weights)
+    made = CliRunner().invoke(app, ["ensemble", str(tmp_path / "single"), "--looks", "mirrored", "--out", str(twice)])
     assert made.exit_code == 0, made.output
     assert_rejected(
         run(tmp_path, bundle=str(twice)), UsageError, "is an ensemble; INT8 supports single networks only", tmp_path

@@ -105,15 +105,25 @@ def explain_average(
     return logits.numpy(), positive / positive.max() if positive.any() else positive
 
 
+@pytest.fixture(scope="module")
+def averages(first: Bundle, dense: Bundle) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """What both networks find together in each of five pictures, by gradient tape."""
+    networks = [load_network(first), load_network(dense)]
+    return [explain_average(networks, [0.25, 0.75], [image, image]) for image in pictures(5)]
+
+
 @pytest.mark.parametrize("library", ["openvino", "tensorflow"])
-def test_map_equals_grad_cam_of_the_averaged_logit_by_tape(library: str, first: Bundle, dense: Bundle) -> None:
+def test_map_equals_grad_cam_of_the_averaged_logit_by_tape(
+    library: str,
+    first: Bundle,
+    dense: Bundle,
+    averages: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+) -> None:
     kind = OpenVinoEngine if library == "openvino" else TensorFlowEngine
     options = ("f32",) if library == "openvino" else ()
     engine = EnsembleEngine(join([first, dense], [1, 3]), [kind(first, *options), kind(dense, *options)])
-    networks = [load_network(first), load_network(dense)]
     explained = set()
-    for prediction, image in zip(engine.predict(pictures(5)), pictures(5), strict=True):
-        logits, saliency = explain_average(networks, [0.25, 0.75], [image, image])
+    for prediction, (logits, saliency) in zip(engine.predict(pictures(5)), averages, strict=True):
         np.testing.assert_allclose(prediction.probabilities, 1 / (1 + np.exp(-logits)), atol=1e-5)
         np.testing.assert_allclose(prediction.saliency, saliency, atol=1e-4)
         explained.add(max(np.flatnonzero(logits > 0), default=0))

@@ -88,18 +88,29 @@ def explain_old_network(network: Any, images: NDArray[np.float32]) -> tuple[NDAr
     return np.stack(probabilities), np.stack(maps)
 
 
+@pytest.fixture(scope="module")
+def explained(old_network: Any) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Pictures in [0, 1], and what the Keras 2 model finds in them."""
+    images = np.random.default_rng(0).uniform(0, 1, (6, SIDE, SIDE, 3)).astype(np.float32)
+    # The recipe's range is [-1, 1].
+    return images, *explain_old_network(old_network, images * 2 - 1)
+
+
 @pytest.mark.parametrize("whole_model", [False, True])
 def test_notebooks_h5_predicts_and_explains_as_in_keras_2(
-    old_network: Any, old_weights_file: Path, tmp_path: Path, *, whole_model: bool
+    old_network: Any,
+    old_weights_file: Path,
+    explained: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    tmp_path: Path,
+    *,
+    whole_model: bool,
 ) -> None:
     file = old_weights_file
     if whole_model:
         file = tmp_path / "model.h5"
         old_network.save(file)
     import_weights(file, tmp_path / "bundle", recipe=RECIPE, name="notebook")
-    images = np.random.default_rng(0).uniform(0, 1, (6, SIDE, SIDE, 3)).astype(np.float32)
-    # The recipe's range is [-1, 1].
-    expected, maps = explain_old_network(old_network, images * 2 - 1)
+    images, expected, maps = explained
     predictions = TensorFlowEngine(load_bundle(tmp_path / "bundle")).predict(list(images))
     assert maps.any(axis=(1, 2)).sum() >= 3
     for prediction, outputs, saliency in zip(predictions, expected, maps, strict=True):
