@@ -28,6 +28,7 @@ BATCH = 16
 SAMPLES = Path(__file__).parents[2] / "producer" / "demo" / "samples"
 PLOT = Path(__file__).with_name("engines.png")
 TENSORFLOW = ("tensorflow-cpu", "keras")
+JAX = ("jax", "keras")
 
 ENGINES = (
     EngineSpec(
@@ -42,8 +43,10 @@ ENGINES = (
     EngineSpec(
         "fundus, TensorFlow", "tests.benchmarks.fundus_engines:load_tensorflow", explains=True, packages=TENSORFLOW
     ),
+    EngineSpec("fundus, JAX", "tests.benchmarks.fundus_engines:load_jax", explains=True, packages=JAX),
     EngineSpec("raw OpenVINO", "tests.benchmarks.peers.raw_openvino:load", explains=False, packages=("openvino",)),
     EngineSpec("TensorFlow", "tests.benchmarks.peers.tensorflow_forward:load", explains=False, packages=TENSORFLOW),
+    EngineSpec("JAX", "tests.benchmarks.peers.jax_forward:load", explains=False, packages=JAX),
     EngineSpec(
         "ONNX Runtime", "tests.benchmarks.peers.onnx_runtime:load", explains=True, packages=("onnxruntime", "tf2onnx")
     ),

@@ -35,6 +35,7 @@ class Comparison:
 COMPARISONS = (
     Comparison("grade and explain / forward only, OpenVINO", "fundus, OpenVINO", "raw OpenVINO", 0.97),
     Comparison("grade and explain / forward only, TensorFlow", "fundus, TensorFlow", "TensorFlow", 0.97),
+    Comparison("grade and explain / forward only, JAX", "fundus, JAX", "JAX", 0.97),
     Comparison("TensorFlow engine / notebook's loop", "fundus, TensorFlow", "notebook's loop", 20),
     Comparison("best CPU engine / ONNX Runtime", "fundus, OpenVINO", "ONNX Runtime", 2),
     Comparison("best CPU engine / pytorch-grad-cam", "fundus, OpenVINO", "pytorch-grad-cam", 2),

@@ -16,6 +16,11 @@ def load_tensorflow(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[],
     return _make_run(make_engine("tensorflow", bundle), pictures)
 
 
+def load_jax(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], EngineOutput]:
+    """Load JAX, float32 on a CPU."""
+    return _make_run(make_engine("jax", bundle), pictures)
+
+
 def load_openvino(bundle: Bundle, pictures: NDArray[np.uint8]) -> Callable[[], EngineOutput]:
     """Load OpenVINO, bfloat16 where the CPU supports it."""
     return _make_run(make_engine("openvino", bundle), pictures)
