@@ -1,19 +1,21 @@
 """Let a batch exceed the memory for real, and see it halved until it fits."""
 
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.engine_acceptance import Candidate, engine_process
 from tests.benchmarks.gpu_check.engine_speed import draw_inputs
+from worker.core.predictions import ModelInput
 from worker.inference.batcher import Batcher
 from worker.model.bundle.ensemble import load_model
 from worker.model.engines.device_options import DeviceOptions
 from worker.model.engines.factory import NVIDIA_DEVICE, make_engine
 
-SPARE_BYTES = 2**26
-"""What an engine on a processor may allocate more than it has."""
+SPARE_SHARE = 9
+"""An engine on a processor may allocate this many times the size of the images more than it has."""
 GPU_MEMORY_MB = 1024
 
 
@@ -41,7 +43,7 @@ def _exceed(bundle: str, candidate: Candidate, batch: int) -> Halving:
     for network in getattr(engine, "_members", [engine]):
         network.compile(batch)
     if not on_gpu:
-        _limit_memory()
+        _limit_memory(SPARE_SHARE * _count_bytes(images))
     tried: list[int] = []
 
     def predict(inputs: Any) -> Any:
@@ -56,7 +58,11 @@ def _exceed(bundle: str, candidate: Candidate, batch: int) -> Halving:
     return Halving(tuple(tried), answered)
 
 
-def _limit_memory() -> None:
+def _count_bytes(images: Sequence[ModelInput]) -> int:
+    return sum(picture.nbytes for image in images for picture in (image if isinstance(image, tuple) else (image,)))
+
+
+def _limit_memory(spare_bytes: int) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + SPARE_BYTES, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare_bytes, hard))
