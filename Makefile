@@ -22,7 +22,7 @@ demo: $(VENV)/.worker  ## Grade the sample photographs on embedded servers
 
 console: $(VENV)/.console  ## Install the review console in the environment
 
-test: $(VENV)/.dev  ## Run the tests on real servers (about 17 minutes on 2 cores)
+test: $(VENV)/.dev  ## Run the tests on real servers (about 22 minutes on 2 cores)
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-slow: $(VENV)/.dev  ## Run all tests, including the slow ones
