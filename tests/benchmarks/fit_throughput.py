@@ -47,6 +47,7 @@ def time_steps(precision: str, size: int, batch_size: int, steps: int, threads: 
     import tensorflow as tf
 
     from worker.training.plan import DEFAULT_RECIPE, Plan
+    from worker.training.targets import make_targets
     from worker.training.trainer import make_trainer
 
     recipe = DEFAULT_RECIPE.model_copy(update={"input_size_px": size})
@@ -61,12 +62,12 @@ def time_steps(precision: str, size: int, batch_size: int, steps: int, threads: 
     )
     trainer = make_trainer(plan, 1000, None)
     images = tf.constant(np.random.default_rng(0).integers(0, 255, (batch_size, size, size, 3), np.uint8))
-    grades = tf.constant(np.arange(batch_size) % 5)
+    targets = tf.constant(make_targets(np.arange(batch_size) % 5, smoothing=0.0))
     for _ in range(WARM_UP_STEPS):
-        trainer.train_step(images, grades)
+        trainer.train_step(images, targets)
     started = time.monotonic()
     for _ in range(steps):
-        trainer.train_step(images, grades)
+        trainer.train_step(images, targets)
     return steps * batch_size / (time.monotonic() - started)
 
 

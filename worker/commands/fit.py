@@ -14,6 +14,7 @@ from worker.core.settings import read_settings
 from worker.core.terminal.output import print_note, stderr_console
 from worker.core.terminal.progress_bar import progress_bar
 from worker.model.bundle.bundle import Manifest, describe_validation_error, load_bundle
+from worker.model.bundle.ensemble import load_model
 from worker.training.examples import hash_file, read_examples
 from worker.training.lineage import trace_lineage
 from worker.training.plan import Plan
@@ -95,6 +96,16 @@ def fit(
     train_from: TrainFrom = None,
     mix_amplitudes: MixAmplitudes = 0.0,
     smooth_labels: SmoothLabels = 0.0,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="Learn this model's probabilities with the grades, and alone where a photograph has no grade.",
+        ),
+    ] = None,
+    teacher_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Weight of the teacher where a photograph has a grade.")
+    ] = 0.5,
     validation_share: Annotated[float, typer.Option(help="Share of the photographs held out for validation.")] = 0.16,
     balance: Annotated[
         float,
@@ -132,12 +143,15 @@ def fit(
         fundus model fit --manifest eyes.csv --out fit-1 --resume
 
         fundus model fit --manifest eyes.csv --out fit-2 --init fit-1/bundle --size 320 --learning-rate 2e-4
+
+        fundus model fit --manifest eyes.csv --out fit-3 --init fit-1/bundle --teacher ./both
     """
     # TensorFlow, JAX, scikit-learn and Matplotlib are slow to import.
     from worker.training.trainer import choose_backend, prepare_backend
 
     chosen_backend = choose_backend() if backend == "auto" else backend
     prepare_backend(chosen_backend, threads)
+    from worker.model.engines.factory import make_engine
     from worker.model.golden_inputs import add_golden_inputs
     from worker.training.experiment import (
         BUNDLE_FOLDER,
@@ -151,12 +165,14 @@ def fit(
     )
     from worker.training.fit import FitCallbacks
     from worker.training.initialisation import choose_backbone, make_recipe
+    from worker.training.teacher import load_or_grade
 
     settings = read_settings()
     messages = stderr_console()
     initial = None if init is None else load_bundle(init)
     if initial is None and initial_share > 0:
         raise UsageError(f"--initial-share {initial_share:g} needs --init")
+    teaching = None if teacher is None else load_model(teacher)
     architecture = choose_backbone(initial, backbone)
     try:
         plan = Plan(
@@ -179,6 +195,8 @@ def fit(
             trained_from=train_from,
             amplitude_mixing=mix_amplitudes,
             label_smoothing=smooth_labels,
+            teacher_model_id=None if teaching is None else teaching.model_id,
+            teacher_share=0.0 if teaching is None else teacher_share,
             backend=chosen_backend,
             precision=choose_precision() if precision == "auto" else precision,
             threads=threads,
@@ -195,7 +213,7 @@ def fit(
         )
     except ValidationError as error:
         raise UsageError(describe_validation_error(error)) from error
-    lineage = trace_lineage(init, initial)
+    lineage = trace_lineage(init, initial) | trace_lineage(teacher, teaching)
 
     def on_warning(sentence: str) -> None:
         print_note(sentence, messages)
@@ -204,7 +222,7 @@ def fit(
         messages.print(_format_epoch(metrics), soft_wrap=True)
 
     with progress_bar(messages) as progress:
-        examples = read_examples(manifest, settings, on_warning)
+        examples = read_examples(manifest, settings, on_warning, with_ungraded=teaching is not None)
         open_fit_folder(out, plan, resume=resume)
         preparing = progress.add_task("preparing", total=len(examples))
 
@@ -224,6 +242,18 @@ def fit(
             )
         validation = split_dataset(dataset, plan)
         progress.remove_task(preparing)
+        taught = None
+        if teaching is not None:
+            grading = progress.add_task("grading by the teacher", total=len(dataset.index.image_ids))
+            taught = load_or_grade(
+                examples,
+                dataset.index,
+                out,
+                lambda: make_engine(settings.engine, teaching),
+                settings,
+                lambda: progress.advance(grading),
+            )
+            progress.remove_task(grading)
         training = progress.add_task("fitting", total=None)
 
         def on_start(done: int, most: int) -> None:
@@ -236,6 +266,7 @@ def fit(
             out,
             draft,
             initial=initial,
+            taught=taught,
             lineage=lineage,
             resume=resume,
             float16_kernels=half,
@@ -244,7 +275,8 @@ def fit(
         )
     made = made.model_copy(update={"golden_sha256": add_golden_inputs(out / BUNDLE_FOLDER).golden_sha256})
     if made.fit is not None and made.fit.validation_seen != "no":
-        on_warning(f"the weights of {init} may have been trained on validation images: the metrics are not valid")
+        source = " or ".join(ref for ref in (init, teacher) if ref is not None)
+        on_warning(f"{source} may have been trained on validation images: the metrics are not valid")
     if as_json:
         typer.echo(json.dumps({"model_id": made.model_id, **made.model_dump(mode="json")}))
     else:

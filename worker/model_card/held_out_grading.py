@@ -146,7 +146,7 @@ def _to_labelled(
         eyes=np.full(len(examples), ""),
         patients=np.array([example.patient_id or "" for example in examples]),
         statuses=np.array([str(status) for status in statuses]),
-        reference=np.array([int(example.grade) for example in examples], np.int64),
+        reference=np.array([NOT_GRADED if one.grade is None else int(one.grade) for one in examples], np.int64),
         grades=grades,
         probabilities=probabilities,
     )

@@ -110,6 +110,7 @@ def _describe_fit(record: FitRecord) -> list[tuple[str, str]]:
     }[record.thresholds]
     return [
         ("initial weights", initial),
+        *_describe_teacher(record),
         ("training set, by grade", _by_grade(record.training)),
         ("validation set, by grade", _by_grade(record.validation)),
         ("excluded as invalid or ungradable", str(record.left_out)),
@@ -129,6 +130,14 @@ def _describe_fit(record: FitRecord) -> list[tuple[str, str]]:
         ),
         ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
     ]
+
+
+def _describe_teacher(record: FitRecord) -> list[tuple[str, str]]:
+    if record.teacher_model_id is None:
+        return []
+    share = f"with a weight of {record.teacher_share or 0:g} in the targets"
+    alone = f", alone on {record.ungraded:,} photographs without a grade" if record.ungraded else ""
+    return [("teacher", f"model {record.teacher_model_id}, {share}{alone}")]
 
 
 def _describe_evaluation(held_out: HeldOutEvaluation) -> dict[str, Any]:

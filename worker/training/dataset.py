@@ -20,6 +20,8 @@ from worker.training.examples import Example
 HASH_CANVAS_PX = 512
 """Size of the field whose pixels are hashed; independent of the model's input size."""
 INDEX_FILE, PIXELS_FILE = "pictures.json", "pictures.npy"
+UNGRADED = -1
+"""Stands for no reference grade in arrays."""
 READ_AHEAD = 64
 """Number of photographs submitted to the decoding processes at once."""
 
@@ -44,7 +46,8 @@ class DatasetIndex(BaseModel):
     recipe: Recipe
     manifest_sha256: str
     image_ids: list[str]
-    grades: list[int]
+    grades: list[int | None]
+    """Reference grades; None without one."""
     patients: list[str | None]
     pixel_hashes: list[str]
     sources: list[str | None]
@@ -60,8 +63,8 @@ class Dataset:
 
     @property
     def grades(self) -> NDArray[np.int64]:
-        """Reference grades, int64 (N,)."""
-        return np.array(self.index.grades, np.int64)
+        """Reference grades, int64 (N,); UNGRADED without one."""
+        return np.array([UNGRADED if grade is None else grade for grade in self.index.grades], np.int64)
 
     @property
     def sources(self) -> NDArray[np.str_]:
@@ -108,7 +111,7 @@ def prepare_dataset(
         recipe=recipe,
         manifest_sha256=manifest_sha256,
         image_ids=[example.image_id for example in kept],
-        grades=[int(example.grade) for example in kept],
+        grades=[None if example.grade is None else int(example.grade) for example in kept],
         patients=[example.patient_id for example in kept],
         pixel_hashes=hashes,
         sources=[example.source for example in kept],

@@ -1,4 +1,4 @@
-"""Read a manifest of local photographs with reference grades."""
+"""Read a manifest of local photographs, usually with reference grades."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,19 +15,23 @@ from worker.core.vocabulary import Grade
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A photograph with its reference grade, for training or validation."""
+    """A photograph for training or validation."""
 
     image_id: str
     path: Path
-    grade: Grade
+    grade: Grade | None
+    """The reference grade; None without one."""
     patient_id: str | None
     source: str | None = None
     """The site or camera; None if the manifest does not name it."""
 
 
-def read_examples(manifest: Path, settings: Settings, on_warning: Callable[[str], None]) -> list[Example]:
+def read_examples(
+    manifest: Path, settings: Settings, on_warning: Callable[[str], None], *, with_ungraded: bool = False
+) -> list[Example]:
     """Read the photographs of a manifest that have a reference grade; the number of others is passed to `on_warning`.
 
+    with_ungraded: return the others, too.
     Raises SourceError, with file, line and column, for a manifest that `fundus enqueue` would reject, for a duplicate
     image, for an image that is not a local file, and if fewer than two grades occur.
     """
@@ -37,7 +41,8 @@ def read_examples(manifest: Path, settings: Settings, on_warning: Callable[[str]
     for reference in admit_references(read_manifest(manifest, on_warning, admission), admission):
         if reference.reference_grade is None:
             ungraded += 1
-            continue
+            if not with_ungraded:
+                continue
         if uri_scheme(reference.uri) != "file":
             raise SourceError(
                 f"{manifest}: {reference.uri} is not a local file; copy the photographs to this machine first"
@@ -51,11 +56,12 @@ def read_examples(manifest: Path, settings: Settings, on_warning: Callable[[str]
         )
         if examples.setdefault(example.image_id, example) is not example:
             raise SourceError(f"{manifest}: image {example.image_id} is listed twice")
-    if ungraded:
+    if ungraded and not with_ungraded:
         on_warning(f"{ungraded:,} photographs have no reference_grade and are ignored")
-    if len({example.grade for example in examples.values()}) < 2:
+    grades = [example.grade for example in examples.values() if example.grade is not None]
+    if len(set(grades)) < 2:
         raise SourceError(
-            f"{manifest}: {len(examples)} photographs with reference grades; at least two different grades are needed"
+            f"{manifest}: {len(grades)} photographs with reference grades; at least two different grades are needed"
         )
     return list(examples.values())
 

@@ -20,7 +20,7 @@ from worker.model.bundle.bundle import Bundle, Manifest, describe_validation_err
 from worker.model.bundle.fit_record import SPLIT_FILE, ByGrade, FitRecord
 from worker.model.bundle.writer import write_bundle
 from worker.model.network.backend import Backend
-from worker.training.dataset import INDEX_FILE, Dataset, ExcludedImage, prepare_dataset, read_dataset
+from worker.training.dataset import INDEX_FILE, UNGRADED, Dataset, ExcludedImage, prepare_dataset, read_dataset
 from worker.training.examples import Example
 from worker.training.fit import KAPPA, FitCallbacks, FitResult, find_best_epoch, fit
 from worker.training.label_conflicts import LabelConflict, find_label_conflicts
@@ -88,10 +88,14 @@ def write_data_issues(dataset: Dataset, folder: Path) -> list[LabelConflict]:
 
 
 def split_dataset(dataset: Dataset, plan: Plan) -> NDArray[np.bool_]:
-    """Return which images are for validation, bool (N,). Raises SourceError if a part has fewer than two grades."""
+    """Return which images are held out, bool (N,); those of them with a grade are for validation.
+
+    Raises SourceError if a part has fewer than two grades.
+    """
     index = dataset.index
     validation = split_groups(index.pixel_hashes, index.patients, share=plan.validation_share, seed=plan.seed)
-    for part, members in (("validation", validation), ("training", ~validation)):
+    graded = dataset.grades != UNGRADED
+    for part, members in (("validation", validation & graded), ("training", ~validation & graded)):
         grades = np.unique(dataset.grades[members])
         if len(grades) < 2:
             raise SourceError(
@@ -109,6 +113,7 @@ def fit_bundle(
     draft: Manifest,
     *,
     initial: Bundle | None,
+    taught: NDArray[np.float32] | None,
     lineage: Lineage,
     resume: bool,
     float16_kernels: bool,
@@ -117,17 +122,21 @@ def fit_bundle(
 ) -> Manifest:
     """Fit a model, write its bundle with `split.csv`, and return the manifest of the bundle.
 
-    draft: manifest without the fields that depend on the fit and its weights.
+    draft: manifest without the fields that depend on the fit and its weights. taught: probabilities by the teacher, see
+    `fit`. lineage: that of the initial weights and of the teacher.
     """
     hashes = dataset.index.pixel_hashes
     split = write_split(hashes, validation, trained_before=lineage.trained_on or ())
+    graded = dataset.grades != UNGRADED
+    usable = graded if taught is None else graded | ~np.isnan(taught).any(axis=1)
     first = None if initial is None else initial.weights
     result = fit(
         plan,
         dataset,
-        Split(np.flatnonzero(~validation), np.flatnonzero(validation)),
+        Split(np.flatnonzero(~validation & usable), np.flatnonzero(validation & graded)),
         folder,
         initial=first,
+        taught=taught,
         resume=resume,
         checkpoint_every_s=checkpoint_every_s,
         callbacks=callbacks,
@@ -135,7 +144,7 @@ def fit_bundle(
     write_atomically(folder / HISTORY_FILE, _to_csv(list(result.history[0]), result.history))
     validation_hashes = {pixels for pixels, held_out in zip(hashes, validation.tolist(), strict=True) if held_out}
     record = _make_record(
-        plan, dataset, validation, split, result, seen=lineage.has_seen(validation_hashes), lineage=lineage
+        plan, dataset, validation, usable, split, result, seen=lineage.has_seen(validation_hashes), lineage=lineage
     )
     training_data = draft.training_data or f"{sum(record.training):,} photographs with reference grades"
     manifest = draft.model_copy(update={"fit": record, "training_data": training_data, "thresholds": result.thresholds})
@@ -152,6 +161,7 @@ def _make_record(
     plan: Plan,
     dataset: Dataset,
     validation: NDArray[np.bool_],
+    usable: NDArray[np.bool_],
     split: bytes,
     result: FitResult,
     *,
@@ -179,6 +189,9 @@ def _make_record(
         trained_from=plan.trained_from,
         amplitude_mixing=plan.amplitude_mixing or None,
         label_smoothing=plan.label_smoothing or None,
+        teacher_model_id=plan.teacher_model_id,
+        teacher_share=plan.teacher_share or None,
+        ungraded=int((~validation & usable & (dataset.grades == UNGRADED)).sum()) or None,
         weight_decay=plan.weight_decay,
         averaging=plan.ema_decay,
         balance=plan.balance,
@@ -189,7 +202,7 @@ def _make_record(
 
 
 def _count_by_grade(grades: NDArray[np.int64]) -> ByGrade:
-    none, mild, moderate, severe, proliferative = np.bincount(grades, minlength=len(Grade)).tolist()
+    none, mild, moderate, severe, proliferative = np.bincount(grades[grades != UNGRADED], minlength=len(Grade)).tolist()
     return none, mild, moderate, severe, proliferative
 
 

@@ -15,10 +15,11 @@ from worker.model.bundle.weights import parse_weights, serialise_weights
 from worker.model.ordinal import DEFAULT_THRESHOLDS, Thresholds
 from worker.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from worker.training.curves import draw_curves
-from worker.training.dataset import Dataset
+from worker.training.dataset import UNGRADED, Dataset
 from worker.training.plan import Plan
 from worker.training.sampling import number_strata, order_epoch
 from worker.training.split import Split
+from worker.training.targets import make_targets
 from worker.training.thresholds import choose_thresholds
 from worker.training.trainer import Trainer, make_trainer
 from worker.training.validation import SOURCE_MEAN, validate
@@ -66,18 +67,21 @@ def fit(
     folder: Path,
     *,
     initial: Mapping[str, NDArray[np.float32]] | None,
+    taught: NDArray[np.float32] | None = None,
     resume: bool,
     checkpoint_every_s: float,
     callbacks: FitCallbacks,
 ) -> FitResult:
     """Train until the plan's last epoch or early stopping, and return the averaged weights of the best epoch.
 
-    initial: weights to start from, None for
-    random ones. resume: continue from the checkpoint in `folder` if there is one; the weights are then bit-identical to
-    those of an uninterrupted fit on the same machine with the same number of threads.
+    initial: weights to start from, None for random ones. taught: probabilities by the teacher, (N, 5), see
+    `make_targets`; split.training has only images with a grade or with these. resume: continue from the checkpoint in
+    `folder` if there is one; the weights are then bit-identical to those of an uninterrupted fit on the same machine
+    with the same number of threads.
     """
     training, held_out = split.training, split.validation
     grades, sources = dataset.grades, dataset.sources
+    targets = make_targets(grades, smoothing=plan.label_smoothing, taught=taught, teacher_share=plan.teacher_share)
     strata = number_strata(grades[training], sources[training])
     steps_per_epoch = len(_order(plan, strata, 0))
     trainer = make_trainer(plan, plan.epochs * steps_per_epoch, initial)
@@ -90,7 +94,7 @@ def fit(
     while len(state.history) < plan.epochs and not _has_converged(state.history, plan):
         epoch = len(state.history)
         order = training[_order(plan, strata, epoch)][trainer.steps - epoch * steps_per_epoch :]
-        for batch in trainer.augmented_batches(dataset.enhanced, grades, order):
+        for batch in trainer.augmented_batches(dataset.enhanced, targets, order):
             state.losses.append(trainer.train_step(*batch))
             callbacks.on_step(state.losses[-1])
             if time.monotonic() - state.saved_at > checkpoint_every_s:
@@ -115,7 +119,8 @@ def fit(
     trainer.set_ema_weights(weights)
     thresholds = DEFAULT_THRESHOLDS
     if plan.thresholds == "kappa":
-        thresholds = choose_thresholds(trainer.predict(dataset.enhanced[training]), grades[training])
+        graded = training[grades[training] != UNGRADED]
+        thresholds = choose_thresholds(trainer.predict(dataset.enhanced[graded]), grades[graded])
     validated = trainer.predict(dataset.enhanced[held_out])
     if plan.thresholds == "screening":
         thresholds = choose_screening_thresholds(validated, grades[held_out], sources[held_out], ScreeningRule())

@@ -37,7 +37,7 @@ _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 Arrays = list[jax.Array]
 Batch = tuple[jax.Array, jax.Array]
-"""Images uint8 (N, S, S, 3) RGB and grades int32 (N,)."""
+"""Images uint8 (N, S, S, 3) RGB and targets float32 (N, 5)."""
 
 
 class _State(NamedTuple):
@@ -84,21 +84,21 @@ class JaxTrainer:
         return int(self._state.steps)
 
     def augmented_batches(
-        self, enhanced: NDArray[np.uint8], grades: NDArray[np.int64], order: NDArray[np.int64]
+        self, enhanced: NDArray[np.uint8], targets: NDArray[np.float32], order: NDArray[np.int64]
     ) -> Iterator[Batch]:
         """See `Trainer.augmented_batches`. JAX works on a batch while Python reads the next one."""
         waiting: Batch | None = None
         for step, indices in enumerate(order, start=self.steps):
-            prepared = self._augment(enhanced[indices], jnp.int32(step)), jnp.asarray(grades[indices], jnp.int32)
+            prepared = self._augment(enhanced[indices], jnp.int32(step)), jnp.asarray(targets[indices], jnp.float32)
             if waiting is not None:
                 yield waiting
             waiting = prepared
         if waiting is not None:
             yield waiting
 
-    def train_step(self, images: jax.Array, grades: jax.Array) -> float:
+    def train_step(self, images: jax.Array, targets: jax.Array) -> float:
         """See `Trainer.train_step`."""
-        self._state, loss = self._train(self._state, images, grades)
+        self._state, loss = self._train(self._state, images, targets)
         return float(loss)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -143,9 +143,7 @@ class JaxTrainer:
             images = mix_amplitudes(images, self._key(step, "mix"), recipe, self._plan.amplitude_mixing)
         return augment(images, self._key(step, "augment"), recipe)
 
-    def _train_batch(self, state: _State, images: jax.Array, grades: jax.Array) -> tuple[_State, jax.Array]:
-        targets = (grades[:, None] >= jnp.arange(OUTPUTS)).astype(jnp.float32)
-        targets = targets * (1 - 2 * self._plan.label_smoothing) + self._plan.label_smoothing
+    def _train_batch(self, state: _State, images: jax.Array, targets: jax.Array) -> tuple[_State, jax.Array]:
 
         def compute_loss(trained: Arrays) -> tuple[jax.Array, Arrays]:
             values = self._replace(state.network, trained)

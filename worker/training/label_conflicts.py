@@ -9,7 +9,7 @@ from worker.training.split import HASH_DIGITS
 
 
 class LabelConflict(BaseModel):
-    """A photograph whose pixels have a different reference grade elsewhere in the manifest."""
+    """A photograph with a reference grade, whose pixels have a different reference grade elsewhere in the manifest."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,9 +22,13 @@ class LabelConflict(BaseModel):
 def find_label_conflicts(index: DatasetIndex) -> list[LabelConflict]:
     """Return every photograph with conflicting grades, sorted by pixel hash and grade."""
     grades: dict[str, set[int]] = defaultdict(set)
-    for pixels, grade in zip(index.pixel_hashes, index.grades, strict=True):
+    rows = [
+        (pixels, grade, image_id)
+        for pixels, grade, image_id in zip(index.pixel_hashes, index.grades, index.image_ids, strict=True)
+        if grade is not None
+    ]
+    for pixels, grade, _ in rows:
         grades[pixels].add(grade)
-    rows = zip(index.pixel_hashes, index.grades, index.image_ids, strict=True)
     return [
         LabelConflict(pixel_sha256=pixels[:HASH_DIGITS], image_id=image_id, reference_grade=grade)
         for pixels, grade, image_id in sorted(rows)

@@ -22,6 +22,12 @@ class Lineage:
 
     trained_on: frozenset[str] | None
 
+    def __or__(self, other: "Lineage") -> "Lineage":
+        """Return the union; it is unknown if one of them is."""
+        if self.trained_on is None or other.trained_on is None:
+            return Lineage(None)
+        return Lineage(self.trained_on | other.trained_on)
+
     def has_seen(self, validation: set[str]) -> Literal["yes", "no", "unknown"]:
         """Return whether any image of a validation set, given by pixel hashes, was trained on."""
         if self.trained_on is None:

@@ -86,6 +86,10 @@ class Plan(BaseModel):
     """Largest share of another image's amplitude spectrum, Xu et al. 2021, arXiv 2105.14291; 0 mixes nothing."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Targets are this value and one minus it instead of 0 and 1, for reference grades that are often wrong."""
+    teacher_model_id: str | None = None
+    """Model whose probabilities are targets with the reference grades; None for none."""
+    teacher_share: Fraction = 0.0
+    """Weight of the teacher in the targets of an image with a reference grade."""
     backend: Backend = "tensorflow"
     """Library that Keras computes with; each draws other random numbers."""
     precision: Precision = "bfloat16"

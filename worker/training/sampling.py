@@ -1,18 +1,19 @@
 """Sample the images of an epoch: rare strata are drawn more often, and every image is used before any repeats.
 
-A stratum is a reference grade of one source.
+A stratum is a reference grade of one source, or its images without a grade.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.core.vocabulary import Grade
+from worker.training.dataset import UNGRADED
 
 
 def number_strata(grades: NDArray[np.int64], sources: NDArray[np.str_]) -> NDArray[np.int64]:
-    """Return the number of each image's stratum, int (N,). grades: (N,). sources: (N,)."""
+    """Return the number of each image's stratum, int (N,). grades: (N,), UNGRADED without one. sources: (N,)."""
     _, source_numbers = np.unique(sources, return_inverse=True)
-    return np.asarray(source_numbers * len(Grade) + grades, np.int64)
+    return np.asarray(source_numbers * (len(Grade) - UNGRADED) + grades - UNGRADED, np.int64)
 
 
 def order_epoch(

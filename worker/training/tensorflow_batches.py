@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from worker.model.ordinal import OUTPUTS
 from worker.training.plan import Plan
 from worker.training.tensorflow_amplitude_mixing import mix_amplitudes
 from worker.training.tensorflow_augment import augment
@@ -13,32 +14,32 @@ from worker.training.tensorflow_augment import augment
 PREFETCH_BATCHES = 2
 
 Batch = tuple[tf.Tensor, tf.Tensor]
-"""Images uint8 (N, S, S, 3) RGB and grades int64 (N,)."""
+"""Images uint8 (N, S, S, 3) RGB and targets float32 (N, 5)."""
 
 
 def augmented_batches(
-    enhanced: NDArray[np.uint8], grades: NDArray[np.int64], order: NDArray[np.int64], plan: Plan, *, first_step: int
+    enhanced: NDArray[np.uint8], targets: NDArray[np.float32], order: NDArray[np.int64], plan: Plan, *, first_step: int
 ) -> Iterator[Batch]:
     """Yield one augmented batch for each row of `order`.
 
-    enhanced: uint8 (N, S, S, 3). grades: (N,). order: int (steps, batch_size), indices into both. first_step: number
-    of the first batch within the fit. The augmentation of a batch depends on its step and plan.seed alone, so a resumed
-    fit sees the same batches.
+    enhanced: uint8 (N, S, S, 3). targets: float32 (N, 5). order: int (steps, batch_size), indices into both.
+    first_step: number of the first batch within the fit. The augmentation of a batch depends on its step and plan.seed
+    alone, so a resumed fit sees the same batches.
     """
     side = plan.recipe.input_size_px
 
-    def raw() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
+    def raw() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]]:
         for step, indices in enumerate(order, start=first_step):
-            yield enhanced[indices], grades[indices], np.array([plan.seed, step], np.int64)
+            yield enhanced[indices], targets[indices], np.array([plan.seed, step], np.int64)
 
     signature = (
         tf.TensorSpec((None, side, side, 3), tf.uint8),
-        tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((None, OUTPUTS), tf.float32),
         tf.TensorSpec((2,), tf.int64),
     )
     batches = tf.data.Dataset.from_generator(raw, output_signature=signature)
     batches = batches.map(
-        lambda images, labels, seed: (_augment(images, seed, plan), labels),
+        lambda images, wanted, seed: (_augment(images, seed, plan), wanted),
         num_parallel_calls=1,
         deterministic=True,
     )

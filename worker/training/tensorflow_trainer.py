@@ -41,7 +41,7 @@ class TensorFlowTrainer:
         side = plan.recipe.input_size_px
         images = tf.TensorSpec((None, side, side, 3), tf.uint8)
         self._train = tf.function(
-            self._train_batch, autograph=False, input_signature=[images, tf.TensorSpec((None,), tf.int64)]
+            self._train_batch, autograph=False, input_signature=[images, tf.TensorSpec((None, OUTPUTS), tf.float32)]
         )
         self._predict = tf.function(self._predict_batch, autograph=False, input_signature=[images])
 
@@ -51,14 +51,14 @@ class TensorFlowTrainer:
         return int(self._steps.numpy())
 
     def augmented_batches(
-        self, enhanced: NDArray[np.uint8], grades: NDArray[np.int64], order: NDArray[np.int64]
+        self, enhanced: NDArray[np.uint8], targets: NDArray[np.float32], order: NDArray[np.int64]
     ) -> Iterator[Batch]:
         """See `Trainer.augmented_batches`."""
-        return augmented_batches(enhanced, grades, order, self._plan, first_step=self.steps)
+        return augmented_batches(enhanced, targets, order, self._plan, first_step=self.steps)
 
-    def train_step(self, images: tf.Tensor, grades: tf.Tensor) -> float:
+    def train_step(self, images: tf.Tensor, targets: tf.Tensor) -> float:
         """See `Trainer.train_step`."""
-        return float(self._train(images, grades))
+        return float(self._train(images, targets))
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Trainer.predict`."""
@@ -94,9 +94,7 @@ class TensorFlowTrainer:
         named = {f"{group}/{index}": variable for group, some in groups.items() for index, variable in enumerate(some)}
         return {**named, "steps": self._steps}
 
-    def _train_batch(self, images: tf.Tensor, grades: tf.Tensor) -> tf.Tensor:
-        targets = tf.cast(grades[:, None] >= tf.range(OUTPUTS, dtype=tf.int64), tf.float32)
-        targets = targets * (1 - 2 * self._plan.label_smoothing) + self._plan.label_smoothing
+    def _train_batch(self, images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             pooled = _pool(self._network, _to_input(images, self._plan), training=True)
             seed = tf.stack([tf.constant(self._plan.seed, tf.int64), self._steps])

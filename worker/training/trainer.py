@@ -11,7 +11,7 @@ from worker.model.network.backend import Backend, jax_supports_gpus, use_backend
 from worker.training.plan import Plan
 
 Batch = tuple[Any, Any]
-"""Images uint8 (N, S, S, 3) RGB and grades int64 (N,), as tensors of the backend."""
+"""Images uint8 (N, S, S, 3) RGB and targets float32 (N, 5), as tensors of the backend."""
 
 
 class Trainer(Protocol):
@@ -22,17 +22,20 @@ class Trainer(Protocol):
         """Number of batches trained on."""
 
     def augmented_batches(
-        self, enhanced: NDArray[np.uint8], grades: NDArray[np.int64], order: NDArray[np.int64]
+        self, enhanced: NDArray[np.uint8], targets: NDArray[np.float32], order: NDArray[np.int64]
     ) -> Iterator[Batch]:
         """Yield one augmented batch for each row of `order`; the next ones are prepared while one is trained on.
 
-        enhanced: uint8 (N, S, S, 3). grades: (N,). order: int (steps, batch_size), indices into both, from the current
-        step on. The augmentation of a batch depends on its step and plan.seed alone, so a resumed fit sees the same
-        batches.
+        enhanced: uint8 (N, S, S, 3). targets: float32 (N, 5), those of `make_targets`. order: int (steps, batch_size),
+        indices into both, from the current step on. The augmentation of a batch depends on its step and plan.seed
+        alone, so a resumed fit sees the same batches.
         """
 
-    def train_step(self, images: Any, grades: Any) -> float:
-        """Train on one batch and return its loss before the update. images: uint8 (N, S, S, 3). grades: int64 (N,)."""
+    def train_step(self, images: Any, targets: Any) -> float:
+        """Train on one batch and return its loss before the update.
+
+        images: uint8 (N, S, S, 3). targets: float32 (N, 5).
+        """
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the cumulative probabilities of the averaged network, float32 (N, 5). images: uint8 (N, S, S, 3)."""

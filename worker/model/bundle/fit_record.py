@@ -6,7 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SPLIT_FILE = "split.csv"
 
-LATER_FIT_FIELDS = ("trained_from", "amplitude_mixing", "label_smoothing")
+LATER_FIT_FIELDS = (
+    "trained_from",
+    "amplitude_mixing",
+    "label_smoothing",
+    "teacher_model_id",
+    "teacher_share",
+    "ungraded",
+)
 """Fields of a record that earlier versions refuse; they describe how the weights were made and change no answer."""
 
 ByGrade = tuple[int, int, int, int, int]
@@ -29,9 +36,11 @@ class FitRecord(BaseModel):
     initial_model_id: str | None
     """The model whose weights the fit started from; None for random weights."""
     ancestry: Literal["known", "unknown"]
-    """Whether `split.csv` lists all training images of these weights, including those of their initial weights."""
+    """Whether `split.csv` lists all training images of these weights, including those of their initial weights and of
+    their teacher."""
     validation_seen: Literal["no", "yes", "unknown"]
-    """Whether the initial weights were trained on a validation image; the figures are valid only if this is `no`."""
+    """Whether the initial weights or the teacher were trained on a validation image; the figures are valid only if this
+    is `no`."""
     seed: int
     epochs: int
     best_epoch: int
@@ -53,6 +62,12 @@ class FitRecord(BaseModel):
     """The largest share of another image's amplitude spectrum; None: 0."""
     label_smoothing: float | None = None
     """The value of the targets instead of 0, and of one minus the targets instead of 1; None: 0."""
+    teacher_model_id: str | None = None
+    """The model whose probabilities the network learned with the grades; None: there was no teacher."""
+    teacher_share: float | None = None
+    """Weight of the teacher where a photograph has a reference grade; None: 0."""
+    ungraded: int | None = None
+    """Number of training photographs without a reference grade, which the teacher graded; None: 0."""
     weight_decay: float
     averaging: float
     """Decay of the exponential moving average of the weights."""

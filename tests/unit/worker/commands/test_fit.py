@@ -105,6 +105,29 @@ def test_no_patient_and_no_pixels_are_in_both_parts(fitted: tuple[Path, Any]) ->
     assert of_patient["patient-0"] == of_patient["patient-99"]
 
 
+def test_teacher_is_recorded_and_grades_what_has_no_grade(eyes: Path, fitted: tuple[Path, Any], tmp_path: Path) -> None:
+    out, teacher = fitted
+    shown = run(
+        "--manifest",
+        str(eyes),
+        "--out",
+        str(tmp_path / "taught"),
+        *QUICK,
+        SMALL,
+        "--epochs=1",
+        f"--teacher={out / 'bundle'}",
+        "--teacher-share=0.25",
+    )
+    record = shown["fit"]
+    assert (record["teacher_model_id"], record["teacher_share"]) == (teacher["model_id"], 0.25)
+    assert (record["training"], record["validation"]) == (teacher["fit"]["training"], teacher["fit"]["validation"])
+    assert record["validation_seen"] == "no"
+    index = read_dataset(tmp_path / "taught").index
+    (pixels,) = (hashed for hashed, grade in zip(index.pixel_hashes, index.grades, strict=True) if grade is None)
+    is_trained_on = sides(tmp_path / "taught" / "bundle" / "split.csv")[pixels[:HASH_DIGITS]] == "training"
+    assert record["ungraded"] == (1 if is_trained_on else None)
+
+
 @pytest.mark.slow
 def test_next_fit_starts_from_the_weights_and_knows_their_training_set(
     eyes: Path, fitted: tuple[Path, Any], tmp_path: Path

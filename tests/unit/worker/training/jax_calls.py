@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.training.plan import DEFAULT_RECIPE, Plan
+from worker.training.targets import make_targets
 from worker.training.trainer import Trainer, make_trainer
 
 SIDE = 32
 BATCH = 4
 PICTURES = np.random.default_rng(0).integers(0, 255, (12, SIDE, SIDE, 3), np.uint8)
-GRADES = np.arange(12) % 5
+TARGETS = make_targets(np.arange(12) % 5, smoothing=0.0)
 ORDER = np.arange(12).reshape(3, BATCH)
 
 State = dict[str, NDArray[np.generic]]
@@ -33,7 +34,7 @@ def make_plan(**changes: Any) -> Plan:
 def train(trainer: Trainer) -> list[float]:
     """Train on the rest of the epoch."""
     order = ORDER[trainer.steps :]
-    return [trainer.train_step(*batch) for batch in trainer.augmented_batches(PICTURES, GRADES, order)]
+    return [trainer.train_step(*batch) for batch in trainer.augmented_batches(PICTURES, TARGETS, order)]
 
 
 def resume_after(steps: int) -> tuple[list[float], State, list[float], State]:
@@ -41,7 +42,7 @@ def resume_after(steps: int) -> tuple[list[float], State, list[float], State]:
     whole = make_trainer(make_plan(), 10, None)
     losses = train(whole)
     first = make_trainer(make_plan(), 10, None)
-    batches = first.augmented_batches(PICTURES, GRADES, ORDER)
+    batches = first.augmented_batches(PICTURES, TARGETS, ORDER)
     parts = [first.train_step(*next(batches)) for _ in range(steps)]
     second = make_trainer(make_plan(), 10, None)
     second.restore(first.state())
@@ -69,7 +70,7 @@ def overfit(steps: int) -> list[float]:
     trainer = make_trainer(make_plan(learning_rate=3e-3), steps, None)
     import jax.numpy as jnp
 
-    return [trainer.train_step(jnp.asarray(PICTURES[:BATCH]), jnp.asarray(GRADES[:BATCH])) for _ in range(steps)]
+    return [trainer.train_step(jnp.asarray(PICTURES[:BATCH]), jnp.asarray(TARGETS[:BATCH])) for _ in range(steps)]
 
 
 def mix_many(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:

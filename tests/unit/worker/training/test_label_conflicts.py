@@ -5,7 +5,7 @@ from worker.training.label_conflicts import find_label_conflicts
 from worker.training.plan import DEFAULT_RECIPE
 
 
-def index(pixels: list[str], grades: list[int]) -> DatasetIndex:
+def index(pixels: list[str], grades: list[int | None]) -> DatasetIndex:
     names = [f"i{number}" for number in range(len(pixels))]
     return DatasetIndex(
         recipe=DEFAULT_RECIPE,
@@ -33,3 +33,7 @@ def test_same_pixels_with_different_grades_are_listed_together() -> None:
 
 def test_agreeing_grades_are_not_listed() -> None:
     assert find_label_conflicts(index(["a" * 64, "a" * 64, "b" * 64], [2, 2, 0])) == []
+
+
+def test_a_photograph_without_a_grade_is_in_no_conflict() -> None:
+    assert find_label_conflicts(index(["a" * 64, "a" * 64], [2, None])) == []

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from worker.training.dataset import UNGRADED
 from worker.training.sampling import number_strata, order_epoch
 
 GRADES = np.repeat([0, 1, 2, 3, 4], [64, 4, 16, 4, 16])
@@ -40,6 +41,11 @@ def test_each_grade_of_each_source_is_a_stratum() -> None:
     present = {(source, grade) for source, grade in zip(sources.tolist(), GRADES.astype(str).tolist(), strict=True)}
     assert set(zip(*pairs.tolist(), strict=True)) == present
     assert counts.max() - counts.min() <= 1
+
+
+def test_ungraded_images_of_each_source_are_a_stratum() -> None:
+    grades = np.array([4, UNGRADED, UNGRADED, 0])
+    assert len(set(number_strata(grades, np.array(["a", "a", "b", "b"])).tolist())) == 4
 
 
 def test_order_depends_on_seed_and_epoch() -> None:
