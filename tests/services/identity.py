@@ -48,10 +48,17 @@ def unprivileged_identity() -> Identity | None:
     return Identity(preexec=_enter_namespace) if _may_enter_namespace() else None
 
 
+def why_no_namespace() -> str | None:
+    """Return why this process may not enter a user namespace, or None."""
+    status = subprocess.run(["true"], preexec_fn=_enter_namespace, check=False).returncode
+    return f"unshare: {os.strerror(status)} (status {status})" if status else None
+
+
 def _enter_namespace() -> None:
+    """Enter a namespace, or end the process with the error number as its status."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) != 0:
-        os._exit(1)
+        os._exit(ctypes.get_errno() or 1)
 
 
 def _may_enter_namespace() -> bool:
-    return subprocess.run(["true"], preexec_fn=_enter_namespace, check=False).returncode == 0
+    return why_no_namespace() is None

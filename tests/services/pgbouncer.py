@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.services.identity import unprivileged_identity
+from tests.services.identity import unprivileged_identity, why_no_namespace
 from tests.services.ports import reserve_port
 from tests.services.process import start_server
 
@@ -45,7 +45,7 @@ def pgbouncer(url: str, directory: Path, *, connections: int, ignored: str = "ex
     assert PROGRAM is not None
     identity = unprivileged_identity()
     if identity is None:
-        pytest.skip("PgBouncer refuses to run as root, and no user namespace is left")
+        pytest.skip(f"PgBouncer refuses to run as root: {why_no_namespace()}")
     server, port = make_url(url), reserve_port()
     directory.mkdir()
     file = directory / "pgbouncer.ini"
